@@ -1,0 +1,1 @@
+"""The engine: ports, modules, graph, agent, runtimes, learning, evaluation and traces."""

@@ -1,0 +1,218 @@
+"""The blueprint: the roles of an autonomous agent, as abstract modules with ports and calls.
+
+After Yann LeCun, *A Path Towards Autonomous Machine Intelligence* (version 0.9.2, 2022), called "the paper" in every
+docstring. Shapes: B parallel worlds, K candidates, H horizon, A action width; O, P and S are the sizes of an observation,
+a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C); W cost terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ami.module import Batch, Call, Module, callable_method
+from ami.ports import Port
+
+
+class Episode(NamedTuple):
+    """One episode to live: what tells the world where it begins.
+
+    Attributes:
+        number: names the random streams of every node; two episodes of one run never share a number.
+        seed: the world's own seed.
+        options: what the world wants to know on reset (start, goal, …), as plain values.
+    """
+
+    number: int
+    seed: int
+    options: Mapping[str, Any] = {}
+
+
+class Prediction(NamedTuple):
+    """What a world model foresees; an unknown spread is None, never 0.
+
+    Attributes:
+        states: (B, K, H, *S).
+        spread: (B, K, H), the model's own uncertainty.
+        reward: (B, K, H).
+        cont: (B, K, H), the probability that the episode goes on.
+    """
+
+    states: Tensor
+    spread: Tensor | None = None
+    reward: Tensor | None = None
+    cont: Tensor | None = None
+
+
+class World(Module):
+    """The world as a node: it consumes an action one tick after it was chosen and shows what follows.
+
+    `truth` is for probes and pictures: no role has an input of that kind, so no mind can be wired to it.
+    """
+
+    role: ClassVar[str] = "world"
+    inputs = {"action": Port("action", ("A",))}
+    outputs = {
+        "observation": Port("observation", ("*O",), None),
+        "goal": Port("observation", ("*G",), None),
+        "reward": Port("reward"),
+        "terminated": Port("flag", (), torch.bool),
+        "truncated": Port("flag", (), torch.bool),
+        "success": Port("flag", (), torch.bool),
+        "truth": Port("truth", ("X",)),
+    }
+
+    def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
+        """Tell the masked rows (B,) which episode they live next; called just before `begin`."""
+        raise NotImplementedError
+
+
+class Perception(Module):
+    """Estimates the current state of the world from the senses (paper, section 3). A percept holds no history."""
+
+    role: ClassVar[str] = "perception"
+    inputs = {"observation": Port("observation", ("*O",), None)}
+    outputs = {"percept": Port("percept", ("*P",))}
+
+    def step(self, observation: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"percept": self.encode(observation)}
+
+    @callable_method
+    def encode(self, observation: Tensor) -> Tensor:
+        """Observations (…, *O) to percepts (…, *P)."""
+        raise NotImplementedError
+
+
+class WorldModel(Module):
+    """Fills in what perception does not show and predicts future states from actions (paper, sections 3 and 4).
+
+    The state is the belief after history and the last action, and suffices to go on from: a rollout starts from states
+    alone. The distance belongs to the model, because only it knows its own space; reward and value belong to the cost.
+    """
+
+    role: ClassVar[str] = "world_model"
+    inputs = {
+        "percept": Port("percept", ("*P",)),
+        "action": Port("action", ("A",)),
+        "recall": Port("recall", ("*S",), optional=True),
+    }
+    outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
+
+    @callable_method
+    def believe(self, percept: Tensor) -> Tensor:
+        """The state believed on seeing a percept without any history: (…, *P) to (…, *S)."""
+        raise NotImplementedError
+
+    @callable_method
+    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+        """Imagine K sequences of actions from each state: (B, *S), (B, K, H, A) to states (B, K, H, *S)."""
+        raise NotImplementedError
+
+    @callable_method
+    def distance(self, states: Tensor, goal: Tensor) -> Tensor:
+        """How far states are from goals: (…, *S), (…, *S) to (…); lower is closer, 0 is the same state."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What learning minimises, and figures to watch.
+
+        Args:
+            batch: windows of experience, "observation" (N, T + 1, *O) and "action" (N, T, A).
+        """
+        raise NotImplementedError
+
+
+class Memory(Module):
+    """Keeps past states with their energies and answers queries softly (paper, sections 3 and 4.9)."""
+
+    role: ClassVar[str] = "memory"
+    inputs = {
+        "state": Port("state", ("*S",)),
+        "energy": Port("energy"),
+        "surprise": Port("surprise", optional=True),
+    }
+    outputs = {"recall": Port("recall", ("*S",)), "score": Port("score")}
+
+
+class Goal(Module):
+    """Turns what is wanted into a state to be near to. The paper leaves goals to the configurator (section 6)."""
+
+    role: ClassVar[str] = "goal"
+    inputs = {
+        "observation": Port("observation", ("*G",), None),
+        "mode": Port("mode", (), torch.int64, optional=True),
+    }
+    outputs = {"goal": Port("goal", ("*S",))}
+
+
+class Cost(Module):
+    """Measures discomfort as an energy: C(s) = IC(s) + TC(s) (paper, section 3.2, equations 1 to 3).
+
+    IC = Σ uᵢ ICᵢ is intrinsic and immutable: no optimiser may hold any of its parameters. TC = Σ vⱼ TCⱼ is the trainable
+    critic, which predicts future intrinsic energy (section 3.3). The configurator modulates the weights only.
+    """
+
+    role: ClassVar[str] = "cost"
+    inputs = {
+        "state": Port("state", ("*S",)),
+        "goal": Port("goal", ("*S",)),
+        "weights": Port("weights", ("W",), optional=True),
+    }
+    outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
+    wants = {"world_model": Call(("distance",), {"S": "S"})}
+
+    @callable_method
+    def energy(self, states: Tensor, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
+        raise NotImplementedError
+
+
+class Planner(Module):
+    """Mode-2: searches actions whose imagined outcome has low energy (paper, section 3.1.2)."""
+
+    role: ClassVar[str] = "planner"
+    inputs = {
+        "state": Port("state", ("*S",)),
+        "goal": Port("goal", ("*S",)),
+        "mode": Port("mode", (), torch.int64),
+        "weights": Port("weights", ("W",), optional=True),
+    }
+    outputs = {
+        "plan": Port("plan", ("H", "A")),
+        "imagined": Port("imagined", ("H", "*S")),
+        "energy": Port("energy"),
+        "model_steps": Port("count", (), torch.int64),
+    }
+    wants = {
+        "world_model": Call(("rollout",), {"S": "S", "A": "A"}),
+        "cost": Call(("energy",), {"S": "S"}),
+    }
+
+
+class Actor(Module):
+    """Proposes actions: a policy in Mode-1, the plan's first steps in Mode-2 (paper, sections 3.1 and 5)."""
+
+    role: ClassVar[str] = "actor"
+    inputs = {
+        "state": Port("state", ("*S",)),
+        "goal": Port("goal", ("*S",)),
+        "mode": Port("mode", (), torch.int64),
+        "plan": Port("plan", ("H", "A"), optional=True),
+    }
+    outputs = {"action": Port("action", ("A",))}
+
+
+class Configurator(Module):
+    """Executive control: sets the mode and the weights of the cost for the task at hand (paper, sections 3 and 6)."""
+
+    role: ClassVar[str] = "configurator"
+    inputs = {"energy": Port("energy", optional=True), "surprise": Port("surprise", optional=True)}
+    outputs = {"mode": Port("mode", (), torch.int64), "weights": Port("weights", ("W",))}
+
+
+ROLES: dict[str, type[Module]] = {
+    cls.role: cls for cls in (World, Perception, WorldModel, Memory, Goal, Cost, Planner, Actor, Configurator)
+}

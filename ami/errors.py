@@ -1,0 +1,102 @@
+"""Every error a user of ami can meet.
+
+    AmiError
+    ├── SettingError     (ValueError)        a module's or a command's setting is unknown or out of range
+    ├── UnknownName      (LookupError)       a name is not on the menu: node, port, module, world, experiment, command
+    ├── GraphError       (ValueError)        the wiring was refused; holds every mistake, each with its cure
+    ├── PortError        (ValueError)        a message does not fit its port
+    ├── CallError        (RuntimeError)      a call edge is unbound, or its method is not declared callable
+    ├── CheckpointError  (RuntimeError)      a checkpoint is missing, broken, or belongs to another agent
+    ├── TraceError       (RuntimeError)      a trace is missing or does not hold what was asked for
+    ├── TrustError       (PermissionError)   a `_target_` is not on the allow-list, or a foreign package shadows ours
+    └── StartError       (RuntimeError)      a runtime did not start
+
+Each message says what was given, what was expected and the cure. Each class is also the built-in error a caller would
+expect, so `except ValueError` works.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class AmiError(Exception):
+    """The root: `except AmiError` catches everything ami raises on purpose."""
+
+
+class SettingError(AmiError, ValueError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class UnknownName(AmiError, LookupError):
+    """A name is not on the menu: see `unknown_name`, which writes the sentence."""
+
+
+class PortError(AmiError, ValueError):
+    """A message does not fit its port: wrong kind, dtype or shape."""
+
+
+class CallError(AmiError, RuntimeError):
+    """A call edge is unbound, or its method is not declared callable."""
+
+
+class CheckpointError(AmiError, RuntimeError):
+    """A checkpoint is missing, broken, or belongs to another agent."""
+
+
+class TraceError(AmiError, RuntimeError):
+    """A trace is missing or does not hold what was asked for."""
+
+
+class TrustError(AmiError, PermissionError):
+    """A `_target_` is not on the allow-list, or a foreign package shadows one of ours."""
+
+
+class StartError(AmiError, RuntimeError):
+    """A runtime did not start."""
+
+
+class GraphError(AmiError, ValueError):
+    """The wiring was refused before tick 0.
+
+    Attributes:
+        mistakes: every mistake found, one sentence each, with its cure.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(f"the graph was refused, {count}:\n" + "\n".join(f"  - {m}" for m in self.mistakes))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return GraphError, (self.mistakes,)
+
+
+def unknown_name(what: str, name: str, menu: Iterable[str], cure: str = "") -> UnknownName:
+    """The error for a name that is not on the menu.
+
+    Args:
+        what: what kind of thing was named, e.g. "planner".
+        name: the name that was given.
+        menu: the names that exist.
+        cure: a sentence that tells what to do when the nearest name does not help.
+    """
+    return UnknownName(f"unknown {what} '{name}'{suggestion(name, menu)}" + (f" {cure}" if cure else ""))
+
+
+def suggestion(name: str, menu: Iterable[str]) -> str:
+    """The end of an error sentence: the nearest name on the menu, or the whole menu when none is near."""
+    names = sorted(menu)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f": did you mean '{near[0]}'?"
+    if not names:
+        return ": there is none."
+    return f": expected one of {', '.join(names)}."
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise SettingError(message) unless the condition holds: one line per rule in a constructor."""
+    if not condition:
+        raise SettingError(message)

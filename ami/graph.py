@@ -1,0 +1,218 @@
+"""The graph: the wiring checked against the modules, before tick 0, with all mistakes in one report.
+
+Delayed wires removed, the message edges must be acyclic; nodes fire in topological order, ties broken by name. So a chain
+settles within one tick and feedback costs exactly its declared delay (the synchronous-reactive model; Benveniste and
+others, *The synchronous languages 12 years later*, 2003).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import networkx as nx
+
+from ami.dims import DimSolver
+from ami.errors import AmiError, GraphError, suggestion
+from ami.module import Module
+from ami.parts import Part
+from ami.ports import Dims
+from ami.wiring import Wire, parse
+
+
+class Graph:
+    """A sound message graph.
+
+    Args:
+        parts: the modules, by node name, not yet made.
+        wiring: the wiring file as nested mappings (see `ami.wiring`).
+
+    Attributes:
+        order: the nodes in firing order.
+        wires: every message edge.
+        inputs: the wires that arrive at each node.
+        calls: the call edges, {node: {name: callee}}.
+        every: how many ticks pass between two firings, by node.
+        dims: the resolved sizes, by node.
+        drafts: one unbuilt module per node: its ports and declared calls can be read.
+        warnings: what has no effect.
+
+    Raises:
+        GraphError: the wiring is unsound; it lists every mistake with its cure.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], wiring: Mapping[str, Any]) -> None:
+        self.parts = dict(parts)
+        parsed = parse(wiring)
+        self.mistakes = list(parsed.mistakes)
+        self.warnings: list[str] = []
+        self.calls = {node: dict(parsed.calls.get(node, {})) for node in parsed.nodes}
+        self.every = {node: parsed.every.get(node, 1) for node in parsed.nodes}
+        self.drafts = self._draft(parsed.nodes)
+        self.wires = [wire for wire in parsed.wires if self._is_sound(wire)]
+        self.inputs = {node: [w for w in self.wires if w.to_node == node] for node in parsed.nodes}
+        self._check_inputs(parsed.wires)
+        self._check_calls()
+        self.order = self._fire_order(parsed.nodes)
+        solver = DimSolver(self.drafts, self.wires, self.calls)
+        self.dims: dict[str, Dims] = solver.solve(complete=not self.mistakes)
+        self.mistakes += solver.mistakes
+        if self.mistakes:
+            raise GraphError(self.mistakes)
+        self._warn_unused()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the drafts: they may hold an open world, and whoever receives the graph makes its own modules."""
+        return {**self.__dict__, "drafts": {}}
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for the run header and for hashing: every node with its settings, wires, calls and sizes."""
+        return {
+            "nodes": {node: self.parts[node].resolved() for node in self.order},
+            "order": list(self.order),
+            "wires": [str(wire) for wire in self.wires],
+            "inits": {str(wire): wire.init for wire in self.wires if wire.delay},
+            "calls": {node: dict(sorted(calls.items())) for node, calls in self.calls.items() if calls},
+            "every": {node: every for node, every in self.every.items() if every > 1},
+            "dims": {node: dict(sorted(dims.items())) for node, dims in self.dims.items()},
+        }
+
+    def hash(self) -> str:
+        """16 hex digits that change when a node, a setting, a wire or a size changes."""
+        text = json.dumps(self.describe(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def callees(self, node: str) -> tuple[str, ...]:
+        """Every node that `node` calls, directly or through another call: what a process that fires it must hold."""
+        edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
+        return tuple(sorted(nx.descendants(edges, node))) if node in edges else ()
+
+    def ranks(self) -> dict[str, int]:
+        """How many undelayed wires lie before each node at most: the column a drawing puts it in."""
+        return {node: rank for rank, layer in enumerate(nx.topological_generations(self._undelayed())) for node in layer}
+
+    # The checks ------------------------------------------------------------------------------------------------------
+
+    def _draft(self, nodes: tuple[str, ...]) -> dict[str, Module]:
+        drafts: dict[str, Module] = {}
+        for node in nodes:
+            part = self.parts.get(node)
+            if part is None:
+                self.mistakes.append(f"node '{node}' is wired but has no module{suggestion(node, self.parts)} "
+                                     f"Cure: give it one, `+{node}._target_=…`, or remove its wiring, `~graph.{node}`")
+                continue
+            wrong = part.check(node)
+            if wrong:
+                self.mistakes.extend(wrong)
+                continue
+            try:
+                module = part.make()
+            except (AmiError, ValueError, TypeError, ImportError) as error:
+                self.mistakes.append(f"{node}: {error}")
+                continue
+            if isinstance(module, Module):
+                drafts[node] = module
+            else:
+                self.mistakes.append(f"{node} is a {type(module).__name__}: expected an ami Module, see ami.blueprint")
+        return drafts
+
+    def _is_sound(self, wire: Wire) -> bool:
+        """Both ends exist and carry the same kind; an end that failed to draft has been reported already."""
+        if wire.node not in self.inputs_menu():
+            self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from the unknown node '{wire.node}'"
+                                 f"{suggestion(wire.node, self.inputs_menu())}")
+            return False
+        if wire.node not in self.drafts or wire.to_node not in self.drafts:
+            return False
+        producer, consumer = self.drafts[wire.node], self.drafts[wire.to_node]
+        sound = True
+        if wire.port not in producer.outputs:
+            self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from '{wire.node}.{wire.port}', but {wire.node} "
+                                 f"has no output '{wire.port}'{suggestion(wire.port, producer.outputs)}")
+            sound = False
+        if wire.to_port not in consumer.inputs:
+            self.mistakes.append(f"{wire.to_node} has no input '{wire.to_port}'"
+                                 f"{suggestion(wire.to_port, consumer.inputs)} ({self.parts[wire.to_node].name})")
+            sound = False
+        if not sound:
+            return False
+        given, expected = producer.outputs[wire.port], consumer.inputs[wire.to_port]
+        if given.kind != expected.kind:
+            fitting = [f"{n}.{p}" for n, m in self.drafts.items() for p, o in m.outputs.items() if o.kind == expected.kind]
+            cure = f"Cure: wire it from {' or '.join(fitting)}" if fitting else "No output of this graph is of that kind"
+            self.mistakes.append(f"{wire} carries the kind '{given.kind}': {wire.to_node}.{wire.to_port} expects the kind "
+                                 f"'{expected.kind}'. {cure}")
+            return False
+        if given.dtype is not None and expected.dtype is not None and given.dtype != expected.dtype:
+            self.mistakes.append(f"{wire} carries {given.dtype}: {wire.to_node}.{wire.to_port} expects {expected.dtype}. "
+                                 f"Cure: a module between them that casts")
+            return False
+        return True
+
+    def inputs_menu(self) -> tuple[str, ...]:
+        """The nodes a wire may come from."""
+        return tuple(self.calls)
+
+    def _check_inputs(self, declared: list[Wire]) -> None:
+        wired = {(wire.to_node, wire.to_port) for wire in declared}
+        for node, module in self.drafts.items():
+            for name, port in module.inputs.items():
+                if not port.optional and (node, name) not in wired:
+                    fitting = [f"{n}.{p}" for n, m in self.drafts.items() for p, o in m.outputs.items() if o.kind == port.kind]
+                    cure = f"Cure: graph.{node}.{name}={fitting[0]}" if fitting else "No output of this graph fits"
+                    self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {cure}")
+
+    def _check_calls(self) -> None:
+        for node, module in self.drafts.items():
+            bound = self.calls[node]
+            for name, callee in bound.items():
+                if callee not in self.calls:
+                    self.mistakes.append(f"{node} calls the unknown node '{callee}'{suggestion(callee, self.calls)}")
+                elif name not in module.wants:
+                    self.warnings.append(f"{node}.calls.{name} has no effect: {self.parts[node].name} calls "
+                                         f"{', '.join(module.wants) or 'nothing'}")
+                elif callee in self.drafts:
+                    known = self.drafts[callee].callable_methods()
+                    for method in module.wants[name].methods:
+                        if method not in known:
+                            self.mistakes.append(f"{node} calls {callee}.{method}, which {self.parts[callee].name} does not "
+                                                 f"declare callable{suggestion(method, known)} Cure: mark it "
+                                                 f"@callable_method, or bind graph.{node}.calls.{name} to another node")
+            for name, call in module.wants.items():
+                if name not in bound and not call.optional:
+                    why = ": Mode-2 cannot search without it" if module.role == "planner" else ""
+                    self.mistakes.append(f"{node} needs the call '{name}' ({', '.join(call.methods)}), which is not bound"
+                                         f"{why}. Cure: graph.{node}.calls.{name}=<node>")
+        edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
+        for cycle in nx.simple_cycles(edges):
+            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} call each other: call edges must not form a circle")
+
+    def _undelayed(self) -> nx.DiGraph:
+        graph = nx.DiGraph()
+        graph.add_nodes_from(sorted(self.calls))
+        graph.add_edges_from((w.node, w.to_node) for w in self.wires if w.delay == 0)
+        return graph
+
+    def _fire_order(self, nodes: tuple[str, ...]) -> tuple[str, ...]:
+        graph = self._undelayed()
+        loops = [sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1]
+        loops += [[n] for n in nodes if graph.has_edge(n, n)]
+        for members in sorted(loops):
+            cycle = [edge[0] for edge in nx.find_cycle(graph, members[0])]
+            on_cycle = set(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+            wires = [w for w in self.wires if w.delay == 0 and (w.node, w.to_node) in on_cycle]
+            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} wait for each other within one tick. Cure: put `@-1` on "
+                                 f"one of these wires: {', '.join(str(w) for w in wires)}")
+        if loops:
+            return tuple(nodes)
+        return tuple(nx.lexicographical_topological_sort(graph))
+
+    def _warn_unused(self) -> None:
+        read = {wire.node for wire in self.wires} | {c for calls in self.calls.values() for c in calls.values()}
+        for node in self.order:
+            if node not in read and self.drafts[node].role not in ("world",):
+                self.warnings.append(f"{node} has no effect: no wire and no call reads it")
+        for node in sorted(set(self.parts) - set(self.calls)):
+            self.warnings.append(f"module '{node}' has no effect: the graph does not name it")

@@ -1,0 +1,95 @@
+"""Part: a class and its settings, not yet an object, so that it can travel to the process that will own it.
+
+The configuration becomes parts, the graph makes one draft of each to read its ports, and a runtime makes the real modules
+where they will live.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ami.errors import SettingError, suggestion
+
+
+@dataclass(frozen=True)
+class Part:
+    """A class (or function) and the settings it will be called with; settings may hold further parts.
+
+    Args:
+        target: what to call.
+        settings: keyword arguments: plain values, lists and mappings of them, or parts.
+    """
+
+    target: Callable[..., Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The dotted path a config would write as `_target_`."""
+        return f"{self.target.__module__}.{self.target.__qualname__}"
+
+    def check(self, where: str) -> list[str]:
+        """Every setting that the constructor does not know or that it misses, one sentence each."""
+        mistakes: list[str] = []
+        parameters = inspect.signature(self.target).parameters
+        accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        for key in self.settings:
+            if key not in names and not accepts_any:
+                mistakes.append(f"{where} has no setting '{key}'{suggestion(key, names)} ({self.name})")
+        for name in names:
+            if parameters[name].default is inspect.Parameter.empty and name not in self.settings:
+                mistakes.append(f"{where} needs the setting '{name}', which {self.name} has no default for. "
+                                f"Cure: {where}.{name}=<value>")
+        for key, value in self.settings.items():
+            if isinstance(value, Part):
+                mistakes.extend(value.check(f"{where}.{key}"))
+            elif isinstance(value, Mapping):
+                for inner, part in value.items():
+                    if isinstance(part, Part):
+                        mistakes.extend(part.check(f"{where}.{key}.{inner}"))
+        return mistakes
+
+    def make(self) -> Any:
+        """Call the target with its settings, inner parts first.
+
+        Raises:
+            SettingError: a setting is unknown or missing; errors of the target itself pass through.
+        """
+        mistakes = self.check(self.name.rsplit(".", 1)[-1])
+        if mistakes:
+            raise SettingError(" ".join(mistakes))
+        return self.target(**{key: _made(value) for key, value in self.settings.items()})
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain values: the target's path, and every setting with the defaults filled in."""
+        out: dict[str, Any] = {"_target_": self.name}
+        for name, parameter in inspect.signature(self.target).parameters.items():
+            if name in self.settings:
+                out[name] = _plain(self.settings[name])
+            elif parameter.default is not inspect.Parameter.empty:
+                out[name] = _plain(parameter.default)
+        return out
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.make()
+    if isinstance(value, Mapping):
+        return {key: _made(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_made(inner) for inner in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.resolved()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value

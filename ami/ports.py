@@ -1,0 +1,118 @@
+"""Ports: what a message must be to travel along a wire.
+
+A message is one tensor. A port states its *kind* (what it means), its dtype and its dims. Dims are symbols that the graph
+resolves from the world's spaces onwards: `"A"` stands for one size, `"*S"` for any number of sizes (a state may be a
+vector (D,) or tokens (N, D)). `"B"`, the number of parallel worlds, comes first in every message and is known only when
+episodes begin. Kinds catch what shapes cannot: a goal and a state may have the same shape and are not the same thing.
+
+The idea of a specification that validates and generates its values is dm_env's (`specs.Array.validate`,
+`generate_value`); https://github.com/google-deepmind/dm_env.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ami.errors import PortError
+
+Size = int | tuple[int, ...]
+Dims = dict[str, Size]
+"""Resolved symbols of one node: "A" -> 2, and "S" -> (64,) for the variadic symbol "*S"."""
+
+KINDS = {
+    "observation": "what the world shows, pixels or vector",
+    "percept": "what is seen now, without history",
+    "state": "the world model's belief after history and last action",
+    "action": "one action of the actor",
+    "plan": "a sequence of actions",
+    "imagined": "the states a plan is predicted to lead through",
+    "goal": "the state that is wanted",
+    "recall": "what memory answers",
+    "energy": "a cost, lower is better",
+    "surprise": "predicted against perceived, 0 when nothing was predicted",
+    "score": "how well a query matched, 0 to 1",
+    "mode": "1: react, 2: plan",
+    "weights": "what the configurator multiplies the cost's weights with",
+    "count": "how many of something were used",
+    "reward": "the world's own reward",
+    "flag": "yes or no",
+    "truth": "the world's true state: for probes and pictures, never for a mind",
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One end of a wire.
+
+    Args:
+        kind: one of `KINDS`.
+        dims: symbols or sizes after the leading "B", e.g. ("A",), ("*S",), ("H", "*S").
+        dtype: the tensor's dtype; None accepts any.
+        optional: an input that may stay unwired; `step` then receives None.
+    """
+
+    kind: str
+    dims: tuple[str | int, ...] = ()
+    dtype: torch.dtype | None = torch.float32
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise PortError(f"a port has the kind '{self.kind}': expected one of {', '.join(KINDS)}")
+        if sum(str(d).startswith("*") for d in self.dims) > 1:
+            raise PortError(f"a port has the dims {self.dims}: expected at most one variadic symbol such as '*S'")
+
+    def shape(self, dims: Mapping[str, Size]) -> tuple[int, ...]:
+        """The sizes behind the batch. Raises KeyError when a symbol is unresolved."""
+        sizes: list[int] = []
+        for dim in self.dims:
+            if isinstance(dim, int):
+                sizes.append(dim)
+            else:
+                size = dims[dim.removeprefix("*")]
+                sizes.extend(size if isinstance(size, tuple) else (size,))
+        return tuple(sizes)
+
+    def describe(self) -> str:
+        """`state float32 (B, *S)`: how error messages and `ami list` write a port."""
+        name = "any dtype" if self.dtype is None else str(self.dtype).removeprefix("torch.")
+        return f"{self.kind} {name} ({', '.join(['B', *map(str, self.dims)])})"
+
+    def with_dtype(self, dtype: torch.dtype) -> Port:
+        """The same port for another dtype: a world whose observations are bytes says so."""
+        return replace(self, dtype=dtype)
+
+    def validate(self, where: str, value: object, dims: Mapping[str, Size], batch: int) -> None:
+        """Check one message.
+
+        Raises:
+            PortError: names `where` ("planner.plan"), what came and what was expected.
+        """
+        if not isinstance(value, Tensor):
+            raise PortError(f"{where} gave a {type(value).__name__}: expected a tensor, {self.describe()}")
+        expected = (batch, *self.shape(dims))
+        if tuple(value.shape) != expected:
+            raise PortError(f"{where} gave the shape {tuple(value.shape)}: expected {expected}, {self.describe()}")
+        if self.dtype is not None and value.dtype != self.dtype:
+            raise PortError(f"{where} gave the dtype {value.dtype}: expected {self.dtype}. Cure: cast it in step()")
+
+    def sample(self, dims: Mapping[str, Size], batch: int, generator: torch.Generator) -> Tensor:
+        """A random message that fits this port: a module's test needs no world."""
+        shape = (batch, *self.shape(dims))
+        if self.kind == "mode":
+            return torch.full(shape, 2, dtype=torch.int64)
+        if self.dtype == torch.bool:
+            return torch.rand(shape, generator=generator) < 0.5
+        if self.dtype == torch.uint8:
+            return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        if self.dtype is not None and not self.dtype.is_floating_point:
+            return torch.randint(0, 8, shape, generator=generator, dtype=self.dtype)
+        if self.kind in ("action", "plan"):
+            return torch.rand(shape, generator=generator) * 2 - 1
+        if self.kind == "weights":
+            return torch.ones(shape)
+        return torch.randn(shape, generator=generator)

@@ -1,0 +1,26 @@
+"""What a worker tells of every invocation, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Recorder(Protocol):
+    """What a worker tells of every invocation."""
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoTrace:
+    """Records nothing."""
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,1 @@
+"""Where an agent's modules live: `local`, one process, or `ray`, actors."""

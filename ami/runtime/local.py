@@ -1,0 +1,45 @@
+"""The local runtime: every module in this process. The reference that every other runtime must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from ami.agent import FLAGS
+from ami.blueprint import Episode
+from ami.graph import Graph
+from ami.segments import Segment, cut
+from ami.recorder import Recorder
+from ami.worker import Outputs, Weights, Worker
+
+
+class LocalRuntime:
+    """One worker, one segment, nothing travels.
+
+    Args:
+        graph: the sound graph.
+        seed: the run's seed.
+        weights: trained weights by node.
+        recorder: is told of every invocation; None records nothing.
+        watch: ports to see besides the world's flags, as "node.port".
+        devices: torch device names by node.
+    """
+
+    def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, recorder: Recorder | None = None,
+                 watch: Sequence[str] = (), devices: Mapping[str, str] | None = None) -> None:
+        self.graph = graph
+        self.segments = cut(graph, "agent", (*FLAGS, *watch))
+        self.worker = Worker(graph, graph.order, seed, weights, recorder, devices)
+
+    def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
+        self.worker.begin(mask, episodes, wave)
+
+    def fire(self, segment: Segment, tick: int, parcels: Sequence[object]) -> tuple[None, dict[str, Outputs]]:
+        return None, self.worker.fire(segment.nodes, tick)
+
+    def read(self, handle: dict[str, Outputs]) -> Mapping[str, Tensor]:
+        return {port: handle[port.split(".")[0]][port.split(".")[1]] for port in self.segments[0].watched}
+
+    def close(self) -> None:
+        self.worker.close()

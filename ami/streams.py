@@ -1,0 +1,82 @@
+"""Random streams: one per node, world row and episode.
+
+An episode's random numbers are derived from (seed, node, episode) alone, so its outcome depends neither on the batch it
+ran in, nor on the runtime, nor on which process its module lives in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from any printable parts; changing one part changes all bits."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+class Streams:
+    """The random streams of one node, a row of draws per parallel world.
+
+    A row's generator is made at its first draw, so a module that draws nothing pays nothing.
+
+    Args:
+        seed: the run's seed.
+        node: the node's name in the graph.
+    """
+
+    def __init__(self, seed: int, node: str) -> None:
+        self.seed, self.node = seed, node
+        self._episodes: list[int] = []
+        self._rows: list[torch.Generator | None] = []
+
+    def begin(self, mask: Tensor, episodes: Sequence[int]) -> None:
+        """Give the masked rows (B,) the streams of the episodes that begin there."""
+        if len(self._rows) != len(mask):
+            self._rows = [None] * len(mask)
+            self._episodes = [0] * len(mask)
+        for row in mask.nonzero()[:, 0].tolist():
+            self._rows[row] = None
+            self._episodes[row] = episodes[row]
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal draws, (B, *shape)."""
+        out = torch.empty(len(self._rows), *shape)
+        for row in range(len(self._rows)):
+            out[row].normal_(generator=self._generator(row))
+        return out
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """Uniform draws in [low, high), (B, *shape)."""
+        out = torch.empty(len(self._rows), *shape)
+        for row in range(len(self._rows)):
+            out[row].uniform_(low, high, generator=self._generator(row))
+        return out
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Where each stream stands, as tensors."""
+        out = {"episodes": torch.tensor(self._episodes, dtype=torch.int64)}
+        for row, generator in enumerate(self._rows):
+            if generator is not None:
+                out[f"row.{row}"] = generator.get_state()
+        return out
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Put every stream back to where `snapshot()` found it."""
+        self._episodes = snapshot["episodes"].tolist()
+        self._rows = [None] * len(self._episodes)
+        for row in range(len(self._rows)):
+            if f"row.{row}" in snapshot:
+                self._generator(row).set_state(snapshot[f"row.{row}"])
+
+    def _generator(self, row: int) -> torch.Generator:
+        generator = self._rows[row]
+        if generator is None:
+            generator = torch.Generator()
+            generator.manual_seed(derive_seed(self.seed, self.node, self._episodes[row]))
+            self._rows[row] = generator
+        return generator

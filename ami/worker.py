@@ -1,0 +1,190 @@
+"""Worker: holds some nodes of a graph and fires them in order.
+
+In the local runtime one worker holds the whole mind; under Ray each actor is a worker. The code is the same, which is why
+both give the same trace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Episode, World
+from ami.errors import CheckpointError
+from ami.graph import Graph
+from ami.module import Callee, Calls, Module
+from ami.streams import Streams, derive_seed
+from ami.recorder import NoTrace, Recorder
+
+Outputs = Mapping[str, Tensor]
+Parcel = tuple[int, dict[str, Outputs]]
+"""What leaves a worker after it fired: the tick, and some nodes' outputs."""
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""State dicts by node."""
+
+
+@dataclass(frozen=True)
+class _Feed:
+    """Where one input's value is found: the producer's sent outputs, `delay` ticks back."""
+
+    to_port: str
+    node: str
+    port: str
+    delay: int
+    fill: float
+
+
+class Worker:
+    """Some nodes of a graph, made, bound and ready to fire.
+
+    Args:
+        graph: the sound graph.
+        nodes: the nodes this worker fires.
+        seed: the run's seed: initial weights and random streams derive from it.
+        weights: trained weights by node; nodes without an entry keep their initial weights.
+        recorder: is told of every invocation.
+        devices: torch device names by node; "cpu" where absent.
+    """
+
+    def __init__(self, graph: Graph, nodes: Iterable[str], seed: int, weights: Weights | None = None,
+                 recorder: Recorder | None = None, devices: Mapping[str, str] | None = None) -> None:
+        self.graph = graph
+        self.nodes = tuple(n for n in graph.order if n in set(nodes))
+        self.recorder = recorder or NoTrace()
+        held = set(self.nodes) | {callee for node in self.nodes for callee in graph.callees(node)}
+        devices = devices or {}
+        # a callee that lives in another worker is held here as a replica: call edges cost no transport
+        self.modules = {n: build_module(graph, n, seed, devices.get(n, "cpu")) for n in graph.order if n in held}
+        for node, module in self.modules.items():
+            module.calls = Calls(node, {name: Callee(callee, self.modules[callee])
+                                        for name, callee in graph.calls[node].items() if callee in self.modules})
+            if weights and node in weights:
+                load_weights(node, module, weights[node])
+            module.eval()
+        self._feeds = {n: [_Feed(w.to_port, w.node, w.port, w.delay, w.init) for w in graph.inputs[n]] for n in self.nodes}
+        self._unwired: dict[str, dict[str, None]] = {
+            n: {p: None for p in self.modules[n].inputs if p not in {f.to_port for f in self._feeds[n]}} for n in self.nodes}
+        self._depth = 1 + max((wire.delay for wire in graph.wires), default=0)
+        self._sent: dict[str, dict[int, Outputs]] = {n: {} for n in graph.order}
+        self._fills: dict[tuple[str, str], Tensor] = {}
+        self._wave = 0
+        self._begun: Tensor | None = None
+        self._unchecked: set[str] = set()
+
+    def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
+        """New episodes begin in the masked rows (B,); nothing of the old ones reaches them."""
+        self._wave = wave
+        self._unchecked = set(self.nodes)
+        fresh = len(mask) != next((m.batch for m in self.modules.values()), 0) or bool(mask.all())
+        for module in self.modules.values():
+            if isinstance(module, World):
+                module.assign(mask, list(episodes))
+            module.begin(mask, [episode.number for episode in episodes])
+        self._fills = {
+            (node, feed.to_port): torch.full(
+                (len(mask), *port.shape(self.modules[node].dims)), feed.fill,
+                dtype=port.dtype or torch.float32, device=self.modules[node].device)
+            for node in self.nodes for feed in self._feeds[node] if feed.delay
+            for port in (self.modules[node].inputs[feed.to_port],)}
+        if fresh:
+            self._sent = {node: {} for node in self._sent}
+        self._begun = None if fresh else mask
+
+    def fire(self, nodes: Sequence[str], tick: int, parcels: Sequence[Parcel] = ()) -> dict[str, Outputs]:
+        """Fire some nodes for one tick.
+
+        Args:
+            nodes: which, in firing order.
+            tick: the tick's number since the last full reset.
+            parcels: what other workers sent since the last call.
+
+        Returns:
+            Each node's outputs.
+        """
+        for sent_at, contents in parcels:
+            for node, outputs in contents.items():
+                self._keep(node, sent_at, outputs)
+        if self._begun is not None:
+            self._forget(self._begun, tick)
+            self._begun = None
+        fired: dict[str, Outputs] = {}
+        with torch.no_grad():
+            for node in nodes:
+                fired[node] = self._fire_one(node, tick)
+        return fired
+
+    def close(self) -> None:
+        """Write the rest of the trace."""
+        self.recorder.close()
+
+    def _fire_one(self, node: str, tick: int) -> Outputs:
+        module = self.modules[node]
+        if tick % self.graph.every[node] and node not in self._unchecked:
+            outputs = self._sent[node][tick - 1]
+            self._keep(node, tick, outputs)
+            return outputs
+        inputs: dict[str, Tensor | None] = dict(self._unwired[node])
+        for feed in self._feeds[node]:
+            outputs_then = self._sent[feed.node].get(tick - feed.delay)
+            inputs[feed.to_port] = self._fills[node, feed.to_port] if outputs_then is None else outputs_then[feed.port]
+        start = time.perf_counter_ns()
+        outputs = module.step(**inputs)
+        end = time.perf_counter_ns()
+        if node in self._unchecked:
+            self._check(node, module, outputs)
+        self.recorder.add(node, self._wave, tick, start, end, outputs)
+        self._keep(node, tick, outputs)
+        return outputs
+
+    def _check(self, node: str, module: Module, outputs: Outputs) -> None:
+        """At the first tick of an episode every message is held against its port; later ticks trust the module."""
+        self._unchecked.discard(node)
+        for name, port in module.outputs.items():
+            port.validate(f"{node}.{name}", outputs.get(name), module.dims, module.batch)
+
+    def _keep(self, node: str, tick: int, outputs: Outputs) -> None:
+        sent = self._sent[node]
+        sent[tick] = outputs
+        sent.pop(tick - self._depth, None)
+
+    def _forget(self, mask: Tensor, now: int) -> None:
+        """Rows that begin anew must not receive what the old episode sent; it may have come with the last parcels."""
+        for feed in {feed for feeds in self._feeds.values() for feed in feeds if feed.delay}:
+            for tick, outputs in self._sent[feed.node].items():
+                if tick < now:
+                    value = outputs[feed.port]
+                    where = mask.to(value.device).view(-1, *[1] * (value.ndim - 1))
+                    cleaned = torch.where(where, torch.full_like(value, feed.fill), value)
+                    self._sent[feed.node][tick] = {**outputs, feed.port: cleaned}
+
+
+def build_module(graph: Graph, node: str, seed: int, device: str = "cpu") -> Module:
+    """Make one module of the graph, with initial weights that depend on the seed and the node's name alone."""
+    module: Module = graph.parts[node].make()
+    module.device = torch.device(device)
+    module.random = Streams(seed, node)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, node, "weights"))
+        module.set_up(graph.dims[node])
+    return module.to(module.device)
+
+
+def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> None:
+    """Load one node's weights.
+
+    Raises:
+        CheckpointError: the names or shapes are another module's.
+    """
+    own = module.state_dict()
+    wrong = [name for name in own if name not in weights or own[name].shape != weights[name].shape]
+    wrong += [name for name in weights if name not in own]
+    if wrong:
+        raise CheckpointError(
+            f"the checkpoint does not fit {node} ({type(module).__name__}): {', '.join(wrong[:3])}"
+            f"{' and more' if len(wrong) > 3 else ''} differ in name or shape. "
+            f"Cure: train this agent anew, or load it with the settings it was trained with")
+    module.load_state_dict(dict(weights))

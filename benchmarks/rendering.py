@@ -1,0 +1,97 @@
+"""How many frames per second does the two-rooms world render? One core, all that `env.step` does.
+
+    OMP_NUM_THREADS=1 python benchmarks/rendering.py
+
+Prints a table and writes benchmarks/results/rendering.json. A frame is one row of one `step`: motion, the 32
+x 32 picture and the copy of the goal. Wall time, median of several repeats; another busy process lowers it.
+"""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "rendering.json"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/rendering.py"
+TARGET = 20_000  # frames/s with 64 rows
+NUM_REPEATS, SECONDS_PER_REPEAT = 7, 0.3
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
+sys.path.insert(0, str(ROOT))  # the worlds need not be installed
+
+import gymnasium  # noqa: E402
+import numpy as np  # noqa: E402
+
+
+def measure(num_envs: int, door: str) -> dict[str, float | int | str]:
+    """Median and range of the frames per second of `num_envs` rows under random actions."""
+    env = gymnasium.make_vec(
+        "worlds:ami/TwoRooms-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", door=door
+    )
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (16, num_envs, 2)).astype(np.float32)
+    rates = [repeat(env, actions) for _ in range(NUM_REPEATS + 1)][1:]  # the first one warms up
+    return {
+        "num_envs": num_envs,
+        "door": door,
+        "frames_per_second": round(statistics.median(rates)),
+        "lowest": round(min(rates)),
+        "highest": round(max(rates)),
+    }
+
+
+def repeat(env: gymnasium.vector.VectorEnv, actions: np.ndarray) -> float:
+    """Frames per second of one repeat; actions (16, B, 2). Rows that are over are drawn too, and count."""
+    num_frames, begin = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < SECONDS_PER_REPEAT:
+        for action in actions:
+            env.step(action)
+        num_frames += len(actions) * env.num_envs
+    return num_frames / elapsed
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write under another name first, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    rows = [measure(num_envs, door) for num_envs in (1, 64, 256) for door in ("fixed", "episode")]
+    print(f"{'rows':>5} {'door':>8} {'frames/s':>10} {'lowest':>10} {'highest':>10}")
+    for row in rows:
+        numbers = (f"{row[name]:>10,}" for name in ("frames_per_second", "lowest", "highest"))
+        print(f"{row['num_envs']:>5} {row['door']:>8}", *numbers)
+    result = {
+        "command": COMMAND,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "gymnasium": gymnasium.__version__,
+        },
+        "machine": {
+            "processor": platform.machine(),
+            "num_cores": os.cpu_count(),
+            "load_1_min": round(os.getloadavg()[0], 2),
+        },
+        "size": 32,
+        "num_repeats": NUM_REPEATS,
+        "seconds_per_repeat": SECONDS_PER_REPEAT,
+        "target_frames_per_second_at_64_rows": TARGET,
+        "figures": rows,
+    }
+    write_whole(RESULT, json.dumps(result, indent=2) + "\n")
+    print(f"written: {RESULT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

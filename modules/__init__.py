@@ -1,0 +1,1 @@
+"""The swappable parts of a mind, one folder per role."""

@@ -1,0 +1,276 @@
+"""Two rooms with a door between them: a dot shall reach a goal that is given as a picture.
+
+The vector environment is the world; the single one is its first row, so the two cannot disagree. Geometry and
+motion are in `two_rooms_physics.py`, the pictures in `two_rooms_drawing.py`.
+
+Shapes: B = num_envs rows, S = size. A state is (x, y, door_y) in px of the 32 x 32 world, float32.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box, Dict
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from worlds import two_rooms_pairs as pairs
+from worlds import two_rooms_physics as physics
+from worlds.two_rooms_drawing import Drawing
+from worlds.two_rooms_physics import Array
+from worlds.two_rooms_refusals import (
+    check_action,
+    check_choice,
+    check_count,
+    check_option,
+    check_places,
+    check_reset_mask,
+    check_seeds,
+)
+
+OBSERVE_MODES = ("pixels", "state")
+RENDER_MODES = ("rgb_array",)
+RENDER_SIZE = 256  # a person wants a larger picture than the agent
+OPTION_SHAPES: dict[str, tuple[int, ...]] = {"start": (2,), "goal": (2,), "door": ()}  # of one row
+Observation = dict[str, Array]
+Info = dict[str, Any]
+Options = dict[str, Any] | None
+
+
+class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
+    """B independent rows of the two rooms; a row depends on its own seed, options and actions, to the bit.
+
+    An action is a velocity (x, y); its Euclidean norm is clipped to 1, which is 2 px per step. An episode
+    ends with reward 1 when the dot is within 2 px of the goal (terminated), or after `max_episode_steps`
+    without that (truncated). There is no automatic reset: a row that is over stays as it is, with reward 0,
+    until it is reset.
+
+    Settings: `observe` "pixels" (uint8 (S, S, 3)) or "state" (float32 (3,)), for observation and goal alike;
+    `door` "fixed" (centre y = 10 px) or "episode" (drawn per episode, uniform in [4.5, 27.5] px); `size` S of
+    the picture in [16, 64] pixels.
+
+    Raises ValueError for a setting, option or action that is not possible, `ResetNeeded` for a step before a
+    reset.
+    """
+
+    metadata = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
+    pair_kinds = pairs.PAIR_KINDS
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        observe: str = "pixels",
+        door: str = "fixed",
+        size: int = 32,
+        max_episode_steps: int = 60,
+        render_mode: str | None = None,
+    ) -> None:
+        check_choice("observe", observe, OBSERVE_MODES)
+        check_choice("door", door, pairs.DOOR_MODES)
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, RENDER_MODES)
+        check_count("num_envs", num_envs)
+        check_count("max_episode_steps", max_episode_steps)
+        self.num_envs, self.observe, self.door = num_envs, observe, door
+        self.size, self.max_episode_steps, self.render_mode = size, max_episode_steps, render_mode
+        self.dynamics = physics.Dynamics()
+        self.drawing = Drawing(size)
+
+        self.single_observation_space = Dict(
+            {name: _view_space(observe, size) for name in ("observation", "goal")}
+        )
+        self.single_action_space = Box(-1.0, 1.0, (2,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+        self.generators: list[np.random.Generator | None] = [None] * num_envs
+        self._state = np.full((num_envs, 3), np.nan, np.float32)
+        self._goal_state = self._state.copy()
+        self._goal_view = self._view(np.zeros_like(self._state))
+        self._num_steps = np.zeros(num_envs, np.int64)
+        self._terminated = np.zeros(num_envs, bool)
+        self._truncated = np.zeros(num_envs, bool)
+        self._started = np.zeros(num_envs, bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Options = None
+    ) -> tuple[Observation, Info]:
+        """Begin an episode in the rows of `reset_mask` (all by default); the others are not touched.
+
+        seed: int s seeds row i with s + i; a sequence of B holds one seed per row; None goes on with the
+        row's own generator. options, each optional, values used in the masked rows only: "reset_mask" (B,)
+        bool, "start" (B, 2) px, "goal" (B, 2) px, "door" (B,) px.
+        """
+        options = _given(options, ("reset_mask", "start", "goal", "door"))
+        mask = check_reset_mask(options.pop("reset_mask", np.ones(self.num_envs, bool)), self.num_envs)
+        for name, value in options.items():
+            options[name] = check_option(name, value, (self.num_envs, *OPTION_SHAPES[name]))
+        self._need_reset("a reset of some rows only", self._started | mask)
+        rows = np.flatnonzero(mask).tolist()
+        self._seed_rows(seed, rows)
+        placed = [self._place(row, **{name: values[row] for name, values in options.items()}) for row in rows]
+        state, goal_state = np.asarray(placed, np.float32).reshape(len(rows), 2, 3).swapaxes(0, 1)
+        check_places(state, goal_state)
+
+        self._state[rows], self._goal_state[rows] = state, goal_state
+        self._goal_view[rows] = self._view(goal_state)
+        self._num_steps[rows] = 0
+        self._terminated[rows] = self._truncated[rows] = False
+        self._started[rows] = True
+        return self._observation(), self._info()
+
+    def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, Info]:
+        """Move by actions (B, 2) -> observation, reward (B,) float64, terminated and truncated (B,), info."""
+        actions = check_action(actions, (self.num_envs, 2))
+        self._need_reset("a step", self._started)
+        active = ~(self._terminated | self._truncated)
+        self._state = np.where(active[:, None], self.dynamics.step(self._state, actions), self._state)
+        self._num_steps += active
+        succeeded = active & physics.is_success(self._state, self._goal_state)
+        self._terminated |= succeeded
+        self._truncated |= active & ~succeeded & (self._num_steps >= self.max_episode_steps)
+        reward = succeeded.astype(np.float64)
+        terminated, truncated = self._terminated.copy(), self._truncated.copy()
+        return self._observation(), reward, terminated, truncated, self._info()
+
+    def render(self) -> tuple[Array, ...] | None:
+        """One enlarged picture (about 256 pixels high, uint8) per row, or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        self._need_reset("a render", self._started)
+        factor = max(1, round(RENDER_SIZE / self.size))
+        return tuple(self.drawing.draw(self._state).repeat(factor, axis=1).repeat(factor, axis=2))
+
+    def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
+        """`num_pairs` evaluation pairs of each kind, same room first; see `two_rooms_pairs.sample_pairs`."""
+        every = (pairs.sample_pairs(seed, num_pairs, kind, door=self.door) for kind in self.pair_kinds)
+        return [pair for of_a_kind in every for pair in of_a_kind]
+
+    def _seed_rows(self, seed: int | Sequence[int | None] | None, rows: list[int]) -> None:
+        """A new generator for each of `rows` that is given a seed; a random one for a row that had none."""
+        seeds = check_seeds(seed, self.num_envs)
+        for row in rows:
+            if seeds[row] is not None or self.generators[row] is None:
+                self.generators[row] = seeding.np_random(seeds[row])[0]
+
+    def _place(
+        self, row: int, start: Array | None = None, goal: Array | None = None, door: Array | None = None
+    ) -> tuple[list[float], list[float]]:
+        """State and goal state of a new episode; the row's generator draws what the options leave open."""
+        rng = self.generators[row]
+        assert rng is not None
+        door_y = pairs.sample_door(rng, self.door) if door is None else float(door)
+        start_xy = pairs.sample_position(rng, door_y, away_from=goal) if start is None else start
+        goal_xy = pairs.sample_position(rng, door_y, away_from=start_xy) if goal is None else goal
+        return [*start_xy, door_y], [*goal_xy, door_y]
+
+    def _need_reset(self, what: str, started: Array) -> None:
+        if not started.all():
+            rows = np.flatnonzero(~started).tolist()
+            raise ResetNeeded(f"{what} came before rows {rows} were ever reset; call reset() first.")
+
+    def _view(self, state: Array) -> Array:
+        """(N, 3) -> (N, S, S, 3) uint8 or (N, 3) float32; always a new array."""
+        return self.drawing.draw(state) if self.observe == "pixels" else state.copy()
+
+    def _observation(self) -> Observation:
+        """Fresh arrays at each call: what a caller keeps or changes must not be the world's own memory."""
+        return {"observation": self._view(self._state), "goal": self._goal_view.copy()}
+
+    def _info(self) -> Info:
+        """The truth, for tests, probes and oracles; gymnasium's masks say that every row has every key."""
+        info: Info = {"state": self._state, "goal_state": self._goal_state, "success": self._terminated}
+        info = {key: value.copy() for key, value in info.items()}
+        return info | {f"_{key}": np.ones(self.num_envs, bool) for key in info}
+
+
+class TwoRoomsEnv(gymnasium.Env):
+    """One row of the two rooms; settings and ends are the vector world's, options have no row dimension."""
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10}
+    pair_kinds = pairs.PAIR_KINDS
+
+    def __init__(
+        self,
+        *,
+        observe: str = "pixels",
+        door: str = "fixed",
+        size: int = 32,
+        max_episode_steps: int = 60,
+        render_mode: str | None = None,
+    ) -> None:
+        self._rows = TwoRoomsVectorEnv(
+            1,
+            observe=observe,
+            door=door,
+            size=size,
+            max_episode_steps=max_episode_steps,
+            render_mode=render_mode,
+        )
+        self.observation_space = self._rows.single_observation_space
+        self.action_space = self._rows.single_action_space
+        self.render_mode = render_mode
+        self.dynamics, self.drawing = self._rows.dynamics, self._rows.drawing
+
+    def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
+        """Begin an episode; options, each optional: "start" (2,) px, "goal" (2,) px, "door" px."""
+        super().reset(seed=seed)
+        options = {
+            name: check_option(name, value, OPTION_SHAPES[name])[None]
+            for name, value in _given(options, tuple(OPTION_SHAPES)).items()
+        }
+        # The row draws from the generator that gymnasium keeps for this environment, so `np_random` is
+        # honoured.
+        self._rows.generators[0] = self.np_random
+        observation, info = self._rows.reset(options=options)
+        return _first_row(observation), _first_row(info)
+
+    def step(self, action: Array) -> tuple[Observation, float, bool, bool, Info]:
+        """Move by action (2,); see `TwoRoomsVectorEnv.step`."""
+        action = check_action(action, (2,))
+        observation, reward, terminated, truncated, info = self._rows.step(action[None])
+        return (
+            _first_row(observation),
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            _first_row(info),
+        )
+
+    def render(self) -> Array | None:
+        """The enlarged picture, uint8, or None without a render mode."""
+        frames = self._rows.render()
+        return None if frames is None else frames[0]
+
+    def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
+        """See `TwoRoomsVectorEnv.sample_pairs`."""
+        return self._rows.sample_pairs(seed, num_pairs)
+
+
+def _view_space(observe: str, size: int) -> Box:
+    """The space of an observation, and of a goal; each its own, because a space holds a generator."""
+    if observe == "pixels":
+        return Box(0, 255, (size, size, 3), np.uint8)
+    low = np.array([physics.LOW, physics.LOW, physics.DOOR_LOW], np.float32)
+    high = np.array([physics.HIGH, physics.HIGH, physics.DOOR_HIGH], np.float32)
+    return Box(low, high)
+
+
+def _given(options: Options, names: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of the options that are not None; ValueError for a name that is none of `names`."""
+    for name in options or {}:
+        check_choice("option", name, names)
+    return {name: value for name, value in (options or {}).items() if value is not None}
+
+
+def _first_row(batch: dict[str, Array]) -> dict[str, Any]:
+    """Row 0 without gymnasium's masks."""
+    return {key: value[0] for key, value in batch.items() if not key.startswith("_")}

@@ -1,0 +1,87 @@
+"""How the two rooms look: a light floor, a wall with a door, a dot; a goal is the picture with the dot there.
+
+Shapes: N frames, S = size of the side in image pixels. The geometry stays in the 32 px units of the physics.
+"""
+
+import numpy as np
+
+from worlds.two_rooms_physics import DOOR_HALF_WIDTH, SIDE, WALL_LEFT, WALL_RIGHT, Array
+from worlds.two_rooms_refusals import check_count
+
+MIN_SIZE, MAX_SIZE = 16, 64
+FLOOR = (236, 236, 230)
+WALL = (62, 74, 104)
+DOT = (214, 48, 40)
+DOT_SIGMA = 1.3  # px of the 32 px world
+CHUNK = 128  # frames at a time: thousands fall out of the processor's cache, which nearly halves the speed
+
+
+class Drawing:
+    """Draws states as pictures of `size` x `size` pixels.
+
+    Everything is element by element after one exponential per row and column (a Gaussian is separable), so a
+    row drawn alone is bit-identical to the row in a batch.
+
+    Raises ValueError if `size` is not a whole number in [16, 64].
+    """
+
+    def __init__(self, size: int = 32) -> None:
+        check_count("size", size, least=MIN_SIZE, most=MAX_SIZE)
+        self.size = int(size)
+        edges = np.linspace(0.0, SIDE, self.size + 1)
+        self._low, self._high = edges[:-1].astype(np.float32), edges[1:].astype(np.float32)
+        self._centres = ((edges[:-1] + edges[1:]) / 2).astype(np.float32)
+        wall = self._coverage(WALL_LEFT, WALL_RIGHT)
+        touched = np.flatnonzero(wall)
+        # The wall touches a few columns only, so the rest of the picture is a dot on plain floor.
+        self._wall = wall[touched].repeat(3)
+        self._wall_part = slice(3 * int(touched[0]), 3 * int(touched[-1]) + 3)
+
+    def draw(self, state: Array) -> Array:
+        """Pictures of states: (N, 3) px of the world -> (N, S, S, 3) uint8; image rows are y, columns x."""
+        state = np.asarray(state, dtype=np.float32)
+        frames = np.empty((len(state), self.size, self.size * 3), dtype=np.uint8)
+        for first in range(0, len(state), CHUNK):
+            part = slice(first, first + CHUNK)
+            frames[part] = self._draw_chunk(state[part])
+        return frames.reshape(len(state), self.size, self.size, 3)
+
+    def _draw_chunk(self, state: Array) -> Array:
+        """(N, 3) -> (N, S, S * 3) float32 colours plus a half, because the cut to uint8 rounds down."""
+        columns = self._bell(state[:, 0]).repeat(3, axis=1)
+        frames = self._bell(state[:, 1])[:, :, None] * columns[:, None, :]
+        dot_at_wall = frames[:, :, self._wall_part].copy()
+        frames *= self._tint(DOT) - self._tint(FLOOR)
+        frames += self._tint(FLOOR) + np.float32(0.5)
+        wall = self._draw_wall(state[:, 2])
+        frames[:, :, self._wall_part] = (
+            wall + dot_at_wall * (self._tint(DOT)[self._wall_part] - wall) + np.float32(0.5)
+        )
+        return frames
+
+    def _draw_wall(self, doors: Array) -> Array:
+        """The columns that the wall touches, without a dot: (N,) px -> (N, S, 3 * columns) float32.
+
+        Pixels that are wall in part are mixed, so the door can be seen to lie between two pixels.
+        """
+        door = self._coverage(doors[:, None] - DOOR_HALF_WIDTH, doors[:, None] + DOOR_HALF_WIDTH)
+        share = (1 - door)[:, :, None] * self._wall
+        floor, wall = self._tint(FLOOR)[self._wall_part], self._tint(WALL)[self._wall_part]
+        mixed: Array = floor + share * (wall - floor)
+        return mixed
+
+    def _coverage(self, low: Array | float, high: Array | float) -> Array:
+        """The share of each pixel (along one axis) that lies in [low, high] px: (N, 1) twice -> (N, S)."""
+        overlap = np.minimum(self._high, high) - np.maximum(self._low, low)
+        share: Array = np.clip(overlap / (self._high - self._low), 0, 1)
+        return share
+
+    def _bell(self, position: Array) -> Array:
+        """Gaussian of each pixel's distance to the dot along one axis: (N,) px -> (N, S) in [0, 1]."""
+        away = self._centres - position[:, None]
+        bell: Array = np.exp(away * away * np.float32(-0.5 / DOT_SIGMA**2))
+        return bell
+
+    def _tint(self, colour: tuple[int, int, int]) -> Array:
+        """One colour for a whole image row: (S * 3,) float32."""
+        return np.tile(np.asarray(colour, dtype=np.float32), self.size)
