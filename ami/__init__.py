@@ -1,1 +1,63 @@
-"""The engine: ports, modules, graph, agent, runtimes, learning, evaluation and traces."""
+"""ami: agents built after LeCun's blueprint, as message graphs of modules. Start reading at `ami/agent.py`.
+
+The names below are all that a notebook or a script needs; each is loaded when it is first asked for, so that `import ami`
+is quick and imports neither torch, ray nor mlflow.
+
+    config = ami.compose(["planner.horizon=6"])     # what the command line says
+    graph = ami.build(config)                       # checked before tick 0
+    result = ami.run(config)                        # learns if need be, lives, evaluates: a Run
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "compose": "ami.config",
+    "Run": "ami.job", "build": "ami.job", "run": "ami.job", "train": "ami.job",
+    "Agent": "ami.agent",
+    "Call": "ami.module", "Module": "ami.module", "callable_method": "ami.module",
+    "Port": "ami.ports",
+    "Actor": "ami.blueprint", "Configurator": "ami.blueprint", "Cost": "ami.blueprint", "Episode": "ami.blueprint",
+    "Goal": "ami.blueprint", "Memory": "ami.blueprint", "Perception": "ami.blueprint", "Planner": "ami.blueprint",
+    "Prediction": "ami.blueprint", "World": "ami.blueprint", "WorldModel": "ami.blueprint",
+    "AmiError": "ami.errors",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from ami.agent import Agent as Agent
+    from ami.blueprint import Actor as Actor
+    from ami.blueprint import Configurator as Configurator
+    from ami.blueprint import Cost as Cost
+    from ami.blueprint import Episode as Episode
+    from ami.blueprint import Goal as Goal
+    from ami.blueprint import Memory as Memory
+    from ami.blueprint import Perception as Perception
+    from ami.blueprint import Planner as Planner
+    from ami.blueprint import Prediction as Prediction
+    from ami.blueprint import World as World
+    from ami.blueprint import WorldModel as WorldModel
+    from ami.config import compose as compose
+    from ami.errors import AmiError as AmiError
+    from ami.job import Run as Run
+    from ami.job import build as build
+    from ami.job import run as run
+    from ami.job import train as train
+    from ami.module import Call as Call
+    from ami.module import Module as Module
+    from ami.module import callable_method as callable_method
+    from ami.ports import Port as Port
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ami' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

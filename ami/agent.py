@@ -48,7 +48,7 @@ class Runtime(Protocol):
         """Wait for watched outputs: {"node.port": tensor}."""
 
     def close(self) -> None:
-        """Write the rest of the trace and stop every process."""
+        """Write the rest of the trace and stop every process it started."""
 
 
 class Moment(Mapping[str, Tensor]):

@@ -7,14 +7,14 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ami.module import Batch, Call, Module, callable_method
-from ami.ports import Port
+from ami.ports import Dims, Port
 
 
 class Episode(NamedTuple):
@@ -100,6 +100,7 @@ class WorldModel(Module):
         "recall": Port("recall", ("*S",), optional=True),
     }
     outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
+    wants = {"perception": Call(("encode",), {"P": "P"}, optional=True)}  # for learning alone
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
@@ -146,6 +147,71 @@ class Goal(Module):
         "mode": Port("mode", (), torch.int64, optional=True),
     }
     outputs = {"goal": Port("goal", ("*S",))}
+    wants = {
+        "perception": Call(("encode",), optional=True),
+        "world_model": Call(("believe",), {"S": "S"}, optional=True),
+    }
+
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""The world model's `distance`: (…, *S), (…, *S) to (…), leading sizes broadcast."""
+
+
+class IntrinsicTerm(nn.Module):
+    """One ICᵢ(s) of a cost: discomfort that is built in (paper, section 3.2, equation 2).
+
+    Immutable: it has no trainable parameter, and a cost refuses one that has.
+    """
+
+    def energy(self, states: Tensor, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
+        """How uncomfortable states are.
+
+        Args:
+            states: (…, *S).
+            actions: (…, A), what led to each state, or None when the state is not imagined but lived.
+            goal: (…, *S), its leading sizes broadcast with those of the states.
+            distance: the world model's.
+
+        Returns:
+            (…), lower is better.
+        """
+        raise NotImplementedError
+
+    def measure(self, step_length: Tensor, share: float) -> None:
+        """Learning tells the mean distance (a scalar) of one step in this state space, for a term that has a unit.
+
+        Args:
+            step_length: measured on one batch from memory.
+            share: how much of the running mean this batch makes up, 0 to 1.
+        """
+
+
+class CriticTerm(nn.Module):
+    """One TCⱼ(s) of a cost: predicts future intrinsic energy and is learnt from memory (paper, section 3.3)."""
+
+    def build(self, dims: Dims) -> None:
+        """Make the networks: every symbol of the cost's ports is known now."""
+
+    def energy(self, states: Tensor, goal: Tensor) -> Tensor:
+        """The intrinsic energy expected from here on: (…, *S), (…, *S) to (…), leading sizes broadcast."""
+        raise NotImplementedError
+
+    def loss(self, state: Tensor, successors: Tensor, goal: Tensor, energy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What learning minimises, and figures to watch.
+
+        Args:
+            state: (N, *S), states from memory.
+            successors: (N, M, *S), the perceived next state first, then imagined ones.
+            goal: (N, *S), a later state of the same episode each.
+            energy: (N, N), the intrinsic energy of every state i with every goal j.
+        """
+        raise NotImplementedError
+
+    def begin_learning(self) -> None:
+        """Learning is about to start."""
+
+    def after_step(self, step: int, total: int) -> None:
+        """The optimiser made its step number `step`, counted from 0, of `total`."""
 
 
 class Cost(Module):

@@ -9,7 +9,8 @@
     ├── CheckpointError  (RuntimeError)      a checkpoint is missing, broken, or belongs to another agent
     ├── TraceError       (RuntimeError)      a trace is missing or does not hold what was asked for
     ├── TrustError       (PermissionError)   a `_target_` is not on the allow-list, or a foreign package shadows ours
-    └── StartError       (RuntimeError)      a runtime did not start
+    ├── StartError       (RuntimeError)      a runtime did not start
+    └── WorkerLost       (RuntimeError)      a process that held modules died
 
 Each message says what was given, what was expected and the cure. Each class is also the built-in error a caller would
 expect, so `except ValueError` works.
@@ -55,6 +56,10 @@ class TrustError(AmiError, PermissionError):
 
 class StartError(AmiError, RuntimeError):
     """A runtime did not start."""
+
+
+class WorkerLost(AmiError, RuntimeError):
+    """A process that held modules died in the middle of a run."""
 
 
 class GraphError(AmiError, ValueError):

@@ -91,6 +91,11 @@ class Callee:
         )
 
 
+def module_behind(callee: Callee) -> Module:
+    """The module at the other end of a call edge. Only learning may ask for it: a slow copy needs the weights."""
+    return callee._module
+
+
 class Module(nn.Module):
     """A part of a mind: named ports, `step`, `reset(mask)`, a carry, callable methods.
 

@@ -35,8 +35,9 @@ def sample_position(rng: np.random.Generator, door_y: float, away_from: Array | 
     """A free position (2,) in px, uniform, at least 6 px (Euclid) from `away_from` (2,) if that is given."""
     while True:
         position = rng.uniform(LOW, HIGH, size=2).astype(np.float32).astype(np.float64)
-        far = away_from is None or separation(position, np.asarray(away_from)) >= MIN_SEPARATION
-        if far and not is_blocked(position[0], position[1], door_y):
+        # A given place that is not a number is near nothing, so the search ends; it is refused later.
+        near = away_from is not None and separation(position, np.asarray(away_from)) < MIN_SEPARATION
+        if not near and not is_blocked(position[0], position[1], door_y):
             return position
 
 

@@ -1,0 +1,1 @@
+"""Sealed manifests, evaluation on them, and what the results look like."""

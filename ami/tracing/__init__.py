@@ -1,0 +1,1 @@
+"""The log of every invocation, and what can be made of it."""

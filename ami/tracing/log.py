@@ -1,12 +1,14 @@
 """The record of truth: a local append-only log of every invocation, written by the process that ran the module.
 
-One Arrow stream per node. Rows are held in memory for at most `BLOCK_ROWS` ticks or `BLOCK_SECONDS`, then hashed, summed
-up and appended as one whole record batch: a killed process leaves whole batches, and every reader stops at the last one.
-Hashing and statistics happen per block, off the tick; the price is that a module may not change a message it has sent.
+One Arrow stream per node. Rows are held in memory for at most `BLOCK_ROWS` ticks or `BLOCK_SECONDS`, then hashed,
+summed up and appended as one whole record batch: a killed process leaves whole batches, and every reader stops at the
+last one. Hashing and statistics happen per block, off the tick; the price is that a module may not change a message it
+has sent.
 
-Columns: wave, tick, start, end (nanoseconds of the monotonic clock) and, per output port p, `p.hash` (8 bytes of the
-SHA-256 of the content), `p.mean/.std/.min/.max` for floating-point messages, `p.rows` (one value per world) for scalar
-ones, and `p.data` (the bytes) when payloads are recorded.
+Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
+`p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
+`p.mean/.std/.min/.max` for floating-point messages, `p.rows` (one value per world) for scalar ones, and `p.data` (the
+bytes) when payloads are recorded.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,11 @@ BLOCK_ROWS = 256
 BLOCK_SECONDS = 0.5
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
+
+Row = tuple[int, int, int, int, Mapping[str, Tensor]]
+"""wave, tick, start, end, outputs"""
 
 
 class TraceLog:
@@ -41,7 +48,7 @@ class TraceLog:
     def __init__(self, folder: Path, payload: bool = False) -> None:
         self.folder, self.payload = Path(folder), payload
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._rows: dict[str, list[tuple[int, int, int, int, Mapping[str, Tensor]]]] = {}
+        self._rows: dict[str, list[Row]] = {}
         self._files: dict[str, _NodeFile] = {}
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
@@ -60,7 +67,7 @@ class TraceLog:
             if rows:
                 if node not in self._files:
                     self._files[node] = _NodeFile(self.folder, node, rows[0][4], self.payload)
-                # a batch of another size has other shapes: it gets a block of its own
+                # with another number of worlds come other shapes: they get a block of their own
                 for block in _equal_batches(rows):
                     self._files[node].append(block)
                 rows.clear()
@@ -80,8 +87,7 @@ class _NodeFile:
     def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool) -> None:
         self.payload = payload
         self.ports = {port: (str(v.dtype).removeprefix("torch."), list(v.shape[1:])) for port, v in outputs.items()}
-        fields = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()),
-                  ("start", pa.int64()), ("end", pa.int64())]
+        fields = list(COMMON)
         for port, value in outputs.items():
             fields.append((f"{port}.hash", pa.binary(HASH_BYTES)))
             if value.is_floating_point():
@@ -92,53 +98,76 @@ class _NodeFile:
                 fields.append((f"{port}.data", pa.binary()))
         self.schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(self.ports)})
         number = len(list(folder.glob(f"{node}.*.arrow")))
-        self._file = open(folder / f"{node}.{number}.arrow", "xb")
-        self._stream = pa.ipc.new_stream(self._file, self.schema)
-        self._file.flush()
+        self._file = (folder / f"{node}.{number}.arrow").open("xb")
+        self._write(self.schema.serialize())
 
-    def append(self, rows: list[tuple[int, int, int, int, Mapping[str, Tensor]]]) -> None:
+    def append(self, rows: list[Row]) -> None:
+        """Append one block; all its rows are of equally many worlds."""
         wave, tick, start, end, outputs = zip(*rows, strict=True)
         batch = len(next(iter(outputs[0].values())))
-        columns: dict[str, Any] = {
-            "wave": np.array(wave, np.int32), "tick": np.array(tick, np.int32),
-            "batch": np.full(len(rows), batch, np.int32), "start": np.array(start), "end": np.array(end),
-        }
+        arrays = [pa.array(np.array(wave, np.int32)), pa.array(np.array(tick, np.int32)),
+                  pa.array(np.full(len(rows), batch, np.int32)), pa.array(np.array(start)), pa.array(np.array(end))]
         for port in self.ports:
-            columns |= self._summary(port, torch.stack([o[port].detach().cpu() for o in outputs]))
-        arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
-        self._stream.write_batch(pa.record_batch(arrays, schema=self.schema))
-        self._file.flush()
-
-    def _summary(self, port: str, stacked: Tensor) -> dict[str, Any]:
-        count = len(stacked)
-        values = stacked.contiguous().numpy()
-        view = memoryview(values.reshape(-1)).cast("B")
-        width = values.nbytes // count
-        pieces = [view[i * width:(i + 1) * width] for i in range(count)]
-        columns: dict[str, Any] = {f"{port}.hash": [hashlib.sha256(piece).digest()[:HASH_BYTES] for piece in pieces]}
-        if stacked.is_floating_point():
-            flat = values.reshape(count, -1)
-            columns |= {f"{port}.{name}": getattr(flat, name)(axis=1) for name in STATISTICS}
-        if stacked.ndim == 2 and not self.ports[port][1]:
-            columns[f"{port}.rows"] = list(values.astype(np.float32))
-        if self.payload:
-            columns[f"{port}.data"] = [piece.tobytes() for piece in pieces]
-        return columns
+            arrays += self._columns(torch.stack([o[port] for o in outputs]).detach().cpu())
+        # one whole message of the Arrow stream, in one write
+        self._write(pa.RecordBatch.from_arrays(arrays, schema=self.schema).serialize())
 
     def close(self) -> None:
-        self._stream.close()
-        self._file.flush()
+        self._write(END_OF_STREAM)
         os.fsync(self._file.fileno())
         self._file.close()
 
+    def _write(self, message: pa.Buffer | bytes) -> None:
+        self._file.write(message)
+        self._file.flush()
 
-def _equal_batches(rows: list[Any]) -> list[list[Any]]:
-    blocks: list[list[Any]] = []
+    def _columns(self, messages: Tensor) -> list[pa.Array]:
+        """What is kept of the messages of one port, (rows, B, …), in the schema's order."""
+        flat = messages.flatten(1).contiguous()
+        content = flat.view(torch.uint8).numpy()
+        columns = [_hashes(content)]
+        if flat.is_floating_point():
+            columns += _statistics(flat.float().numpy())
+        if messages.ndim == 2:
+            rows, batch = flat.shape
+            offsets = np.arange(0, rows * batch + 1, batch, np.int32)
+            columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.float().flatten().numpy())))
+        if self.payload:
+            columns.append(pa.array([row.tobytes() for row in content], pa.binary()))
+        return columns
+
+
+def _hashes(content: np.ndarray) -> pa.Array:
+    """8 bytes per row of content (rows, bytes)."""
+    rows, width = content.shape
+    if width <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than all the rest
+        kept = np.zeros((rows, HASH_BYTES), np.uint8)
+        kept[:, :width] = content
+        hashes = kept.tobytes()
+    else:
+        sha256 = hashlib.sha256
+        hashes = b"".join([sha256(row).digest()[:HASH_BYTES] for row in content])
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), rows, [None, pa.py_buffer(hashes)])
+
+
+def _statistics(values: np.ndarray) -> list[pa.Array]:
+    """Mean, standard deviation, minimum and maximum of each row of values (rows, n)."""
+    if not values.shape[1]:
+        return [pa.nulls(len(values), pa.float32())] * len(STATISTICS)
+    with np.errstate(all="ignore"):  # a model that has diverged says so in its figures, not by stopping the trace
+        return [pa.array(getattr(values, name)(axis=1)) for name in STATISTICS]
+
+
+def _equal_batches(rows: list[Row]) -> list[list[Row]]:
+    """Cut the rows where the number of worlds changes, which can only be where ticks begin anew."""
+    ticks = np.array([row[1] for row in rows])
+    starts = [0, *(np.flatnonzero(np.diff(ticks) <= 0) + 1).tolist(), len(rows)]
+    blocks: list[list[Row]] = []
     size = -1
-    for row in rows:
-        batch = len(next(iter(row[4].values())))
+    for first, last in pairwise(starts):
+        batch = len(next(iter(rows[first][4].values())))
         if batch != size:
             blocks.append([])
             size = batch
-        blocks[-1].append(row)
+        blocks[-1].extend(rows[first:last])
     return blocks

@@ -125,6 +125,12 @@ def test_a_masked_reset_leaves_the_other_rows_alone():
     assert_equal(row_of([later], 2), row_of([expected_later], 2))
 
 
+def test_a_mask_of_no_row_resets_nothing():
+    env = TwoRoomsVectorEnv(2)
+    before = env.reset(seed=0)
+    np.testing.assert_equal(env.reset(options={"reset_mask": np.zeros(2, bool)}), before)
+
+
 def test_success_ends_a_row_which_then_stays_as_it_is():
     env = TwoRoomsVectorEnv(2, max_episode_steps=6)
     env.reset(seed=0, options={"start": [[4, 20], [4, 20]], "goal": [[10, 20], [4, 4]]})
@@ -254,6 +260,10 @@ OPTIONS_REFUSED = [
     (
         {"goal": [[4, 4], [4, 31]]},
         "goal=[4.0, 31.0] is outside the world; expected x and y in [2.0, 30.0] px.",
+    ),
+    (
+        {"goal": [[np.nan, 4], [4, 4]]},
+        "goal=[nan, 4.0] is outside the world; expected x and y in [2.0, 30.0] px.",
     ),
     (
         {"start": [[4, 4], [4, 4]], "goal": [[4, 20], [5, 5]]},

@@ -1,0 +1,231 @@
+"""The command line: `ami run | train | graph | list | trace | ui`.
+
+Here are the words of the command line and what Hydra does with them; what a command does is in the file it imports. Heavy
+packages are imported inside the commands, so that `ami --help` is there at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ami.errors import AmiError, SettingError, unknown_name
+from ami.help import COMMANDS, OVERVIEW
+from ami.trust import check_shadowing
+
+HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "--resolve", "--info", "--config-dir", "-cd", "--hydra-help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 2 refused, 130 stopped by Ctrl-C."""
+    os.umask(0o077)  # what a run leaves behind is its user's alone
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except AmiError as error:
+        print(f"ami: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ami list | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(OVERVIEW)
+        return 0
+    command, rest = words[0], words[1:]
+    if command == "--version":
+        from ami import __version__
+
+        print(f"ami {__version__}")
+        return 0
+    if command not in COMMANDS:
+        raise unknown_name("command", command, COMMANDS, "`ami --help` explains them.")
+    if "-h" in rest or "--help" in rest:
+        print(COMMANDS[command])
+        return 0
+    check_shadowing()
+    if command in ("run", "train"):
+        return _job(command, rest)
+    return {"graph": _graph, "list": _list, "trace": _trace, "ui": _ui}[command](rest)
+
+
+# run and train: Hydra makes the folder, one or many -------------------------------------------------------------------
+
+
+def _job(command: str, words: Sequence[str]) -> int:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    from ami.config import forced, validate
+
+    allow, rest = _take_allow(words)
+    flags, overrides = _split(rest)
+    for job in _jobs(overrides, many="--multirun" in flags or "-m" in flags):
+        _compose(job, allow)  # refuse before the first of them starts
+
+    def task(config: DictConfig) -> None:
+        from ami import job
+
+        settings = HydraConfig.get()
+        given = [*settings.overrides.task, *(o for o in settings.overrides.hydra if o.startswith("hydra.searchpath"))]
+        folder = Path(settings.runtime.output_dir)
+        try:
+            validate(config, allow)
+            (job.run if command == "run" else job.train)(config, folder, given, allow)
+        except AmiError as error:  # before Hydra writes a traceback of it
+            print(f"ami: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    with _argv([f"ami {command}", *flags, *forced(overrides)]):
+        try:
+            hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ami")(task)()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+def _compose(overrides: Sequence[str], allow: Sequence[str]) -> object:
+    from ami.config import compose
+
+    return compose(overrides, allow=allow)
+
+
+def _jobs(overrides: Sequence[str], many: bool) -> list[list[str]]:
+    """The overrides of each job: one, or the basic sweeper's product."""
+    if not many:
+        return [list(overrides)]
+    if any(text.startswith("hydra/sweeper=") for text in overrides):
+        return []  # only that sweeper knows what it will try; each job is still checked when it starts
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from ami.config import forced
+
+    parsed = OverridesParser.create().parse_overrides(forced(overrides))
+    return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+
+
+def _take_allow(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`--allow mypkg.` may stand anywhere, and more than once."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--allow", action="append", default=[])
+    found, rest = parser.parse_known_args(list(words))
+    return found.allow, rest
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags and the overrides. A folder of the user's own leaves becomes part of the search path."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, _, value = word.partition("=")
+        if not word.startswith("-"):
+            overrides.append(word)
+        elif name not in HYDRA_FLAGS:
+            raise unknown_name("flag", name, [*HYDRA_FLAGS, "--allow", "--help"])
+        elif name in ("--config-dir", "-cd"):
+            folder = Path(value or next(rest, "")).resolve()
+            if not folder.is_dir():
+                raise SettingError(f"--config-dir names '{folder}': expected a folder that holds groups of leaves")
+            overrides.append(f"hydra.searchpath=[file://{folder}]")
+        else:
+            flags.append(word)
+            if name in ("--cfg", "--info") and not value:
+                flags.append(next(rest, "job" if name == "--cfg" else "all"))
+    return flags, overrides
+
+
+@contextlib.contextmanager
+def _argv(words: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, words
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+# The other commands ---------------------------------------------------------------------------------------------------
+
+
+def _graph(words: Sequence[str]) -> int:
+    from ami.config import compose, to_graph
+    from ami.drawing import FORMATS
+
+    allow, rest = _take_allow(words)
+    parser = _parser("graph")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--format", default="text")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_intermixed_args(rest)
+    if given.format not in FORMATS:
+        raise unknown_name("format", given.format, FORMATS)
+    graph = to_graph(compose(given.overrides, allow=allow), allow)
+    for warning in graph.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    drawing = FORMATS[given.format](graph)
+    if given.out is None:
+        print(drawing)
+    else:
+        from ami.files import write_atomically
+
+        write_atomically(given.out, drawing + "\n")
+        print(f"wrote {given.out}")
+    return 0
+
+
+def _list(words: Sequence[str]) -> int:
+    from ami.menu import CHAPTERS, menu
+
+    parser = _parser("list")
+    parser.add_argument("chapter", nargs="?")
+    chapter = parser.parse_args(words).chapter
+    if chapter is not None and chapter not in CHAPTERS:
+        raise unknown_name("chapter", chapter, CHAPTERS)
+    print(menu(chapter))
+    return 0
+
+
+def _trace(words: Sequence[str]) -> int:
+    parser = _parser("trace")
+    parser.add_argument("action")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--tick", type=int)
+    parser.add_argument("--wave", type=int, default=0)
+    parser.add_argument("--node")
+    given = parser.parse_args(words)
+    if given.action != "show":
+        raise unknown_name("action of `ami trace`", given.action, ("show",))
+    from ami.tracing.show import show
+
+    show(given.run, given.tick, given.wave, given.node)
+    return 0
+
+
+def _ui(words: Sequence[str]) -> int:
+    from ami.ui import serve
+
+    parser = _parser("ui")
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--store", type=Path, default=Path("runs"))
+    given = parser.parse_args(words)
+    return serve(given.store, given.port)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """A parser that reads the words; `ami.help` has the text of `--help`."""
+    return argparse.ArgumentParser(prog=f"ami {command}", add_help=False, allow_abbrev=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What a person sees in the terminal while ami works: progress bars, notes, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import rich.console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+from rich.table import Table
+
+from ami.learning.stage import Stage
+
+Figures = Mapping[str, float | str]
+OnLearn = Callable[[Stage, int, Figures | None], None]
+
+
+class Console:
+    """Writes to the terminal; `quiet` writes nothing.
+
+    Args:
+        quiet: for notebooks, scripts and tests.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.rich = rich.console.Console(quiet=quiet, highlight=False)
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self.rich.print(text)
+
+    def table(self, table: Table) -> None:
+        """A table, with air around it."""
+        self.rich.print()
+        self.rich.print(table)
+        self.rich.print()
+
+    @contextmanager
+    def counting(self, what: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+        """A bar that is told how many more are done, and what to show beside it."""
+        with self._progress() as progress:
+            task = progress.add_task(what, total=total, figures=unit)
+            yield lambda more, figures="": progress.update(task, advance=more, figures=figures or unit)
+            progress.refresh()
+
+    @contextmanager
+    def learning(self, stages: Sequence[Stage]) -> Iterator[OnLearn]:
+        """One bar per stage, with its losses, the last probe's figures and steps per second."""
+        with self._progress() as progress:
+            tasks = {stage.name: progress.add_task(f"learn {stage.name}", total=stage.steps, figures="")
+                     for stage in stages}
+            shown: dict[str, str] = {}
+
+            def on_step(stage: Stage, step: int, figures: Figures | None) -> None:
+                if figures is not None:
+                    shown[stage.name] = "  ".join(f"{name} {float(value):.3g}" for name, value in figures.items()
+                                                  if name not in ("stage", "step"))
+                task = progress.tasks[tasks[stage.name]]
+                speed = f"{task.speed:.0f} steps/s  " if task.speed else ""
+                progress.update(tasks[stage.name], completed=step, figures=speed + shown.get(stage.name, ""))
+
+            yield on_step
+
+    def _progress(self) -> Progress:
+        return Progress(SpinnerColumn(), TextColumn("{task.description:<16}"), BarColumn(bar_width=24),
+                        MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+                        TextColumn("{task.fields[figures]}"), console=self.rich)

@@ -1,0 +1,199 @@
+"""Evaluate: let agents live every pair of a manifest, and count.
+
+The waves of pairs wait in one queue and every agent takes the next when it is done with its last. Who lives a wave
+makes no difference to its outcome: an episode's random streams hang on its number alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.errors import require
+from ami.evaluation.manifest import Manifest
+from ami.evaluation.statistics import PairedTest, paired_test, wilson
+
+MODEL_STEPS = "planner.model_steps"
+PROGRESS_SECONDS = 0.1
+
+
+class Progress(NamedTuple):
+    """How far an evaluation has come: pairs that are over, all pairs, and how many of those over were solved."""
+
+    finished: int
+    total: int
+    succeeded: int
+
+
+class Outcome(NamedTuple):
+    """What became of one pair.
+
+    Attributes:
+        kind: the pair's kind.
+        success: whether the goal was reached.
+        steps: how many actions the episode took, up to success or to its end.
+    """
+
+    kind: str
+    success: bool
+    steps: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What agents brought from a manifest.
+
+    Attributes:
+        outcomes: one per pair, in the manifest's order.
+        decisions: how many actions were chosen in worlds that were not over.
+        model_steps: how many steps of the world model those decisions used in all; 0 without a planner.
+        seconds: wall seconds the agents spent in their cycles, summed over agents.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    decisions: int
+    model_steps: int
+    seconds: float
+
+    @property
+    def model_steps_per_plan(self) -> float:
+        """Steps of the world model per decision."""
+        return self.model_steps / self.decisions
+
+    @property
+    def ms_per_decision(self) -> float:
+        """Wall milliseconds per decision; a wave of B worlds shares the time of its cycle."""
+        return 1000 * self.seconds / self.decisions
+
+    def kinds(self) -> dict[str, dict[str, float | int | None]]:
+        """By kind: n, the success rate with its 95 % Wilson interval, and the mean steps of the solved pairs."""
+        figures: dict[str, dict[str, float | int | None]] = {}
+        for kind in dict.fromkeys(outcome.kind for outcome in self.outcomes):
+            steps = [o.steps for o in self.outcomes if o.kind == kind and o.success]
+            n = len(self.successes(kind))
+            low, high = wilson(len(steps), n)
+            figures[kind] = {"n": n, "success": len(steps) / n, "low": low, "high": high,
+                             "mean_steps": sum(steps) / len(steps) if steps else None}
+        return figures
+
+    def successes(self, kind: str | None = None) -> list[bool]:
+        """Whether each pair was solved, in the manifest's order; None takes every kind."""
+        return [outcome.success for outcome in self.outcomes if kind in (None, outcome.kind)]
+
+    def against(self, other: Evaluation, kind: str | None = None) -> PairedTest:
+        """McNemar's exact test of this agent against another one on the same pairs."""
+        return paired_test(self.successes(kind), other.successes(kind))
+
+
+@dataclass
+class _Wave:
+    """One finished wave: (number, success, steps) by row, and what it cost."""
+
+    rows: list[tuple[int, bool, int]]
+    decisions: int = 0
+    model_steps: int = 0
+    seconds: float = 0.0
+
+
+def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
+             on_progress: Callable[[Progress], None] | None = None) -> Evaluation:
+    """Judge an agent on every pair of the manifest.
+
+    Args:
+        agents: one agent, or several equal ones that share the pairs; `planner.model_steps` is counted where watched.
+        manifest: the sealed pairs.
+        batch: how many worlds an agent lives in side by side.
+        on_progress: is told in the calling thread, whenever pairs have ended.
+
+    Raises:
+        SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
+        An error in any agent stops all of them and is raised here; so does Ctrl-C.
+    """
+    require(len(agents) >= 1, "evaluate got no agent: expected one or more")
+    waiting: SimpleQueue[tuple[int, list[Episode]]] = SimpleQueue()
+    for wave in manifest.waves(batch):
+        waiting.put(wave)
+    ended: SimpleQueue[bool] = SimpleQueue()
+    stop = Event()
+
+    def live_waves(agent: Agent) -> list[_Wave]:
+        return [_live(agent, manifest, wave, episodes, ended, stop) for wave, episodes in _taken_from(waiting, stop)]
+
+    with ThreadPoolExecutor(len(agents), thread_name_prefix="agent") as pool:
+        try:
+            pending = {pool.submit(live_waves, agent) for agent in agents}
+            waves: list[_Wave] = []
+            progress = Progress(0, len(manifest.pairs), 0)
+            while pending:
+                done, pending = wait(pending, PROGRESS_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    waves.extend(future.result())
+                now = _count(progress, ended)
+                if on_progress is not None and now != progress:
+                    on_progress(now)
+                progress = now
+        finally:
+            # reached by an error or Ctrl-C too: leaving `with` waits for the threads, which end at their next tick
+            stop.set()
+    rows = {number: (success, steps) for wave in waves for number, success, steps in wave.rows}
+    return Evaluation(
+        tuple(Outcome(str(pair["kind"]), *rows[number]) for number, pair in enumerate(manifest.pairs)),
+        decisions=sum(wave.decisions for wave in waves),
+        model_steps=sum(wave.model_steps for wave in waves),
+        seconds=sum(wave.seconds for wave in waves))
+
+
+def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) -> Iterator[tuple[int, list[Episode]]]:
+    while not stop.is_set():
+        try:
+            yield waiting.get_nowait()
+        except Empty:
+            return
+
+
+def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Episode],
+          ended: SimpleQueue[bool], stop: Event) -> _Wave:
+    """Live one wave. A row counts until it is over; what happens there later, while others go on, does not."""
+    wave = _Wave([])
+    over = torch.zeros(len(episodes), dtype=torch.bool)
+    agent.reset(~over, episodes, number)
+    begun = time.perf_counter()
+    steps = 0
+    while not (bool(over.all()) or stop.is_set()):
+        moment = agent.cycle()
+        success = moment["world.success"]
+        if steps == 0:
+            manifest.refuse_solved(episodes, success.tolist())
+        over_now = moment["world.terminated"] | moment["world.truncated"]
+        for row in (over_now & ~over).nonzero()[:, 0].tolist():
+            wave.rows.append((episodes[row].number, bool(success[row]), steps))
+            ended.put(bool(success[row]))
+        over = over | over_now
+        wave.decisions += int((~over).sum())
+        if MODEL_STEPS in moment:
+            wave.model_steps += _sum_of(moment[MODEL_STEPS], ~over)
+        steps += 1
+    wave.seconds = time.perf_counter() - begun
+    return wave
+
+
+def _sum_of(values: Tensor, rows: Tensor) -> int:
+    return int(values.cpu()[rows].sum())
+
+
+def _count(progress: Progress, ended: SimpleQueue[bool]) -> Progress:
+    finished, total, succeeded = progress
+    while not ended.empty():
+        succeeded += ended.get()
+        finished += 1
+    return Progress(finished, total, succeeded)

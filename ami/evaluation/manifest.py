@@ -1,0 +1,150 @@
+"""Manifest: the sealed list of pairs that every agent is judged on.
+
+The pairs are drawn once from their own seed and hashed; the hash is printed with every result, so two figures with one
+hash were won on the same pairs. A pair that is solved where it starts proves nothing and is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ami.blueprint import Episode, World
+from ami.errors import SettingError, require
+from ami.files import write_json
+
+NOT_OPTIONS = ("kind", "seed")
+CHECKED_AT_ONCE = 64  # a world that is not vectorised makes one environment per row
+
+
+class PairSampler(Protocol):
+    """A world that can say which episodes to be judged on; `ami.gym_world.GymWorld` is one."""
+
+    env_id: str
+    settings: dict[str, Any]
+
+    def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
+        """`num_pairs` pairs of each kind, each {"kind", "seed", …}, equal for equal seeds."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The pairs of one evaluation.
+
+    Args:
+        world: the world's id.
+        settings: the settings that shape the world.
+        seed: what the pairs were drawn from.
+        pairs: each {"kind", "seed", …}; what is left are the options of that episode's reset, e.g. start, goal, door.
+    """
+
+    world: str
+    settings: Mapping[str, Any]
+    seed: int
+    pairs: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def make(cls, world: PairSampler, seed: int, num_pairs: int) -> Manifest:
+        """Draw `num_pairs` pairs of each kind the world knows.
+
+        Raises:
+            SettingError: `num_pairs` is below 1, or a pair is solved at the start.
+        """
+        require(num_pairs >= 1, f"evaluation.pairs is {num_pairs}: expected 1 or more")
+        pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
+        manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs))
+        if isinstance(world, World):
+            manifest.check(world)
+        return manifest
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read a manifest and hold it against the hash it was sealed with.
+
+        Raises:
+            SettingError: the file is missing, is not a manifest, or was changed after it was sealed.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text())
+            manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]))
+        except FileNotFoundError:
+            raise SettingError(f"the manifest {path} does not exist. Cure: save one with Manifest.save") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise SettingError(f"{path} is not a manifest ({error!r}): expected what Manifest.save wrote") from None
+        if content.get("hash") != manifest.hash:
+            raise SettingError(f"the manifest {path} says its hash is {content.get('hash')}, but its pairs give "
+                               f"{manifest.hash}: it was changed after it was sealed. Cure: draw it anew from its seed")
+        return manifest
+
+    def save(self, path: Path) -> None:
+        """Write the manifest with its hash, whole or not at all."""
+        write_json(path, {"hash": self.hash, **self._content()})
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over the world, its settings, the seed and every pair."""
+        text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def expect(self, given: str | None) -> None:
+        """Hold the manifest against a hash from elsewhere; None accepts any.
+
+        Raises:
+            SettingError: they differ.
+        """
+        require(given is None or given == self.hash,
+                f"evaluation.manifest_hash is {given}: this world, its settings, the seed {self.seed} and "
+                f"{len(self.pairs)} pairs give {self.hash}. Cure: the world, seed and number of pairs that {given} was "
+                f"made with, or evaluation.manifest_hash={self.hash}")
+
+    def episodes(self) -> list[Episode]:
+        """One episode per pair. Its number is its place here, so its random streams do not depend on batching."""
+        return [Episode(number, int(pair["seed"]), {k: v for k, v in pair.items() if k not in NOT_OPTIONS})
+                for number, pair in enumerate(self.pairs)]
+
+    def waves(self, batch: int) -> list[tuple[int, list[Episode]]]:
+        """The episodes cut into numbered waves of `batch` worlds, in order; the last may be smaller.
+
+        Raises:
+            SettingError: `batch` is below 1.
+        """
+        require(batch >= 1, f"evaluation.batch is {batch}: expected 1 or more worlds side by side")
+        episodes = self.episodes()
+        firsts = range(0, len(episodes), batch)
+        return [(wave, episodes[first:first + batch]) for wave, first in enumerate(firsts)]
+
+    def check(self, world: World) -> None:
+        """Begin every pair in the world and look at its first moment.
+
+        Raises:
+            SettingError: pairs are solved at the start.
+        """
+        actions = int(world.infer_dims({}).get("A", 0))  # type: ignore[arg-type]
+        for _, episodes in self.waves(CHECKED_AT_ONCE):
+            every = torch.ones(len(episodes), dtype=torch.bool)
+            world.assign(every, episodes)
+            world.begin(every, [episode.number for episode in episodes])
+            self.refuse_solved(episodes, world.step(action=torch.zeros(len(episodes), actions))["success"].tolist())
+
+    def refuse_solved(self, episodes: Sequence[Episode], success: Sequence[bool]) -> None:
+        """Refuse episodes that are a success before the first action.
+
+        Raises:
+            SettingError: names the pairs.
+        """
+        solved = [episode.number for episode, yes in zip(episodes, success, strict=True) if yes]
+        if solved:
+            pairs = ", ".join(f"{number} {dict(self.pairs[number])}" for number in solved[:3])
+            raise SettingError(f"{len(solved)} of the manifest's pairs are solved at the start: {pairs}. "
+                               f"Cure: sample_pairs() of {self.world} must leave such pairs out")
+
+    def _content(self) -> dict[str, Any]:
+        return {"world": self.world, "settings": dict(self.settings), "seed": self.seed,
+                "pairs": [dict(pair) for pair in self.pairs]}

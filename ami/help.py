@@ -1,0 +1,133 @@
+"""What `ami --help` and `ami <command> --help` say."""
+
+from __future__ import annotations
+
+OVERVIEW = """\
+ami: agents built after LeCun's blueprint, as message graphs of modules
+
+  ami run      learn if need be, live the evaluation's episodes, print one table and keep everything
+  ami train    learn only, and keep the trained agent
+  ami graph    draw the wiring as text, Mermaid or SVG, or say what is wrong with it
+  ami list     every module, world, agent and experiment, one line each
+  ami trace    look into what a run perceived, wanted, imagined and did
+  ami ui       open the runs in MLflow's pages, on this machine only
+
+first steps
+  ami run                                  the main job: two rooms, a JEPA, Mode-2 planning, its baselines
+  ami run planner=random_shooting          swap one module
+  ami run planner.horizon=6                change one setting of a module
+  ami run runtime=local evaluation.pairs=20   quickly, in this process
+
+`ami <command> --help` explains each. In Python: ami.compose, ami.build, ami.train, ami.run."""
+
+_OVERRIDES = """\
+overrides
+  group=choice        swap a module, world, agent, experiment; `ami list` is the menu
+  node.setting=value  a setting of a module: planner.horizon=6, world.settings.door=episode
+  node._target_=pkg.Class   a class of your own, with --allow pkg.
+  graph.node.input=node.output[@-1]   rewire one input, `@-1` for one tick late; graph.node.every=2 fires a node rarely
+  ~graph.node.input   take one wire out; +graph.node={...} puts a node in"""
+
+_KEYS = """\
+keys
+  seed=0              everything random derives from it
+  runtime=ray         ray: modules in processes of their own; local: all in this one
+  placement=module    module: a process per module; agent: one for the whole mind; {group: [nodes]}
+  agents=1            spread the episodes over so many agents
+  devices.NODE=cpu    where a module computes: cpu, cuda, cuda:1
+  trace.record=true   write the cognitive-loop trace; trace.payload=true also every message's content
+  store=runs          where runs, trained agents and MLflow's database are kept
+  checkpoint=null     a trained agent's folder to use instead of learning
+  learning.collect.{agent,episodes,steps,batch}
+                      who gathers the experience, how much of it, how many worlds at once
+  learning.stages.NAME.{train,loss,data,steps,batch,window,imagined,learning_rate,weight_decay,warm_up,final_rate,clip}
+                      what learns together, whose loss, from experience or memory, for how long and how fast
+  learning.{save_every,device,threads}
+                      steps between two checkpoints; where and with how many threads to learn
+  evaluation.{pairs,manifest_seed,manifest_hash}
+                      sealed pairs of each kind, the seed they come from, the hash they must have
+  evaluation.{batch,beside,film}
+                      worlds side by side; the baselines on the same pairs; how many episodes are filmed"""
+
+_FLAGS = """\
+flags
+  --allow mypkg.      let `_target_` name classes of this package; also AMI_ALLOW=mypkg. in the environment
+  --config-dir DIR    a folder of your own leaves, DIR/planner/mine.yaml
+  --multirun          one job per combination of comma-separated values, in folders 0, 1, 2 …
+  --cfg job           print the composed configuration and stop"""
+
+_FOLDER = """\
+left on disk, in store/DATE_TIME or where hydra.run.dir=DIR says
+  summary.json        every figure that was printed
+  trace/              the record of every cycle; `ami trace show DIR`
+  *.png, *.gif        plots and films
+and in the store: the trained agents, found again by what they were trained with, and mlflow.db; `ami ui` shows them"""
+
+COMMANDS = {
+    "run": f"""\
+ami run [overrides] [flags]: learn if need be, live the evaluation's episodes, print one table and keep everything
+
+examples
+  ami run
+  ami run seed=1 evaluation.pairs=50
+  ami run planner=random_shooting planner.horizon=6
+  ami run experiment=no_anti_collapse
+  ami run --multirun planner.horizon=2,4,6 runtime=local
+  ami run planner._target_=mypkg.MyPlanner --allow mypkg.
+
+{_OVERRIDES}
+
+{_KEYS}
+
+{_FLAGS}
+
+{_FOLDER}""",
+    "train": f"""\
+ami train [overrides] [flags]: learn only, and keep the trained agent
+
+A training that was killed goes on where it stopped when the same command is given again. A second training with the same
+settings finds the first one's agent and says so.
+
+examples
+  ami train
+  ami train seed=1 learning.stages.model.steps=600
+  ami train world_model.anti_collapse=ema
+
+{_OVERRIDES}
+
+{_KEYS}
+
+{_FLAGS}""",
+    "graph": f"""\
+ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.]: draw the wiring, or say what is wrong with it
+
+Exit code 0: the wiring is sound; warnings are on stderr. 2: it was refused; every mistake is on stderr, with its cure.
+
+examples
+  ami graph
+  ami graph agent=oracle --format mermaid
+  ami graph --format svg --out loop.svg
+  ami graph graph.actor.plan=planner.energy
+
+{_OVERRIDES}""",
+    "list": """\
+ami list [modules | worlds | agents | experiments]: every choice, one line each
+
+A choice is used as `group=name`: ami run planner=random_shooting. A star marks what `ami run` takes when nothing is said.""",
+    "trace": """\
+ami trace show RUN [--tick T] [--wave W] [--node N]: what a run perceived, wanted, imagined and did
+
+  RUN        a run's folder
+  --tick T   one tick, node by node
+  --wave W   which batch of episodes; the first is 0
+  --node N   one node, tick by tick
+
+examples
+  ami trace show runs/2026-01-31_12-00-00
+  ami trace show runs/2026-01-31_12-00-00 --tick 3""",
+    "ui": """\
+ami ui [--port 5000] [--store runs]: open the runs in MLflow's pages
+
+Listens on 127.0.0.1 only and answers requests for this machine's own name only. Running jobs, reading pickles and
+telemetry are off. Ctrl-C ends it.""",
+}

@@ -1,0 +1,234 @@
+"""`ami run`: learn (or find the agent trained), evaluate beside the baselines, and leave everything in one folder.
+
+    run folder
+    ├── summary.json      every figure of the table, and more
+    ├── manifest.json     the sealed pairs
+    ├── header.json       what ran: config, graph, versions, hashes
+    ├── trace/agent-0/    the record of every cycle
+    ├── success.png, learning.png, episodes.gif
+    └── mlflow.json       which run of the store's mlflow.db shows all this
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ami.agent import Agent
+from ami.config import Config, compose_baseline, to_graph
+from ami.console import Console
+from ami.errors import SettingError, require, suggestion
+from ami.evaluation.evaluate import Evaluation, Progress, evaluate
+from ami.evaluation.film import film, plot_learning, plot_success
+from ami.evaluation.manifest import Manifest
+from ami.evaluation.table import results_table, summary
+from ami.files import write_json
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+from ami.tracing.header import write_header
+from ami.tracing.log import TraceLog
+from ami.tracing.reader import Trace
+from ami.training import Trained, open_trained, train
+from ami.worker import Weights, build_module
+
+RUNTIMES = ("local", "ray")
+UNTRAINED = "untrained"
+FILM_WATCH = ("world.observation", "world.goal", "world.truth", "planner.imagined", "planner.energy", "configurator.mode")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where everything is.
+        summary: every figure, as in summary.json.
+        evaluations: what each agent did with each pair.
+        trained: the agent that ran.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    evaluations: dict[str, Evaluation]
+    trained: Trained
+
+    def table(self) -> Table:
+        """The table that `ami run` prints."""
+        return results_table(self.summary)
+
+    def trace(self) -> Trace:
+        """The trace of every cycle."""
+        return Trace.open(self.folder)
+
+
+def build(config: Config) -> Agent:
+    """The agent of a config, in this process, ready for `reset` and `cycle`.
+
+    Its weights are those of `checkpoint`, or initial ones when that is null.
+    """
+    graph = to_graph(config)
+    weights = open_trained(Path(config.settings.checkpoint), graph).weights if config.settings.checkpoint else {}
+    return Agent(LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph),
+                              devices=config.settings.devices))
+
+
+def run(config: Config, folder: Path | None = None, console: Console | None = None) -> Run:
+    """Learn, evaluate beside the baselines, and record it all.
+
+    Args:
+        config: from `ami.compose`.
+        folder: where the run goes; by default a new one in `store`, named by date and time.
+        console: where progress is shown; by default nowhere.
+
+    Raises:
+        GraphError, SettingError, UnknownName: the config is unsound, before any work is done.
+    """
+    console = console or Console(quiet=True)
+    settings = config.settings
+    require(settings.runtime in RUNTIMES, f"runtime is '{settings.runtime}'{suggestion(str(settings.runtime), RUNTIMES)}")
+    require(settings.agents >= 1, f"agents is {settings.agents}: expected 1 or more")
+    folder = Path(folder or Path(settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    if (folder / "trace").exists():
+        raise SettingError(f"'{folder}' holds a run already. Cure: another folder, hydra.run.dir=…, or delete it")
+    graph = to_graph(config)
+    for warning in graph.warnings:
+        console.note(f"warning: {warning}")
+    beside = {str(name): graph if name == UNTRAINED else to_graph(compose_baseline(config, str(name)))
+              for name in settings.evaluation.beside}
+    manifest = seal(config, graph)
+    manifest.save(folder / "manifest.json")
+
+    trained = train(config, console)
+    console.note(f"trained agent found, learning skipped: {trained.file}" if trained.cached else
+                 f"learnt in {trained.seconds:.0f} s: {trained.file}" if trained.file else "nothing to learn")
+    write_header(folder, graph, config.plain(), seed=settings.seed)
+    evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
+    for name, baseline in beside.items():
+        weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
+        evaluations[name] = _evaluate_local(config, name, baseline, weights, manifest, console)
+    digest = Trace.open(folder).digest() if settings.trace.record else None
+    figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
+                      trace_digest=digest)
+    figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,
+                           "checkpoint": None if trained.file is None else str(trained.file)}
+    write_json(folder / "summary.json", figures)
+    done = Run(folder, figures, evaluations, trained)
+    console.table(done.table())
+    _show(config, graph, manifest, done, console)
+    return done
+
+
+def seal(config: Config, graph: Graph) -> Manifest:
+    """The sealed pairs that a config's evaluation uses."""
+    world = build_module(graph, "world", config.settings.seed)
+    how = config.settings.evaluation
+    manifest = Manifest.make(world, how.manifest_seed, how.pairs)
+    manifest.expect(how.manifest_hash)
+    return manifest
+
+
+@contextmanager
+def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iterator[list[Agent]]:
+    """The agents a config asks for, in the runtime it asks for; all of their processes end with the block."""
+    settings = config.settings
+    watch = _planning_watch(graph)
+    traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
+    started: list[Agent] = []
+    if settings.runtime == "local":
+        try:
+            for trace in traces:
+                recorder = TraceLog(trace, settings.trace.payload) if trace is not None else None
+                started.append(Agent(LocalRuntime(graph, settings.seed, weights, recorder, watch, settings.devices)))
+            yield started
+        finally:
+            for agent in started:
+                agent.close()
+        return
+    from ami.runtime.ray_actors import RayRuntime
+    from ami.runtime.ray_cluster import cluster
+
+    with cluster():
+        try:
+            for trace in traces:
+                started.append(Agent(RayRuntime(graph, settings.seed, weights, config.plain()["placement"], trace,
+                                                settings.trace.payload, watch, dict(settings.devices))))
+            yield started
+        finally:
+            for agent in started:
+                agent.close()
+
+
+def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, folder: Path,
+                    console: Console) -> Evaluation:
+    settings = config.settings
+    begun = time.perf_counter()
+    with agents(config, graph, weights, folder) as started:
+        where = "in this process" if settings.runtime == "local" else f"as Ray actors, placement {settings.placement}"
+        console.note(f"{len(started)} agent{'s' * (len(started) > 1)} of {len(graph.order)} modules {where}, started in "
+                     f"{time.perf_counter() - begun:.0f} s")
+        with console.counting("evaluate agent", len(manifest.pairs), "pairs") as bar:
+            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar))
+
+
+def _evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
+                    console: Console) -> Evaluation:
+    with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
+            LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph),
+                         devices=config.settings.devices)) as agent:
+        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar))
+
+
+def _shown(bar: Any) -> Any:
+    last = Progress(0, 0, 0)
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last
+        bar(progress.finished - last.finished, f"{progress.succeeded} of {progress.finished} solved")
+        last = progress
+
+    return on_progress
+
+
+def _planning_watch(graph: Graph) -> tuple[str, ...]:
+    """What evaluation counts, where the graph has it."""
+    return ("planner.model_steps",) if "planner" in graph.order else ()
+
+
+def _runs_trained(baseline: Graph, graph: Graph) -> bool:
+    """A baseline that keeps the agent's modules runs with its weights, so that only the named difference differs."""
+    return all(baseline.parts[node].target is graph.parts[node].target for node in ("perception", "world_model", "cost")
+               if node in baseline.order and node in graph.order)
+
+
+def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: Console) -> None:
+    """Pictures, film and the MLflow run: for people, after the record of truth is complete."""
+    settings, folder, trained = config.settings, done.folder, done.trained
+    plot_success(done.summary, folder / "success.png")
+    if trained.rows:
+        plot_learning(trained.rows, folder / "learning.png")
+    watch = tuple(port for port in FILM_WATCH if port.split(".")[0] in graph.order)
+    if settings.evaluation.film and trained.readout is not None:
+        with Agent(LocalRuntime(graph, settings.seed, trained.weights, watch=watch, devices=settings.devices)) as agent:
+            film(agent, _worth_filming(manifest, settings.evaluation.film), folder / "episodes.gif", trained.readout)
+    from ami.tracing.mlflow_store import store
+
+    console.note(f"everything is in {folder}; look at a cycle with `ami trace show {folder} --tick 0`, "
+                 f"at all runs with `ami ui`")
+    store(folder, Path(settings.store))
+
+
+def _worth_filming(manifest: Manifest, count: int) -> list[Any]:
+    """The last pairs of each kind in turn, the hardest kind first: what is filmed is not chosen by its outcome."""
+    kinds: dict[str, list[Any]] = {}
+    for episode, pair in zip(manifest.episodes(), manifest.pairs, strict=True):
+        kinds.setdefault(str(pair["kind"]), []).append(episode)
+    queues: Sequence[list[Any]] = list(reversed(kinds.values()))
+    chosen = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
+    return chosen[:count]

@@ -1,0 +1,102 @@
+"""Experience: episodes as they were lived, and windows of them to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.errors import SettingError
+from ami.streams import derive_seed
+
+WATCH = ("world.observation", "world.truth", "actor.action")
+"""The ports an agent must be built to watch for its life to be collected."""
+SEED_RANGE = 2**31
+
+
+@dataclass(frozen=True)
+class Experience:
+    """E episodes of up to T steps.
+
+    Attributes:
+        observation: (E, T + 1, *O).
+        action: (E, T, A); action[t] leads from observation[t] to observation[t + 1].
+        truth: (E, T + 1, X), the world's true state, for probes alone.
+        steps: (E,), how many steps each episode really has; what lies behind is padding.
+    """
+
+    observation: Tensor
+    action: Tensor
+    truth: Tensor
+    steps: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        """How many observations were lived."""
+        return int((self.steps + 1).sum())
+
+    def part(self, episodes: int) -> Experience:
+        """The first episodes alone."""
+        return Experience(self.observation[:episodes], self.action[:episodes], self.truth[:episodes], self.steps[:episodes])
+
+    def starts(self, window: int) -> Tensor:
+        """Every (episode, step) at which a window of `window` steps fits, (M, 2).
+
+        Raises:
+            SettingError: no episode is that long.
+        """
+        fits = torch.arange(self.action.shape[1])[None] + window <= self.steps[:, None]
+        starts = fits.nonzero()
+        if len(starts) == 0:
+            raise SettingError(f"a window of {window} steps was asked for, the longest episode has {int(self.steps.max())}. "
+                               "Cure: a smaller window, or learning.collect.steps larger")
+        return starts
+
+    def windows(self, starts: Tensor, window: int) -> dict[str, Tensor]:
+        """The windows that begin at `starts` (N, 2): "observation" (N, window + 1, *O), "action" (N, window, A)."""
+        episode, step = starts[:, :1], starts[:, 1:] + torch.arange(window + 1)
+        return {"observation": self.observation[episode, step], "action": self.action[episode, step[:, :-1]]}
+
+
+def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
+            on_progress: Callable[[int], None] | None = None) -> Experience:
+    """Let an agent live and keep what it saw and did.
+
+    Args:
+        agent: built to watch `WATCH`.
+        episodes: E, how many.
+        steps: T, how many steps each at most.
+        batch: how many worlds in parallel.
+        seed: the worlds' seeds derive from it and the episode's number alone.
+        on_progress: is told how many more episodes are done.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for wave, first in enumerate(range(0, episodes, batch)):
+        numbers = range(first, min(first + batch, episodes))
+        lives = [Episode(n, derive_seed(seed, "collect", n) % SEED_RANGE) for n in numbers]
+        parts.append(_collect_wave(agent, lives, steps, wave))
+        if on_progress is not None:
+            on_progress(len(lives))
+    return Experience(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _collect_wave(agent: Agent, lives: list[Episode], steps: int, wave: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    seen: list[Tensor] = []
+    truth: list[Tensor] = []
+    done: list[Tensor] = []
+    lived = torch.full((len(lives),), steps)
+    over = torch.zeros(len(lives), dtype=torch.bool)
+    agent.reset(torch.ones(len(lives), dtype=torch.bool), lives, wave)
+    for step in range(steps + 1):
+        moment = agent.cycle()
+        seen.append(moment["world.observation"])
+        truth.append(moment["world.truth"])
+        done.append(moment["actor.action"])
+        ends = (moment["world.terminated"] | moment["world.truncated"]) & ~over
+        lived[ends] = step
+        over |= ends
+    return torch.stack(seen, 1), torch.stack(done[:-1], 1), torch.stack(truth, 1), lived

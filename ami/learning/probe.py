@@ -1,0 +1,89 @@
+"""Probes: how much of the true state can be read from a frozen mind's states, and whether they have collapsed.
+
+A ridge regression is fitted on some episodes and scored on others. Absolute spread is watched beside it: effective rank
+*rises* when a representation collapses to noise, and a linear probe alone can look healthy (models.md in the design notes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Perception, WorldModel
+from ami.learning.experience import Experience
+
+TRAIN_SHARE = 0.75
+RIDGE = 1e-6
+SMALLEST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A linear map from states to the true state.
+
+    Attributes:
+        mean, spread: (D,), of the states it was fitted on.
+        weight: (D + 1, X), the last row is the intercept.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    weight: Tensor
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """(…, *S) flattened to (…, D), to (…, X)."""
+        flat = states.reshape(*states.shape[: states.ndim - 1], -1).double()
+        scaled = (flat - self.mean) / self.spread
+        return (scaled @ self.weight[:-1] + self.weight[-1]).float()
+
+
+@dataclass(frozen=True)
+class ProbeFigures:
+    """What a probe says of a representation.
+
+    Attributes:
+        r2: explained variance of the true state, mean over those of its dimensions that vary, on unseen episodes.
+        std: mean over dimensions of the states' standard deviation: 0 is collapse.
+        effective_rank: exp of the entropy of the normalised eigenvalues (Roy and Vetterli, 2007), 1 to D.
+    """
+
+    r2: float
+    std: float
+    effective_rank: float
+
+    def plain(self) -> dict[str, float]:
+        """As a dict of numbers."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def probe(experience: Experience, perception: Perception, world_model: WorldModel) -> tuple[ProbeFigures, Readout]:
+    """Fit on three quarters of the episodes, score on the rest."""
+    count = len(experience.steps)
+    split = max(1, int(count * TRAIN_SHARE))
+    parts: list[tuple[Tensor, Tensor]] = []
+    for chosen in (range(split), range(split, count)):
+        frames = torch.cat([experience.observation[e, : int(experience.steps[e]) + 1] for e in chosen])
+        truth = torch.cat([experience.truth[e, : int(experience.steps[e]) + 1] for e in chosen])
+        states = torch.cat([world_model.believe(perception.encode(part)) for part in frames.split(1024)])
+        parts.append((states.flatten(1).double(), truth.double()))
+    (fit, fit_truth), (test, test_truth) = parts
+    readout = _ridge(fit, fit_truth)
+    error = (readout(test.float()).double() - test_truth).square().mean(0)
+    variance = test_truth.var(0, correction=0)
+    varies = variance > SMALLEST_SPREAD
+    r2 = (1 - error[varies] / variance[varies]).mean() if varies.any() else torch.tensor(float("nan"))
+    centred = test - test.mean(0)
+    eigenvalues = torch.linalg.svdvals(centred).square()
+    share = eigenvalues / eigenvalues.sum().clamp(min=1e-300)
+    rank = torch.exp(-(share * share.clamp(min=1e-300).log()).sum())
+    return ProbeFigures(float(r2), float(test.std(0).mean()), float(rank)), readout
+
+
+def _ridge(states: Tensor, truth: Tensor) -> Readout:
+    mean, spread = states.mean(0), states.std(0) + SMALLEST_SPREAD
+    design = torch.cat([(states - mean) / spread, states.new_ones(len(states), 1)], dim=1)
+    gram = design.T @ design + RIDGE * len(states) * torch.eye(design.shape[1], dtype=design.dtype)
+    return Readout(mean, spread, torch.linalg.solve(gram, design.T @ truth))

@@ -1,0 +1,107 @@
+"""A stage of learning: which parts learn together, on what, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from ami.blueprint import IntrinsicTerm
+from ami.errors import SettingError, require, suggestion, unknown_name
+from ami.module import Module
+
+SOURCES = ("experience", "memory")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The settings of one stage; what it does not name is frozen.
+
+    Attributes:
+        name: what figures and progress are filed under.
+        train: the parts that learn together: nodes, or dotted parts of nodes ("cost.critics.critic").
+        loss: the node whose `loss(batch)` is minimised.
+        steps: how many gradient steps.
+        data: "experience", windows of observations and actions; or "memory", states with their successors.
+        batch: how many windows or states per step.
+        window: steps per window of experience.
+        imagined: imagined successors per state of memory.
+        learning_rate, weight_decay: AdamW's (Loshchilov and Hutter, 2019).
+        warm_up: steps of linear warm-up; then a cosine down to `final_rate` of the learning rate.
+        clip: largest norm of the gradient; 0 for no limit.
+    """
+
+    name: str
+    train: Sequence[str]
+    loss: str
+    steps: int
+    data: str = "experience"
+    batch: int = 64
+    window: int = 5
+    imagined: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    warm_up: int = 50
+    final_rate: float = 0.05
+    clip: float = 2.0
+
+    def __post_init__(self) -> None:
+        where = f"learning.stages.{self.name}"
+        require(len(self.train) > 0, f"{where}.train is empty: expected the parts that learn, e.g. [world_model]")
+        require(self.data in SOURCES, f"{where}.data is '{self.data}'{suggestion(str(self.data), SOURCES)}")
+        for name in ("steps", "batch", "window"):
+            value = getattr(self, name)
+            require(value >= 1, f"{where}.{name} is {value}: expected 1 or more")
+        for name in ("imagined", "warm_up", "clip", "weight_decay"):
+            value = getattr(self, name)
+            require(value >= 0, f"{where}.{name} is {value}: expected 0 or more")
+        require(self.learning_rate > 0, f"{where}.learning_rate is {self.learning_rate}: expected more than 0")
+
+    @classmethod
+    def read(cls, name: str, settings: Mapping[str, Any]) -> Stage:
+        """A stage from its config; an unknown setting is refused with the nearest name."""
+        known = [field.name for field in fields(cls) if field.name != "name"]
+        for key in settings:
+            if key not in known:
+                raise unknown_name(f"setting of learning.stages.{name}", str(key), known)
+        for key in ("train", "loss", "steps"):
+            require(key in settings, f"learning.stages.{name} needs '{key}'. Cure: +learning.stages.{name}.{key}=…")
+        return cls(name=name, **settings)
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step: linear warm-up times cosine."""
+        warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * cosine)
+
+
+def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
+    """The parts a stage names, found in the modules.
+
+    Raises:
+        UnknownName: there is no such node or part.
+        SettingError: a part is an intrinsic cost, which is immutable (paper, section 3.2), or has nothing to learn.
+    """
+    found: dict[str, nn.Module] = {}
+    for path in stage.train:
+        node, _, rest = path.partition(".")
+        if node not in modules:
+            raise unknown_name(f"node in learning.stages.{stage.name}.train", node, modules)
+        try:
+            part: nn.Module = modules[node].get_submodule(rest)
+        except AttributeError:
+            menu = [f"{node}.{name}" for name, _ in modules[node].named_modules() if name]
+            raise unknown_name(f"part in learning.stages.{stage.name}.train", path, menu) from None
+        for name, inner in part.named_modules():
+            if isinstance(inner, IntrinsicTerm):
+                raise SettingError(
+                    f"learning.stages.{stage.name} would train {'.'.join(filter(None, (path, name)))}, an intrinsic cost: "
+                    "those are immutable. Cure: name the critic alone, e.g. train: [cost.critics.critic]")
+        if not any(True for _ in part.parameters()):
+            raise SettingError(f"learning.stages.{stage.name}.train names {path}, which has nothing to learn "
+                               f"({type(part).__name__} has no parameters). Cure: leave it out, or swap the module")
+        found[path] = part
+    return found

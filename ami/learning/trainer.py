@@ -1,0 +1,211 @@
+"""The trainer: one loop for anything with a `loss(batch)`.
+
+Everything a stage's course depends on is in its progress file (weights, optimiser, random state, step), so a killed
+training goes on to bit-identical weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ami.blueprint import Perception, WorldModel
+from ami.errors import CheckpointError, SettingError, unknown_name
+from ami.learning import checkpoint
+from ami.learning.experience import Experience
+from ami.learning.memories import remember
+from ami.learning.stage import Stage, parts_of
+from ami.module import Module
+from ami.streams import derive_seed
+
+LOG_EVERY = 20
+LEARNING_STATE = "learning_state"
+Draw = Callable[[], dict[str, Tensor]]
+Row = dict[str, float | str]
+
+
+@dataclass
+class Course:
+    """How far learning has come.
+
+    Attributes:
+        stage, step: what comes next.
+        seconds: spent so far, killed attempts' unsaved work not counted.
+        rows: the figures logged so far, one dict per logged step with "stage" and "step".
+        resumed: whether it went on from a progress file.
+    """
+
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    resumed: bool = False
+
+
+OnStep = Callable[[Stage, int, Row | None], None]
+
+
+class Trainer:
+    """Runs the stages of learning over the modules of one agent.
+
+    Args:
+        modules: the modules, bound to each other (see `ami.worker.Worker`).
+        stages: in order.
+        seed: every draw derives from it and the stage's name.
+        progress: where the progress file goes.
+        save_every: steps between two saves.
+        identity: what the progress must have been made with to be continued.
+        on_step: is told of every step, with figures when they are logged.
+    """
+
+    def __init__(self, modules: Mapping[str, Module], stages: Sequence[Stage], seed: int, progress: Path,
+                 save_every: int, identity: str, on_step: OnStep = lambda stage, step, row: None) -> None:
+        self.modules, self.stages, self.seed = modules, list(stages), seed
+        self.progress, self.save_every, self.identity, self.on_step = Path(progress), save_every, identity, on_step
+        for stage in self.stages:
+            parts_of(stage, modules)
+            if stage.loss not in modules:
+                raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
+            if not hasattr(modules[stage.loss], "loss"):
+                raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
+                                   f"{type(modules[stage.loss]).__name__} has no loss(batch). Cure: drop the stage with "
+                                   f"~learning.stages.{stage.name}, or swap the module")
+
+    def learn(self, experience: Experience) -> Course:
+        """Run all stages, from where the progress file stands."""
+        course = Course()
+        saved = self._open_progress()
+        if saved is not None:
+            notes = saved[1]
+            course = Course(notes["stage"], notes["step"], notes["seconds"], notes["rows"], True)
+        with _own_random_state():
+            while course.stage < len(self.stages):
+                self._run_stage(course, experience, saved)
+                self._drop_learning_state()
+                saved = None
+                course.stage, course.step = course.stage + 1, 0
+        for module in self.modules.values():
+            module.requires_grad_(False).eval()
+        return course
+
+    def _run_stage(self, course: Course, experience: Experience, saved: Any) -> None:
+        started = time.perf_counter() - course.seconds
+        stage = self.stages[course.stage]
+        learner = self.modules[stage.loss]
+        torch.manual_seed(derive_seed(self.seed, "learning", stage.name))
+        parameters = self._free(stage)
+        if hasattr(learner, "begin_learning"):
+            learner.begin_learning()
+        optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
+        if saved is not None:
+            self._load_weights(saved[0])
+        draw = self._source(stage, experience)
+        if saved is not None:
+            self._load_optimiser(saved[0], optimiser)
+            torch.set_rng_state(saved[0]["random"])
+        while course.step < stage.steps:
+            row = self._step(stage, course.step, learner, parameters, optimiser, draw)
+            course.step += 1
+            course.seconds = time.perf_counter() - started
+            if row is not None:
+                course.rows.append(row)
+            self.on_step(stage, course.step, row)
+            if course.step % self.save_every == 0 and course.step < stage.steps:
+                self._save(course, optimiser)
+        course.seconds = time.perf_counter() - started
+
+    def _drop_learning_state(self) -> None:
+        """What `begin_learning` made (slow copies and the like) serves one stage: no later stage, no running agent."""
+        for module in self.modules.values():
+            for part in list(module.modules()):
+                if LEARNING_STATE in part._modules:
+                    delattr(part, LEARNING_STATE)
+
+    def _step(self, stage: Stage, step: int, learner: Any, parameters: list[nn.Parameter],
+              optimiser: torch.optim.Optimizer, draw: Draw) -> Row | None:
+        for group in optimiser.param_groups:
+            group["lr"] = stage.rate(step)
+        loss, figures = learner.loss(draw())
+        optimiser.zero_grad()
+        loss.backward()
+        if stage.clip:
+            nn.utils.clip_grad_norm_(parameters, stage.clip)
+        optimiser.step()
+        if hasattr(learner, "after_step"):
+            learner.after_step(step, stage.steps)
+        if step % LOG_EVERY and step + 1 < stage.steps:
+            return None
+        value = float(loss.detach())
+        if value != value or value in (float("inf"), float("-inf")):
+            raise SettingError(f"the loss of learning.stages.{stage.name} became {value} at step {step}. "
+                               "Cure: a smaller learning_rate, or clip > 0")
+        return {"stage": stage.name, "step": float(step), "loss": value,
+                **{name: float(figure) for name, figure in figures.items()}}
+
+    def _free(self, stage: Stage) -> list[nn.Parameter]:
+        """Freeze everything, then free what the stage names."""
+        for module in self.modules.values():
+            module.requires_grad_(False).eval()
+        parameters: list[nn.Parameter] = []
+        for part in parts_of(stage, self.modules).values():
+            part.requires_grad_(True).train()
+            parameters.extend(part.parameters())
+        return parameters
+
+    def _source(self, stage: Stage, experience: Experience) -> Draw:
+        if stage.data == "memory":
+            perceptions = [m for m in self.modules.values() if isinstance(m, Perception)]
+            models = [m for m in self.modules.values() if isinstance(m, WorldModel)]
+            if len(perceptions) != 1 or len(models) != 1:
+                raise SettingError(f"learning.stages.{stage.name} learns from memory, which one perception and one world "
+                                   f"model make: the graph has {len(perceptions)} and {len(models)}")
+            memories = remember(experience, perceptions[0], models[0], stage.imagined)
+            return lambda: memories.draw(stage.batch)
+        starts = experience.starts(stage.window)
+        return lambda: experience.windows(starts[torch.randint(len(starts), (stage.batch,))], stage.window)
+
+    # The progress file -----------------------------------------------------------------------------------------------
+
+    def _save(self, course: Course, optimiser: torch.optim.Optimizer) -> None:
+        tensors = checkpoint.flat({node: module.state_dict() for node, module in self.modules.items()})
+        for index, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{index}.{name}": value for name, value in state.items()}
+        tensors["random"] = torch.get_rng_state()
+        checkpoint.save(self.progress, tensors, {
+            "identity": self.identity, "stage": course.stage, "step": course.step, "seconds": course.seconds,
+            "rows": course.rows})
+
+    def _open_progress(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        if not self.progress.exists():
+            return None
+        tensors, notes = checkpoint.load(self.progress)
+        if notes.get("identity") != self.identity:
+            raise CheckpointError(f"'{self.progress}' belongs to another training ({notes.get('identity')}, this one is "
+                                  f"{self.identity}). Cure: delete it")
+        return tensors, notes
+
+    def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        for node, state in checkpoint.by_node(tensors).items():
+            if node in self.modules:
+                self.modules[node].load_state_dict(state)
+
+    def _load_optimiser(self, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in checkpoint.by_node(tensors)["optimiser"].items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """Learning draws from torch's global stream, so that modules need no generator, and leaves it as it found it."""
+    with torch.random.fork_rng(devices=[]):
+        yield

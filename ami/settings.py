@@ -1,0 +1,98 @@
+"""The settings that belong to no module: seed, runtime, learning, evaluation and the like, and what each may be.
+
+Their defaults are in `configs/`; here is what a user may give, so that a slip is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ami.errors import suggestion
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one setting may be: a sentence for the user, and its test."""
+
+    expected: str
+    accepts: Callable[[Any], bool]
+
+
+def _whole(least: int) -> Rule:
+    return Rule(f"a whole number, {least} or more",
+                lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least)
+
+
+def _number(least: float, below: bool = False) -> Rule:
+    return Rule(f"a number above {least:g}" if below else f"a number, {least:g} or more",
+                lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+                and (value > least if below else value >= least))
+
+
+def _one_of(*names: str) -> Rule:
+    return Rule(f"one of {', '.join(names)}", lambda value: value in names)
+
+
+def _optional(rule: Rule) -> Rule:
+    return Rule(f"{rule.expected}, or null", lambda value: value is None or rule.accepts(value))
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+TEXT = Rule("a text", lambda value: isinstance(value, str) and value != "")
+SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
+NAMES = Rule("a list of names, `[a, b]`", _is_names)
+PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
+                 lambda value: value in ("module", "agent") if isinstance(value, str)
+                 else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
+DEVICE = Rule("cpu, cuda or cuda:<number>",
+              lambda value: isinstance(value, str) and (value in ("cpu", "cuda") or value.removeprefix("cuda:").isdigit()))
+ANY_NAME = "*"
+"""In a schema: whatever the name, this is what it holds."""
+
+STAGE = {
+    "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory"), "steps": _whole(1), "batch": _whole(1),
+    "window": _whole(1), "imagined": _whole(0), "learning_rate": _number(0, below=True), "weight_decay": _number(0),
+    "warm_up": _whole(0), "final_rate": _number(0), "clip": _number(0),
+}
+SCHEMA: dict[str, Any] = {
+    "seed": _whole(0),
+    "runtime": _one_of("local", "ray"),
+    "placement": PLACEMENT,
+    "agents": _whole(1),
+    "devices": {ANY_NAME: DEVICE},
+    "trace": {"record": SWITCH, "payload": SWITCH},
+    "store": TEXT,
+    "checkpoint": _optional(TEXT),
+    "learning": {
+        "collect": {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)},
+        "stages": {ANY_NAME: STAGE},
+        "save_every": _whole(1), "device": DEVICE, "threads": _whole(1),
+    },
+    "evaluation": {
+        "pairs": _whole(1), "manifest_seed": _whole(0), "manifest_hash": _optional(TEXT), "batch": _whole(1),
+        "beside": NAMES, "film": _whole(0),
+    },
+}
+
+
+def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where: str = "") -> list[str]:
+    """Every unknown key and every value that cannot be, one sentence each."""
+    mistakes: list[str] = []
+    for key, value in settings.items():
+        path = f"{where}.{key}" if where else str(key)
+        rule = schema.get(str(key), schema.get(ANY_NAME))
+        if rule is None:
+            mistakes.append(f"unknown setting '{path}'{suggestion(str(key), schema)}")
+        elif isinstance(rule, Rule):
+            if not rule.accepts(value):
+                mistakes.append(f"{path} is {value!r}: expected {rule.expected}")
+        elif isinstance(value, Mapping):
+            mistakes.extend(check(value, rule, path))
+        else:
+            mistakes.append(f"{path} is {value!r}: expected a mapping of {', '.join(rule).replace(ANY_NAME, 'names')}")
+    return mistakes

@@ -1,0 +1,100 @@
+"""The run header: what has to be known to read a trace, written before tick 0."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ami.errors import TraceError
+from ami.files import write_json
+from ami.graph import Graph
+
+NAME = "header.json"
+FORMAT = 1
+PACKAGES = ("ami", "torch", "numpy", "gymnasium", "ray", "mlflow", "pyarrow")
+
+
+def write_header(folder: Path, *, run_id: str, graph: Graph, seed: int, config: Mapping[str, Any] | None = None,
+                 intrinsic_cost_hash: str | None = None, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Write `header.json` into the run's folder, whole or not at all.
+
+    Args:
+        folder: the run's folder; its traces lie in `folder/trace`.
+        run_id: the run's name.
+        graph: the graph whose invocations are recorded.
+        seed: the run's seed.
+        config: the resolved configuration as plain values.
+        intrinsic_cost_hash: names the immutable part of the cost.
+        details: more plain values, e.g. runtime, placement, agents, manifest hash.
+
+    Returns:
+        What was written. `clock` holds both clocks at one moment, so that the trace's monotonic nanoseconds can be told
+        as time of day.
+    """
+    header = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "seed": seed,
+        "graph_hash": graph.hash(),
+        "config_hash": hash_of(config),
+        "intrinsic_cost_hash": intrinsic_cost_hash,
+        "clock": {"monotonic": time.perf_counter_ns(), "epoch": time.time_ns()},
+        "versions": versions(),
+        "details": dict(details or {}),
+        "graph": graph.describe(),
+        "config": None if config is None else dict(config),
+    }
+    write_json(Path(folder) / NAME, header)
+    return header
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Read a run's header.
+
+    Raises:
+        TraceError: the folder is missing, is not a run's, or its header is of another format.
+    """
+    path = Path(folder) / NAME
+    try:
+        header: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise TraceError(f"{folder} holds no run: expected a folder with {NAME}, as `ami run` leaves it"
+                         f"{_nearby(Path(folder))}") from None
+    except json.JSONDecodeError as error:
+        raise TraceError(f"{path} is not a run header ({error}): expected JSON as `ami run` writes it") from None
+    if header.get("format") != FORMAT:
+        raise TraceError(f"{path} has the format {header.get('format')}: expected {FORMAT}. "
+                         "Cure: read it with the version of ami that wrote it")
+    return header
+
+
+def hash_of(config: Mapping[str, Any] | None) -> str | None:
+    """16 hex digits of a configuration, independent of the order of its keys."""
+    if config is None:
+        return None
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """The versions of Python, of the machine's kind and of the packages that are installed; nothing is imported."""
+    found = {"python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _nearby(folder: Path) -> str:
+    """Runs one or two folders below: people name the folder above, or yesterday's."""
+    runs = sorted((path.parent for path in folder.glob("*/header.json")), reverse=True)
+    runs += sorted((path.parent for path in folder.glob("*/*/header.json")), reverse=True)
+    return f". Cure: name one of {', '.join(map(str, runs[:3]))}" if runs else ""

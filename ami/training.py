@@ -1,0 +1,207 @@
+"""`ami train`: collect experience, learn, save. A trained agent is found again by the hash of what it was trained with."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ami.agent import Agent
+from ami.blueprint import Perception, WorldModel
+from ami.config import Config, compose_baseline, to_graph
+from ami.console import Console
+from ami.errors import CheckpointError
+from ami.graph import Graph
+from ami.learning import checkpoint
+from ami.learning.experience import WATCH, Experience, collect
+from ami.learning.probe import ProbeFigures, Readout, probe
+from ami.learning.stage import Stage
+from ami.learning.trainer import Row, Trainer
+from ami.module import Module
+from ami.runtime.local import LocalRuntime
+from ami.streams import derive_seed
+from ami.worker import Weights, Worker
+
+PROBE_EPISODES = 200
+QUICK_PROBE_EPISODES = 40
+PROBE_EVERY = 200
+AGENT_FILE = "agent.safetensors"
+PROGRESS_FILE = "progress.safetensors"
+
+
+@dataclass
+class Trained:
+    """An agent that has learnt.
+
+    Attributes:
+        weights: by node; a node that learns nothing has no entry.
+        file: its checkpoint; None when it learns nothing.
+        key: the hash of what it was trained with.
+        cached: whether it was found instead of trained.
+        seconds: what collecting and learning took when it was trained.
+        probes: figures of "trained" and "untrained" states (`ami.learning.probe.ProbeFigures`).
+        readout: reads the true state from its states, for pictures; None without a perception and a world model.
+        rows: the figures logged while it learnt.
+    """
+
+    weights: Weights = field(default_factory=dict)
+    file: Path | None = None
+    key: str = ""
+    cached: bool = False
+    seconds: float = 0.0
+    probes: dict[str, dict[str, float]] = field(default_factory=dict)
+    readout: Readout | None = None
+    rows: list[Row] = field(default_factory=list)
+
+
+def train(config: Config, console: Console | None = None) -> Trained:
+    """Train the agent a config describes, or find it trained already.
+
+    A killed training goes on from its last save, to the same weights, bit for bit.
+
+    Raises:
+        GraphError, SettingError, UnknownName: the config is unsound.
+        CheckpointError: `checkpoint` names a file that is missing or belongs to another agent.
+    """
+    console = console or Console(quiet=True)
+    settings = config.settings
+    torch.set_num_threads(settings.learning.threads)
+    graph = to_graph(config)
+    if settings.checkpoint is not None:
+        return open_trained(Path(settings.checkpoint), graph)
+    stages = [Stage.read(str(name), dict(stage)) for name, stage in settings.learning.stages.items() if stage]
+    if not stages:
+        return Trained()
+    explorer = to_graph(compose_baseline(config, settings.learning.collect.agent))
+    nodes = learning_nodes(graph, stages)
+    key = training_key(config, graph, explorer, nodes)
+    folder = Path(settings.store) / "trained" / key
+    if (folder / AGENT_FILE).exists():
+        return open_trained(folder / AGENT_FILE, graph)
+    return _learn(config, graph, explorer, stages, nodes, folder, console)
+
+
+def _learn(config: Config, graph: Graph, explorer: Graph, stages: Sequence[Stage], nodes: Sequence[str], folder: Path,
+           console: Console) -> Trained:
+    settings = config.settings
+    devices = dict.fromkeys(nodes, settings.learning.device)
+    modules = Worker(graph, nodes, settings.seed, devices=devices).modules
+    trainer = Trainer(modules, stages, settings.seed, folder / PROGRESS_FILE, settings.learning.save_every, folder.name)
+    begun = time.perf_counter()
+    how = settings.learning.collect
+    with console.counting("collect", how.episodes, "episodes") as bar, Agent(
+            LocalRuntime(explorer, settings.seed, watch=WATCH)) as agent:
+        experience = collect(agent, how.episodes, how.steps, how.batch, settings.seed, lambda more: bar(more, ""))
+        held_out_seed = derive_seed(settings.seed, "probe")
+        held_out = collect(agent, PROBE_EPISODES, how.steps, how.batch, held_out_seed)
+    untrained = _probe(modules, held_out)
+    few = held_out.part(QUICK_PROBE_EPISODES)
+    collecting = time.perf_counter() - begun
+    with console.learning(stages) as bar_of:
+        def on_step(stage: Stage, step: int, row: Row | None) -> None:
+            if row is not None and step % PROBE_EVERY == 0 and stage.data == "experience":
+                quick = _probe(modules, few)
+                if quick is not None:
+                    row["probe_r2"] = quick[0].r2
+            bar_of(stage, step, row)
+
+        trainer.on_step = on_step
+        course = trainer.learn(experience)
+    trained = Trained({node: dict(modules[node].state_dict()) for node in nodes}, folder / AGENT_FILE, folder.name, False,
+                      collecting + course.seconds, rows=course.rows)
+    after = _probe(modules, held_out)
+    if untrained is not None and after is not None:
+        trained.probes = {"trained": after[0].plain(), "untrained": untrained[0].plain()}
+        trained.readout = after[1]
+    _save(trained, graph)
+    trainer.progress.unlink(missing_ok=True)
+    if course.resumed:
+        console.note("learning went on from where an earlier one had stopped")
+    return trained
+
+
+def learning_nodes(graph: Graph, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The nodes that learn, those whose loss is minimised, and all that those call."""
+    named = {stage.loss for stage in stages} | {path.split(".")[0] for stage in stages for path in stage.train}
+    called = {callee for node in named if node in graph.order for callee in graph.callees(node)}
+    return tuple(node for node in graph.order if node in named | called)
+
+
+def training_key(config: Config, graph: Graph, explorer: Graph, nodes: Sequence[str]) -> str:
+    """16 hex digits over everything that weights depend on: settings, sizes, seed, stages, world, code and versions."""
+    parts = {
+        "seed": config.settings.seed,
+        "learning": {k: v for k, v in config.plain()["learning"].items() if k not in ("save_every",)},
+        "nodes": {node: (graph.parts[node].resolved(), graph.dims[node], graph.calls[node]) for node in nodes},
+        "explorer": {node: explorer.parts[node].resolved() for node in ("world", "actor")},
+        "code": {node: _source_hash(graph, node) for node in nodes},
+        "versions": {package: version(package) for package in ("ami", "torch")},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def open_trained(file: Path, graph: Graph) -> Trained:
+    """Open a checkpoint and hold it against the graph that is to run it.
+
+    Raises:
+        CheckpointError: the file is missing or broken, or was trained with other modules, settings or sizes.
+    """
+    tensors, notes = checkpoint.load(file)
+    own = _description(graph, [node for node in notes["nodes"] if node in graph.order])
+    wrong = [f"{node} is not in this graph" for node in notes["nodes"] if node not in graph.order]
+    for node, now in own.items():
+        then = notes["nodes"][node]
+        wrong += [f"{node}.{key} was {then.get(key)!r} and is now {now.get(key)!r}"
+                  for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    if wrong:
+        raise CheckpointError(f"'{file}' was trained with another graph: {'; '.join(wrong)}. "
+                              "Cure: run with the settings it was trained with, or train anew with checkpoint=null")
+    nodes = checkpoint.by_node(tensors)
+    readout = Readout(**nodes.pop("readout")) if "readout" in nodes else None
+    return Trained(nodes, file, notes["key"], True, notes["seconds"], notes["probes"], readout, notes["rows"])
+
+
+def _save(trained: Trained, graph: Graph) -> None:
+    tensors = checkpoint.flat(trained.weights)
+    if trained.readout is not None:
+        tensors |= checkpoint.flat({"readout": vars(trained.readout)})
+    if trained.file is not None:
+        checkpoint.save(trained.file, tensors, {
+            "nodes": _description(graph, list(trained.weights)), "key": trained.key, "seconds": trained.seconds,
+            "probes": trained.probes, "rows": trained.rows, "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {package: version(package) for package in ("ami", "torch")}})
+
+
+def _description(graph: Graph, nodes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What must be equal for weights to fit: settings and sizes by node, as JSON would give them back."""
+    found = {node: {**graph.parts[node].resolved(), "sizes": graph.dims[node]} for node in nodes}
+    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
+def _probe(modules: Mapping[str, Module], experience: Experience) -> tuple[ProbeFigures, Readout] | None:
+    perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
+    world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
+    if perception is None or world_model is None or experience.truth.shape[-1] == 0:
+        return None
+    return probe(experience, perception, world_model)
+
+
+def _source_hash(graph: Graph, node: str) -> str:
+    """Changed code is another agent: the text of the module's file."""
+    target = graph.parts[node].target
+    try:
+        text = inspect.getsource(sys.modules[target.__module__])
+    except (OSError, TypeError):
+        return target.__module__
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

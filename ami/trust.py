@@ -1,0 +1,147 @@
+"""Trust: which classes a configuration may name, and whether our own folders are really ours.
+
+A `_target_` is code that will run, and a configuration may come from a stranger. So a target has to begin with a prefix on
+the allow-list *and* has to be a class that was written under such a prefix: `torch.nn.modules.module.torch.load` begins
+well and is neither. The list is opened in Python, on the command line or in the environment, never by a configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ami.errors import SettingError, TrustError, UnknownName, suggestion
+
+ALLOWED = ("modules.", "worlds.", "ami.", "torch.nn.", "torch.optim.", "gymnasium.")
+OURS = ("modules", "worlds", "configs")
+ENVIRONMENT = "AMI_ALLOW"
+
+
+def allow_list(allow: Sequence[str] = ()) -> tuple[str, ...]:
+    """The prefixes a target may begin with: ours, those given, and those in the environment variable AMI_ALLOW.
+
+    Args:
+        allow: more prefixes; "mypkg" and "mypkg." both mean everything inside the package `mypkg`.
+
+    Raises:
+        TrustError: a prefix is empty or no dotted name, which would allow everything.
+    """
+    named = os.environ.get(ENVIRONMENT, "").split(",")
+    prefixes = [text.strip() for text in [*allow, *(name for name in named if name.strip())]]
+    for prefix in prefixes:
+        if not all(word.isidentifier() for word in prefix.removesuffix(".").split(".")):
+            raise TrustError(f"the allow-list was given {prefix!r}: expected the name of a package, such as `mypkg.`")
+    return (*ALLOWED, *(prefix.removesuffix(".") + "." for prefix in prefixes))
+
+
+def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
+    """The class that `target` names.
+
+    Args:
+        target: what `_target_` says, interpolated.
+        where: the node that names it, for messages.
+        prefixes: the allow-list.
+
+    Raises:
+        TrustError: it is not on the allow-list, by its name or by what it turned out to be.
+        UnknownName: there is no such class.
+        SettingError: it is not a class, or its file cannot be imported.
+    """
+    if not isinstance(target, str) or not all(word.isidentifier() for word in target.split(".")) or "." not in target:
+        raise SettingError(f"{where}._target_ is {target!r}: expected a class by its full name, `package.file.Class`")
+    if not _is_allowed(target, prefixes) or any(word.startswith("_") for word in target.split(".")):
+        raise TrustError(_refusal(f"{where}._target_ is '{target}'", target, prefixes))
+    found = _find(target, where)
+    if not inspect.isclass(found):
+        kind = "a package or file" if isinstance(found, ModuleType) else f"a {type(found).__name__}"
+        raise TrustError(f"{where}._target_ is '{target}', which is {kind}: expected a class")
+    real = f"{found.__module__}.{found.__qualname__}"
+    if not _is_allowed(real, prefixes):
+        raise TrustError(_refusal(f"{where}._target_ is '{target}', which is really '{real}'", real, prefixes))
+    return found
+
+
+def check_imports(settings: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> None:
+    """A gymnasium id of the form "package:id" imports that package: it has to be on the allow-list too."""
+    package, colon, _ = str(settings.get("env", "")).rpartition(":")
+    if colon and not _is_allowed(package + ".", prefixes):
+        raise TrustError(_refusal(f"{where}.env is '{settings['env']}', which imports '{package}'", package, prefixes))
+
+
+def check_shadowing() -> None:
+    """Refuse to run when `modules`, `worlds` or `configs` is another package than the one beside `ami`.
+
+    Raises:
+        TrustError: names the folder that won and how to mend it.
+    """
+    home = Path(__file__).resolve().parent.parent
+    for name in OURS:
+        spec = importlib.util.find_spec(name)
+        folders = [Path(folder).resolve() for folder in (spec.submodule_search_locations or ())] if spec else []
+        if spec is None or folders != [home / name]:
+            found = str(folders[0] if folders else spec.origin) if spec else "nothing"
+            raise TrustError(
+                f"the package '{name}' is found at {found}: expected {home / name}, the one that came with ami. "
+                f"Cure: run from another folder, take {Path(found).parent} off PYTHONPATH, or rename that package"
+                if spec else f"the package '{name}' is missing: expected {home / name}. Cure: install ami anew")
+
+
+def _is_allowed(name: str, prefixes: Sequence[str]) -> bool:
+    return any(name.startswith(prefix) for prefix in prefixes)
+
+
+def _refusal(given: str, name: str, prefixes: Sequence[str]) -> str:
+    package = name.split(".")[0]
+    return (f"{given}: expected a class from {', '.join(prefixes)} "
+            f"Cure, if you trust that code: `--allow {package}.`, or allow=['{package}.'] in Python")
+
+
+def _find(target: str, where: str) -> object:
+    """Import as far as there are packages and files, then look up the rest."""
+    words = target.split(".")
+    found: Any = None
+    for count, word in enumerate(words, start=1):
+        path = ".".join(words[:count])
+        if found is None or isinstance(found, ModuleType):
+            inner = _import(path, where) if found is None or hasattr(found, "__path__") else None
+            if inner is not None:
+                found = inner
+                continue
+        if found is None:
+            raise UnknownName(f"{where}._target_ is '{target}', but there is no package '{word}'. "
+                              f"Cure: install it, or put its folder on PYTHONPATH")
+        if not hasattr(found, word):
+            outer = ".".join(words[:count - 1])
+            raise UnknownName(f"{where}._target_ is '{target}', but {outer} has no '{word}'"
+                              f"{suggestion(word, _menu(found))}")
+        found = getattr(found, word)
+    return found
+
+
+def _import(path: str, where: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name == path:
+            return None
+        raise SettingError(f"{where} cannot import {path}: it needs '{error.name}', which is not installed") from error
+    except (ImportError, SyntaxError) as error:
+        raise SettingError(f"{where} cannot import {path}: {error}") from error
+
+
+def _menu(found: Any) -> list[str]:
+    """What could have been meant: the classes of a file, the files of a package."""
+    if not isinstance(found, ModuleType):
+        return []
+    if hasattr(found, "__path__"):
+        files = [item.name for item in pkgutil.iter_modules(found.__path__)]
+        if files:
+            return files
+    return [name for name, value in vars(found).items() if inspect.isclass(value) and value.__module__ == found.__name__]

@@ -1,0 +1,1 @@
+"""Actor: proposes the action that the world consumes next."""

@@ -1,0 +1,42 @@
+"""Random actions that change smoothly, for exploring and as a baseline.
+
+Shapes: B parallel worlds, A action width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Actor
+from ami.errors import require
+
+
+class RandomActor(Actor):
+    """First-order autoregressive noise: n ← rho · n + √(1 - rho²) · sigma · ε, and action = n, its norm clipped to 1.
+
+    The first n of an episode is drawn from the stationary distribution, N(0, sigma²).
+
+    Args:
+        rho: how much of the last noise stays, 0 (white noise) up to but not 1.
+        sigma: the standard deviation of the noise in each of the A directions.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    def __init__(self, rho: float = 0.8, sigma: float = 0.8) -> None:
+        super().__init__()
+        require(0 <= rho < 1, f"RandomActor.rho is {rho}: expected 0 or more and less than 1")
+        require(sigma > 0, f"RandomActor.sigma is {sigma}: expected more than 0")
+        self.rho, self.sigma = rho, sigma
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        return {"noise": torch.zeros(batch, *self.outputs["action"].shape(self.dims)), "keep": torch.zeros(batch, 1)}
+
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        keep = self.carry["keep"]  # 0 at an episode's first tick, rho afterwards
+        drawn = self.random.normal(self.carry["noise"].shape[1]).to(state.device)
+        noise = keep * self.carry["noise"] + torch.sqrt(1 - keep.square()) * self.sigma * drawn
+        self.carry = {"noise": noise, "keep": torch.full_like(keep, self.rho)}
+        return {"action": noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)}

@@ -1,0 +1,1 @@
+"""Configurator: sets the mode and the weights of the cost."""

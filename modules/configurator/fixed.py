@@ -1,0 +1,43 @@
+"""A configurator that never changes its mind.
+
+Shapes: B parallel worlds, W terms of the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Configurator
+from ami.errors import require
+from ami.ports import Size
+
+
+class FixedConfigurator(Configurator):
+    """One mode and one set of weights, always.
+
+    Args:
+        mode: 1 to react, 2 to plan.
+        weights: what the cost's own weights are multiplied with, one number per term of the cost; all 1 when None.
+
+    Raises:
+        SettingError: the mode is neither 1 nor 2.
+    """
+
+    def __init__(self, mode: int = 2, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        require(mode in (1, 2), f"FixedConfigurator.mode is {mode}: expected 1 (react) or 2 (plan)")
+        self.mode = mode
+        self.weights = None if weights is None else tuple(float(w) for w in weights)
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {} if self.weights is None else {"W": len(self.weights)}
+
+    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        weights = torch.ones(self.outputs["weights"].shape(self.dims)) if self.weights is None else torch.tensor(self.weights)
+        return {
+            "mode": torch.full((self.batch,), self.mode, dtype=torch.int64, device=self.device),
+            "weights": weights.to(self.device).repeat(self.batch, 1),
+        }

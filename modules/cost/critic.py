@@ -1,0 +1,87 @@
+"""A critic that learns how much discomfort still lies between a state and a goal.
+
+Shapes: N states and N goals of a batch from memory, M successors, S the size of a state, D = S flattened, E of the embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import CriticTerm
+from ami.errors import require
+from ami.ports import Dims
+from modules.nets import mlp
+
+
+class Critic(CriticTerm):
+    """TC(s, g) = ‖φ(s) - φ(g)‖, the discounted intrinsic energy on the best way from s to g (LeCun 2022, section 3.3).
+
+    Learnt by temporal differences on all pairs of a batch: target(s, g) = IC(s, g) + γ min over successors s′ of
+    ‖φ̄(s′) - φ̄(g)‖, φ̄ a slow copy of φ. The minimum is over the perceived successor and imagined ones, and an expectile
+    leans towards short ways (Kostrikov and others, *Offline RL with implicit Q-learning*, 2022). A distance between
+    embeddings obeys the triangle inequality, as costs to go do (Wang and others, *Quasimetric RL*, 2023, without the "quasi").
+
+    Args:
+        hidden: width of φ, an MLP of three layers.
+        embedding: E.
+        gamma: γ, the discount.
+        expectile: how much more a target below the prediction weighs than one above.
+        hindsight: the share of the loss on each state's own later state; the rest goes to the other pairs.
+        polyak: how far φ̄ moves towards φ at each step. One backup adds about 1: polyak × steps must exceed the longest way.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    def __init__(self, hidden: int = 256, embedding: int = 32, gamma: float = 0.98, expectile: float = 0.9,
+                 hindsight: float = 0.6, polyak: float = 0.01) -> None:
+        super().__init__()
+        require(hidden >= 1, f"Critic.hidden is {hidden}: expected 1 or more")
+        require(embedding >= 1, f"Critic.embedding is {embedding}: expected 1 or more")
+        require(0 <= gamma <= 1, f"Critic.gamma is {gamma}: expected 0 to 1")
+        require(0 < expectile < 1, f"Critic.expectile is {expectile}: expected more than 0 and less than 1")
+        require(0 <= hindsight <= 1, f"Critic.hindsight is {hindsight}: expected 0 to 1")
+        require(0 < polyak <= 1, f"Critic.polyak is {polyak}: expected more than 0, at most 1")
+        self.hidden, self.embedding = hidden, embedding
+        self.gamma, self.expectile, self.hindsight, self.polyak = gamma, expectile, hindsight, polyak
+        self._state_dims = 1
+
+    def build(self, dims: Dims) -> None:
+        size = dims["S"]
+        shape = size if isinstance(size, tuple) else (size,)
+        self._state_dims = len(shape)
+        self.phi = mlp(prod(shape), self.hidden, self.hidden, self.embedding)
+
+    def energy(self, states: Tensor, goal: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(self.phi(self._flat(states)) - self.phi(self._flat(goal)), dim=-1)
+
+    def begin_learning(self) -> None:
+        """Make φ̄, which only learning needs: called before a checkpoint is loaded."""
+        self.learning_state = copy.deepcopy(self.phi).requires_grad_(False)
+
+    def loss(self, state: Tensor, successors: Tensor, goal: Tensor, energy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        num, follow = successors.shape[:2]
+        require(num >= 2, f"the critic was given {num} state to learn from: expected 2 or more, it learns from pairs")
+        with torch.no_grad():
+            ahead = self.learning_state(self._flat(successors)).flatten(0, 1)
+            to_go = torch.cdist(ahead, self.learning_state(self._flat(goal))).view(num, follow, num)
+            target = energy + self.gamma * to_go.amin(1)
+            own = torch.eye(num, device=state.device)
+            share = self.hindsight * own / num + (1 - self.hindsight) * (1 - own) / (num * (num - 1))
+        predicted = torch.cdist(self.phi(self._flat(state)), self.phi(self._flat(goal)))
+        error = target - predicted
+        lean = torch.where(error < 0, self.expectile, 1 - self.expectile)
+        loss = (share * lean * error.square()).sum()
+        return loss, {"td": loss.detach(), "to_go_mean": predicted.detach().mean(), "to_go_max": predicted.detach().amax()}
+
+    def after_step(self, step: int, total: int) -> None:
+        with torch.no_grad():
+            for slow, fast in zip(self.learning_state.parameters(), self.phi.parameters(), strict=True):
+                slow.lerp_(fast, self.polyak)
+
+    def _flat(self, states: Tensor) -> Tensor:
+        return states if self._state_dims == 1 else states.flatten(-self._state_dims)

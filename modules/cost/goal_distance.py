@@ -1,0 +1,40 @@
+"""Being far from the goal is uncomfortable: the intrinsic energy of every goal-directed mind here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Distance, IntrinsicTerm
+from ami.errors import require
+
+
+class GoalDistance(IntrinsicTerm):
+    """IC(s) = d(s, goal) / (scale · unit), where d is the world model's distance (LeCun 2022, section 3.2).
+
+    Every learnt state space has its own unit of length. `unit` is therefore the mean distance of one step, measured (never
+    optimised) from memory while a critic learns; it is 1 until then, and the scale is in the state's own units.
+
+    Args:
+        scale: the distance that counts as 1, in steps.
+        saturate: whether all that is farther counts as 1, so that energy says "not yet there" and no more. Far away a
+            distance in a learnt space need not follow the way to go, and the critic's prediction of future energy does.
+
+    Raises:
+        SettingError: the scale is not positive.
+    """
+
+    unit: Tensor
+
+    def __init__(self, scale: float = 1.0, saturate: bool = False) -> None:
+        super().__init__()
+        require(scale > 0, f"GoalDistance.scale is {scale}: expected more than 0")
+        self.scale, self.saturate = scale, saturate
+        self.register_buffer("unit", torch.ones(()))
+
+    def energy(self, states: Tensor, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
+        away = distance(states, goal) / (self.unit * self.scale)
+        return away.clamp(max=1.0) if self.saturate else away
+
+    def measure(self, step_length: Tensor, share: float) -> None:
+        self.unit.lerp_(step_length, share)

@@ -1,0 +1,164 @@
+"""The cost of the blueprint: immutable intrinsic terms and critics that learn, weighted.
+
+Shapes: B parallel worlds, K candidates, H horizon, A action width, S the size of a state, W terms, N states of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ami.blueprint import Cost, CriticTerm, IntrinsicTerm
+from ami.errors import SettingError, require, suggestion
+from ami.module import Batch
+from ami.ports import Dims, Size
+
+OBJECTIVES = ("path", "paper_sum")
+
+
+class WeightedSum(Cost):
+    """C(s) = Σ uᵢ ICᵢ(s) + Σ vⱼ TCⱼ(s) (LeCun 2022, section 3.2, equations 1 to 3).
+
+    The energy of a plan is, by `objective`:
+
+    * "path": Σ IC along the path + TC of its last state, the critic standing for all that comes after;
+    * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2).
+
+    The configurator's weights multiply u and v, intrinsic terms first and critics after them, in the order given here.
+    A floor is a guardrail: no modulation brings an effective weight below it.
+
+    Args:
+        intrinsic: the immutable terms, by name.
+        critics: the terms that learn, by name.
+        weights: u and v by name, 1 where absent.
+        floors: u_min by name, 0 where absent.
+        objective: "path" or "paper_sum".
+
+    Raises:
+        SettingError: a name or an objective is unknown, a term is of the wrong kind, an intrinsic term has something to
+            train, or a weight lies below its floor.
+    """
+
+    base: Tensor
+    floor: Tensor
+
+    def __init__(self, intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, CriticTerm] | None = None,
+                 weights: Mapping[str, float] | None = None, floors: Mapping[str, float] | None = None,
+                 objective: str = "path") -> None:
+        super().__init__()
+        critics, weights, floors = critics or {}, weights or {}, floors or {}
+        _check_terms(intrinsic, critics)
+        self.terms = (*intrinsic, *critics)
+        for setting, values in (("weights", weights), ("floors", floors)):
+            for name, value in values.items():
+                require(name in self.terms, f"WeightedSum.{setting} names the unknown term '{name}'"
+                                            f"{suggestion(name, self.terms)}")
+                require(value >= 0, f"WeightedSum.{setting}.{name} is {value}: expected 0 or more")
+        for name, floor in floors.items():
+            require(floor <= weights.get(name, 1.0), f"WeightedSum.floors.{name} is {floor}, above the term's own weight "
+                                                     f"{weights.get(name, 1.0)}: expected at most that")
+        require(objective in OBJECTIVES, f"WeightedSum.objective is '{objective}'{suggestion(objective, OBJECTIVES)}")
+        self.objective = objective
+        self.intrinsic = nn.ModuleDict(dict(intrinsic))
+        self.critics = nn.ModuleDict(dict(critics))
+        self._weights = [float(weights.get(name, 1.0)) for name in self.terms]
+        self.register_buffer("base", torch.tensor(self._weights), persistent=False)
+        self.register_buffer("floor", torch.tensor([float(floors.get(n, 0.0)) for n in self.terms]), persistent=False)
+        self._step_length: Tensor | None = None
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"W": len(self.terms)}
+
+    def build(self, dims: Dims) -> None:
+        for critic in self.critics.values():
+            critic.build(dims)
+
+    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        effective = self._effective(weights)
+        intrinsic, critic = state.new_zeros(len(state)), state.new_zeros(len(state))
+        for term, weight in zip(self.intrinsic.values(), effective, strict=False):
+            intrinsic = intrinsic + weight * term.energy(state, None, goal, self.calls.world_model.distance)
+        for term, weight in zip(self.critics.values(), effective[len(self.intrinsic):], strict=True):
+            critic = critic + weight * term.energy(state, goal)
+        return {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
+
+    def energy(self, states: Tensor, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+        effective = [w if isinstance(w, float) else w[:, None] for w in self._effective(weights)]
+        along = goal[:, None, None]
+        total: Tensor | float = 0.0
+        for term, weight in zip(self.intrinsic.values(), effective, strict=False):
+            total = total + weight * term.energy(states, actions, along, self.calls.world_model.distance).sum(-1)
+        for term, weight in zip(self.critics.values(), effective[len(self.intrinsic):], strict=True):
+            if self.objective == "path":
+                total = total + weight * term.energy(states[:, :, -1], along[:, 0])
+            else:
+                total = total + weight * term.energy(states, along).sum(-1)
+        assert isinstance(total, Tensor)  # there is always an intrinsic term
+        return total
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    def begin_learning(self) -> None:
+        """The critics make ready."""
+        for critic in self.critics.values():
+            critic.begin_learning()
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the critics minimise: the sum of their losses, given the intrinsic energy of all pairs.
+
+        Args:
+            batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *S), a later
+                state of the same episode.
+
+        Raises:
+            SettingError: there is no critic.
+        """
+        require(len(self.critics) > 0, "cost has no critic to train. Cure: name one under `cost.critics`, or leave the "
+                                       "cost out of the stages")
+        state, successors, goal = batch["state"], batch["successors"], batch["goal"]
+        distance = self.calls.world_model.distance
+        with torch.no_grad():
+            pairs = state.new_zeros(len(state), len(goal))
+            for term, weight in zip(self.intrinsic.values(), self._weights, strict=False):
+                pairs = pairs + weight * term.energy(state[:, None], None, goal[None], distance)
+            self._step_length = distance(state, successors[:, 0]).mean()
+        total, figures = state.new_zeros(()), {}
+        for name, critic in self.critics.items():
+            loss, own = critic.loss(state, successors, goal, pairs)
+            total = total + loss
+            figures.update({f"{name}_{figure}": value for figure, value in own.items()})
+        return total, figures
+
+    def after_step(self, step: int, total: int) -> None:
+        """The optimiser made step number `step`, from 0: critics follow up, intrinsic terms learn how long a step is."""
+        for critic in self.critics.values():
+            critic.after_step(step, total)
+        if self._step_length is not None:
+            for term in self.intrinsic.values():
+                term.measure(self._step_length, 1 / (step + 1))
+
+    def _effective(self, weights: Tensor | None) -> list[float] | list[Tensor]:
+        """Each term's weight: one number, or (B,) where the configurator modulates."""
+        if weights is None:
+            return self._weights
+        return list(torch.maximum(self.base * weights, self.floor).unbind(-1))
+
+
+def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, CriticTerm]) -> None:
+    require(len(intrinsic) > 0, "WeightedSum.intrinsic is empty: expected one term or more, such as "
+                                "modules.cost.goal_distance.GoalDistance")
+    for name, term in intrinsic.items():
+        if isinstance(term, CriticTerm):
+            raise SettingError(f"WeightedSum.intrinsic.{name} is a critic ({type(term).__name__}): intrinsic terms are "
+                               f"immutable. Cure: name it under `critics`")
+        require(isinstance(term, IntrinsicTerm),
+                f"WeightedSum.intrinsic.{name} is a {type(term).__name__}: expected an IntrinsicTerm, see ami.blueprint")
+        trained = [n for n, p in term.named_parameters()]
+        require(not trained, f"WeightedSum.intrinsic.{name} has the trainable parameter '{(trained or [''])[0]}': intrinsic "
+                             f"terms are immutable. Cure: make it a buffer, or a critic")
+    for name, critic in critics.items():
+        require(isinstance(critic, CriticTerm),
+                f"WeightedSum.critics.{name} is a {type(critic).__name__}: expected a CriticTerm, see ami.blueprint")
+        require(name not in intrinsic, f"WeightedSum has two terms of the name '{name}': expected different names")

@@ -1,0 +1,20 @@
+"""The world states its goal as a state: take it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ami.blueprint import Goal
+from ami.ports import Size
+
+
+class VectorGoal(Goal):
+    """The goal the world shows is the wanted state, as float32: S = G. For worlds observed as their state."""
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"S": known["G"]} if "G" in known else {}
+
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"goal": observation.float()}

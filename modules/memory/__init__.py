@@ -1,0 +1,1 @@
+"""Memory: keeps past states with their energies and answers queries softly."""

@@ -1,0 +1,83 @@
+"""Episodic memory: a soft key-value store of the states of one episode (paper, section 4.9).
+
+Shapes: B parallel worlds, N slots, k best matches, S the size of a state, F = S flattened.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Memory
+from ami.errors import require
+
+FAR = 1e30
+"""The distance to an empty slot: it matches nothing, and stays finite so that a softmax over empty slots is defined."""
+
+
+class Episodic(Memory):
+    """Reads softly, writes by interpolation, opens a new slot for what is new (LeCun 2022, section 4.9).
+
+    A tick first reads, so that a state does not recall itself, and then writes. Distances are mean squares over the features.
+
+    * read: c = softmax(-d² / temperature) over the exact top-k slots, recall = Σ cⱼ keyⱼ; score = exp(-d² / temperature) of
+      the best slot, 0 while nothing is kept.
+    * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; when the nearest is farther
+      than `novelty` (root of d²), into an empty slot, or over the one that was written longest ago.
+
+    Args:
+        num_slots: N, how many states are kept per world.
+        top_k: how many slots a read mixes.
+        temperature: of the softmax, in units of d².
+        novelty: the distance from which on a state is new.
+        rate: the share of the new state in an interpolation, 0 to 1.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    def __init__(self, num_slots: int = 64, top_k: int = 4, temperature: float = 0.05, novelty: float = 0.1,
+                 rate: float = 0.5) -> None:
+        super().__init__()
+        require(num_slots >= 1, f"Episodic.num_slots is {num_slots}: expected 1 or more")
+        require(1 <= top_k <= num_slots, f"Episodic.top_k is {top_k}: expected 1 to num_slots, {num_slots}")
+        require(temperature > 0, f"Episodic.temperature is {temperature}: expected more than 0")
+        require(novelty >= 0, f"Episodic.novelty is {novelty}: expected 0 or more")
+        require(0 <= rate <= 1, f"Episodic.rate is {rate}: expected 0 to 1")
+        self.num_slots, self.top_k = num_slots, top_k
+        self.temperature, self.novelty, self.rate = temperature, novelty, rate
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        size = self.dims["S"]
+        features = prod(size) if isinstance(size, tuple) else size
+        return {
+            "keys": torch.zeros(batch, self.num_slots, features),
+            "energies": torch.zeros(batch, self.num_slots),
+            "written": torch.full((batch, self.num_slots), -1, dtype=torch.int64),  # the tick, -1 for an empty slot
+            "tick": torch.zeros(batch, dtype=torch.int64),
+        }
+
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        keys, written = self.carry["keys"], self.carry["written"]
+        query = state.flatten(1)
+        distance = (keys - query[:, None]).square_().mean(-1).masked_fill_(written < 0, FAR)  # (B, N)
+        near, slots = distance.topk(self.top_k, largest=False)  # (B, k)
+        rows = torch.arange(len(query), device=query.device)
+        weights = torch.softmax(near / -self.temperature, -1)
+        recall = (weights[:, None] @ keys[rows[:, None], slots])[:, 0]  # (B, F)
+        best = near[:, 0]
+        self._write(rows, query, energy, best, slots[:, 0])
+        return {"recall": recall.view_as(state), "score": torch.exp(best / -self.temperature)}
+
+    def _write(self, rows: Tensor, query: Tensor, energy: Tensor, best: Tensor, nearest: Tensor) -> None:
+        """One state per row; the carry is this module's own, so it is written in place."""
+        keys, energies, written, tick = (self.carry[name] for name in ("keys", "energies", "written", "tick"))
+        new = best > self.novelty**2
+        at = (rows, torch.where(new, written.argmin(-1), nearest))
+        share = torch.where(new, 1.0, self.rate)
+        keys[at] = torch.lerp(keys[at], query, share[:, None])
+        energies[at] = torch.lerp(energies[at], energy, share)
+        written[at] = tick
+        tick += 1

@@ -1,0 +1,15 @@
+"""No memory: nothing is kept and nothing is recalled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Memory
+
+
+class NoMemory(Memory):
+    """Recalls zeros with score 0: the control that tells what a memory is worth."""
+
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"recall": torch.zeros_like(state), "score": torch.zeros_like(energy)}

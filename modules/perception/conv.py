@@ -1,0 +1,79 @@
+"""Conv: a small convolutional encoder for small pictures.
+
+Shapes: … any leading dimensions, H and W the picture's sides, C its colours, D the percept's width, N pictures in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ami.blueprint import Perception
+from ami.errors import require
+from ami.module import callable_method
+from ami.ports import Dims, Size
+from modules.nets import mlp
+
+PATCH, MAX_SIDE = 4, 64
+
+
+class Conv(Perception):
+    """Encodes byte pictures (…, H, W, C) as vectors (…, D): two convolutions, then two linear layers.
+
+    The first convolution, 4 x 4 with stride 4, is a linear map of patches that do not overlap and is computed as one:
+    the same function, faster on a CPU. The second is 3 x 3 with stride 2.
+
+    Args:
+        width: D, the size of a percept.
+        channels: features per place in both convolutions.
+        hidden: width of the hidden linear layer.
+
+    Raises:
+        SettingError: a setting is below 1; or, once the graph knows it, the observation is not a picture whose sides
+            are divisible by 4 and at most 64.
+    """
+
+    inputs = {"observation": Perception.inputs["observation"].with_dtype(torch.uint8)}
+
+    def __init__(self, width: int = 64, channels: int = 32, hidden: int = 256) -> None:
+        super().__init__()
+        for name, value in (("width", width), ("channels", channels), ("hidden", hidden)):
+            require(value >= 1, f"Conv.{name} is {value}: expected 1 or more")
+        self.width, self.channels, self.hidden = width, channels, hidden
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        if "O" in known:
+            _check_picture(known["O"])
+        return {"P": (self.width,)}
+
+    def build(self, dims: Dims) -> None:
+        height, width, colours = _check_picture(dims["O"])
+        # 3 x 3 with stride 2 and a border of 1: every second place, rounded up
+        places = -(-height // PATCH // 2) * -(-width // PATCH // 2)
+        self.patches = nn.Linear(PATCH * PATCH * colours, self.channels)
+        self.convolution = nn.Conv2d(self.channels, self.channels, kernel_size=3, stride=2, padding=1)
+        self.head = mlp(places * self.channels, self.hidden, self.width)
+
+    @callable_method
+    def encode(self, observation: Tensor) -> Tensor:
+        """Pictures (…, H, W, C) uint8 to percepts (…, D) float32."""
+        *leading, height, width, colours = observation.shape
+        rows, columns = height // PATCH, width // PATCH
+        # (N, rows, 4, columns, 4, C) to (N, rows, columns, 4 · 4 · C), while they are still bytes
+        patches = observation.reshape(-1, rows, PATCH, columns, PATCH, colours).transpose(2, 3)
+        patches = patches.reshape(-1, rows, columns, PATCH * PATCH * colours)
+        features = F.relu(self.patches(patches.float().mul_(1 / 255).sub_(0.5)))
+        features = F.relu(self.convolution(features.permute(0, 3, 1, 2)))
+        percept: Tensor = self.head(features.flatten(1))
+        return percept.view(*leading, self.width)
+
+
+def _check_picture(shape: Size) -> tuple[int, int, int]:
+    height, width, colours = shape if isinstance(shape, tuple) and len(shape) == 3 else (0, 0, 0)
+    require(all(side % PATCH == 0 and PATCH <= side <= MAX_SIDE for side in (height, width)),
+            f"Conv sees observations of shape {shape}: expected pictures (H, W, C), H and W divisible by {PATCH} and "
+            f"at most {MAX_SIDE}. Cure: let the world draw such pictures, or perception=identity if it shows vectors")
+    return height, width, colours

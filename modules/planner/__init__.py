@@ -1,0 +1,1 @@
+"""Planner: searches actions whose imagined outcome has low energy (Mode-2)."""

@@ -1,0 +1,60 @@
+"""The cross-entropy method: imagine, keep the best, imagine around them.
+
+Shapes: B parallel worlds, R the rows that plan, K candidates, E elites, H horizon, A action width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.errors import require
+from modules.planner.sampling import Found, SamplingPlanner
+
+
+class CEM(SamplingPlanner):
+    """Cross-entropy method (Rubinstein, 1999) over imagined futures: Mode-2 of the paper, section 3.1.2.
+
+    Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E of least energy. The
+    plan is the last mean. Search starts at the last plan, one step on. `imagined` and `energy` are those of the best candidate
+    of the last iteration, near which the mean lies: imagining the mean itself would cost H model steps more.
+
+    Args:
+        horizon: H, how many actions a plan has.
+        num_candidates: K.
+        num_iterations: how often the distribution is refitted.
+        num_elites: E.
+        init_std: the standard deviation each search begins with.
+        min_std: the least it may shrink to.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
+                 init_std: float = 0.8, min_std: float = 0.1) -> None:
+        super().__init__(horizon)
+        require(num_candidates >= 2, f"CEM.num_candidates is {num_candidates}: expected 2 or more")
+        require(num_iterations >= 1, f"CEM.num_iterations is {num_iterations}: expected 1 or more")
+        require(2 <= num_elites <= num_candidates, f"CEM.num_elites is {num_elites}: expected 2 to num_candidates, "
+                                                   f"{num_candidates}")
+        require(init_std > 0, f"CEM.init_std is {init_std}: expected more than 0")
+        require(0 <= min_std <= init_std, f"CEM.min_std is {min_std}: expected 0 to init_std, {init_std}")
+        self.num_candidates, self.num_iterations, self.num_elites = num_candidates, num_iterations, num_elites
+        self.init_std, self.min_std = init_std, min_std
+
+    def draw(self) -> Tensor:
+        return self.random.normal(self.num_iterations, self.num_candidates, self.horizon, self.width)
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
+        mean = torch.nn.functional.pad(before[:, 1:], (0, 0, 0, 1))  # one step on; nothing is known of the last action
+        std = torch.full_like(mean, self.init_std)
+        rows = self.rows(mean)
+        for iteration in range(self.num_iterations):
+            candidates = torch.addcmul(mean[:, None], std[:, None], noise[:, iteration]).clamp_(-1.0, 1.0)
+            states, energy = self.imagine(state, goal, weights, candidates)
+            least, elites = energy.topk(self.num_elites, largest=False)
+            std, mean = torch.std_mean(candidates[rows[:, None], elites], dim=1)
+            std = std.clamp_(min=self.min_std)
+        return Found(mean, states[rows, elites[:, 0]], least[:, 0],
+                     self.num_iterations * self.num_candidates * self.horizon)

@@ -1,0 +1,102 @@
+"""What planners that imagine random candidates share: one draw per tick, idle rows, the warm start.
+
+Shapes: B parallel worlds, R the rows that plan, K candidates, H horizon, A action width, S the size of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Planner
+from ami.errors import require
+from ami.ports import Dims, Size
+
+
+class Found(NamedTuple):
+    """What a search brought.
+
+    Attributes:
+        plan: (R, H, A).
+        imagined: (R, H, *S).
+        energy: (R,).
+        model_steps: predictor steps spent on each row.
+    """
+
+    plan: Tensor
+    imagined: Tensor
+    energy: Tensor
+    model_steps: int
+
+
+class SamplingPlanner(Planner):
+    """Mode-2 by trial in imagination (paper, section 3.1.2): a subclass draws and searches.
+
+    Rows in Mode-1 stay idle: a zero plan, 0 model steps. Their random numbers are drawn all the same, so that what one
+    world does never moves another world's stream.
+    """
+
+    def __init__(self, horizon: int) -> None:
+        super().__init__()
+        require(horizon >= 1, f"{type(self).__name__}.horizon is {horizon}: expected 1 or more")
+        self.horizon = horizon
+        self.width = 0
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"H": self.horizon}
+
+    def build(self, dims: Dims) -> None:
+        (self.width,) = self.outputs["plan"].shape(dims)[1:]
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        return {"plan": torch.zeros(batch, self.horizon, self.width)}
+
+    def draw(self) -> Tensor:
+        """All the random numbers of one tick, (B, …)."""
+        raise NotImplementedError
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
+        """Find a plan for R rows; `before` (R, H, A) is the plan of the tick before, zero at first."""
+        raise NotImplementedError
+
+    def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """Imagine and evaluate: candidates (R, K, H, A) to states (R, K, H, *S) and energies (R, K)."""
+        states = self.calls.world_model.rollout(state, candidates).states
+        return states, self.calls.cost.energy(states, candidates, goal, weights)
+
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        noise = self.draw().to(state.device)
+        planning = mode == 2
+        if bool(planning.all()):
+            found = self.search(state, goal, weights, self.carry["plan"], noise)
+            outputs = {"plan": found.plan, "imagined": found.imagined, "energy": found.energy,
+                       "model_steps": torch.full_like(mode, found.model_steps)}
+        else:
+            outputs = self._search_some(planning, state, goal, weights, noise)
+        self.carry = {"plan": outputs["plan"]}
+        return outputs
+
+    def _search_some(self, planning: Tensor, state: Tensor, goal: Tensor, weights: Tensor | None,
+                     noise: Tensor) -> dict[str, Tensor]:
+        batch = len(state)
+        outputs = {
+            "plan": state.new_zeros(batch, self.horizon, self.width),
+            "imagined": state[:, None].repeat(1, self.horizon, *[1] * (state.ndim - 1)),
+            "energy": state.new_zeros(batch),
+            "model_steps": torch.zeros(batch, dtype=torch.int64, device=state.device),
+        }
+        rows = planning.nonzero()[:, 0]
+        if len(rows):
+            found = self.search(state[rows], goal[rows], None if weights is None else weights[rows],
+                                self.carry["plan"][rows], noise[rows])
+            for name, value in found._asdict().items():
+                outputs[name][rows] = value
+        return outputs
+
+    @staticmethod
+    def rows(like: Tensor) -> Tensor:
+        """0 … R - 1, to index one thing per row."""
+        return torch.arange(len(like), device=like.device)

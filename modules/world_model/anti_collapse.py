@@ -1,0 +1,182 @@
+"""Anti-collapse: what keeps the states of a JEPA from becoming all the same, which would make prediction trivial.
+
+The paper, section 4.3, lists the ways. Shapes: N windows of T + 1 states of width D.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ami.errors import SettingError, require, suggestion
+
+Penalties = dict[str, tuple[float, Tensor]]
+"""Terms of a loss by name: weight and value."""
+
+
+class AntiCollapse:
+    """One way to prevent collapse. This one does nothing, so states collapse: the negative control.
+
+    Attributes:
+        idm: weight of inverse dynamics: the action must be readable from two states in a row.
+        normalises: whether states are layer-normed percepts.
+        follows: whether targets come from a slow copy of the perception.
+    """
+
+    idm: float = 0.0
+    normalises: ClassVar[bool] = False
+    follows: ClassVar[bool] = False
+
+    def penalties(self, states: Tensor) -> Penalties:
+        """What is added to the loss: perceived states (N, T + 1, D) to terms by name."""
+        return {}
+
+
+@dataclass
+class VICReg(AntiCollapse):
+    """Variance, invariance, covariance (Bardes, Ponce, LeCun, ICLR 2022, equations 1 to 4), with slow features.
+
+    Statistics go over windows and time together. `smoothness` is the squared step from state to state: with a weak
+    covariance term it makes the Euclidean distance grow along the ways the world allows.
+
+    Args:
+        std: weight of the hinge that keeps each dimension's standard deviation at 1 or more.
+        covariance: weight of the mean squared covariance of two different dimensions.
+        smoothness: weight of the mean squared step.
+        idm: weight of inverse dynamics.
+    """
+
+    std: float = 16.0
+    covariance: float = 1.0
+    smoothness: float = 12.0
+    idm: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_weights(self, "std", "covariance", "smoothness", "idm")
+
+    def penalties(self, states: Tensor) -> Penalties:
+        rows = states.flatten(0, 1)
+        count, width = rows.shape
+        centred = rows - rows.mean(0)
+        hinge = F.relu(1 - (centred.var(0) + 1e-4).sqrt()).mean()
+        covariance = centred.T @ centred / (count - 1)
+        off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+        return {"variance": (self.std, hinge),
+                "covariance": (self.covariance, off_diagonal / max(width * (width - 1), 1)),
+                "smoothness": (self.smoothness, _smoothness(states))}
+
+
+@dataclass
+class SIGReg(AntiCollapse):
+    """States shall look standard normal along every direction (Balestriero, LeCun, *LeJEPA*, 2025, section 4).
+
+    The Epps-Pulley statistic of random projections: the squared distance between their empirical characteristic
+    function and that of a standard normal, weighted by a Gaussian. Directions are drawn anew at each step from torch's
+    global generator, which the trainer seeds and saves.
+
+    Args:
+        weight: weight of the statistic, which is multiplied by the number of states as in the paper.
+        num_projections: how many directions per step.
+        num_knots: points of the trapezoidal rule on [0, 3].
+        smoothness: weight of the mean squared step from state to state.
+        idm: weight of inverse dynamics.
+    """
+
+    weight: float = 0.02
+    num_projections: int = 256
+    num_knots: int = 17
+    smoothness: float = 12.0
+    idm: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_weights(self, "weight", "smoothness", "idm")
+        for name, least in (("num_projections", 1), ("num_knots", 2)):
+            value = getattr(self, name)
+            require(value >= least, f"SIGReg.{name} is {value}: expected {least} or more")
+
+    def penalties(self, states: Tensor) -> Penalties:
+        rows = states.flatten(0, 1)
+        directions = torch.randn(rows.shape[1], self.num_projections, device=rows.device)
+        directions = directions / directions.norm(dim=0)
+        knots = torch.linspace(0, 3, self.num_knots, device=rows.device)
+        # both functions are even in their real and odd in their imaginary part: twice the positive half
+        share = torch.full_like(knots, 2 * 3 / (self.num_knots - 1))
+        share[[0, -1]] /= 2
+        normal = torch.exp(-knots.square() / 2)
+        angles = (rows @ directions)[..., None] * knots
+        gap = (angles.cos().mean(0) - normal).square() + angles.sin().mean(0).square()
+        statistic = (gap @ (share * normal)).mean() * len(rows)
+        return {"sigreg": (self.weight, statistic), "smoothness": (self.smoothness, _smoothness(states))}
+
+
+@dataclass
+class EMA(AntiCollapse):
+    """Targets come from a slow copy of the perception and pass no gradient (BYOL: Grill and others, 2020, section 3.1).
+
+    States are layer-normed, for perceived, imagined and target states to have one scale. Without inverse dynamics this
+    prevents collapse only for a while.
+
+    Args:
+        momentum: how much of itself the copy keeps per step at first; it rises to `final_momentum` along a cosine.
+        final_momentum: how much it keeps at the end of training.
+        idm: weight of inverse dynamics.
+    """
+
+    momentum: float = 0.99
+    final_momentum: float = 1.0
+    idm: float = 2.0
+    normalises: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _require_weights(self, "idm")
+        require(0 <= self.momentum <= self.final_momentum <= 1,
+                f"EMA.momentum is {self.momentum} and EMA.final_momentum {self.final_momentum}: expected "
+                "0 <= momentum <= final_momentum <= 1")
+
+    def copy_of(self, module: nn.Module) -> nn.Module:
+        """The copy as it begins: equal to the module, and no optimiser moves it."""
+        return deepcopy(module).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, copy: nn.Module, module: nn.Module, progress: float) -> None:
+        """Move the copy towards the module, less and less as progress goes from 0 to 1."""
+        reach = self.final_momentum - self.momentum
+        momentum = self.final_momentum - reach * (1 + math.cos(math.pi * progress)) / 2
+        for slow, fast in zip(copy.parameters(), module.parameters(), strict=True):
+            slow.lerp_(fast, 1 - momentum)
+        for slow, fast in zip(copy.buffers(), module.buffers(), strict=True):
+            slow.copy_(fast)
+
+
+METHODS: Mapping[str, type[AntiCollapse]] = {"ema": EMA, "none": AntiCollapse, "sigreg": SIGReg, "vicreg": VICReg}
+
+
+def anti_collapse_of(setting: str | AntiCollapse) -> AntiCollapse:
+    """The method a setting names, with its own defaults; a method that is made already stays as it is.
+
+    Raises:
+        SettingError: there is no method of that name.
+    """
+    if isinstance(setting, AntiCollapse):
+        return setting
+    if setting not in METHODS:
+        raise SettingError(f"JEPA.anti_collapse is '{setting}'{suggestion(str(setting), METHODS)}")
+    return METHODS[setting]()
+
+
+def _smoothness(states: Tensor) -> Tensor:
+    return (states[:, 1:] - states[:, :-1]).square().mean()
+
+
+def _require_weights(method: AntiCollapse, *names: str) -> None:
+    for name in names:
+        value = getattr(method, name)
+        require(value >= 0, f"{type(method).__name__}.{name} is {value}: expected 0 or more")

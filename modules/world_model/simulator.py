@@ -1,0 +1,70 @@
+"""Simulator: the world's true dynamics as a world model, for oracles. It learns nothing and is never surprised.
+
+Shapes: B parallel worlds, K candidates, H horizon, A action width, S the true state's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ami.blueprint import Prediction
+from ami.errors import require
+from ami.module import callable_method
+from ami.ports import Dims, Size
+from modules.world_model.markov import MarkovWorldModel
+
+
+class Simulator(MarkovWorldModel):
+    """Predicts with the true dynamics and measures the true distance; percept and state are the true state, S = P.
+
+    Args:
+        dynamics: an object with two methods on numpy arrays, both over any leading dimensions: `step(state, action)`,
+            (…, S) and (…, A) to (…, S), and `distance(state, goal)`, (…, S) and (…, S) to (…), in the world's units.
+
+    Raises:
+        SettingError: the dynamics lacks a method; or its states are not of the percept's shape.
+    """
+
+    def __init__(self, dynamics: Any) -> None:
+        super().__init__()
+        missing = [name for name in ("step", "distance") if not callable(getattr(dynamics, name, None))]
+        require(not missing, f"Simulator.dynamics is a {type(dynamics).__name__} without {' and '.join(missing)}: "
+                             "expected an object with step(state, action) and distance(state, goal) on numpy arrays")
+        self.dynamics = dynamics
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"S": known["P"]} if "P" in known else {}
+
+    def build(self, dims: Dims) -> None:
+        size, width = dims["S"], dims["A"]
+        after = np.shape(self.dynamics.step(np.zeros(size, np.float32), np.zeros(width, np.float32)))
+        require(after == size, f"Simulator.dynamics turns a percept of shape {size} into a state of shape {after}: "
+                               "expected the percept to be the true state. Cure: perception=identity in a world that "
+                               "shows its state (two rooms: world.settings.observe=state)")
+
+    @callable_method
+    def believe(self, percept: Tensor) -> Tensor:
+        """The percept is the state: (…, S) to (…, S)."""
+        return percept
+
+    @callable_method
+    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+        """True futures: states (B, S), actions (B, K, H, A) to states (B, K, H, S)."""
+        at = state.detach().cpu().numpy()[:, None]
+        taken = actions.detach().cpu().numpy()
+        steps = []
+        for h in range(taken.shape[2]):
+            at = self.dynamics.step(at, taken[:, :, h])
+            steps.append(at)
+        return Prediction(torch.from_numpy(np.stack(steps, axis=2)).to(state.device))
+
+    @callable_method
+    def distance(self, states: Tensor, goal: Tensor) -> Tensor:
+        """The true way from states to goals, in the world's units: (…, S), (…, S) to (…)."""
+        way = self.dynamics.distance(states.detach().cpu().numpy(), goal.detach().cpu().numpy())
+        return torch.as_tensor(way, dtype=torch.float32, device=states.device)
