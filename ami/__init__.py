@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "compose": "ami.config",
-    "Run": "ami.job", "build": "ami.job", "run": "ami.job", "train": "ami.job",
+    "Run": "ami.job", "build": "ami.job", "run": "ami.job",
+    "train": "ami.training",
     "Agent": "ami.agent",
     "Call": "ami.module", "Module": "ami.module", "callable_method": "ami.module",
     "Port": "ami.ports",
@@ -26,7 +27,7 @@ _HOME = {
 }
 
 __version__ = "0.1.0"
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "__version__"])
 
 if TYPE_CHECKING:
     from ami.agent import Agent as Agent
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from ami.job import Run as Run
     from ami.job import build as build
     from ami.job import run as run
-    from ami.job import train as train
+    from ami.training import train as train
     from ami.module import Call as Call
     from ami.module import Module as Module
     from ami.module import callable_method as callable_method

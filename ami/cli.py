@@ -12,10 +12,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ami.errors import AmiError, SettingError, unknown_name
 from ami.help import COMMANDS, OVERVIEW
 from ami.trust import check_shadowing
+
+if TYPE_CHECKING:
+    from ami.config import Config
 
 HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "--resolve", "--info", "--config-dir", "-cd", "--hydra-help")
 
@@ -66,22 +70,20 @@ def _job(command: str, words: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from ami.config import forced, validate
+    from ami.config import Config, compose, forced
 
     allow, rest = _take_allow(words)
     flags, overrides = _split(rest)
     for job in _jobs(overrides, many="--multirun" in flags or "-m" in flags):
-        _compose(job, allow)  # refuse before the first of them starts
+        compose(job, allow=allow)  # refuse before the first of them starts
 
-    def task(config: DictConfig) -> None:
-        from ami import job
-
-        settings = HydraConfig.get()
-        given = [*settings.overrides.task, *(o for o in settings.overrides.hydra if o.startswith("hydra.searchpath"))]
-        folder = Path(settings.runtime.output_dir)
+    def task(settings: DictConfig) -> None:
+        job = HydraConfig.get()
+        given = (*job.overrides.task, *(text for text in job.overrides.hydra if text.startswith("hydra.searchpath")))
+        config = Config(settings, given, tuple(allow))
         try:
-            validate(config, allow)
-            (job.run if command == "run" else job.train)(config, folder, given, allow)
+            config.validate()
+            _do(command, config, Path(job.runtime.output_dir))
         except AmiError as error:  # before Hydra writes a traceback of it
             print(f"ami: {error}", file=sys.stderr)
             sys.exit(2)
@@ -94,10 +96,20 @@ def _job(command: str, words: Sequence[str]) -> int:
     return 0
 
 
-def _compose(overrides: Sequence[str], allow: Sequence[str]) -> object:
-    from ami.config import compose
+def _do(command: str, config: Config, folder: Path) -> None:
+    from ami.console import Console
 
-    return compose(overrides, allow=allow)
+    if command == "run":
+        from ami.job import run
+
+        run(config, folder, Console())
+        return
+    from ami.training import train
+
+    console = Console()
+    console.note(train(config, console).line())
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # the trained agent is in the store; Hydra's own folder stayed empty
 
 
 def _jobs(overrides: Sequence[str], many: bool) -> list[list[str]]:
@@ -170,7 +182,7 @@ def _graph(words: Sequence[str]) -> int:
     given = parser.parse_intermixed_args(rest)
     if given.format not in FORMATS:
         raise unknown_name("format", given.format, FORMATS)
-    graph = to_graph(compose(given.overrides, allow=allow), allow)
+    graph = to_graph(compose(given.overrides, allow=allow))
     for warning in graph.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     drawing = FORMATS[given.format](graph)

@@ -1,19 +1,22 @@
-"""Configuration: from `configs/` and overrides to a graph of parts.
+"""Configuration: from `configs/` and overrides to a graph.
 
 The leaves of `configs/` name classes and hold nothing that equals a constructor's default, so Hydra cannot know which
-settings a module has. Overrides of a setting therefore always add (`planner.horizon=6` becomes `++planner.horizon=6`), and
-the composed configuration is then held against the constructors themselves: what they do not know is refused here.
+settings a module has. An override of a setting may therefore add it (`planner.horizon=6` becomes `++planner.horizon=6`),
+and what was composed is then held against the constructors themselves: what they do not know is refused here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -21,20 +24,47 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ami.errors import SettingError, UnknownName, suggestion, unknown_name
+from ami.errors import SettingError, unknown_name
+from ami.nodes import parts_of, validate
 from ami.parts import Part
-from ami.settings import SCHEMA, check
-from ami.trust import allow_list, check_imports, trusted_class
+from ami.settings import SCHEMA
 
 if TYPE_CHECKING:
     from ami.graph import Graph
 
 PACKAGE, NAME = "configs", "ami"
-_DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 _OF_THE_AGENT = ("agent", "experiment", "checkpoint")
+_DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 
 
-def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> DictConfig:
+@dataclass(frozen=True)
+class Config:
+    """A composed configuration, and what it was composed from.
+
+    Attributes:
+        settings: everything, to read as `config.settings.evaluation.pairs`.
+        overrides: what was asked for.
+        allow: more prefixes that a `_target_` may begin with.
+    """
+
+    settings: DictConfig
+    overrides: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Plain nested values, interpolated."""
+        try:
+            values: Any = OmegaConf.to_container(self.settings, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise SettingError(f"the configuration does not resolve: {_first_line(error)}") from None
+        return {str(key): value for key, value in values.items() if key != "hydra"}
+
+    def validate(self) -> None:
+        """Hold it against the modules it names; raises as `compose` does."""
+        validate(self.plain(), groups(), self.allow)
+
+
+def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Config:
     """Compose the configuration and hold it against the modules it names.
 
     Args:
@@ -50,18 +80,19 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Dict
     for override in _parse(given):
         _check_override(override)
     try:
-        with hydra.initialize_config_module(PACKAGE, version_base="1.3"):
-            config = hydra.compose(NAME, overrides=given)
+        with _own_hydra(), hydra.initialize_config_module(PACKAGE, version_base="1.3"):
+            settings = hydra.compose(NAME, overrides=given)
     except MissingConfigException as error:
         group, _, leaf = str(error.missing_cfg_file).rpartition("/")
         raise unknown_name(group or "configuration", leaf, error.options or ()) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}") from None
-    validate(config, allow)
+    config = Config(settings, tuple(overrides), tuple(allow))
+    config.validate()
     return config
 
 
-def compose_baseline(overrides: Sequence[str], agent: str, allow: Sequence[str] = ()) -> DictConfig:
+def compose_baseline(config: Config, agent: str) -> Config:
     """The configuration of a baseline in the user's own world.
 
     What the preset `agent` replaces (its defaults list says what) is not the user's any more; every other override stays,
@@ -70,67 +101,26 @@ def compose_baseline(overrides: Sequence[str], agent: str, allow: Sequence[str] 
     Raises:
         UnknownName: there is no such agent; further errors are those of `compose`.
     """
-    folders = _folders(overrides)
-    preset = _leaf(folders, "agent", agent)
-    replaced = {group for group, _ in _replacements(preset)}
-    kept: list[str] = []
-    for text, override in zip(overrides, _parse(forced(overrides)), strict=True):
-        key = override.key_or_group
-        if key == "experiment" and isinstance(override.value(), str):
+    folders = _folders(config.overrides)
+    replaced = {group for group, _ in _replacements(_leaf(folders, "agent", agent))}
+    asked: list[str] = []
+    for text, override in zip(config.overrides, _parse(forced(config.overrides)), strict=True):
+        if override.key_or_group == "experiment" and isinstance(override.value(), str):
             experiment = _leaf(folders, "experiment", override.value())
-            choices = [f"{group}={choice}" for group, choice in _replacements(experiment)]
-            kept[:0] = [one for one in [*choices, *_flat(experiment)] if _head(one) not in replaced]
-        elif _head(key) not in (*replaced, *_OF_THE_AGENT):
-            kept.append(text)
-    return compose([one for one in kept if _head(one) not in _OF_THE_AGENT] + [f"agent={agent}"], allow=allow)
-
-
-def validate(config: DictConfig, allow: Sequence[str] = ()) -> None:
-    """Hold a composed configuration against the modules it names; raises as `compose` does."""
-    plain = _plain(config)
-    wiring = plain.get("graph")
-    if not isinstance(wiring, Mapping):
-        raise SettingError("the configuration has no graph. Cure: graph=blueprint")
-    menu = [*groups(), *SCHEMA]
-    nodes = {*groups(), *wiring}
-    unknown: list[str] = []
-    wrong = check({key: value for key, value in plain.items() if key in SCHEMA})
-    wrong += [f"devices names the unknown node '{node}'{suggestion(node, nodes)}"
-              for node in plain.get("devices") or () if node not in nodes]
-    for key, value in plain.items():
-        if key in SCHEMA or key == "graph" or value is None:
-            continue
-        if isinstance(value, Mapping) and "_target_" in value and key in nodes:
-            continue
-        if key in groups():
-            wrong.append(f"{key} names no class: it has no `_target_`. Cure: {key}=<choice>, see `ami list`")
-        elif isinstance(value, Mapping) and "_target_" in value:
-            unknown.append(f"unknown node '{key}'{suggestion(key, nodes)} Cure for a node of your own: wire it, "
-                           f"`+graph.{key}={{…}}`")
+            # what the user says himself comes later and wins, as it does over the experiment
+            asked = [*(f"{group}={choice}" for group, choice in _replacements(experiment)), *_flat(experiment), *asked]
         else:
-            unknown.append(f"unknown setting or group '{key}'{suggestion(key, menu)}")
-    if unknown and not wrong:
-        raise UnknownName("\n".join(unknown))
-    if not unknown:
-        for node, part in to_parts(config, allow).items():
-            wrong.extend(part.check(node))
-    if unknown or wrong:
-        raise SettingError("\n".join([*unknown, *wrong]))
+            asked.append(text)
+    kept = [text for text in asked if _head(text) not in (*replaced, *_OF_THE_AGENT)]
+    return compose([*kept, f"agent={agent}"], allow=config.allow)
 
 
-def to_parts(config: DictConfig, allow: Sequence[str] = ()) -> dict[str, Part]:
-    """Every node's class and settings; a `_target_` inside a setting becomes a part inside the part.
-
-    Raises:
-        TrustError: a `_target_` is not on the allow-list.
-        UnknownName: a `_target_` does not exist.
-    """
-    prefixes = allow_list(allow)
-    return {str(key): _part(value, str(key), prefixes) for key, value in _plain(config).items()
-            if isinstance(value, Mapping) and "_target_" in value}
+def to_parts(config: Config) -> dict[str, Part]:
+    """Every node's class and settings; raises as `ami.nodes.parts_of` does."""
+    return parts_of(config.plain(), config.allow)
 
 
-def to_graph(config: DictConfig, allow: Sequence[str] = ()) -> Graph:
+def to_graph(config: Config) -> Graph:
     """The sound graph.
 
     Raises:
@@ -138,7 +128,7 @@ def to_graph(config: DictConfig, allow: Sequence[str] = ()) -> Graph:
     """
     from ami.graph import Graph
 
-    return Graph(to_parts(config, allow), _plain(config).get("graph") or {})
+    return Graph(to_parts(config), config.plain()["graph"])
 
 
 def forced(overrides: Sequence[str]) -> list[str]:
@@ -148,77 +138,58 @@ def forced(overrides: Sequence[str]) -> list[str]:
 
 def groups() -> tuple[str, ...]:
     """The groups that `configs/ami.yaml` chooses from, in its order."""
-    defaults = _load(resources.files(PACKAGE) / f"{NAME}.yaml")["defaults"]
-    names = [next(iter(entry)) for entry in defaults if isinstance(entry, Mapping)]
+    names = [next(iter(entry)) for entry in _load(resources.files(PACKAGE) / f"{NAME}.yaml")["defaults"]
+             if isinstance(entry, Mapping)]
     return tuple(name for name in names if not name.startswith("override "))
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra is one per process: inside a job of its own, or beside a user's, theirs is put away meanwhile."""
+    place = GlobalHydra.instance()
+    theirs, place.hydra = place.hydra, None
+    try:
+        yield
+    finally:
+        place.hydra = theirs
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
     except OverrideParseException as error:
-        given = error.override.removeprefix("++")
-        raise SettingError(f"cannot read the override '{given}': expected `key=value`, `+key=value` or `~key`. "
-                           f"Cure for signs such as , : = in a value: quotes, `\"key='a,b'\"`") from None
+        raise SettingError(f"cannot read the override '{error.override.removeprefix('++')}': expected `key=value`, "
+                           "`+key=value` or `~key`. Cure for signs such as , : = in a value: quote it, `\"key='a,b'\"`"
+                           ) from None
 
 
 def _check_override(override: Override) -> None:
     """What Hydra would say less well: sweeps, unknown names, and choices that are no name."""
     key, given = override.key_or_group, str(override.input_line).removeprefix("++")
     if override.is_sweep_override():
-        raise SettingError(f"'{given}' asks for several runs: expected one value. Cure: `--multirun`, or, in Python, one "
-                           f"call per value")
-    if "." in key or key.startswith("hydra"):
+        raise SettingError(f"'{given}' asks for several runs: expected one value. "
+                           "Cure: `--multirun`, or, in Python, one call per value")
+    if "." in key or key.startswith("hydra") or override.type is not OverrideType.CHANGE:
         return
-    if key not in (*groups(), *SCHEMA) and override.type is OverrideType.CHANGE:
-        raise unknown_name("setting or group", key, [*groups(), *SCHEMA])
-    is_choice = key in groups() and override.type is OverrideType.CHANGE
-    if is_choice and not isinstance(override.value(), (str, dict)):
+    if key not in (*groups(), *SCHEMA):
+        raise unknown_name("setting or group", key, {*groups(), *SCHEMA})
+    if key in groups() and key != "experiment" and not isinstance(override.value(), (str, dict)):
         raise SettingError(f"'{given}' chooses no {key}: expected a name, see `ami list`. Cure to take it out: `~{key}`")
-
-
-def _part(node: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> Part:
-    target = trusted_class(node["_target_"], where, prefixes)
-    settings = {str(key): _value(value, f"{where}.{key}", prefixes) for key, value in node.items() if key != "_target_"}
-    check_imports(settings, where, prefixes)
-    return Part(target, settings)
-
-
-def _value(value: Any, where: str, prefixes: Sequence[str]) -> Any:
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            return _part(value, where, prefixes)
-        return {key: _value(inner, f"{where}.{key}", prefixes) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_value(inner, f"{where}[{i}]", prefixes) for i, inner in enumerate(value)]
-    return value
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    try:
-        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise SettingError(f"the configuration does not resolve: {_first_line(error)}") from None
-    plain.pop("hydra", None)
-    return dict(plain)
 
 
 def _first_line(error: BaseException) -> str:
     """A foreign error's own words, without the lists that follow them."""
-    cause = error.__cause__ or error
-    return str(cause).strip().split("\n")[0]
+    return str(error.__cause__ or error).strip().split("\n")[0]
 
 
 # Reading leaves without composing them ------------------------------------------------------------------------------
 
 
 def _folders(overrides: Sequence[str]) -> list[Any]:
-    """Where leaves are looked for: our package, and what `hydra.searchpath` adds."""
-    found: list[Any] = []
-    for override in _parse(forced(overrides)):
-        if override.key_or_group == "hydra.searchpath":
-            found += [Path(str(place).removeprefix("file://")) for place in override.value()]
-    return [*found, resources.files(PACKAGE)]
+    """Where leaves are looked for: what `hydra.searchpath` adds, and our package."""
+    added = [place for override in _parse(forced(overrides)) if override.key_or_group == "hydra.searchpath"
+             for place in override.value()]
+    return [*(Path(str(place).removeprefix("file://")) for place in added), resources.files(PACKAGE)]
 
 
 def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
@@ -267,6 +238,4 @@ def _written(value: Any) -> str:
 
 
 def _head(override: str) -> str:
-    return override.lstrip("+~").split("=")[0].split(".")[0]
-
-
+    return re.split(r"[=.]", override.lstrip("+~"), maxsplit=1)[0]

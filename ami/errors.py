@@ -98,6 +98,8 @@ def suggestion(name: str, menu: Iterable[str]) -> str:
         return f": did you mean '{near[0]}'?"
     if not names:
         return ": there is none."
+    if len(names) == 1:
+        return f": expected '{names[0]}'."
     return f": expected one of {', '.join(names)}."
 
 

@@ -109,8 +109,11 @@ class Graph:
                 continue
             try:
                 module = part.make()
-            except (AmiError, ValueError, TypeError, ImportError) as error:
+            except AmiError as error:
                 self.mistakes.append(f"{node}: {error}")
+                continue
+            except (ValueError, TypeError, ImportError) as error:
+                self.mistakes.append(f"{node}: {part.name} does not take these settings: {error}")
                 continue
             if isinstance(module, Module):
                 drafts[node] = module
@@ -120,23 +123,20 @@ class Graph:
 
     def _is_sound(self, wire: Wire) -> bool:
         """Both ends exist and carry the same kind; an end that failed to draft has been reported already."""
-        if wire.node not in self.inputs_menu():
+        producer, consumer = self.drafts.get(wire.node), self.drafts.get(wire.to_node)
+        sound = producer is not None and consumer is not None
+        if wire.node not in self.calls:
             self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from the unknown node '{wire.node}'"
-                                 f"{suggestion(wire.node, self.inputs_menu())}")
-            return False
-        if wire.node not in self.drafts or wire.to_node not in self.drafts:
-            return False
-        producer, consumer = self.drafts[wire.node], self.drafts[wire.to_node]
-        sound = True
-        if wire.port not in producer.outputs:
+                                 f"{suggestion(wire.node, self.calls)}")
+        if producer is not None and wire.port not in producer.outputs:
             self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from '{wire.node}.{wire.port}', but {wire.node} "
                                  f"has no output '{wire.port}'{suggestion(wire.port, producer.outputs)}")
             sound = False
-        if wire.to_port not in consumer.inputs:
+        if consumer is not None and wire.to_port not in consumer.inputs:
             self.mistakes.append(f"{wire.to_node} has no input '{wire.to_port}'"
                                  f"{suggestion(wire.to_port, consumer.inputs)} ({self.parts[wire.to_node].name})")
             sound = False
-        if not sound:
+        if not sound or producer is None or consumer is None:
             return False
         given, expected = producer.outputs[wire.port], consumer.inputs[wire.to_port]
         if given.kind != expected.kind:
@@ -150,10 +150,6 @@ class Graph:
                                  f"Cure: a module between them that casts")
             return False
         return True
-
-    def inputs_menu(self) -> tuple[str, ...]:
-        """The nodes a wire may come from."""
-        return tuple(self.calls)
 
     def _check_inputs(self, declared: list[Wire]) -> None:
         wired = {(wire.to_node, wire.to_port) for wire in declared}
@@ -187,7 +183,8 @@ class Graph:
                                          f"{why}. Cure: graph.{node}.calls.{name}=<node>")
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
         for cycle in nx.simple_cycles(edges):
-            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} call each other: call edges must not form a circle")
+            calls = "call each other: call edges must not form a circle" if len(cycle) > 1 else "calls itself"
+            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {calls}. Cure: bind one of these calls to another node")
 
     def _undelayed(self) -> nx.DiGraph:
         graph = nx.DiGraph()
@@ -201,9 +198,10 @@ class Graph:
         loops += [[n] for n in nodes if graph.has_edge(n, n)]
         for members in sorted(loops):
             cycle = [edge[0] for edge in nx.find_cycle(graph, members[0])]
-            on_cycle = set(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
-            wires = [w for w in self.wires if w.delay == 0 and (w.node, w.to_node) in on_cycle]
-            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} wait for each other within one tick. Cure: put `@-1` on "
+            steps = list(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+            wires = [w for step in steps for w in self.wires if w.delay == 0 and (w.node, w.to_node) == step]
+            waits = "wait for each other" if len(cycle) > 1 else "waits for itself"
+            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {waits} within one tick. Cure: put `@-1` on "
                                  f"one of these wires: {', '.join(str(w) for w in wires)}")
         if loops:
             return tuple(nodes)

@@ -65,7 +65,8 @@ and in the store: the trained agents, found again by what they were trained with
 
 COMMANDS = {
     "run": f"""\
-ami run [overrides] [flags]: learn if need be, live the evaluation's episodes, print one table and keep everything
+ami run [overrides] [flags]
+Learn if need be, live the evaluation's episodes, print one table and keep everything.
 
 examples
   ami run
@@ -83,7 +84,8 @@ examples
 
 {_FOLDER}""",
     "train": f"""\
-ami train [overrides] [flags]: learn only, and keep the trained agent
+ami train [overrides] [flags]
+Learn only, and keep the trained agent.
 
 A training that was killed goes on where it stopped when the same command is given again. A second training with the same
 settings finds the first one's agent and says so.
@@ -99,7 +101,8 @@ examples
 
 {_FLAGS}""",
     "graph": f"""\
-ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.]: draw the wiring, or say what is wrong with it
+ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.]
+Draw the wiring, or say what is wrong with it.
 
 Exit code 0: the wiring is sound; warnings are on stderr. 2: it was refused; every mistake is on stderr, with its cure.
 
@@ -111,11 +114,13 @@ examples
 
 {_OVERRIDES}""",
     "list": """\
-ami list [modules | worlds | agents | experiments]: every choice, one line each
+ami list [modules | worlds | agents | experiments]
+Every choice, one line each.
 
-A choice is used as `group=name`: ami run planner=random_shooting. A star marks what `ami run` takes when nothing is said.""",
+A choice is used as `group=name`: ami run planner=random_shooting. A star marks what is taken when nothing is said.""",
     "trace": """\
-ami trace show RUN [--tick T] [--wave W] [--node N]: what a run perceived, wanted, imagined and did
+ami trace show RUN [--tick T] [--wave W] [--node N]
+What a run perceived, wanted, imagined and did.
 
   RUN        a run's folder
   --tick T   one tick, node by node
@@ -126,7 +131,8 @@ examples
   ami trace show runs/2026-01-31_12-00-00
   ami trace show runs/2026-01-31_12-00-00 --tick 3""",
     "ui": """\
-ami ui [--port 5000] [--store runs]: open the runs in MLflow's pages
+ami ui [--port 5000] [--store runs]
+Open the runs in MLflow's pages.
 
 Listens on 127.0.0.1 only and answers requests for this machine's own name only. Running jobs, reading pickles and
 telemetry are off. Ctrl-C ends it.""",

@@ -22,12 +22,15 @@ from typing import Any
 from rich.table import Table
 
 from ami.agent import Agent
+from ami.blueprint import Episode
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
 from ami.errors import SettingError, require, suggestion
 from ami.evaluation.evaluate import Evaluation, Progress, evaluate
-from ami.evaluation.film import film, plot_learning, plot_success
+from ami.evaluation.film import WATCH as FILM_WATCH
+from ami.evaluation.film import film
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.plots import plot_learning, plot_success
 from ami.evaluation.table import results_table, summary
 from ami.files import write_json
 from ami.graph import Graph
@@ -40,7 +43,6 @@ from ami.worker import Weights, build_module
 
 RUNTIMES = ("local", "ray")
 UNTRAINED = "untrained"
-FILM_WATCH = ("world.observation", "world.goal", "world.truth", "planner.imagined", "planner.energy", "configurator.mode")
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     manifest.save(folder / "manifest.json")
 
     trained = train(config, console)
-    console.note(f"trained agent found, learning skipped: {trained.file}" if trained.cached else
-                 f"learnt in {trained.seconds:.0f} s: {trained.file}" if trained.file else "nothing to learn")
+    console.note(trained.line())
     write_header(folder, graph, config.plain(), seed=settings.seed)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
     for name, baseline in beside.items():
@@ -203,7 +204,7 @@ def _planning_watch(graph: Graph) -> tuple[str, ...]:
 
 def _runs_trained(baseline: Graph, graph: Graph) -> bool:
     """A baseline that keeps the agent's modules runs with its weights, so that only the named difference differs."""
-    return all(baseline.parts[node].target is graph.parts[node].target for node in ("perception", "world_model", "cost")
+    return all(baseline.parts[node] == graph.parts[node] for node in ("perception", "world_model", "cost")
                if node in baseline.order and node in graph.order)
 
 
@@ -216,19 +217,21 @@ def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: 
     watch = tuple(port for port in FILM_WATCH if port.split(".")[0] in graph.order)
     if settings.evaluation.film and trained.readout is not None:
         with Agent(LocalRuntime(graph, settings.seed, trained.weights, watch=watch, devices=settings.devices)) as agent:
-            film(agent, _worth_filming(manifest, settings.evaluation.film), folder / "episodes.gif", trained.readout)
+            episodes = _worth_filming(manifest, settings.evaluation.film)
+            kinds = [str(manifest.pairs[episode.number]["kind"]) for episode in episodes]
+            film(agent, episodes, folder / "episodes.gif", trained.readout, kinds=kinds)
     from ami.tracing.mlflow_store import store
 
     console.note(f"everything is in {folder}; look at a cycle with `ami trace show {folder} --tick 0`, "
                  f"at all runs with `ami ui`")
-    store(folder, Path(settings.store))
+    store(folder, Path(settings.store), rows=trained.rows)
 
 
-def _worth_filming(manifest: Manifest, count: int) -> list[Any]:
-    """The last pairs of each kind in turn, the hardest kind first: what is filmed is not chosen by its outcome."""
-    kinds: dict[str, list[Any]] = {}
+def _worth_filming(manifest: Manifest, count: int) -> list[Episode]:
+    """The first pairs of each kind in turn, the hardest kind first: what is filmed is not chosen by its outcome."""
+    kinds: dict[str, list[Episode]] = {}
     for episode, pair in zip(manifest.episodes(), manifest.pairs, strict=True):
         kinds.setdefault(str(pair["kind"]), []).append(episode)
-    queues: Sequence[list[Any]] = list(reversed(kinds.values()))
+    queues: Sequence[list[Episode]] = list(reversed(kinds.values()))
     chosen = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
     return chosen[:count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -62,6 +63,14 @@ class Trained:
     probes: dict[str, dict[str, float]] = field(default_factory=dict)
     readout: Readout | None = None
     rows: list[Row] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        if self.file is None:
+            return "nothing to learn"
+        if self.cached:
+            return f"trained agent found, learning skipped (it took {self.seconds:.0f} s): {self.file}"
+        return f"learnt in {self.seconds:.0f} s: {self.file}"
 
 
 def train(config: Config, console: Console | None = None) -> Trained:
@@ -198,10 +207,16 @@ def _probe(modules: Mapping[str, Module], experience: Experience) -> tuple[Probe
 
 
 def _source_hash(graph: Graph, node: str) -> str:
-    """Changed code is another agent: the text of the module's file."""
-    target = graph.parts[node].target
-    try:
-        text = inspect.getsource(sys.modules[target.__module__])
-    except (OSError, TypeError):
-        return target.__module__
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Changed code is another agent: the text of the module's file, and of what it takes from its own package."""
+    digest = hashlib.sha256()
+    package = graph.parts[node].target.__module__.split(".")[0]
+    waiting, seen = [graph.parts[node].target.__module__], set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen or name.split(".")[0] != package or name not in sys.modules:
+            continue
+        seen.add(name)
+        with contextlib.suppress(OSError, TypeError):  # a class typed into a notebook has no file
+            digest.update(inspect.getsource(sys.modules[name]).encode())
+        waiting += sorted({str(getattr(value, "__module__", "")) for value in vars(sys.modules[name]).values()})
+    return digest.hexdigest()[:16]

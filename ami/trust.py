@@ -109,8 +109,10 @@ def _find(target: str, where: str) -> object:
     found: Any = None
     for count, word in enumerate(words, start=1):
         path = ".".join(words[:count])
-        if found is None or isinstance(found, ModuleType):
-            inner = _import(path, where) if found is None or hasattr(found, "__path__") else None
+        # what a file merely imported is looked up, never imported under its alias
+        if found is None or (isinstance(found, ModuleType) and hasattr(found, "__path__")
+                             and found.__name__ == ".".join(words[:count - 1])):
+            inner = _import(path, where)
             if inner is not None:
                 found = inner
                 continue

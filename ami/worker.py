@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from ami.blueprint import Episode, World
 from ami.errors import CheckpointError
 from ami.graph import Graph
 from ami.module import Callee, Calls, Module
-from ami.streams import Streams, derive_seed
 from ami.recorder import NoTrace, Recorder
+from ami.streams import Streams, derive_seed
+from ami.wiring import Wire
 
 Outputs = Mapping[str, Tensor]
 Parcel = tuple[int, dict[str, Outputs]]
@@ -27,15 +28,14 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 """State dicts by node."""
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """Where one input's value is found: the producer's sent outputs, `delay` ticks back."""
+class _Feed(NamedTuple):
+    """Where one input's value is found: what its producer sent `delay` ticks ago; `fill` while that is nothing."""
 
     to_port: str
-    node: str
+    sent: dict[int, Outputs]
     port: str
     delay: int
-    fill: float
+    fill: Tensor | None
 
 
 class Worker:
@@ -65,12 +65,12 @@ class Worker:
             if weights and node in weights:
                 load_weights(node, module, weights[node])
             module.eval()
-        self._feeds = {n: [_Feed(w.to_port, w.node, w.port, w.delay, w.init) for w in graph.inputs[n]] for n in self.nodes}
-        self._unwired: dict[str, dict[str, None]] = {
-            n: {p: None for p in self.modules[n].inputs if p not in {f.to_port for f in self._feeds[n]}} for n in self.nodes}
         self._depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {n: {} for n in graph.order}
-        self._fills: dict[tuple[str, str], Tensor] = {}
+        self._feeds: dict[str, list[_Feed]] = {}
+        self._unwired: dict[str, dict[str, Tensor | None]] = {
+            node: {port: None for port in self.modules[node].inputs if port not in {w.to_port for w in graph.inputs[node]}}
+            for node in self.nodes}
         self._wave = 0
         self._begun: Tensor | None = None
         self._unchecked: set[str] = set()
@@ -84,14 +84,10 @@ class Worker:
             if isinstance(module, World):
                 module.assign(mask, list(episodes))
             module.begin(mask, [episode.number for episode in episodes])
-        self._fills = {
-            (node, feed.to_port): torch.full(
-                (len(mask), *port.shape(self.modules[node].dims)), feed.fill,
-                dtype=port.dtype or torch.float32, device=self.modules[node].device)
-            for node in self.nodes for feed in self._feeds[node] if feed.delay
-            for port in (self.modules[node].inputs[feed.to_port],)}
         if fresh:
-            self._sent = {node: {} for node in self._sent}
+            for sent in self._sent.values():
+                sent.clear()
+            self._feeds = {node: [self._feed(wire, len(mask)) for wire in self.graph.inputs[node]] for node in self.nodes}
         self._begun = None if fresh else mask
 
     def fire(self, nodes: Sequence[str], tick: int, parcels: Sequence[Parcel] = ()) -> dict[str, Outputs]:
@@ -107,7 +103,8 @@ class Worker:
         """
         for sent_at, contents in parcels:
             for node, outputs in contents.items():
-                self._keep(node, sent_at, outputs)
+                self._sent[node][sent_at] = outputs
+                self._sent[node].pop(sent_at - self._depth, None)
         if self._begun is not None:
             self._forget(self._begun, tick)
             self._begun = None
@@ -123,43 +120,51 @@ class Worker:
 
     def _fire_one(self, node: str, tick: int) -> Outputs:
         module = self.modules[node]
+        sent = self._sent[node]
         if tick % self.graph.every[node] and node not in self._unchecked:
-            outputs = self._sent[node][tick - 1]
-            self._keep(node, tick, outputs)
+            outputs = sent[tick] = sent[tick - 1]
+            sent.pop(tick - self._depth, None)
             return outputs
-        inputs: dict[str, Tensor | None] = dict(self._unwired[node])
-        for feed in self._feeds[node]:
-            outputs_then = self._sent[feed.node].get(tick - feed.delay)
-            inputs[feed.to_port] = self._fills[node, feed.to_port] if outputs_then is None else outputs_then[feed.port]
+        inputs = self._unwired[node].copy()
+        for to_port, source, port, delay, fill in self._feeds[node]:
+            then = source.get(tick - delay)
+            inputs[to_port] = fill if then is None else then[port]
         start = time.perf_counter_ns()
         outputs = module.step(**inputs)
         end = time.perf_counter_ns()
-        if node in self._unchecked:
+        if self._unchecked:
             self._check(node, module, outputs)
         self.recorder.add(node, self._wave, tick, start, end, outputs)
-        self._keep(node, tick, outputs)
+        sent[tick] = outputs
+        sent.pop(tick - self._depth, None)
         return outputs
+
+    def _feed(self, wire: Wire, batch: int) -> _Feed:
+        module = self.modules[wire.to_node]
+        port = module.inputs[wire.to_port]
+        fill = torch.full((batch, *port.shape(module.dims)), wire.init, dtype=port.dtype or torch.float32,
+                          device=module.device) if wire.delay else None
+        return _Feed(wire.to_port, self._sent[wire.node], wire.port, wire.delay, fill)
 
     def _check(self, node: str, module: Module, outputs: Outputs) -> None:
         """At the first tick of an episode every message is held against its port; later ticks trust the module."""
+        if node not in self._unchecked:
+            return
         self._unchecked.discard(node)
         for name, port in module.outputs.items():
             port.validate(f"{node}.{name}", outputs.get(name), module.dims, module.batch)
 
-    def _keep(self, node: str, tick: int, outputs: Outputs) -> None:
-        sent = self._sent[node]
-        sent[tick] = outputs
-        sent.pop(tick - self._depth, None)
-
     def _forget(self, mask: Tensor, now: int) -> None:
         """Rows that begin anew must not receive what the old episode sent; it may have come with the last parcels."""
-        for feed in {feed for feeds in self._feeds.values() for feed in feeds if feed.delay}:
-            for tick, outputs in self._sent[feed.node].items():
-                if tick < now:
-                    value = outputs[feed.port]
-                    where = mask.to(value.device).view(-1, *[1] * (value.ndim - 1))
-                    cleaned = torch.where(where, torch.full_like(value, feed.fill), value)
-                    self._sent[feed.node][tick] = {**outputs, feed.port: cleaned}
+        for node in self.nodes:
+            for wire in self.graph.inputs[node]:
+                if wire.delay:
+                    for tick, outputs in self._sent[wire.node].items():
+                        if tick < now:
+                            value = outputs[wire.port]
+                            where = mask.to(value.device).view(-1, *[1] * (value.ndim - 1))
+                            cleaned = torch.where(where, torch.full_like(value, wire.init), value)
+                            self._sent[wire.node][tick] = {**outputs, wire.port: cleaned}
 
 
 def build_module(graph: Graph, node: str, seed: int, device: str = "cpu") -> Module:

@@ -11,18 +11,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from ami.blueprint import Episode, World
 from ami.errors import SettingError, require
 from ami.files import write_json
+from ami.module import Module
 
 NOT_OPTIONS = ("kind", "seed")
 CHECKED_AT_ONCE = 64  # a world that is not vectorised makes one environment per row
 
 
+@runtime_checkable
 class PairSampler(Protocol):
     """A world that can say which episodes to be judged on; `ami.gym_world.GymWorld` is one."""
 
@@ -50,12 +52,15 @@ class Manifest:
     pairs: tuple[Mapping[str, Any], ...]
 
     @classmethod
-    def make(cls, world: PairSampler, seed: int, num_pairs: int) -> Manifest:
+    def make(cls, world: Module, seed: int, num_pairs: int) -> Manifest:
         """Draw `num_pairs` pairs of each kind the world knows.
 
         Raises:
-            SettingError: `num_pairs` is below 1, or a pair is solved at the start.
+            SettingError: `num_pairs` is below 1, the world has no pairs to offer, or a pair is solved at the start.
         """
+        if not isinstance(world, PairSampler):
+            raise SettingError(f"{type(world).__name__} offers no pairs to be judged on: expected a world with env_id, "
+                               "settings and sample_pairs(seed, num_pairs), such as ami.gym_world.GymWorld")
         require(num_pairs >= 1, f"evaluation.pairs is {num_pairs}: expected 1 or more")
         pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
         manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs))

@@ -1,0 +1,1 @@
+"""Learning: experience, memories, stages, one trainer, checkpoints, probes."""

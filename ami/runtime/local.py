@@ -9,8 +9,8 @@ from torch import Tensor
 from ami.agent import FLAGS
 from ami.blueprint import Episode
 from ami.graph import Graph
-from ami.segments import Segment, cut
 from ami.recorder import Recorder
+from ami.segments import Segment, cut
 from ami.worker import Outputs, Weights, Worker
 
 
@@ -30,6 +30,7 @@ class LocalRuntime:
                  watch: Sequence[str] = (), devices: Mapping[str, str] | None = None) -> None:
         self.graph = graph
         self.segments = cut(graph, "agent", (*FLAGS, *watch))
+        self._watched = [(name, *name.split(".")) for name in self.segments[0].watched]
         self.worker = Worker(graph, graph.order, seed, weights, recorder, devices)
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
@@ -39,7 +40,7 @@ class LocalRuntime:
         return None, self.worker.fire(segment.nodes, tick)
 
     def read(self, handle: dict[str, Outputs]) -> Mapping[str, Tensor]:
-        return {port: handle[port.split(".")[0]][port.split(".")[1]] for port in self.segments[0].watched}
+        return {name: handle[node][port] for name, node, port in self._watched}
 
     def close(self) -> None:
         self.worker.close()

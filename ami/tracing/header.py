@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ami.blueprint import Cost
 from ami.errors import TraceError
 from ami.files import write_json
 from ami.graph import Graph
@@ -21,37 +22,37 @@ FORMAT = 1
 PACKAGES = ("ami", "torch", "numpy", "gymnasium", "ray", "mlflow", "pyarrow")
 
 
-def write_header(folder: Path, *, run_id: str, graph: Graph, seed: int, config: Mapping[str, Any] | None = None,
-                 intrinsic_cost_hash: str | None = None, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = None, *, seed: int,
+                 run_id: str | None = None, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write `header.json` into the run's folder, whole or not at all.
 
     Args:
         folder: the run's folder; its traces lie in `folder/trace`.
-        run_id: the run's name.
         graph: the graph whose invocations are recorded.
-        seed: the run's seed.
         config: the resolved configuration as plain values.
-        intrinsic_cost_hash: names the immutable part of the cost.
-        details: more plain values, e.g. runtime, placement, agents, manifest hash.
+        seed: the run's seed.
+        run_id: the run's name; None takes the folder's.
+        details: more plain values.
 
     Returns:
         What was written. `clock` holds both clocks at one moment, so that the trace's monotonic nanoseconds can be told
         as time of day.
     """
+    folder = Path(folder)
     header = {
         "format": FORMAT,
-        "run_id": run_id,
+        "run_id": run_id or folder.resolve().name,
         "seed": seed,
         "graph_hash": graph.hash(),
-        "config_hash": hash_of(config),
-        "intrinsic_cost_hash": intrinsic_cost_hash,
+        "config_hash": None if config is None else _hash(config),
+        "intrinsic_cost_hash": intrinsic_cost_hash(graph),
         "clock": {"monotonic": time.perf_counter_ns(), "epoch": time.time_ns()},
         "versions": versions(),
         "details": dict(details or {}),
         "graph": graph.describe(),
         "config": None if config is None else dict(config),
     }
-    write_json(Path(folder) / NAME, header)
+    write_json(folder / NAME, header)
     return header
 
 
@@ -75,11 +76,17 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def hash_of(config: Mapping[str, Any] | None) -> str | None:
-    """16 hex digits of a configuration, independent of the order of its keys."""
-    if config is None:
+def intrinsic_cost_hash(graph: Graph) -> str | None:
+    """16 hex digits of the immutable terms of the cost and their settings; None without a cost.
+
+    A cost that does not name its terms in a setting `intrinsic` is immutable as a whole.
+    """
+    targets = {node: graph.parts[node].target for node in graph.order}
+    costs = [node for node, target in targets.items() if isinstance(target, type) and issubclass(target, Cost)]
+    if not costs:
         return None
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    settings = {node: graph.parts[node].resolved() for node in costs}
+    return _hash({node: resolved.get("intrinsic", resolved) for node, resolved in settings.items()})
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -91,6 +98,11 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    """16 hex digits, whatever the order of the keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _nearby(folder: Path) -> str:

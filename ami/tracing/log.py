@@ -130,7 +130,7 @@ class _NodeFile:
             columns += _statistics(flat.float().numpy())
         if messages.ndim == 2:
             rows, batch = flat.shape
-            offsets = np.arange(0, rows * batch + 1, batch, np.int32)
+            offsets = np.arange(0, rows * batch + 1, batch, dtype=np.int32)
             columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.float().flatten().numpy())))
         if self.payload:
             columns.append(pa.array([row.tobytes() for row in content], pa.binary()))

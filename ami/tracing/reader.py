@@ -11,16 +11,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
 from ami.tracing.header import read_header
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY = ("wave", "tick")
 
@@ -45,7 +47,8 @@ class Trace:
     Attributes:
         folder: the run's folder.
         header: the run header, see `ami.tracing.header`.
-        tables: one Arrow table per node, in firing order; one row per invocation, sorted by wave and tick.
+        tables: one Arrow table per node, in firing order; one row per invocation, sorted by wave and tick. The columns
+            are those of `ami.tracing.log`, and `agent`, the folder it was found in.
         ports: {node: {port: (dtype, shape behind the batch)}}.
         truncated: how many files end in the middle of a record.
     """
@@ -68,7 +71,8 @@ class Trace:
         """
         folder = Path(folder)
         header = read_header(folder)
-        batches: dict[str, list[pa.RecordBatch]] = {}
+        tables: dict[str, list[pa.Table]] = {}
+        ports: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
         truncated = 0
         paths = sorted((folder / "trace").glob("**/*.arrow"))
         if not paths:
@@ -77,15 +81,16 @@ class Trace:
         for path in paths:
             whole, is_torn = read_batches(path)
             truncated += is_torn
-            for batch in whole:
-                batches.setdefault(batch.schema.metadata[b"node"].decode(), []).append(batch)
-        order = [node for node in header["graph"]["order"] if node in batches]
-        order += sorted(set(batches) - set(order))
-        ports: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
-        for node in order:
-            described = json.loads(batches[node][-1].schema.metadata[b"ports"])
-            ports[node] = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described.items()}
-        return cls(folder, header, {node: _joined(batches[node]) for node in order}, ports, truncated)
+            if whole:
+                table = pa.Table.from_batches(whole)
+                node = table.schema.metadata[b"node"].decode()
+                described = json.loads(table.schema.metadata[b"ports"])
+                ports[node] = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described.items()}
+                agent = pa.repeat(pa.scalar(path.parent.name), len(table))
+                tables.setdefault(node, []).append(table.append_column("agent", agent))
+        order = [node for node in header["graph"]["order"] if node in tables]
+        order += sorted(set(tables) - set(order))
+        return cls(folder, header, {node: _joined(tables[node]) for node in order}, ports, truncated)
 
     def frame(self, node: str) -> pd.DataFrame:
         """One node's invocations as a pandas table, with `us`, how long each took in microseconds."""
@@ -176,9 +181,9 @@ def read_batches(path: Path) -> tuple[list[pa.RecordBatch], bool]:
             return batches, True
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.Table:
+def _joined(tables: list[pa.Table]) -> pa.Table:
     """One table, sorted by wave and tick; of records of one invocation the latest is kept."""
-    table = pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches], promote_options="default")
+    table = pa.concat_tables(tables, promote_options="default")
     wave, tick, start = (table[name].to_numpy() for name in (*KEY, "start"))
     order = np.lexsort((start, tick, wave))
     wave, tick = wave[order], tick[order]

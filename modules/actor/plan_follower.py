@@ -17,7 +17,7 @@ class PlanFollower(Actor):
     """Executes the first steps of a plan, then takes the newest one (LeCun 2022, section 3.1.2, step 6).
 
     Args:
-        num_steps: how many actions of a plan are executed before the next plan is taken; 1 follows the newest plan always.
+        num_steps: how many actions of a plan are executed before the next plan is taken; 1 always follows the newest.
 
     Raises:
         SettingError: num_steps is not 1 to H, or a world is in Mode-1, for which this actor has no policy.
@@ -32,8 +32,8 @@ class PlanFollower(Actor):
 
     def build(self, dims: Dims) -> None:
         horizon = self.inputs["plan"].shape(dims)[0]
-        require(self.num_steps <= horizon, f"PlanFollower.num_steps is {self.num_steps}: expected at most the planner's "
-                                           f"horizon, {horizon}")
+        require(self.num_steps <= horizon,
+                f"PlanFollower.num_steps is {self.num_steps}: expected at most the planner's horizon, {horizon}")
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         if self.num_steps == 1:

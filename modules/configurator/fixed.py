@@ -36,7 +36,8 @@ class FixedConfigurator(Configurator):
         return {} if self.weights is None else {"W": len(self.weights)}
 
     def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        weights = torch.ones(self.outputs["weights"].shape(self.dims)) if self.weights is None else torch.tensor(self.weights)
+        (terms,) = self.outputs["weights"].shape(self.dims)
+        weights = torch.tensor(self.weights or (1.0,) * terms)
         return {
             "mode": torch.full((self.batch,), self.mode, dtype=torch.int64, device=self.device),
             "weights": weights.to(self.device).repeat(self.batch, 1),

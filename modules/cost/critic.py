@@ -1,6 +1,6 @@
 """A critic that learns how much discomfort still lies between a state and a goal.
 
-Shapes: N states and N goals of a batch from memory, M successors, S the size of a state, D = S flattened, E of the embedding.
+Shapes: N states and N goals of a batch from memory, M successors, S the size of a state, E of the embedding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Critic(CriticTerm):
     Learnt by temporal differences on all pairs of a batch: target(s, g) = IC(s, g) + γ min over successors s′ of
     ‖φ̄(s′) - φ̄(g)‖, φ̄ a slow copy of φ. The minimum is over the perceived successor and imagined ones, and an expectile
     leans towards short ways (Kostrikov and others, *Offline RL with implicit Q-learning*, 2022). A distance between
-    embeddings obeys the triangle inequality, as costs to go do (Wang and others, *Quasimetric RL*, 2023, without the "quasi").
+    embeddings obeys the triangle inequality, as costs to go do (Wang and others, *Quasimetric RL*, ICML 2023).
 
     Args:
         hidden: width of φ, an MLP of three layers.
@@ -31,14 +31,14 @@ class Critic(CriticTerm):
         gamma: γ, the discount.
         expectile: how much more a target below the prediction weighs than one above.
         hindsight: the share of the loss on each state's own later state; the rest goes to the other pairs.
-        polyak: how far φ̄ moves towards φ at each step. One backup adds about 1: polyak × steps must exceed the longest way.
+        polyak: how far φ̄ moves towards φ per step. A backup adds about 1: polyak × steps must exceed the longest way.
 
     Raises:
         SettingError: a setting is out of its range.
     """
 
-    def __init__(self, hidden: int = 256, embedding: int = 32, gamma: float = 0.98, expectile: float = 0.9,
-                 hindsight: float = 0.6, polyak: float = 0.01) -> None:
+    def __init__(self, hidden: int = 256, embedding: int = 32, gamma: float = 0.98, expectile: float = 0.95,
+                 hindsight: float = 0.6, polyak: float = 0.03) -> None:
         super().__init__()
         require(hidden >= 1, f"Critic.hidden is {hidden}: expected 1 or more")
         require(embedding >= 1, f"Critic.embedding is {embedding}: expected 1 or more")
@@ -57,7 +57,8 @@ class Critic(CriticTerm):
         self.phi = mlp(prod(shape), self.hidden, self.hidden, self.embedding)
 
     def energy(self, states: Tensor, goal: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(self.phi(self._flat(states)) - self.phi(self._flat(goal)), dim=-1)
+        distance: Tensor = torch.linalg.vector_norm(self.phi(self._flat(states)) - self.phi(self._flat(goal)), dim=-1)
+        return distance
 
     def begin_learning(self) -> None:
         """Make φ̄, which only learning needs: called before a checkpoint is loaded."""
@@ -76,7 +77,8 @@ class Critic(CriticTerm):
         error = target - predicted
         lean = torch.where(error < 0, self.expectile, 1 - self.expectile)
         loss = (share * lean * error.square()).sum()
-        return loss, {"td": loss.detach(), "to_go_mean": predicted.detach().mean(), "to_go_max": predicted.detach().amax()}
+        seen = predicted.detach()
+        return loss, {"td": loss.detach(), "to_go_mean": seen.mean(), "to_go_max": seen.amax()}
 
     def after_step(self, step: int, total: int) -> None:
         with torch.no_grad():

@@ -12,8 +12,8 @@ from ami.errors import require
 class GoalDistance(IntrinsicTerm):
     """IC(s) = d(s, goal) / (scale · unit), where d is the world model's distance (LeCun 2022, section 3.2).
 
-    Every learnt state space has its own unit of length. `unit` is therefore the mean distance of one step, measured (never
-    optimised) from memory while a critic learns; it is 1 until then, and the scale is in the state's own units.
+    Every learnt state space has its own unit of length. `unit` is therefore the mean distance of one step, measured
+    (never optimised) from memory while a critic learns; until then it is 1, and `scale` is in units of d.
 
     Args:
         scale: the distance that counts as 1, in steps.

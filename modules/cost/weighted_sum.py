@@ -16,6 +16,7 @@ from ami.module import Batch
 from ami.ports import Dims, Size
 
 OBJECTIVES = ("path", "paper_sum")
+Weight = float | Tensor
 
 
 class WeightedSum(Cost):
@@ -57,12 +58,14 @@ class WeightedSum(Cost):
                                             f"{suggestion(name, self.terms)}")
                 require(value >= 0, f"WeightedSum.{setting}.{name} is {value}: expected 0 or more")
         for name, floor in floors.items():
-            require(floor <= weights.get(name, 1.0), f"WeightedSum.floors.{name} is {floor}, above the term's own weight "
-                                                     f"{weights.get(name, 1.0)}: expected at most that")
+            own = weights.get(name, 1.0)
+            require(floor <= own, f"WeightedSum.floors.{name} is {floor}: expected at most the term's weight, {own}")
         require(objective in OBJECTIVES, f"WeightedSum.objective is '{objective}'{suggestion(objective, OBJECTIVES)}")
         self.objective = objective
         self.intrinsic = nn.ModuleDict(dict(intrinsic))
         self.critics = nn.ModuleDict(dict(critics))
+        # the same terms as typed lists: an nn.ModuleDict forgets what its members are
+        self._intrinsic, self._critics = list(intrinsic.values()), list(critics.values())
         self._weights = [float(weights.get(name, 1.0)) for name in self.terms]
         self.register_buffer("base", torch.tensor(self._weights), persistent=False)
         self.register_buffer("floor", torch.tensor([float(floors.get(n, 0.0)) for n in self.terms]), persistent=False)
@@ -72,37 +75,36 @@ class WeightedSum(Cost):
         return {"W": len(self.terms)}
 
     def build(self, dims: Dims) -> None:
-        for critic in self.critics.values():
+        for critic in self._critics:
             critic.build(dims)
 
     def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        effective = self._effective(weights)
+        u, v = self._effective(weights)
         intrinsic, critic = state.new_zeros(len(state)), state.new_zeros(len(state))
-        for term, weight in zip(self.intrinsic.values(), effective, strict=False):
+        for weight, term in zip(u, self._intrinsic, strict=True):
             intrinsic = intrinsic + weight * term.energy(state, None, goal, self.calls.world_model.distance)
-        for term, weight in zip(self.critics.values(), effective[len(self.intrinsic):], strict=True):
-            critic = critic + weight * term.energy(state, goal)
+        for weight, learnt in zip(v, self._critics, strict=True):
+            critic = critic + weight * learnt.energy(state, goal)
         return {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
 
     def energy(self, states: Tensor, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        effective = [w if isinstance(w, float) else w[:, None] for w in self._effective(weights)]
+        u, v = self._effective(None if weights is None else weights[:, None])
         along = goal[:, None, None]
-        total: Tensor | float = 0.0
-        for term, weight in zip(self.intrinsic.values(), effective, strict=False):
+        total = states.new_zeros(states.shape[:2])
+        for weight, term in zip(u, self._intrinsic, strict=True):
             total = total + weight * term.energy(states, actions, along, self.calls.world_model.distance).sum(-1)
-        for term, weight in zip(self.critics.values(), effective[len(self.intrinsic):], strict=True):
+        for weight, learnt in zip(v, self._critics, strict=True):
             if self.objective == "path":
-                total = total + weight * term.energy(states[:, :, -1], along[:, 0])
+                total = total + weight * learnt.energy(states[:, :, -1], along[:, 0])
             else:
-                total = total + weight * term.energy(states, along).sum(-1)
-        assert isinstance(total, Tensor)  # there is always an intrinsic term
+                total = total + weight * learnt.energy(states, along).sum(-1)
         return total
 
     # Learning --------------------------------------------------------------------------------------------------------
 
     def begin_learning(self) -> None:
         """The critics make ready."""
-        for critic in self.critics.values():
+        for critic in self._critics:
             critic.begin_learning()
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -115,35 +117,37 @@ class WeightedSum(Cost):
         Raises:
             SettingError: there is no critic.
         """
-        require(len(self.critics) > 0, "cost has no critic to train. Cure: name one under `cost.critics`, or leave the "
-                                       "cost out of the stages")
+        require(len(self._critics) > 0,
+                "WeightedSum has no critic to train. Cure: name one under `critics`, or drop the stage")
         state, successors, goal = batch["state"], batch["successors"], batch["goal"]
         distance = self.calls.world_model.distance
         with torch.no_grad():
             pairs = state.new_zeros(len(state), len(goal))
-            for term, weight in zip(self.intrinsic.values(), self._weights, strict=False):
+            for weight, term in zip(self._weights, self._intrinsic, strict=False):
                 pairs = pairs + weight * term.energy(state[:, None], None, goal[None], distance)
             self._step_length = distance(state, successors[:, 0]).mean()
         total, figures = state.new_zeros(()), {}
-        for name, critic in self.critics.items():
+        for name, critic in zip(self.critics, self._critics, strict=True):
             loss, own = critic.loss(state, successors, goal, pairs)
             total = total + loss
             figures.update({f"{name}_{figure}": value for figure, value in own.items()})
         return total, figures
 
     def after_step(self, step: int, total: int) -> None:
-        """The optimiser made step number `step`, from 0: critics follow up, intrinsic terms learn how long a step is."""
-        for critic in self.critics.values():
+        """After step number `step`, from 0: critics follow up, intrinsic terms are told how long a step is."""
+        for critic in self._critics:
             critic.after_step(step, total)
         if self._step_length is not None:
-            for term in self.intrinsic.values():
+            for term in self._intrinsic:
                 term.measure(self._step_length, 1 / (step + 1))
 
-    def _effective(self, weights: Tensor | None) -> list[float] | list[Tensor]:
-        """Each term's weight: one number, or (B,) where the configurator modulates."""
+    def _effective(self, weights: Tensor | None) -> tuple[list[Weight], list[Weight]]:
+        """u and v: one number per term, or one tensor where the configurator modulates, weights (…, W) to (…)."""
+        count = len(self._intrinsic)
         if weights is None:
-            return self._weights
-        return list(torch.maximum(self.base * weights, self.floor).unbind(-1))
+            return list(self._weights[:count]), list(self._weights[count:])
+        modulated = torch.maximum(self.base * weights, self.floor).unbind(-1)
+        return list(modulated[:count]), list(modulated[count:])
 
 
 def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, CriticTerm]) -> None:
@@ -154,11 +158,11 @@ def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, C
             raise SettingError(f"WeightedSum.intrinsic.{name} is a critic ({type(term).__name__}): intrinsic terms are "
                                f"immutable. Cure: name it under `critics`")
         require(isinstance(term, IntrinsicTerm),
-                f"WeightedSum.intrinsic.{name} is a {type(term).__name__}: expected an IntrinsicTerm, see ami.blueprint")
-        trained = [n for n, p in term.named_parameters()]
-        require(not trained, f"WeightedSum.intrinsic.{name} has the trainable parameter '{(trained or [''])[0]}': intrinsic "
-                             f"terms are immutable. Cure: make it a buffer, or a critic")
+                f"WeightedSum.intrinsic.{name} is a {type(term).__name__}: expected an ami.blueprint.IntrinsicTerm")
+        for parameter, _ in term.named_parameters():
+            raise SettingError(f"WeightedSum.intrinsic.{name} has the trainable parameter '{parameter}': intrinsic "
+                               f"terms are immutable. Cure: make it a buffer, or the term a critic")
     for name, critic in critics.items():
         require(isinstance(critic, CriticTerm),
-                f"WeightedSum.critics.{name} is a {type(critic).__name__}: expected a CriticTerm, see ami.blueprint")
+                f"WeightedSum.critics.{name} is a {type(critic).__name__}: expected an ami.blueprint.CriticTerm")
         require(name not in intrinsic, f"WeightedSum has two terms of the name '{name}': expected different names")

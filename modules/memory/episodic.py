@@ -20,18 +20,18 @@ FAR = 1e30
 class Episodic(Memory):
     """Reads softly, writes by interpolation, opens a new slot for what is new (LeCun 2022, section 4.9).
 
-    A tick first reads, so that a state does not recall itself, and then writes. Distances are mean squares over the features.
+    A tick first reads, so that a state does not recall itself, and then writes. d² is a mean square over the features.
 
-    * read: c = softmax(-d² / temperature) over the exact top-k slots, recall = Σ cⱼ keyⱼ; score = exp(-d² / temperature) of
-      the best slot, 0 while nothing is kept.
-    * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; when the nearest is farther
-      than `novelty` (root of d²), into an empty slot, or over the one that was written longest ago.
+    * read: recall = Σ cⱼ keyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is the best slot's
+      exp(-d² / temperature), 0 while nothing is kept.
+    * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; when the nearest is
+      farther than `novelty`, into an empty slot, or over the one that was written longest ago.
 
     Args:
         num_slots: N, how many states are kept per world.
         top_k: how many slots a read mixes.
         temperature: of the softmax, in units of d².
-        novelty: the distance from which on a state is new.
+        novelty: the distance d beyond which a state is new.
         rate: the share of the new state in an interpolation, 0 to 1.
 
     Raises:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ami.errors import require
 from modules.planner.sampling import Found, SamplingPlanner
@@ -15,9 +16,10 @@ from modules.planner.sampling import Found, SamplingPlanner
 class CEM(SamplingPlanner):
     """Cross-entropy method (Rubinstein, 1999) over imagined futures: Mode-2 of the paper, section 3.1.2.
 
-    Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E of least energy. The
-    plan is the last mean. Search starts at the last plan, one step on. `imagined` and `energy` are those of the best candidate
-    of the last iteration, near which the mean lies: imagining the mean itself would cost H model steps more.
+    Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E of least energy.
+    The plan is the last mean. Search starts at the last plan, one step on. `imagined` and `energy` are those of the
+    best candidate of the last iteration, near which the mean lies: to imagine the mean itself would cost H model steps
+    more.
 
     Args:
         horizon: H, how many actions a plan has.
@@ -47,14 +49,17 @@ class CEM(SamplingPlanner):
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon, self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
-        mean = torch.nn.functional.pad(before[:, 1:], (0, 0, 0, 1))  # one step on; nothing is known of the last action
-        std = torch.full_like(mean, self.init_std)
-        rows = self.rows(mean)
-        for iteration in range(self.num_iterations):
-            candidates = torch.addcmul(mean[:, None], std[:, None], noise[:, iteration]).clamp_(-1.0, 1.0)
-            states, energy = self.imagine(state, goal, weights, candidates)
-            least, elites = energy.topk(self.num_elites, largest=False)
-            std, mean = torch.std_mean(candidates[rows[:, None], elites], dim=1)
-            std = std.clamp_(min=self.min_std)
-        return Found(mean, states[rows, elites[:, 0]], least[:, 0],
+        # B = 1 is where a search costs most: every operation here is a few per cent of a model call
+        rows = torch.arange(len(state), device=state.device)[:, None]
+        mean = pad(before[:, None, 1:], (0, 0, 0, 1))  # (R, 1, H, A): one step on; nothing is known of the last action
+        std: Tensor | None = None
+        for draws in noise.unbind(1):
+            if std is None:
+                candidates = torch.add(mean, draws, alpha=self.init_std)
+            else:
+                candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
+            states, energy = self.imagine(state, goal, weights, candidates.clamp_(-1.0, 1.0))
+            least, best = energy.topk(self.num_elites, largest=False)
+            std, mean = torch.std_mean(candidates[rows, best], dim=1, keepdim=True)
+        return Found(mean[:, 0], states[rows, best[:, :1]][:, 0], least[:, 0],
                      self.num_iterations * self.num_candidates * self.horizon)

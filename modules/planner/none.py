@@ -15,7 +15,7 @@ from ami.ports import Size
 class NoPlanner(Planner):
     """Plans one zero action and imagines that nothing changes, for minds that only react."""
 
-    wants: Mapping[str, Call] = {}
+    wants: dict[str, Call] = {}
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 1}

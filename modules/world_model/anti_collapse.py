@@ -1,6 +1,6 @@
 """Anti-collapse: what keeps the states of a JEPA from becoming all the same, which would make prediction trivial.
 
-The paper, section 4.3, lists the ways. Shapes: N windows of T + 1 states of width D.
+The paper, section 4.5, lists the ways. Shapes: N windows of T + 1 states of width D.
 """
 
 from __future__ import annotations
@@ -27,12 +27,10 @@ class AntiCollapse:
     Attributes:
         idm: weight of inverse dynamics: the action must be readable from two states in a row.
         normalises: whether states are layer-normed percepts.
-        follows: whether targets come from a slow copy of the perception.
     """
 
     idm: float = 0.0
     normalises: ClassVar[bool] = False
-    follows: ClassVar[bool] = False
 
     def penalties(self, states: Tensor) -> Penalties:
         """What is added to the loss: perceived states (N, T + 1, D) to terms by name."""
@@ -84,7 +82,7 @@ class SIGReg(AntiCollapse):
     Args:
         weight: weight of the statistic, which is multiplied by the number of states as in the paper.
         num_projections: how many directions per step.
-        num_knots: points of the trapezoidal rule on [0, 3].
+        num_knots: points of the trapezoidal rule on [0, 3], on which the functions are compared.
         smoothness: weight of the mean squared step from state to state.
         idm: weight of inverse dynamics.
     """
@@ -105,20 +103,24 @@ class SIGReg(AntiCollapse):
         rows = states.flatten(0, 1)
         directions = torch.randn(rows.shape[1], self.num_projections, device=rows.device)
         directions = directions / directions.norm(dim=0)
-        knots = torch.linspace(0, 3, self.num_knots, device=rows.device)
-        # both functions are even in their real and odd in their imaginary part: twice the positive half
-        share = torch.full_like(knots, 2 * 3 / (self.num_knots - 1))
-        share[[0, -1]] /= 2
-        normal = torch.exp(-knots.square() / 2)
-        angles = (rows @ directions)[..., None] * knots
-        gap = (angles.cos().mean(0) - normal).square() + angles.sin().mean(0).square()
-        statistic = (gap @ (share * normal)).mean() * len(rows)
-        return {"sigreg": (self.weight, statistic), "smoothness": (self.smoothness, _smoothness(states))}
+        spacing = 3 / (self.num_knots - 1)
+        angle = spacing * (rows @ directions)
+        cos, sin = one_cos, one_sin = angle.cos(), angle.sin()
+        statistic = rows.new_zeros(())
+        for knot in range(1, self.num_knots):  # at 0 the functions agree
+            if knot > 1:  # by angle addition: half the time of a cosine and a sine per knot
+                cos, sin = cos * one_cos - sin * one_sin, sin * one_cos + cos * one_sin
+            normal = math.exp(-((knot * spacing) ** 2) / 2)
+            gap = (cos.mean(0) - normal).square() + sin.mean(0).square()
+            # the functions on the negative half mirror these: twice the positive half; the last knot counts half
+            share = spacing if knot == self.num_knots - 1 else 2 * spacing
+            statistic = statistic + share * normal * gap.mean()
+        return {"sigreg": (self.weight, statistic * len(rows)), "smoothness": (self.smoothness, _smoothness(states))}
 
 
 @dataclass
 class EMA(AntiCollapse):
-    """Targets come from a slow copy of the perception and pass no gradient (BYOL: Grill and others, 2020, section 3.1).
+    """Targets come from a slow copy of the perception and pass no gradient (BYOL: Grill and others, 2020, section 3).
 
     States are layer-normed, for perceived, imagined and target states to have one scale. Without inverse dynamics this
     prevents collapse only for a while.
@@ -133,7 +135,6 @@ class EMA(AntiCollapse):
     final_momentum: float = 1.0
     idm: float = 2.0
     normalises: ClassVar[bool] = True
-    follows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _require_weights(self, "idm")
@@ -152,8 +153,8 @@ class EMA(AntiCollapse):
         momentum = self.final_momentum - reach * (1 + math.cos(math.pi * progress)) / 2
         for slow, fast in zip(copy.parameters(), module.parameters(), strict=True):
             slow.lerp_(fast, 1 - momentum)
-        for slow, fast in zip(copy.buffers(), module.buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, current in zip(copy.buffers(), module.buffers(), strict=True):
+            kept.copy_(current)
 
 
 METHODS: Mapping[str, type[AntiCollapse]] = {"ema": EMA, "none": AntiCollapse, "sigreg": SIGReg, "vicreg": VICReg}

@@ -55,11 +55,11 @@ class JEPA(MarkovWorldModel):
 
     Args:
         hidden: width of the predictor's two hidden layers.
-        anti_collapse: `vicreg`, `sigreg`, `ema` or `none`; or one of `modules.world_model.anti_collapse` with weights of
-            its own.
+        anti_collapse: `vicreg`, `sigreg`, `ema` or `none`; or one of `modules.world_model.anti_collapse` with other
+            weights.
 
     Raises:
-        SettingError: `hidden` is below 2; the method is unknown; or, once the graph knows it, a percept is not a vector.
+        SettingError: `hidden` is below 2; the method is unknown; or, once the graph knows it, a percept is no vector.
     """
 
     def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg") -> None:
@@ -88,7 +88,7 @@ class JEPA(MarkovWorldModel):
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D)."""
+        """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D); the last bits may depend on B and K."""
         at, steps = state[:, None], []
         for h in range(actions.shape[2]):
             at = self.predictor(at, actions[:, :, h])
@@ -116,6 +116,8 @@ class JEPA(MarkovWorldModel):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error of T steps imagined from the first state alone, plus what prevents collapse.
+
+        With `ema` it needs `begin_learning()` first.
 
         Args:
             batch: "observation" (N, T + 1, *O) and "action" (N, T, A).

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import WorldModel
-from ami.ports import Size
 
 
 class MarkovWorldModel(WorldModel):
@@ -19,7 +18,8 @@ class MarkovWorldModel(WorldModel):
     """
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        return {"state": torch.zeros(batch, *_sizes(self.dims["S"])), "begun": torch.zeros(batch, dtype=torch.bool)}
+        size = self.outputs["state"].shape(self.dims)
+        return {"state": torch.zeros(batch, *size), "begun": torch.zeros(batch, dtype=torch.bool)}
 
     def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         """Percept (B, *P) and the action that led to it (B, A) to state (B, *S) and surprise (B,).
@@ -33,7 +33,3 @@ class MarkovWorldModel(WorldModel):
         begun = self.carry["begun"]
         self.carry = {"state": state, "begun": torch.ones_like(begun)}
         return {"state": state, "surprise": torch.where(begun, surprise, 0.0)}
-
-
-def _sizes(size: Size) -> tuple[int, ...]:
-    return size if isinstance(size, tuple) else (size,)

@@ -33,7 +33,7 @@ class Simulator(MarkovWorldModel):
     def __init__(self, dynamics: Any) -> None:
         super().__init__()
         missing = [name for name in ("step", "distance") if not callable(getattr(dynamics, name, None))]
-        require(not missing, f"Simulator.dynamics is a {type(dynamics).__name__} without {' and '.join(missing)}: "
+        require(not missing, f"Simulator.dynamics, a {type(dynamics).__name__}, has no {' and no '.join(missing)}: "
                              "expected an object with step(state, action) and distance(state, goal) on numpy arrays")
         self.dynamics = dynamics
 

@@ -1,0 +1,91 @@
+"""Plots: success beside the baselines, and how learning went."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ami.evaluation.table import AGENT, BASELINES
+from ami.files import write_atomically
+
+COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
+NOT_FIGURES = ("stage", "step")
+
+
+def plot_success(summary: Mapping[str, Any], path: Path) -> None:
+    """A bar per agent and kind of pair, with 95 % Wilson intervals, as a PNG.
+
+    Args:
+        summary: as `ami.evaluation.table.summary` makes it.
+    """
+    names = [name for name in (AGENT, *BASELINES) if name in summary]
+    kinds = list(summary[AGENT])
+    figure = Figure(figsize=(1.6 + 1.5 * len(names), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / len(kinds)
+    for place, kind in enumerate(kinds):
+        figures = [summary[name][kind] for name in names]
+        at = [i + (place - (len(kinds) - 1) / 2) * width for i in range(len(names))]
+        rates = [100 * f["success"] for f in figures]
+        reach = [[max(0.0, 100 * (f["success"] - f["low"])) for f in figures],
+                 [max(0.0, 100 * (f["high"] - f["success"])) for f in figures]]
+        axes.bar(at, rates, 0.92 * width, color=COLOURS[place % len(COLOURS)], label=kind.replace("_", " "), yerr=reach,
+                 capsize=4, error_kw={"ecolor": "#30343c", "elinewidth": 1.2})
+        for x, rate, f in zip(at, rates, figures, strict=True):
+            axes.annotate(f"{rate:.3g}", (x, 100 * f["high"]), (0, 4), textcoords="offset points", ha="center", size=9)
+    axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.set_ylim(0, 109)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("success, %")
+    count = summary[AGENT][kinds[0]]["n"]
+    axes.set_title(f"{count} pairs of each kind, 95 % intervals, manifest {summary['manifest_hash']}", size=10,
+                   loc="left")
+    _tidy(axes)
+    figure.legend(loc="outside lower center", ncols=len(kinds), frameon=False)
+    _save(figure, path)
+
+
+def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None:
+    """One panel per stage of learning, a curve per figure, as a PNG.
+
+    Args:
+        rows: what was logged: "stage", "step" and any figures; a figure may be missing in some rows.
+    """
+    stages = list(dict.fromkeys(str(row.get("stage", "learning")) for row in rows))
+    figure = Figure(figsize=(1 + 5 * max(len(stages), 1), 4.2), layout="constrained")
+    for place, stage in enumerate(stages):
+        axes = figure.add_subplot(1, len(stages), place + 1)
+        own = [row for row in rows if str(row.get("stage", "learning")) == stage]
+        names = [n for n in dict.fromkeys(name for row in own for name in row) if n not in NOT_FIGURES]
+        smallest = float("inf")
+        for number, name in enumerate(names):
+            curve = [(float(row["step"]), float(row[name])) for row in own if name in row]
+            smallest = min(smallest, *(value for _, value in curve))
+            axes.plot(*zip(*curve, strict=True), label=name.replace("_", " "), color=COLOURS[number % len(COLOURS)],
+                      linewidth=2.2 if name == "loss" else 1.3, marker="." if len(curve) < 12 else None)
+        if smallest > 0:
+            axes.set_yscale("log")
+        axes.set_title(stage.replace("_", " "), loc="left")
+        axes.set_xlabel("step")
+        _tidy(axes)
+        axes.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e5e8")
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Without pyplot: no window, no state shared with the user's own figures."""
+    written = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(written)
+    write_atomically(path, written.getvalue())

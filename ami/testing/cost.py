@@ -1,0 +1,69 @@
+"""The contract of costs.
+
+Shapes: B parallel worlds, K candidates, H horizon, A action width, S the size of a state, W terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ami.blueprint import CriticTerm, IntrinsicTerm
+from ami.module import Module
+from ami.ports import Size
+from ami.testing.learning import check_learning
+from ami.testing.methods import K, arguments
+from ami.testing.module import check_module
+from ami.testing.stubs import sizes
+from ami.testing.subject import Make, Subject, close
+
+STATES, SUCCESSORS = 16, 3
+
+
+def check_cost(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+               batch: int = 3) -> None:
+    """Check what every cost promises, with a stub world model.
+
+    All of `check_module` · energy = intrinsic + critic · candidates do not disturb each other · weights of 1 are no
+    modulation · intrinsic terms have nothing to train · if it has critics, they learn.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    subject = check_module(make, dims=dims, calls=calls, batch=batch)
+    module: Any = subject.fresh(range(batch))
+    sent = subject.live(module, subject.life(batch, 1))[0]
+    if not close(sent["energy"], sent["intrinsic"] + sent["critic"]):
+        subject.broken("energy = intrinsic + critic", f"{sent['energy'].tolist()} is not {sent['intrinsic'].tolist()} + "
+                       f"{sent['critic'].tolist()}", "add the two (paper, equation 1)")
+    _check_energy(subject, batch)
+    for name, part in module.named_modules():
+        if isinstance(part, IntrinsicTerm) and any(True for _ in part.parameters()):
+            subject.broken("intrinsic terms have nothing to train", f"{name} has parameters", "make them buffers")
+    if any(isinstance(part, CriticTerm) for part in module.modules()):
+        state = sizes(subject.dims["S"])
+        generator = torch.Generator().manual_seed(5)
+        check_learning(subject, module, {
+            "state": torch.randn(STATES, *state, generator=generator),
+            "successors": torch.randn(STATES, SUCCESSORS, *state, generator=generator),
+            "goal": torch.randn(STATES, *state, generator=generator)})
+
+
+def _check_energy(subject: Subject, batch: int) -> None:
+    module: Any = subject.fresh(range(batch))
+    states, actions, goal, weights = arguments(subject, "energy", batch) or ()
+    with torch.no_grad():
+        energy = module.energy(states, actions, goal, weights)
+        plain = module.energy(states, actions, goal)
+        alone = module.energy(states[:, :1], actions[:, :1], goal, weights)
+    if tuple(energy.shape) != (batch, K):
+        subject.broken("energy gives (B, K)", f"it gives {tuple(energy.shape)}, expected {(batch, K)}",
+                       "reduce over H and S")
+    if not close(energy, plain):
+        subject.broken("weights of 1 are no modulation", "they give another energy than no weights",
+                       "multiply the cost's own weights with them")
+    if not close(alone, energy[:, :1]):
+        subject.broken("candidates do not disturb each other", "a candidate alone has another energy than among others",
+                       "no statistics over candidates")

@@ -1,0 +1,83 @@
+"""Callable methods are pure: that is what lets the engine serve them from a replica.
+
+Shapes: B parallel worlds, K candidates, H horizon, A action width, and the sizes of the ports.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.module import Module
+from ami.testing.stubs import sizes
+from ami.testing.subject import Subject, difference
+
+K, H = 5, 3
+
+
+def arguments(subject: Subject, method: str, batch: int) -> tuple[Tensor, ...] | None:
+    """Sampled arguments for a method of the blueprint; None for a method it does not know."""
+    dims = subject.dims
+    generator = torch.Generator().manual_seed(11)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    def actions() -> Tensor:
+        return draw(batch, K, H, *sizes(dims["A"])).clamp(-1, 1)
+
+    state = sizes(dims["S"])
+    if method == "encode":
+        return (subject.draft.inputs["observation"].sample(dims, batch, generator),)
+    if method == "believe":
+        return (draw(batch, *sizes(dims["P"])),)
+    if method == "rollout":
+        return draw(batch, *state), actions()
+    if method == "distance":
+        return draw(batch, *state), draw(batch, *state)
+    if method == "energy":
+        return draw(batch, K, H, *state), actions(), draw(batch, *state), torch.ones(batch, *sizes(dims["W"]))
+    return None
+
+
+def call(module: Module, method: str, given: tuple[Tensor, ...]) -> dict[str, Tensor | None]:
+    """Call a method without gradients; its result as named tensors."""
+    with torch.no_grad():
+        result = getattr(module, method)(*given)
+    if isinstance(result, Tensor):
+        return {method: result}
+    return {f"{method}.{name}": value for name, value in result._asdict().items()}
+
+
+def check_callable_methods(subject: Subject, batch: int) -> None:
+    """Every callable method of the blueprint: same arguments, same result, and nothing has changed."""
+    for method in subject.draft.callable_methods():
+        given = arguments(subject, method, batch)
+        if given is None:
+            continue
+        module = subject.fresh(range(batch))
+        subject.live(module, subject.life(batch, 1))
+        promise = f"the callable method {method} is pure"
+        before = _standing(module)
+        copies = tuple(argument.clone() for argument in given)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            first = call(module, method, given)
+            torch.manual_seed(2)
+            second = call(module, method, given)
+        changed = difference(first, second)
+        if changed:
+            subject.broken(promise, f"called twice with the same arguments, {changed}",
+                           "let it depend on its arguments and the weights alone")
+        changed = difference(before, _standing(module))
+        if changed:
+            subject.broken(promise, f"it changed the module: {changed}", "write to self only in step()")
+        for number, (argument, copy) in enumerate(zip(given, copies, strict=True)):
+            if not torch.equal(argument, copy):
+                subject.broken(promise, f"it changed its argument number {number}", "no operation in place on an argument")
+
+
+def _standing(module: Module) -> dict[str, Tensor | None]:
+    """Everything of a module that could change."""
+    weights = {f"weight {name}": value.clone() for name, value in module.state_dict().items()}
+    return {**weights, **module.snapshot()}

@@ -1,0 +1,173 @@
+"""The contract of every module: what the engine relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from ami.blueprint import World
+from ami.module import Module
+from ami.ports import Size
+from ami.testing.methods import check_callable_methods
+from ami.testing.subject import Inputs, Make, Outputs, Subject, copied, difference, rows
+
+TICKS = 4
+
+
+def check_module(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+                 batch: int = 3) -> Subject:
+    """Check what every module promises.
+
+    Its outputs fit its ports · it leaves its inputs and what it has sent as they are · the same seed gives the same
+    outputs · a row alone gives what it gives in a batch · reset forgets the masked rows and no others · it goes on from a
+    snapshot · its callable methods change nothing · saved weights give the same module.
+
+    Args:
+        make: makes the module: a class whose settings have defaults, or a function without arguments.
+        dims: sizes to use, by symbol, such as {"S": (6,), "A": 2}.
+        calls: modules to bind to its calls, by name, in place of stubs.
+        batch: B.
+
+    Returns:
+        What was examined, for further checks.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    subject = Subject(make, dims, calls)
+    life = subject.life(batch, TICKS)
+    _check_ports(subject, life)
+    _check_ports(subject, subject.life(batch, TICKS, optional=False))
+    _check_messages_stay(subject, life)
+    check_determinism(subject, life)
+    check_row_alone(subject, life)
+    _check_reset(subject, life)
+    if not isinstance(subject.draft, World):
+        _check_snapshot(subject, life)
+    check_callable_methods(subject, batch)
+    _check_weights(subject, life)
+    return subject
+
+
+def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
+    batch = _batch(life)
+    module = subject.fresh(range(batch))
+    for inputs in life:
+        with torch.no_grad():
+            outputs = module.step(**inputs)
+        for name, port in module.outputs.items():
+            try:
+                port.validate(f"{subject.name}.{name}", outputs.get(name), module.dims, batch)
+            except ValueError as error:
+                subject.broken("its outputs fit its ports", str(error), "return it so from step()")
+        unknown = sorted(set(outputs) - set(module.outputs))
+        if unknown:
+            subject.broken("it sends what its ports declare", f"'{unknown[0]}' is no output port", "add the port, or leave "
+                           "the output out")
+        for name, value in module.carry.items():
+            if len(value) != batch:
+                subject.broken("its carry is batch-first", f"carry['{name}'] has the shape {tuple(value.shape)} for "
+                               f"{batch} worlds", "put the worlds first, one row each")
+
+
+def _check_messages_stay(subject: Subject, life: Sequence[Inputs]) -> None:
+    module = subject.fresh(range(_batch(life)))
+    given = [copied(inputs) for inputs in life]
+    sent: list[tuple[Outputs, Inputs]] = []
+    with torch.no_grad():
+        for inputs, before in zip(life, given, strict=True):
+            outputs = module.step(**inputs)
+            sent.append((outputs, copied(outputs)))
+            changed = difference(inputs, before)
+            if changed:
+                subject.broken("it leaves its inputs as they are", f"input {changed}", "no operation in place on an input")
+    for outputs, then in sent:
+        changed = difference(outputs, then)
+        if changed:
+            subject.broken("it never changes a message it has sent", f"output {changed} some ticks later",
+                           "no operation in place on what was returned; copy it first")
+
+
+def check_determinism(subject: Subject, life: Sequence[Inputs]) -> None:
+    """The same seed gives the same outputs, whatever state torch's own random numbers are in."""
+    records = []
+    for foreign in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            module = subject.fresh(range(_batch(life)))
+            torch.manual_seed(foreign)
+            records.append(subject.live(module, life))
+    for tick, (one, other) in enumerate(zip(*records, strict=True)):
+        changed = difference(one, other)
+        if changed:
+            subject.broken("the same seed gives the same outputs", f"{changed} at tick {tick}",
+                           "draw random numbers only through self.random")
+
+
+def check_row_alone(subject: Subject, life: Sequence[Inputs]) -> None:
+    """A row alone gives what it gives in a batch, within a tolerance."""
+    batch = _batch(life)
+    together = subject.live(subject.fresh(range(batch)), life)
+    for row in range(batch):
+        alone = subject.live(subject.fresh([row]), [rows(inputs, [row]) for inputs in life])
+        for tick, (one, other) in enumerate(zip(together, alone, strict=True)):
+            changed = difference(rows(one, [row]), other, exact=False)
+            if changed:
+                subject.broken("a row alone gives what it gives in a batch", f"row {row}: {changed} at tick {tick}",
+                               "no statistics over the batch in step(); one random stream per row, self.random")
+
+
+def _check_reset(subject: Subject, life: Sequence[Inputs]) -> None:
+    batch, again = _batch(life), 100
+    mask = torch.zeros(batch, dtype=torch.bool)
+    mask[0] = True
+    module = subject.fresh(range(batch))
+    subject.live(module, life)
+    subject.begin(module, mask, [again, *range(1, batch)])
+    after = subject.live(module, life)
+    unbroken = subject.live(subject.fresh(range(batch)), [*life, *life])[len(life):]
+    new = subject.live(subject.fresh([again]), [rows(inputs, [0]) for inputs in life])
+    others = list(range(1, batch))
+    for tick in range(len(life)):
+        changed = difference(rows(after[tick], [0]), new[tick], exact=False)
+        if changed:
+            subject.broken("a row that begins anew has forgotten the old episode",
+                           f"{changed} at tick {tick} after the reset",
+                           "keep what is remembered in self.carry, and nowhere else")
+        changed = difference(rows(after[tick], others), rows(unbroken[tick], others), exact=False)
+        if changed:
+            subject.broken("reset leaves the other rows alone", f"{changed} at tick {tick} after the reset of row 0",
+                           "keep what is remembered in self.carry, and nowhere else")
+
+
+def _check_snapshot(subject: Subject, life: Sequence[Inputs]) -> None:
+    batch = _batch(life)
+    module = subject.fresh(range(batch))
+    subject.live(module, life)
+    snapshot = module.snapshot()
+    expected = subject.live(module, life)
+    other = subject.fresh(range(50, 50 + batch))
+    other.restore(snapshot)
+    for tick, (one, two) in enumerate(zip(expected, subject.live(other, life), strict=True)):
+        changed = difference(one, two)
+        if changed:
+            subject.broken("it goes on from a snapshot as if nothing had happened", f"{changed} at tick {tick} after it",
+                           "keep what is remembered in self.carry, and nowhere else")
+
+
+def _check_weights(subject: Subject, life: Sequence[Inputs]) -> None:
+    batch = _batch(life)
+    module, other = subject.fresh(range(batch)), subject.fresh(range(batch), seed=1)
+    other.load_state_dict({name: value.clone() for name, value in module.state_dict().items()})
+    for tick, (one, two) in enumerate(zip(subject.live(module, life), subject.live(other, life), strict=True)):
+        changed = difference(one, two)
+        if changed:
+            subject.broken("its saved weights give the same module", f"{changed} at tick {tick}",
+                           "make every learnt or drawn tensor a parameter or a buffer, in build()")
+
+
+def _batch(life: Sequence[Inputs]) -> int:
+    for value in life[0].values():
+        if value is not None:
+            return len(value)
+    return 3  # a module whose inputs are all left out

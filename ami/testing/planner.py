@@ -1,0 +1,100 @@
+"""The contract of planners.
+
+Shapes: B parallel worlds, K random plans, H horizon, A action width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ami.module import Module
+from ami.ports import Size
+from ami.testing.module import TICKS, check_module, check_row_alone
+from ami.testing.stubs import StubWorldModel
+from ami.testing.subject import Make, Subject
+
+RANDOM_PLANS = 64
+
+
+def check_planner(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+                  batch: int = 3) -> None:
+    """Check what every planner promises, over a stub world model and a stub cost.
+
+    All of `check_module` · actions lie in [-1, 1] · its plans have less energy than random ones · it counts its model steps
+    truthfully · rows in Mode-1 stay idle, and do not disturb the others.
+
+    Args:
+        make: makes the planner: a class whose settings have defaults, or a function without arguments.
+        dims: sizes to use, by symbol.
+        calls: modules to bind to its calls, by name, in place of stubs.
+        batch: B.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    subject = check_module(make, dims=dims, calls=calls, batch=batch)
+    _check_counting(subject, batch)
+    _check_quality(subject, batch)
+    _check_modes(subject, batch)
+
+
+def _check_counting(subject: Subject, batch: int) -> None:
+    module = subject.fresh(range(batch))
+    model = subject.callee(module, "world_model")
+    if not isinstance(model, StubWorldModel):
+        return
+    for tick, inputs in enumerate(subject.life(batch, TICKS)):
+        before = model.steps
+        (outputs,) = subject.live(module, [inputs])
+        asked, told = model.steps - before, int(outputs["model_steps"].sum())
+        if asked != told:
+            subject.broken("it counts its model steps truthfully",
+                           f"model_steps adds up to {told} over {batch} worlds at tick {tick}, the world model was asked "
+                           f"for {asked}", "per world, candidates × horizon × iterations")
+
+
+def _check_quality(subject: Subject, batch: int) -> None:
+    module = subject.fresh(range(batch))
+    inputs = subject.life(batch, 1)[0]
+    (outputs,) = subject.live(module, [inputs])
+    plan = outputs["plan"]
+    if bool((plan.abs() > 1 + 1e-6).any()):
+        subject.broken("its actions lie in [-1, 1]", f"one is {float(plan.abs().max()):.3g}", "clamp the plan")
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.rand(batch, RANDOM_PLANS, *plan.shape[1:], generator=generator) * 2 - 1
+    own, by_chance = _energy(module, inputs, plan[:, None])[:, 0], _energy(module, inputs, drawn).mean(1)
+    worse = (own >= by_chance).nonzero()[:, 0].tolist()
+    if worse:
+        row = worse[0]
+        subject.broken("its plans have less energy than random ones",
+                       f"row {row}: {float(own[row]):.4g}, {RANDOM_PLANS} random plans have {float(by_chance[row]):.4g} in "
+                       "the mean", "take candidates of low energy, not high")
+
+
+def _energy(module: Module, inputs: Mapping[str, Tensor | None], plans: Tensor) -> Tensor:
+    """The energies (B, K) of plans (B, K, H, A) by the module's own calls."""
+    with torch.no_grad():
+        states = module.calls.world_model.rollout(inputs["state"], plans).states
+        energy: Tensor = module.calls.cost.energy(states, plans, inputs["goal"], inputs.get("weights"))
+    return energy
+
+
+def _check_modes(subject: Subject, batch: int) -> None:
+    life = subject.life(batch, TICKS)
+    for tick, inputs in enumerate(life):
+        mode = torch.full((batch,), 2)
+        mode[tick % batch] = 1
+        inputs["mode"] = mode
+    for tick, (inputs, outputs) in enumerate(zip(life, subject.live(subject.fresh(range(batch)), life), strict=True)):
+        idle = inputs["mode"] == 1
+        if bool(outputs["plan"][idle].any()) or bool(outputs["model_steps"][idle].any()):
+            steps, largest = int(outputs["model_steps"][idle].sum()), float(outputs["plan"][idle].abs().max())
+            subject.broken("rows in Mode-1 stay idle",
+                           f"at tick {tick} such a row has {steps} model steps and a plan up to {largest:.3g}",
+                           "give zeros where mode is 1, e.g. plan * (mode == 2)[:, None, None]")
+    check_row_alone(subject, life)
+    nobody = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in life]
+    subject.live(subject.fresh(range(batch)), nobody)

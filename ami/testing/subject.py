@@ -1,0 +1,146 @@
+"""Subject: a module under test, made and bound without a graph, as often as a check needs it.
+
+Shapes: B parallel worlds; a *life* is a list of ticks, each a dict of inputs, and its *record* a list of dicts of outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Episode, World
+from ami.module import Callee, Calls, Module
+from ami.ports import Dims, Size
+from ami.streams import Streams
+from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
+
+Make = Callable[[], Module]
+Inputs = dict[str, Tensor | None]
+Outputs = dict[str, Tensor]
+SIZES: Dims = {"O": (16, 16, 3), "G": (16, 16, 3), "P": (6,), "S": (6,), "A": 2, "H": 3, "W": 2, "X": 3}
+"""The sizes of symbols that neither the caller nor the module decides."""
+
+
+class Subject:
+    """What a check examines.
+
+    Args:
+        make: makes one module with its settings; called many times.
+        dims: sizes that the check shall use, by symbol; the module's own decisions and `SIZES` fill in the rest.
+        calls: modules to bind to its calls, by name, in place of stubs.
+
+    Raises:
+        AssertionError: the module is no ami Module, or it makes a call that no stub serves.
+    """
+
+    def __init__(self, make: Make, dims: Mapping[str, Size] | None = None,
+                 calls: Mapping[str, Module] | None = None) -> None:
+        self.make, self.given, self.callees = make, dict(dims or {}), dict(calls or {})
+        draft = make()
+        self.name = type(draft).__name__
+        if not isinstance(draft, Module):
+            self.broken("it is an ami Module", f"it is a {self.name}", "inherit from a role of ami.blueprint")
+        self.draft = draft
+        self.dims = self._solve(draft)
+
+    def broken(self, promise: str, how: str, cure: str) -> NoReturn:
+        """Say which promise is broken."""
+        raise AssertionError(f"{self.name} breaks the promise that {promise}: {how}. Cure: {cure}")
+
+    def fresh(self, episodes: Sequence[int], seed: int = 0) -> Module:
+        """A new module with initial weights of `seed`, at the beginning of these episodes (B = their number)."""
+        module = self.make()
+        module.random = Streams(0, module.role)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module.set_up(self.dims)
+        module.eval()
+        module.calls = Calls(module.role, {name: Callee(name, callee) for name, callee in self._bind(module).items()})
+        self.begin(module, torch.ones(len(episodes), dtype=torch.bool), episodes)
+        return module
+
+    def begin(self, module: Module, mask: Tensor, episodes: Sequence[int]) -> None:
+        """Begin episodes in the masked rows, as the engine does."""
+        if isinstance(module, World):
+            module.assign(mask, [Episode(number, seed=number) for number in episodes])
+        module.begin(mask, episodes)
+
+    def life(self, batch: int, ticks: int, optional: bool = True) -> list[Inputs]:
+        """Inputs sampled from the ports; without `optional`, optional inputs are None."""
+        generator = torch.Generator().manual_seed(7)
+        return [{name: port.sample(self.dims, batch, generator) if optional or not port.optional else None
+                 for name, port in self.draft.inputs.items()} for _ in range(ticks)]
+
+    def live(self, module: Module, life: Sequence[Inputs]) -> list[Outputs]:
+        """Let the module live; the record holds copies of what it sent."""
+        record: list[Outputs] = []
+        with torch.no_grad():
+            for inputs in life:
+                record.append({name: value.clone() for name, value in module.step(**inputs).items()})
+        return record
+
+    def callee(self, module: Module, name: str) -> Module | None:
+        """The module bound to a call of this one."""
+        return getattr(getattr(module.calls, name), "_module", None) if name in module.calls else None
+
+    def _solve(self, module: Module) -> Dims:
+        known: Dims = {**SIZES, **self.given}
+        for _ in range(len(known) + 1):
+            decided = dict(module.infer_dims(known))
+            clash = [symbol for symbol in decided if symbol in self.given and decided[symbol] != self.given[symbol]]
+            if clash:
+                self.broken("it fits the sizes it is given", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "
+                            f"{decided[clash[0]]}", "return only sizes it decides from infer_dims()")
+            if all(known.get(symbol) == size for symbol, size in decided.items()):
+                break
+            known.update(decided)
+        for call in module.wants.values():
+            for theirs, mine in call.dims.items():
+                known.setdefault(theirs, known[mine])
+        return known
+
+    def _bind(self, module: Module) -> dict[str, Module]:
+        bound: dict[str, Module] = {}
+        for name, call in module.wants.items():
+            stub = self.callees.get(name) or stub_for(call.methods)
+            if stub is None:
+                if call.optional:
+                    continue
+                self.broken("its calls can be bound", f"it calls {name}.{', '.join(call.methods)}, which no stub has",
+                            f"pass a module, calls={{'{name}': …}}")
+            if isinstance(stub, (StubPerception, StubWorldModel)) or not stub.dims:
+                stub.set_up({**self.dims, **{theirs: self.dims[mine] for theirs, mine in call.dims.items()}})
+            bound[name] = stub
+        return bound
+
+
+def rows(tree: Mapping[str, Tensor | None], index: Sequence[int]) -> Inputs:
+    """Some rows of every tensor."""
+    return {name: None if value is None else value[list(index)] for name, value in tree.items()}
+
+
+def copied(tree: Mapping[str, Tensor | None]) -> Inputs:
+    """Every tensor copied."""
+    return {name: None if value is None else value.clone() for name, value in tree.items()}
+
+
+def close(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:
+    """Whether two tensors are equal but for the last bits, which batched arithmetic moves."""
+    return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance / 10)
+
+
+def difference(one: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None], exact: bool = True) -> str:
+    """Where two dicts of tensors differ, in words; empty when they do not."""
+    for name, left in one.items():
+        right = other.get(name)
+        if left is None or right is None:
+            if left is not right:
+                return f"'{name}' is missing on one side"
+        elif left.shape != right.shape or left.dtype != right.dtype:
+            return f"'{name}' is {left.dtype} {tuple(left.shape)} and then {right.dtype} {tuple(right.shape)}"
+        elif not (torch.equal(left, right) if exact else close(left, right)):
+            return f"'{name}' differs by up to {float((left.double() - right.double()).abs().max()):.3g}"
+    return ""

@@ -1,0 +1,74 @@
+"""The contract of worlds.
+
+Shapes: B parallel worlds, A action width.
+"""
+
+from __future__ import annotations
+
+from ami.testing.module import check_module
+from ami.testing.subject import Inputs, Make, Subject, difference, rows
+
+LONG = 200
+"""Ticks in which an episode of most worlds ends; one that lasts longer is not watched to its end."""
+
+
+def check_world(make: Make, *, batch: int = 3, ticks: int = LONG) -> None:
+    """Check what every world promises.
+
+    All of `check_module`, snapshots apart · the first tick of an episode shows its beginning, whatever the action · a row
+    whose episode is over stands still, its flags up, until it begins anew.
+
+    Args:
+        make: makes the world.
+        batch: B.
+        ticks: how long to wait for an episode to end.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    subject = check_module(make, batch=batch)
+    _check_beginning(subject, batch)
+    _check_end(subject, batch, ticks)
+
+
+def _check_beginning(subject: Subject, batch: int) -> None:
+    (one,) = subject.life(batch, 1)
+    other: Inputs = {name: None if value is None else -value for name, value in one.items()}
+    first = subject.live(subject.fresh(range(batch)), [one])[0]
+    second = subject.live(subject.fresh(range(batch)), [other])[0]
+    changed = difference(first, second)
+    if changed:
+        subject.broken("the first tick shows the beginning, whatever the action", f"{changed} with another action",
+                       "do not step the rows that have just begun")
+    if bool((first["terminated"] | first["truncated"]).any()) or bool(first["reward"].any()):
+        subject.broken("an episode begins without reward and not over", "reward or a flag is set at the first tick",
+                       "report both from the second tick on")
+
+
+def _check_end(subject: Subject, batch: int, ticks: int) -> None:
+    module = subject.fresh(range(batch))
+    life = subject.life(batch, ticks)
+    record = subject.live(module, life)
+    over = [outputs["terminated"] | outputs["truncated"] for outputs in record]
+    for tick in range(1, ticks):
+        ended = over[tick - 1].nonzero()[:, 0].tolist()
+        if not ended:
+            continue
+        if not bool(over[tick][ended].all()):
+            subject.broken("an episode that is over stays over", f"tick {tick} lowered a flag", "keep the flags until reset")
+        still = ("observation", "goal", "truth", "terminated", "truncated", "success")
+        changed = difference({n: v for n, v in rows(record[tick - 1], ended).items() if n in still},
+                             {n: v for n, v in rows(record[tick], ended).items() if n in still})
+        if changed:
+            subject.broken("a row whose episode is over stands still", f"{changed} at tick {tick}",
+                           "do not step rows that are over")
+    done = over[-1]
+    if not bool(done.any()):
+        return
+    subject.begin(module, done, [row + batch for row in range(batch)])
+    anew = subject.live(module, life[:1])[0]
+    if bool((anew["terminated"] | anew["truncated"])[done].any()):
+        subject.broken("an episode begins without reward and not over", "a flag is still up after begin()",
+                       "lower the flags of rows that begin anew")
+
+

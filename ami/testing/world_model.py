@@ -1,0 +1,130 @@
+"""The contracts of perceptions and world models.
+
+Shapes: B parallel worlds, K candidates, H horizon, A action width; O, P, S the sizes of observation, percept, state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Prediction, WorldModel
+from ami.module import Module
+from ami.ports import Size
+from ami.testing.learning import check_learning
+from ami.testing.methods import H, K, arguments
+from ami.testing.module import check_module
+from ami.testing.stubs import StubPerception, sizes
+from ami.testing.subject import Make, Subject, close
+
+WINDOWS, LENGTH = 16, 4
+
+
+def check_perception(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3) -> None:
+    """Check what every perception promises.
+
+    All of `check_module` · `encode` takes any leading sizes · the percept is what `encode` gives.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    subject = check_module(make, dims=dims, batch=batch)
+    module: Any = subject.fresh(range(batch))
+    (observation,) = arguments(subject, "encode", batch) or ()
+    with torch.no_grad():
+        once = module.encode(observation)
+        twice = module.encode(torch.stack([observation, observation], dim=1))
+        percept = module.step(observation=observation)["percept"]
+    if twice.shape[:2] != (batch, 2) or not close(twice[:, 1], once):
+        subject.broken("encode takes any leading sizes", f"observations (B, 2, *O) give {tuple(twice.shape)}",
+                       "flatten the leading sizes, and restore them")
+    if not close(percept, once):
+        subject.broken("the percept is what encode gives", "step() gives another one", "step() may only call encode()")
+
+
+def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+                      batch: int = 3) -> None:
+    """Check what every world model promises, with a stub perception.
+
+    All of `check_module` · predictions have their shapes · an action moves nothing that lies before it · candidates do not
+    disturb each other · a state suffices to go on from · a distance is 0 to the same state, never negative, and broadcasts ·
+    nothing surprises at an episode's first tick · if it has a loss, it learns.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    subject = check_module(make, dims=dims, calls=calls, batch=batch)
+    _check_rollout(subject, batch)
+    _check_distance(subject, batch)
+    first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
+    if bool(first["surprise"].any()):
+        subject.broken("nothing surprises at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
+                       "give 0 while nothing was predicted")
+    learner = subject.fresh(range(batch))
+    learns = getattr(type(learner), "loss", WorldModel.loss) is not WorldModel.loss
+    if learns and any(p.requires_grad for p in learner.parameters()):
+        check_learning(subject, learner, _windows(subject, learner))
+
+
+def _check_rollout(subject: Subject, batch: int) -> None:
+    module: Any = subject.fresh(range(batch))
+    state, actions = arguments(subject, "rollout", batch) or ()
+
+    def imagine(start: Tensor, taken: Tensor) -> Tensor:
+        with torch.no_grad():
+            prediction = module.rollout(start, taken)
+        if not isinstance(prediction, Prediction):
+            subject.broken("rollout gives a Prediction", f"it gives a {type(prediction).__name__}",
+                           "return ami.blueprint.Prediction(states)")
+        return prediction.states
+
+    states = imagine(state, actions)
+    expected = (batch, K, H, *sizes(subject.dims["S"]))
+    if tuple(states.shape) != expected:
+        subject.broken("rollout gives states (B, K, H, *S)", f"it gives {tuple(states.shape)}, expected {expected}",
+                       "stack the steps along dimension 2")
+    later = actions.clone()
+    later[:, :, -1] = -later[:, :, -1]
+    if not torch.equal(imagine(state, later)[:, :, :-1], states[:, :, :-1]):
+        subject.broken("an action moves nothing that lies before it", "another last action changed earlier states",
+                       "predict step by step, or mask the future")
+    if not close(imagine(state, actions[:, :1]), states[:, :1]):
+        subject.broken("candidates do not disturb each other", "a candidate alone leads elsewhere than among others",
+                       "no statistics over candidates")
+    onwards = imagine(states[:, 0, 0], actions[:, :1, 1:])
+    if not close(onwards, states[:, :1, 1:], 1e-3):
+        subject.broken("a state suffices to go on from", "a rollout from its own first state leads elsewhere",
+                       "put all that a prediction needs into the state")
+
+
+def _check_distance(subject: Subject, batch: int) -> None:
+    module: Any = subject.fresh(range(batch))
+    states, goals = arguments(subject, "distance", batch) or ()
+    with torch.no_grad():
+        same, apart = module.distance(states, states), module.distance(states, goals)
+        pairs = module.distance(states[:, None], goals[None])
+    if tuple(apart.shape) != (batch,) or bool((apart < 0).any()) or not torch.allclose(same, torch.zeros(batch), atol=1e-3):
+        subject.broken("a distance is 0 to the same state and never negative", f"to itself {same.tolist()}, to another "
+                       f"{apart.tolist()}", "give (…) for states (…, *S)")
+    if tuple(pairs.shape) != (batch, batch) or not close(pairs.diagonal(), apart):
+        subject.broken("a distance broadcasts", f"states (B, 1, *S) and goals (1, B, *S) give {tuple(pairs.shape)}",
+                       "reduce over the sizes of a state only")
+
+
+def _windows(subject: Subject, learner: Module) -> dict[str, Tensor]:
+    """Windows of a world in which actions matter: "observation" (N, T + 1, *O), "action" (N, T, A)."""
+    generator = torch.Generator().manual_seed(5)
+    shape = sizes(subject.dims["O"])
+    action = torch.rand(WINDOWS, LENGTH, *sizes(subject.dims["A"]), generator=generator) * 2 - 1
+    moves = torch.randn(action.shape[-1], *shape, generator=generator)
+    start = torch.randn(WINDOWS, 1, *shape, generator=generator)
+    path = torch.cat([start, start + torch.tensordot(action.cumsum(1), moves, dims=1)], dim=1)
+    perception = subject.callee(learner, "perception")
+    if perception is None or isinstance(perception, StubPerception):
+        return {"observation": path, "action": action}
+    port = perception.inputs["observation"]
+    drawn = (path * 40 + 128).clamp(0, 255) if port.dtype == torch.uint8 else path
+    return {"observation": drawn.to(port.dtype or torch.float32), "action": action}

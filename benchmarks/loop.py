@@ -1,0 +1,211 @@
+"""What the engine costs: paired in one process, against loops written by hand over the same modules.
+
+    python benchmarks/loop.py            # about two minutes; writes benchmarks/results/loop.json
+
+1. local runtime with tracing on, against a loop that calls the same modules' `step` in the same order (B = 1):
+   microseconds of overhead per tick, reactive (a mind that does not plan) and in default Mode-2.
+2. Ray by module, against the same remote calls written by hand.
+3. CEM's step, against its bare model calls (rollout and energy).
+
+The two sides alternate in short rounds; medians of the rounds and their ratios are reported.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from record import record
+
+import ami
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.config import to_graph
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+from ami.tracing.log import TraceLog
+from ami.worker import Worker
+
+torch.set_num_threads(1)
+ROUNDS, TICKS = 30, 50
+REACTIVE = ("planner=none", "actor=random", "graph.planner.calls=null")
+
+
+def episodes(batch: int) -> list[Episode]:
+    """Unreachable goals: the loop must not end early."""
+    return [Episode(i, i, {"start": [4.0, 20.0 + 0.01 * i], "goal": [28.0, 28.0], "door": 10.0}) for i in range(batch)]
+
+
+def graph_of(*overrides: str) -> Graph:
+    return to_graph(ami.compose(["world.settings.max_episode_steps=1000000", *overrides]))
+
+
+def interleave(first: Callable[[], float], second: Callable[[], float], rounds: int = ROUNDS) -> tuple[float, float, float]:
+    """Medians of both and the median of the rounds' ratios first / second."""
+    pairs = [(first(), second()) for _ in range(rounds)]
+    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
+
+
+def by_hand(graph: Graph) -> Callable[[], None]:
+    """The simplest loop: the same modules, the same wires, nothing else."""
+    modules = Worker(graph, graph.order, 0).modules
+    every = torch.ones(1, dtype=torch.bool)
+    for node, module in modules.items():
+        if node == "world":
+            module.assign(every, episodes(1))
+        module.begin(every, [0])
+    w, p, m, g, c = (modules[n] for n in ("world", "perception", "world_model", "goal", "configurator"))
+    cost, memory, planner, actor = (modules[n] for n in ("cost", "memory", "planner", "actor"))
+    state_shape = graph.dims["world_model"]["S"]
+    last: dict[str, Any] = {"action": torch.zeros(1, 2), "energy": torch.zeros(1), "recall": torch.zeros(1, *state_shape)}
+    plans = "plan" in {wire.to_port for wire in graph.inputs["actor"]}
+
+    def tick() -> None:
+        with torch.no_grad():
+            seen = w.step(action=last["action"])
+            percept = p.step(observation=seen["observation"])["percept"]
+            believed = m.step(percept=percept, action=last["action"], recall=last["recall"])
+            how = c.step(energy=last["energy"], surprise=believed["surprise"])
+            goal = g.step(observation=seen["goal"], mode=how["mode"])["goal"]
+            felt = cost.step(state=believed["state"], goal=goal, weights=how["weights"])
+            last["recall"] = memory.step(state=believed["state"], energy=felt["energy"], surprise=believed["surprise"])["recall"]
+            last["energy"] = felt["energy"]
+            plan = planner.step(state=believed["state"], goal=goal, mode=how["mode"], weights=how["weights"])["plan"]
+            last["action"] = actor.step(state=believed["state"], goal=goal, mode=how["mode"], plan=plan if plans else None)["action"]
+
+    return tick
+
+
+def timed(tick: Callable[[], Any], ticks: int = TICKS) -> Callable[[], float]:
+    def run() -> float:
+        begun = time.perf_counter()
+        for _ in range(ticks):
+            tick()
+        return (time.perf_counter() - begun) / ticks
+
+    return run
+
+
+def local_overhead(*overrides: str) -> dict[str, float]:
+    graph = graph_of(*overrides)
+    hand = by_hand(graph)
+    with tempfile.TemporaryDirectory() as folder, Agent(LocalRuntime(graph, 0, recorder=TraceLog(Path(folder)))) as agent:
+        agent.reset(torch.ones(1, dtype=torch.bool), episodes(1))
+
+        def engine() -> None:
+            agent.cycle()["world.success"]
+
+        for _ in range(TICKS):
+            hand(), engine()
+        ours, theirs, ratio = interleave(timed(engine), timed(hand))
+    return {"engine_us": 1e6 * ours, "by_hand_us": 1e6 * theirs, "overhead_us": 1e6 * (ours - theirs), "ratio": ratio}
+
+
+class ByHandActor:
+    """One module in an actor, as one would write it in an afternoon: boxes of arrays in, a box of arrays out."""
+
+    def __init__(self, graph: Graph, node: str) -> None:
+        torch.set_num_threads(1)
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        self.module = Worker(graph, [node], 0).modules[node]
+        self.sources = [(wire.to_port, wire.port) for wire in graph.inputs[node]]
+        self.missing = {port: None for port in self.module.inputs if port not in dict(self.sources)}
+        every = torch.ones(1, dtype=torch.bool)
+        if node == "world":
+            self.module.assign(every, episodes(1))
+        self.module.begin(every, [0])
+
+    def step(self, *boxes: dict[str, Any]) -> dict[str, Any]:
+        inputs = {to_port: torch.from_numpy(box[port]) for (to_port, port), box in zip(self.sources, boxes, strict=True)}
+        with torch.no_grad():
+            return {port: value.numpy() for port, value in self.module.step(**inputs, **self.missing).items()}
+
+
+def ray_overhead() -> dict[str, float]:
+    from ami.runtime.ray_actors import RayRuntime
+    from ami.runtime.ray_cluster import cluster
+
+    graph = graph_of()
+    with cluster():
+        import ray
+
+        agent = Agent(RayRuntime(graph, 0))
+        agent.reset(torch.ones(1, dtype=torch.bool), episodes(1))
+        actors = {node: ray.remote(num_cpus=0)(ByHandActor).remote(graph, node) for node in graph.order}
+        sizes = graph.dims["world_model"]["S"]
+        boxes: dict[str, Any] = {"actor": {"action": np.zeros((1, 2), np.float32)},
+                                 "cost": {"energy": np.zeros(1, np.float32)},
+                                 "memory": {"recall": np.zeros((1, *sizes), np.float32)}}
+
+        def by_hand_tick() -> None:
+            for node in graph.order:
+                boxes[node] = actors[node].step.remote(*(boxes[wire.node] for wire in graph.inputs[node]))
+            ray.get(boxes["world"])
+
+        def engine() -> None:
+            agent.cycle()["world.success"]
+
+        for _ in range(20):
+            by_hand_tick(), engine()
+        ours, theirs, ratio = interleave(timed(engine, 20), timed(by_hand_tick, 20), 15)
+        agent.close()
+    return {"engine_ms": 1e3 * ours, "by_hand_ms": 1e3 * theirs, "ratio": ratio}
+
+
+def cem_overhead(batch: int) -> dict[str, float]:
+    graph = graph_of()
+    modules = Worker(graph, graph.order, 0).modules
+    planner = modules["planner"]
+    every = torch.ones(batch, dtype=torch.bool)
+    planner.begin(every, list(range(batch)))
+    state, goal = torch.randn(batch, 64), torch.randn(batch, 64)
+    mode, weights = torch.full((batch,), 2), torch.ones(batch, graph.dims["planner"]["W"])
+    actions = torch.rand(batch, planner.num_candidates, planner.horizon, 2) * 2 - 1
+
+    def step() -> None:
+        with torch.no_grad():
+            planner.step(state=state, goal=goal, mode=mode, weights=weights)
+
+    def bare() -> None:
+        with torch.no_grad():
+            for _ in range(planner.num_iterations):
+                states = planner.calls.world_model.rollout(state, actions).states
+                planner.calls.cost.energy(states, actions, goal, weights)
+
+    for _ in range(20):
+        step(), bare()
+    ours, theirs, ratio = interleave(timed(step, 20), timed(bare, 20))
+    return {"cem_ms": 1e3 * ours, "bare_ms": 1e3 * theirs, "ratio": ratio}
+
+
+def main() -> None:
+    figures = {
+        "local, reactive, tracing on": local_overhead(*REACTIVE),
+        "local, default Mode-2, tracing on": local_overhead(),
+        "CEM, B = 1": cem_overhead(1),
+        "CEM, B = 50": cem_overhead(50),
+        "ray by module, Mode-2": ray_overhead(),
+    }
+    targets = {"local, reactive, tracing on": "overhead_us <= 60", "local, default Mode-2, tracing on": "ratio <= 1.03",
+               "CEM, B = 1": "ratio <= 1.08", "CEM, B = 50": "ratio <= 1.08", "ray by module, Mode-2": "ratio <= 1.15"}
+    for name, row in figures.items():
+        print(f"{name:36} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()) + f"   (target: {targets[name]})")
+    record("loop", {"figures": figures, "targets": targets})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ami.agent import Agent
+from ami.errors import SettingError
+from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate
+from ami.evaluation.manifest import Manifest
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+
+WATCH = ("planner.model_steps",)
+
+
+class Scripted:
+    """An agent whose flags are told in advance: ends[episode] = (tick, success); None never ends."""
+
+    def __init__(self, ends: dict[int, tuple[int, bool] | None], fails_at: int | None = None, watched: bool = True) -> None:
+        self.ends, self.fails_at, self.watched = ends, fails_at, watched
+        self.lived: list[int] = []
+
+    def reset(self, mask, episodes, wave=0):
+        self.now = [episode.number for episode in episodes]
+        self.lived += self.now
+        self.tick = -1
+
+    def cycle(self):
+        self.tick += 1
+        if self.tick == self.fails_at:
+            raise RuntimeError("the mind broke")
+        over = [self.ends[n] is not None and self.tick >= self.ends[n][0] for n in self.now]
+        won = [o and self.ends[n][1] for o, n in zip(over, self.now, strict=True)]
+        moment = {"world.success": torch.tensor(won), "world.terminated": torch.tensor(won),
+                  "world.truncated": torch.tensor(over) & ~torch.tensor(won)}
+        return moment | ({"planner.model_steps": torch.tensor([10 * (n + 1) for n in self.now])} if self.watched else {})
+
+
+def manifest_of(*kinds: str) -> Manifest:
+    return Manifest("world", {}, 0, tuple({"kind": kind, "seed": i} for i, kind in enumerate(kinds)))
+
+
+def test_a_row_counts_until_it_is_over_and_no_longer() -> None:
+    agent = Scripted({0: (1, True), 1: (3, False)})
+    evaluation = evaluate([agent], manifest_of("near", "far"), batch=2)
+    assert evaluation.outcomes == (Outcome("near", True, 1), Outcome("far", False, 3))
+    assert evaluation.decisions == 1 + 3
+    assert evaluation.model_steps == 10 + 3 * 20
+    assert evaluation.model_steps_per_plan == 70 / 4
+    assert evaluation.ms_per_decision == pytest.approx(1000 * evaluation.seconds / 4)
+
+
+def test_without_a_planner_no_model_steps_are_counted() -> None:
+    assert evaluate([Scripted({0: (2, True)}, watched=False)], manifest_of("near"), batch=1).model_steps_per_plan == 0
+
+
+def test_figures_are_those_of_each_kind() -> None:
+    outcomes = (Outcome("near", True, 4), Outcome("near", True, 6), Outcome("far", True, 9), Outcome("far", False, 60))
+    kinds = Evaluation(outcomes, decisions=79, model_steps=0, seconds=1.0).kinds()
+    assert list(kinds) == ["near", "far"]
+    assert kinds["near"] == {"n": 2, "success": 1.0, "low": pytest.approx(0.34238, abs=1e-5), "high": 1.0, "mean_steps": 5.0}
+    assert kinds["far"]["success"] == 0.5 and kinds["far"]["mean_steps"] == 9.0
+
+
+def test_where_nothing_was_solved_there_are_no_mean_steps() -> None:
+    assert Evaluation((Outcome("far", False, 60),), 60, 0, 1.0).kinds()["far"]["mean_steps"] is None
+
+
+def test_two_agents_are_compared_on_the_same_pairs() -> None:
+    kinds = ("near", "near", "far", "far")
+    one, two = (Evaluation(tuple(Outcome(k, s, 1) for k, s in zip(kinds, wins, strict=True)), 4, 0, 1.0)
+                for wins in ((True, True, True, False), (True, False, False, False)))
+    assert one.against(two)[:2] == (2, 0)
+    assert one.against(two, "near")[:2] == (1, 0)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("agents", [1, 3])
+def test_outcomes_depend_neither_on_the_batch_nor_on_who_lives_them(
+        tiny_mind: Callable[..., Graph], batch: int, agents: int) -> None:
+    graph = tiny_mind(observe="state")
+    manifest = Manifest.make(graph.drafts["world"], 5, 4)
+    minds = [Agent(LocalRuntime(graph, 0, watch=WATCH)) for _ in range(agents)]
+    evaluation = evaluate(minds, manifest, batch)
+    alone = evaluate([Agent(LocalRuntime(graph, 0))], manifest, 1)
+    assert evaluation.outcomes == alone.outcomes
+    assert all(outcome.success for outcome in evaluation.outcomes)
+    assert evaluation.model_steps_per_plan == 12
+
+
+def test_every_wave_is_lived_once_by_somebody() -> None:
+    agents = [Scripted(dict.fromkeys(range(9), (1, True))) for _ in range(3)]
+    assert evaluate(agents, manifest_of(*["near"] * 9), batch=2).successes() == [True] * 9
+    assert sorted(number for agent in agents for number in agent.lived) == list(range(9))
+
+
+def test_progress_is_told_in_the_calling_thread_up_to_the_last_pair() -> None:
+    told: list[tuple[Progress, threading.Thread]] = []
+    ends = {0: (1, True), 1: (1, False), 2: (1, True)}
+    evaluate([Scripted(ends)], manifest_of("near", "near", "near"), 1, lambda p: told.append((p, threading.current_thread())))
+    assert told[-1][0] == Progress(finished=3, total=3, succeeded=2)
+    assert {thread for _, thread in told} == {threading.current_thread()}
+
+
+def test_an_error_in_one_agent_stops_all_and_comes_out() -> None:
+    endless = Scripted(dict.fromkeys(range(4), None))
+    with pytest.raises(RuntimeError, match="the mind broke"):
+        evaluate([Scripted(dict.fromkeys(range(4), None), fails_at=3), endless], manifest_of(*["near"] * 4), batch=2)
+    assert not any(thread.name.startswith("agent") for thread in threading.enumerate())
+
+
+def test_ctrl_c_stops_all_agents() -> None:
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    endless = Scripted({0: (1, True), 1: None})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([endless], manifest_of("near", "near"), batch=2, on_progress=interrupt)
+    assert not any(thread.name.startswith("agent") for thread in threading.enumerate())
+
+
+def test_a_pair_that_starts_solved_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"1 of the manifest's pairs are solved at the start: 1 \{'kind': 'far'"):
+        evaluate([Scripted({0: (1, True), 1: (0, True)})], manifest_of("near", "far"), batch=2)
+
+
+def test_nobody_cannot_be_judged() -> None:
+    with pytest.raises(SettingError, match="evaluate got no agent: expected one or more"):
+        evaluate([], manifest_of("near"), batch=1)

@@ -1,0 +1,65 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.evaluation.film import HOLD_SECONDS, WATCH, film
+from ami.evaluation.frame import MARGIN, PLAN, TITLE_HEIGHT, WANTED
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+
+EPISODES = [Episode(0, 1, {"start": [6.0, 10.0], "goal": [12.0, 10.0], "door": 10.0}),
+            Episode(1, 2, {"start": [6.0, 20.0], "goal": [13.0, 20.0], "door": 10.0})]
+
+
+def filmed(graph: Graph, path: Path, watch: tuple[str, ...] = WATCH, **settings: object) -> bool:
+    with Agent(LocalRuntime(graph, 0, watch=watch)) as agent:
+        return film(agent, EPISODES, path, **settings)
+
+
+def colours(picture: Image.Image) -> set[tuple[int, ...]]:
+    return {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+
+
+def is_there(wanted: tuple[int, int, int], picture: Image.Image, tolerance: int = 12) -> bool:
+    return any(max(abs(a - b) for a, b in zip(wanted, colour, strict=True)) <= tolerance for colour in colours(picture))
+
+
+def test_the_film_shows_every_tick_of_every_episode(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    path = tmp_path / "a" / "episodes.gif"
+    assert filmed(tiny_mind(), path, readout=lambda states: states, fps=10)
+    with Image.open(path) as gif:
+        durations = []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            durations.append(gif.info["duration"])
+        first_picture = gif.seek(0) or gif.convert("RGB")
+    ends = [number for number, lasts in enumerate(durations) if lasts == 1000 * HOLD_SECONDS]
+    assert len(ends) == len(EPISODES) and ends[-1] == len(durations) - 1
+    assert set(durations) == {100, 1000 * HOLD_SECONDS}
+    assert is_there(PLAN, first_picture) and is_there(WANTED, first_picture)
+    assert os.listdir(path.parent) == ["episodes.gif"]
+
+
+def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    assert filmed(tiny_mind(), tmp_path / "f.gif", watch=("world.observation", "world.goal", "world.truth"))
+    with Image.open(tmp_path / "f.gif") as gif:
+        world = gif.convert("RGB").crop((MARGIN, TITLE_HEIGHT, 400, 400))
+    assert not is_there(PLAN, world) and is_there(WANTED, world)
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_pictures_of_other_sizes_are_filmed_too(tiny_mind: Callable[..., Graph], tmp_path: Path, size: int) -> None:
+    assert filmed(tiny_mind(size=size, max_episode_steps=2), tmp_path / "f.gif")
+    with Image.open(tmp_path / "f.gif") as gif:
+        assert gif.size == (384 + 160 + 3 * MARGIN, 384 + TITLE_HEIGHT + MARGIN)
+
+
+def test_a_world_without_pictures_has_no_film(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    assert not filmed(tiny_mind(observe="state"), tmp_path / "f.gif")
+    assert not filmed(tiny_mind(), tmp_path / "f.gif", watch=())
+    assert list(tmp_path.iterdir()) == []

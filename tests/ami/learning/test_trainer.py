@@ -1,0 +1,205 @@
+"""Learning goes on after a kill, to the same weights; it refuses what may not learn; what it leaves is found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import ami
+from ami.config import Config, to_graph
+from ami.errors import CheckpointError, SettingError, UnknownName
+from ami.learning import checkpoint
+from ami.learning.stage import Stage, parts_of
+from ami.training import open_trained, train
+from ami.worker import Worker
+
+SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=40",
+         "learning.stages.model.batch=8", "learning.stages.critic.steps=40", "learning.stages.critic.batch=8",
+         "learning.save_every=5", "runtime=local"]
+
+
+def config(folder: Path, *overrides: str) -> Config:
+    return ami.compose([*SMALL, f"store={folder}", *overrides])
+
+
+def weights_of(file: Path) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in checkpoint.load(file)[0].items() if not name.startswith("readout/")}
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_training_is_found_again(tmp_path: Path) -> None:
+    first = train(config(tmp_path))
+    again = train(config(tmp_path))
+    assert not first.cached and again.cached
+    assert first.file is not None and again.file == first.file
+    assert "learning skipped" in again.line()
+    assert all(torch.equal(value, again.weights[node][name])
+               for node, state in first.weights.items() for name, value in state.items())
+    assert first.rows and {row["stage"] for row in first.rows} == {"model", "critic"}
+    assert first.probes["trained"].keys() == {"r2", "std", "effective_rank"}
+    assert not list(first.file.parent.glob("*progress*")), "a finished training leaves no progress file"
+
+
+def test_what_weights_depend_on_makes_another_agent_and_the_planner_does_not(tmp_path: Path) -> None:
+    keys = {overrides: train(config(tmp_path, *overrides)).key for overrides in [
+        (), ("seed=1",), ("world_model.hidden=32",), ("learning.stages.model.steps=41",)]}
+    assert len(set(keys.values())) == 4
+    assert train(config(tmp_path, "planner.horizon=3")).key == keys[()]
+
+
+@pytest.mark.parametrize(("stop_in", "method"), [("model", "vicreg"), ("model", "ema"), ("model", "sigreg"),
+                                                 ("model", "none"), ("critic", "ema")])
+def test_an_interrupted_training_ends_with_the_same_weights(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in: str, method: str) -> None:
+    from ami.learning import trainer
+
+    chosen = (f"world_model.anti_collapse={method}",)
+    whole = train(config(tmp_path / "whole", *chosen))
+    step_of = trainer.Trainer._step
+
+    def stop(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
+        if stage.name == stop_in and step == 17:
+            raise KeyboardInterrupt
+        return step_of(self, stage, step, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.Trainer, "_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "cut", *chosen))
+    monkeypatch.undo()
+    after = train(config(tmp_path / "cut", *chosen))
+    assert whole.file is not None and after.file is not None
+    assert same(weights_of(whole.file), weights_of(after.file))
+    assert [row["step"] for row in whole.rows] == [row["step"] for row in after.rows]
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    """kill -9 from outside, at a moment of no one's choosing."""
+    longer = ["learning.stages.model.steps=400"]
+    whole = train(config(tmp_path / "whole", *longer))
+    command = [sys.executable, "-m", "ami.cli", "train", *SMALL, *longer, f"store={tmp_path / 'cut'}",
+               f"hydra.run.dir={tmp_path / 'job'}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob("trained/*/progress.safetensors")):
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline, "no progress file appeared"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if process.stderr:
+        process.stderr.close()
+    assert not list((tmp_path / "cut").glob("trained/*/agent.safetensors")), "it ended before it could be killed"
+    after = train(config(tmp_path / "cut", *longer))
+    assert whole.file is not None and after.file is not None
+    assert same(weights_of(whole.file), weights_of(after.file))
+
+
+def test_a_checkpoint_is_whole_json_and_tensors(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.safetensors", {"x/y": torch.arange(3)}, {"note": 1})
+    tensors, notes = checkpoint.load(tmp_path / "a.safetensors")
+    assert torch.equal(tensors["x/y"], torch.arange(3)) and notes == {"note": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_missing_checkpoint_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as refusal:
+        train(config(tmp_path, f"checkpoint={tmp_path / 'none.safetensors'}"))
+    assert str(refusal.value) == (f"no checkpoint at '{tmp_path / 'none.safetensors'}'. Cure: train one with `ami train`, "
+                                  "or leave checkpoint=null and `ami run` learns first")
+
+
+def test_a_broken_checkpoint_says_so(tmp_path: Path) -> None:
+    trained = train(config(tmp_path))
+    assert trained.file is not None
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(trained.file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+        train(config(tmp_path, f"checkpoint={broken}"))
+
+
+def test_a_checkpoint_of_another_graph_names_what_differs(tmp_path: Path) -> None:
+    trained = train(config(tmp_path))
+    with pytest.raises(CheckpointError) as refusal:
+        train(config(tmp_path, f"checkpoint={trained.file}", "world_model.hidden=32"))
+    assert "was trained with another graph: world_model.hidden was 256 and is now 32" in str(refusal.value)
+    assert "Cure: run with the settings it was trained with" in str(refusal.value)
+
+
+def test_a_checkpoint_loads_and_runs_with_another_planner(tmp_path: Path) -> None:
+    trained = train(config(tmp_path))
+    assert trained.file is not None
+    graph = to_graph(config(tmp_path, "planner=random_shooting"))
+    assert open_trained(trained.file, graph).weights.keys() == trained.weights.keys()
+
+
+def stage(**settings: object) -> Stage:
+    return Stage.read("critic", {"train": ["cost"], "loss": "cost", "steps": 5, **settings})
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"steps": 0}, "learning.stages.critic.steps is 0: expected 1 or more"),
+    ({"data": "memroy"}, "learning.stages.critic.data is 'memroy': did you mean 'memory'?"),
+    ({"learning_rate": 0.0}, "learning.stages.critic.learning_rate is 0.0: expected more than 0"),
+    ({"clip": -1.0}, "learning.stages.critic.clip is -1.0: expected 0 or more"),
+    ({"train": []}, "learning.stages.critic.train is empty"),
+])
+def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        stage(**settings)
+    assert words in str(refusal.value)
+
+
+def test_an_unknown_setting_of_a_stage_names_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="unknown setting of learning.stages.critic 'step_size': "):
+        stage(step_size=3)
+    with pytest.raises(UnknownName, match="did you mean 'warm_up'"):
+        stage(warmup=3)
+
+
+@pytest.mark.parametrize(("train_", "error", "words"), [
+    (["cost"], SettingError, "would train cost.intrinsic.goal_distance, an intrinsic cost: those are immutable"),
+    (["cost.intrinsic.goal_distance"], SettingError, "an intrinsic cost"),
+    (["cost.critics.critc"], UnknownName, "did you mean 'cost.critics.critic'?"),
+    (["percepton"], UnknownName, "did you mean 'perception'?"),
+    (["memory"], SettingError, "memory, which has nothing to learn (Episodic has no parameters)"),
+])
+def test_what_may_not_learn_is_refused(train_: list[str], error: type[Exception], words: str) -> None:
+    graph = to_graph(ami.compose())
+    modules = Worker(graph, graph.order, 0).modules
+    with pytest.raises(error) as refusal:
+        parts_of(stage(train=train_), modules)
+    assert words in str(refusal.value)
+
+
+def test_the_learning_rate_warms_up_and_cools_down() -> None:
+    course = stage(steps=100, warm_up=10, learning_rate=1.0, final_rate=0.1)
+    assert course.rate(0) == pytest.approx(0.1)
+    assert course.rate(9) > course.rate(50) > course.rate(99)
+    assert course.rate(99) == pytest.approx(0.1, abs=0.01)
+
+
+def test_learning_leaves_torchs_random_state_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    train(config(tmp_path))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_notes_of_a_checkpoint_are_json(tmp_path: Path) -> None:
+    trained = train(config(tmp_path))
+    assert trained.file is not None
+    notes = checkpoint.load(trained.file)[1]
+    assert json.loads(json.dumps(notes)) == notes
+    assert notes["key"] == trained.key and notes["versions"]["torch"]

@@ -1,0 +1,154 @@
+"""The same seed gives the same trace digest, in every runtime and under every placement, for every shipped agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import ami
+from ami.agent import Agent, Runtime
+from ami.blueprint import Episode
+from ami.config import Config, compose_baseline, to_graph
+from ami.errors import SettingError
+from ami.evaluation.manifest import Manifest
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+from ami.tracing.header import write_header
+from ami.tracing.log import TraceLog
+from ami.tracing.reader import Trace
+from ami.worker import build_module
+
+AGENTS = ("jepa", "random", "straight_line", "oracle")
+GROUPS = {"body": ["world", "actor"],
+          "mind": ["configurator", "cost", "goal", "memory", "perception", "planner", "world_model"]}
+TICKS = 6
+
+
+def graph_of(agent: str) -> Graph:
+    return to_graph(compose_baseline(ami.compose(), agent))
+
+
+def episodes_of(graph: Graph, count: int) -> list[Episode]:
+    return Manifest.make(build_module(graph, "world", 0), 3, (count + 1) // 2).episodes()[:count]
+
+
+def digest(folder: Path, graph: Graph, runtime: Runtime, episodes: list[Episode]) -> str:
+    write_header(folder, graph, seed=0)
+    with Agent(runtime) as agent:
+        agent.reset(torch.ones(len(episodes), dtype=torch.bool), episodes)
+        for _ in range(TICKS):
+            agent.cycle()
+    return Trace.open(folder).digest()
+
+
+def local_digest(folder: Path, graph: Graph, episodes: list[Episode]) -> str:
+    return digest(folder, graph, LocalRuntime(graph, 0, recorder=TraceLog(folder / "trace")), episodes)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_same_seed_same_digest_in_one_process(agent: str, tmp_path: Path) -> None:
+    graph = graph_of(agent)
+    episodes = episodes_of(graph, 2)
+    assert local_digest(tmp_path / "a", graph, episodes) == local_digest(tmp_path / "b", graph, episodes)
+
+
+def test_another_seed_gives_another_digest(tmp_path: Path) -> None:
+    graph = graph_of("jepa")
+    episodes = episodes_of(graph, 2)
+    other = digest(tmp_path / "b", graph, LocalRuntime(graph, 1, recorder=TraceLog(tmp_path / "b" / "trace")), episodes)
+    assert local_digest(tmp_path / "a", graph, episodes) != other
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("batch", [1, 50])
+@pytest.mark.parametrize("placement", ["agent", "groups"])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_ray_gives_the_local_digest(agent: str, placement: str, batch: int, tmp_path: Path) -> None:
+    from ami.runtime.ray_actors import RayRuntime
+
+    graph = graph_of(agent)
+    episodes = episodes_of(graph, batch)
+    runtime = RayRuntime(graph, 0, placement=GROUPS if placement == "groups" else placement,
+                         trace=tmp_path / "ray" / "trace")
+    assert digest(tmp_path / "ray", graph, runtime, episodes) == local_digest(tmp_path / "local", graph, episodes)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("agent", AGENTS)
+def test_ray_by_module_gives_the_local_digest(agent: str, tmp_path: Path) -> None:
+    from ami.runtime.ray_actors import RayRuntime
+
+    graph = graph_of(agent)
+    runtime = RayRuntime(graph, 0, placement="module", trace=tmp_path / "ray" / "trace")
+    # two batches in one set of actors: starting nine processes is the slow part
+    digests = []
+    with Agent(runtime) as mind:
+        for batch in (1, 50):
+            episodes = episodes_of(graph, batch)
+            mind.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
+            for _ in range(TICKS):
+                moment = mind.cycle()
+            assert moment["world.success"].shape == (batch,)
+            digests.append(episodes)
+    write_header(tmp_path / "ray", graph, seed=0)
+    local = tmp_path / "local"
+    write_header(local, graph, seed=0)
+    with Agent(LocalRuntime(graph, 0, recorder=TraceLog(local / "trace"))) as mind:
+        for batch, episodes in zip((1, 50), digests, strict=True):
+            mind.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
+            for _ in range(TICKS):
+                mind.cycle()
+    difference = Trace.open(tmp_path / "ray").compare(Trace.open(local))
+    assert difference is None, str(difference)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_module_raises_in_an_actor_is_raised_here() -> None:
+    from ami.runtime.ray_actors import RayRuntime
+
+    graph = to_graph(ami.compose(["configurator.mode=1"]))
+    with Agent(RayRuntime(graph, 0, placement="agent")) as agent:
+        agent.reset(torch.ones(1, dtype=torch.bool), episodes_of(graph, 1))
+        with pytest.raises(SettingError, match="react .mode 1."):
+            agent.cycle()["world.success"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_every_listener_of_ray_is_on_loopback() -> None:
+    """Read from the kernel's own tables: what listens, and on which address, in this network namespace."""
+    import psutil
+
+    ours = {process.pid for process in psutil.Process().children(recursive=True)}
+    addresses = {connection.laddr.ip for connection in psutil.net_connections("tcp")
+                 if connection.status == psutil.CONN_LISTEN and connection.pid in ours}
+    assert addresses, "Ray listens nowhere: this test reads the wrong processes"
+    assert addresses <= {"127.0.0.1", "::1"}
+
+
+def test_an_episode_does_not_depend_on_its_batch() -> None:
+    """Alone or in a batch of 50: the same actions within a tolerance; batched arithmetic may move a last bit."""
+    graph = graph_of("jepa")
+    episodes = episodes_of(graph, 50)
+    seen: dict[int, list[torch.Tensor]] = {}
+    for batch in (1, 50):
+        runtime = LocalRuntime(graph, 0, watch=("actor.action",))
+        with Agent(runtime) as agent:
+            agent.reset(torch.ones(batch, dtype=torch.bool), episodes[-1:] if batch == 1 else episodes)
+            seen[batch] = [agent.cycle()["actor.action"][-1] for _ in range(TICKS)]
+    torch.testing.assert_close(torch.stack(seen[1]), torch.stack(seen[50]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("placement", "words"), [
+    ("modul", "placement is 'modul': did you mean 'module'?"),
+    ({"a": ["wrld"]}, "placement puts the unknown node 'wrld' in 'a': did you mean 'world'?"),
+    ({"a": ["world"]}, "placement forgets perception, world_model"),
+    ({"a": ["world"], "b": ["world"]}, "placement puts world both in 'a' and in 'b'"),
+])
+def test_a_placement_that_cannot_be_says_why(placement: object, words: str) -> None:
+    from ami.segments import groups_of
+
+    with pytest.raises(SettingError) as refusal:
+        groups_of(graph_of("jepa"), placement)  # type: ignore[arg-type]
+    assert words in str(refusal.value)

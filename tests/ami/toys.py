@@ -1,0 +1,89 @@
+"""A mind of four toy modules, wired as small as a loop can be: eye → head → hand → eye, and the head calls a book."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ami.graph import Graph
+from ami.module import Call, Module, callable_method
+from ami.parts import Part
+from ami.ports import Port, Size
+
+
+class Eye(Module):
+    """Sees what the hand does, as a state of `size` numbers."""
+
+    inputs = {"action": Port("action", ("A",))}
+    outputs = {"state": Port("state", ("*S",)), "reward": Port("reward")}
+
+    def __init__(self, size: int = 3) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError("no size")
+        self.size = size
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"S": (self.size,)}
+
+    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"state": action.sum(-1, keepdim=True).expand(-1, self.size) + 1, "reward": action[:, 0]}
+
+
+class Head(Module):
+    """Looks its answer up in a book."""
+
+    inputs = {"state": Port("state", ("*S",)), "hint": Port("energy", optional=True)}
+    outputs = {"plan": Port("plan", ("H", "A")), "energy": Port("energy"), "count": Port("count", (), torch.int64)}
+    wants = {"book": Call(("look_up",), {"S": "S"}), "friend": Call(("ask",), optional=True)}
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"H": 2, "A": 2}
+
+    def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        plan = self.calls.book.look_up(state)[:, None, None].expand(-1, 2, 2)
+        return {"plan": plan, "energy": state.sum(-1), "count": torch.ones(len(state), dtype=torch.int64)}
+
+
+class Hand(Module):
+    """Does what the plan says first."""
+
+    inputs = {"plan": Port("plan", ("H", "A"))}
+    outputs = {"action": Port("action", ("A",))}
+
+    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"action": plan[:, 0]}
+
+
+class Book(Module):
+    """Is only asked; fires without inputs."""
+
+    outputs = {"score": Port("score")}
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"S": (3,)}
+
+    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"score": torch.zeros(self.batch)}
+
+    @callable_method
+    def look_up(self, state: Tensor) -> Tensor:
+        return state.mean(-1)
+
+
+PARTS = {"eye": Part(Eye), "head": Part(Head), "hand": Part(Hand), "book": Part(Book)}
+WIRING: dict[str, Any] = {
+    "book": {},
+    "eye": {"action": "hand.action@-1"},
+    "head": {"state": "eye.state", "calls": {"book": "book"}},
+    "hand": {"plan": "head.plan"},
+}
+
+
+def graph(parts: Mapping[str, Part] | None = None, **changes: Any) -> Graph:
+    """The toy mind with other parts, or other wires: `graph(hand={"plan": "head.energy"})`; None takes a node out."""
+    wiring = {**WIRING, **changes}
+    return Graph({**PARTS, **(parts or {})}, {node: wires for node, wires in wiring.items() if wires is not None})

@@ -1,0 +1,31 @@
+"""What all tests share: one thread, a small config of the shipped agent, one Ray cluster for the session."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One cluster for all tests that need one; `cluster` itself tries twice."""
+    from ami.runtime.ray_cluster import cluster
+
+    with cluster():
+        yield
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, so that nothing is written into the source tree."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

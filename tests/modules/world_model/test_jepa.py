@@ -1,0 +1,246 @@
+"""JEPA: belief, imagination, surprise; and learning that lowers the loss and goes on where it was killed."""
+
+import pytest
+import torch
+
+from ami.errors import CallError, SettingError
+from ami.module import Callee, Calls
+from modules.perception.conv import Conv
+from modules.world_model.anti_collapse import METHODS
+from modules.world_model.jepa import JEPA
+
+PICTURE, WIDTH, ACTIONS = (16, 16, 3), 12, 2
+
+
+def minds(seed: int = 0, **settings) -> tuple[Conv, JEPA]:
+    """A perception and the JEPA that calls it."""
+    torch.manual_seed(seed)
+    perception, model = Conv(width=WIDTH, channels=8, hidden=32), JEPA(hidden=32, **settings)
+    perception.set_up({"O": PICTURE, "P": (WIDTH,)})
+    model.set_up({"P": (WIDTH,), "S": (WIDTH,), "A": ACTIONS})
+    model.calls = Calls("world_model", {"perception": Callee("perception", perception)})
+    return perception, model
+
+
+def windows(num: int = 8, steps: int = 4, seed: int = 1) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return {"observation": torch.randint(0, 256, (num, steps + 1, *PICTURE), dtype=torch.uint8, generator=draw),
+            "action": torch.rand(num, steps, ACTIONS, generator=draw) * 2 - 1}
+
+
+class Learning:
+    """What a trainer does, in a few lines."""
+
+    def __init__(self, method: str) -> None:
+        self.modules = minds(anti_collapse=method)
+        torch.manual_seed(4)
+        self.modules[1].begin_learning()
+        self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=1e-3)
+
+    def learn(self, first: int, last: int) -> list[float]:
+        losses = []
+        for step in range(first, last):
+            loss, _ = self.modules[1].loss(windows())
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            self.modules[1].after_step(step, 20)
+            losses.append(float(loss.detach()))
+        return losses
+
+    def weights(self) -> list[dict[str, torch.Tensor]]:
+        return [{name: value.clone() for name, value in module.state_dict().items()} for module in self.modules]
+
+
+def test_the_predictor_is_a_residual_mlp_of_state_and_action():
+    _, model = minds()
+    state, action = torch.randn(5, WIDTH), torch.randn(5, ACTIONS)
+    hidden = model.predictor.first(torch.cat([state, action], 1)).relu()
+    expected = state + model.predictor.last(model.predictor.second(hidden).relu())
+    torch.testing.assert_close(model.predictor(state, action), expected)
+
+
+def test_rollout_imagines_step_by_step():
+    _, model = minds()
+    state, actions = torch.randn(3, WIDTH), torch.randn(3, 5, 4, ACTIONS)
+    given = state.clone(), actions.clone()
+    states = model.rollout(state, actions).states
+    assert states.shape == (3, 5, 4, WIDTH)
+    assert torch.equal(state, given[0])
+    assert torch.equal(actions, given[1])
+    at = state[1]
+    for h in range(4):
+        at = model.predictor(at, actions[1, 2, h])
+        torch.testing.assert_close(states[1, 2, h], at)
+
+
+def test_a_row_does_not_depend_on_its_batch_nor_on_the_other_candidates():
+    _, model = minds()
+    state, actions = torch.randn(6, WIDTH), torch.randn(6, 5, 3, ACTIONS)
+    states = model.rollout(state, actions).states
+    torch.testing.assert_close(model.rollout(state[2:3], actions[2:3, 1:2]).states, states[2:3, 1:2])
+
+
+def test_gradients_flow_through_imagination_to_actions_and_state():
+    _, model = minds()
+    state, actions = torch.randn(2, WIDTH, requires_grad=True), torch.randn(2, 3, 4, ACTIONS, requires_grad=True)
+    model.rollout(state, actions).states[:, :, -1].square().sum().backward()
+    assert state.grad.abs().sum() > 0
+    assert (actions.grad.abs().sum(-1) > 0).all()
+
+
+def test_surprise_is_the_distance_to_what_was_predicted_and_nothing_at_first():
+    _, model = minds()
+    model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    percepts, action = torch.randn(3, 2, WIDTH), torch.rand(2, ACTIONS)
+    first = model.step(percept=percepts[0], action=action)
+    assert first["surprise"].tolist() == [0, 0]
+    assert torch.equal(first["state"], percepts[0])
+    second = model.step(percept=percepts[1], action=action)
+    predicted = model.predictor(percepts[0], action)
+    torch.testing.assert_close(second["surprise"], (predicted - percepts[1]).norm(dim=1))
+    model.begin(torch.tensor([False, True]), [0, 2])
+    third = model.step(percept=percepts[2], action=action)["surprise"]
+    assert third[0] > 0
+    assert third[1] == 0
+
+
+def test_calls_change_neither_carry_nor_random_streams():
+    _, model = minds()
+    model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    model.step(percept=torch.randn(2, WIDTH), action=torch.rand(2, ACTIONS))
+    before = model.snapshot()
+    model.rollout(torch.randn(4, WIDTH), torch.randn(4, 2, 3, ACTIONS))
+    model.distance(model.believe(torch.randn(4, WIDTH)), torch.randn(4, WIDTH))
+    after = model.snapshot()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_restored_snapshot_goes_on_alike():
+    _, model = minds()
+    model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    percepts, action = torch.randn(3, 2, WIDTH), torch.rand(2, ACTIONS)
+    model.step(percept=percepts[0], action=action)
+    saved = model.snapshot()
+    expected = model.step(percept=percepts[1], action=action)
+    model.step(percept=percepts[2], action=action)
+    model.restore(saved)
+    assert torch.equal(model.step(percept=percepts[1], action=action)["surprise"], expected["surprise"])
+
+
+def test_distance_is_euclidean():
+    _, model = minds()
+    states = torch.zeros(2, 3, WIDTH)
+    states[1, 2, :2] = torch.tensor([3.0, 4.0])
+    way = model.distance(states, torch.zeros(2, 1, WIDTH))
+    assert way.shape == (2, 3)
+    assert way[1, 2] == 5
+    assert way.sum() == 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_learning_lowers_the_loss_and_tells_its_terms(method):
+    learning = Learning(method)
+    losses = learning.learn(0, 20)
+    assert losses[-1] < losses[0]
+    _, figures = learning.modules[1].loss(windows())
+    terms = {"ema": {"idm"}, "none": set(), "sigreg": {"sigreg", "smoothness", "idm"},
+             "vicreg": {"variance", "covariance", "smoothness", "idm"}}[method]
+    assert set(figures) == {"prediction", "std"} | terms
+    assert all(value.ndim == 0 and not value.requires_grad for value in figures.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_training_resumes_to_the_same_bits(method):
+    whole = Learning(method)
+    whole.learn(0, 6)
+    saved = whole.weights(), whole.optimiser.state_dict(), torch.get_rng_state()
+    saved = saved[0], {**saved[1], "state": {i: {k: v.clone() for k, v in s.items()}
+                                             for i, s in saved[1]["state"].items()}}, saved[2]
+    whole.learn(6, 12)
+    resumed = Learning(method)
+    for module, weights in zip(resumed.modules, saved[0], strict=True):
+        module.load_state_dict(weights)
+    resumed.optimiser.load_state_dict(saved[1])
+    torch.set_rng_state(saved[2])
+    resumed.learn(6, 12)
+    for one, other in zip(whole.weights(), resumed.weights(), strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_without_anti_collapse_the_states_become_all_the_same_and_with_vicreg_they_do_not():
+    spread = {}
+    for method in ("none", "vicreg"):
+        learning = Learning(method)
+        learning.optimiser.param_groups[0]["lr"] = 3e-3
+        learning.learn(0, 60)
+        spread[method] = float(learning.modules[1].loss(windows())[1]["std"])
+    assert spread["none"] < 0.02
+    assert spread["vicreg"] > 0.3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_imagination_sees_only_the_first_observation(method):
+    _, model = minds(anti_collapse=method)
+    model.begin_learning()
+    batch = windows()
+    seen = []
+    imagine = model.rollout
+    model.rollout = lambda state, actions: seen.append((state, actions)) or imagine(state, actions)
+    for last in (0, 255):
+        batch["observation"][:, 1:] = last
+        model.loss(batch)
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert torch.equal(seen[0][1], seen[1][1])
+
+
+def test_ema_targets_pass_no_gradient_and_come_from_the_copy():
+    perception, model = minds(anti_collapse="ema")
+    model.method.idm = 0.0
+    model.begin_learning()
+    batch = windows(steps=1)
+    batch["action"].zero_()
+    with torch.no_grad():
+        model.predictor.last.weight.zero_()
+    model.loss(batch)[0].backward()
+    slow = model.learning_state["perception"]
+    assert all(p.grad is None for p in slow.parameters())
+    expected = [p.grad.clone() for p in perception.parameters()]
+    perception.zero_grad()
+    # by hand: only the first picture's state moves; the targets are constants
+    with torch.no_grad():
+        targets = model.believe(slow.encode(batch["observation"][:, 1]))
+    state = model.believe(perception.encode(batch["observation"][:, 0]))
+    (state + model.predictor.last.bias - targets).square().mean().backward()
+    for grad, parameter in zip(expected, perception.parameters(), strict=True):
+        torch.testing.assert_close(grad, parameter.grad)
+
+
+def test_with_ema_states_are_normed_percepts():
+    _, model = minds(anti_collapse="ema")
+    state = model.believe(5 + 3 * torch.randn(4, WIDTH))
+    torch.testing.assert_close(state.mean(-1), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(state.std(-1, correction=0), torch.ones(4), atol=1e-3, rtol=0)
+    model.begin(torch.ones(4, dtype=torch.bool), range(4))
+    percept = torch.randn(4, WIDTH)
+    assert torch.equal(model.step(percept=percept, action=torch.zeros(4, 2))["state"], model.believe(percept))
+
+
+def test_words_of_refusal():
+    with pytest.raises(SettingError, match=r"^JEPA\.hidden is 0: expected 2 or more$"):
+        JEPA(hidden=0)
+    with pytest.raises(SettingError, match=r"^JEPA\.anti_collapse is 'emma': did you mean 'ema'\?$"):
+        JEPA(anti_collapse="emma")
+    with pytest.raises(SettingError) as error:
+        JEPA().infer_dims({"P": (16, 32)})
+    assert str(error.value) == "JEPA receives percepts of shape (16, 32): expected vectors (D,). Cure: perception=conv"
+
+
+def test_learning_without_the_call_edge_is_refused():
+    _, model = minds()
+    model.calls = Calls("world_model")
+    with pytest.raises(CallError, match=r"^world_model calls 'perception', which is not bound\."):
+        model.loss(windows())
