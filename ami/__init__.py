@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from ami.job import Run as Run
     from ami.job import build as build
     from ami.job import run as run
-    from ami.training import train as train
     from ami.module import Call as Call
     from ami.module import Module as Module
     from ami.module import callable_method as callable_method
     from ami.ports import Port as Port
+    from ami.training import train as train
 
 
 def __getattr__(name: str) -> Any:

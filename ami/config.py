@@ -105,8 +105,8 @@ def compose_baseline(config: Config, agent: str) -> Config:
     replaced = {group for group, _ in _replacements(_leaf(folders, "agent", agent))}
     asked: list[str] = []
     for text, override in zip(config.overrides, _parse(forced(config.overrides)), strict=True):
-        if override.key_or_group == "experiment" and isinstance(override.value(), str):
-            experiment = _leaf(folders, "experiment", override.value())
+        if override.key_or_group == "experiment":
+            experiment = _leaf(folders, "experiment", str(override.value())) if override.value() else {}
             # what the user says himself comes later and wins, as it does over the experiment
             asked = [*(f"{group}={choice}" for group, choice in _replacements(experiment)), *_flat(experiment), *asked]
         else:
@@ -187,9 +187,8 @@ def _first_line(error: BaseException) -> str:
 
 def _folders(overrides: Sequence[str]) -> list[Any]:
     """Where leaves are looked for: what `hydra.searchpath` adds, and our package."""
-    added = [place for override in _parse(forced(overrides)) if override.key_or_group == "hydra.searchpath"
-             for place in override.value()]
-    return [*(Path(str(place).removeprefix("file://")) for place in added), resources.files(PACKAGE)]
+    given: list[Any] = [o.value() for o in _parse(forced(overrides)) if o.key_or_group == "hydra.searchpath"]
+    return [*(Path(str(place).removeprefix("file://")) for places in given for place in places), resources.files(PACKAGE)]
 
 
 def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:

@@ -23,6 +23,10 @@ Figures = Mapping[str, float | str]
 OnLearn = Callable[[Stage, int, Figures | None], None]
 
 
+SHOWN = ("loss", "std", "probe_r2")
+"""What a bar has room for; every figure is in the learning curves."""
+
+
 class Console:
     """Writes to the terminal; `quiet` writes nothing.
 
@@ -57,19 +61,19 @@ class Console:
         with self._progress() as progress:
             tasks = {stage.name: progress.add_task(f"learn {stage.name}", total=stage.steps, figures="")
                      for stage in stages}
-            shown: dict[str, str] = {}
+            shown: dict[str, dict[str, str]] = {stage.name: {} for stage in stages}
 
             def on_step(stage: Stage, step: int, figures: Figures | None) -> None:
                 if figures is not None:
-                    shown[stage.name] = "  ".join(f"{name} {float(value):.3g}" for name, value in figures.items()
-                                                  if name not in ("stage", "step"))
+                    shown[stage.name] |= {name: f"{name.replace('_', ' ')} {float(figures[name]):.3g}"
+                                          for name in SHOWN if name in figures}
                 task = progress.tasks[tasks[stage.name]]
                 speed = f"{task.speed:.0f} steps/s  " if task.speed else ""
-                progress.update(tasks[stage.name], completed=step, figures=speed + shown.get(stage.name, ""))
+                progress.update(tasks[stage.name], completed=step, figures=speed + "  ".join(shown[stage.name].values()))
 
             yield on_step
 
     def _progress(self) -> Progress:
-        return Progress(SpinnerColumn(), TextColumn("{task.description:<16}"), BarColumn(bar_width=24),
+        return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=12),
                         MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
                         TextColumn("{task.fields[figures]}"), console=self.rich)

@@ -13,6 +13,8 @@ from ami.module import Module
 from ami.ports import Dims, Port, Size
 from ami.wiring import Wire
 
+AGREE = "Cure: a setting that makes both ends agree, or another module or wire"
+
 
 class DimSolver:
     """Solves all symbols of a graph, or tells what contradicts and what stays open.
@@ -51,7 +53,7 @@ class DimSolver:
             self.known[node][symbol] = size
             self._changed = True
         elif before != size:
-            mistake = f"{why}: {node} has {symbol} = {before}, not {size}"
+            mistake = f"{why}: {node} has {symbol} = {before}, not {size}. {AGREE}"
             if mistake not in self.mistakes:
                 self.mistakes.append(mistake)
 
@@ -70,7 +72,8 @@ class DimSolver:
         target = (wire.to_node, self.modules[wire.to_node].inputs[wire.to_port])
         why = f"wrong shape along {wire}"
         self._carry_over(source, target, why)
-        self._carry_over(target, source, why)
+        if not self.mistakes:  # the way back would only say the same again
+            self._carry_over(target, source, why)
 
     def _carry_over(self, source: tuple[str, Port], target: tuple[str, Port], why: str) -> None:
         (node, port), (to_node, to_port) = source, target
@@ -111,7 +114,7 @@ class DimSolver:
     def _follow_calls(self, node: str) -> None:
         for name, call in self.modules[node].wants.items():
             callee = self.calls[node].get(name)
-            if callee not in self.modules:
+            if callee is None or callee not in self.modules:
                 continue
             for theirs, mine in call.dims.items():
                 why = f"wrong shape along the call {node} ⇄ {callee}"
@@ -121,7 +124,7 @@ class DimSolver:
                     self._bind(callee, theirs, self.known[node][mine], why)
 
     def _mismatch(self, why: str, shape: tuple[int, ...], port: Port) -> None:
-        mistake = f"{why}: (B, {', '.join(map(str, shape))}) arrives, expected {port.describe()}"
+        mistake = f"{why}: ({', '.join(map(str, ('B', *shape)))}) arrives, expected {port.describe()}. {AGREE}"
         if mistake not in self.mistakes:
             self.mistakes.append(mistake)
 

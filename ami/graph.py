@@ -140,7 +140,7 @@ class Graph:
             return False
         given, expected = producer.outputs[wire.port], consumer.inputs[wire.to_port]
         if given.kind != expected.kind:
-            fitting = [f"{n}.{p}" for n, m in self.drafts.items() for p, o in m.outputs.items() if o.kind == expected.kind]
+            fitting = self._outputs_of(expected.kind)
             cure = f"Cure: wire it from {' or '.join(fitting)}" if fitting else "No output of this graph is of that kind"
             self.mistakes.append(f"{wire} carries the kind '{given.kind}': {wire.to_node}.{wire.to_port} expects the kind "
                                  f"'{expected.kind}'. {cure}")
@@ -151,12 +151,16 @@ class Graph:
             return False
         return True
 
+    def _outputs_of(self, kind: str) -> list[str]:
+        return [f"{node}.{name}" for node, module in self.drafts.items() for name, port in module.outputs.items()
+                if port.kind == kind]
+
     def _check_inputs(self, declared: list[Wire]) -> None:
         wired = {(wire.to_node, wire.to_port) for wire in declared}
         for node, module in self.drafts.items():
             for name, port in module.inputs.items():
                 if not port.optional and (node, name) not in wired:
-                    fitting = [f"{n}.{p}" for n, m in self.drafts.items() for p, o in m.outputs.items() if o.kind == port.kind]
+                    fitting = self._outputs_of(port.kind)
                     cure = f"Cure: graph.{node}.{name}={fitting[0]}" if fitting else "No output of this graph fits"
                     self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {cure}")
 

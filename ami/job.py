@@ -222,9 +222,18 @@ def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: 
             film(agent, episodes, folder / "episodes.gif", trained.readout, kinds=kinds)
     from ami.tracing.mlflow_store import store
 
-    console.note(f"everything is in {folder}; look at a cycle with `ami trace show {folder} --tick 0`, "
-                 f"at all runs with `ami ui`")
-    store(folder, Path(settings.store), rows=trained.rows)
+    with console.counting("store in MLflow", 1, "") as bar:
+        store(folder, Path(settings.store), rows=trained.rows)
+        bar(1, str(Path(settings.store) / "mlflow.db"))
+    console.note(where_to_look(folder, Path(settings.store)))
+
+
+def where_to_look(folder: Path, store_folder: Path) -> str:
+    """The last lines of a run."""
+    film_line = "\n  the plans it imagined  episodes.gif" if (folder / "episodes.gif").exists() else ""
+    other = "" if store_folder == Path("runs") else f" --store {store_folder}"
+    return (f"Everything is in {folder}\n  every figure           summary.json{film_line}\n"
+            f"  one cycle of its mind  ami trace show {folder} --tick 3\n  all runs, in a browser ami ui{other}")
 
 
 def _worth_filming(manifest: Manifest, count: int) -> list[Episode]:

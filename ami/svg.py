@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 from ami.graph import Graph
 from ami.layout import Layout, arrange
+from ami.routes import TRACK, Tracks, rounded
 
 COLOURS = {
     "world": "#475569", "perception": "#2563eb", "world_model": "#7c3aed", "memory": "#0d9488", "goal": "#b45309",
@@ -18,7 +19,7 @@ COLOURS = {
 OTHER = "#334155"
 
 HEADER, ROW, FOOT = 40.0, 19.0, 8.0
-GAP, LANE, TRACK, AISLE, MARGIN = 34.0, 14.0, 8.0, 32.0, 20.0
+GAP, LANE, MARGIN = 34.0, 14.0, 20.0
 LETTER, SMALL, BOLD = 6.4, 6.0, 8.2
 """Widths of a letter, wide enough for whatever font the reader has."""
 STYLE = """\
@@ -80,7 +81,7 @@ class _Picture:
                                 target.row(target.inputs, wire.to_port), f"{wire.node}.{wire.port}"))
         heights = {node: box.height for node, box in self.boxes.items()}
         self.layout: Layout = arrange(heights, self.ranks, forward, LANE, GAP)
-        self.tracks = _Tracks(len(self.layout.columns) + 1)
+        self.tracks = Tracks(len(self.layout.columns) + 1)
         self.feedback = self._plan_feedback()
         self.calls = self._plan_calls()
         self.above = MARGIN + TRACK * (len(self.tracks.above) + 1)
@@ -124,7 +125,7 @@ class _Picture:
         """The left edge of every column, and the right end."""
         x, lefts = MARGIN, []
         for column, items in enumerate(self.layout.columns):
-            x += self.tracks.width(column, edge=column == 0)
+            x += self.tracks.width(column)
             lefts.append(x)
             widest = max(self.boxes[item.name].width for item in items if item.is_box)
             for item in items:
@@ -132,13 +133,12 @@ class _Picture:
                     box = self.boxes[item.name]
                     box.x, box.y = x + (widest - box.width) / 2, self.above + item.y
             x += widest
-        x += self.tracks.width(len(lefts), edge=True)
+        x += self.tracks.width(len(lefts))
         return [*lefts, x]
 
     def _track(self, gap: int, key: str) -> float:
         """The x of a vertical piece in the gap left of a column."""
-        right = self.lefts[gap] if gap < len(self.lefts) - 1 else self.lefts[-1]
-        return right - self.tracks.width(gap, edge=gap in (0, len(self.lefts) - 1)) + self.tracks.offset(gap, key)
+        return self.lefts[gap] - self.tracks.width(gap) + self.tracks.offset(gap, key)
 
     # What is drawn ---------------------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class _Picture:
             up = self._track(self.ranks[to_node], f"{to_node}.{to_port}")
             lane = bottom + TRACK * (self.tracks.below.index(f"{node}.{port}") + 1.6)
             corners = [(source.x + source.width, y), (down, y), (down, lane), (up, lane), (up, to_y), (target.x, to_y)]
-            yield f'<path class="feedback" stroke="{source.colour}" d="{_rounded(corners)}"/>'
+            yield f'<path class="feedback" stroke="{source.colour}" d="{rounded(corners)}"/>'
             yield _arrow(target.x, to_y, source.colour)
 
     def _call_paths(self) -> Iterable[str]:
@@ -185,7 +185,7 @@ class _Picture:
             else:
                 corners += [(x, to_y), (to_x, to_y)]
             # from the callee on: the dashes of calls that share a piece then fall together
-            yield f'<path class="dashed" stroke="{target.colour}" d="{_rounded(corners[::-1])}"/>'
+            yield f'<path class="dashed" stroke="{target.colour}" d="{rounded(corners[::-1])}"/>'
             yield _arrow(to_x, to_y, target.colour, leftwards=from_right)
 
     def _drawn_boxes(self) -> Iterable[str]:
@@ -226,39 +226,6 @@ class _Picture:
         return max(self.boxes[item.name].width for item in self.layout.columns[column] if item.is_box)
 
 
-class _Tracks:
-    """Which vertical pieces run in each gap between columns, and which horizontal ones run above and below them."""
-
-    def __init__(self, gaps: int) -> None:
-        self.gaps: list[list[str]] = [[] for _ in range(gaps)]
-        self.above: list[str] = []
-        self.below: list[str] = []
-
-    def add(self, gap: int, key: str) -> None:
-        _once(self.gaps[gap], key)
-
-    def add_above(self, key: str) -> None:
-        _once(self.above, key)
-
-    def add_below(self, key: str) -> None:
-        _once(self.below, key)
-
-    def width(self, gap: int, edge: bool) -> float:
-        count = len(self.gaps[gap])
-        if edge:
-            return TRACK * (count + 1) if count else 0.0
-        return AISLE + TRACK * count
-
-    def offset(self, gap: int, key: str) -> float:
-        edge = gap in (0, len(self.gaps) - 1)
-        return (0 if edge else AISLE / 2) + TRACK * (self.gaps[gap].index(key) + 0.5 + 0.5 * edge)
-
-
-def _once(keys: list[str], key: str) -> None:
-    if key not in keys:
-        keys.append(key)
-
-
 def _box(graph: Graph, node: str) -> _Box:
     module = graph.drafts[node]
     wired = {w.to_port: w.to_port + (f" @-{w.delay}" if w.delay else "") for w in graph.inputs[node]}
@@ -269,22 +236,6 @@ def _box(graph: Graph, node: str) -> _Box:
     if graph.every[node] > 1:
         title += f", every {graph.every[node]} ticks"
     return _Box(node, title, COLOURS.get(module.role, OTHER), wired, [p for p in module.outputs if p in read], calls)
-
-
-def _rounded(corners: list[tuple[float, float]], radius: float = 8.0) -> str:
-    """A right-angled path with round corners."""
-    (x, y), *rest = corners
-    path = f"M{x:.1f} {y:.1f}"
-    for (ax, ay), (bx, by), (cx, cy) in zip(corners, corners[1:], corners[2:], strict=False):
-        before, after = abs(bx - ax) + abs(by - ay), abs(cx - bx) + abs(cy - by)
-        r = min(radius, before / 2, after / 2)
-        if r < 0.5:
-            path += f"L{bx:.1f} {by:.1f}"
-            continue
-        sx, sy = bx + (ax - bx) / before * r, by + (ay - by) / before * r
-        ex, ey = bx + (cx - bx) / after * r, by + (cy - by) / after * r
-        path += f"L{sx:.1f} {sy:.1f}Q{bx:.1f} {by:.1f} {ex:.1f} {ey:.1f}"
-    return path + f"L{rest[-1][0]:.1f} {rest[-1][1]:.1f}"
 
 
 def _arrow(x: float, y: float, colour: str, leftwards: bool = False) -> str:

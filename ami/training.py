@@ -118,7 +118,7 @@ def _learn(config: Config, graph: Graph, explorer: Graph, stages: Sequence[Stage
     collecting = time.perf_counter() - begun
     with console.learning(stages) as bar_of:
         def on_step(stage: Stage, step: int, row: Row | None) -> None:
-            if row is not None and step % PROBE_EVERY == 0 and stage.data == "experience":
+            if row is not None and float(row["step"]) % PROBE_EVERY == 0 and stage.data == "experience":
                 quick = _probe(modules, few)
                 if quick is not None:
                     row["probe_r2"] = quick[0].r2

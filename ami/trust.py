@@ -65,6 +65,11 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
     real = f"{found.__module__}.{found.__qualname__}"
     if not _is_allowed(real, prefixes):
         raise TrustError(_refusal(f"{where}._target_ is '{target}', which is really '{real}'", real, prefixes))
+    try:
+        inspect.signature(found)
+    except ValueError:
+        raise SettingError(f"{where}._target_ is '{target}', which does not tell its settings: "
+                           "expected a class written in Python") from None
     return found
 
 

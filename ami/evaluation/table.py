@@ -46,7 +46,7 @@ def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: 
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
-    """The table for the terminal: one row per agent; success per kind with its 95 % interval and the mean steps."""
+    """The table for the terminal, 80 columns: one row per agent; success per kind with its 95 % interval."""
     kinds = list(summary[AGENT])
     counts = ", ".join(f"{summary[AGENT][kind]['n']} {_words(kind)}" for kind in kinds)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title_justify="left", caption_justify="left",
@@ -56,7 +56,6 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("", no_wrap=True)
     for kind in kinds:
         table.add_column(_words(kind), justify="right", no_wrap=True)
-        table.add_column("steps", justify="right", no_wrap=True)
     table.add_column("model\nsteps", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
     for name in (AGENT, *BASELINES):
@@ -64,8 +63,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             continue
         cells: list[str] = []
         for kind in kinds:
-            steps = summary[name][kind]["mean_steps"]
-            cells += [percent(summary[name][kind]), "–" if steps is None else f"{steps:.1f}"]
+            cells.append(percent(summary[name][kind]))
         cost = summary["details"][name]
         cells += [f"{cost['model_steps_per_plan']:.0f}" if cost["model_steps_per_plan"] else "–",
                   f"{cost['ms_per_decision']:.2f}"]

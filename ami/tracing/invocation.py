@@ -92,11 +92,13 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
     Raises:
         TraceError: says what there is instead.
     """
+    waves = list(trace.waves)
     if wave not in trace.waves:
-        raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(list(trace.waves))}")
-    if tick is not None and not 0 <= tick < trace.waves[wave]:
-        raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: "
-                         f"expected {_range(list(range(trace.waves[wave])))}")
+        raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(waves)}. Cure: --wave {waves[-1]}")
+    ticks = range(trace.waves[wave])
+    if tick is not None and tick not in ticks:
+        raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: expected {_range(ticks)}. "
+                         f"Cure: --tick {ticks[-1]}")
 
 
 def _inputs(trace: Trace, node: str, wave: int, tick: int) -> dict[str, str]:

@@ -23,12 +23,14 @@ class FixedConfigurator(Configurator):
         weights: what the cost's own weights are multiplied with, one number per term of the cost; all 1 when None.
 
     Raises:
-        SettingError: the mode is neither 1 nor 2.
+        SettingError: the mode is neither 1 nor 2, or a weight is negative.
     """
 
     def __init__(self, mode: int = 2, weights: Sequence[float] | None = None) -> None:
         super().__init__()
         require(mode in (1, 2), f"FixedConfigurator.mode is {mode}: expected 1 (react) or 2 (plan)")
+        require(weights is None or (len(weights) > 0 and min(weights) >= 0),
+                f"FixedConfigurator.weights is {weights}: expected numbers of 0 or more")
         self.mode = mode
         self.weights = None if weights is None else tuple(float(w) for w in weights)
 

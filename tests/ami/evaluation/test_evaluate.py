@@ -97,8 +97,8 @@ def test_every_wave_is_lived_once_by_somebody() -> None:
 
 def test_progress_is_told_in_the_calling_thread_up_to_the_last_pair() -> None:
     told: list[tuple[Progress, threading.Thread]] = []
-    ends = {0: (1, True), 1: (1, False), 2: (1, True)}
-    evaluate([Scripted(ends)], manifest_of("near", "near", "near"), 1, lambda p: told.append((p, threading.current_thread())))
+    agent = Scripted({0: (1, True), 1: (1, False), 2: (1, True)})
+    evaluate([agent], manifest_of(*["near"] * 3), 1, lambda progress: told.append((progress, threading.current_thread())))
     assert told[-1][0] == Progress(finished=3, total=3, succeeded=2)
     assert {thread for _, thread in told} == {threading.current_thread()}
 

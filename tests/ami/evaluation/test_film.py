@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def test_the_film_shows_every_tick_of_every_episode(tiny_mind: Callable[..., Gra
     assert len(ends) == len(EPISODES) and ends[-1] == len(durations) - 1
     assert set(durations) == {100, 1000 * HOLD_SECONDS}
     assert is_there(PLAN, first_picture) and is_there(WANTED, first_picture)
-    assert os.listdir(path.parent) == ["episodes.gif"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_success_is_plotted_for_those_who_were_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [
-    [{"stage": "world_model", "step": 0.0, "loss": 2.0}, {"stage": "world_model", "step": 20.0, "loss": 1.0, "probe_r2": 0.9},
+    [{"stage": "world_model", "step": 0.0, "loss": 2.0}, {"stage": "world_model", "step": 20.0, "loss": 1.0, "r2": 0.9},
      {"stage": "critic", "step": 0.0, "loss": -1.0}],
     [{"step": 0.0, "loss": 1.0}], []])
 def test_learning_is_plotted_whatever_was_logged(tmp_path: Path, rows: list[dict]) -> None:

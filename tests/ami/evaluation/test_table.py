@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -36,10 +37,9 @@ def test_every_baseline_is_tested_against_the_agent_on_the_same_pairs(figures: d
 
 
 def test_the_table_shows_what_is_in_the_summary(figures: dict) -> None:
-    console = Console(width=100, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    with console.file:
-        console.print(results_table(figures))
-        text = console.export_text()
+    console = Console(width=100, file=io.StringIO())
+    console.print(results_table(figures))
+    text = console.file.getvalue()
     rows = {line.split("  ")[0].strip(): line for line in text.splitlines()}
     assert "98.5 % [95.7, 99.5]" in rows["agent"] and "100 % [98.1, 100]" in rows["agent"]
     assert " 256 " in rows["agent"] and rows["agent"].rstrip().endswith("2.00")

@@ -1,0 +1,91 @@
+"""The critic: a distance that learns how many steps lie between states, on a line of ten places."""
+
+import pytest
+import torch
+
+from ami.errors import SettingError
+from modules.cost.critic import Critic
+
+PLACES = 10
+
+
+def learnt(steps=250, **settings):
+    """A critic that learnt from walks of one place to the right or to the left on a line."""
+    torch.manual_seed(0)
+    critic = Critic(**{"hidden": 64, "embedding": 8, "polyak": 0.2, "gamma": 1.0, **settings})
+    critic.build({"S": (1,)})
+    critic.begin_learning()
+    optimiser = torch.optim.Adam(critic.phi.parameters(), lr=3e-3)
+    for step in range(steps):
+        at = torch.randint(PLACES, (48, 1)).float()
+        goal = torch.randint(PLACES, (48, 1)).float()
+        ways = torch.stack([(at + 1).clamp(max=PLACES - 1), (at - 1).clamp(min=0)], 1)
+        loss, figures = critic.loss(at / 3, ways / 3, goal / 3, (at != goal.T).float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        critic.after_step(step, steps)
+    return critic, figures
+
+
+def to_go(critic, start, goal):
+    with torch.no_grad():
+        return critic.energy(torch.tensor([[start / 3]]), torch.tensor([[goal / 3]])).item()
+
+
+def test_it_learns_how_many_steps_lie_ahead():
+    critic, figures = learnt()
+    assert to_go(critic, 2.0, 2.0) == 0
+    assert to_go(critic, 1.0, 3.0) == pytest.approx(2, abs=0.5)
+    assert to_go(critic, 1.0, 8.0) == pytest.approx(7, abs=1)
+    assert set(figures) == {"td", "to_go_mean", "to_go_max"}
+
+
+def test_it_measures_leading_sizes_that_broadcast():
+    critic = Critic()
+    critic.build({"S": (2, 3)})
+    assert critic.energy(torch.randn(4, 5, 2, 3), torch.randn(4, 1, 2, 3)).shape == (4, 5)
+
+
+def test_what_learning_needs_exists_only_while_it_learns_and_is_not_trained():
+    critic = Critic()
+    critic.build({"S": (3,)})
+    assert not any(name.startswith("learning_state") for name in critic.state_dict())
+    critic.begin_learning()
+    slow = [p for name, p in critic.named_parameters() if name.startswith("learning_state")]
+    assert slow
+    assert not any(p.requires_grad for p in slow)
+
+
+def test_the_slow_copy_follows_by_polyak():
+    critic = Critic(polyak=0.25)
+    critic.build({"S": (3,)})
+    critic.begin_learning()
+    before = critic.learning_state[0].weight.clone()
+    with torch.no_grad():
+        critic.phi[0].weight += 1
+    critic.after_step(0, 1)
+    assert torch.allclose(critic.learning_state[0].weight, before + 0.25)
+
+
+def test_one_state_is_too_few_to_learn_from():
+    critic = Critic()
+    critic.build({"S": (3,)})
+    critic.begin_learning()
+    with pytest.raises(SettingError) as error:
+        critic.loss(torch.zeros(1, 3), torch.zeros(1, 2, 3), torch.zeros(1, 3), torch.zeros(1, 1))
+    assert str(error.value) == "the critic was given 1 state to learn from: expected 2 or more, it learns from pairs"
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"hidden": 0}, "Critic.hidden is 0: expected 1 or more"),
+    ({"embedding": 0}, "Critic.embedding is 0: expected 1 or more"),
+    ({"gamma": 1.5}, "Critic.gamma is 1.5: expected 0 to 1"),
+    ({"expectile": 1}, "Critic.expectile is 1: expected more than 0 and less than 1"),
+    ({"hindsight": 2}, "Critic.hindsight is 2: expected 0 to 1"),
+    ({"polyak": 0}, "Critic.polyak is 0: expected more than 0, at most 1"),
+])
+def test_settings_out_of_range_are_refused(settings, words):
+    with pytest.raises(SettingError) as error:
+        Critic(**settings)
+    assert str(error.value) == words

@@ -1,0 +1,140 @@
+"""The weighted sum: the blueprint's cost, its objectives, its guardrails, and what it refuses."""
+
+import pytest
+import torch
+from torch import nn
+
+from ami.blueprint import CriticTerm, IntrinsicTerm
+from ami.errors import SettingError
+from ami.testing import check_cost
+from ami.testing.subject import Subject
+from modules.cost.action_effort import ActionEffort
+from modules.cost.critic import Critic
+from modules.cost.goal_distance import GoalDistance
+from modules.cost.weighted_sum import WeightedSum
+
+
+class First(IntrinsicTerm):
+    """The state's only number."""
+
+    def energy(self, states, actions, goal, distance):
+        return states.squeeze(-1)
+
+
+class Hundred(CriticTerm):
+    """A hundred times the state's only number."""
+
+    def energy(self, states, goal):
+        return 100 * states.squeeze(-1)
+
+
+class Greedy(IntrinsicTerm):
+    def __init__(self):
+        super().__init__()
+        self.taste = nn.Parameter(torch.ones(1))
+
+
+def cost(**settings):
+    return Subject(lambda: WeightedSum({"first": First()}, {"hundred": Hundred()}, **settings), {"S": (1,)}).fresh([0])
+
+
+def path_energy(module, weights=None):
+    """The energy of a path through 1, 2, 3."""
+    states = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
+    return module.energy(states, torch.zeros(1, 1, 3, 2), torch.zeros(1, 1), weights).item()
+
+
+@pytest.mark.parametrize("settings", [
+    {"intrinsic": {"goal": GoalDistance()}},
+    {"intrinsic": {"goal": GoalDistance(saturate=True), "effort": ActionEffort()}, "critics": {"critic": Critic()},
+     "weights": {"effort": 0.1}, "floors": {"goal": 0.5}},
+    {"intrinsic": {"goal": GoalDistance()}, "critics": {"critic": Critic()}, "objective": "paper_sum"},
+])
+def test_it_keeps_the_contract(settings):
+    def make():
+        terms = {kind: {name: type(term)(**({"saturate": term.saturate} if isinstance(term, GoalDistance) else {}))
+                        for name, term in settings.get(kind, {}).items()} for kind in ("intrinsic", "critics")}
+        return WeightedSum(**{**settings, **terms})
+
+    check_cost(make)
+
+
+def test_by_default_a_path_costs_its_intrinsic_energy_and_the_critic_of_its_last_state():
+    assert path_energy(cost()) == 1 + 2 + 3 + 300
+
+
+def test_the_papers_sum_adds_the_critic_of_every_state():
+    assert path_energy(cost(objective="paper_sum")) == 1 + 2 + 3 + 600
+
+
+def test_its_weights_are_u_and_v():
+    assert path_energy(cost(weights={"first": 10.0, "hundred": 0.5})) == 60 + 150
+
+
+def test_the_configurators_weights_multiply_its_own():
+    assert path_energy(cost(weights={"first": 10.0}), torch.tensor([[0.5, 0.1]])) == pytest.approx(30 + 30)
+
+
+def test_no_modulation_brings_a_weight_below_its_floor():
+    module = cost(weights={"first": 2.0}, floors={"first": 1.5})
+    assert path_energy(module, torch.tensor([[0.0, 0.0]])) == pytest.approx(9)
+    assert path_energy(module, torch.tensor([[-5.0, -5.0]])) == pytest.approx(9)
+
+
+def test_the_energy_of_the_current_state_is_told_term_by_term():
+    outputs = cost().step(torch.tensor([[2.0]]), torch.zeros(1, 1), torch.tensor([[3.0, 1.0]]))
+    assert {name: value.item() for name, value in outputs.items()} == {"intrinsic": 6.0, "critic": 200.0, "energy": 206.0}
+
+
+def test_the_critic_is_given_the_intrinsic_energy_of_all_pairs():
+    class Asking(Critic):
+        def loss(self, state, successors, goal, energy):
+            self.asked = energy
+            return super().loss(state, successors, goal, energy)
+
+    module = Subject(lambda: WeightedSum({"goal": GoalDistance()}, {"critic": Asking()}, {"goal": 2.0}), {"S": (2,)}).fresh([0])
+    module.begin_learning()
+    state, goal = torch.randn(3, 2), torch.randn(3, 2)
+    _, figures = module.loss({"state": state, "successors": torch.randn(3, 4, 2), "goal": goal})
+    assert torch.allclose(module.critics["critic"].asked, 2 * torch.cdist(state, goal), atol=1e-5)
+    assert set(figures) == {"critic_td", "critic_to_go_mean", "critic_to_go_max"}
+
+
+def test_learning_measures_how_long_a_step_is():
+    module = Subject(lambda: WeightedSum({"goal": GoalDistance()}, {"critic": Critic()}), {"S": (2,)}).fresh([0])
+    module.begin_learning()
+    state = torch.randn(4, 2)
+    step = torch.tensor([3.0, 4.0])
+    module.loss({"state": state, "successors": (state + step)[:, None], "goal": torch.randn(4, 2)})
+    module.after_step(0, 10)
+    assert module.intrinsic["goal"].unit.item() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"weights": {"goall": 1.0}}, "WeightedSum.weights names the unknown term 'goall': did you mean 'goal'?"),
+    ({"floors": {"gaol": 1.0}}, "WeightedSum.floors names the unknown term 'gaol': did you mean 'goal'?"),
+    ({"weights": {"goal": -1.0}}, "WeightedSum.weights.goal is -1.0: expected 0 or more"),
+    ({"floors": {"goal": 2.0}}, "WeightedSum.floors.goal is 2.0: expected at most the term's weight, 1.0"),
+    ({"objective": "pathh"}, "WeightedSum.objective is 'pathh': did you mean 'path'?"),
+    ({"intrinsic": {}}, "WeightedSum.intrinsic is empty: expected one term or more, such as "
+                        "modules.cost.goal_distance.GoalDistance"),
+    ({"intrinsic": {"critic": Critic()}}, "WeightedSum.intrinsic.critic is a critic (Critic): intrinsic terms are immutable. "
+                                          "Cure: name it under `critics`"),
+    ({"intrinsic": {"greed": Greedy()}}, "WeightedSum.intrinsic.greed has the trainable parameter 'taste': intrinsic terms "
+                                         "are immutable. Cure: make it a buffer, or the term a critic"),
+    ({"intrinsic": {"net": nn.Identity()}}, "WeightedSum.intrinsic.net is a Identity: expected an ami.blueprint.IntrinsicTerm"),
+    ({"critics": {"goal2": GoalDistance()}}, "WeightedSum.critics.goal2 is a GoalDistance: expected an "
+                                             "ami.blueprint.CriticTerm"),
+    ({"critics": {"goal": Critic()}}, "WeightedSum has two terms of the name 'goal': expected different names"),
+])
+def test_what_it_refuses(settings, words):
+    with pytest.raises(SettingError) as error:
+        WeightedSum(**{"intrinsic": {"goal": GoalDistance()}, **settings})
+    assert str(error.value) == words
+
+
+def test_without_a_critic_there_is_nothing_to_train():
+    module = Subject(lambda: WeightedSum({"goal": GoalDistance()})).fresh([0])
+    with pytest.raises(SettingError) as error:
+        module.loss({})
+    assert str(error.value) == "WeightedSum has no critic to train. Cure: name one under `critics`, or drop the stage"

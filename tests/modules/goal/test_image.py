@@ -1,0 +1,74 @@
+"""The goal as an image: seen once per episode, with the mind's own eyes."""
+
+import pytest
+import torch
+
+from ami.errors import GraphError
+from ami.testing import check_goal
+from ami.testing.stubs import StubPerception
+from ami.testing.subject import Subject
+from modules.goal.image import ImageGoal
+
+
+class Counting(StubPerception):
+    seen = 0
+
+    def encode(self, observation):
+        self.seen += len(observation)
+        return super().encode(observation)
+
+
+def test_it_keeps_the_contract():
+    check_goal(ImageGoal)
+
+
+def test_the_goal_is_what_the_mind_believes_on_seeing_it():
+    subject = Subject(ImageGoal, {"P": (5,), "S": (6,)})
+    module = subject.fresh([0, 1])
+    (inputs,) = subject.life(2, 1)
+    (outputs,) = subject.live(module, [inputs])
+    percept = module.calls.perception.encode(inputs["observation"])
+    assert torch.equal(outputs["goal"], module.calls.world_model.believe(percept))
+
+
+def test_it_looks_once_per_episode_and_again_when_a_row_begins_anew():
+    perception = Counting()
+    subject = Subject(ImageGoal, calls={"perception": perception})
+    module, life = subject.fresh([0, 1]), subject.life(2, 3)
+    first = subject.live(module, life)
+    assert perception.seen == 2
+    module.begin(torch.tensor([True, False]), [7, 1])
+    second = subject.live(module, life[1:])
+    assert perception.seen == 4
+    assert not torch.equal(second[0]["goal"][0], first[0]["goal"][0])
+    assert torch.equal(second[1]["goal"][1], first[0]["goal"][1])
+
+
+def test_a_goal_picture_of_another_size_than_the_observation_is_refused_by_the_graph():
+    from ami.graph import Graph
+    from ami.module import Module
+    from ami.parts import Part
+    from ami.ports import Port
+    from ami.testing.stubs import StubWorldModel
+
+    class Shower(Module):
+        outputs = {"observation": Port("observation", ("*O",)), "goal": Port("observation", ("*G",)),
+                   "action": Port("action", ("A",))}
+
+        def infer_dims(self, known):
+            return {"O": (8, 8, 3), "G": (4, 4, 3), "A": 2}
+
+    class Sized(StubPerception):
+        def infer_dims(self, known):
+            return {"P": (6,)}
+
+    class SizedModel(StubWorldModel):
+        def infer_dims(self, known):
+            return {"S": (6,)}
+
+    parts = {"world": Part(Shower), "perception": Part(Sized), "world_model": Part(SizedModel), "goal": Part(ImageGoal)}
+    wiring = {"world": {}, "perception": {"observation": "world.observation"},
+              "world_model": {"percept": "perception.percept", "action": "world.action"},
+              "goal": {"observation": "world.goal", "calls": {"perception": "perception", "world_model": "world_model"}}}
+    with pytest.raises(GraphError, match="wrong shape along the call goal ⇄ perception"):
+        Graph(parts, wiring)

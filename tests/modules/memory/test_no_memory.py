@@ -1,0 +1,18 @@
+"""modules.memory.none: nothing is kept."""
+
+import torch
+
+from ami.testing import check_memory
+from ami.testing.subject import Subject
+from modules.memory.none import NoMemory
+
+
+def test_it_keeps_the_contract():
+    check_memory(NoMemory)
+
+
+def test_it_recalls_nothing_ever():
+    subject = Subject(NoMemory)
+    for outputs in subject.live(subject.fresh([0, 1]), subject.life(2, 3)):
+        assert torch.equal(outputs["recall"], torch.zeros(2, 6))
+        assert torch.equal(outputs["score"], torch.zeros(2))

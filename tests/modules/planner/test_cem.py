@@ -1,0 +1,81 @@
+"""CEM: the contract, what it finds, what it remembers, and its refusals."""
+
+import pytest
+import torch
+
+from ami.errors import SettingError
+from ami.testing import check_planner
+from ami.testing.subject import Subject
+from modules.planner.cem import CEM
+
+
+def plan_for(cem, goal, ticks=1):
+    """The outputs of a planner that stands at 0 and wants to be at `goal` (B, 6), after some ticks."""
+    subject = Subject(cem, {"S": (6,), "A": 2})
+    inputs = {"state": torch.zeros_like(goal), "goal": goal, "mode": torch.full((len(goal),), 2), "weights": None}
+    module = subject.fresh(range(len(goal)))
+    return subject, module, subject.live(module, [inputs] * ticks)
+
+
+def test_it_keeps_the_contract():
+    check_planner(CEM)
+
+
+def test_it_keeps_the_contract_with_states_of_tokens_and_other_settings():
+    check_planner(lambda: CEM(horizon=5, num_candidates=24, num_iterations=3, num_elites=4), dims={"S": (2, 3)})
+
+
+def test_it_spends_candidates_times_horizon_times_iterations():
+    _, _, (outputs,) = plan_for(lambda: CEM(horizon=3, num_candidates=10, num_iterations=4), torch.ones(2, 6))
+    assert outputs["model_steps"].tolist() == [120, 120]
+
+
+def test_more_iterations_find_better_plans():
+    goal = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    energies = [plan_for(lambda n=n: CEM(num_iterations=n), goal)[2][0]["energy"].mean() for n in (1, 2, 5)]
+    assert energies[0] > energies[1] > energies[2]
+
+
+def test_the_search_starts_at_the_last_plan_one_step_on():
+    class Watched(CEM):
+        def search(self, state, goal, weights, before, noise):
+            self.befores = [*getattr(self, "befores", []), before]
+            return super().search(state, goal, weights, before, torch.zeros_like(noise))
+
+    _, module, record = plan_for(Watched, torch.ones(1, 6), ticks=2)
+    assert not module.befores[0].any()
+    assert torch.equal(module.befores[1], record[0]["plan"])
+
+
+def test_without_noise_the_new_plan_is_the_old_one_shifted():
+    class Still(CEM):
+        def draw(self):
+            return super().draw().zero_()
+
+    subject, module, _ = plan_for(Still, torch.ones(1, 6))
+    module.carry["plan"] = torch.arange(8.0).view(1, 4, 2) / 10
+    (inputs,) = subject.life(1, 1)
+    (outputs,) = subject.live(module, [inputs])
+    assert torch.allclose(outputs["plan"], torch.tensor([[[0.2, 0.3], [0.4, 0.5], [0.6, 0.7], [0.0, 0.0]]]))
+
+
+def test_what_it_imagines_is_the_path_of_a_candidate():
+    _, _, (outputs,) = plan_for(CEM, torch.ones(3, 6))
+    assert outputs["imagined"].shape == (3, 4, 6)
+    to_goal = (outputs["imagined"] - 1).square().sum((1, 2))
+    assert torch.allclose(to_goal, outputs["energy"])
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"horizon": -3}, "CEM.horizon is -3: expected 1 or more"),
+    ({"num_candidates": 1}, "CEM.num_candidates is 1: expected 2 or more"),
+    ({"num_iterations": 0}, "CEM.num_iterations is 0: expected 1 or more"),
+    ({"num_elites": 33}, "CEM.num_elites is 33: expected 2 to num_candidates, 32"),
+    ({"num_elites": 1}, "CEM.num_elites is 1: expected 2 to num_candidates, 32"),
+    ({"init_std": 0.0}, "CEM.init_std is 0.0: expected more than 0"),
+    ({"min_std": 0.9}, "CEM.min_std is 0.9: expected 0 to init_std, 0.8"),
+])
+def test_settings_out_of_range_are_refused(settings, words):
+    with pytest.raises(SettingError) as error:
+        CEM(**settings)
+    assert str(error.value) == words
