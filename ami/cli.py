@@ -70,12 +70,12 @@ def _job(command: str, words: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from ami.config import Config, compose, forced
+    from ami.config import Config, compose, forced, to_graph
 
     allow, rest = _take_allow(words)
     flags, overrides = _split(rest)
     for job in _jobs(overrides, many="--multirun" in flags or "-m" in flags):
-        compose(job, allow=allow)  # refuse before the first of them starts
+        to_graph(compose(job, allow=allow))  # refuse before the first of them starts
 
     def task(settings: DictConfig) -> None:
         job = HydraConfig.get()
@@ -116,14 +116,15 @@ def _jobs(overrides: Sequence[str], many: bool) -> list[list[str]]:
     """The overrides of each job: one, or the basic sweeper's product."""
     if not many:
         return [list(overrides)]
-    if any(text.startswith("hydra/sweeper=") for text in overrides):
-        return []  # only that sweeper knows what it will try; each job is still checked when it starts
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from ami.config import forced
 
     parsed = OverridesParser.create().parse_overrides(forced(overrides))
+    if any(override.key_or_group == "hydra/sweeper" for override in parsed):
+        # only that sweeper knows what it will try: what is fixed is checked now, the rest when each job starts
+        return [[str(override.input_line) for override in parsed if not override.is_sweep_override()]]
     return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ami.errors import SettingError, unknown_name
+from ami.errors import SettingError, TrustError, unknown_name
 from ami.nodes import parts_of, validate
 from ami.parts import Part
 from ami.settings import SCHEMA
@@ -80,13 +80,15 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
     for override in _parse(given):
         _check_override(override)
     try:
-        with _own_hydra(), hydra.initialize_config_module(PACKAGE, version_base="1.3"):
-            settings = hydra.compose(NAME, overrides=given)
+        settings = _composed(given)
+        _check_hydra(settings, tuple(text for text in given if text.lstrip("+~").startswith("hydra")))
     except MissingConfigException as error:
         group, _, leaf = str(error.missing_cfg_file).rpartition("/")
         raise unknown_name(group or "configuration", leaf, error.options or ()) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}") from None
+    with open_dict(settings):
+        del settings["hydra"]
     config = Config(settings, tuple(overrides), tuple(allow))
     config.validate()
     return config
@@ -143,15 +145,37 @@ def groups() -> tuple[str, ...]:
     return tuple(name for name in names if not name.startswith("override "))
 
 
-@contextmanager
-def _own_hydra() -> Iterator[None]:
-    """Hydra is one per process: inside a job of its own, or beside a user's, theirs is put away meanwhile."""
-    place = GlobalHydra.instance()
-    theirs, place.hydra = place.hydra, None
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """Hydra is one per process: inside a job of its own, or beside a user's, the other one is put away meanwhile."""
+    theirs, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        yield
+        with hydra.initialize_config_module(PACKAGE, version_base="1.3"):
+            return hydra.compose(NAME, overrides=list(overrides), return_hydra_config=True)
     finally:
-        place.hydra = theirs
+        GlobalHydra.instance().hydra = theirs  # leaving the block above made a new instance
+
+
+def _check_hydra(settings: DictConfig, asked: tuple[str, ...]) -> None:
+    """A leaf that sets Hydra's callbacks, launcher or logging would run code past the allow-list of `_target_`."""
+    given, own = _hydra_settings(settings), _own_hydra_settings(asked)
+    changed = sorted(key for key in {*given, *own} if given.get(key) != own.get(key))
+    if changed:
+        raise TrustError(f"a leaf sets hydra.{changed[0]}: only the command line may, `hydra.{changed[0]}=…`. "
+                         "Cure: take it out of the leaf")
+
+
+@lru_cache(maxsize=8)
+def _own_hydra_settings(asked: tuple[str, ...]) -> dict[str, Any]:
+    """What Hydra's settings are when no leaf but `configs/ami.yaml` and nobody but the user touches them."""
+    return _hydra_settings(_composed(asked))
+
+
+def _hydra_settings(config: DictConfig) -> dict[str, Any]:
+    """Hydra's own settings, without what it notes down about each composition."""
+    plain: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    for key in ("override_dirname", "id", "num", "config_name"):
+        plain["job"].pop(key, None)
+    return {key: value for key, value in plain.items() if key not in ("runtime", "overrides")}
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

@@ -93,6 +93,8 @@ def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where
                 mistakes.append(f"{path} is {value!r}: expected {rule.expected}")
         elif isinstance(value, Mapping):
             mistakes.extend(check(value, rule, path))
+        elif value is None and ANY_NAME in schema:
+            continue  # what one may name, one may take out: learning.stages.critic=null
         else:
             mistakes.append(f"{path} is {value!r}: expected a mapping of {', '.join(rule).replace(ANY_NAME, 'names')}")
     return mistakes

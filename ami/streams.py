@@ -46,15 +46,15 @@ class Streams:
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws, (B, *shape)."""
         out = torch.empty(len(self._rows), *shape)
-        for row in range(len(self._rows)):
-            out[row].normal_(generator=self._generator(row))
+        for row, own in enumerate(out.unbind(0)):
+            own.normal_(generator=self._generator(row))
         return out
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Uniform draws in [low, high), (B, *shape)."""
         out = torch.empty(len(self._rows), *shape)
-        for row in range(len(self._rows)):
-            out[row].uniform_(low, high, generator=self._generator(row))
+        for row, own in enumerate(out.unbind(0)):
+            own.uniform_(low, high, generator=self._generator(row))
         return out
 
     def snapshot(self) -> dict[str, Tensor]:

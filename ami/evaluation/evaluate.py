@@ -68,12 +68,12 @@ class Evaluation:
     @property
     def model_steps_per_plan(self) -> float:
         """Steps of the world model per decision."""
-        return self.model_steps / self.decisions
+        return self.model_steps / max(self.decisions, 1)
 
     @property
     def ms_per_decision(self) -> float:
         """Wall milliseconds per decision; a wave of B worlds shares the time of its cycle."""
-        return 1000 * self.seconds / self.decisions
+        return 1000 * self.seconds / max(self.decisions, 1)
 
     def kinds(self) -> dict[str, dict[str, float | int | None]]:
         """By kind: n, the success rate with its 95 % Wilson interval, and the mean steps of the solved pairs."""

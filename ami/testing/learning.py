@@ -46,8 +46,8 @@ def _check_scalars(subject: Subject, figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         if not isinstance(value, Tensor) or value.ndim != 0:
             subject.broken("loss() gives 0-d tensors", f"'{name}' is a {type(value).__name__}", "mean() or sum() it")
-        if not bool(torch.isfinite(value)):
-            subject.broken("its loss is finite", f"'{name}' is {float(value)}", "guard divisions and logarithms")
+        if not bool(torch.isfinite(value.detach())):
+            subject.broken("its loss is finite", f"'{name}' is {float(value.detach())}", "guard divisions and logarithms")
 
 
 def _check_gradient(subject: Subject, parameters: list[nn.Parameter]) -> None:

@@ -19,9 +19,9 @@ def check_module(make: Make, *, dims: Mapping[str, Size] | None = None, calls: M
                  batch: int = 3) -> Subject:
     """Check what every module promises.
 
-    Its outputs fit its ports · it leaves its inputs and what it has sent as they are · the same seed gives the same
-    outputs · a row alone gives what it gives in a batch · reset forgets the masked rows and no others · it goes on from a
-    snapshot · its callable methods change nothing · saved weights give the same module.
+    Its outputs fit its ports and are finite · it leaves its inputs and what it has sent as they are · the same seed gives
+    the same outputs · a row alone gives what it gives in a batch · reset forgets the masked rows and no others · it goes on
+    from a snapshot · its callable methods change nothing · saved weights give the same module.
 
     Args:
         make: makes the module: a class whose settings have defaults, or a function without arguments.
@@ -61,6 +61,9 @@ def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
                 port.validate(f"{subject.name}.{name}", outputs.get(name), module.dims, batch)
             except ValueError as error:
                 subject.broken("its outputs fit its ports", str(error), "return it so from step()")
+            if not bool(torch.isfinite(outputs[name]).all()):
+                subject.broken("its outputs are finite", f"a number of '{name}' is not",
+                               "guard divisions, roots and logarithms")
         unknown = sorted(set(outputs) - set(module.outputs))
         if unknown:
             subject.broken("it sends what its ports declare", f"'{unknown[0]}' is no output port", "add the port, or leave "

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from ami.errors import AmiError
 from ami.module import Module
 from ami.ports import Size
 from ami.testing.module import check_module
-from ami.testing.subject import Make, Subject
+from ami.testing.subject import Make
 
 FAR = 10.0
 
@@ -52,7 +51,7 @@ def check_memory(make: Make, *, dims: Mapping[str, Size] | None = None, batch: i
 
 def check_goal(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
                batch: int = 3) -> None:
-    """Check what every goal promises: all of `check_module` · what is shown unchanged is wanted unchanged · it is finite.
+    """Check what every goal promises: all of `check_module` · what is shown unchanged is wanted unchanged.
 
     Raises:
         AssertionError: a promise is broken.
@@ -63,7 +62,6 @@ def check_goal(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Map
     if not torch.equal(first, second):
         subject.broken("what is shown unchanged is wanted unchanged", "the second tick has another goal",
                        "keep the goal in self.carry")
-    _check_finite(subject, "goal", first)
 
 
 def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
@@ -78,7 +76,6 @@ def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Ma
     subject = check_module(make, dims=dims, calls=calls, batch=batch)
     life = subject.life(batch, 4)
     actions = torch.stack([outputs["action"] for outputs in subject.live(subject.fresh(range(batch)), life)])
-    _check_finite(subject, "action", actions)
     if bool((actions.abs() > 1 + 1e-6).any()):
         subject.broken("its actions lie in [-1, 1]", f"one is {float(actions.abs().max()):.3g}", "clamp the action")
     reacting = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in life]
@@ -86,11 +83,13 @@ def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Ma
         reacted = subject.live(subject.fresh(range(batch)), reacting)
     except AmiError:
         return
-    _check_finite(subject, "action", torch.stack([outputs["action"] for outputs in reacted]))
+    if not all(bool(torch.isfinite(outputs["action"]).all()) for outputs in reacted):
+        subject.broken("it acts in Mode-1 too, or refuses with an AmiError", "an action is not finite",
+                       "raise SettingError with the cure where there is no policy")
 
 
 def check_configurator(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3) -> None:
-    """Check what every configurator promises: all of `check_module` · modes are 1 or 2 · weights are finite, 0 or more.
+    """Check what every configurator promises: all of `check_module` · modes are 1 or 2 · weights are 0 or more.
 
     Raises:
         AssertionError: a promise is broken.
@@ -99,12 +98,6 @@ def check_configurator(make: Make, *, dims: Mapping[str, Size] | None = None, ba
     for outputs in subject.live(subject.fresh(range(batch)), subject.life(batch, 4)):
         if not bool(torch.isin(outputs["mode"], torch.tensor([1, 2])).all()):
             subject.broken("modes are 1 or 2", f"they are {outputs['mode'].tolist()}", "1 reacts, 2 plans")
-        _check_finite(subject, "weights", outputs["weights"])
         if bool((outputs["weights"] < 0).any()):
             subject.broken("weights are not negative", f"they are {outputs['weights'].tolist()}",
                            "a negative weight would make discomfort pleasant")
-
-
-def _check_finite(subject: Subject, name: str, value: Tensor) -> None:
-    if not bool(torch.isfinite(value).all()):
-        subject.broken(f"its {name} is finite", "a number is not", "guard divisions, roots and logarithms")

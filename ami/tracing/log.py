@@ -7,8 +7,8 @@ has sent.
 
 Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
 `p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
-`p.mean/.std/.min/.max` for floating-point messages, `p.rows` (one value per world) for scalar ones, and `p.data` (the
-bytes) when payloads are recorded.
+`p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
+(the bytes) when payloads are recorded.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ class _NodeFile:
         fields = list(COMMON)
         for port, value in outputs.items():
             fields.append((f"{port}.hash", pa.binary(HASH_BYTES)))
-            if value.is_floating_point():
-                fields.extend((f"{port}.{name}", pa.float32()) for name in STATISTICS)
             if value.ndim == 1:
                 fields.append((f"{port}.rows", pa.list_(pa.float32())))
+            elif value.is_floating_point():
+                fields.extend((f"{port}.{name}", pa.float32()) for name in STATISTICS)
             if payload:
                 fields.append((f"{port}.data", pa.binary()))
         self.schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(self.ports)})
@@ -126,12 +126,12 @@ class _NodeFile:
         flat = messages.flatten(1).contiguous()
         content = flat.view(torch.uint8).numpy()
         columns = [_hashes(content)]
-        if flat.is_floating_point():
-            columns += _statistics(flat.float().numpy())
         if messages.ndim == 2:
             rows, batch = flat.shape
             offsets = np.arange(0, rows * batch + 1, batch, dtype=np.int32)
             columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.float().flatten().numpy())))
+        elif flat.is_floating_point():
+            columns += _statistics(flat.float().numpy())
         if self.payload:
             columns.append(pa.array([row.tobytes() for row in content], pa.binary()))
         return columns

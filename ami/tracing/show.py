@@ -68,8 +68,9 @@ def _nodes(trace: Trace) -> Table:
         table.add_column(name, justify="right")
     for node, us in spent.items():
         p95 = sorted(us.tolist())[int(0.95 * (len(us) - 1))]
-        table.add_row(node, Text(implementation(trace, node), "dim"), f"{len(us):,}", f"{us.mean():,.0f}",
-                      f"{p95:,.0f}", f"{100 * us.sum() / total:.0f} %")
+        name = implementation(trace, node).rsplit(".", 1)[-1]
+        table.add_row(node, Text(name, "cyan"), f"{len(us):,}", f"{us.mean():,.0f}", f"{p95:,.0f}",
+                      f"{100 * us.sum() / total:.0f} %")
     return table
 
 

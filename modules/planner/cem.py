@@ -5,12 +5,13 @@ Shapes: B parallel worlds, R the rows that plan, K candidates, E elites, H horiz
 
 from __future__ import annotations
 
+from math import sqrt
+
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ami.errors import require
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import Found, SamplingPlanner, taken
 
 
 class CEM(SamplingPlanner):
@@ -46,20 +47,32 @@ class CEM(SamplingPlanner):
         self.init_std, self.min_std = init_std, min_std
 
     def draw(self) -> Tensor:
-        return self.random.normal(self.num_iterations, self.num_candidates, self.horizon, self.width)
+        return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
-        # B = 1 is where a search costs most: every operation here is a few per cent of a model call
-        rows = torch.arange(len(state), device=state.device)[:, None]
-        mean = pad(before[:, None, 1:], (0, 0, 0, 1))  # (R, 1, H, A): one step on; nothing is known of the last action
-        std: Tensor | None = None
-        for draws in noise.unbind(1):
-            if std is None:
-                candidates = torch.add(mean, draws, alpha=self.init_std)
-            else:
-                candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
-            states, energy = self.imagine(state, goal, weights, candidates.clamp_(-1.0, 1.0))
-            least, best = energy.topk(self.num_elites, largest=False)
-            std, mean = torch.std_mean(candidates[rows, best], dim=1, keepdim=True)
-        return Found(mean[:, 0], states[rows, best[:, :1]][:, 0], least[:, 0],
+        # Plans are flat here, (…, H · A). For one world every operation costs some per cent of a model call: hence few of
+        # them, and rather such as the model calls use too, whose code is in the processor's cache.
+        first, *later = noise.unbind(1)
+        candidates = first * self.init_std  # (R, K, H · A)
+        # around the last plan, one step on; nothing is known of the last action
+        known = before.flatten(1).narrow(1, self.width, first.shape[2] - self.width)
+        candidates.narrow(2, 0, known.shape[1]).add_(known.unsqueeze(1))
+        states, least, best, elites = self._select(state, goal, weights, candidates)
+        for draws in later:
+            mean = self._mean(elites)
+            std = torch.linalg.vector_norm(elites - mean, dim=1, keepdim=True) / sqrt(self.num_elites - 1)
+            candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
+            states, least, best, elites = self._select(state, goal, weights, candidates)
+        return Found(self._mean(elites).view_as(before), taken(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
                      self.num_iterations * self.num_candidates * self.horizon)
+
+    def _select(self, state: Tensor, goal: Tensor, weights: Tensor | None,
+                candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Clip and evaluate (R, K, H · A): all states, and the elites' energies (R, E), numbers (R, E), plans (R, E, H · A)."""
+        plans = candidates.clamp_(-1.0, 1.0).view(*candidates.shape[:2], self.horizon, self.width)
+        states, energy = self.imagine(state, goal, weights, plans)
+        least, best = energy.topk(self.num_elites, largest=False)
+        return states, least, best, taken(candidates, best)
+
+    def _mean(self, elites: Tensor) -> Tensor:
+        return elites.sum(1, keepdim=True) / self.num_elites

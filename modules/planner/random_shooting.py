@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ami.errors import require
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import Found, SamplingPlanner, taken
 
 
 class RandomShooting(SamplingPlanner):
@@ -32,6 +32,5 @@ class RandomShooting(SamplingPlanner):
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
         states, energy = self.imagine(state, goal, weights, noise)
-        least, best = energy.min(1)
-        rows = self.rows(best)
-        return Found(noise[rows, best], states[rows, best], least, self.num_candidates * self.horizon)
+        least, best = energy.min(1, keepdim=True)
+        return Found(taken(noise, best)[:, 0], taken(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)

@@ -32,6 +32,13 @@ class Found(NamedTuple):
     model_steps: int
 
 
+def taken(candidates: Tensor, numbers: Tensor) -> Tensor:
+    """Some candidates of each row: (R, K, …), their numbers (R, E), to (R, E, …)."""
+    flat = candidates.flatten(2)
+    chosen = flat.gather(1, numbers.unsqueeze(2).expand(-1, -1, flat.shape[2]))
+    return chosen.view(*numbers.shape, *candidates.shape[2:])
+
+
 class SamplingPlanner(Planner):
     """Mode-2 by trial in imagination (paper, section 3.1.2): a subclass draws and searches.
 
@@ -69,13 +76,12 @@ class SamplingPlanner(Planner):
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         noise = self.draw().to(state.device)
-        planning = mode == 2
-        if bool(planning.all()):
+        if 1 not in mode.tolist():
             found = self.search(state, goal, weights, self.carry["plan"], noise)
             outputs = {"plan": found.plan, "imagined": found.imagined, "energy": found.energy,
                        "model_steps": torch.full_like(mode, found.model_steps)}
         else:
-            outputs = self._search_some(planning, state, goal, weights, noise)
+            outputs = self._search_some(mode == 2, state, goal, weights, noise)
         self.carry = {"plan": outputs["plan"]}
         return outputs
 
@@ -95,8 +101,3 @@ class SamplingPlanner(Planner):
             for name, value in found._asdict().items():
                 outputs[name][rows] = value
         return outputs
-
-    @staticmethod
-    def rows(like: Tensor) -> Tensor:
-        """0 … R - 1, to index one thing per row."""
-        return torch.arange(len(like), device=like.device)

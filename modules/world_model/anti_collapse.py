@@ -131,8 +131,8 @@ class EMA(AntiCollapse):
         idm: weight of inverse dynamics.
     """
 
-    momentum: float = 0.99
-    final_momentum: float = 1.0
+    momentum: float = 0.9
+    final_momentum: float = 0.99
     idm: float = 2.0
     normalises: ClassVar[bool] = True
 

@@ -84,14 +84,14 @@ class JEPA(MarkovWorldModel):
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
         """Percepts (…, D) to states (…, D)."""
-        return F.layer_norm(percept, percept.shape[-1:]) if self.method.normalises else percept
+        return self._scaled(percept)
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
         """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D); the last bits may depend on B and K."""
         at, steps = state[:, None], []
         for h in range(actions.shape[2]):
-            at = self.predictor(at, actions[:, :, h])
+            at = self._scaled(self.predictor(at, actions[:, :, h]))
             steps.append(at)
         return Prediction(torch.stack(steps, dim=2))
 
@@ -100,6 +100,10 @@ class JEPA(MarkovWorldModel):
         """Euclidean: (…, D), (…, D) to (…)."""
         way: Tensor = torch.linalg.vector_norm(states - goal, dim=-1)
         return way
+
+    def _scaled(self, states: Tensor) -> Tensor:
+        """Perceived and imagined states alike have one scale, where the method wants that."""
+        return F.layer_norm(states, states.shape[-1:]) if self.method.normalises else states
 
     # Learning --------------------------------------------------------------------------------------------------------
 

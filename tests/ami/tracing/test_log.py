@@ -55,7 +55,7 @@ def test_content_of_up_to_eight_bytes_stands_for_itself(tmp_path: Path, message:
     assert written(tmp_path, {"port": message})["port.hash"].to_pylist() == [content.ljust(8, b"\0")]
 
 
-def test_floating_point_messages_have_statistics_and_others_have_none(tmp_path: Path) -> None:
+def test_floating_point_messages_have_statistics_and_pictures_have_none(tmp_path: Path) -> None:
     picture = torch.zeros(2, 4, dtype=torch.uint8)
     kept = written(tmp_path, {"state": torch.tensor([[1.0, 2.0], [3.0, 6.0]]), "picture": picture})
     values = np.array([1.0, 2.0, 3.0, 6.0])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
 from ami.tracing.mlflow_store import TRACED_TICKS, store
 from ami.tracing.reader import Trace
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's client in these tests; `store` has to keep quiet itself
 
 SUMMARY = {"agent": {"across": {"n": 4, "success": 0.75, "mean_steps": None}}, "manifest_hash": "00ff", "seed": 3}
 CONFIG = {"seed": 3, "planner": {"_target_": "modules.planner.cem.CEM", "horizon": 4}, "long": "x" * 9000, "list": [1, 2]}
@@ -50,6 +53,18 @@ def client(store_folder: Path) -> Iterator[Any]:
     mlflow.set_tracking_uri(f"sqlite:///{store_folder / 'mlflow.db'}")
     yield mlflow.MlflowClient()
     mlflow.set_tracking_uri(before)
+
+
+def test_nothing_is_said_in_the_terminal_and_nothing_of_the_user_s_is_changed(
+        run: Path, store_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import mlflow
+
+    uri, level = mlflow.get_tracking_uri(), logging.getLogger("mlflow").level
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store(run, store_folder)
+    assert capfd.readouterr() == ("", "")
+    assert (mlflow.get_tracking_uri(), logging.getLogger("mlflow").level) == (uri, level)
 
 
 def test_parameters_metrics_and_files_of_a_run_are_stored(run: Path, store_folder: Path, client: Any) -> None:
@@ -107,16 +122,6 @@ def test_a_run_without_a_trace_is_stored_too(run: Path, store_folder: Path, clie
     run_id = store(run, store_folder, parameters={"only": 1}, metrics={})
     assert json.loads((run / "mlflow.json").read_text())["trace_id"] is None
     assert client.get_run(run_id).data.params == {"only": "1"} and client.get_run(run_id).data.metrics == {}
-
-
-def test_nothing_is_said_in_the_terminal_and_nothing_of_the_user_s_is_changed(
-        run: Path, store_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import mlflow
-
-    uri, level = mlflow.get_tracking_uri(), logging.getLogger("mlflow").level
-    store(run, store_folder)
-    assert capfd.readouterr() == ("", "")
-    assert (mlflow.get_tracking_uri(), logging.getLogger("mlflow").level) == (uri, level)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

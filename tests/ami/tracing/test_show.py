@@ -40,8 +40,9 @@ def test_a_run_at_a_glance(run: Path) -> None:
     lines = shown(run)
     text = "\n".join(lines)
     assert lines[0].startswith(f"run run-7   seed 3   graph {trace.header['graph_hash']}")
-    nodes = [line.split()[0] for line in lines if "conftest." in line or "ami.gym_world" in line]
-    assert nodes == list(trace.tables)
+    rows = [line.split() for line in lines if line.endswith(" %")]
+    assert [row[0] for row in rows] == list(trace.tables)
+    assert [row[1] for row in rows][:2] == ["GymWorld", "Wish"]
     assert f"2 waves of {trace.waves[0]}, {trace.waves[1]} ticks" in text
     assert f"trace digest {trace.digest()}" in text
     assert "cut off" not in text

@@ -9,10 +9,10 @@ from modules.cost.critic import Critic
 PLACES = 10
 
 
-def learnt(steps=250, **settings):
+def learnt(steps=150, **settings):
     """A critic that learnt from walks of one place to the right or to the left on a line."""
     torch.manual_seed(0)
-    critic = Critic(**{"hidden": 64, "embedding": 8, "polyak": 0.2, "gamma": 1.0, **settings})
+    critic = Critic(**{"hidden": 32, "embedding": 8, "polyak": 0.2, "gamma": 1.0, **settings})
     critic.build({"S": (1,)})
     critic.begin_learning()
     optimiser = torch.optim.Adam(critic.phi.parameters(), lr=3e-3)

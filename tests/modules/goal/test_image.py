@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from ami.errors import GraphError
+from ami.graph import Graph
+from ami.module import Module
+from ami.parts import Part
+from ami.ports import Port
 from ami.testing import check_goal
-from ami.testing.stubs import StubPerception
+from ami.testing.stubs import StubPerception, StubWorldModel
 from ami.testing.subject import Subject
 from modules.goal.image import ImageGoal
 
@@ -45,12 +49,6 @@ def test_it_looks_once_per_episode_and_again_when_a_row_begins_anew():
 
 
 def test_a_goal_picture_of_another_size_than_the_observation_is_refused_by_the_graph():
-    from ami.graph import Graph
-    from ami.module import Module
-    from ami.parts import Part
-    from ami.ports import Port
-    from ami.testing.stubs import StubWorldModel
-
     class Shower(Module):
         outputs = {"observation": Port("observation", ("*O",)), "goal": Port("observation", ("*G",)),
                    "action": Port("action", ("A",))}

@@ -14,9 +14,9 @@ def lived(states, energies=None, **settings):
     subject = Subject(lambda: Episodic(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,)})
     module = subject.fresh([0])
     energies = energies or [0.0] * len(states)
-    record = subject.live(module, [{"state": torch.tensor([[float(s)]]), "energy": torch.tensor([float(e)]), "surprise": None}
-                                   for s, e in zip(states, energies, strict=True)])
-    return module, record
+    life = [{"state": torch.tensor([[float(state)]]), "energy": torch.tensor([float(energy)]), "surprise": None}
+            for state, energy in zip(states, energies, strict=True)]
+    return module, subject.live(module, life)
 
 
 def kept(module):

@@ -1,0 +1,273 @@
+"""The command line: every command in its words, every slip with the nearest name and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ami.job
+import ami.training
+from ami.cli import main
+from ami.config import Config, compose, to_graph
+from ami.errors import StartError
+from ami.help import COMMANDS
+from ami.learning import checkpoint
+from ami.settings import ANY_NAME, SCHEMA
+
+
+@pytest.fixture(autouse=True)
+def keep_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch, in_folder: Path) -> list[tuple[Config, Path]]:
+    """What `ami run` would have run."""
+    seen: list[tuple[Config, Path]] = []
+    monkeypatch.setattr(ami.job, "run", lambda config, folder, console: seen.append((config, folder)))
+    return seen
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_the_overview_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert all(f"  ami {command}" in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"ami {command}")
+
+
+def test_help_explains_every_setting_that_belongs_to_no_module() -> None:
+    told = set(re.findall(r"\w+", COMMANDS["run"]))
+
+    def names(schema: Mapping[str, Any]) -> set[str]:
+        inner = [names(rule) for rule in schema.values() if isinstance(rule, Mapping)]
+        return ({*schema} - {ANY_NAME}).union(*inner)
+
+    assert names(SCHEMA) <= told
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = "import sys, ami.cli; ami.cli.main(['run', '--help']); print([m for m in ('torch', 'ray', 'mlflow', 'hydra', " \
+           "'rich') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["grph"], "ami: unknown command 'grph': did you mean 'graph'? `ami --help` explains them."),
+    (["run", "--mutirun"], "ami: unknown flag '--mutirun': did you mean '--multirun'?"),
+    (["run", "--config-dir", "nowhere_at_all"], "expected a folder that holds groups of leaves"),
+    (["graph", "--format", "sgv"], "ami: unknown format 'sgv': did you mean 'svg'?"),
+    (["list", "module"], "ami: unknown chapter 'module': did you mean 'modules'?"),
+    (["trace", "shwo", "somewhere"], "ami: unknown action of `ami trace` 'shwo': did you mean 'show'?"),
+    (["ui", "--port", "0"], "ami: --port is 0: expected 1 to 65535"),
+    (["ui", "--store", "nowhere_at_all"], "ami: nowhere_at_all holds no runs yet. Cure: `ami run`, or --store <folder>"),
+])
+def test_a_slip_in_the_words_is_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_is_written_belongs_to_its_user_alone(tmp_path: Path) -> None:
+    assert main(["graph", "--format", "mermaid", "--out", str(tmp_path / "loop.mmd")]) == 0
+    assert (tmp_path / "loop.mmd").stat().st_mode & 0o077 == 0
+
+
+def test_a_shadowed_package_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "worlds").mkdir()
+    (tmp_path / "worlds" / "__init__.py").touch()
+    home = str(Path(ami.job.__file__).parent.parent)
+    done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli import main; sys.exit(main(['list']))"],
+                          cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{home}"},
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"ami: the package 'worlds' is found at {tmp_path / 'worlds'}: expected ")
+
+
+# ami graph ------------------------------------------------------------------------------------------------------------
+
+
+MISTAKES: list[tuple[str, list[str], str]] = [
+    ("unknown node", ["graph.actor.plan=planer.plan"],
+     "actor.plan is wired from the unknown node 'planer': did you mean 'planner'?"),
+    ("unknown port", ["graph.actor.plan=planner.plam"],
+     "actor.plan is wired from 'planner.plam', but planner has no output 'plam': did you mean 'plan'?"),
+    ("unknown key", ["planner.horizn=6"],
+     "planner has no setting 'horizn': did you mean 'horizon'? (modules.planner.cem.CEM)"),
+    ("unknown module", ["planner=cme"], "unknown planner 'cme': did you mean 'cem'?"),
+    ("wrong kind", ["graph.planner.goal=world_model.state"],
+     "world_model.state → planner.goal carries the kind 'state': planner.goal expects the kind 'goal'. "
+     "Cure: wire it from goal.goal"),
+    ("wrong shape", ["goal=vector"], "wrong shape along goal.goal → planner.goal: planner has S = (64,), not (32, 32, 3). "
+                                     "Cure: a setting that makes both ends agree, or another module or wire"),
+    ("loop", ["graph.configurator.energy=cost.energy"],
+     "configurator → cost → configurator wait for each other within one tick. Cure: put `@-1` on one of these wires: "
+     "configurator.weights → cost.weights, cost.energy → configurator.energy"),
+    ("unwired input", ["~graph.planner.state"],
+     "planner.state is not wired and planner needs it (state float32 (B, *S)). Cure: graph.planner.state=world_model.state"),
+    ("Mode-2 without calls", ["~graph.planner.calls"],
+     "planner needs the call 'world_model' (rollout), which is not bound: Mode-2 cannot search without it. "
+     "Cure: graph.planner.calls.world_model=<node>"),
+    ("negative horizon", ["planner.horizon=-3"], "planner: CEM.horizon is -3: expected 1 or more"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+def test_a_mistake_in_the_wiring_is_refused_with_its_cure(overrides: list[str], sentence: str,
+                                                          capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", *overrides]) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err and "Traceback" not in captured.err and captured.out == ""
+
+
+def test_all_mistakes_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "graph.actor.plan=planer.plan", "graph.actor.pln=planner.plan", "planner.horizon=-3"]) == 2
+    assert capsys.readouterr().err.startswith("ami: the graph was refused, 3 mistakes:\n")
+
+
+def test_a_missing_checkpoint_is_refused(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "checkpoint=nowhere.safetensors"]) == 2
+    err = capsys.readouterr().err
+    assert "nowhere.safetensors" in err and "Traceback" not in err
+
+
+def test_a_checkpoint_of_another_graph_is_refused(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = to_graph(compose())
+    node = {**graph.parts["world_model"].resolved(), "sizes": graph.dims["world_model"], "hidden": 7}
+    checkpoint.save(Path("other.safetensors"), {}, {"nodes": {"world_model": node}, "key": "", "seconds": 0.0, "probes": {},
+                                                    "rows": []})
+    assert main(["train", "checkpoint=other.safetensors"]) == 2
+    assert "was trained with another graph: world_model.hidden was 7 and is now " in capsys.readouterr().err
+
+
+def test_a_sound_wiring_is_drawn_on_stdout_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "+graph.planner.calls.memory=memory"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("firing order: world → perception → ")
+    assert captured.err == ("warning: planner.calls.memory has no effect: modules.planner.cem.CEM calls world_model, cost\n")
+
+
+def test_overrides_and_flags_may_be_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "planner=none", "--format", "svg", "~graph.planner.calls", "--out", str(tmp_path / "a.svg")]) == 0
+    assert (tmp_path / "a.svg").read_text().startswith("<svg ")
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'a.svg'}\n"
+
+
+def test_a_class_of_ones_own_needs_the_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own_planners.py").write_text("from modules.planner.cem import CEM\n\n\nclass Mine(CEM):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["graph", "planner._target_=own_planners.Mine"]) == 2
+    assert "`--allow own_planners.`" in capsys.readouterr().err
+    assert main(["graph", "planner._target_=own_planners.Mine", "--allow", "own_planners."]) == 0
+    assert "planner: Mine" in capsys.readouterr().out
+
+
+# ami run --------------------------------------------------------------------------------------------------------------
+
+
+def test_run_hands_over_config_and_folder(jobs: list[tuple[Config, Path]]) -> None:
+    assert main(["run", "planner.horizon=2", "seed=5", "hydra.run.dir=here"]) == 0
+    ((config, folder),) = jobs
+    assert (config.settings.seed, config.settings.planner.horizon) == (5, 2)
+    assert folder == Path("here").resolve() and folder.is_dir()
+
+
+def test_run_makes_a_folder_in_the_store(jobs: list[tuple[Config, Path]]) -> None:
+    assert main(["run", "store=mine"]) == 0
+    assert jobs[0][1].parent == Path("mine").resolve()
+
+
+def test_multirun_runs_every_combination_in_a_folder_of_its_own(jobs: list[tuple[Config, Path]]) -> None:
+    assert main(["run", "--multirun", "planner.horizon=2,3", "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
+    assert [(c.settings.planner.horizon, c.settings.seed, f.name) for c, f in jobs] == [
+        (2, 0, "0"), (2, 1, "1"), (3, 0, "2"), (3, 1, "3")]
+
+
+def test_multirun_refuses_a_mistake_before_the_first_job_starts(jobs: list[tuple[Config, Path]],
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--multirun", "planner.horizon=2,-3"]) == 2
+    assert "CEM.horizon is -3: expected 1 or more" in capsys.readouterr().err
+    assert jobs == [] and not Path("runs").exists()
+
+
+def test_a_sweep_without_multirun_is_told(capsys: pytest.CaptureFixture[str], in_folder: Path) -> None:
+    assert main(["run", "planner.horizon=2,3"]) == 2
+    assert "asks for several runs: expected one value. Cure: `--multirun`" in capsys.readouterr().err
+
+
+def test_cfg_prints_the_configuration_and_runs_nothing(jobs: list[tuple[Config, Path]],
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--cfg", "job", "seed=7"]) == 0
+    assert capsys.readouterr().out.startswith("seed: 7\n") and jobs == []
+
+
+def test_leaves_of_ones_own_are_found_by_run_and_by_its_baselines(jobs: list[tuple[Config, Path]]) -> None:
+    Path("mine/planner").mkdir(parents=True)
+    Path("mine/planner/short.yaml").write_text("# Short.\n_target_: modules.planner.cem.CEM\nhorizon: 2\n")
+    assert main(["run", "--config-dir", "mine", "planner=short"]) == 0
+    config = jobs[0][0]
+    assert config.settings.planner.horizon == 2
+    assert ami.config.compose_baseline(config, "oracle").settings.planner.horizon == 2
+
+
+def test_an_error_of_the_job_is_one_message_and_no_traceback(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: Any) -> None:
+        raise StartError("Ray did not start. Cure: runtime=local")
+
+    monkeypatch.setattr(ami.job, "run", fail)
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err == "ami: Ray did not start. Cure: runtime=local\n"
+
+
+def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ami.job, "run", stop)
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == "ami: stopped by Ctrl-C; what was written until now is whole and stays\n"
+
+
+def test_train_says_where_the_agent_is_and_leaves_no_empty_folder(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(ami.training, "train", lambda config, console: ami.training.Trained())
+    assert main(["train"]) == 0
+    assert capsys.readouterr().out == "nothing to learn\n"
+    assert not any(Path("runs").iterdir())
+
+
+# ami list -------------------------------------------------------------------------------------------------------------
+
+
+def test_list_has_a_line_for_every_leaf(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "  cem *                  Cross-entropy method" in out
+    for line in out.splitlines():
+        assert not line.startswith("  ") or len(line.split(maxsplit=1)[1]) > 10
+
+
+def test_list_shows_one_chapter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "worlds"]) == 0
+    assert capsys.readouterr().out.startswith("world\n  two_rooms *            Two rooms")

@@ -1,0 +1,40 @@
+"""`import ami` is quick, and what it offers is what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import ami
+
+
+def test_importing_ami_loads_nothing_heavy() -> None:
+    code = "import sys, ami; print([m for m in ('torch', 'ray', 'mlflow', 'hydra', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ami.__all__)
+def test_every_name_is_there(name: str) -> None:
+    assert getattr(ami, name) is not None
+
+
+def test_the_names_are_these() -> None:
+    assert ami.__all__ == [
+        "Actor", "Agent", "AmiError", "Call", "Configurator", "Cost", "Episode", "Goal", "Memory", "Module", "Perception",
+        "Planner", "Port", "Prediction", "Run", "World", "WorldModel", "__version__", "build", "callable_method", "compose",
+        "run", "train"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'ami' has no attribute 'rn'"):
+        _ = ami.rn
+
+
+def test_no_file_stands_in_the_way_of_a_name() -> None:
+    import ami.agent
+    import ami.config
+    import ami.job
+
+    assert callable(ami.run) and callable(ami.train) and callable(ami.compose)

@@ -1,0 +1,161 @@
+"""One story from the command line to the files on disk, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import ami
+from ami.cli import main
+from ami.errors import SettingError
+from ami.evaluation.manifest import Manifest
+from ami.tracing.reader import Trace
+
+SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
+         "learning.stages.model.batch=8", "learning.stages.critic.steps=20", "learning.stages.critic.batch=8",
+         "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=1"]
+NAMES = ("agent", "random", "straight_line", "oracle", "untrained")
+KINDS = ("same_room", "across")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one run of the command line left everything."""
+    place = tmp_path_factory.mktemp("story")
+    assert main(["run", *SMALL, "runtime=local", f"store={place}", f"hydra.run.dir={place / 'run'}"]) == 0
+    return place
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "run" / "summary.json").read_text())
+    return content
+
+
+def test_the_summary_keeps_the_contract(folder: Path) -> None:
+    figures = summary(folder)
+    for name in NAMES:
+        assert set(figures[name]) == set(KINDS)
+        for kind in KINDS:
+            assert {"n", "success", "low", "high"} <= set(figures[name][kind])
+            assert figures[name][kind]["n"] == 2
+            assert 0 <= figures[name][kind]["low"] <= figures[name][kind]["success"] <= figures[name][kind]["high"] <= 1
+    assert figures["model_steps_per_plan"] == 256
+    assert figures["ms_per_decision"] > 0 and figures["learning_seconds"] > 0 and figures["seed"] == 0
+    assert len(figures["trace_digest"]) == 64
+    assert figures["manifest_hash"] == Manifest.load(folder / "run" / "manifest.json").hash
+
+
+def test_every_file_is_there_and_nothing_half_written(folder: Path) -> None:
+    names = {path.name for path in (folder / "run").iterdir()}
+    assert names == {"summary.json", "manifest.json", "header.json", "trace", "success.png", "learning.png", "episodes.gif",
+                     "mlflow.json"}
+    assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("progress.safetensors"))
+    assert (folder / "mlflow.db").exists()
+
+
+def test_files_are_for_their_user_alone(folder: Path) -> None:
+    for path in (folder / "run").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
+
+
+def test_the_trace_belongs_to_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Trace.open(folder / "run").digest() == summary(folder)["trace_digest"]
+    assert main(["trace", "show", str(folder / "run"), "--tick", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert all(node in shown for node in ("world", "perception", "world_model", "planner", "actor"))
+
+
+def test_a_second_run_skips_learning_and_two_agents_bring_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = folder / "again"
+    assert main(["run", *SMALL, "runtime=local", "agents=2", "evaluation.beside=[]", "evaluation.film=0", f"store={folder}",
+                 f"hydra.run.dir={again}"]) == 0
+    assert "learning skipped" in capsys.readouterr().out
+    assert sorted(path.name for path in (again / "trace").iterdir()) == ["agent-0", "agent-1"]
+    figures = json.loads((again / "summary.json").read_text())
+    assert figures["trace_digest"] == summary(folder)["trace_digest"]
+    assert figures["agent"] == summary(folder)["agent"]
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *SMALL, "runtime=local", f"store={folder}", f"hydra.run.dir={folder / 'run'}"]) == 2
+    assert "holds a run already. Cure: another folder" in capsys.readouterr().err
+
+
+def test_python_does_what_the_command_line_does(folder: Path) -> None:
+    run = ami.run(ami.compose([*SMALL, "runtime=local", "evaluation.beside=[random]", f"store={folder}"]), folder / "python")
+    assert run.trained.cached
+    assert run.summary["trace_digest"] == summary(folder)["trace_digest"]
+    assert run.table().row_count == 2
+
+
+def test_built_agents_live(folder: Path) -> None:
+    import torch
+
+    with ami.build(ami.compose()) as agent:
+        pairs = Manifest.load(folder / "run" / "manifest.json").episodes()
+        agent.reset(torch.ones(2, dtype=torch.bool), pairs[:2])
+        assert agent.cycle()["world.success"].shape == (2,)
+
+
+def test_a_wrong_hash_of_the_pairs_is_refused_before_learning(tmp_path: Path) -> None:
+    config = ami.compose([*SMALL, "runtime=local", "evaluation.manifest_hash=0000", f"store={tmp_path}"])
+    with pytest.raises(SettingError, match="evaluation.manifest_hash is 0000"):
+        ami.run(config, tmp_path / "run")
+    assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_leaves_whole_records_and_no_process(folder: Path, stop: signal.Signals) -> None:
+    place = folder / f"stopped-{stop.name}"
+    command = [sys.executable, "-m", "ami.cli", "run", *SMALL, "evaluation.pairs=200", "evaluation.batch=10",
+               "placement=agent", "evaluation.beside=[]", f"store={folder}", f"hydra.run.dir={place}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while sum(path.stat().st_size for path in place.glob("trace/agent-0/*.arrow")) < 50_000:
+            assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+            assert time.monotonic() < deadline, "no trace appeared"
+            time.sleep(0.02)
+        started = _descendants(process.pid)
+        assert started, "the run started no Ray process"
+        os.kill(process.pid, stop)
+        process.wait(60)
+        said = process.stderr.read().decode() if process.stderr else ""
+        if process.stderr:
+            process.stderr.close()
+        while _alive(started):
+            assert time.monotonic() < deadline, f"left behind: {_alive(started)}"
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    trace = Trace.open(place)
+    assert trace.waves and all(table.num_rows for table in trace.tables.values())
+    assert not (place / "summary.json").exists()
+    if stop is signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped by Ctrl-C" in said and "Traceback" not in said
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    return list(psutil.Process(pid).children(recursive=True))
+
+
+def _alive(processes: list[psutil.Process]) -> list[str]:
+    names = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                names.append(f"{process.pid} {process.name()}")
+        except psutil.NoSuchProcess:
+            continue
+    return names

@@ -1,0 +1,44 @@
+"""Every block of the README runs as written, in order, in an empty folder; `make` is what runs this test."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_make_knows_the_two_commands() -> None:
+    commands = [line.split("#")[0].strip() for language, block in BLOCKS if not language for line in block.splitlines()]
+    assert commands == ["make demo", "make test"]
+    makefile = (README.parent / "Makefile").read_text()
+    assert all(f"\n{command.removeprefix('make ')}:" in makefile for command in commands)
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text()):
+        assert (README.parent / target).exists(), f"README links to {target}, which is not there"
+
+
+def test_the_planner_fits_a_screen() -> None:
+    (planner,) = [block for language, block in BLOCKS if block.startswith("# mypkg.py")]
+    assert len(planner.strip().splitlines()) <= 25
+
+
+@pytest.mark.timeout(600)
+def test_every_block_runs(in_folder: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                   "PYTHONPATH": str(in_folder)}
+    for language, block in BLOCKS:
+        if block.startswith("# ") and ".py\n" in block:
+            (in_folder / block.splitlines()[0].removeprefix("# ")).write_text(block)
+        elif language in ("bash", "python"):
+            command = ["bash", "-euc", block] if language == "bash" else [sys.executable, "-c", block]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
