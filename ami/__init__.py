@@ -3,9 +3,9 @@
 The names below are all that a notebook or a script needs; each is loaded when it is first asked for, so that `import ami`
 is quick and imports neither torch, ray nor mlflow.
 
-    config = ami.compose(["planner.horizon=6"])     # what the command line says
-    graph = ami.build(config)                       # checked before tick 0
-    result = ami.run(config)                        # learns if need be, lives, evaluates: a Run
+    config = ami.compose(["planner.horizon=6"])   # what the command line says
+    agent = ami.build(config)                     # an agent in this process, ready for `reset` and `cycle`
+    result = ami.run(config)                      # learns if need be, lives, evaluates: a Run with its tables
 """
 
 from __future__ import annotations

@@ -36,7 +36,10 @@ class Runtime(Protocol):
     """Where the modules live: one process, or Ray actors."""
 
     graph: Graph
-    segments: Sequence[Segment]
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The firing order, cut where processes change."""
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         """Tell every worker which episodes begin."""

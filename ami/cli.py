@@ -80,13 +80,16 @@ def _job(command: str, words: Sequence[str]) -> int:
     def task(settings: DictConfig) -> None:
         job = HydraConfig.get()
         given = (*job.overrides.task, *(text for text in job.overrides.hydra if text.startswith("hydra.searchpath")))
-        config = Config(settings, given, tuple(allow))
+        config, folder = Config(settings, given, tuple(allow)), Path(job.runtime.output_dir)
         try:
             config.validate()
-            _do(command, config, Path(job.runtime.output_dir))
+            _do(command, config, folder)
         except AmiError as error:  # before Hydra writes a traceback of it
             print(f"ami: {error}", file=sys.stderr)
             sys.exit(2)
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # Hydra made it; what was refused, or only trained, leaves nothing in it
 
     with _argv([f"ami {command}", *flags, *forced(overrides)]):
         try:
@@ -108,8 +111,6 @@ def _do(command: str, config: Config, folder: Path) -> None:
 
     console = Console()
     console.note(train(config, console).line())
-    with contextlib.suppress(OSError):
-        folder.rmdir()  # the trained agent is in the store; Hydra's own folder stayed empty
 
 
 def _jobs(overrides: Sequence[str], many: bool) -> list[list[str]]:

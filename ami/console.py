@@ -52,7 +52,11 @@ class Console:
         """A bar that is told how many more are done, and what to show beside it."""
         with self._progress() as progress:
             task = progress.add_task(what, total=total, figures=unit)
-            yield lambda more, figures="": progress.update(task, advance=more, figures=figures or unit)
+
+            def on_progress(more: int, figures: str) -> None:
+                progress.update(task, advance=more, figures=figures or unit)
+
+            yield on_progress
             progress.refresh()
 
     @contextmanager

@@ -38,11 +38,9 @@ class GymWorld(World):
         self.rows: Any = self._make(1)
         box = self.rows.single_observation_space
         spaces = dict(box.spaces) if isinstance(box, gymnasium.spaces.Dict) else {"observation": box}
-        self._observation, self._goal = spaces.get("observation"), spaces.get("goal")
-        self._action = self.rows.single_action_space
-        for name, space in (("observation", self._observation), ("action", self._action)):
-            if not isinstance(space, gymnasium.spaces.Box):
-                raise SettingError(f"{env} has the {name} space {space}: expected a Box. Cure: a gymnasium wrapper")
+        self._observation = _box(env, "observation", spaces.get("observation"))
+        self._goal = _box(env, "goal", spaces["goal"]) if "goal" in spaces else None
+        self._action = _box(env, "action", self.rows.single_action_space)
         self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
         if self._goal is not None:
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
@@ -52,7 +50,7 @@ class GymWorld(World):
         self._fresh = torch.zeros(0, dtype=torch.bool)
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        return {"O": self._observation.shape, "G": self._goal.shape if self._goal is not None else (0,),
+        return {"O": self._observation.shape, "G": (0,) if self._goal is None else self._goal.shape,
                 "A": int(np.prod(self._action.shape)), "X": self._truth_size}
 
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
@@ -70,7 +68,7 @@ class GymWorld(World):
 
     def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         batch = len(action)
-        reward, over = np.zeros(batch, np.float32), np.zeros((2, batch), bool)
+        reward, over = np.zeros(batch, np.float32), [np.zeros(batch, bool), np.zeros(batch, bool)]
         fresh = self._fresh.numpy()
         if not fresh.all():
             low, high = self._action.low, self._action.high
@@ -170,6 +168,12 @@ class _Rows:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def _box(env: str, name: str, space: object) -> gymnasium.spaces.Box:
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise SettingError(f"{env} has the {name} space {space}: expected a Box. Cure: a gymnasium wrapper")
+    return space
 
 
 def _dtype(space: gymnasium.spaces.Box) -> torch.dtype:

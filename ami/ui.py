@@ -44,6 +44,8 @@ def serve(store: Path, port: int) -> int:
     if not (store / "mlflow.db").is_file():
         raise SettingError(f"{store} holds no runs yet. Cure: `ami run`, or --store <folder>")
     print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
+    # a closed terminal ends it as Ctrl-C does, and leaves no server behind
+    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in (signal.SIGTERM, signal.SIGHUP)}
     server = subprocess.Popen(command(store, port), env={**os.environ, **OFF}, cwd=store, start_new_session=True)
     try:
         code = server.wait()
@@ -51,6 +53,8 @@ def serve(store: Path, port: int) -> int:
         return 0
     finally:
         _end(server)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
     raise StartError(f"the MLflow server ended by itself with code {code}. Cure if the port is taken: --port {port + 1}")
 
 

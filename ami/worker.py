@@ -22,7 +22,7 @@ from ami.streams import Streams, derive_seed
 from ami.wiring import Wire
 
 Outputs = Mapping[str, Tensor]
-Parcel = tuple[int, dict[str, Outputs]]
+Parcel = tuple[int, Mapping[str, Outputs]]
 """What leaves a worker after it fired: the tick, and some nodes' outputs."""
 Weights = Mapping[str, Mapping[str, Tensor]]
 """State dicts by node."""

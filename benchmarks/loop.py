@@ -82,10 +82,12 @@ def by_hand(graph: Graph) -> Callable[[], None]:
             how = c.step(energy=last["energy"], surprise=believed["surprise"])
             goal = g.step(observation=seen["goal"], mode=how["mode"])["goal"]
             felt = cost.step(state=believed["state"], goal=goal, weights=how["weights"])
-            last["recall"] = memory.step(state=believed["state"], energy=felt["energy"], surprise=believed["surprise"])["recall"]
+            kept = memory.step(state=believed["state"], energy=felt["energy"], surprise=believed["surprise"])
+            last["recall"] = kept["recall"]
             last["energy"] = felt["energy"]
             plan = planner.step(state=believed["state"], goal=goal, mode=how["mode"], weights=how["weights"])["plan"]
-            last["action"] = actor.step(state=believed["state"], goal=goal, mode=how["mode"], plan=plan if plans else None)["action"]
+            done = actor.step(state=believed["state"], goal=goal, mode=how["mode"], plan=plan if plans else None)
+            last["action"] = done["action"]
 
     return tick
 

@@ -73,7 +73,7 @@ def directions(count: int, width: int) -> Tensor:
         angle = torch.arange(count) * (2 * math.pi / max(count, 1))
         return torch.stack([angle.cos(), angle.sin()], dim=-1)
     draws = torch.randn(count, width, generator=torch.Generator().manual_seed(0))
-    return draws / draws.norm(dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(draws, dim=-1)
 
 
 def _ends(steps: list[int]) -> list[int]:

@@ -101,8 +101,7 @@ class Trainer:
         learner = self.modules[stage.loss]
         torch.manual_seed(derive_seed(self.seed, "learning", stage.name))
         parameters = self._free(stage)
-        if hasattr(learner, "begin_learning"):
-            learner.begin_learning()
+        self._tell(learner, "begin_learning")
         optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
         if saved is not None:
             self._load_weights(saved[0])
@@ -121,6 +120,11 @@ class Trainer:
                 self._save(course, optimiser)
         course.seconds = time.perf_counter() - started
 
+    def _tell(self, learner: Module, hook: str, *news: int) -> None:
+        """Call a hook that a learner may have."""
+        if hasattr(learner, hook):
+            getattr(learner, hook)(*news)
+
     def _drop_learning_state(self) -> None:
         """What `begin_learning` made (slow copies and the like) serves one stage: no later stage, no running agent."""
         for module in self.modules.values():
@@ -138,8 +142,7 @@ class Trainer:
         if stage.clip:
             nn.utils.clip_grad_norm_(parameters, stage.clip)
         optimiser.step()
-        if hasattr(learner, "after_step"):
-            learner.after_step(step, stage.steps)
+        self._tell(learner, "after_step", step, stage.steps)
         if step % LOG_EVERY and step + 1 < stage.steps:
             return None
         value = float(loss.detach())

@@ -29,7 +29,7 @@ class LocalRuntime:
     def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, recorder: Recorder | None = None,
                  watch: Sequence[str] = (), devices: Mapping[str, str] | None = None) -> None:
         self.graph = graph
-        self.segments = cut(graph, "agent", (*FLAGS, *watch))
+        self.segments: Sequence[Segment] = cut(graph, "agent", (*FLAGS, *watch))
         self._watched = [(name, *name.split(".")) for name in self.segments[0].watched]
         self.worker = Worker(graph, graph.order, seed, weights, recorder, devices)
 

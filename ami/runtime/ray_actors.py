@@ -23,7 +23,7 @@ from ami.recorder import NoTrace, Recorder
 from ami.runtime import ray_cluster  # noqa: F401  (sets Ray's environment before Ray is imported)
 from ami.segments import Placement, Segment, cut, groups_of
 from ami.tracing.log import TraceLog
-from ami.worker import Weights, Worker
+from ami.worker import Parcel, Weights, Worker
 
 # isort: split
 import ray
@@ -54,7 +54,7 @@ class WorkerActor:
     def fire(self, index: int, tick: int, *parcels: tuple[int, Arrays]) -> tuple[tuple[int, Arrays], dict[str, np.ndarray]]:
         """Fire one segment: what other groups read of it, and what the driver watches."""
         segment = self.segments[index]
-        received = [(sent_at, {node: {port: torch.from_numpy(array) for port, array in arrays.items()}
+        received: list[Parcel] = [(sent_at, {node: {port: torch.from_numpy(array) for port, array in arrays.items()}
                                for node, arrays in contents.items()}) for sent_at, contents in parcels]
         outputs = self.worker.fire(segment.nodes, tick, received)
         parcel = {node: {port: outputs[node][port].cpu().numpy() for port in ports}
@@ -89,7 +89,7 @@ class RayRuntime:
                  trace: Path | None = None, payload: bool = False, watch: Sequence[str] = (),
                  devices: Mapping[str, str] | None = None) -> None:
         self.graph = graph
-        self.segments = cut(graph, placement, (*FLAGS, *watch))
+        self.segments: Sequence[Segment] = cut(graph, placement, (*FLAGS, *watch))
         members: dict[str, list[str]] = {}
         for node, group in groups_of(graph, placement).items():
             members.setdefault(group, []).append(node)

@@ -37,8 +37,8 @@ class Critic(CriticTerm):
         SettingError: a setting is out of its range.
     """
 
-    def __init__(self, hidden: int = 256, embedding: int = 32, gamma: float = 0.98, expectile: float = 0.95,
-                 hindsight: float = 0.6, polyak: float = 0.03) -> None:
+    def __init__(self, hidden: int = 128, embedding: int = 32, gamma: float = 0.98, expectile: float = 0.95,
+                 hindsight: float = 0.6, polyak: float = 0.05) -> None:
         super().__init__()
         require(hidden >= 1, f"Critic.hidden is {hidden}: expected 1 or more")
         require(embedding >= 1, f"Critic.embedding is {embedding}: expected 1 or more")

@@ -5,13 +5,11 @@ Shapes: B parallel worlds, R the rows that plan, K candidates, E elites, H horiz
 
 from __future__ import annotations
 
-from math import sqrt
-
 import torch
 from torch import Tensor
 
 from ami.errors import require
-from modules.planner.sampling import Found, SamplingPlanner, taken
+from modules.planner.sampling import Found, SamplingPlanner
 
 
 class CEM(SamplingPlanner):
@@ -50,8 +48,7 @@ class CEM(SamplingPlanner):
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
-        # Plans are flat here, (…, H · A). For one world every operation costs some per cent of a model call: hence few of
-        # them, and rather such as the model calls use too, whose code is in the processor's cache.
+        # For one world every operation here costs a per cent of the model calls: hence few of them, on flat plans (…, H · A)
         first, *later = noise.unbind(1)
         candidates = first * self.init_std  # (R, K, H · A)
         # around the last plan, one step on; nothing is known of the last action
@@ -59,20 +56,16 @@ class CEM(SamplingPlanner):
         candidates.narrow(2, 0, known.shape[1]).add_(known.unsqueeze(1))
         states, least, best, elites = self._select(state, goal, weights, candidates)
         for draws in later:
-            mean = self._mean(elites)
-            std = torch.linalg.vector_norm(elites - mean, dim=1, keepdim=True) / sqrt(self.num_elites - 1)
+            std, mean = torch.std_mean(elites, dim=1, keepdim=True)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)
-        return Found(self._mean(elites).view_as(before), taken(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
+        return Found(elites.mean(1).view_as(before), self.taken(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
                      self.num_iterations * self.num_candidates * self.horizon)
 
     def _select(self, state: Tensor, goal: Tensor, weights: Tensor | None,
                 candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Clip and evaluate (R, K, H · A): all states, and the elites' energies (R, E), numbers (R, E), plans (R, E, H · A)."""
+        """Clip and evaluate (R, K, H · A): all states, and the elites' energies (R, E), numbers (R, E) and plans."""
         plans = candidates.clamp_(-1.0, 1.0).view(*candidates.shape[:2], self.horizon, self.width)
         states, energy = self.imagine(state, goal, weights, plans)
         least, best = energy.topk(self.num_elites, largest=False)
-        return states, least, best, taken(candidates, best)
-
-    def _mean(self, elites: Tensor) -> Tensor:
-        return elites.sum(1, keepdim=True) / self.num_elites
+        return states, least, best, self.taken(candidates, best)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ami.errors import require
-from modules.planner.sampling import Found, SamplingPlanner, taken
+from modules.planner.sampling import Found, SamplingPlanner
 
 
 class RandomShooting(SamplingPlanner):
@@ -33,4 +33,5 @@ class RandomShooting(SamplingPlanner):
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
         states, energy = self.imagine(state, goal, weights, noise)
         least, best = energy.min(1, keepdim=True)
-        return Found(taken(noise, best)[:, 0], taken(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
+        return Found(self.taken(noise, best)[:, 0], self.taken(states, best)[:, 0], least[:, 0],
+                     self.num_candidates * self.horizon)

@@ -32,13 +32,6 @@ class Found(NamedTuple):
     model_steps: int
 
 
-def taken(candidates: Tensor, numbers: Tensor) -> Tensor:
-    """Some candidates of each row: (R, K, …), their numbers (R, E), to (R, E, …)."""
-    flat = candidates.flatten(2)
-    chosen = flat.gather(1, numbers.unsqueeze(2).expand(-1, -1, flat.shape[2]))
-    return chosen.view(*numbers.shape, *candidates.shape[2:])
-
-
 class SamplingPlanner(Planner):
     """Mode-2 by trial in imagination (paper, section 3.1.2): a subclass draws and searches.
 
@@ -51,6 +44,7 @@ class SamplingPlanner(Planner):
         require(horizon >= 1, f"{type(self).__name__}.horizon is {horizon}: expected 1 or more")
         self.horizon = horizon
         self.width = 0
+        self._rows = torch.zeros(0, 1, dtype=torch.int64)
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": self.horizon}
@@ -73,6 +67,12 @@ class SamplingPlanner(Planner):
         """Imagine and evaluate: candidates (R, K, H, A) to states (R, K, H, *S) and energies (R, K)."""
         states = self.calls.world_model.rollout(state, candidates).states
         return states, self.calls.cost.energy(states, candidates, goal, weights)
+
+    def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
+        """Some candidates of each row: (R, K, …) and their numbers (R, E) to (R, E, …)."""
+        if len(self._rows) != len(numbers):
+            self._rows = torch.arange(len(numbers), device=numbers.device)[:, None]
+        return candidates[self._rows, numbers]
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         noise = self.draw().to(state.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,11 @@ def test_svg_draws_one_arrow_per_wire_and_call(shipped: Graph) -> None:
 def test_svg_stands_alone(shipped: Graph) -> None:
     drawn = svg(shipped)
     assert "href" not in drawn and "<script" not in drawn and "url(" not in drawn
+
+
+def test_the_picture_of_the_readme_is_up_to_date(shipped: Graph) -> None:
+    picture = Path(__file__).parents[2] / "docs" / "blueprint.svg"
+    assert picture.read_text(encoding="utf-8") == svg(shipped) + "\n", "ami graph --format svg --out docs/blueprint.svg"
 
 
 def test_svg_boxes_do_not_overlap_and_stay_in_the_picture(shipped: Graph) -> None:

@@ -108,7 +108,7 @@ def test_built_agents_live(folder: Path) -> None:
 
 def test_a_wrong_hash_of_the_pairs_is_refused_before_learning(tmp_path: Path) -> None:
     config = ami.compose([*SMALL, "runtime=local", "evaluation.manifest_hash=0000", f"store={tmp_path}"])
-    with pytest.raises(SettingError, match="evaluation.manifest_hash is 0000"):
+    with pytest.raises(SettingError, match=r"evaluation\.manifest_hash is 0000"):
         ami.run(config, tmp_path / "run")
     assert not (tmp_path / "trained").exists()
 

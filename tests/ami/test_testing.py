@@ -22,7 +22,7 @@ from ami.testing import (
 )
 from ami.testing.stubs import StubCost, StubPerception, StubWorldModel
 from modules.planner.random_shooting import RandomShooting
-from modules.planner.sampling import Found, SamplingPlanner, taken
+from modules.planner.sampling import Found, SamplingPlanner
 
 
 class Softmax(SamplingPlanner):
@@ -41,7 +41,7 @@ class Softmax(SamplingPlanner):
         share = torch.softmax(-energy / self.temperature, 1)
         plan = (share[:, :, None, None] * candidates).sum(1)
         least, best = energy.min(1, keepdim=True)
-        return Found(plan, taken(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
+        return Found(plan, self.taken(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
 
 
 def test_a_users_planner_passes():

@@ -104,7 +104,7 @@ def test_a_user_opens_the_list_in_python_or_in_the_environment(monkeypatch: pyte
 
 @pytest.mark.parametrize("prefix", ["", ".", "*", "my pkg", "a..b"])
 def test_a_prefix_that_would_allow_everything_is_refused(prefix: str) -> None:
-    with pytest.raises(TrustError, match="expected the name of a package, such as `mypkg.`"):
+    with pytest.raises(TrustError, match=r"expected the name of a package, such as `mypkg\.`"):
         allow_list([prefix])
 
 
@@ -128,5 +128,5 @@ def test_a_package_that_shadows_ours_is_named_with_its_folder(tmp_path: Path, mo
         check_shadowing()
     home = Path(worlds.__file__).parent.parent
     assert str(refused.value) == (
-        f"the package 'modules' is found at {tmp_path / 'modules'}: expected {home / 'modules'}, the one that came with ami. "
-        f"Cure: run from another folder, take {tmp_path} off PYTHONPATH, or rename that package")
+        f"the package 'modules' is found at {tmp_path / 'modules'}: expected {home / 'modules'}, the one that came with "
+        f"ami. Cure: run from another folder, take {tmp_path} off PYTHONPATH, or rename that package")

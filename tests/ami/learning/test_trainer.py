@@ -161,7 +161,7 @@ def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str
 
 
 def test_an_unknown_setting_of_a_stage_names_the_nearest() -> None:
-    with pytest.raises(UnknownName, match="unknown setting of learning.stages.critic 'step_size': "):
+    with pytest.raises(UnknownName, match=r"unknown setting of learning\.stages\.critic 'step_size': "):
         stage(step_size=3)
     with pytest.raises(UnknownName, match="did you mean 'warm_up'"):
         stage(warmup=3)
