@@ -6,16 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import rich.console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 from ami.learning.stage import Stage
 
@@ -72,12 +64,14 @@ class Console:
                     shown[stage.name] |= {name: f"{name.replace('_', ' ')} {float(figures[name]):.3g}"
                                           for name in SHOWN if name in figures}
                 task = progress.tasks[tasks[stage.name]]
-                speed = f"{task.speed:.0f} steps/s  " if task.speed else ""
+                speed = f"{task.speed:.0f}/s  " if task.speed else ""
                 progress.update(tasks[stage.name], completed=step, figures=speed + "  ".join(shown[stage.name].values()))
 
             yield on_step
 
     def _progress(self) -> Progress:
-        return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=12),
-                        MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-                        TextColumn("{task.fields[figures]}"), console=self.rich)
+        return Progress(TextColumn("{task.description}", table_column=Column(no_wrap=True)), BarColumn(bar_width=10),
+                        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                        TimeRemainingColumn(elapsed_when_finished=True, compact=True, table_column=Column(no_wrap=True)),
+                        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+                        console=self.rich)

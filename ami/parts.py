@@ -45,12 +45,7 @@ class Part:
                 mistakes.append(f"{where} needs the setting '{name}', which {self.name} has no default for. "
                                 f"Cure: {where}.{name}=<value>")
         for key, value in self.settings.items():
-            if isinstance(value, Part):
-                mistakes.extend(value.check(f"{where}.{key}"))
-            elif isinstance(value, Mapping):
-                for inner, part in value.items():
-                    if isinstance(part, Part):
-                        mistakes.extend(part.check(f"{where}.{key}.{inner}"))
+            mistakes.extend(_checked(value, f"{where}.{key}"))
         return mistakes
 
     def make(self) -> Any:
@@ -72,7 +67,18 @@ class Part:
                 out[name] = _plain(self.settings[name])
             elif parameter.default is not inspect.Parameter.empty:
                 out[name] = _plain(parameter.default)
-        return out
+        # what a target takes as **settings is as much a part of the agent as what it names
+        return out | {name: _plain(value) for name, value in self.settings.items() if name not in out}
+
+
+def _checked(value: Any, where: str) -> list[str]:
+    if isinstance(value, Part):
+        return value.check(where)
+    if isinstance(value, Mapping):
+        return [mistake for key, inner in value.items() for mistake in _checked(inner, f"{where}.{key}")]
+    if isinstance(value, (list, tuple)):
+        return [mistake for i, inner in enumerate(value) for mistake in _checked(inner, f"{where}[{i}]")]
+    return []
 
 
 def _made(value: Any) -> Any:

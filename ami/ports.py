@@ -111,8 +111,9 @@ class Port:
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         if self.dtype is not None and not self.dtype.is_floating_point:
             return torch.randint(0, 8, shape, generator=generator, dtype=self.dtype)
+        real = self.dtype or torch.float32
         if self.kind in ("action", "plan"):
-            return torch.rand(shape, generator=generator) * 2 - 1
+            return torch.rand(shape, generator=generator, dtype=real) * 2 - 1
         if self.kind == "weights":
-            return torch.ones(shape)
-        return torch.randn(shape, generator=generator)
+            return torch.ones(shape, dtype=real)
+        return torch.randn(shape, generator=generator, dtype=real)

@@ -8,6 +8,8 @@ from torch import Tensor
 from ami.blueprint import Distance, IntrinsicTerm
 from ami.errors import require
 
+SHORTEST = 1e-6  # where all states are one, a step has no length and nothing may be divided by it
+
 
 class GoalDistance(IntrinsicTerm):
     """IC(s) = d(s, goal) / (scale · unit), where d is the world model's distance (LeCun 2022, section 3.2).
@@ -33,7 +35,7 @@ class GoalDistance(IntrinsicTerm):
         self.register_buffer("unit", torch.ones(()))
 
     def energy(self, states: Tensor, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
-        away = distance(states, goal) / (self.unit * self.scale)
+        away = distance(states, goal) / (self.unit * self.scale).clamp(min=SHORTEST)
         return away.clamp(max=1.0) if self.saturate else away
 
     def measure(self, step_length: Tensor, share: float) -> None:

@@ -1,0 +1,136 @@
+"""Files: whole or not at all, whatever goes wrong and whoever reads or writes meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ami.files import write_atomically, write_json
+
+OLD, NEW = b"old " * 50_000, b"new!" * 70_000
+
+
+def fails(*_: object) -> None:
+    raise OSError("no space left on device")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_bytes_and_text_are_written_and_folders_made(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "weights", OLD)
+    assert (tmp_path / "a" / "b" / "weights").read_bytes() == OLD
+    write_atomically(tmp_path / "note", "vier Zeichen: äöü→")
+    assert (tmp_path / "note").read_text(encoding="utf-8") == "vier Zeichen: äöü→"
+
+
+def test_the_new_content_replaces_the_old_and_no_temporary_stays(tmp_path: Path) -> None:
+    for content in (OLD, NEW, b""):
+        write_atomically(tmp_path / "weights", content)
+        assert (tmp_path / "weights").read_bytes() == content
+    assert names(tmp_path) == ["weights"]
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
+def test_an_error_while_writing_leaves_the_old_file_and_no_temporary(
+        step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomically(tmp_path / "weights", OLD)
+    monkeypatch.setattr(step, fails)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(tmp_path / "weights", NEW)
+    assert names(tmp_path) == ["weights"]
+    assert (tmp_path / "weights").read_bytes() == OLD
+
+
+def test_an_error_at_the_first_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(tmp_path / "weights", NEW)
+    assert names(tmp_path) == []
+
+
+def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("fsync"), fsync(file)))
+    monkeypatch.setattr(Path, "replace", lambda one, other: (done.append("rename"), replace(one, other)))
+    write_atomically(tmp_path / "weights", NEW)
+    assert done == ["fsync", "rename", "fsync"]
+
+
+def test_a_process_that_died_while_writing_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / ".weights.1.tmp").write_bytes(b"half")
+    write_atomically(tmp_path / "weights", NEW)
+    assert (tmp_path / "weights").read_bytes() == NEW
+
+
+def in_threads(*tasks: Callable[[], None]) -> None:
+    """Run them side by side; the first error is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=[task]) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_a_reader_sees_the_old_content_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    write_atomically(path, OLD)
+    finished = threading.Event()
+    seen: list[bool] = []
+
+    def write() -> None:
+        try:
+            for content in [NEW, OLD] * 10:
+                write_atomically(path, content)
+        finally:
+            finished.set()
+
+    def read() -> None:
+        while not finished.is_set():
+            seen.append(path.read_bytes() in (OLD, NEW))
+
+    in_threads(write, read, read)
+    assert seen and all(seen)
+
+
+def test_two_writers_of_one_process_do_not_mix_their_contents(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+
+    def write(content: bytes) -> None:
+        for _ in range(10):
+            write_atomically(path, content)
+
+    in_threads(partial(write, OLD), partial(write, NEW))
+    assert path.read_bytes() in (OLD, NEW)
+    assert names(tmp_path) == ["weights"]
+
+
+def test_json_is_indented_and_ends_with_a_line_break(tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", {"agent": {"n": 3}})
+    assert (tmp_path / "summary.json").read_text() == '{\n  "agent": {\n    "n": 3\n  }\n}\n'
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"agent": {"n": 3}}
+
+
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", [1])
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "summary.json", {"now": object()})
+    assert json.loads((tmp_path / "summary.json").read_text()) == [1]

@@ -1,0 +1,217 @@
+"""Module: it forgets by rows, goes on from snapshots, and is called through nothing but what it declared callable."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ami.errors import CallError
+from ami.module import Callee, Calls, Module, callable_method, module_behind
+from ami.streams import Streams
+from modules.cost.weighted_sum import WeightedSum
+from modules.memory.episodic import Episodic
+from modules.planner.cem import CEM
+from modules.world_model.simulator import Simulator
+from tests.ami.toys import Book, Eye, Head
+
+MASKS = st.integers(1, 4).flatmap(lambda batch: st.lists(st.booleans(), min_size=batch, max_size=batch))
+
+
+class Diary(Module):
+    """Remembers what it drew: a number, a picture and a count per row."""
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        return {"sum": torch.zeros(batch), "picture": torch.full((batch, 2, 3), -1.0),
+                "ticks": torch.zeros(batch, 1, dtype=torch.int64)}
+
+    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+        drawn = self.random.normal(2, 3)
+        self.carry = {"sum": self.carry["sum"] + drawn.sum((1, 2)), "picture": drawn, "ticks": self.carry["ticks"] + 1}
+        return dict(self.carry)
+
+
+def diary(batch: int, first: int = 0) -> Diary:
+    made = Diary()
+    made.random = Streams(0, "diary")
+    made.begin(torch.ones(batch, dtype=torch.bool), range(first, first + batch))
+    return made
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor], rows: Tensor | slice = slice(None)) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name][rows], other[name][rows]) for name in one)
+
+
+# Forgetting -----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(mask=MASKS, before=st.integers(0, 3))
+def test_reset_forgets_the_masked_rows_alone(mask: list[bool], before: int) -> None:
+    rows, module, fresh = torch.tensor(mask), diary(len(mask)), diary(len(mask)).carry
+    for _ in range(before):
+        module.step()
+    remembered = {name: value.clone() for name, value in module.carry.items()}
+    module.reset(rows)
+    assert same(module.carry, fresh, rows) and same(module.carry, remembered, ~rows)
+    assert {name: value.dtype for name, value in module.carry.items()} == {
+        name: value.dtype for name, value in fresh.items()}
+
+
+@settings(deadline=None, max_examples=40)
+@given(mask=MASKS, before=st.integers(0, 3), after=st.integers(1, 3))
+def test_a_row_that_begins_anew_lives_like_a_fresh_one(mask: list[bool], before: int, after: int) -> None:
+    rows, batch = torch.tensor(mask), len(mask)
+    module, undisturbed, fresh = diary(batch), diary(batch), diary(batch, first=100)
+    for _ in range(before):
+        module.step(), undisturbed.step()
+    module.begin(rows, range(100, 100 + batch))
+    for _ in range(after):
+        sent, old, new = module.step(), undisturbed.step(), fresh.step()
+        assert same(sent, new, rows) and same(sent, old, ~rows)
+
+
+def test_a_message_that_was_sent_is_not_changed_by_a_reset() -> None:
+    module = diary(2)
+    sent = module.step()
+    copies = {name: value.clone() for name, value in sent.items()}
+    module.begin(torch.tensor([True, False]), [8, 9])
+    assert same(sent, copies)
+
+
+def test_another_number_of_worlds_begins_from_nothing() -> None:
+    module = diary(2)
+    module.step()
+    module.begin(torch.ones(3, dtype=torch.bool), [0, 1, 2])
+    assert module.batch == 3 and same(module.carry, diary(3).carry)
+
+
+# Snapshots ------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(batch=st.integers(1, 4), before=st.integers(0, 3), between=st.integers(0, 2), mask=st.integers(0, 15))
+def test_a_snapshot_is_gone_on_from(batch: int, before: int, between: int, mask: int) -> None:
+    module, rows = diary(batch), torch.tensor([bool(mask >> row & 1) for row in range(batch)])
+    for _ in range(before):
+        module.step()
+    module.begin(rows, range(50, 50 + batch))  # rows may have begun at different ticks
+    saved = module.snapshot()
+    expected = [module.step() for _ in range(3)]
+    other = Diary()
+    other.random = Streams(0, "diary")
+    for _ in range(between):
+        module.step()
+    for goes_on in (module, other):
+        goes_on.restore(saved)
+        assert goes_on.batch == batch
+        assert all(same(goes_on.step(), tick) for tick in expected)
+
+
+def test_a_snapshot_is_tensors_and_does_not_move_when_the_module_goes_on() -> None:
+    module = diary(2)
+    module.step()
+    saved = module.snapshot()
+    assert set(saved) == {"carry.sum", "carry.picture", "carry.ticks", "random.episodes", "random.row.0", "random.row.1"}
+    before = copy.deepcopy(saved)
+    module.carry["sum"].add_(1)
+    module.step()
+    assert same(saved, before)
+    module.restore(saved)
+    module.carry["sum"].add_(1)
+    assert same(saved, before)
+
+
+# Calls ----------------------------------------------------------------------------------------------------------------
+
+
+class Novel(Book):
+    """Overrides what its role declares callable, without marking it again."""
+
+    def look_up(self, state: Tensor) -> Tensor:
+        return state.amax(-1)
+
+    def burn(self) -> None:
+        """Not for callers."""
+
+
+class Library(Novel):
+    @callable_method
+    def shelves(self) -> int:
+        return 3
+
+
+def test_callable_methods_are_those_that_are_marked() -> None:
+    assert Module.callable_methods() == Eye.callable_methods() == ()
+    assert Book.callable_methods() == ("look_up",)
+    assert Library.callable_methods() == ("look_up", "shelves")
+
+
+def test_overriding_a_callable_method_keeps_it_callable() -> None:
+    assert Novel.callable_methods() == ("look_up",)
+    assert Callee("book", Novel()).look_up(torch.tensor([[1.0, 5.0]])).tolist() == [5.0]
+
+
+@pytest.mark.parametrize(("cls", "names"), [
+    (Simulator, ("believe", "distance", "rollout")), (WeightedSum, ("energy",)), (CEM, ()), (Episodic, ())])
+def test_a_role_decides_what_is_callable_of_its_modules(cls: type[Module], names: tuple[str, ...]) -> None:
+    assert cls.callable_methods() == names
+
+
+def refusal(ask: Callable[[], Any]) -> str:
+    with pytest.raises(CallError) as refused:
+        ask()
+    return str(refused.value)
+
+
+def test_a_call_that_is_not_bound_says_where_to_wire_it() -> None:
+    assert refusal(lambda: Calls("head", {"pen": Callee("pen", Book())}).book) == (
+        "head calls 'book', which is not bound. Cure: wire it in the graph, `head: {calls: {book: <node>}}`")
+    assert refusal(lambda: Head().calls.book.look_up) == (
+        "module calls 'book', which is not bound. Cure: wire it in the graph, `module: {calls: {book: <node>}}`")
+
+
+def test_a_method_that_is_not_declared_callable_is_refused() -> None:
+    callee = Callee("book", Library())
+    assert refusal(lambda: callee.look_upp) == (
+        "book.look_upp is not declared callable: did you mean 'look_up'? "
+        "Cure: mark the method with @callable_method in Library")
+    assert refusal(lambda: callee.burn) == (
+        "book.burn is not declared callable: expected one of look_up, shelves. "
+        "Cure: mark the method with @callable_method in Library")
+    assert refusal(lambda: Callee("eye", Eye()).step) == (
+        "eye.step is not declared callable: there is none. Cure: mark the method with @callable_method in Eye")
+
+
+def test_a_module_can_ask_whether_a_call_is_bound() -> None:
+    calls = Calls("head", {"book": Callee("book", Book())})
+    assert "book" in calls and "friend" not in calls
+
+
+def test_calls_do_not_pretend_to_have_what_python_asks_every_object_for() -> None:
+    calls = Calls("head", {"book": Callee("book", Book())})
+    for bound in (calls, calls.book):
+        assert not hasattr(bound, "__array__")
+        copy.copy(bound)
+
+
+def test_learning_finds_the_module_behind_a_call() -> None:
+    book = Book()
+    assert module_behind(Callee("book", book)) is book
+
+
+def test_a_callee_is_no_part_of_the_caller() -> None:
+    head = Head()
+    head.calls = Calls("head", {"book": Callee("book", Book())})
+    assert list(head.children()) == [] and list(head.parameters()) == []
+
+
+def test_a_module_without_a_step_says_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"Module has no step\(\)"):
+        Module().step()
