@@ -51,12 +51,14 @@ class Graph:
         self.calls = {node: dict(parsed.calls.get(node, {})) for node in parsed.nodes}
         self.every = {node: parsed.every.get(node, 1) for node in parsed.nodes}
         self.drafts = self._draft(parsed.nodes)
+        self._faces = self._known_faces(parsed.nodes)
         self.wires = [wire for wire in parsed.wires if self._is_sound(wire)]
         self.inputs = {node: [w for w in self.wires if w.to_node == node] for node in parsed.nodes}
         self._check_inputs(parsed.wires)
         self._check_calls()
         self.order = self._fire_order(parsed.nodes)
-        solver = DimSolver(self.drafts, self.wires, self.calls)
+        whole = [wire for wire in self.wires if wire.node in self.drafts and wire.to_node in self.drafts]
+        solver = DimSolver(self.drafts, whole, self.calls)
         self.dims: dict[str, Dims] = solver.solve(complete=not self.mistakes)
         self.mistakes += solver.mistakes
         if self.mistakes:
@@ -65,7 +67,7 @@ class Graph:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel without the drafts: they may hold an open world, and whoever receives the graph makes its own modules."""
-        return {**self.__dict__, "drafts": {}}
+        return {**self.__dict__, "drafts": {}, "_faces": {}}
 
     def describe(self) -> dict[str, Any]:
         """Plain values for the run header and for hashing: every node with its settings, wires, calls and sizes."""
@@ -121,9 +123,20 @@ class Graph:
                 self.mistakes.append(f"{node} is a {type(module).__name__}: expected an ami Module, see ami.blueprint")
         return drafts
 
+    def _known_faces(self, nodes: tuple[str, ...]) -> dict[str, Module | type[Module]]:
+        """What can be read of each node's ports and calls: its draft, or, when its settings are wrong, its class."""
+        faces: dict[str, Module | type[Module]] = {}
+        for node in nodes:
+            target = self.parts[node].target if node in self.parts else None
+            if node in self.drafts:
+                faces[node] = self.drafts[node]
+            elif isinstance(target, type) and issubclass(target, Module):
+                faces[node] = target
+        return faces
+
     def _is_sound(self, wire: Wire) -> bool:
-        """Both ends exist and carry the same kind; an end that failed to draft has been reported already."""
-        producer, consumer = self.drafts.get(wire.node), self.drafts.get(wire.to_node)
+        """Both ends exist and carry the same kind; an end of which nothing is known has been reported already."""
+        producer, consumer = self._faces.get(wire.node), self._faces.get(wire.to_node)
         sound = producer is not None and consumer is not None
         if wire.node not in self.calls:
             self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from the unknown node '{wire.node}'"
@@ -152,12 +165,12 @@ class Graph:
         return True
 
     def _outputs_of(self, kind: str) -> list[str]:
-        return [f"{node}.{name}" for node, module in self.drafts.items() for name, port in module.outputs.items()
+        return [f"{node}.{name}" for node, face in self._faces.items() for name, port in face.outputs.items()
                 if port.kind == kind]
 
     def _check_inputs(self, declared: list[Wire]) -> None:
         wired = {(wire.to_node, wire.to_port) for wire in declared}
-        for node, module in self.drafts.items():
+        for node, module in self._faces.items():
             for name, port in module.inputs.items():
                 if not port.optional and (node, name) not in wired:
                     fitting = self._outputs_of(port.kind)
@@ -165,7 +178,7 @@ class Graph:
                     self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {cure}")
 
     def _check_calls(self) -> None:
-        for node, module in self.drafts.items():
+        for node, module in self._faces.items():
             bound = self.calls[node]
             for name, callee in bound.items():
                 if callee not in self.calls:
@@ -173,8 +186,8 @@ class Graph:
                 elif name not in module.wants:
                     self.warnings.append(f"{node}.calls.{name} has no effect: {self.parts[node].name} calls "
                                          f"{', '.join(module.wants) or 'nothing'}")
-                elif callee in self.drafts:
-                    known = self.drafts[callee].callable_methods()
+                elif callee in self._faces:
+                    known = self._faces[callee].callable_methods()
                     for method in module.wants[name].methods:
                         if method not in known:
                             self.mistakes.append(f"{node} calls {callee}.{method}, which {self.parts[callee].name} does not "

@@ -7,11 +7,15 @@ where they will live.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ami.errors import SettingError, suggestion
+
+PLAIN: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null",
+                         Mapping: "a mapping", Sequence: "a list", list: "a list", dict: "a mapping"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,24 @@ class Part:
             if parameters[name].default is inspect.Parameter.empty and name not in self.settings:
                 mistakes.append(f"{where} needs the setting '{name}', which {self.name} has no default for. "
                                 f"Cure: {where}.{name}=<value>")
+        mistakes += self._wrong_types(where)
         for key, value in self.settings.items():
             mistakes.extend(_checked(value, f"{where}.{key}"))
+        return mistakes
+
+    def _wrong_types(self, where: str) -> list[str]:
+        """Settings whose plain value is not of the plain type the constructor is annotated with."""
+        function = self.target.__init__ if inspect.isclass(self.target) else self.target  # type: ignore[misc]
+        try:
+            hints = get_type_hints(function)
+        except (NameError, TypeError):  # an annotation that only a type checker can read
+            return []
+        mistakes = []
+        for key, value in self.settings.items():
+            kinds = _plain_kinds(hints.get(key))
+            if kinds and not any(_is_a(value, kind) for kind in kinds):
+                names = " or ".join(PLAIN[kind] for kind in kinds)
+                mistakes.append(f"{where}.{key} is {value!r}: expected {names} ({self.name})")
         return mistakes
 
     def make(self) -> Any:
@@ -79,6 +99,20 @@ def _checked(value: Any, where: str) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [mistake for i, inner in enumerate(value) for mistake in _checked(inner, f"{where}[{i}]")]
     return []
+
+
+def _plain_kinds(hint: Any) -> tuple[type, ...]:
+    """The kinds of plain value a hint names; nothing when it names any other, and then nothing is checked."""
+    named = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = tuple(get_origin(one) or one for one in named)
+    return kinds if all(kind in PLAIN for kind in kinds) else ()
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """A whole number is a float; yes and no are no numbers, and a text is no list."""
+    if isinstance(value, (bool, str)):
+        return kind is type(value)
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _made(value: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Episode, World
-from ami.errors import CheckpointError
+from ami.errors import CheckpointError, PortError
 from ami.graph import Graph
 from ami.module import Callee, Calls, Module
 from ami.recorder import NoTrace, Recorder
@@ -73,6 +73,8 @@ class Worker:
             for node in self.nodes}
         self._wave = 0
         self._begun: Tensor | None = None
+        self._born = torch.zeros(0, dtype=torch.int64)  # the tick at which each row's episode began, and the latest of them
+        self._youngest = 0
         self._unchecked: set[str] = set()
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
@@ -88,7 +90,9 @@ class Worker:
             for sent in self._sent.values():
                 sent.clear()
             self._feeds = {node: [self._feed(wire, len(mask)) for wire in self.graph.inputs[node]] for node in self.nodes}
-        self._begun = None if fresh else mask
+            self._born, self._youngest, self._begun = torch.zeros(len(mask), dtype=torch.int64), 0, None
+        else:
+            self._begun = mask if self._begun is None else mask | self._begun
 
     def fire(self, nodes: Sequence[str], tick: int, parcels: Sequence[Parcel] = ()) -> dict[str, Outputs]:
         """Fire some nodes for one tick.
@@ -106,8 +110,8 @@ class Worker:
                 self._sent[node][sent_at] = outputs
                 self._sent[node].pop(sent_at - self._depth, None)
         if self._begun is not None:
-            self._forget(self._begun, tick)
-            self._begun = None
+            self._born = torch.where(self._begun, tick, self._born)
+            self._youngest, self._begun = tick, None
         fired: dict[str, Outputs] = {}
         with torch.no_grad():
             for node in nodes:
@@ -128,7 +132,8 @@ class Worker:
         inputs = self._unwired[node].copy()
         for to_port, source, port, delay, fill in self._feeds[node]:
             then = source.get(tick - delay)
-            inputs[to_port] = fill if then is None else then[port]
+            value = fill if then is None else then[port]
+            inputs[to_port] = value if tick - delay >= self._youngest else self._since_birth(value, fill, tick - delay)
         start = time.perf_counter_ns()
         outputs = module.step(**inputs)
         end = time.perf_counter_ns()
@@ -151,20 +156,16 @@ class Worker:
         if node not in self._unchecked:
             return
         self._unchecked.discard(node)
+        if not isinstance(outputs, Mapping):
+            raise PortError(f"{node}.step() gave a {type(outputs).__name__}: expected a dict of its outputs, "
+                            f"{{{', '.join(module.outputs)}}}. Cure: return one in {type(module).__name__}.step()")
         for name, port in module.outputs.items():
             port.validate(f"{node}.{name}", outputs.get(name), module.dims, module.batch)
 
-    def _forget(self, mask: Tensor, now: int) -> None:
-        """Rows that begin anew must not receive what the old episode sent; it may have come with the last parcels."""
-        for node in self.nodes:
-            for wire in self.graph.inputs[node]:
-                if wire.delay:
-                    for tick, outputs in self._sent[wire.node].items():
-                        if tick < now:
-                            value = outputs[wire.port]
-                            where = mask.to(value.device).view(-1, *[1] * (value.ndim - 1))
-                            cleaned = torch.where(where, torch.full_like(value, wire.init), value)
-                            self._sent[wire.node][tick] = {**outputs, wire.port: cleaned}
+    def _since_birth(self, value: Tensor, fill: Tensor, sent_at: int) -> Tensor:
+        """Rows whose episode began after a message was sent receive the wire's `fill` in its place."""
+        old = (self._born > sent_at).to(value.device).view(-1, *[1] * (value.ndim - 1))
+        return torch.where(old, fill.to(value), value)
 
 
 def build_module(graph: Graph, node: str, seed: int, device: str = "cpu") -> Module:

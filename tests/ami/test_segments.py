@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -157,4 +158,4 @@ def test_every_node_fires_once_a_tick_in_the_same_order_and_in_its_own_process(p
     assert [node for segment in segments for node in segment.nodes] == list(SHIPPED.order)
     assert all(node in placement[segment.group] for segment in segments for node in segment.nodes)
     assert [segment.index for segment in segments] == list(range(len(segments)))
-    assert all(one.group != other.group for one, other in zip(segments, segments[1:], strict=False))
+    assert all(one.group != other.group for one, other in pairwise(segments))
