@@ -30,8 +30,8 @@ class Console:
         self.rich = rich.console.Console(quiet=quiet, highlight=False)
 
     def note(self, text: str) -> None:
-        """One line."""
-        self.rich.print(text)
+        """One line, as it is: a long path is not broken, and brackets in it are no markup."""
+        self.rich.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def table(self, table: Table) -> None:
         """A table, with air around it."""
@@ -55,7 +55,7 @@ class Console:
     def learning(self, stages: Sequence[Stage]) -> Iterator[OnLearn]:
         """One bar per stage, with its losses, the last probe's figures and steps per second."""
         with self._progress() as progress:
-            tasks = {stage.name: progress.add_task(f"learn {stage.name}", total=stage.steps, figures="")
+            tasks = {stage.name: progress.add_task(f"learn {stage.name}", start=False, total=stage.steps, figures="")
                      for stage in stages}
             shown: dict[str, dict[str, str]] = {stage.name: {} for stage in stages}
 
@@ -64,6 +64,8 @@ class Console:
                     shown[stage.name] |= {name: f"{name.replace('_', ' ')} {float(figures[name]):.3g}"
                                           for name in SHOWN if name in figures}
                 task = progress.tasks[tasks[stage.name]]
+                if not task.started:
+                    progress.start_task(task.id)
                 speed = f"{task.speed:.0f}/s  " if task.speed else ""
                 progress.update(tasks[stage.name], completed=step, figures=speed + "  ".join(shown[stage.name].values()))
 

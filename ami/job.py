@@ -229,7 +229,8 @@ def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: 
 
 
 def where_to_look(folder: Path, store_folder: Path) -> str:
-    """The last lines of a run."""
+    """The last lines of a run, with the folder as one would type it."""
+    folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     film_line = "\n  the plans it imagined  episodes.gif" if (folder / "episodes.gif").exists() else ""
     other = "" if store_folder == Path("runs") else f" --store {store_folder}"
     return (f"Everything is in {folder}\n  every figure           summary.json{film_line}\n"

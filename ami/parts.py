@@ -55,7 +55,7 @@ class Part:
 
     def _wrong_types(self, where: str) -> list[str]:
         """Settings whose plain value is not of the plain type the constructor is annotated with."""
-        function = self.target.__init__ if inspect.isclass(self.target) else self.target  # type: ignore[misc]
+        function = self.target.__init__ if inspect.isclass(self.target) else self.target
         try:
             hints = get_type_hints(function)
         except (NameError, TypeError):  # an annotation that only a type checker can read
