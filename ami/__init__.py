@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "compose": "ami.config",
     "Run": "ami.job", "build": "ami.job", "run": "ami.job",
-    "train": "ami.training",
+    "train": "ami.job",
     "Agent": "ami.agent",
     "Call": "ami.module", "Module": "ami.module", "callable_method": "ami.module",
     "Port": "ami.ports",
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from ami.job import Run as Run
     from ami.job import build as build
     from ami.job import run as run
+    from ami.job import train as train
     from ami.module import Call as Call
     from ami.module import Module as Module
     from ami.module import callable_method as callable_method
     from ami.ports import Port as Port
-    from ami.training import train as train
 
 
 def __getattr__(name: str) -> Any:

@@ -26,10 +26,16 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Episode
+from ami.errors import require
 from ami.graph import Graph
 from ami.segments import Segment
 
 FLAGS = ("world.terminated", "world.truncated", "world.success")
+
+
+def flags_of(graph: Graph) -> tuple[str, ...]:
+    """The world's flags, which every driver watches; a graph without a world has none."""
+    return FLAGS if FLAGS[0].split(".")[0] in graph.order else ()
 
 
 class Runtime(Protocol):
@@ -40,6 +46,9 @@ class Runtime(Protocol):
     @property
     def segments(self) -> Sequence[Segment]:
         """The firing order, cut where processes change."""
+
+    def ready(self) -> None:
+        """Wait until every module is made."""
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         """Tell every worker which episodes begin."""
@@ -90,20 +99,28 @@ class Agent:
         self.runtime = runtime
         self.graph = runtime.graph
         self.tick = 0
+        self._batch = 0
+        self._wave = -1
         self._parcels: dict[int, Any] = {}
 
-    def reset(self, mask: Tensor, episodes: Sequence[Episode], wave: int = 0) -> None:
+    def reset(self, mask: Tensor, episodes: Sequence[Episode], wave: int | None = None) -> None:
         """Begin new episodes in the masked rows.
 
         Args:
             mask: (B,) bool; its length sets the number of parallel worlds.
             episodes: one per row; unmasked rows' entries are not read.
-            wave: names this batch of episodes in the trace.
+            wave: names this batch of episodes in the trace; by default the next number when all rows begin.
+
+        Raises:
+            SettingError: the episodes are not one per row, or rows are left out that have not begun before.
         """
+        require(len(episodes) == len(mask), f"reset got {len(episodes)} episodes for {len(mask)} worlds: expected one each")
         if bool(mask.all()):
-            self.tick = 0
-            self._parcels = {}
-        self.runtime.begin(mask, episodes, wave)
+            self._wave = self._wave + 1 if wave is None else wave
+            self.tick, self._parcels, self._batch = 0, {}, len(mask)
+        require(len(mask) == self._batch, f"reset begins {int(mask.sum())} of {len(mask)} worlds while {self._batch} are "
+                                          "running. Cure: begin all of them first")
+        self.runtime.begin(mask, episodes, self._wave)
 
     def cycle(self) -> Moment:
         """One tick: every node that is due fires once, in order."""
@@ -115,7 +132,7 @@ class Agent:
         self.tick += 1
         return Moment(self.runtime, handles)
 
-    def live(self, episodes: Sequence[Episode], wave: int = 0) -> Iterator[Moment]:
+    def live(self, episodes: Sequence[Episode], wave: int | None = None) -> Iterator[Moment]:
         """Live a batch of episodes side by side until the last one ends: one moment per tick.
 
         Worlds whose episode is over stand still while the others go on.

@@ -89,7 +89,7 @@ def _job(command: str, words: Sequence[str]) -> int:
             sys.exit(2)
         finally:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # Hydra made it; what was refused, or only trained, leaves nothing in it
+                folder.rmdir()  # Hydra made it; what was refused leaves nothing in it
 
     with _argv([f"ami {command}", *flags, *forced(overrides)]):
         try:
@@ -100,17 +100,10 @@ def _job(command: str, words: Sequence[str]) -> int:
 
 
 def _do(command: str, config: Config, folder: Path) -> None:
+    from ami import job
     from ami.console import Console
 
-    if command == "run":
-        from ami.job import run
-
-        run(config, folder, Console())
-        return
-    from ami.training import train
-
-    console = Console()
-    console.note(train(config, console).line())
+    (job.run if command == "run" else job.train)(config, folder, Console())
 
 
 def _jobs(overrides: Sequence[str], many: bool) -> list[list[str]]:

@@ -28,6 +28,7 @@ from ami.errors import SettingError, TrustError, unknown_name
 from ami.nodes import parts_of, validate
 from ami.parts import Part
 from ami.settings import SCHEMA
+from ami.trust import check_shadowing
 
 if TYPE_CHECKING:
     from ami.graph import Graph
@@ -76,6 +77,7 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
         SettingError: a setting is unknown or cannot be; names all of them.
         TrustError: a `_target_` is not on the allow-list.
     """
+    check_shadowing()
     given = forced(overrides)
     for override in _parse(given):
         _check_override(override)

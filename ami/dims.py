@@ -61,6 +61,8 @@ class DimSolver:
         module = self.modules[node]
         try:
             decided = module.infer_dims(dict(self.known[node]))
+        except KeyError:  # asked for a size that is not known yet; what stays unknown is told in the end
+            return
         except AmiError as error:
             self.mistakes.append(f"{node}: {error}")
             return

@@ -36,6 +36,7 @@ class Graph:
         calls: the call edges, {node: {name: callee}}.
         every: how many ticks pass between two firings, by node.
         dims: the resolved sizes, by node.
+        outputs: the names of each node's output ports.
         drafts: one unbuilt module per node: its ports and declared calls can be read.
         warnings: what has no effect.
 
@@ -63,6 +64,7 @@ class Graph:
         self.mistakes += solver.mistakes
         if self.mistakes:
             raise GraphError(self.mistakes)
+        self.outputs = {node: tuple(self.drafts[node].outputs) for node in self.order}
         self._warn_unused()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -105,22 +107,21 @@ class Graph:
                 self.mistakes.append(f"node '{node}' is wired but has no module{suggestion(node, self.parts)} "
                                      f"Cure: give it one, `+{node}._target_=…`, or remove its wiring, `~graph.{node}`")
                 continue
+            if not (isinstance(part.target, type) and issubclass(part.target, Module)):
+                self.mistakes.append(f"{node} is a {part.name}: expected an ami Module, see ami.blueprint")
+                continue
             wrong = part.check(node)
             if wrong:
                 self.mistakes.extend(wrong)
                 continue
             try:
-                module = part.make()
+                drafts[node] = part.make()
             except AmiError as error:
                 self.mistakes.append(f"{node}: {error}")
                 continue
             except (ValueError, TypeError, ImportError) as error:
                 self.mistakes.append(f"{node}: {part.name} does not take these settings: {error}")
                 continue
-            if isinstance(module, Module):
-                drafts[node] = module
-            else:
-                self.mistakes.append(f"{node} is a {type(module).__name__}: expected an ami Module, see ami.blueprint")
         return drafts
 
     def _known_faces(self, nodes: tuple[str, ...]) -> dict[str, Module | type[Module]]:
@@ -214,7 +215,7 @@ class Graph:
         loops = [sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1]
         loops += [[n] for n in nodes if graph.has_edge(n, n)]
         for members in sorted(loops):
-            cycle = [edge[0] for edge in nx.find_cycle(graph, members[0])]
+            cycle = [edge[0] for edge in nx.find_cycle(graph.subgraph(members), members[0])]
             steps = list(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
             wires = [w for step in steps for w in self.wires if w.delay == 0 and (w.node, w.to_node) == step]
             waits = "wait for each other" if len(cycle) > 1 else "waits for itself"

@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from ami.blueprint import Episode, World
-from ami.errors import SettingError, suggestion
+from ami.errors import SettingError, require, suggestion
 from ami.ports import Size
 
 
@@ -64,7 +64,7 @@ class GymWorld(World):
             self.rows.close()
             self.rows = self._make(len(mask))
         # a new batch size made new environments: all of them have to begin
-        self._fresh = mask.clone() if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
+        self._fresh = mask | self._fresh if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
 
     def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         batch = len(action)
@@ -125,7 +125,12 @@ class GymWorld(World):
                                "Cure: 'package:id' imports the package that registers it") from None
         try:
             if spec.vector_entry_point is not None:
-                return gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **self.settings)
+                rows = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **self.settings)
+                if rows.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+                    return rows
+                rows.close()  # it would begin anew by itself
+                require(spec.entry_point is not None, f"{self.env_id} begins episodes anew by itself: expected a vector "
+                                                      "environment with autoreset_mode DISABLED, or a single one beside it")
             return _Rows(name, num_envs, self.settings)
         except TypeError as error:
             raise SettingError(f"{self.env_id} refused the settings {self.settings}: {error}") from None
@@ -142,6 +147,7 @@ class _Rows:
         self.single_observation_space = self.envs[0].observation_space
         self.single_action_space = self.envs[0].action_space
         self._last: list[Any] = [None] * num_envs
+        self._infos: list[dict[str, Any]] = [{}] * num_envs
         self._flags = np.zeros((2, num_envs), bool)
 
     def reset(self, seed: Any = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -150,20 +156,28 @@ class _Rows:
         mask = given.pop("reset_mask", np.ones(self.num_envs, bool))
         for row in np.flatnonzero(mask):
             own = {name: value[row] for name, value in given.items()} or None
-            self._last[row], _ = self.envs[row].reset(seed=seeds[row], options=own)
+            self._last[row], self._infos[row] = self.envs[row].reset(seed=seeds[row], options=own)
             self._flags[:, row] = False
-        return self._stacked(), {}
+        return self._stacked(), self._info()
 
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
         reward = np.zeros(self.num_envs, np.float32)
         for row in np.flatnonzero(~self._flags.any(axis=0)):
-            self._last[row], reward[row], *self._flags[:, row], _ = self.envs[row].step(actions[row])
-        return self._stacked(), reward, self._flags[0].copy(), self._flags[1].copy(), {}
+            self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self.envs[row].step(actions[row])
+        return self._stacked(), reward, self._flags[0].copy(), self._flags[1].copy(), self._info()
 
     def _stacked(self) -> Any:
         if isinstance(self._last[0], dict):
             return {key: np.stack([seen[key] for seen in self._last]) for key in self._last[0]}
         return np.stack(self._last)
+
+    def _info(self) -> dict[str, Any]:
+        """What evaluators read; a row that does not say whether it succeeded did so when it terminated."""
+        told = zip(self._infos, self._flags[0], strict=True)
+        info = {"success": np.array([bool(info.get("success", terminated)) for info, terminated in told])}
+        if all("state" in info for info in self._infos):
+            info["state"] = np.stack([np.reshape(info["state"], -1) for info in self._infos])
+        return info
 
     def close(self) -> None:
         for env in self.envs:

@@ -34,7 +34,7 @@ keys
   runtime=ray         ray: modules in processes of their own; local: all in this one
   placement=module    module: a process per module; agent: one for the whole mind; {group: [nodes]}
   agents=1            spread the episodes over so many agents
-  devices.NODE=cpu    where a module computes: cpu, cuda, cuda:1
+  address=null        a running Ray cluster to join; null starts one on this machine, on loopback
   trace.record=true   write the cognitive-loop trace; trace.payload=true also every message's content
   store=runs          where runs, trained agents and MLflow's database are kept
   checkpoint=null     a trained agent's folder to use instead of learning
@@ -42,8 +42,8 @@ keys
                       who gathers the experience, how much of it, how many worlds at once
   learning.stages.NAME.{train,loss,data,steps,batch,window,imagined,learning_rate,weight_decay,warm_up,final_rate,clip}
                       what learns together, whose loss, from experience or memory, for how long and how fast
-  learning.{save_every,device,threads}
-                      steps between two checkpoints; where and with how many threads to learn
+  learning.{save_every,threads}
+                      steps between two saves; how many threads learning uses
   evaluation.{pairs,manifest_seed,manifest_hash}
                       sealed pairs of each kind, the seed they come from, the hash they must have
   evaluation.{batch,beside,film}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any
 
 from rich.table import Table
 
-from ami.agent import Agent
+from ami import training
+from ami.agent import Agent, Runtime
 from ami.blueprint import Episode
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
@@ -32,17 +33,19 @@ from ami.evaluation.film import film
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.plots import plot_learning, plot_success
 from ami.evaluation.table import results_table, summary
-from ami.files import write_json
+from ami.files import private_files, write_json
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
+from ami.segments import groups_of
+from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
 from ami.tracing.reader import Trace
-from ami.training import Trained, open_trained, train
+from ami.training import Trained, open_trained
 from ami.worker import Weights, build_module
 
 RUNTIMES = ("local", "ray")
-UNTRAINED = "untrained"
+UNTRAINED, WORLD = "untrained", "world"
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,7 @@ def build(config: Config) -> Agent:
     """
     graph = to_graph(config)
     weights = open_trained(Path(config.settings.checkpoint), graph).weights if config.settings.checkpoint else {}
-    return Agent(LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph),
-                              devices=config.settings.devices))
+    return Agent(LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph)))
 
 
 def run(config: Config, folder: Path | None = None, console: Console | None = None) -> Run:
@@ -96,18 +98,24 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     settings = config.settings
     require(settings.runtime in RUNTIMES, f"runtime is '{settings.runtime}'{suggestion(str(settings.runtime), RUNTIMES)}")
     require(settings.agents >= 1, f"agents is {settings.agents}: expected 1 or more")
-    folder = Path(folder or Path(settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    if (folder / "trace").exists():
-        raise SettingError(f"'{folder}' holds a run already. Cure: another folder, hydra.run.dir=…, or delete it")
     graph = to_graph(config)
-    for warning in graph.warnings:
+    require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
+    groups_of(graph, config.plain()["placement"])
+    folder = _new_folder(config, folder)
+    for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
+    with private_files():
+        return _run(config, graph, folder, console)
+
+
+def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
+    settings = config.settings
     beside = {str(name): graph if name == UNTRAINED else to_graph(compose_baseline(config, str(name)))
               for name in settings.evaluation.beside}
     manifest = seal(config, graph)
     manifest.save(folder / "manifest.json")
 
-    trained = train(config, console)
+    trained = training.train(config, console)
     console.note(trained.line())
     write_header(folder, graph, config.plain(), seed=settings.seed)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
@@ -126,9 +134,27 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     return done
 
 
+def train(config: Config, folder: Path | None = None, console: Console | None = None) -> Trained:
+    """`ami train`: learn alone, with its figures, curves and an MLflow run in a folder. Raises as `run` does."""
+    console = console or Console(quiet=True)
+    graph = to_graph(config)
+    folder = _new_folder(config, folder)
+    with private_files():
+        trained = training.train(config, console)
+        console.note(trained.line())
+        write_header(folder, graph, config.plain(), seed=config.settings.seed, details={"checkpoint": str(trained.file)})
+        write_json(folder / "summary.json", {"seed": config.settings.seed, "learning_seconds": trained.seconds,
+                                             "details": {"probes": trained.probes, "learning_was_cached": trained.cached,
+                                                         "checkpoint": str(trained.file)}})
+        if trained.rows:
+            plot_learning(trained.rows, folder / "learning.png")
+        _store(config, folder, trained, console)
+    return trained
+
+
 def seal(config: Config, graph: Graph) -> Manifest:
     """The sealed pairs that a config's evaluation uses."""
-    world = build_module(graph, "world", config.settings.seed)
+    world = build_module(graph, WORLD, config.settings.seed)
     how = config.settings.evaluation
     manifest = Manifest.make(world, how.manifest_seed, how.pairs)
     manifest.expect(how.manifest_hash)
@@ -141,29 +167,25 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iter
     settings = config.settings
     watch = _planning_watch(graph)
     traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
-    started: list[Agent] = []
-    if settings.runtime == "local":
-        try:
-            for trace in traces:
-                recorder = TraceLog(trace, settings.trace.payload) if trace is not None else None
-                started.append(Agent(LocalRuntime(graph, settings.seed, weights, recorder, watch, settings.devices)))
-            yield started
-        finally:
-            for agent in started:
-                agent.close()
-        return
-    from ami.runtime.ray_actors import RayRuntime
-    from ami.runtime.ray_cluster import cluster
+    with ExitStack() as stack:
+        started: list[Agent] = []
+        if settings.runtime == "ray":
+            from ami.runtime.ray_actors import RayRuntime
+            from ami.runtime.ray_cluster import cluster
 
-    with cluster():
-        try:
-            for trace in traces:
-                started.append(Agent(RayRuntime(graph, settings.seed, weights, config.plain()["placement"], trace,
-                                                settings.trace.payload, watch, dict(settings.devices))))
-            yield started
-        finally:
-            for agent in started:
-                agent.close()
+            stack.enter_context(cluster(settings.address))
+        for trace in traces:
+            runtime: Runtime
+            if settings.runtime == "ray":
+                runtime = RayRuntime(graph, settings.seed, weights, config.plain()["placement"], trace,
+                                     settings.trace.payload, watch)
+            else:
+                recorder = TraceLog(trace, settings.trace.payload) if trace is not None else None
+                runtime = LocalRuntime(graph, settings.seed, weights, recorder, watch)
+            started.append(stack.enter_context(Agent(runtime)))
+        for agent in started:  # all of their actors start together
+            agent.runtime.ready()
+        yield started
 
 
 def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, folder: Path,
@@ -181,8 +203,7 @@ def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Ma
 def _evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
                     console: Console) -> Evaluation:
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
-            LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph),
-                         devices=config.settings.devices)) as agent:
+            LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph))) as agent:
         return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar))
 
 
@@ -215,17 +236,38 @@ def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: 
     if trained.rows:
         plot_learning(trained.rows, folder / "learning.png")
     watch = tuple(port for port in FILM_WATCH if port.split(".")[0] in graph.order)
-    if settings.evaluation.film and trained.readout is not None:
-        with Agent(LocalRuntime(graph, settings.seed, trained.weights, watch=watch, devices=settings.devices)) as agent:
+    if settings.evaluation.film:
+        with Agent(LocalRuntime(graph, settings.seed, trained.weights, watch=watch)) as agent:
             episodes = _worth_filming(manifest, settings.evaluation.film)
             kinds = [str(manifest.pairs[episode.number]["kind"]) for episode in episodes]
             film(agent, episodes, folder / "episodes.gif", trained.readout, kinds=kinds)
+    _store(config, folder, trained, console)
+    console.note(where_to_look(folder, Path(settings.store)))
+
+
+def _store(config: Config, folder: Path, trained: Trained, console: Console) -> None:
     from ami.tracing.mlflow_store import store
 
+    place = Path(config.settings.store)
     with console.counting("store in MLflow", 1, "") as bar:
-        store(folder, Path(settings.store), rows=trained.rows)
-        bar(1, str(Path(settings.store) / "mlflow.db"))
-    console.note(where_to_look(folder, Path(settings.store)))
+        store(folder, place, rows=trained.rows)
+        bar(1, str(place / "mlflow.db"))
+
+
+def _new_folder(config: Config, folder: Path | None) -> Path:
+    """The folder of a run; one that holds a run already is refused."""
+    folder = Path(folder or Path(config.settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    if (folder / HEADER).exists() or (folder / "trace").exists():
+        raise SettingError(f"'{folder}' holds a run already. Cure: another folder, hydra.run.dir=…, or delete it")
+    return folder
+
+
+def _without_effect(config: Config) -> list[str]:
+    """Settings that were asked for and change nothing."""
+    if config.settings.runtime == "ray":
+        return []
+    asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
+    return [f"{text} has no effect with runtime=local: all modules live in this process" for text in asked]
 
 
 def where_to_look(folder: Path, store_folder: Path) -> str:

@@ -120,7 +120,6 @@ class Module(nn.Module):
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
         self.batch = 0
-        self.device = torch.device("cpu")
 
     # What an author writes -------------------------------------------------------------------------------------------
 
@@ -154,13 +153,12 @@ class Module(nn.Module):
 
     def reset(self, mask: Tensor) -> None:
         """Forget what the masked rows (B,) remember."""
-        fresh = {name: value.to(self.device) for name, value in self.initial(self.batch).items()}
+        fresh = self.initial(self.batch)
         if mask.all() or not self.carry:
             self.carry = fresh
             return
-        rows = mask.to(self.device)
         for name, value in fresh.items():
-            where = rows.view(-1, *[1] * (value.ndim - 1))
+            where = mask.view(-1, *[1] * (value.ndim - 1))
             self.carry[name] = torch.where(where, value, self.carry[name])
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -49,9 +49,6 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
     if unknown:
         raise UnknownName("\n".join(unknown))
     wrong = check({key: value for key, value in config.items() if key in SCHEMA})
-    for node in config.get("devices") or {}:
-        if node not in nodes:
-            wrong.append(f"devices names the unknown node '{node}'{suggestion(node, nodes)}")
     for node in sorted(nodes & set(config)):
         if config[node] is not None and not _is_part(config[node]):
             wrong.append(f"{node} names no class: it has no `_target_`. Cure: {node}=<choice>, see `ami list`")

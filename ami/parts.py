@@ -79,6 +79,14 @@ class Part:
             raise SettingError(" ".join(mistakes))
         return self.target(**{key: _made(value) for key, value in self.settings.items()})
 
+    def files(self) -> list[str]:
+        """The names of the Python modules that define the target and the targets of its inner parts."""
+        found = [self.target.__module__]
+        for value in self.settings.values():
+            inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else [value]
+            found += [name for part in inner if isinstance(part, Part) for name in part.files()]
+        return found
+
     def resolved(self) -> dict[str, Any]:
         """Plain values: the target's path, and every setting with the defaults filled in."""
         out: dict[str, Any] = {"_target_": self.name}

@@ -61,12 +61,24 @@ def groups_of(graph: Graph, placement: Placement) -> dict[str, str]:
     return group_of
 
 
+def check_watched(graph: Graph, watch: Sequence[str]) -> None:
+    """Refuse to watch a port that the graph does not have; raises SettingError."""
+    ports = [f"{node}.{port}" for node in graph.order for port in graph.outputs[node]]
+    for name in watch:
+        if name not in ports:
+            raise SettingError(f"'{name}' is watched, which no node sends{suggestion(name, ports)}")
+
+
 def cut(graph: Graph, placement: Placement, watch: Sequence[str] = ()) -> list[Segment]:
     """Cut the firing order into segments.
 
     Args:
         watch: ports the driver wants to see, as "node.port".
+
+    Raises:
+        SettingError: the placement is unsound, or a watched port does not exist.
     """
+    check_watched(graph, watch)
     group_of = groups_of(graph, placement)
     runs: list[tuple[str, list[str]]] = []
     for node in graph.order:

@@ -49,8 +49,6 @@ NAMES = Rule("a list of names, `[a, b]`", _is_names)
 PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
                  lambda value: value in ("module", "agent") if isinstance(value, str)
                  else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
-DEVICE = Rule("cpu, cuda or cuda:<number>",
-              lambda value: isinstance(value, str) and (value in ("cpu", "cuda") or value.removeprefix("cuda:").isdigit()))
 ANY_NAME = "*"
 """In a schema: whatever the name, this is what it holds."""
 
@@ -64,14 +62,14 @@ SCHEMA: dict[str, Any] = {
     "runtime": _one_of("local", "ray"),
     "placement": PLACEMENT,
     "agents": _whole(1),
-    "devices": {ANY_NAME: DEVICE},
+    "address": _optional(TEXT),
     "trace": {"record": SWITCH, "payload": SWITCH},
     "store": TEXT,
     "checkpoint": _optional(TEXT),
     "learning": {
         "collect": {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)},
         "stages": {ANY_NAME: STAGE},
-        "save_every": _whole(1), "device": DEVICE, "threads": _whole(1),
+        "save_every": _whole(1), "threads": _whole(1),
     },
     "evaluation": {
         "pairs": _whole(1), "manifest_seed": _whole(0), "manifest_hash": _optional(TEXT), "batch": _whole(1),

@@ -103,15 +103,15 @@ def train(config: Config, console: Console | None = None) -> Trained:
 def _learn(config: Config, graph: Graph, explorer: Graph, stages: Sequence[Stage], nodes: Sequence[str], folder: Path,
            console: Console) -> Trained:
     settings = config.settings
-    devices = dict.fromkeys(nodes, settings.learning.device)
-    modules = Worker(graph, nodes, settings.seed, devices=devices).modules
+    modules = Worker(graph, nodes, settings.seed).modules
     trainer = Trainer(modules, stages, settings.seed, folder / PROGRESS_FILE, settings.learning.save_every, folder.name)
     begun = time.perf_counter()
     how = settings.learning.collect
     with console.counting("collect", how.episodes, "episodes") as bar, Agent(
-            LocalRuntime(explorer, settings.seed, watch=WATCH)) as agent:
+            LocalRuntime(explorer, derive_seed(settings.seed, "collect"), watch=WATCH)) as agent:
         experience = collect(agent, how.episodes, how.steps, how.batch, settings.seed, lambda more: bar(more, ""))
-        held_out_seed = derive_seed(settings.seed, "probe")
+    held_out_seed = derive_seed(settings.seed, "probe")
+    with Agent(LocalRuntime(explorer, held_out_seed, watch=WATCH)) as agent:
         held_out = collect(agent, PROBE_EPISODES, how.steps, how.batch, held_out_seed)
     untrained = _probe(modules, held_out)
     few = held_out.part(QUICK_PROBE_EPISODES)
@@ -152,20 +152,24 @@ def training_key(config: Config, graph: Graph, explorer: Graph, nodes: Sequence[
         "seed": config.settings.seed,
         "learning": {k: v for k, v in config.plain()["learning"].items() if k not in ("save_every",)},
         "nodes": {node: (graph.parts[node].resolved(), graph.dims[node], graph.calls[node]) for node in nodes},
-        "explorer": {node: explorer.parts[node].resolved() for node in ("world", "actor")},
-        "code": {node: _source_hash(graph, node) for node in nodes},
+        "explorer": explorer.describe(),
+        "code": (_sources(graph, nodes), _sources(explorer, explorer.order)),
         "versions": {package: version(package) for package in ("ami", "torch")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def open_trained(file: Path, graph: Graph) -> Trained:
-    """Open a checkpoint and hold it against the graph that is to run it.
+    """Open a checkpoint, a file or the folder it is in, and hold it against the graph that is to run it.
 
     Raises:
         CheckpointError: the file is missing or broken, or was trained with other modules, settings or sizes.
     """
+    file = Path(file) / AGENT_FILE if Path(file).is_dir() else Path(file)
     tensors, notes = checkpoint.load(file)
+    if "nodes" not in notes:
+        raise CheckpointError(f"'{file}' holds a training that is not finished. Cure: finish it with `ami train`, "
+                              f"which leaves {AGENT_FILE} beside it")
     own = _description(graph, [node for node in notes["nodes"] if node in graph.order])
     wrong = [f"{node} is not in this graph" for node in notes["nodes"] if node not in graph.order]
     for node, now in own.items():
@@ -206,17 +210,19 @@ def _probe(modules: Mapping[str, Module], experience: Experience) -> tuple[Probe
     return probe(experience, perception, world_model)
 
 
-def _source_hash(graph: Graph, node: str) -> str:
-    """Changed code is another agent: the text of the module's file, and of what it takes from its own package."""
-    digest = hashlib.sha256()
-    package = graph.parts[node].target.__module__.split(".")[0]
-    waiting, seen = [graph.parts[node].target.__module__], set[str]()
+def _sources(graph: Graph, nodes: Sequence[str]) -> str:
+    """Changed code is another agent: the text of every file that these nodes, their inner parts and the world come from,
+    with what those files take from their own packages, and of the engine's learning."""
+    waiting = [name for node in nodes for name in graph.parts[node].files()]
+    waiting += [name for name in sys.modules if name.startswith("ami.learning")]
+    packages = {name.split(".")[0] for name in waiting} - {"ami"}
+    texts: dict[str, str] = {}
     while waiting:
-        name = waiting.pop(0)
-        if name in seen or name.split(".")[0] != package or name not in sys.modules:
+        name = waiting.pop()
+        if name in texts or name not in sys.modules:
             continue
-        seen.add(name)
         with contextlib.suppress(OSError, TypeError):  # a class typed into a notebook has no file
-            digest.update(inspect.getsource(sys.modules[name]).encode())
-        waiting += sorted({str(getattr(value, "__module__", "")) for value in vars(sys.modules[name]).values()})
-    return digest.hexdigest()[:16]
+            texts[name] = inspect.getsource(sys.modules[name])
+        taken = {str(getattr(value, "__module__", "")) for value in vars(sys.modules[name]).values()}
+        waiting += [other for other in taken if other.split(".")[0] in packages and other not in texts]
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,19 +7,18 @@ both give the same trace.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ami.blueprint import Episode, World
-from ami.errors import CheckpointError, PortError
+from ami.errors import CheckpointError, PortError, require
 from ami.graph import Graph
 from ami.module import Callee, Calls, Module
 from ami.recorder import NoTrace, Recorder
 from ami.streams import Streams, derive_seed
-from ami.wiring import Wire
 
 Outputs = Mapping[str, Tensor]
 Parcel = tuple[int, Mapping[str, Outputs]]
@@ -29,13 +28,33 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 
 
 class _Feed(NamedTuple):
-    """Where one input's value is found: what its producer sent `delay` ticks ago; `fill` while that is nothing."""
+    """A wire that is late: what its producer sent `delay` ticks ago; `fill` while that is nothing."""
 
     to_port: str
     sent: dict[int, Outputs]
     port: str
     delay: int
-    fill: Tensor | None
+    fill: Tensor
+
+
+class _Firing(NamedTuple):
+    """All that firing one node takes, looked up once per batch of episodes instead of once per tick.
+
+    Attributes:
+        step: the module's.
+        every: ticks between two firings.
+        direct: the undelayed wires, as (input, what the producer sent, its port).
+        late: the delayed wires.
+        absent: the inputs that are not wired.
+        sent: what this node sent, by tick.
+    """
+
+    step: Callable[..., Outputs]
+    every: int
+    direct: list[tuple[str, dict[int, Outputs], str]]
+    late: list[_Feed]
+    absent: dict[str, Tensor | None]
+    sent: dict[int, Outputs]
 
 
 class Worker:
@@ -47,18 +66,16 @@ class Worker:
         seed: the run's seed: initial weights and random streams derive from it.
         weights: trained weights by node; nodes without an entry keep their initial weights.
         recorder: is told of every invocation.
-        devices: torch device names by node; "cpu" where absent.
     """
 
     def __init__(self, graph: Graph, nodes: Iterable[str], seed: int, weights: Weights | None = None,
-                 recorder: Recorder | None = None, devices: Mapping[str, str] | None = None) -> None:
+                 recorder: Recorder | None = None) -> None:
         self.graph = graph
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
         held = set(self.nodes) | {callee for node in self.nodes for callee in graph.callees(node)}
-        devices = devices or {}
         # a callee that lives in another worker is held here as a replica: call edges cost no transport
-        self.modules = {n: build_module(graph, n, seed, devices.get(n, "cpu")) for n in graph.order if n in held}
+        self.modules = {n: build_module(graph, n, seed) for n in graph.order if n in held}
         for node, module in self.modules.items():
             module.calls = Calls(node, {name: Callee(callee, self.modules[callee])
                                         for name, callee in graph.calls[node].items() if callee in self.modules})
@@ -67,10 +84,7 @@ class Worker:
             module.eval()
         self._depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {n: {} for n in graph.order}
-        self._feeds: dict[str, list[_Feed]] = {}
-        self._unwired: dict[str, dict[str, Tensor | None]] = {
-            node: {port: None for port in self.modules[node].inputs if port not in {w.to_port for w in graph.inputs[node]}}
-            for node in self.nodes}
+        self._firings: dict[str, _Firing] = {}
         self._wave = 0
         self._begun: Tensor | None = None
         self._born = torch.zeros(0, dtype=torch.int64)  # the tick at which each row's episode began, and the latest of them
@@ -78,10 +92,18 @@ class Worker:
         self._unchecked: set[str] = set()
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
-        """New episodes begin in the masked rows (B,); nothing of the old ones reaches them."""
+        """New episodes begin in the masked rows (B,); nothing of the old ones reaches them.
+
+        Raises:
+            SettingError: some rows begin while others go on, and a node fires only every n ticks: the rows would be out of
+                step with each other.
+        """
         self._wave = wave
         self._unchecked = set(self.nodes)
         fresh = len(mask) != next((m.batch for m in self.modules.values()), 0) or bool(mask.all())
+        slow = [node for node, every in self.graph.every.items() if every > 1]
+        require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds begin anew, but {', '.join(slow)} fires "
+                                   "only every few ticks, for all of them. Cure: begin all episodes together")
         for module in self.modules.values():
             if isinstance(module, World):
                 module.assign(mask, list(episodes))
@@ -89,7 +111,7 @@ class Worker:
         if fresh:
             for sent in self._sent.values():
                 sent.clear()
-            self._feeds = {node: [self._feed(wire, len(mask)) for wire in self.graph.inputs[node]] for node in self.nodes}
+            self._firings = {node: self._firing(node, len(mask)) for node in self.nodes}
             self._born, self._youngest, self._begun = torch.zeros(len(mask), dtype=torch.int64), 0, None
         else:
             self._begun = mask if self._begun is None else mask | self._begun
@@ -113,49 +135,62 @@ class Worker:
             self._born = torch.where(self._begun, tick, self._born)
             self._youngest, self._begun = tick, None
         fired: dict[str, Outputs] = {}
+        add, wave, depth, clock = self.recorder.add, self._wave, self._depth, time.perf_counter_ns
         with torch.no_grad():
             for node in nodes:
-                fired[node] = self._fire_one(node, tick)
+                step, every, direct, late, absent, sent = self._firings[node]
+                if every > 1 and tick % every:
+                    outputs = sent[tick - 1]
+                else:
+                    inputs = absent.copy()
+                    for to_port, source, port in direct:
+                        inputs[to_port] = source[tick][port]
+                    for feed in late:
+                        inputs[feed.to_port] = self._arriving(feed, tick)
+                    start = clock()
+                    outputs = step(**inputs)
+                    end = clock()
+                    if self._unchecked:
+                        self._check(node, outputs)
+                    add(node, wave, tick, start, end, outputs)
+                sent[tick] = fired[node] = outputs
+                sent.pop(tick - depth, None)
         return fired
 
     def close(self) -> None:
         """Write the rest of the trace."""
         self.recorder.close()
 
-    def _fire_one(self, node: str, tick: int) -> Outputs:
+    def _firing(self, node: str, batch: int) -> _Firing:
         module = self.modules[node]
-        sent = self._sent[node]
-        if tick % self.graph.every[node] and node not in self._unchecked:
-            outputs = sent[tick] = sent[tick - 1]
-            sent.pop(tick - self._depth, None)
-            return outputs
-        inputs = self._unwired[node].copy()
-        for to_port, source, port, delay, fill in self._feeds[node]:
-            then = source.get(tick - delay)
-            value = fill if then is None else then[port]
-            inputs[to_port] = value if tick - delay >= self._youngest else self._since_birth(value, fill, tick - delay)
-        start = time.perf_counter_ns()
-        outputs = module.step(**inputs)
-        end = time.perf_counter_ns()
-        if self._unchecked:
-            self._check(node, module, outputs)
-        self.recorder.add(node, self._wave, tick, start, end, outputs)
-        sent[tick] = outputs
-        sent.pop(tick - self._depth, None)
-        return outputs
+        direct: list[tuple[str, dict[int, Outputs], str]] = []
+        late: list[_Feed] = []
+        for wire in self.graph.inputs[node]:
+            sent = self._sent[wire.node]
+            if wire.delay:
+                port = module.inputs[wire.to_port]
+                fill = torch.full((batch, *port.shape(module.dims)), wire.init, dtype=port.dtype or torch.float32)
+                late.append(_Feed(wire.to_port, sent, wire.port, wire.delay, fill))
+            else:
+                direct.append((wire.to_port, sent, wire.port))
+        wired = {wire.to_port for wire in self.graph.inputs[node]}
+        absent: dict[str, Tensor | None] = {port: None for port in module.inputs if port not in wired}
+        return _Firing(module.step, self.graph.every[node], direct, late, absent, self._sent[node])
 
-    def _feed(self, wire: Wire, batch: int) -> _Feed:
-        module = self.modules[wire.to_node]
-        port = module.inputs[wire.to_port]
-        fill = torch.full((batch, *port.shape(module.dims)), wire.init, dtype=port.dtype or torch.float32,
-                          device=module.device) if wire.delay else None
-        return _Feed(wire.to_port, self._sent[wire.node], wire.port, wire.delay, fill)
+    def _arriving(self, feed: _Feed, tick: int) -> Tensor:
+        sent_at = tick - feed.delay
+        then = feed.sent.get(sent_at)
+        if then is None:
+            return feed.fill
+        value = then[feed.port]
+        return value if sent_at >= self._youngest else self._since_birth(value, feed.fill, sent_at)
 
-    def _check(self, node: str, module: Module, outputs: Outputs) -> None:
+    def _check(self, node: str, outputs: Outputs) -> None:
         """At the first tick of an episode every message is held against its port; later ticks trust the module."""
         if node not in self._unchecked:
             return
         self._unchecked.discard(node)
+        module = self.modules[node]
         if not isinstance(outputs, Mapping):
             raise PortError(f"{node}.step() gave a {type(outputs).__name__}: expected a dict of its outputs, "
                             f"{{{', '.join(module.outputs)}}}. Cure: return one in {type(module).__name__}.step()")
@@ -168,15 +203,14 @@ class Worker:
         return torch.where(old, fill.to(value), value)
 
 
-def build_module(graph: Graph, node: str, seed: int, device: str = "cpu") -> Module:
+def build_module(graph: Graph, node: str, seed: int) -> Module:
     """Make one module of the graph, with initial weights that depend on the seed and the node's name alone."""
     module: Module = graph.parts[node].make()
-    module.device = torch.device(device)
     module.random = Streams(seed, node)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, node, "weights"))
         module.set_up(graph.dims[node])
-    return module.to(module.device)
+    return module
 
 
 def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import ami
 from ami.agent import Agent
 from ami.config import to_graph

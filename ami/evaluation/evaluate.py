@@ -15,7 +15,6 @@ from threading import Event
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from ami.agent import Agent
 from ami.blueprint import Episode
@@ -23,7 +22,8 @@ from ami.errors import require
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import PairedTest, paired_test, wilson
 
-MODEL_STEPS = "planner.model_steps"
+PLANNER = "planner"
+MODEL_STEPS = f"{PLANNER}.model_steps"
 PROGRESS_SECONDS = 0.1
 
 
@@ -56,19 +56,21 @@ class Evaluation:
     Attributes:
         outcomes: one per pair, in the manifest's order.
         decisions: how many actions were chosen in worlds that were not over.
-        model_steps: how many steps of the world model those decisions used in all; 0 without a planner.
+        plans: how many plans were made for them: fewer where the planner does not fire at every tick; 0 without a planner.
+        model_steps: how many steps of the world model those plans used in all.
         seconds: wall seconds the agents spent in their cycles, summed over agents.
     """
 
     outcomes: tuple[Outcome, ...]
     decisions: int
+    plans: int
     model_steps: int
     seconds: float
 
     @property
     def model_steps_per_plan(self) -> float:
-        """Steps of the world model per decision."""
-        return self.model_steps / max(self.decisions, 1)
+        """Steps of the world model per plan; 0 when no plan was made."""
+        return self.model_steps / max(self.plans, 1)
 
     @property
     def ms_per_decision(self) -> float:
@@ -101,6 +103,7 @@ class _Wave:
 
     rows: list[tuple[int, bool, int]]
     decisions: int = 0
+    plans: int = 0
     model_steps: int = 0
     seconds: float = 0.0
 
@@ -149,6 +152,7 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
     return Evaluation(
         tuple(Outcome(str(pair["kind"]), *rows[number]) for number, pair in enumerate(manifest.pairs)),
         decisions=sum(wave.decisions for wave in waves),
+        plans=sum(wave.plans for wave in waves),
         model_steps=sum(wave.model_steps for wave in waves),
         seconds=sum(wave.seconds for wave in waves))
 
@@ -180,15 +184,14 @@ def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Epis
             ended.put(bool(success[row]))
         over = over | over_now
         wave.decisions += int((~over).sum())
-        if MODEL_STEPS in moment:
-            wave.model_steps += _sum_of(moment[MODEL_STEPS], ~over)
+        # a planner that did not fire holds its last plan: nothing was spent on it again
+        if MODEL_STEPS in moment and steps % agent.graph.every[PLANNER] == 0:
+            spent = moment[MODEL_STEPS].cpu()[~over]
+            wave.plans += int((spent > 0).sum())
+            wave.model_steps += int(spent.sum())
         steps += 1
     wave.seconds = time.perf_counter() - begun
     return wave
-
-
-def _sum_of(values: Tensor, rows: Tensor) -> int:
-    return int(values.cpu()[rows].sum())
 
 
 def _count(progress: Progress, ended: SimpleQueue[bool]) -> Progress:

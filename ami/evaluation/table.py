@@ -20,7 +20,7 @@ def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: 
 
     Args:
         evaluations: by name, "agent" and any baselines, all on the manifest with `manifest_hash`.
-        learning_seconds: 0 when the agent came from the cache or learns nothing.
+        learning_seconds: what learning took when it was done, which a cached agent remembers; 0 when nothing learns.
         trace_digest: None when nothing was traced.
 
     Returns:
@@ -33,7 +33,8 @@ def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: 
     details: dict[str, Any] = {}
     for name, evaluation in evaluations.items():
         details[name] = {"model_steps_per_plan": evaluation.model_steps_per_plan,
-                         "ms_per_decision": evaluation.ms_per_decision, "decisions": evaluation.decisions}
+                         "ms_per_decision": evaluation.ms_per_decision, "decisions": evaluation.decisions,
+                         "plans": evaluation.plans}
         if name != AGENT:
             tests = {kind: agent.against(evaluation, kind) for kind in figures[AGENT]}
             details[name]["paired_with_agent"] = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
+from ami.errors import require
 from ami.learning.experience import Experience
 
 TRAIN_SHARE = 0.75
@@ -24,7 +25,7 @@ class Readout:
     """A linear map from states to the true state.
 
     Attributes:
-        mean, spread: (D,), of the states it was fitted on.
+        mean, spread: (*S), of the states it was fitted on.
         weight: (D + 1, X), the last row is the intercept.
     """
 
@@ -33,9 +34,8 @@ class Readout:
     weight: Tensor
 
     def __call__(self, states: Tensor) -> Tensor:
-        """(…, *S) flattened to (…, D), to (…, X)."""
-        flat = states.reshape(*states.shape[: states.ndim - 1], -1).double()
-        scaled = (flat - self.mean) / self.spread
+        """States (…, *S), flattened to (…, D), to (…, X)."""
+        scaled = ((states - self.mean) / self.spread).reshape(*states.shape[: states.ndim - self.mean.ndim], -1)
         return (scaled @ self.weight[:-1] + self.weight[-1]).float()
 
 
@@ -60,21 +60,27 @@ class ProbeFigures:
 
 @torch.no_grad()
 def probe(experience: Experience, perception: Perception, world_model: WorldModel) -> tuple[ProbeFigures, Readout]:
-    """Fit on three quarters of the episodes, score on the rest."""
+    """Fit on three quarters of the episodes, score on the rest.
+
+    Raises:
+        SettingError: there are fewer than 2 episodes.
+    """
     count = len(experience.steps)
+    require(count >= 2, f"a probe got {count} episodes: expected 2 or more, to be scored on others than it is fitted on")
     split = max(1, int(count * TRAIN_SHARE))
     parts: list[tuple[Tensor, Tensor]] = []
     for chosen in (range(split), range(split, count)):
         frames = torch.cat([experience.observation[e, : int(experience.steps[e]) + 1] for e in chosen])
         truth = torch.cat([experience.truth[e, : int(experience.steps[e]) + 1] for e in chosen])
         states = torch.cat([world_model.believe(perception.encode(part)) for part in frames.split(1024)])
-        parts.append((states.flatten(1).double(), truth.double()))
+        parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
     readout = _ridge(fit, fit_truth)
-    error = (readout(test.float()).double() - test_truth).square().mean(0)
+    error = (readout(test).double() - test_truth).square().mean(0)
     variance = test_truth.var(0, correction=0)
     varies = variance > SMALLEST_SPREAD
     r2 = (1 - error[varies] / variance[varies]).mean() if varies.any() else torch.tensor(float("nan"))
+    test = test.flatten(1)
     centred = test - test.mean(0)
     eigenvalues = torch.linalg.svdvals(centred).square()
     share = eigenvalues / eigenvalues.sum().clamp(min=1e-300)
@@ -84,6 +90,6 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
 
 def _ridge(states: Tensor, truth: Tensor) -> Readout:
     mean, spread = states.mean(0), states.std(0) + SMALLEST_SPREAD
-    design = torch.cat([(states - mean) / spread, states.new_ones(len(states), 1)], dim=1)
+    design = torch.cat([((states - mean) / spread).flatten(1), states.new_ones(len(states), 1)], dim=1)
     gram = design.T @ design + RIDGE * len(states) * torch.eye(design.shape[1], dtype=design.dtype)
     return Readout(mean, spread, torch.linalg.solve(gram, design.T @ truth))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ami.agent import FLAGS
+from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.graph import Graph
 from ami.recorder import Recorder
@@ -23,15 +23,20 @@ class LocalRuntime:
         weights: trained weights by node.
         recorder: is told of every invocation; None records nothing.
         watch: ports to see besides the world's flags, as "node.port".
-        devices: torch device names by node.
+
+    Raises:
+        SettingError: a watched port does not exist.
     """
 
     def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, recorder: Recorder | None = None,
-                 watch: Sequence[str] = (), devices: Mapping[str, str] | None = None) -> None:
+                 watch: Sequence[str] = ()) -> None:
         self.graph = graph
-        self.segments: Sequence[Segment] = cut(graph, "agent", (*FLAGS, *watch))
+        self.segments: Sequence[Segment] = cut(graph, "agent", (*flags_of(graph), *watch))
         self._watched = [(name, *name.split(".")) for name in self.segments[0].watched]
-        self.worker = Worker(graph, graph.order, seed, weights, recorder, devices)
+        self.worker = Worker(graph, graph.order, seed, weights, recorder)
+
+    def ready(self) -> None:
+        """Nothing to wait for."""
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         self.worker.begin(mask, episodes, wave)

@@ -6,6 +6,7 @@ the ports it watches. A call edge is served by a replica inside the caller's act
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ami.agent import FLAGS
+from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.errors import AmiError, WorkerLost
 from ami.graph import Graph
@@ -36,12 +37,12 @@ class WorkerActor:
     """A worker in a process of its own: tensors become numpy arrays where they leave it, which Ray moves without copies."""
 
     def __init__(self, graph: Graph, nodes: Sequence[str], segments: Sequence[Segment], seed: int, weights: Weights | None,
-                 trace: Path | None, payload: bool, devices: Mapping[str, str]) -> None:
+                 trace: Path | None, payload: bool) -> None:
         torch.set_num_threads(1)
         # received arrays are read-only views into shared memory; modules may not write to their inputs anyway
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         recorder: Recorder = TraceLog(trace, payload) if trace is not None else NoTrace()
-        self.worker = Worker(graph, nodes, seed, weights, recorder, devices)
+        self.worker = Worker(graph, nodes, seed, weights, recorder)
         self.segments = {segment.index: segment for segment in segments}
 
     def ready(self) -> None:
@@ -79,17 +80,17 @@ class RayRuntime:
         trace: the folder of this agent's trace; None records nothing.
         payload: also record the bytes of every message.
         watch: ports to see besides the world's flags, as "node.port".
-        devices: torch device names by node.
+
+    The actors start at once and together; `ready` waits for them.
 
     Raises:
-        SettingError: the placement is unsound. GraphError and others: what a module raises while it is made.
+        SettingError: the placement is unsound, or a watched port does not exist.
     """
 
     def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, placement: Placement = "module",
-                 trace: Path | None = None, payload: bool = False, watch: Sequence[str] = (),
-                 devices: Mapping[str, str] | None = None) -> None:
+                 trace: Path | None = None, payload: bool = False, watch: Sequence[str] = ()) -> None:
         self.graph = graph
-        self.segments: Sequence[Segment] = cut(graph, placement, (*FLAGS, *watch))
+        self.segments: Sequence[Segment] = cut(graph, placement, (*flags_of(graph), *watch))
         members: dict[str, list[str]] = {}
         for node, group in groups_of(graph, placement).items():
             members.setdefault(group, []).append(node)
@@ -100,7 +101,14 @@ class RayRuntime:
             own = {node: dict(state) for node, state in (weights or {}).items() if node in held}
             own_segments = [segment for segment in self.segments if segment.group == group]
             self.actors[group] = ray.remote(num_cpus=0)(WorkerActor).remote(
-                graph_ref, nodes, own_segments, seed, own, trace, payload, dict(devices or {}))
+                graph_ref, nodes, own_segments, seed, own, trace, payload)
+
+    def ready(self) -> None:
+        """Wait until every actor has made its modules.
+
+        Raises:
+            What a module raises while it is made.
+        """
         self._wait([actor.ready.remote() for actor in self.actors.values()])
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
@@ -115,20 +123,31 @@ class RayRuntime:
         return {name: torch.from_numpy(np.array(array)) for name, array in self._wait(handle).items()}
 
     def close(self) -> None:
+        """Let every actor that lives write the rest of its trace, then stop them all."""
+        closing = [actor.close.remote() for actor in self.actors.values()]
         try:
-            self._wait([actor.close.remote() for actor in self.actors.values()])
+            for ref in closing:
+                with contextlib.suppress(RayActorError, RayTaskError):  # a dead one has written what it could
+                    ray.get(ref)
         finally:
             for actor in self.actors.values():
                 ray.kill(actor)
 
     def _wait(self, refs: Any) -> Any:
-        """ray.get that raises what the module raised, or says which processes are gone."""
+        """ray.get that raises what the module raised, or says that a process is gone."""
         try:
             return ray.get(refs)
+        except RayActorError as error:
+            raise _lost(error) from error
         except RayTaskError as error:
-            if isinstance(error.cause, (AmiError, RayActorError)):
+            if isinstance(error.cause, RayActorError):  # it died while another was waiting for its parcel
+                raise _lost(error.cause) from error
+            if isinstance(error.cause, AmiError):
                 raise error.cause from None
             raise
-        except RayActorError as error:
-            raise WorkerLost(f"a Ray actor died ({error}). The trace holds what was written before. "
-                             "Cure: run again; if it dies again, runtime=local shows the error where it happens") from error
+
+
+def _lost(error: RayActorError) -> WorkerLost:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+    return WorkerLost(f"a process that held modules died ({reason}). The trace holds what was written before. "
+                      "Cure: run again; if it dies again, runtime=local shows the error where it happens")

@@ -1,4 +1,4 @@
-"""Starting and stopping Ray: one machine, loopback only, no dashboard; or an existing cluster by its address."""
+"""Starting and stopping Ray: one machine, loopback only, no dashboard; or a running cluster by its address."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ami.errors import StartError
+from ami.files import private_files
 
 # Read by Ray when it is imported: without it Ray 2.60 listens on every interface of the machine.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -20,19 +21,22 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "64")
 
 import ray
+from ray._private import ray_constants
 
-RETRY_AFTER_SECONDS = 2.0
+ATTEMPTS, RETRY_AFTER_SECONDS = 2, 2.0
+HERE = "local"
+"""Ray's word for a new cluster on this machine; without it `ray.init` joins whatever cluster it finds."""
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
-    """A Ray cluster for the length of a `with` block; one that runs already is used and left running.
+    """A Ray cluster for the length of a `with` block; one that this process uses already is left running.
 
     Args:
-        address: of an existing cluster; None starts one on this machine, on loopback.
+        address: of a running cluster to join; None starts one on this machine, on loopback.
 
     Raises:
-        StartError: Ray did not start twice in a row, or no cluster answers at `address`.
+        StartError: Ray did not start twice in a row, no cluster answers at `address`, or Ray would listen beyond loopback.
     """
     if ray.is_initialized():
         yield
@@ -45,25 +49,25 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 
 def _start(address: str | None) -> None:
-    umask = os.umask(0o077)  # Ray's session folder and token file are for this user alone
-    try:
-        try:
-            _init(address)
-        except (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError):
-            # starting under load sometimes exceeds a time limit that is fixed inside Ray; a fresh session then works
-            ray.shutdown()
+    if address is None and ray_constants.ENABLE_RAY_CLUSTER:
+        raise StartError("Ray was imported before ami and would listen on every interface of this machine. Cure: import ami "
+                         "first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment")
+    with private_files():  # Ray's session folder and token file are for this user alone
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                _init(address)
+                return
+            except Exception as error:
+                # Starting under load sometimes exceeds a time limit that is fixed inside Ray, which says so by a bare
+                # Exception; a fresh session then works.
+                ray.shutdown()
+                if attempt == ATTEMPTS:
+                    where = f"at {address}" if address else "on this machine"
+                    raise StartError(f"Ray did not start {where}, twice ({error}). Cure: try again when the machine is less "
+                                     "busy, or run in this process with runtime=local") from error
             time.sleep(RETRY_AFTER_SECONDS)
-            _init(address)
-    except (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) as error:
-        ray.shutdown()
-        where = f"at {address}" if address else "on this machine"
-        raise StartError(
-            f"Ray did not start {where}, twice ({error}). "
-            "Cure: try again when the machine is less busy, or run in this process with runtime=local") from error
-    finally:
-        os.umask(umask)
 
 
 def _init(address: str | None) -> None:
-    ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False,
+    ray.init(address=address or HERE, include_dashboard=False if address is None else None, log_to_driver=False,
              configure_logging=True, logging_level=logging.ERROR)

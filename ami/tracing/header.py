@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import platform
 import sys
@@ -16,6 +17,7 @@ from ami.blueprint import Cost
 from ami.errors import TraceError
 from ami.files import write_json
 from ami.graph import Graph
+from ami.parts import Part
 
 NAME = "header.json"
 FORMAT = 1
@@ -77,16 +79,29 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def intrinsic_cost_hash(graph: Graph) -> str | None:
-    """16 hex digits of the immutable terms of the cost and their settings; None without a cost.
+    """16 hex digits of the immutable terms of the cost: their code, settings, weights and floors; None without a cost.
 
     A cost that does not name its terms in a setting `intrinsic` is immutable as a whole.
     """
-    targets = {node: graph.parts[node].target for node in graph.order}
-    costs = [node for node, target in targets.items() if isinstance(target, type) and issubclass(target, Cost)]
-    if not costs:
-        return None
-    settings = {node: graph.parts[node].resolved() for node in costs}
-    return _hash({node: resolved.get("intrinsic", resolved) for node, resolved in settings.items()})
+    found: dict[str, Any] = {}
+    for node in graph.order:
+        part = graph.parts[node]
+        if isinstance(part.target, type) and issubclass(part.target, Cost):
+            settings = part.resolved()
+            terms = settings.get("intrinsic")
+            own = settings if terms is None else {
+                "intrinsic": terms, **{name: {term: (settings.get(name) or {}).get(term) for term in terms}
+                                       for name in ("weights", "floors")}}
+            found[node] = [own, [_source(name) for name in part.files()] if terms is None else
+                           [_source(name) for name in Part(part.target, {"intrinsic": part.settings["intrinsic"]}).files()]]
+    return _hash(found) if found else None
+
+
+def _source(module: str) -> str:
+    try:
+        return inspect.getsource(sys.modules[module])
+    except (OSError, TypeError, KeyError):  # a class typed into a notebook has no file
+        return module
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -67,8 +67,8 @@ def implementation(trace: Trace, node: str) -> str:
     return str(trace.header["graph"]["nodes"].get(node, {}).get("_target_", "?"))
 
 
-def invocations(trace: Trace, wave: int, tick: int) -> list[Invocation]:
-    """Every firing of one tick, in firing order; a node that rests at this tick is left out.
+def invocations(trace: Trace, wave: int, tick: int, only: str | None = None) -> list[Invocation]:
+    """Every firing of one tick, or that of one node, in firing order; a node that rests at this tick is left out.
 
     Raises:
         TraceError: the trace holds no such wave or tick.
@@ -76,7 +76,7 @@ def invocations(trace: Trace, wave: int, tick: int) -> list[Invocation]:
     check(trace, wave, tick)
     found = []
     for node, table in trace.tables.items():
-        row = _row(table, wave, tick)
+        row = _row(table, wave, tick) if only in (None, node) else None
         if row is None:
             continue
         start, end, batch = (int(table[name][row].as_py()) for name in ("start", "end", "batch"))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ami.errors import TraceError
 from ami.tracing.invocation import NOTHING_YET, Invocation, check, implementation, invocations
 from ami.tracing.reader import Trace
 
@@ -90,7 +91,10 @@ def _waves(trace: Trace) -> Text:
 
 def _node(trace: Trace, node: str, wave: int) -> Table:
     """One node's ticks, a column per output that is told in words."""
-    fired = [one for tick in range(trace.waves[wave]) for one in invocations(trace, wave, tick) if one.node == node]
+    fired = [one for tick in range(trace.waves[wave]) for one in invocations(trace, wave, tick, only=node)]
+    if not fired:
+        raise TraceError(f"{trace.folder} holds no invocation of {node} in wave {wave}: a killed process may have "
+                         "left it out. Cure: another --wave or --node")
     told = [message.port for message in fired[0].outputs if message.content]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
                   title=f"{node} ({implementation(trace, node)}), wave {wave}")

@@ -41,6 +41,6 @@ class FixedConfigurator(Configurator):
         (terms,) = self.outputs["weights"].shape(self.dims)
         weights = torch.tensor(self.weights or (1.0,) * terms)
         return {
-            "mode": torch.full((self.batch,), self.mode, dtype=torch.int64, device=self.device),
-            "weights": weights.to(self.device).repeat(self.batch, 1),
+            "mode": torch.full((self.batch,), self.mode, dtype=torch.int64),
+            "weights": weights.repeat(self.batch, 1),
         }

@@ -12,7 +12,7 @@ from ami.config import compose, compose_baseline, forced, groups, to_graph, to_p
 from ami.errors import SettingError, TrustError, UnknownName
 from ami.parts import Part
 
-MENU = ("actor, agent, agents, checkpoint, configurator, cost, devices, evaluation, experiment, goal, graph, learning, "
+MENU = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
         "memory, perception, placement, planner, runtime, seed, store, trace, world, world_model")
 
 
@@ -70,8 +70,6 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
     (["runtime=loacl"], SettingError, "runtime is 'loacl': expected one of local, ray"),
     (["placement={a: planner}"], SettingError,
      "placement is {'a': 'planner'}: expected module, agent, or a mapping {group: [nodes]}"),
-    (["devices.planer=cpu"], SettingError, "devices names the unknown node 'planer': did you mean 'planner'?"),
-    (["devices.planner=gpu"], SettingError, "devices.planner is 'gpu': expected cpu, cuda or cuda:<number>"),
     (["~planner", "+planner.horizon=6"], SettingError,
      "planner names no class: it has no `_target_`. Cure: planner=<choice>, see `ami list`"),
     (["planner.horizon=2,4"], SettingError, "'planner.horizon=2,4' asks for several runs: expected one value. "

@@ -78,7 +78,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
      f"eye has no setting 'sise': did you mean 'size'? ({Eye.__module__}.Eye)"),
     ("a setting that cannot be", {"parts": {"eye": Part(Eye, {"size": 0})}},
      f"eye: {Eye.__module__}.Eye does not take these settings: no size"),
-    ("no module at all", {"parts": {"eye": Part(Stone)}}, "eye is a Stone: expected an ami Module, see ami.blueprint"),
+    ("no module at all", {"parts": {"eye": Part(Stone)}},
+     "eye is a tests.ami.test_graph.Stone: expected an ami Module, see ami.blueprint"),
     ("two sizes for one symbol", {"parts": {"eye": Part(Eye, {"size": 4})}},
      "wrong shape along the call head ⇄ book: head has S = (4,), not (3,). "
      "Cure: a setting that makes both ends agree, or another module or wire"),

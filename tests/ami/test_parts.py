@@ -68,6 +68,31 @@ def test_every_mistake_is_told_those_of_inner_parts_too() -> None:
         "Cure: cost.terms.many[1].terms=<value>"]
 
 
+class Typed:
+    def __init__(self, count: int = 1, rate: float | None = 0.5, name: str = "a", on: bool = True,
+                 sizes: Sequence[int] = (), each: Mapping[str, float] | None = None, term: Term | None = None) -> None: ...
+
+
+@pytest.mark.parametrize(("setting", "fits", "wrong", "expected"), [
+    ("count", [3, -1], [1.5, True, "3", None, [1]], "a whole number"),
+    ("rate", [3, 0.5, None], ["fast", False, {}], "a number or null"),
+    ("name", ["b", ""], [1, None, ["b"]], "a text"),
+    ("on", [True, False], [1, "yes", None], "true or false"),
+    ("sizes", [[1, 2], []], [3, "12", {"a": 1}], "a list"),
+    ("each", [{"a": 1}, None], [[1], "a"], "a mapping or null"),
+])
+def test_a_plain_setting_is_of_the_type_the_constructor_names(
+        setting: str, fits: list[Any], wrong: list[Any], expected: str) -> None:
+    assert [Part(Typed, {setting: value}).check("cost") for value in fits] == [[]] * len(fits)
+    for value in wrong:
+        assert Part(Typed, {setting: value}).check("cost") == [
+            f"cost.{setting} is {value!r}: expected {expected} ({HERE}.Typed)"]
+
+
+def test_a_setting_that_is_no_plain_value_is_left_to_the_constructor() -> None:
+    assert Part(Typed, {"term": Part(Term)}).check("cost") == Part(Typed, {"term": 3}).check("cost") == []
+
+
 def test_making_makes_inner_parts_first() -> None:
     made = Part(Sum, {"terms": {"a": Part(Term), "b": [Part(Term, {"scale": 3}), 7]}, "first": Part(Term)}).make()
     assert (made.terms["a"].scale, made.terms["b"][0].scale, made.terms["b"][1]) == (1.0, 3, 7)

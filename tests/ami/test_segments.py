@@ -7,14 +7,13 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 import ami
 from ami.config import to_graph
 from ami.errors import SettingError
 from ami.graph import Graph
 from ami.segments import Segment, cut, groups_of
-from tests.ami.toys import graph
+from tests.ami.toys import graph, groupings
 
 SHIPPED = to_graph(ami.compose())
 TICKS = 5
@@ -76,8 +75,13 @@ def test_a_call_edge_carries_no_messages() -> None:
 
 
 def test_what_is_watched_is_filed_under_the_segment_that_makes_it() -> None:
-    segments = cut(graph(), "module", ("eye.reward", "hand.action", "eye.state", "world.success"))
+    segments = cut(graph(), "module", ("eye.reward", "hand.action", "eye.state"))
     assert [segment.watched for segment in segments] == [(), ("eye.reward", "eye.state"), (), ("hand.action",)]
+
+
+def test_what_no_node_sends_cannot_be_watched() -> None:
+    with pytest.raises(SettingError, match=r"'hand\.actoin' is watched, which no node sends: did you mean 'hand\.action'\?"):
+        cut(graph(), "module", ("hand.actoin",))
 
 
 # However it is cut ----------------------------------------------------------------------------------------------------
@@ -107,17 +111,6 @@ class Post:
                         assert (wire.node, wire.port, tick - wire.delay) in known, f"{wire} at tick {tick}"
                 known |= {(node, port, tick) for port in self.graph.drafts[node].outputs}
             self.parcels[segment.index] = (tick, segment.exports)
-
-
-def groupings(of: Graph) -> st.SearchStrategy[dict[str, list[str]]]:
-    """Every way to share the nodes out."""
-    def grouped(numbers: list[int]) -> dict[str, list[str]]:
-        groups: dict[str, list[str]] = {}
-        for node, number in zip(of.order, numbers, strict=True):
-            groups.setdefault(f"group {number}", []).append(node)
-        return groups
-
-    return st.lists(st.integers(0, 4), min_size=len(of.order), max_size=len(of.order)).map(grouped)
 
 
 def check_delivery(of: Graph, placement: Mapping[str, Sequence[str]]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import ami
 from ami.blueprint import Episode
 from ami.config import to_graph
-from ami.errors import CallError, CheckpointError, PortError
+from ami.errors import CallError, CheckpointError, PortError, SettingError
 from ami.graph import Graph
 from ami.module import module_behind
 from ami.parts import Part
@@ -176,6 +176,15 @@ def test_a_new_episode_does_not_begin_with_what_was_held() -> None:
     begin(worker, [True])
     again = live(worker, range(5))
     assert [tick["head"]["energy"].item() for tick in again] == [tick["head"]["energy"].item() for tick in first]
+
+
+def test_rows_cannot_begin_anew_alone_where_a_node_is_slow() -> None:
+    worker = begun(slow(3), batch=3)
+    live(worker, range(2))
+    with pytest.raises(SettingError) as refused:
+        begin(worker, [True, False, False])
+    assert str(refused.value) == ("1 of 3 worlds begin anew, but head fires only every few ticks, for all of them. "
+                                  "Cure: begin all episodes together")
 
 
 # Messages -------------------------------------------------------------------------------------------------------------

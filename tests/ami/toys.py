@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ami.graph import Graph
@@ -87,3 +88,15 @@ def graph(parts: Mapping[str, Part] | None = None, **changes: Any) -> Graph:
     """The toy mind with other parts, or other wires: `graph(hand={"plan": "head.energy"})`; None takes a node out."""
     wiring = {**WIRING, **changes}
     return Graph({**PARTS, **(parts or {})}, {node: wires for node, wires in wiring.items() if wires is not None})
+
+
+def groupings(of: Graph, most: int = 4) -> st.SearchStrategy[dict[str, list[str]]]:
+    """Every way to share the nodes of a graph out to at most so many processes."""
+
+    def grouped(numbers: list[int]) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for node, number in zip(of.order, numbers, strict=True):
+            groups.setdefault(f"group {number}", []).append(node)
+        return groups
+
+    return st.lists(st.integers(1, most), min_size=len(of.order), max_size=len(of.order)).map(grouped)

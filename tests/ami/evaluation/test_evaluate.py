@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ WATCH = ("planner.model_steps",)
 class Scripted:
     """An agent whose flags are told in advance: ends[episode] = (tick, success); None never ends."""
 
-    def __init__(self, ends: dict[int, tuple[int, bool] | None], fails_at: int | None = None, watched: bool = True) -> None:
+    def __init__(self, ends: dict[int, tuple[int, bool] | None], fails_at: int | None = None, watched: bool = True,
+                 every: int = 1) -> None:
         self.ends, self.fails_at, self.watched = ends, fails_at, watched
+        self.graph = SimpleNamespace(every={"planner": every})
         self.lived: list[int] = []
 
     def reset(self, mask, episodes, wave=0):
@@ -41,6 +44,14 @@ def manifest_of(*kinds: str) -> Manifest:
     return Manifest("world", {}, 0, tuple({"kind": kind, "seed": i} for i, kind in enumerate(kinds)))
 
 
+def test_a_plan_that_is_held_is_not_counted_again() -> None:
+    manifest = manifest_of("near", "far")
+    every_tick, rarely = (evaluate([Scripted({0: (6, True), 1: (6, True)}, every=every)], manifest, 2) for every in (1, 3))
+    assert (every_tick.decisions, every_tick.plans, every_tick.model_steps) == (12, 12, 6 * 10 + 6 * 20)
+    assert (rarely.decisions, rarely.plans, rarely.model_steps) == (12, 4, 2 * 10 + 2 * 20)
+    assert rarely.model_steps_per_plan == 15
+
+
 def test_a_row_counts_until_it_is_over_and_no_longer() -> None:
     agent = Scripted({0: (1, True), 1: (3, False)})
     evaluation = evaluate([agent], manifest_of("near", "far"), batch=2)
@@ -57,19 +68,19 @@ def test_without_a_planner_no_model_steps_are_counted() -> None:
 
 def test_figures_are_those_of_each_kind() -> None:
     outcomes = (Outcome("near", True, 4), Outcome("near", True, 6), Outcome("far", True, 9), Outcome("far", False, 60))
-    kinds = Evaluation(outcomes, decisions=79, model_steps=0, seconds=1.0).kinds()
+    kinds = Evaluation(outcomes, decisions=79, plans=0, model_steps=0, seconds=1.0).kinds()
     assert list(kinds) == ["near", "far"]
     assert kinds["near"] == {"n": 2, "success": 1.0, "low": pytest.approx(0.34238, abs=1e-5), "high": 1.0, "mean_steps": 5.0}
     assert kinds["far"]["success"] == 0.5 and kinds["far"]["mean_steps"] == 9.0
 
 
 def test_where_nothing_was_solved_there_are_no_mean_steps() -> None:
-    assert Evaluation((Outcome("far", False, 60),), 60, 0, 1.0).kinds()["far"]["mean_steps"] is None
+    assert Evaluation((Outcome("far", False, 60),), 60, 0, 0, 1.0).kinds()["far"]["mean_steps"] is None
 
 
 def test_two_agents_are_compared_on_the_same_pairs() -> None:
     kinds = ("near", "near", "far", "far")
-    one, two = (Evaluation(tuple(Outcome(k, s, 1) for k, s in zip(kinds, wins, strict=True)), 4, 0, 1.0)
+    one, two = (Evaluation(tuple(Outcome(k, s, 1) for k, s in zip(kinds, wins, strict=True)), 4, 0, 0, 1.0)
                 for wins in ((True, True, True, False), (True, False, False, False)))
     assert one.against(two)[:2] == (2, 0)
     assert one.against(two, "near")[:2] == (1, 0)

@@ -10,7 +10,7 @@ from ami.evaluation.table import percent, results_table, summary
 
 def evaluation(near: int, far: int, steps: int = 256) -> Evaluation:
     outcomes = [Outcome("same_room", i < near, 6) for i in range(200)] + [Outcome("across", i < far, 14) for i in range(200)]
-    return Evaluation(tuple(outcomes), decisions=4000, model_steps=4000 * steps, seconds=8.0)
+    return Evaluation(tuple(outcomes), decisions=4000, plans=4000, model_steps=4000 * steps, seconds=8.0)
 
 
 @pytest.fixture

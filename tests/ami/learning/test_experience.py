@@ -1,0 +1,134 @@
+"""Experience: what was lived is kept in order, and nothing that is learnt from reaches beyond an episode's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.errors import SettingError
+from ami.graph import Graph
+from ami.learning.experience import SEED_RANGE, WATCH, Experience, collect
+from ami.runtime.local import LocalRuntime
+
+LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
+NEVER = 10**6
+
+
+class Scripted:
+    """An agent whose episodes end at told ticks: episode e shows 100 e + t and does -(100 e + t) at tick t."""
+
+    def __init__(self, ends: Sequence[int]) -> None:
+        self.ends = ends
+        self.waves: list[tuple[int, list[Episode]]] = []
+
+    def reset(self, mask: Tensor, episodes: Sequence[Episode], wave: int = 0) -> None:
+        assert mask.all() and len(mask) == len(episodes)
+        self.waves.append((wave, list(episodes)))
+        self.numbers = torch.tensor([episode.number for episode in episodes])
+        self.tick = -1
+
+    def cycle(self) -> dict[str, Tensor]:
+        self.tick += 1
+        ends = torch.tensor([self.ends[number] for number in self.numbers.tolist()])
+        here = 100 * self.numbers + torch.minimum(torch.tensor(self.tick), ends)
+        done = -(100 * self.numbers + self.tick)
+        over = self.tick >= ends
+        return {"world.observation": here[:, None].to(torch.uint8), "world.truth": here[:, None].float(),
+                "actor.action": done[:, None].float(), "world.terminated": over & (ends % 2 == 0),
+                "world.truncated": over & (ends % 2 == 1)}
+
+
+def collected(ends: Sequence[int], steps: int, batch: int = 4) -> Experience:
+    return collect(Scripted(ends), len(ends), steps, batch, seed=0)  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=60)
+@given(ends=LENGTHS, steps=st.integers(1, 8), batch=st.integers(1, 4))
+def test_an_episode_that_ends_early_is_cut_there(ends: list[int], steps: int, batch: int) -> None:
+    lived = collected(ends, steps, batch)
+    assert lived.steps.tolist() == [min(end, steps) for end in ends]
+    assert lived.num_frames == sum(min(end, steps) + 1 for end in ends)
+    assert lived.truth.shape == (len(ends), steps + 1, 1) and lived.action.shape == (len(ends), steps, 1)
+    for episode, count in enumerate(lived.steps.tolist()):
+        assert lived.truth[episode, : count + 1, 0].tolist() == [100 * episode + t for t in range(count + 1)]
+        assert lived.action[episode, :count, 0].tolist() == [-(100 * episode + t) for t in range(count)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(ends=LENGTHS.filter(any), steps=st.integers(1, 8), window=st.integers(1, 8))
+def test_no_window_crosses_an_end_and_none_that_fits_is_left_out(ends: list[int], steps: int, window: int) -> None:
+    lived = collected(ends, steps)
+    if window > int(lived.steps.max()):
+        with pytest.raises(SettingError, match="a window of"):
+            lived.starts(window)
+        return
+    starts = lived.starts(window)
+    assert starts.tolist() == [[episode, step] for episode, end in enumerate(ends)
+                               for step in range(min(end, steps) - window + 1)]
+    windows = Experience(lived.truth, lived.action, lived.truth, lived.steps).windows(starts, window)
+    first = (100 * starts[:, 0] + starts[:, 1])[:, None]
+    assert torch.equal(windows["observation"][..., 0], first + torch.arange(window + 1.0))
+    assert torch.equal(windows["action"][..., 0], -(first + torch.arange(float(window))))
+
+
+def test_a_window_longer_than_every_episode_is_refused() -> None:
+    with pytest.raises(SettingError) as refused:
+        collected([2, 4, 3], steps=8).starts(5)
+    assert str(refused.value) == ("a window of 5 steps was asked for, the longest episode has 4. "
+                                  "Cure: a smaller window, or learning.collect.steps larger")
+
+
+def test_the_first_episodes_are_a_part() -> None:
+    lived = collected([2, 9, 4], steps=5)
+    part = lived.part(2)
+    assert part.steps.tolist() == [2, 5] and part.num_frames == 9
+    assert all(torch.equal(getattr(part, name), getattr(lived, name)[:2]) for name in ("observation", "action", "truth"))
+
+
+def test_episodes_are_numbered_through_and_each_has_a_seed_of_its_own() -> None:
+    agent = Scripted([NEVER] * 5)
+    collect(agent, episodes=5, steps=1, batch=2, seed=3)  # type: ignore[arg-type]
+    assert [(wave, [episode.number for episode in episodes]) for wave, episodes in agent.waves] == [
+        (0, [0, 1]), (1, [2, 3]), (2, [4])]
+    seeds = [episode.seed for _, episodes in agent.waves for episode in episodes]
+    assert len(set(seeds)) == 5 and all(0 <= seed < SEED_RANGE for seed in seeds)
+    again, other = Scripted([NEVER] * 5), Scripted([NEVER] * 5)
+    collect(again, episodes=5, steps=1, batch=5, seed=3)  # type: ignore[arg-type]
+    collect(other, episodes=5, steps=1, batch=5, seed=4)  # type: ignore[arg-type]
+    assert [episode.seed for episode in again.waves[0][1]] == seeds
+    assert not {episode.seed for episode in other.waves[0][1]} & set(seeds)
+
+
+def test_progress_is_told_in_episodes() -> None:
+    told: list[int] = []
+    collect(Scripted([3] * 5), 5, 2, 2, seed=0, on_progress=told.append)  # type: ignore[arg-type]
+    assert told == [2, 2, 1]
+
+
+def test_a_life_does_not_depend_on_how_many_are_lived_side_by_side(tiny_mind: Callable[..., Graph]) -> None:
+    lives = []
+    for batch in (3, 1):
+        agent = Agent(LocalRuntime(tiny_mind(observe="state", max_episode_steps=5), watch=WATCH))
+        lives.append(collect(agent, episodes=3, steps=8, batch=batch, seed=1))
+    together, alone = lives
+    assert torch.equal(together.steps, alone.steps) and together.steps.max() <= 5
+    for episode, count in enumerate(together.steps.tolist()):
+        assert torch.equal(together.observation[episode, : count + 1], alone.observation[episode, : count + 1])
+        torch.testing.assert_close(together.action[episode, :count], alone.action[episode, :count])
+
+
+def test_an_action_leads_from_what_was_seen_before_it_to_what_is_seen_after(tiny_mind: Callable[..., Graph]) -> None:
+    agent = Agent(LocalRuntime(tiny_mind(observe="state"), watch=WATCH))
+    lived = collect(agent, episodes=4, steps=6, batch=4, seed=0)
+    world = agent.runtime.worker.modules["world"].rows  # type: ignore[attr-defined]
+    for episode, count in enumerate(lived.steps.tolist()):
+        for step in range(count):
+            after = world.dynamics.step(lived.truth[episode, step, None].numpy(), lived.action[episode, step, None].numpy())
+            torch.testing.assert_close(torch.as_tensor(after)[0], lived.truth[episode, step + 1])

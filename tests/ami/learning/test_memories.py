@@ -1,0 +1,153 @@
+"""Memories: each state with what followed it, what might have followed it, and where its episode led."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ami.blueprint import Perception, Prediction, WorldModel
+from ami.learning import memories
+from ami.learning.experience import Experience
+from ami.learning.memories import Memories, directions, remember
+from ami.ports import Size
+
+LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(any)
+
+
+class Eye(Perception):
+    """Sees bytes as numbers."""
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return observation.float()
+
+
+class Mind(WorldModel):
+    """Believes what it sees; every action moves all that it believes by the action's numbers summed."""
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"S": (2, 1)}
+
+    def believe(self, percept: Tensor) -> Tensor:
+        return percept[:, :, None] * 2
+
+    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+        moved = actions.sum(-1).cumsum(-1)
+        return Prediction(state[:, None, None] + moved[..., None, None])
+
+
+def experience(lengths: list[int], width: int = 2) -> Experience:
+    """Episode e shows (20 e + t, e) at step t; behind its end are 255s."""
+    count, longest = len(lengths), max(lengths)
+    observation = torch.full((count, longest + 1, 2), 255, dtype=torch.uint8)
+    for episode, steps in enumerate(lengths):
+        observation[episode, : steps + 1, 0] = 20 * episode + torch.arange(steps + 1)
+        observation[episode, : steps + 1, 1] = episode
+    return Experience(observation, torch.zeros(count, longest, width), torch.zeros(count, longest + 1, 0),
+                      torch.tensor(lengths))
+
+
+def remembered(lengths: list[int], imagined: int = 3, width: int = 2) -> Memories:
+    return remember(experience(lengths, width), Eye(), Mind(), imagined)
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths=LENGTHS)
+def test_every_lived_state_is_remembered_and_no_padding(lengths: list[int]) -> None:
+    state = remembered(lengths).state
+    assert state.shape == (sum(lengths) + len(lengths), 2, 1)
+    assert (state[:, 0, 0] / 2).tolist() == [20 * e + t for e, steps in enumerate(lengths) for t in range(steps + 1)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths=LENGTHS)
+def test_the_first_successor_is_the_state_perceived_next(lengths: list[int]) -> None:
+    made = remembered(lengths)
+    future = made.first <= made.last
+    assert torch.equal(made.successors[future, 0], made.state[future.nonzero()[:, 0] + 1])
+    assert torch.equal(made.successors[future, 0, 1], made.state[future, 1]), "it is of the same episode"
+    assert int((~future).sum()) == len(lengths), "only the last state of each episode has no future"
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths=LENGTHS, imagined=st.integers(0, 5))
+def test_as_many_successors_as_asked_for_are_imagined(lengths: list[int], imagined: int) -> None:
+    made = remembered(lengths, imagined)
+    assert made.successors.shape == (len(made.state), 1 + imagined, 2, 1)
+    moves = directions(imagined, 2).sum(-1)[None, :, None, None]
+    torch.testing.assert_close(made.successors[:, 1:], made.state[:, None] + moves)
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths=LENGTHS, seed=st.integers(0, 1000))
+def test_a_goal_in_hindsight_is_a_later_state_of_the_same_episode(lengths: list[int], seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        drawn = remembered(lengths).draw(64)
+    assert {name: value.shape for name, value in drawn.items()} == {
+        "state": (64, 2, 1), "successors": (64, 4, 2, 1), "goal": (64, 2, 1)}
+    assert torch.equal(drawn["goal"][:, 1], drawn["state"][:, 1])
+    assert (drawn["goal"][:, 0] > drawn["state"][:, 0]).all()
+    assert torch.equal(drawn["successors"][:, 0, 0], drawn["state"][:, 0] + 2)
+
+
+def test_every_state_with_a_future_and_every_later_state_is_drawn() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = remembered([3, 0, 2]).draw(2000)
+    pairs = torch.stack([drawn["state"][:, 0, 0], drawn["goal"][:, 0, 0]], 1).div(2).int()
+    counts = Counter(map(tuple, pairs.tolist()))
+    assert set(counts) == {(t, goal) for t in range(3) for goal in range(t + 1, 4)} | {(40, 41), (40, 42), (41, 42)}
+    # states alike, and for each state its goals alike: 2000 draws of 5 states, the first has three goals
+    assert counts[0, 1] == pytest.approx(2000 / 5 / 3, rel=0.3) and counts[41, 42] == pytest.approx(2000 / 5, rel=0.2)
+
+
+def test_remembering_in_parts_is_remembering_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = remembered([4, 2, 5])
+    monkeypatch.setattr(memories, "FRAMES_AT_ONCE", 3)
+    parts = remembered([4, 2, 5])
+    assert all(torch.equal(getattr(whole, name), getattr(parts, name)) for name in ("state", "successors", "first", "last"))
+
+
+def test_remembering_passes_no_gradient() -> None:
+    class Learns(Eye):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def encode(self, observation: Tensor) -> Tensor:
+            return super().encode(observation) * self.scale
+
+    made = remember(experience([2]), Learns(), Mind(), 2)
+    assert not made.state.requires_grad and not made.successors.requires_grad
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 20])
+def test_directions_have_length_1_and_are_always_the_same(count: int, width: int) -> None:
+    made = directions(count, width)
+    assert made.shape == (count, width)
+    torch.testing.assert_close(made.norm(dim=-1), torch.ones(count))
+    assert torch.equal(made, directions(count, width))
+
+
+def test_directions_in_the_plane_go_evenly_around_the_circle() -> None:
+    torch.testing.assert_close(directions(4, 2), torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]), atol=1e-6, rtol=0)
+    made = directions(7, 2)
+    torch.testing.assert_close((made * made.roll(1, 0)).sum(-1), torch.full((7,), torch.tensor(2 * torch.pi / 7).cos()))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 9, 16])
+def test_directions_on_a_line_go_both_ways(count: int) -> None:
+    assert set(directions(count, 1).flatten().tolist()) == {-1, 1}
+
+
+def test_directions_leave_the_global_stream_of_torch_alone() -> None:
+    before = torch.get_rng_state()
+    directions(5, 3)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,273 @@
+"""Agent: the same life in one process or many, a row that begins anew as if it had never lived before, and an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from torch import Tensor
+
+import ami
+from ami.agent import Agent, Moment, flags_of
+from ami.blueprint import Episode
+from ami.config import compose_baseline, to_graph
+from ami.errors import SettingError
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+from ami.segments import Placement, Segment, cut, groups_of
+from ami.worker import Parcel, Worker
+from tests.ami.toys import graph, groupings
+
+Record = list[dict[str, Tensor]]
+MIND = ["world_model", "memory", "planner", "goal"]
+SHIPPED = {name: to_graph(compose_baseline(ami.compose(), name)) for name in ("jepa", "oracle", "random")}
+
+
+class Workers:
+    """A runtime made by hand: one worker per group; what leaves one is copied into a parcel."""
+
+    def __init__(self, of: Graph, placement: Placement, seed: int = 0, watch: Sequence[str] = ()) -> None:
+        self.graph, self.segments = of, cut(of, placement, (*flags_of(of), *watch))
+        groups = groups_of(of, placement)
+        self.workers = {group: Worker(of, [node for node in of.order if groups[node] == group], seed)
+                        for group in set(groups.values())}
+
+    def ready(self) -> None: ...
+
+    def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
+        for worker in self.workers.values():
+            worker.begin(mask, episodes, wave)
+
+    def fire(self, segment: Segment, tick: int, parcels: Sequence[Parcel]) -> tuple[Parcel, dict[str, Tensor]]:
+        outputs = self.workers[segment.group].fire(segment.nodes, tick, parcels)
+        return (tick, {node: {port: outputs[node][port].clone() for port in ports}
+                       for node, ports in segment.exports.items()}), {
+            name: outputs[node][port] for name in segment.watched for node, port in (name.split("."),)}
+
+    def read(self, handle: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return handle
+
+    def close(self) -> None:
+        for worker in self.workers.values():
+            worker.close()
+
+
+def every_port(of: Graph) -> list[str]:
+    return [f"{node}.{port}" for node in of.order for port in of.drafts[node].outputs]
+
+
+def local(of: Graph, seed: int = 0) -> Agent:
+    return Agent(LocalRuntime(of, seed, watch=every_port(of)))
+
+
+def by_hand(of: Graph, placement: Placement, seed: int = 0) -> Agent:
+    return Agent(Workers(of, placement, seed, every_port(of)))
+
+
+def episodes(*numbers: int) -> list[Episode]:
+    return [Episode(number, seed=1000 + number) for number in numbers]
+
+
+def begun(agent: Agent, *numbers: int) -> Agent:
+    agent.reset(torch.ones(len(numbers), dtype=torch.bool), episodes(*numbers))
+    return agent
+
+
+def live(agent: Agent, ticks: int) -> Record:
+    return [{name: value.clone() for name, value in agent.cycle().items()} for _ in range(ticks)]
+
+
+def assert_same(one: Record, other: Record, rows: Sequence[int], exact: bool = False) -> None:
+    for tick, (left, right) in enumerate(zip(one, other, strict=True)):
+        assert left.keys() == right.keys()
+        for name in left:
+            torch.testing.assert_close(left[name][list(rows)], right[name][list(rows)], rtol=0, atol=0 if exact else 1e-4,
+                                       msg=lambda words, at=(tick, name): f"{at[1]} at tick {at[0]}: {words}")
+
+
+# One cycle ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cycle_fires_every_node_once_and_ticks_are_counted() -> None:
+    agent = begun(local(graph()), 0)
+    assert [tick["eye.state"][0, 0].item() for tick in live(agent, 4)] == [1, 3, 7, 15]
+    assert agent.tick == 4
+
+
+def test_a_moment_is_a_mapping_of_what_is_watched() -> None:
+    moment = begun(Agent(LocalRuntime(graph(), watch=("hand.action", "eye.state"))), 0, 1).cycle()
+    assert sorted(moment) == ["eye.state", "hand.action"] and len(moment) == 2
+    assert moment["eye.state"].shape == (2, 3)
+    assert "head.plan" not in moment and moment.get("head.plan") is None
+
+
+def test_a_moment_waits_for_a_value_when_it_is_asked_for_and_once() -> None:
+    asked: list[str] = []
+
+    class Slow:
+        def read(self, handle: str) -> dict[str, Tensor]:
+            asked.append(handle)
+            return {f"{handle}.a": torch.zeros(1), f"{handle}.b": torch.ones(1)}
+
+    moment = Moment(Slow(), {"x.a": "x", "x.b": "x", "y.a": "y"})  # type: ignore[arg-type]
+    assert asked == []
+    assert moment["x.a"].item() == 0 and moment["x.b"].item() == 1 and moment["x.a"].item() == 0
+    assert asked == ["x"]
+
+
+def test_a_new_life_repeats_the_old_one() -> None:
+    agent = begun(local(SHIPPED["jepa"]), 4, 5)
+    first = live(agent, 4)
+    assert_same(live(begun(agent, 4, 5), 4), first, (0, 1), exact=True)
+
+
+def test_leaving_the_block_closes_the_runtime(tiny_mind: Callable[..., Graph]) -> None:
+    runtime = LocalRuntime(tiny_mind())
+    closed: list[bool] = []
+    runtime.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    with pytest.raises(KeyError), Agent(runtime):
+        raise KeyError
+    assert closed == [True]
+
+
+@pytest.mark.parametrize(("mask", "numbers", "words"), [
+    ([True, True], [1], "reset got 1 episodes for 2 worlds: expected one each"),
+    ([True, False], [1, 2], "reset begins 1 of 2 worlds while 0 are running. Cure: begin all of them first"),
+])
+def test_a_reset_that_leaves_rows_without_an_episode_is_refused(mask: list[bool], numbers: list[int], words: str) -> None:
+    agent = local(graph())
+    with pytest.raises(SettingError) as refused:
+        agent.reset(torch.tensor(mask), episodes(*numbers))
+    assert str(refused.value) == words
+
+
+def test_another_number_of_worlds_has_to_begin_as_a_whole() -> None:
+    agent = begun(local(graph()), 0, 1, 2)
+    with pytest.raises(SettingError, match="reset begins 1 of 2 worlds while 3 are running"):
+        agent.reset(torch.tensor([True, False]), episodes(0, 1))
+    assert live(begun(agent, 0, 1), 1)[0]["eye.state"].shape == (2, 3)
+
+
+# Wherever its modules live --------------------------------------------------------------------------------------------
+
+
+TOY = graph(eye={"action": {"from": "hand.action", "delay": 2, "init": 0.5}}, head={
+    "state": "eye.state", "hint": "head.energy@-1", "calls": {"book": "book"}, "every": 2}, hand={"plan": "head.plan@-1"})
+
+
+@settings(deadline=None, max_examples=40)
+@given(placement=groupings(TOY))
+def test_a_toy_lives_the_same_life_in_any_number_of_processes(placement: dict[str, list[str]]) -> None:
+    assert_same(live(begun(by_hand(TOY, placement), 0, 1), 8), live(begun(local(TOY), 0, 1), 8), (0, 1), exact=True)
+
+
+@settings(deadline=None, max_examples=8)
+@given(placement=groupings(SHIPPED["jepa"]))
+@example(placement={node: [node] for node in SHIPPED["jepa"].order})
+def test_the_shipped_mind_lives_the_same_life_in_any_number_of_processes(placement: dict[str, list[str]]) -> None:
+    of = SHIPPED["jepa"]
+    assert_same(live(begun(by_hand(of, placement), 4, 5), 3), live(begun(local(of), 4, 5), 3), (0, 1), exact=True)
+
+
+# Rows that begin anew -------------------------------------------------------------------------------------------------
+
+
+def two_workers(of: Graph) -> Agent:
+    """The mind and the rest: every wire between them is a parcel."""
+    mind = [node for node in of.order if node in MIND]
+    return by_hand(of, {"mind": mind, "rest": [node for node in of.order if node not in mind]})
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("make", [local, two_workers], ids=["local", "two workers"])
+def test_a_row_that_begins_anew_in_the_middle_is_a_fresh_episode(make: Callable[[Graph], Agent], name: str) -> None:
+    of = SHIPPED[name]
+    agent, undisturbed, fresh = (begun(make(of), *numbers) for numbers in ((1, 2, 3), (1, 2, 3), (8, 9, 7)))
+    live(agent, 3), live(undisturbed, 3)
+    agent.reset(torch.tensor([False, True, False]), episodes(0, 9, 0))
+    life = live(agent, 5)
+    assert agent.tick == 8
+    assert_same(life, live(undisturbed, 5), (0, 2))
+    assert_same(life, live(fresh, 5), (1,))
+
+
+def test_a_row_that_begins_anew_gives_the_same_life_wherever_its_modules_live() -> None:
+    of = SHIPPED["jepa"]
+    lives = []
+    for agent in (local(of), two_workers(of), by_hand(of, "module")):
+        begun(agent, 1, 2)
+        life = live(agent, 2)
+        for mask in ([True, False], [False, True]):
+            agent.reset(torch.tensor(mask), episodes(6, 7))
+            life += live(agent, 2)
+        lives.append(life)
+    assert_same(lives[1], lives[0], (0, 1), exact=True)
+    assert_same(lives[2], lives[0], (0, 1), exact=True)
+
+
+@pytest.mark.parametrize("make", [local, two_workers], ids=["local", "two workers"])
+def test_rows_that_begin_anew_before_one_tick_may_be_told_one_by_one(make: Callable[[Graph], Agent]) -> None:
+    of = SHIPPED["random"]
+    agent, fresh = begun(make(of), 1, 2, 3), begun(make(of), 8, 9, 7)
+    live(agent, 2)
+    agent.reset(torch.tensor([True, False, False]), episodes(8, 0, 0))
+    agent.reset(torch.tensor([False, True, False]), episodes(0, 9, 0))
+    assert_same(live(agent, 3), live(fresh, 3), (0, 1))
+
+
+# Living to the end ----------------------------------------------------------------------------------------------------
+
+
+def options(number: int, start: Sequence[float]) -> Episode:
+    return Episode(number, seed=number, options={"start": start, "goal": [24.0, 10.0]})
+
+
+def test_living_ends_when_all_rows_are_over(tiny_mind: Callable[..., Graph]) -> None:
+    near, middle, far = [27.0, 10.0], [20.0, 24.0], [5.0, 25.0]
+    agent = Agent(LocalRuntime(tiny_mind(), watch=("world.truth",)))
+    moments = list(agent.live([options(0, near), options(1, far), options(2, middle)]))
+    over = torch.stack([moment["world.terminated"] | moment["world.truncated"] for moment in moments])
+    assert not over[-2].all() and over[-1].all()
+    assert moments[-1]["world.success"].all()
+    first = over.int().argmax(0).tolist()
+    assert first[0] < first[2] < first[1] == len(moments) - 1
+    for moment in moments[first[0]:]:  # it stands where it arrived
+        assert torch.equal(moment["world.truth"][0], moments[first[0]]["world.truth"][0])
+
+
+def test_living_ends_when_time_is_up(tiny_mind: Callable[..., Graph]) -> None:
+    agent = Agent(LocalRuntime(tiny_mind(max_episode_steps=4)))
+    moments = list(agent.live([options(0, [5.0, 25.0]), options(1, [5.0, 5.0])]))
+    assert len(moments) == 5  # the beginning, and four steps
+    assert moments[-1]["world.truncated"].all() and not moments[-1]["world.success"].any()
+
+
+def test_one_agent_lives_batch_after_batch(tiny_mind: Callable[..., Graph]) -> None:
+    agent = Agent(LocalRuntime(tiny_mind()))
+    lengths = [len(list(agent.live([options(number, [27.0, 10.0]) for number in batch]))) for batch in ((0,), (0, 0), (0,))]
+    assert len(set(lengths)) == 1
+
+
+def test_the_wave_names_the_batch_in_the_trace_and_is_the_next_number_by_default(
+        tiny_mind: Callable[..., Graph]) -> None:
+    waves: list[int] = []
+
+    class Notes:
+        def add(self, node: str, wave: int, *rest: Any) -> None:
+            if wave not in waves:
+                waves.append(wave)
+
+        def close(self) -> None: ...
+
+    agent = Agent(LocalRuntime(tiny_mind(), recorder=Notes()))
+    for wave in (None, None, 7, None):
+        agent.reset(torch.ones(2, dtype=torch.bool), episodes(0, 1), wave)
+        agent.cycle()
+        agent.reset(torch.tensor([True, False]), episodes(2, 1))  # a row that begins anew stays in its batch
+        agent.cycle()
+    assert waves == [0, 1, 7, 8]
+    list(agent.live([options(0, [27.0, 10.0])], wave=3))
+    assert waves[-1] == 3
