@@ -59,6 +59,9 @@ class Runtime(Protocol):
     def read(self, handle: Any) -> Mapping[str, Tensor]:
         """Wait for watched outputs: {"node.port": tensor}."""
 
+    def settle(self) -> None:
+        """Wait until all that was fired is done; raises what a module raised in the meantime."""
+
     def close(self) -> None:
         """Write the rest of the trace and stop every process it started."""
 
@@ -120,6 +123,7 @@ class Agent:
             self.tick, self._parcels, self._batch = 0, {}, len(mask)
         require(len(mask) == self._batch, f"reset begins {int(mask.sum())} of {len(mask)} worlds while {self._batch} are "
                                           "running. Cure: begin all of them first")
+        self.runtime.settle()
         self.runtime.begin(mask, episodes, self._wave)
 
     def cycle(self) -> Moment:
@@ -151,5 +155,9 @@ class Agent:
     def __enter__(self) -> Agent:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if error is None:
+                self.runtime.settle()
+        finally:
+            self.close()

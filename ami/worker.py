@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Episode, World
-from ami.errors import CheckpointError, PortError, require
+from ami.errors import CheckpointError, PortError, WorkerLost, require
 from ami.graph import Graph
 from ami.module import Callee, Calls, Module
 from ami.recorder import NoTrace, Recorder
@@ -179,9 +179,11 @@ class Worker:
 
     def _arriving(self, feed: _Feed, tick: int) -> Tensor:
         sent_at = tick - feed.delay
+        if sent_at < 0:
+            return feed.fill
         then = feed.sent.get(sent_at)
         if then is None:
-            return feed.fill
+            raise WorkerLost(f"what {feed.to_port} is wired from never came at tick {sent_at}: its sender failed or died")
         value = then[feed.port]
         return value if sent_at >= self._youngest else self._since_birth(value, feed.fill, sent_at)
 

@@ -47,5 +47,8 @@ class LocalRuntime:
     def read(self, handle: dict[str, Outputs]) -> Mapping[str, Tensor]:
         return {name: handle[node][port] for name, node, port in self._watched}
 
+    def settle(self) -> None:
+        """Nothing to wait for."""
+
     def close(self) -> None:
         self.worker.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ class RayRuntime:
             members.setdefault(group, []).append(node)
         graph_ref = ray.put(graph)
         self.actors: dict[str, Any] = {}
+        # the last two ticks: what failed earlier has made a later tick fail
+        self._under_way: deque[Any] = deque(maxlen=2 * len(self.segments))
         for group, nodes in members.items():
             held = {*nodes, *(callee for node in nodes for callee in graph.callees(node))}
             own = {node: dict(state) for node, state in (weights or {}).items() if node in held}
@@ -117,10 +120,16 @@ class RayRuntime:
     def fire(self, segment: Segment, tick: int, parcels: Sequence[Any]) -> tuple[Any, Any]:
         fire = self.actors[segment.group].fire.options(num_returns=2)
         parcel, watched = fire.remote(segment.index, tick, *parcels)
+        self._under_way.append(watched)
         return parcel, watched
 
     def read(self, handle: Any) -> Mapping[str, Tensor]:
         return {name: torch.from_numpy(np.array(array)) for name, array in self._wait(handle).items()}
+
+    def settle(self) -> None:
+        """Wait until all that was fired is done; raises what a module raised in the meantime."""
+        under_way, self._under_way = list(self._under_way), deque(maxlen=self._under_way.maxlen)
+        self._get(under_way)
 
     def close(self) -> None:
         """Let every actor that lives write the rest of its trace, then stop them all."""
@@ -134,6 +143,14 @@ class RayRuntime:
                 ray.kill(actor)
 
     def _wait(self, refs: Any) -> Any:
+        """Wait for results. One that fails may only follow from another that failed before: that one's error is told."""
+        try:
+            return self._get(refs)
+        except Exception:
+            self.settle()
+            raise
+
+    def _get(self, refs: Any) -> Any:
         """ray.get that raises what the module raised, or says that a process is gone."""
         try:
             return ray.get(refs)

@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# An actor's error is raised where its result is asked for; Ray would print it once more for every result that is not.
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 # All modules start at once, however few the cores: Ray would queue them, and warn on the terminal that they are many.
 os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "64")
 

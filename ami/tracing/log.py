@@ -26,8 +26,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-BLOCK_ROWS = 256
-BLOCK_SECONDS = 0.5
+BLOCK_ROWS = 512
+BLOCK_SECONDS = 1.0
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"

@@ -50,6 +50,9 @@ class Workers:
     def read(self, handle: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return handle
 
+    def settle(self) -> None:
+        pass
+
     def close(self) -> None:
         for worker in self.workers.values():
             worker.close()
@@ -259,6 +262,8 @@ def test_the_wave_names_the_batch_in_the_trace_and_is_the_next_number_by_default
         def add(self, node: str, wave: int, *rest: Any) -> None:
             if wave not in waves:
                 waves.append(wave)
+
+        def settle(self) -> None: ...
 
         def close(self) -> None: ...
 

@@ -94,7 +94,7 @@ def test_the_effective_rank_counts_the_directions_that_are_used() -> None:
 def test_the_effective_rank_weighs_directions_by_their_variance() -> None:
     scale = torch.tensor([2.0, 1.0])  # variances 4 and 1: the entropy of (0.8, 0.2)
     figures, _ = probed(lambda seen: draw(len(seen), 2, seed=len(seen)) * scale)
-    assert figures.effective_rank == pytest.approx(0.8**-0.8 * 0.2**-0.2, rel=0.05)
+    assert figures.effective_rank == pytest.approx(0.8**-0.8 * 0.2**-0.2, rel=0.1)
 
 
 def test_a_dimension_of_the_truth_that_never_varies_is_not_scored() -> None:

@@ -13,14 +13,14 @@ import ami
 from ami.agent import Agent, Runtime
 from ami.blueprint import Episode
 from ami.config import compose_baseline, to_graph
-from ami.errors import SettingError
+from ami.errors import SettingError, WorkerLost
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
 from ami.tracing.reader import Trace
-from ami.worker import build_module
+from ami.worker import Weights, Worker, build_module
 
 AGENTS = ("jepa", "random", "straight_line", "oracle")
 GROUPS = {"body": ["world", "actor"],
@@ -36,6 +36,11 @@ def episodes_of(graph: Graph, count: int) -> list[Episode]:
     return Manifest.make(build_module(graph, "world", 0), 3, (count + 1) // 2).episodes()[:count]
 
 
+def other_weights(graph: Graph) -> Weights:
+    """Weights that no one starts with: a runtime that loses them, or a replica without them, shows in the digest."""
+    return {node: module.state_dict() for node, module in Worker(graph, graph.order, 99).modules.items()}
+
+
 def digest(folder: Path, graph: Graph, runtime: Runtime, episodes: list[Episode]) -> str:
     write_header(folder, graph, seed=0)
     with Agent(runtime) as agent:
@@ -46,7 +51,7 @@ def digest(folder: Path, graph: Graph, runtime: Runtime, episodes: list[Episode]
 
 
 def local_digest(folder: Path, graph: Graph, episodes: list[Episode]) -> str:
-    return digest(folder, graph, LocalRuntime(graph, 0, recorder=TraceLog(folder / "trace")), episodes)
+    return digest(folder, graph, LocalRuntime(graph, 0, other_weights(graph), TraceLog(folder / "trace")), episodes)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -54,6 +59,13 @@ def test_same_seed_same_digest_in_one_process(agent: str, tmp_path: Path) -> Non
     graph = graph_of(agent)
     episodes = episodes_of(graph, 2)
     assert local_digest(tmp_path / "a", graph, episodes) == local_digest(tmp_path / "b", graph, episodes)
+
+
+def test_other_weights_give_another_digest(tmp_path: Path) -> None:
+    graph = graph_of("jepa")
+    episodes = episodes_of(graph, 2)
+    initial = digest(tmp_path / "b", graph, LocalRuntime(graph, 0, recorder=TraceLog(tmp_path / "b" / "trace")), episodes)
+    assert local_digest(tmp_path / "a", graph, episodes) != initial
 
 
 def test_another_seed_gives_another_digest(tmp_path: Path) -> None:
@@ -72,7 +84,7 @@ def test_ray_gives_the_local_digest(agent: str, placement: str, batch: int, tmp_
 
     graph = graph_of(agent)
     episodes = episodes_of(graph, batch)
-    runtime = RayRuntime(graph, 0, placement=GROUPS if placement == "groups" else placement,
+    runtime = RayRuntime(graph, 0, other_weights(graph), GROUPS if placement == "groups" else placement,
                          trace=tmp_path / "ray" / "trace")
     assert digest(tmp_path / "ray", graph, runtime, episodes) == local_digest(tmp_path / "local", graph, episodes)
 
@@ -83,7 +95,7 @@ def test_ray_by_module_gives_the_local_digest(agent: str, tmp_path: Path) -> Non
     from ami.runtime.ray_actors import RayRuntime
 
     graph = graph_of(agent)
-    runtime = RayRuntime(graph, 0, placement="module", trace=tmp_path / "ray" / "trace")
+    runtime = RayRuntime(graph, 0, other_weights(graph), "module", tmp_path / "ray" / "trace")
     # two batches in one set of actors: starting nine processes is the slow part
     digests = []
     with Agent(runtime) as mind:
@@ -97,7 +109,7 @@ def test_ray_by_module_gives_the_local_digest(agent: str, tmp_path: Path) -> Non
     write_header(tmp_path / "ray", graph, seed=0)
     local = tmp_path / "local"
     write_header(local, graph, seed=0)
-    with Agent(LocalRuntime(graph, 0, recorder=TraceLog(local / "trace"))) as mind:
+    with Agent(LocalRuntime(graph, 0, other_weights(graph), TraceLog(local / "trace"))) as mind:
         for batch, episodes in zip((1, 50), digests, strict=True):
             mind.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
             for _ in range(TICKS):
@@ -115,6 +127,44 @@ def test_what_a_module_raises_in_an_actor_is_raised_here() -> None:
         agent.reset(torch.ones(1, dtype=torch.bool), episodes_of(graph, 1))
         with pytest.raises(SettingError, match=r"react \(mode 1\)"):
             agent.cycle()["world.success"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_process_that_dies_ends_the_run_and_keeps_the_others_traces(tmp_path: Path) -> None:
+    import ray
+
+    from ami.runtime.ray_actors import RayRuntime
+
+    graph = graph_of("jepa")
+    groups = {"memory": ["memory"], "rest": [node for node in graph.order if node != "memory"]}
+    runtime = RayRuntime(graph, 0, placement=groups, trace=tmp_path / "trace")
+    write_header(tmp_path, graph, seed=0)
+    with pytest.raises(WorkerLost, match=r"a process that held modules died .* Cure: run again"), Agent(runtime) as agent:
+        agent.reset(torch.ones(1, dtype=torch.bool), episodes_of(graph, 1))
+        agent.cycle()["world.success"]
+        ray.kill(runtime.actors["memory"])
+        for _ in range(50):
+            agent.cycle()["world.success"]
+    assert len(Trace.open(tmp_path).frame("world")) >= 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_partial_reset_is_the_same_in_any_number_of_processes(tmp_path: Path) -> None:
+    from ami.runtime.ray_actors import RayRuntime
+
+    graph = graph_of("jepa")
+    episodes = episodes_of(graph, 3)
+    for name, runtime in (("ray", RayRuntime(graph, 0, placement=GROUPS, trace=tmp_path / "ray" / "trace")),
+                          ("local", LocalRuntime(graph, 0, recorder=TraceLog(tmp_path / "local" / "trace")))):
+        write_header(tmp_path / name, graph, seed=0)
+        with Agent(runtime) as agent:
+            agent.reset(torch.ones(2, dtype=torch.bool), episodes[:2])
+            for tick in range(TICKS):
+                if tick == 3:
+                    agent.reset(torch.tensor([False, True]), [episodes[0], episodes[2]])
+                agent.cycle()
+    difference = Trace.open(tmp_path / "ray").compare(Trace.open(tmp_path / "local"))
+    assert difference is None, str(difference)
 
 
 @pytest.mark.usefixtures("ray_cluster")
