@@ -1,9 +1,8 @@
 """The record of truth: a local append-only log of every invocation, written by the process that ran the module.
 
-One Arrow stream per node. Rows are held in memory for at most `BLOCK_ROWS` ticks or `BLOCK_SECONDS`, then hashed,
-summed up and appended as one whole record batch: a killed process leaves whole batches, and every reader stops at the
-last one. Hashing and statistics happen per block, off the tick; the price is that a module may not change a message it
-has sent.
+One Arrow stream per node. The bytes of a message are copied when it is sent, so nothing that happens to it afterwards is
+recorded; at most `BLOCK_ROWS` ticks or `BLOCK_SECONDS` later they are hashed, summed up and appended as one whole record
+batch. A killed process leaves whole batches, and every reader stops at the last one.
 
 Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
 `p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
@@ -17,8 +16,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from ctypes import string_at
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,8 @@ STATISTICS = ("mean", "std", "min", "max")
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
-Row = tuple[int, int, int, int, Mapping[str, Tensor]]
-"""wave, tick, start, end, outputs"""
+Row = tuple[int, int, int, int, int, tuple[bytes, ...]]
+"""wave, tick, batch, start, end, and each port's content."""
 
 
 class TraceLog:
@@ -48,29 +48,24 @@ class TraceLog:
     def __init__(self, folder: Path, payload: bool = False) -> None:
         self.folder, self.payload = Path(folder), payload
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._rows: dict[str, list[Row]] = {}
         self._files: dict[str, _NodeFile] = {}
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         """Remember one invocation; write a block when it is due."""
-        rows = self._rows.get(node)
-        if rows is None:
-            rows = self._rows[node] = []
-        rows.append((wave, tick, start, end, outputs))
-        if len(rows) >= BLOCK_ROWS or end > self._due:
+        file = self._files.get(node)
+        if file is None:
+            file = self._files[node] = _NodeFile(self.folder, node, outputs, self.payload)
+        # a tuple of bytes is nothing the garbage collector has to look at again
+        contents = tuple([_content(value) for value in map(outputs.__getitem__, file.names)])
+        file.rows.append((wave, tick, len(outputs[file.names[0]]), start, end, contents))
+        if end > self._due or len(file.rows) >= BLOCK_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Append what is held in memory, as whole record batches."""
-        for node, rows in self._rows.items():
-            if rows:
-                if node not in self._files:
-                    self._files[node] = _NodeFile(self.folder, node, rows[0][4], self.payload)
-                # with another number of worlds come other shapes: they get a block of their own
-                for block in _equal_batches(rows):
-                    self._files[node].append(block)
-                rows.clear()
+        for file in self._files.values():
+            file.flush()
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
     def close(self) -> None:
@@ -81,73 +76,101 @@ class TraceLog:
         self._files.clear()
 
 
+class _Port:
+    """How the messages of one port are told: its dtype, its shape behind the batch, and which columns follow from them."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.dtype, self.shape = like.dtype, list(like.shape[1:])
+        self.is_scalar = like.ndim == 1
+        self.is_float = like.is_floating_point()
+
+    def fields(self, name: str) -> list[tuple[str, pa.DataType]]:
+        columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
+        if self.is_scalar:
+            columns.append((f"{name}.rows", pa.list_(pa.float32())))
+        elif self.is_float:
+            columns.extend((f"{name}.{statistic}", pa.float32()) for statistic in STATISTICS)
+        return columns
+
+    def columns(self, contents: Sequence[bytes], batch: int) -> list[pa.Array]:
+        """What is kept of some messages, in the order of `fields`."""
+        arrays = [_hashes(contents)]
+        if self.is_scalar:
+            offsets = np.arange(0, len(contents) * batch + 1, batch, dtype=np.int32)
+            arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(self._values(contents).reshape(-1))))
+        elif self.is_float:
+            arrays += _statistics(self._values(contents))
+        return arrays
+
+    def _values(self, contents: Sequence[bytes]) -> np.ndarray:
+        """The messages as float32, (rows, n)."""
+        joined = bytearray().join(contents)
+        if not joined:
+            return np.zeros((len(contents), 0), np.float32)
+        values: np.ndarray = torch.frombuffer(joined, dtype=self.dtype).float().numpy()
+        return values.reshape(len(contents), -1)
+
+
 class _NodeFile:
-    """One node's Arrow stream."""
+    """One node's Arrow stream, and the rows that wait to be written there."""
 
     def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool) -> None:
-        self.payload = payload
-        self.ports = {port: (str(v.dtype).removeprefix("torch."), list(v.shape[1:])) for port, v in outputs.items()}
+        self.rows: list[Row] = []
+        self._payload = payload
+        self._ports = {name: _Port(value) for name, value in outputs.items()}
+        self.names = tuple(self._ports)
         fields = list(COMMON)
-        for port, value in outputs.items():
-            fields.append((f"{port}.hash", pa.binary(HASH_BYTES)))
-            if value.ndim == 1:
-                fields.append((f"{port}.rows", pa.list_(pa.float32())))
-            elif value.is_floating_point():
-                fields.extend((f"{port}.{name}", pa.float32()) for name in STATISTICS)
-            if payload:
-                fields.append((f"{port}.data", pa.binary()))
-        self.schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(self.ports)})
+        for name, port in self._ports.items():
+            fields += port.fields(name) + ([(f"{name}.data", pa.binary())] if payload else [])
+        told = {name: (str(port.dtype).removeprefix("torch."), port.shape) for name, port in self._ports.items()}
+        self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
         number = len(list(folder.glob(f"{node}.*.arrow")))
         self._file = (folder / f"{node}.{number}.arrow").open("xb")
-        self._write(self.schema.serialize())
+        self._write(self._schema.serialize())
 
-    def append(self, rows: list[Row]) -> None:
-        """Append one block; all its rows are of equally many worlds."""
-        wave, tick, start, end, outputs = zip(*rows, strict=True)
-        batch = len(next(iter(outputs[0].values())))
-        arrays = [pa.array(np.array(wave, np.int32)), pa.array(np.array(tick, np.int32)),
-                  pa.array(np.full(len(rows), batch, np.int32)), pa.array(np.array(start)), pa.array(np.array(end))]
-        for port in self.ports:
-            arrays += self._columns(torch.stack([o[port] for o in outputs]).detach().cpu())
-        # one whole message of the Arrow stream, in one write
-        self._write(pa.RecordBatch.from_arrays(arrays, schema=self.schema).serialize())
+    def flush(self) -> None:
+        """Append the rows; another number of worlds gets a block of its own."""
+        for batch, rows in groupby(self.rows, key=lambda row: row[2]):
+            self._append(list(rows), batch)
+        self.rows.clear()
 
     def close(self) -> None:
+        """End the stream and put it on the disk."""
         self._write(END_OF_STREAM)
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def _append(self, rows: list[Row], batch: int) -> None:
+        wave, tick, batches, start, end, contents = zip(*rows, strict=True)
+        arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
+        arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
+        for port, column in zip(self._ports.values(), zip(*contents, strict=True), strict=True):
+            arrays += port.columns(column, batch)
+            if self._payload:
+                arrays.append(pa.array(column, pa.binary()))
+        # one whole message of the Arrow stream, in one write
+        self._write(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
 
     def _write(self, message: pa.Buffer | bytes) -> None:
         self._file.write(message)
         self._file.flush()
 
-    def _columns(self, messages: Tensor) -> list[pa.Array]:
-        """What is kept of the messages of one port, (rows, B, …), in the schema's order."""
-        flat = messages.flatten(1).contiguous()
-        content = flat.view(torch.uint8).numpy()
-        columns = [_hashes(content)]
-        if messages.ndim == 2:
-            rows, batch = flat.shape
-            offsets = np.arange(0, rows * batch + 1, batch, dtype=np.int32)
-            columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.float().flatten().numpy())))
-        elif flat.is_floating_point():
-            columns += _statistics(flat.float().numpy())
-        if self.payload:
-            columns.append(pa.array([row.tobytes() for row in content], pa.binary()))
-        return columns
+
+def _content(value: Tensor) -> bytes:
+    """A copy of the tensor's memory; by way of numpy it would take twice as long, and every tick pays it for every port."""
+    if not (value.is_contiguous() and value.is_cpu):
+        value = value.detach().cpu().contiguous()
+    return string_at(value.data_ptr(), value.nbytes)
 
 
-def _hashes(content: np.ndarray) -> pa.Array:
-    """8 bytes per row of content (rows, bytes)."""
-    rows, width = content.shape
-    if width <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than all the rest
-        kept = np.zeros((rows, HASH_BYTES), np.uint8)
-        kept[:, :width] = content
-        hashes = kept.tobytes()
+def _hashes(contents: Sequence[bytes]) -> pa.Array:
+    """8 bytes per message."""
+    sha256 = hashlib.sha256
+    if len(contents[0]) <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than all the rest
+        hashes = b"".join([content.ljust(HASH_BYTES, b"\0") for content in contents])
     else:
-        sha256 = hashlib.sha256
-        hashes = b"".join([sha256(row).digest()[:HASH_BYTES] for row in content])
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), rows, [None, pa.py_buffer(hashes)])
+        hashes = b"".join([sha256(content).digest()[:HASH_BYTES] for content in contents])
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(contents), [None, pa.py_buffer(hashes)])
 
 
 def _statistics(values: np.ndarray) -> list[pa.Array]:
@@ -156,18 +179,3 @@ def _statistics(values: np.ndarray) -> list[pa.Array]:
         return [pa.nulls(len(values), pa.float32())] * len(STATISTICS)
     with np.errstate(all="ignore"):  # a model that has diverged says so in its figures, not by stopping the trace
         return [pa.array(getattr(values, name)(axis=1)) for name in STATISTICS]
-
-
-def _equal_batches(rows: list[Row]) -> list[list[Row]]:
-    """Cut the rows where the number of worlds changes, which can only be where ticks begin anew."""
-    ticks = np.array([row[1] for row in rows])
-    starts = [0, *(np.flatnonzero(np.diff(ticks) <= 0) + 1).tolist(), len(rows)]
-    blocks: list[list[Row]] = []
-    size = -1
-    for first, last in pairwise(starts):
-        batch = len(next(iter(rows[first][4].values())))
-        if batch != size:
-            blocks.append([])
-            size = batch
-        blocks[-1].extend(rows[first:last])
-    return blocks

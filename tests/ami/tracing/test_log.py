@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.tracing import log as log_module
-from ami.tracing.log import BLOCK_ROWS, TraceLog
+from ami.tracing.log import BLOCK_ROWS, BLOCK_SECONDS, TraceLog
 from ami.tracing.reader import read_batches
 
 
@@ -110,9 +110,9 @@ def test_a_full_block_is_on_the_disk_before_the_log_is_closed(tmp_path: Path) ->
 def test_a_block_is_written_when_its_time_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module.time, "perf_counter_ns", lambda: 0)
     log = TraceLog(tmp_path)
-    log.add("node", 0, 0, 0, int(0.4e9), {"energy": torch.zeros(1)})
-    assert not list(tmp_path.iterdir())
-    log.add("node", 0, 1, 0, int(0.6e9), {"energy": torch.zeros(1)})
+    log.add("node", 0, 0, 0, int(0.9e9 * BLOCK_SECONDS), {"energy": torch.zeros(1)})
+    assert read_batches(tmp_path / "node.0.arrow") == ([], False)
+    log.add("node", 0, 1, 0, int(1.1e9 * BLOCK_SECONDS), {"energy": torch.zeros(1)})
     assert table(tmp_path).num_rows == 2
     log.close()
 
