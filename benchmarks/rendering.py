@@ -1,31 +1,27 @@
 """How many frames per second does the two-rooms world render? One core, all that `env.step` does.
 
-    OMP_NUM_THREADS=1 python benchmarks/rendering.py
+    python benchmarks/rendering.py
 
 Prints a table and writes benchmarks/results/rendering.json. A frame is one row of one `step`: motion, the 32
 x 32 picture and the copy of the goal. Wall time, median of several repeats; another busy process lowers it.
 """
 
-import json
 import os
-import platform
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
+
 import statistics
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "rendering.json"
-COMMAND = "OMP_NUM_THREADS=1 python benchmarks/rendering.py"
+sys.path.insert(0, str(Path(__file__).parent))
+import gymnasium
+import numpy as np
+from record import record
+
 TARGET = 20_000  # frames/s with 64 rows
 NUM_REPEATS, SECONDS_PER_REPEAT = 7, 0.3
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
-sys.path.insert(0, str(ROOT))  # the worlds need not be installed
-
-import gymnasium  # noqa: E402
-import numpy as np  # noqa: E402
 
 
 def measure(num_envs: int, door: str) -> dict[str, float | int | str]:
@@ -55,43 +51,17 @@ def repeat(env: gymnasium.vector.VectorEnv, actions: np.ndarray) -> float:
     return num_frames / elapsed
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write under another name first, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_text(text)
-    unfinished.replace(path)
-
-
-def main() -> None:
-    """Measure, print, write."""
+def main() -> int:
     rows = [measure(num_envs, door) for num_envs in (1, 64, 256) for door in ("fixed", "episode")]
     print(f"{'rows':>5} {'door':>8} {'frames/s':>10} {'lowest':>10} {'highest':>10}")
     for row in rows:
         numbers = (f"{row[name]:>10,}" for name in ("frames_per_second", "lowest", "highest"))
         print(f"{row['num_envs']:>5} {row['door']:>8}", *numbers)
-    result = {
-        "command": COMMAND,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "gymnasium": gymnasium.__version__,
-        },
-        "machine": {
-            "processor": platform.machine(),
-            "num_cores": os.cpu_count(),
-            "load_1_min": round(os.getloadavg()[0], 2),
-        },
-        "size": 32,
-        "num_repeats": NUM_REPEATS,
-        "seconds_per_repeat": SECONDS_PER_REPEAT,
-        "target_frames_per_second_at_64_rows": TARGET,
-        "figures": rows,
-    }
-    write_whole(RESULT, json.dumps(result, indent=2) + "\n")
-    print(f"written: {RESULT.relative_to(ROOT)}")
+    met = all(row["frames_per_second"] >= TARGET for row in rows if row["num_envs"] == 64)
+    record("rendering", {"size": 32, "num_repeats": NUM_REPEATS, "seconds_per_repeat": SECONDS_PER_REPEAT,
+                         "target_frames_per_second_at_64_rows": TARGET, "met": met, "figures": rows})
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

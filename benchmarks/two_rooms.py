@@ -65,7 +65,9 @@ def main() -> int:
         for seed in SEEDS:
             config = ami.compose([f"seed={seed}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}",
                                   "evaluation.film=0", "runtime=local", f"store={store}"])
-            runs.append(ami.run(config, Path(store) / f"seed-{seed}", Console()).summary)
+            summary = ami.run(config, Path(store) / f"seed-{seed}", Console()).summary
+            del summary["details"]["checkpoint"]  # it ends with this folder
+            runs.append(summary)
     verdicts = judged(runs)
     for name, (value, met) in verdicts.items():
         print(f"{'met   ' if met else 'MISSED'}  {name:34} {value:8.3f}   (threshold {THRESHOLDS[name]})")
