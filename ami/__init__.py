@@ -56,7 +56,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'ami' has no attribute '{name}'")
+        from ami.errors import suggestion
+
+        raise AttributeError(f"module 'ami' has no attribute '{name}'{suggestion(name, _HOME)}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from ami.errors import AmiError, SettingError, unknown_name
+from ami.errors import AmiError, SettingError, suggestion, unknown_name
 from ami.help import COMMANDS, OVERVIEW
 from ami.trust import check_shadowing
 
@@ -71,11 +71,16 @@ def _job(command: str, words: Sequence[str]) -> int:
     from omegaconf import DictConfig
 
     from ami.config import Config, compose, forced, to_graph
+    from ami.files import check_folder
 
     allow, rest = _take_allow(words)
     flags, overrides = _split(rest)
     for job in _jobs(overrides, many="--multirun" in flags or "-m" in flags):
-        to_graph(compose(job, allow=allow))  # refuse before the first of them starts
+        asked = compose(job, allow=allow)  # refuse before the first of them starts, and before Hydra makes its folder
+        to_graph(asked)
+        check_folder(Path(asked.settings.store), "store")
+    for name, _, value in (text.partition("=") for text in overrides if text.startswith("hydra.run.dir=")):
+        check_folder(Path(value), name)
 
     def task(settings: DictConfig) -> None:
         job = HydraConfig.get()
@@ -124,7 +129,7 @@ def _jobs(overrides: Sequence[str], many: bool) -> list[list[str]]:
 
 def _take_allow(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """`--allow mypkg.` may stand anywhere, and more than once."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = _parser("run")
     parser.add_argument("--allow", action="append", default=[])
     found, rest = parser.parse_known_args(list(words))
     return found.allow, rest
@@ -140,11 +145,14 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if not word.startswith("-"):
             overrides.append(word)
         elif name not in HYDRA_FLAGS:
-            raise unknown_name("flag", name, [*HYDRA_FLAGS, "--allow", "--help"])
+            menu = [*HYDRA_FLAGS, "--allow", "--help"]
+            is_near = "did you mean" in suggestion(name, menu)
+            raise unknown_name("flag", name, menu, "" if is_near else "Cure for a setting: no dashes, seed=1")
         elif name in ("--config-dir", "-cd"):
-            folder = Path(value or next(rest, "")).resolve()
-            if not folder.is_dir():
-                raise SettingError(f"--config-dir names '{folder}': expected a folder that holds groups of leaves")
+            value = value or next(rest, "")
+            folder = Path(value).resolve()
+            if not value or not folder.is_dir():
+                raise SettingError(f"--config-dir names '{value}': expected a folder that holds groups of leaves")
             overrides.append(f"hydra.searchpath=[file://{folder}]")
         else:
             flags.append(word)
@@ -186,7 +194,10 @@ def _graph(words: Sequence[str]) -> int:
     else:
         from ami.files import write_atomically
 
-        write_atomically(given.out, drawing + "\n")
+        try:
+            write_atomically(given.out, drawing + "\n")
+        except OSError as error:
+            raise SettingError(f"--out is '{given.out}': expected a file that can be written ({error.strerror})") from None
         print(f"wrote {given.out}")
     return 0
 
@@ -229,9 +240,15 @@ def _ui(words: Sequence[str]) -> int:
     return serve(given.store, given.port)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reads the words of one command; `ami.help` has the text of `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingError(f"{message}. `{self.prog} --help` explains it.")
+
+
 def _parser(command: str) -> argparse.ArgumentParser:
-    """A parser that reads the words; `ami.help` has the text of `--help`."""
-    return argparse.ArgumentParser(prog=f"ami {command}", add_help=False, allow_abbrev=False)
+    return _Parser(prog=f"ami {command}", add_help=False, allow_abbrev=False)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
         TrustError: a `_target_` is not on the allow-list.
     """
     check_shadowing()
+    if isinstance(overrides, str):
+        raise SettingError(f"compose was given the text {overrides!r}: expected a list of overrides, [{overrides!r}]")
+    allow = [allow] if isinstance(allow, str) else allow  # one name, not its letters
     given = forced(overrides)
     for override in _parse(given):
         _check_override(override)
@@ -199,13 +202,20 @@ def _check_override(override: Override) -> None:
         return
     if key not in (*groups(), *SCHEMA):
         raise unknown_name("setting or group", key, {*groups(), *SCHEMA})
-    if key in groups() and key != "experiment" and not isinstance(override.value(), (str, dict)):
-        raise SettingError(f"'{given}' chooses no {key}: expected a name, see `ami list`. Cure to take it out: `~{key}`")
+    if key in groups() and not isinstance(override.value(), (str, list) if key == "experiment" else (str, dict)):
+        cure = f"Cure to take it out: `~{key}`"
+        if key in ("graph", *SCHEMA):
+            cure = "Cure: leave it out" + " or, to learn nothing, learning=none" * (key == "learning")
+        raise SettingError(f"'{given}' chooses no {key}: expected a name, see `ami list`. {cure}")
 
 
 def _first_line(error: BaseException) -> str:
-    """A foreign error's own words, without the lists that follow them."""
-    return str(error.__cause__ or error).strip().split("\n")[0]
+    """A foreign error's own words, without the lists that follow them, and where a leaf is broken."""
+    cause: Any = error.__cause__ or error
+    mark = getattr(cause, "problem_mark", None)
+    if mark is not None:
+        return f"{mark.name}, line {mark.line + 1}: {cause.problem}"
+    return str(cause).strip().split("\n")[0]
 
 
 # Reading leaves without composing them ------------------------------------------------------------------------------

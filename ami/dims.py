@@ -66,6 +66,10 @@ class DimSolver:
         except AmiError as error:
             self.mistakes.append(f"{node}: {error}")
             return
+        if not isinstance(decided, Mapping) or not all(map(_is_size, decided.values())):
+            self.mistakes.append(f"{node}: {type(module).__name__}.infer_dims() gave {decided!r}: expected sizes by symbol, "
+                                 "{'H': 4, 'S': (64,)}")
+            return
         for symbol, size in decided.items():
             self._bind(node, symbol, size, f"{type(module).__name__} decides its own sizes and they do not fit the wires")
 
@@ -137,3 +141,8 @@ class DimSolver:
             for symbol in sorted(symbols - set(self.known[node])):
                 self.mistakes.append(f"{node} does not know the size of '{symbol}': no wire tells it. "
                                      f"Cure: return it from {type(module).__name__}.infer_dims()")
+
+
+def _is_size(size: object) -> bool:
+    """A number, or the numbers of a variadic symbol."""
+    return all(isinstance(n, int) and n >= 0 for n in (size if isinstance(size, tuple) else (size,)))

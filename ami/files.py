@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ami.errors import require
+
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a whole file or nothing. A reader sees the old content or the new, never a part."""
@@ -29,6 +31,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Refuse a folder that cannot be written in, before any work is done for it."""
+    there = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    fault = "is a file" if not there.is_dir() else "" if os.access(there, os.W_OK | os.X_OK) else "may not be written in"
+    require(not fault, f"{what} is '{folder}', but '{there}' {fault}: expected a folder to write in")
 
 
 @contextmanager

@@ -115,13 +115,17 @@ class Graph:
                 self.mistakes.extend(wrong)
                 continue
             try:
-                drafts[node] = part.make()
+                draft = part.make()
             except AmiError as error:
                 self.mistakes.append(f"{node}: {error}")
                 continue
             except (ValueError, TypeError, ImportError) as error:
                 self.mistakes.append(f"{node}: {part.name} does not take these settings: {error}")
                 continue
+            if "_modules" not in vars(draft):
+                self.mistakes.append(f"{node}: {part.name}.__init__() does not begin with super().__init__()")
+                continue
+            drafts[node] = draft
         return drafts
 
     def _known_faces(self, nodes: tuple[str, ...]) -> dict[str, Module | type[Module]]:
@@ -140,8 +144,11 @@ class Graph:
         producer, consumer = self._faces.get(wire.node), self._faces.get(wire.to_node)
         sound = producer is not None and consumer is not None
         if wire.node not in self.calls:
+            port = consumer.inputs.get(wire.to_port) if consumer is not None else None
+            needless = port is not None and port.optional
+            out = f" Cure to do without: `~graph.{wire.to_node}.{wire.to_port}`" if needless else ""
             self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from the unknown node '{wire.node}'"
-                                 f"{suggestion(wire.node, self.calls)}")
+                                 f"{suggestion(wire.node, self.calls)}{out}")
         if producer is not None and wire.port not in producer.outputs:
             self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from '{wire.node}.{wire.port}', but {wire.node} "
                                  f"has no output '{wire.port}'{suggestion(wire.port, producer.outputs)}")

@@ -33,7 +33,7 @@ from ami.evaluation.film import film
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.plots import plot_learning, plot_success
 from ami.evaluation.table import results_table, summary
-from ami.files import private_files, write_json
+from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
@@ -259,6 +259,8 @@ def _new_folder(config: Config, folder: Path | None) -> Path:
     folder = Path(folder or Path(config.settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     if (folder / HEADER).exists() or (folder / "trace").exists():
         raise SettingError(f"'{folder}' holds a run already. Cure: another folder, hydra.run.dir=…, or delete it")
+    for place, what in ((folder, "the run's folder"), (Path(config.settings.store), "store")):
+        check_folder(place, what)
     return folder
 
 

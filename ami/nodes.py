@@ -60,7 +60,8 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
 
 def _unknown(key: str, value: Any, nodes: set[str], groups: Sequence[str]) -> str:
     if _is_part(value):
-        return f"unknown node '{key}'{suggestion(key, nodes)} Cure for a node of your own: wire it, `+graph.{key}={{…}}`"
+        menu = nodes - {"agent", "experiment"}
+        return f"unknown node '{key}'{suggestion(key, menu)} Cure for a node of your own: wire it, `+graph.{key}={{…}}`"
     return f"unknown setting or group '{key}'{suggestion(key, {*groups, *SCHEMA})}"
 
 

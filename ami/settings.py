@@ -51,12 +51,15 @@ PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
                  else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
 ANY_NAME = "*"
 """In a schema: whatever the name, this is what it holds."""
+NEEDLESS = ("address", "checkpoint", "collect")
+"""What may be absent: an agent that learns nothing collects nothing."""
 
 STAGE = {
     "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory"), "steps": _whole(1), "batch": _whole(1),
     "window": _whole(1), "imagined": _whole(0), "learning_rate": _number(0, below=True), "weight_decay": _number(0),
     "warm_up": _whole(0), "final_rate": _number(0), "clip": _number(0),
 }
+COLLECT = {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)}
 SCHEMA: dict[str, Any] = {
     "seed": _whole(0),
     "runtime": _one_of("local", "ray"),
@@ -67,7 +70,7 @@ SCHEMA: dict[str, Any] = {
     "store": TEXT,
     "checkpoint": _optional(TEXT),
     "learning": {
-        "collect": {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)},
+        "collect": COLLECT,
         "stages": {ANY_NAME: STAGE},
         "save_every": _whole(1), "threads": _whole(1),
     },
@@ -79,8 +82,12 @@ SCHEMA: dict[str, Any] = {
 
 
 def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where: str = "") -> list[str]:
-    """Every unknown key and every value that cannot be, one sentence each."""
+    """Every unknown key, every missing one and every value that cannot be, one sentence each."""
     mistakes: list[str] = []
+    if schema not in (STAGE, COLLECT):  # experiments give parts of these
+        for key in (name for name in schema if name not in (*settings, ANY_NAME, *NEEDLESS)):
+            path = f"{where}.{key}" if where else key
+            mistakes.append(f"{path} is missing. Cure: leave out the `~…` that removes it")
     for key, value in settings.items():
         path = f"{where}.{key}" if where else str(key)
         rule = schema.get(str(key), schema.get(ANY_NAME))

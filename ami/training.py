@@ -21,7 +21,7 @@ from ami.agent import Agent
 from ami.blueprint import Perception, WorldModel
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
-from ami.errors import CheckpointError
+from ami.errors import CheckpointError, require
 from ami.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.experience import WATCH, Experience, collect
@@ -30,6 +30,7 @@ from ami.learning.stage import Stage
 from ami.learning.trainer import Row, Trainer
 from ami.module import Module
 from ami.runtime.local import LocalRuntime
+from ami.settings import COLLECT
 from ami.streams import derive_seed
 from ami.worker import Weights, Worker
 
@@ -88,9 +89,16 @@ def train(config: Config, console: Console | None = None) -> Trained:
     graph = to_graph(config)
     if settings.checkpoint is not None:
         return open_trained(Path(settings.checkpoint), graph)
-    stages = [Stage.read(str(name), dict(stage)) for name, stage in settings.learning.stages.items() if stage]
+    described = settings.learning.stages
+    stages = [Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage]
     if not stages:
         return Trained()
+    absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
+    require(not absent, f"learning.collect.{{{','.join(absent)}}} is missing. Cure: leave out the `~…` that removes it")
+    for stage in stages:
+        require(stage.data == "memory" or stage.window <= settings.learning.collect.steps,
+                f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "
+                f"{settings.learning.collect.steps}")
     explorer = to_graph(compose_baseline(config, settings.learning.collect.agent))
     nodes = learning_nodes(graph, stages)
     key = training_key(config, graph, explorer, nodes)

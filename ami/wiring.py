@@ -75,6 +75,8 @@ def parse(file: Mapping[str, Any]) -> Wiring:
 
 
 def _read_calls(wiring: Wiring, node: str, source: Any) -> None:
+    if isinstance(source, Mapping):  # null takes a call out, as it does a wire
+        source = {name: callee for name, callee in source.items() if callee is not None}
     if not isinstance(source, Mapping) or not all(isinstance(callee, str) for callee in source.values()):
         wiring.mistakes.append(f"{node}.calls is {source!r}: expected a mapping, `calls: {{world_model: world_model}}`")
         return
@@ -100,7 +102,9 @@ def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:
         source = source.get("from")
     match = _SOURCE.match(source) if isinstance(source, str) else None
     if match is None:
-        wiring.mistakes.append(f"{node}.{port} is wired from {source!r}: expected `node.output` or `node.output@-1`")
+        near = suggestion(port, RESERVED)
+        wiring.mistakes.append(f"{node}.{port} is wired from {source!r}: expected `node.output` or `node.output@-1`"
+                               + (f". '{port}'{near}" if "did you mean" in near else ""))
         return
     if match["delay"] is not None:
         delay = -int(match["delay"])

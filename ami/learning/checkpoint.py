@@ -44,7 +44,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"'{path}' is not a whole safetensors file ({error}). "
-                              "Cure: delete it and train again") from None
+                              "Cure: name another file or, if ami wrote this one, delete it and train again") from None
     if notes is None:
         raise CheckpointError(f"'{path}' was not written by ami: its metadata has no 'ami' entry")
     return tensors, json.loads(notes)

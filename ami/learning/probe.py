@@ -63,7 +63,7 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     """Fit on three quarters of the episodes, score on the rest.
 
     Raises:
-        SettingError: there are fewer than 2 episodes.
+        SettingError: there are fewer than 2 episodes, or states are not finite.
     """
     count = len(experience.steps)
     require(count >= 2, f"a probe got {count} episodes: expected 2 or more, to be scored on others than it is fitted on")
@@ -75,6 +75,9 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
         states = torch.cat([world_model.believe(perception.encode(part)) for part in frames.split(1024)])
         parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
+    require(bool(fit.isfinite().all() and test.isfinite().all()),
+            f"{type(world_model).__name__} believes states that are not finite: learning has diverged. "
+            "Cure: a smaller learning_rate, or clip > 0")
     readout = _ridge(fit, fit_truth)
     error = (readout(test).double() - test_truth).square().mean(0)
     variance = test_truth.var(0, correction=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -61,14 +61,19 @@ class Stage:
         require(self.learning_rate > 0, f"{where}.learning_rate is {self.learning_rate}: expected more than 0")
 
     @classmethod
-    def read(cls, name: str, settings: Mapping[str, Any]) -> Stage:
-        """A stage from its config; an unknown setting is refused with the nearest name."""
+    def read(cls, name: str, settings: Mapping[str, Any], others: Iterable[str] = ()) -> Stage:
+        """A stage from its config; an unknown setting is refused with the nearest name, a part of a stage with the nearest
+        of `others`."""
+        near = suggestion(name, {*others} - {name})
+        near = near if "did you mean" in near else "."
         known = [field.name for field in fields(cls) if field.name != "name"]
         for key in settings:
             if key not in known:
                 raise unknown_name(f"setting of learning.stages.{name}", str(key), known)
         for key in ("train", "loss", "steps"):
-            require(key in settings, f"learning.stages.{name} needs '{key}'. Cure: +learning.stages.{name}.{key}=…")
+            require(key in settings, f"learning.stages.{name} has no '{key}': this agent has no such stage to change{near} "
+                                     f"Cure: take out learning.stages.{name}, or the experiment that sets it; to make it a "
+                                     f"stage, +learning.stages.{name}.{key}=…")
         return cls(name=name, **settings)
 
     def rate(self, step: int) -> float:

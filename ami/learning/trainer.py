@@ -26,6 +26,9 @@ from ami.module import Module
 from ami.streams import derive_seed
 
 LOG_EVERY = 20
+OTHER = {"experience": "memory", "memory": "experience"}
+MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal")}
+"""What a batch of each kind of data holds."""
 LEARNING_STATE = "learning_state"
 Draw = Callable[[], dict[str, Tensor]]
 Row = dict[str, float | str]
@@ -136,7 +139,15 @@ class Trainer:
               optimiser: torch.optim.Optimizer, draw: Draw) -> Row | None:
         for group in optimiser.param_groups:
             group["lr"] = stage.rate(step)
-        loss, figures = learner.loss(draw())
+        batch = draw()
+        try:
+            loss, figures = learner.loss(batch)
+        except KeyError as error:
+            if error.args[0] not in MADE_OF[OTHER[stage.data]]:
+                raise
+            raise SettingError(f"learning.stages.{stage.name}.data is {stage.data}, which holds {', '.join(batch)}: the "
+                               f"loss of {stage.loss} needs {error}. Cure: data={OTHER[stage.data]}, or another loss"
+                               ) from None
         optimiser.zero_grad()
         loss.backward()
         if stage.clip:

@@ -55,7 +55,10 @@ def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
     module = subject.fresh(range(batch))
     for inputs in life:
         with torch.no_grad():
-            outputs = module.step(**inputs)
+            outputs = module.step(**copied(inputs))
+        if not isinstance(outputs, Mapping):
+            subject.broken("step() returns a dict of its outputs", f"it returns a {type(outputs).__name__}",
+                           f"return {{{', '.join(module.outputs)}}}")
         for name, port in module.outputs.items():
             try:
                 port.validate(f"{subject.name}.{name}", outputs.get(name), module.dims, batch)

@@ -39,10 +39,15 @@ class Subject:
     def __init__(self, make: Make, dims: Mapping[str, Size] | None = None,
                  calls: Mapping[str, Module] | None = None) -> None:
         self.make, self.given, self.callees = make, dict(dims or {}), dict(calls or {})
+        if isinstance(make, Module):
+            raise AssertionError(f"a check was given the module {type(make).__name__}(): expected its class, or a function "
+                                 "that makes one")
         draft = make()
         self.name = type(draft).__name__
         if not isinstance(draft, Module):
             self.broken("it is an ami Module", f"it is a {self.name}", "inherit from a role of ami.blueprint")
+        if "_modules" not in vars(draft):
+            self.broken("it is an ami Module", "__init__() leaves out super().__init__()", "begin __init__() with it")
         self.draft = draft
         self.dims = self._solve(draft)
 
@@ -89,7 +94,9 @@ class Subject:
     def _solve(self, module: Module) -> Dims:
         known: Dims = {**SIZES, **self.given}
         for _ in range(len(known) + 1):
-            decided = dict(module.infer_dims(known))
+            decided = module.infer_dims(known)
+            if not isinstance(decided, Mapping):
+                self.broken("infer_dims() returns sizes by symbol", f"it returns {decided!r}", "return {'H': 4}, or {}")
             clash = [symbol for symbol in decided if symbol in self.given and decided[symbol] != self.given[symbol]]
             if clash:
                 self.broken("it fits the sizes it is given", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "

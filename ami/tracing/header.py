@@ -67,7 +67,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     path = Path(folder) / NAME
     try:
         header: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise TraceError(f"{folder} holds no run: expected a folder with {NAME}, as `ami run` leaves it"
                          f"{_nearby(Path(folder))}") from None
     except json.JSONDecodeError as error:

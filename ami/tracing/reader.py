@@ -77,7 +77,7 @@ class Trace:
         paths = sorted((folder / "trace").glob("**/*.arrow"))
         if not paths:
             raise TraceError(f"{folder} holds no trace: expected {folder / 'trace'}/**/*.arrow. "
-                             "Cure: run again with tracing on")
+                             "Cure: run again with trace.record=true")
         for path in paths:
             whole, is_torn = read_batches(path)
             truncated += is_torn

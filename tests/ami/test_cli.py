@@ -74,7 +74,11 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(("words", "sentence"), [
     (["grph"], "ami: unknown command 'grph': did you mean 'graph'? `ami --help` explains them."),
     (["run", "--mutirun"], "ami: unknown flag '--mutirun': did you mean '--multirun'?"),
+    (["run", "--seed", "1"], "--resolve, -cd, -m. Cure for a setting: no dashes, seed=1"),
     (["run", "--config-dir", "nowhere_at_all"], "expected a folder that holds groups of leaves"),
+    (["run", "--config-dir"], "ami: --config-dir names '': expected a folder that holds groups of leaves"),
+    (["run", "--allow"], "ami: argument --allow: expected one argument. `ami run --help` explains it."),
+    (["trace"], "ami: the following arguments are required: action, run. `ami trace --help` explains it."),
     (["graph", "--format", "sgv"], "ami: unknown format 'sgv': did you mean 'svg'?"),
     (["list", "module"], "ami: unknown chapter 'module': did you mean 'modules'?"),
     (["trace", "shwo", "somewhere"], "ami: unknown action of `ami trace` 'shwo': did you mean 'show'?"),
@@ -84,6 +88,11 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
 def test_a_slip_in_the_words_is_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_drawing_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"ami: --out is '{tmp_path}': expected a file that can be written (Is a directory)\n"
 
 
 def test_what_is_written_belongs_to_its_user_alone(tmp_path: Path) -> None:
@@ -194,6 +203,15 @@ def test_run_hands_over_config_and_folder(jobs: list[tuple[Config, Path]]) -> No
 def test_run_makes_a_folder_in_the_store(jobs: list[tuple[Config, Path]]) -> None:
     assert main(["run", "store=mine"]) == 0
     assert jobs[0][1].parent == Path("mine").resolve()
+
+
+@pytest.mark.parametrize("key", ["store", "hydra.run.dir"])
+def test_a_file_is_no_folder(key: str, jobs: list[tuple[Config, Path]], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").touch()
+    assert main(["run", f"{key}=taken/x"]) == 2
+    assert capsys.readouterr().err == (f"ami: {key} is 'taken/x', but '{Path('taken').resolve()}' is a file: "
+                                       "expected a folder to write in\n")
+    assert jobs == []
 
 
 def test_multirun_runs_every_combination_in_a_folder_of_its_own(jobs: list[tuple[Config, Path]]) -> None:

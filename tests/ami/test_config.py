@@ -66,7 +66,18 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
      "unknown setting 'learning.stages.model.step': did you mean 'steps'?"),
     (["evaluation.pairs=many"], SettingError, "evaluation.pairs is 'many': expected a whole number, 1 or more"),
     (["evaluation=3"], SettingError, "'evaluation=3' chooses no evaluation: expected a name, see `ami list`. "
-                                     "Cure to take it out: `~evaluation`"),
+                                     "Cure: leave it out"),
+    (["learning=null"], SettingError, "'learning=null' chooses no learning: expected a name, see `ami list`. "
+                                      "Cure: leave it out or, to learn nothing, learning=none"),
+    (["experiment=null"], SettingError, "'experiment=null' chooses no experiment: expected a name, see `ami list`. "
+                                        "Cure to take it out: `~experiment`"),
+    (["~seed"], SettingError, "seed is missing. Cure: leave out the `~…` that removes it"),
+    (["~evaluation.pairs", "~trace"], SettingError,
+     "trace is missing. Cure: leave out the `~…` that removes it\n"
+     "evaluation.pairs is missing. Cure: leave out the `~…` that removes it"),
+    (["+extra._target_=modules.memory.none.NoMemory"], UnknownName,
+     "unknown node 'extra': expected one of actor, configurator, cost, goal, memory, perception, planner, world, "
+     "world_model. Cure for a node of your own: wire it, `+graph.extra={…}`"),
     (["runtime=loacl"], SettingError, "runtime is 'loacl': expected one of local, ray"),
     (["placement={a: planner}"], SettingError,
      "placement is {'a': 'planner'}: expected module, agent, or a mapping {group: [nodes]}"),
@@ -99,6 +110,15 @@ def test_a_slip_is_refused_in_our_own_words(overrides: list[str], kind: type[Exc
     with pytest.raises(kind) as refused:
         compose(overrides)
     assert str(refused.value) == sentence
+
+
+def test_a_text_is_no_list_of_overrides() -> None:
+    with pytest.raises(SettingError, match=r"given the text 'seed=1': expected a list of overrides, \['seed=1'\]"):
+        compose("seed=1")
+
+
+def test_one_prefix_may_be_given_as_a_text() -> None:
+    assert compose(allow="my_planners.").allow == ("my_planners.",)
 
 
 def test_all_slips_come_at_once() -> None:
@@ -151,7 +171,7 @@ def test_a_folder_of_ones_own_leaves_is_searched(tmp_path: Path) -> None:
 
 def test_a_broken_leaf_is_told_without_a_traceback(tmp_path: Path) -> None:
     leaf(tmp_path, "planner/mine", "_target_: [\n")
-    with pytest.raises(SettingError, match="the configuration does not compose: "):
+    with pytest.raises(SettingError, match=r"the configuration does not compose: .*mine\.yaml, line 2: expected "):
         compose([f"hydra.searchpath=[file://{tmp_path}]", "planner=mine"])
 
 

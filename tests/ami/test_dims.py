@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import torch
 
 from ami.dims import AGREE, DimSolver
@@ -89,6 +90,14 @@ def test_a_fixed_size_is_held_against_what_arrives() -> None:
 def test_a_module_that_refuses_a_size_is_quoted() -> None:
     _, mistakes = solve(a=Node(outputs={"out": port("*S")}, decides={"S": (3,)}), b=Picky({"in": port("*S")}))
     assert mistakes == ["b: Picky takes no states of 3 numbers"]
+
+
+@pytest.mark.parametrize("decided", [None, 4, {"H": "four"}, {"H": -1}, {"S": (4, None)}])
+def test_what_is_no_size_is_told(decided: Any) -> None:
+    node = Node(outputs={"out": port("H")})
+    node.infer_dims = lambda known: decided  # type: ignore[method-assign]
+    _, mistakes = solve(a=node)
+    assert mistakes == [f"a: Node.infer_dims() gave {decided!r}: expected sizes by symbol, {{'H': 4, 'S': (64,)}}"]
 
 
 def test_a_size_that_nobody_knows_is_told() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ami.files import write_atomically, write_json
+from ami.errors import SettingError
+from ami.files import check_folder, write_atomically, write_json
 
 OLD, NEW = b"old " * 50_000, b"new!" * 70_000
 
@@ -134,3 +135,13 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "summary.json", {"now": object()})
     assert json.loads((tmp_path / "summary.json").read_text()) == [1]
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_folder(tmp_path / "a" / "b", "store")
+    (tmp_path / "taken").touch()
+    with pytest.raises(SettingError, match=r"store is '.*taken/x', but '.*taken' is a file: expected a folder to write in"):
+        check_folder(tmp_path / "taken" / "x", "store")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SettingError, match="may not be written in: expected a folder to write in"):
+        check_folder(tmp_path / "a", "store")

@@ -34,6 +34,13 @@ class Echo(Book):
     wants = {"book": Call(("look_up",))}
 
 
+class Unborn(Eye):
+    """Forgets what torch needs."""
+
+    def __init__(self) -> None:
+        self.size = 3
+
+
 class Stone:
     """Nothing that ami knows."""
 
@@ -80,6 +87,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
      f"eye: {Eye.__module__}.Eye does not take these settings: no size"),
     ("no module at all", {"parts": {"eye": Part(Stone)}},
      "eye is a tests.ami.test_graph.Stone: expected an ami Module, see ami.blueprint"),
+    ("no super().__init__()", {"parts": {"eye": Part(Unborn)}},
+     "eye: tests.ami.test_graph.Unborn.__init__() does not begin with super().__init__()"),
+    ("an unknown node on a wire that may go", {"head": {"state": "eye.state", "hint": "stomach.energy"}},
+     "head.hint is wired from the unknown node 'stomach': expected one of book, eye, hand, head. "
+     "Cure to do without: `~graph.head.hint`"),
     ("two sizes for one symbol", {"parts": {"eye": Part(Eye, {"size": 4})}},
      "wrong shape along the call head ⇄ book: head has S = (4,), not (3,). "
      "Cure: a setting that makes both ends agree, or another module or wire"),

@@ -28,7 +28,7 @@ def test_the_names_are_these() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'ami' has no attribute 'rn'"):
+    with pytest.raises(AttributeError, match=r"module 'ami' has no attribute 'rn': did you mean 'run'\?"):
         _ = ami.rn
 
 

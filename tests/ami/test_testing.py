@@ -92,6 +92,26 @@ class ChangesItsInput(Echo):
         return {"goal": state.add_(1)}
 
 
+class ChangesItsInputOnce(Echo):
+    def step(self, state, energy=None):
+        return {"goal": state.zero_() * 1}
+
+
+class SendsNoDict(Echo):
+    def step(self, state, energy=None):
+        return state
+
+
+class DecidesNothing(Echo):
+    def infer_dims(self, known):
+        return None
+
+
+class LeavesOutSuper(Echo):
+    def __init__(self):
+        self.size = 3
+
+
 class ChangesItsMessages(Echo):
     def initial(self, batch):
         return {"sum": torch.zeros(batch, 6)}
@@ -171,6 +191,10 @@ class CallsTheUnknown(Echo):
     (NeedsTheOptional, "its outputs fit its ports: NeedsTheOptional.goal gave a NoneType"),
     (Talkative, "it sends what its ports declare: 'thought' is no output port"),
     (ChangesItsInput, "it leaves its inputs as they are: input 'state' differs by up to 1"),
+    (ChangesItsInputOnce, "it leaves its inputs as they are: input 'state' differs by up to "),
+    (SendsNoDict, "step() returns a dict of its outputs: it returns a Tensor"),
+    (DecidesNothing, "infer_dims() returns sizes by symbol: it returns None"),
+    (LeavesOutSuper, "it is an ami Module: __init__() leaves out super().__init__()"),
     (ChangesItsMessages, "it never changes a message it has sent: output 'goal' differs"),
     (DrawsElsewhere, "the same seed gives the same outputs: 'goal' differs"),
     (MixesRows, "a row alone gives what it gives in a batch: row 0: 'goal' differs"),
@@ -186,6 +210,10 @@ def test_what_every_module_promises(make, words):
     message = broken(check_module, make)
     assert message.startswith(f"{make.__name__} breaks the promise that {words}")
     assert ". Cure: " in message
+
+
+def test_a_module_in_place_of_its_class_is_told():
+    assert broken(check_module, Echo()).startswith("a check was given the module Echo(): expected its class")
 
 
 def test_sizes_that_the_module_decides_otherwise_are_told():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def test_a_server_that_ends_by_itself_is_told(store: Path, monkeypatch: pytest.M
         serve(store, 5001)
     assert str(ended.value) == ("the MLflow server ended by itself with code 3. "
                                 "Cure if the port is taken: --port 5002")
+
+
+def test_a_taken_port_is_told_before_the_server_starts(store: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(StartError, match=rf"port {port} is not free \(.*\)\. Cure: --port {port + 1}"):
+            serve(store, port)
 
 
 def test_ctrl_c_ends_the_server_and_its_children(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,10 +36,17 @@ def test_null_takes_a_wire_out() -> None:
     assert (wiring.nodes, wiring.wires, wiring.mistakes) == (("planner", "world"), [], [])
 
 
+def test_null_takes_a_call_out() -> None:
+    wiring = parse({"planner": {"calls": {"cost": None, "world_model": "world_model"}}})
+    assert (wiring.calls, wiring.mistakes) == ({"planner": {"world_model": "world_model"}}, [])
+
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"actor": "planner.plan"}, "actor is wired to 'planner.plan': expected a mapping, `actor: {input: node.output}`"),
     ({"actor": {"plan": "planner"}}, "actor.plan is wired from 'planner': expected `node.output` or `node.output@-1`"),
     ({"actor": {"plan": 3}}, "actor.plan is wired from 3: expected `node.output` or `node.output@-1`"),
+    ({"actor": {"evry": 3}}, "actor.evry is wired from 3: expected `node.output` or `node.output@-1`. "
+                             "'evry': did you mean 'every'?"),
     ({"actor": {"plan": "planner.plan@1"}}, "actor.plan has the delay -1: expected `@-1`, one tick late, or `@-n`"),
     ({"actor": {"plan": {"from": "planner.plan", "delay": 0.5}}},
      "actor.plan has the delay 0.5: expected `@-1`, one tick late, or `@-n`"),

@@ -157,3 +157,8 @@ def test_figures_are_plain_numbers() -> None:
     plain = figures.plain()
     assert list(plain) == ["r2", "std", "effective_rank"]
     assert all(type(value) is float for value in plain.values())
+
+
+def test_states_that_are_not_finite_are_told() -> None:
+    with pytest.raises(SettingError, match=r"Mind believes states that are not finite: learning has diverged\. Cure: "):
+        probed(lambda seen: seen / 0)

@@ -160,6 +160,25 @@ def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str
     assert words in str(refusal.value)
 
 
+@pytest.mark.parametrize(("overrides", "sentence"), [
+    (["learning.stages.modle.steps=9"],
+     "learning.stages.modle has no 'train': this agent has no such stage to change: did you mean 'model'? Cure: take out "
+     "learning.stages.modle, or the experiment that sets it; to make it a stage, +learning.stages.modle.train=…"),
+    (["agent=oracle", "experiment=quick"],
+     "learning.stages.model has no 'train': this agent has no such stage to change. Cure: take out "
+     "learning.stages.model, or the experiment that sets it; to make it a stage, +learning.stages.model.train=…"),
+    (["learning.stages.model.window=33"], "learning.stages.model.window is 33: expected at most learning.collect.steps, 32"),
+    (["~learning.collect.steps"], "learning.collect.{steps} is missing. Cure: leave out the `~…` that removes it"),
+    (["learning.stages.model.data=memory"],
+     "learning.stages.model.data is memory, which holds state, successors, goal: the loss of world_model needs "
+     "'observation'. Cure: data=experience, or another loss"),
+])
+def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as refusal:
+        train(ami.compose([*(SMALL if "agent=oracle" not in overrides else []), *overrides, f"store={tmp_path}"]))
+    assert str(refusal.value) == sentence
+
+
 def test_an_unknown_setting_of_a_stage_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"unknown setting of learning\.stages\.critic 'step_size': "):
         stage(step_size=3)

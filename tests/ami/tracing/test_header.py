@@ -51,6 +51,9 @@ def test_a_package_that_is_not_installed_has_no_version() -> None:
 def test_a_folder_without_a_run_says_where_runs_are(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"holds no run: expected a folder with header\.json, as `ami run` leaves it$"):
         read_header(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(TraceError, match=r"file holds no run: "):
+        read_header(tmp_path / "file")
     write_header(tmp_path / "runs" / "monday", tiny_mind(), seed=0)
     with pytest.raises(TraceError, match=r"holds no run: .*\. Cure: name one of .*monday$"):
         read_header(tmp_path)

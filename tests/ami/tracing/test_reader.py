@@ -150,7 +150,7 @@ def test_a_message_that_is_not_there_is_refused(graph: Graph, tmp_path: Path) ->
 
 def test_a_run_without_a_trace_says_so(graph: Graph, tmp_path: Path) -> None:
     write_header(tmp_path, graph, seed=0)
-    with pytest.raises(TraceError, match=r"holds no trace: expected .*/\*\.arrow\. Cure: run again with tracing on"):
+    with pytest.raises(TraceError, match=r"holds no trace: expected .*/\*\.arrow\. Cure: run again with trace\.record=true"):
         Trace.open(tmp_path)
 
 
