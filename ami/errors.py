@@ -93,9 +93,10 @@ def unknown_name(what: str, name: str, menu: Iterable[str], cure: str = "") -> U
 def suggestion(name: str, menu: Iterable[str]) -> str:
     """The end of an error sentence: the nearest name on the menu, or the whole menu when none is near."""
     names = sorted(menu)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    lowered = {text.lower(): text for text in reversed(names)}
+    near = difflib.get_close_matches(name.lower(), sorted(lowered), n=1, cutoff=0.6)
     if near:
-        return f": did you mean '{near[0]}'?"
+        return f": did you mean '{lowered[near[0]]}'?"
     if not names:
         return ": there is none."
     if len(names) == 1:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
               for name in settings.evaluation.beside}
     manifest = seal(config, graph)
     manifest.save(folder / "manifest.json")
+    with Agent(LocalRuntime(graph, settings.seed)) as agent:  # what cannot live two ticks is told before it learns for long
+        list(islice(agent.live(manifest.episodes()[:1]), 2))
 
     trained = training.train(config, console)
     console.note(trained.line())

@@ -49,6 +49,8 @@ def test_a_refused_graph_lists_every_mistake() -> None:
 @pytest.mark.parametrize(("name", "menu", "words"), [
     ("cme", MENU, ": did you mean 'cem'?"),
     ("random_shoting", MENU, ": did you mean 'random_shooting'?"),
+    ("CEM", MENU, ": did you mean 'cem'?"),
+    ("cem", ["CEM", "Cem"], ": did you mean 'CEM'?"),
     ("mpc", MENU, ": expected one of cem, none, random_shooting."),
     ("mpc", reversed(MENU), ": expected one of cem, none, random_shooting."),
     ("mpc", ["gradient"], ": expected 'gradient'."),

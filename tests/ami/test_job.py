@@ -17,7 +17,7 @@ import pytest
 
 import ami
 from ami.cli import main
-from ami.errors import SettingError
+from ami.errors import PortError, SettingError
 from ami.evaluation.manifest import Manifest
 from ami.tracing.reader import Trace
 
@@ -171,3 +171,15 @@ def _alive(processes: list[psutil.Process]) -> list[str]:
         except psutil.NoSuchProcess:
             continue
     return names
+
+
+def test_what_cannot_live_is_told_before_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "short_plans.py").write_text(
+        "from modules.planner.cem import CEM\n\n\nclass Short(CEM):\n    def step(self, **inputs):\n"
+        "        sent = super().step(**inputs)\n        return {**sent, 'plan': sent['plan'][:, :1]}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = ami.compose([*SMALL, "runtime=local", f"store={tmp_path}", "planner._target_=short_plans.Short"],
+                         allow=["short_plans."])
+    with pytest.raises(PortError, match=r"planner\.plan gave the shape \(1, 1, 2\): expected \(1, 4, 2\)"):
+        ami.run(config)
+    assert not (tmp_path / "trained").exists()
