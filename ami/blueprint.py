@@ -32,13 +32,15 @@ class Episode(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a world model foresees; an unknown spread is None, never 0.
+    """What a world model foresees, or, when a lived state is judged, what was perceived.
+
+    Its leading sizes (…) are (B, K, H) for imagined plans and (B,) for lived states. What is unknown is None, never 0.
 
     Attributes:
-        states: (B, K, H, *S).
-        spread: (B, K, H), the model's own uncertainty.
-        reward: (B, K, H).
-        cont: (B, K, H), the probability that the episode goes on.
+        states: (…, *S).
+        spread: (…), the model's own uncertainty.
+        reward: (…), the world's reward on arriving at each state.
+        cont: (…), the probability that the episode goes on from there.
     """
 
     states: Tensor
@@ -163,11 +165,11 @@ class IntrinsicTerm(nn.Module):
     Immutable: it has no trainable parameter, and a cost refuses one that has.
     """
 
-    def energy(self, states: Tensor, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
+    def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
         """How uncomfortable states are.
 
         Args:
-            states: (…, *S).
+            prediction: the states (…, *S), and what is known with them.
             actions: (…, A), what led to each state, or None when the state is not imagined but lived.
             goal: (…, *S), its leading sizes broadcast with those of the states.
             distance: the world model's.
@@ -196,14 +198,13 @@ class CriticTerm(nn.Module):
         """The intrinsic energy expected from here on: (…, *S), (…, *S) to (…), leading sizes broadcast."""
         raise NotImplementedError
 
-    def loss(self, state: Tensor, successors: Tensor, goal: Tensor, energy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What learning minimises, and figures to watch.
 
         Args:
-            state: (N, *S), states from memory.
-            successors: (N, M, *S), the perceived next state first, then imagined ones.
-            goal: (N, *S), a later state of the same episode each.
-            energy: (N, N), the intrinsic energy of every state i with every goal j.
+            batch: from memory, "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined ones;
+                "goal" (N, *S), a later state of the same episode each; and, weighted and summed over the intrinsic terms,
+                "pairs" (N, N), the energy of every state i with every goal j.
         """
         raise NotImplementedError
 
@@ -226,12 +227,13 @@ class Cost(Module):
         "state": Port("state", ("*S",)),
         "goal": Port("goal", ("*S",)),
         "weights": Port("weights", ("W",), optional=True),
+        "reward": Port("reward", optional=True),
     }
     outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
     wants = {"world_model": Call(("distance",), {"S": "S"})}
 
     @callable_method
-    def energy(self, states: Tensor, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+    def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         """The energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
         raise NotImplementedError
 

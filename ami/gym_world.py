@@ -25,22 +25,22 @@ class GymWorld(World):
     """B gymnasium worlds side by side. Rows whose episode is over stand still until they begin anew.
 
     Args:
-        env: a gymnasium id; "package:id" imports the package that registers it.
-        settings: keyword arguments of the environment.
+        id: a gymnasium id; "package:id" imports the package that registers it.
+        settings: keyword arguments of the environment, which refuses those it does not know.
 
     Raises:
         SettingError: the id or a setting is unknown, or the spaces are not boxes.
     """
 
-    def __init__(self, env: str, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, id: str, **settings: Any) -> None:
         super().__init__()
-        self.env_id, self.settings = env, dict(settings or {})
+        self.env_id, self.settings = id, settings
         self.rows: Any = self._make(1)
         box = self.rows.single_observation_space
         spaces = dict(box.spaces) if isinstance(box, gymnasium.spaces.Dict) else {"observation": box}
-        self._observation = _box(env, "observation", spaces.get("observation"))
-        self._goal = _box(env, "goal", spaces["goal"]) if "goal" in spaces else None
-        self._action = _box(env, "action", self.rows.single_action_space)
+        self._observation = _box(id, "observation", spaces.get("observation"))
+        self._goal = _box(id, "goal", spaces["goal"]) if "goal" in spaces else None
+        self._action = _box(id, "action", self.rows.single_action_space)
         self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
         if self._goal is not None:
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))

@@ -23,7 +23,7 @@ first steps
 _OVERRIDES = """\
 overrides
   group=choice        swap a module, world, agent, experiment; `ami list` is the menu
-  node.setting=value  a setting of a module: planner.horizon=6, world.settings.door=episode
+  node.setting=value  a setting of a module: planner.horizon=6, world.door=episode
   node._target_=pkg.Class   a class of your own, with --allow pkg.
   graph.node.input=node.output[@-1]   rewire one input, `@-1` for one tick late; graph.node.every=2 fires a node rarely
   ~graph.node.input   take one wire out; +graph.node={...} puts a node in"""

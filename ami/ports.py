@@ -20,6 +20,18 @@ from torch import Tensor
 from ami.errors import PortError
 
 Size = int | tuple[int, ...]
+
+
+class Choices(int):
+    """A size that counts alternatives of which one is taken: such an action is one-hot, (…, Choices(3)) in {0, 1}.
+
+    The width "A" of a world with a few discrete actions is one; it equals a plain 3 in every other respect.
+    """
+
+    def __repr__(self) -> str:
+        return f"Choices({int(self)})"
+
+
 Dims = dict[str, Size]
 """Resolved symbols of one node: "A" -> 2, and "S" -> (64,) for the variadic symbol "*S"."""
 
@@ -113,6 +125,9 @@ class Port:
             return torch.randint(0, 8, shape, generator=generator, dtype=self.dtype)
         real = self.dtype or torch.float32
         if self.kind in ("action", "plan"):
+            if isinstance(dims.get("A"), Choices):
+                taken = torch.randint(0, shape[-1], shape[:-1], generator=generator)
+                return torch.nn.functional.one_hot(taken, shape[-1]).to(real)
             return torch.rand(shape, generator=generator, dtype=real) * 2 - 1
         if self.kind == "weights":
             return torch.ones(shape, dtype=real)

@@ -75,9 +75,9 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
 
 def check_imports(settings: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> None:
     """A gymnasium id of the form "package:id" imports that package: it has to be on the allow-list too."""
-    package, colon, _ = str(settings.get("env", "")).rpartition(":")
+    package, colon, _ = str(settings.get("id", "")).rpartition(":")
     if colon and not _is_allowed(package + ".", prefixes):
-        raise TrustError(_refusal(f"{where}.env is '{settings['env']}', which imports '{package}'", package, prefixes))
+        raise TrustError(_refusal(f"{where}.id is '{settings['id']}', which imports '{package}'", package, prefixes))
 
 
 def check_shadowing() -> None:

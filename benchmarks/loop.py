@@ -185,8 +185,8 @@ def cem_overhead(batch: int) -> dict[str, float]:
     def bare() -> None:
         with torch.no_grad():
             for _ in range(planner.num_iterations):
-                states = planner.calls.world_model.rollout(state, actions).states
-                planner.calls.cost.energy(states, actions, goal, weights)
+                imagined = planner.calls.world_model.rollout(state, actions)
+                planner.calls.cost.energy(imagined, actions, goal, weights)
 
     for _ in range(20):
         step(), bare()

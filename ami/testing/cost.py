@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ami.blueprint import CriticTerm, IntrinsicTerm
+from ami.blueprint import CriticTerm, IntrinsicTerm, Prediction
 from ami.module import Module
 from ami.ports import Size
 from ami.testing.learning import check_learning
@@ -53,11 +53,11 @@ def check_cost(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Map
 
 def _check_energy(subject: Subject, batch: int) -> None:
     module: Any = subject.fresh(range(batch))
-    states, actions, goal, weights = arguments(subject, "energy", batch) or ()
+    imagined, actions, goal, weights = arguments(subject, "energy", batch) or ()
     with torch.no_grad():
-        energy = module.energy(states, actions, goal, weights)
-        plain = module.energy(states, actions, goal)
-        alone = module.energy(states[:, :1], actions[:, :1], goal, weights)
+        energy = module.energy(imagined, actions, goal, weights)
+        plain = module.energy(imagined, actions, goal)
+        alone = module.energy(Prediction(*(part[:, :1] for part in imagined)), actions[:, :1], goal, weights)
     if tuple(energy.shape) != (batch, K):
         subject.broken("energy gives (B, K)", f"it gives {tuple(energy.shape)}, expected {(batch, K)}",
                        "reduce over H and S")

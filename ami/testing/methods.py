@@ -5,9 +5,13 @@ Shapes: B parallel worlds, K candidates, H horizon, A action width, and the size
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ami.blueprint import Prediction
 from ami.module import Module
 from ami.testing.stubs import sizes
 from ami.testing.subject import Subject, difference
@@ -15,7 +19,7 @@ from ami.testing.subject import Subject, difference
 K, H = 5, 3
 
 
-def arguments(subject: Subject, method: str, batch: int) -> tuple[Tensor, ...] | None:
+def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | None:
     """Sampled arguments for a method of the blueprint; None for a method it does not know."""
     dims = subject.dims
     generator = torch.Generator().manual_seed(11)
@@ -36,11 +40,12 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Tensor, ...] |
     if method == "distance":
         return draw(batch, *state), draw(batch, *state)
     if method == "energy":
-        return draw(batch, K, H, *state), actions(), draw(batch, *state), torch.ones(batch, *sizes(dims["W"]))
+        imagined = Prediction(draw(batch, K, H, *state), *(draw(batch, K, H).sigmoid() for _ in range(3)))
+        return imagined, actions(), draw(batch, *state), torch.ones(batch, *sizes(dims["W"]))
     return None
 
 
-def call(module: Module, method: str, given: tuple[Tensor, ...]) -> dict[str, Tensor | None]:
+def call(module: Module, method: str, given: tuple[Any, ...]) -> dict[str, Tensor | None]:
     """Call a method without gradients; its result as named tensors."""
     with torch.no_grad():
         result = getattr(module, method)(*given)
@@ -59,7 +64,7 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
         subject.live(module, subject.life(batch, 1))
         promise = f"the callable method {method} is pure"
         before = _standing(module)
-        copies = tuple(argument.clone() for argument in given)
+        copies = copy.deepcopy(given)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             first = call(module, method, given)
@@ -72,8 +77,9 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
         changed = difference(before, _standing(module))
         if changed:
             subject.broken(promise, f"it changed the module: {changed}", "write to self only in step()")
-        for number, (argument, copy) in enumerate(zip(given, copies, strict=True)):
-            if not torch.equal(argument, copy):
+        for number, (argument, before_it) in enumerate(zip(given, copies, strict=True)):
+            parts = zip(argument, before_it, strict=True) if isinstance(argument, Prediction) else [(argument, before_it)]
+            if not all(torch.equal(*part) for part in parts):
                 subject.broken(promise, f"it changed its argument number {number}", "no operation in place on an argument")
 
 

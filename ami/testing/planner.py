@@ -77,8 +77,8 @@ def _check_quality(subject: Subject, batch: int) -> None:
 def _energy(module: Module, inputs: Mapping[str, Tensor | None], plans: Tensor) -> Tensor:
     """The energies (B, K) of plans (B, K, H, A) by the module's own calls."""
     with torch.no_grad():
-        states = module.calls.world_model.rollout(inputs["state"], plans).states
-        energy: Tensor = module.calls.cost.energy(states, plans, inputs["goal"], inputs.get("weights"))
+        prediction = module.calls.world_model.rollout(inputs["state"], plans)
+        energy: Tensor = module.calls.cost.energy(prediction, plans, inputs["goal"], inputs.get("weights"))
     return energy
 
 

@@ -103,6 +103,6 @@ class StubCost(Cost):
         self.last = len(sizes(dims["S"]))
 
     @callable_method
-    def energy(self, states: Tensor, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+    def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         """Paths (B, K, H, *S), actions (B, K, H, A), goals (B, *S) to energies (B, K)."""
-        return (states - goal[:, None, None]).flatten(-self.last).square().sum(-1).sum(-1)
+        return (prediction.states - goal[:, None, None]).flatten(-self.last).square().sum(-1).sum(-1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ami.blueprint import Distance, IntrinsicTerm
+from ami.blueprint import Distance, IntrinsicTerm, Prediction
 
 
 class ActionEffort(IntrinsicTerm):
     """IC = mean over A of a², a cost of the action alone; 0 where no action is given (LeCun 2022, section 3.2)."""
 
-    def energy(self, states: Tensor, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
+    def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
         if actions is None:
             # a lived state: one zero per row, whatever the shape of a state
-            return states.new_zeros(states.shape[0])
+            return prediction.states.new_zeros(prediction.states.shape[0])
         return actions.square().mean(-1)

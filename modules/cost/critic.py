@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ami.blueprint import CriticTerm
 from ami.errors import require
+from ami.module import Batch
 from ami.ports import Dims
 from modules.nets import mlp
 
@@ -64,7 +65,8 @@ class Critic(CriticTerm):
         """Make φ̄, which only learning needs: called before a checkpoint is loaded."""
         self.learning_state = copy.deepcopy(self.phi).requires_grad_(False)
 
-    def loss(self, state: Tensor, successors: Tensor, goal: Tensor, energy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        state, successors, goal, energy = (batch[name] for name in ("state", "successors", "goal", "pairs"))
         num, follow = successors.shape[:2]
         require(num >= 2, f"the critic was given {num} state to learn from: expected 2 or more, it learns from pairs")
         with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ami.blueprint import Distance, IntrinsicTerm
+from ami.blueprint import Distance, IntrinsicTerm, Prediction
 from ami.errors import require
 
 SHORTEST = 1e-6  # where all states are one, a step has no length and nothing may be divided by it
@@ -34,8 +34,8 @@ class GoalDistance(IntrinsicTerm):
         self.scale, self.saturate = scale, saturate
         self.register_buffer("unit", torch.ones(()))
 
-    def energy(self, states: Tensor, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
-        away = distance(states, goal) / (self.unit * self.scale).clamp(min=SHORTEST)
+    def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
+        away = distance(prediction.states, goal) / (self.unit * self.scale).clamp(min=SHORTEST)
         return away.clamp(max=1.0) if self.saturate else away
 
     def measure(self, step_length: Tensor, share: float) -> None:

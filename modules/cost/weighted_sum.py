@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ami.blueprint import Cost, CriticTerm, IntrinsicTerm
+from ami.blueprint import Cost, CriticTerm, IntrinsicTerm, Prediction
 from ami.errors import SettingError, require, suggestion
 from ami.module import Batch
 from ami.ports import Dims, Size
@@ -78,21 +78,23 @@ class WeightedSum(Cost):
         for critic in self._critics:
             critic.build(dims)
 
-    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,  # type: ignore[override]
+             reward: Tensor | None = None) -> dict[str, Tensor]:
         u, v = self._effective(weights)
+        lived = Prediction(state, reward=reward)
         intrinsic, critic = state.new_zeros(len(state)), state.new_zeros(len(state))
         for weight, term in zip(u, self._intrinsic, strict=True):
-            intrinsic = intrinsic + weight * term.energy(state, None, goal, self.calls.world_model.distance)
+            intrinsic = intrinsic + weight * term.energy(lived, None, goal, self.calls.world_model.distance)
         for weight, learnt in zip(v, self._critics, strict=True):
             critic = critic + weight * learnt.energy(state, goal)
         return {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
 
-    def energy(self, states: Tensor, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+    def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         u, v = self._effective(None if weights is None else weights[:, None])
-        along = goal[:, None, None]
+        states, along = prediction.states, goal[:, None, None]
         total = states.new_zeros(states.shape[:2])
         for weight, term in zip(u, self._intrinsic, strict=True):
-            total = total + weight * term.energy(states, actions, along, self.calls.world_model.distance).sum(-1)
+            total = total + weight * term.energy(prediction, actions, along, self.calls.world_model.distance).sum(-1)
         for weight, learnt in zip(v, self._critics, strict=True):
             if self.objective == "path":
                 total = total + weight * learnt.energy(states[:, :, -1], along[:, 0])
@@ -124,11 +126,11 @@ class WeightedSum(Cost):
         with torch.no_grad():
             pairs = state.new_zeros(len(state), len(goal))
             for weight, term in zip(self._weights, self._intrinsic, strict=False):
-                pairs = pairs + weight * term.energy(state[:, None], None, goal[None], distance)
+                pairs = pairs + weight * term.energy(Prediction(state[:, None]), None, goal[None], distance)
             self._step_length = distance(state, successors[:, 0]).mean()
         total, figures = state.new_zeros(()), {}
         for name, critic in zip(self.critics, self._critics, strict=True):
-            loss, own = critic.loss(state, successors, goal, pairs)
+            loss, own = critic.loss({**batch, "pairs": pairs})
             total = total + loss
             figures.update({f"{name}_{figure}": value for figure, value in own.items()})
         return total, figures

@@ -65,8 +65,8 @@ class SamplingPlanner(Planner):
 
     def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Imagine and evaluate: candidates (R, K, H, A) to states (R, K, H, *S) and energies (R, K)."""
-        states = self.calls.world_model.rollout(state, candidates).states
-        return states, self.calls.cost.energy(states, candidates, goal, weights)
+        prediction = self.calls.world_model.rollout(state, candidates)
+        return prediction.states, self.calls.cost.energy(prediction, candidates, goal, weights)
 
     def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
         """Some candidates of each row: (R, K, …) and their numbers (R, E) to (R, E, …)."""

@@ -93,7 +93,7 @@ def tiny_mind() -> Callable[..., Graph]:
     """Makes the graph of the tiny mind; keyword arguments are settings of its two rooms."""
 
     def make(**settings: object) -> Graph:
-        parts = {"world": Part(GymWorld, {"env": "worlds:ami/TwoRooms-v0", "settings": settings}),
+        parts = {"world": Part(GymWorld, {"id": "worlds:ami/TwoRooms-v0", **settings}),
                  "perception": Part(Eye), "world_model": Part(Belief), "configurator": Part(Always), "goal": Part(Wish),
                  "planner": Part(Steps), "actor": Part(Feet)}
         return Graph(parts, WIRING)

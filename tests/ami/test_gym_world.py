@@ -91,7 +91,7 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 def world(env: str, batch: int, options: Sequence[dict[str, Any]] | None = None, first: int = 0,
           **settings: Any) -> GymWorld:
     """Made, and about to begin episodes of seeds `first`, `first` + 1, …"""
-    made = GymWorld(env, settings)
+    made = GymWorld(env, **settings)
     made.set_up(dict(made.infer_dims({})))
     begin(made, [True] * batch, range(first, first + batch), options)
     return made
@@ -292,7 +292,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("env", "settings", "words"), REFUSED, ids=[case[0] for case in REFUSED])
 def test_what_is_no_world_is_told_why(env: str, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError) as refused:
-        GymWorld(env, settings)
+        GymWorld(env, **settings)
     assert str(refused.value) == words
 
 
@@ -313,14 +313,14 @@ def test_every_node_learns_its_sizes_from_the_world() -> None:
     class Still(Actor):
         inputs = {}
 
-    graph = Graph({"world": Part(GymWorld, {"env": "Pendulum-v1"}), "actor": Part(Still)},
+    graph = Graph({"world": Part(GymWorld, {"id": "Pendulum-v1"}), "actor": Part(Still)},
                   {"world": {"action": "actor.action@-1"}, "actor": {}})
     assert graph.dims["actor"]["A"] == 1
 
 
 def test_a_world_of_bytes_says_so() -> None:
     assert GymWorld("worlds:ami/TwoRooms-v0").outputs["observation"].dtype == torch.uint8
-    assert GymWorld("worlds:ami/TwoRooms-v0", {"observe": "state"}).outputs["goal"].dtype == torch.float32
+    assert GymWorld("worlds:ami/TwoRooms-v0", observe="state").outputs["goal"].dtype == torch.float32
     assert GymWorld("Line-v0").outputs["observation"].dtype == torch.float32
 
 

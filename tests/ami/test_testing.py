@@ -469,24 +469,24 @@ def test_a_loss_that_does_not_fall_is_told():
 class Even(StubCost):
     """The stub as a node of its own."""
 
-    def step(self, state, goal, weights=None):
+    def step(self, state, goal, weights=None, reward=None):
         away = (state - goal).square().sum(-1)
         return {"intrinsic": away, "critic": away * 2, "energy": away * 3}
 
 
 class Unsummed(Even):
-    def step(self, state, goal, weights=None):
+    def step(self, state, goal, weights=None, reward=None):
         return {**super().step(state, goal), "energy": (state - goal).square().sum(-1)}
 
 
 class Lopsided(Even):
-    def energy(self, states, actions, goal, weights=None):
-        return super().energy(states, actions, goal) * (2 if weights is not None else 1)
+    def energy(self, prediction, actions, goal, weights=None):
+        return super().energy(prediction, actions, goal) * (2 if weights is not None else 1)
 
 
 class Relative(Even):
-    def energy(self, states, actions, goal, weights=None):
-        energy = super().energy(states, actions, goal)
+    def energy(self, prediction, actions, goal, weights=None):
+        energy = super().energy(prediction, actions, goal)
         return energy - energy.amin(1, keepdim=True)
 
 
@@ -568,7 +568,7 @@ class Restless(GymWorld):
     """Two rooms whose rows go on after their episode is over."""
 
     def __init__(self):
-        super().__init__("worlds:ami/TwoRooms-v0", {"observe": "state"})
+        super().__init__("worlds:ami/TwoRooms-v0", observe="state")
 
     def reset(self, mask):
         super().reset(mask)
@@ -587,7 +587,7 @@ class Hasty(Restless):
 
 
 def test_what_worlds_promise():
-    check_world(lambda: GymWorld("worlds:ami/TwoRooms-v0", {"observe": "state"}), ticks=70)
+    check_world(lambda: GymWorld("worlds:ami/TwoRooms-v0", observe="state"), ticks=70)
     assert "a row whose episode is over stands still: 'observation' differs by up to 1" in broken(
         check_world, Restless, ticks=70)
     assert "the first tick shows the beginning, whatever the action: 'observation' differs" in broken(check_world, Hasty)

@@ -109,10 +109,10 @@ def test_a_prefix_that_would_allow_everything_is_refused(prefix: str) -> None:
 
 
 def test_a_gymnasium_id_may_not_import_a_foreign_package() -> None:
-    check_imports({"env": "worlds:ami/TwoRooms-v0"}, "world", ALLOWED)
-    check_imports({"env": "CartPole-v1"}, "world", ALLOWED)
-    with pytest.raises(TrustError, match=r"world\.env is 'this:Zen-v0', which imports 'this': expected a class from"):
-        check_imports({"env": "this:Zen-v0"}, "world", ALLOWED)
+    check_imports({"id": "worlds:ami/TwoRooms-v0"}, "world", ALLOWED)
+    check_imports({"id": "CartPole-v1"}, "world", ALLOWED)
+    with pytest.raises(TrustError, match=r"world\.id is 'this:Zen-v0', which imports 'this': expected a class from"):
+        check_imports({"id": "this:Zen-v0"}, "world", ALLOWED)
 
 
 def test_our_own_packages_are_ours() -> None:

@@ -11,7 +11,7 @@ from ami.module import Module
 
 
 def make(seed: int = 3, num_pairs: int = 4, **settings: object) -> Manifest:
-    return Manifest.make(GymWorld("worlds:ami/TwoRooms-v0", settings), seed, num_pairs)
+    return Manifest.make(GymWorld("worlds:ami/TwoRooms-v0", **settings), seed, num_pairs)
 
 
 def test_it_holds_as_many_pairs_of_every_kind() -> None:

@@ -2,17 +2,20 @@
 
 import torch
 
+from ami.blueprint import Prediction
 from modules.cost.action_effort import ActionEffort
 
 
 def test_it_is_the_mean_square_of_each_action():
     actions = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])
-    assert torch.equal(ActionEffort().energy(torch.zeros(1, 1, 2, 3), actions, torch.zeros(1, 1, 1, 3), torch.dist),
+    imagined = Prediction(torch.zeros(1, 1, 2, 3))
+    assert torch.equal(ActionEffort().energy(imagined, actions, torch.zeros(1, 1, 1, 3), torch.dist),
                        torch.tensor([[[0.5, 0.25]]]))
 
 
 def test_a_lived_state_costs_nothing():
-    assert torch.equal(ActionEffort().energy(torch.zeros(2, 3), None, torch.zeros(2, 3), torch.dist), torch.zeros(2))
+    lived = Prediction(torch.zeros(2, 3))
+    assert torch.equal(ActionEffort().energy(lived, None, torch.zeros(2, 3), torch.dist), torch.zeros(2))
 
 
 def test_it_is_immutable():

@@ -20,7 +20,8 @@ def learnt(steps=150, **settings):
         at = torch.randint(PLACES, (48, 1)).float()
         goal = torch.randint(PLACES, (48, 1)).float()
         ways = torch.stack([(at + 1).clamp(max=PLACES - 1), (at - 1).clamp(min=0)], 1)
-        loss, figures = critic.loss(at / 3, ways / 3, goal / 3, (at != goal.T).float())
+        loss, figures = critic.loss({"state": at / 3, "successors": ways / 3, "goal": goal / 3,
+                                     "pairs": (at != goal.T).float()})
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -73,7 +74,8 @@ def test_one_state_is_too_few_to_learn_from():
     critic.build({"S": (3,)})
     critic.begin_learning()
     with pytest.raises(SettingError) as error:
-        critic.loss(torch.zeros(1, 3), torch.zeros(1, 2, 3), torch.zeros(1, 3), torch.zeros(1, 1))
+        critic.loss({"state": torch.zeros(1, 3), "successors": torch.zeros(1, 2, 3), "goal": torch.zeros(1, 3),
+                     "pairs": torch.zeros(1, 1)})
     assert str(error.value) == "the critic was given 1 state to learn from: expected 2 or more, it learns from pairs"
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ami.blueprint import Prediction
 from ami.errors import SettingError
 from modules.cost.goal_distance import GoalDistance
 
@@ -12,7 +13,7 @@ def line(states, goal):
 
 
 def energy(term, *away):
-    return term.energy(torch.tensor(away)[:, None], None, torch.zeros(1), line).tolist()
+    return term.energy(Prediction(torch.tensor(away)[:, None]), None, torch.zeros(1), line).tolist()
 
 
 def test_it_is_the_distance_over_the_scale():

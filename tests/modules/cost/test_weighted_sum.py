@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ami.blueprint import CriticTerm, IntrinsicTerm
+from ami.blueprint import CriticTerm, IntrinsicTerm, Prediction
 from ami.errors import SettingError
 from ami.testing import check_cost
 from ami.testing.subject import Subject
@@ -17,8 +17,8 @@ from modules.cost.weighted_sum import WeightedSum
 class First(IntrinsicTerm):
     """The state's only number."""
 
-    def energy(self, states, actions, goal, distance):
-        return states.squeeze(-1)
+    def energy(self, prediction, actions, goal, distance):
+        return prediction.states.squeeze(-1)
 
 
 class Hundred(CriticTerm):
@@ -41,7 +41,7 @@ def cost(**settings):
 def path_energy(module, weights=None):
     """The energy of a path through 1, 2, 3."""
     states = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
-    return module.energy(states, torch.zeros(1, 1, 3, 2), torch.zeros(1, 1), weights).item()
+    return module.energy(Prediction(states), torch.zeros(1, 1, 3, 2), torch.zeros(1, 1), weights).item()
 
 
 @pytest.mark.parametrize("make", [
@@ -83,9 +83,9 @@ def test_the_energy_of_the_current_state_is_told_term_by_term():
 
 def test_the_critic_is_given_the_intrinsic_energy_of_all_pairs():
     class Asking(Critic):
-        def loss(self, state, successors, goal, energy):
-            self.asked = energy
-            return super().loss(state, successors, goal, energy)
+        def loss(self, batch):
+            self.asked = batch["pairs"]
+            return super().loss(batch)
 
     subject = Subject(lambda: WeightedSum({"goal": GoalDistance()}, {"critic": Asking()}, {"goal": 2.0}), {"S": (2,)})
     module = subject.fresh([0])

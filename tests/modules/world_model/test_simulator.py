@@ -74,4 +74,4 @@ def test_words_of_refusal():
     assert str(error.value) == (
         "Simulator.dynamics turns a percept of shape (64,) into a state of shape (3,): expected the percept to be the "
         "true state. Cure: perception=identity in a world that shows its state "
-        "(two rooms: world.settings.observe=state)")
+        "(two rooms: world.observe=state)")
