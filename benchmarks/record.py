@@ -1,4 +1,4 @@
-"""Keeping a benchmark's figures: benchmarks/results/NAME.json with the command, versions, machine and date."""
+"""Keeping a benchmark's figures: benchmarks/results/NAME.json with the command, versions, machine and date, and its page."""
 
 from __future__ import annotations
 
@@ -8,16 +8,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ami.files import write_json
+from ami.files import write_atomically, write_json
 from ami.tracing.header import versions
 
 RESULTS = Path(__file__).parent / "results"
+STUDIES = Path(__file__).parents[1] / "docs" / "studies"
 
 
 def record(name: str, figures: dict[str, Any]) -> None:
     """Write the figures, whole or not at all, and say where."""
     path = RESULTS / f"{name}.json"
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    write_json(path, {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    write_json(path, {"command": _command(), "date": datetime.now(UTC).isoformat(timespec="seconds"),
                       "cores": os.cpu_count(), "load_at_end": os.getloadavg()[0], "versions": versions(), **figures})
     print(f"written to {path.relative_to(Path(__file__).parents[1])}")
+
+
+def page(name: str, text: str) -> None:
+    """Write docs/studies/NAME.md: the study's text, and which command wrote it, when."""
+    path = STUDIES / f"{name}.md"
+    packages = ", ".join(f"{package} {number}" for package, number in versions().items())
+    when = datetime.now(UTC).date().isoformat()
+    write_atomically(path, f"{text.strip()}\n\n---\nWritten by `{_command()}` on {when} ({packages}).\n")
+    print(f"written to {path.relative_to(Path(__file__).parents[1])}")
+
+
+def _command() -> str:
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
