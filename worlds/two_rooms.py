@@ -49,8 +49,8 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
     until it is reset.
 
     Settings: `observe` "pixels" (uint8 (S, S, 3)) or "state" (float32 (3,)), for observation and goal alike;
-    `door` "fixed" (centre y = 10 px) or "episode" (drawn per episode, uniform in [4.5, 27.5] px); `size` S of
-    the picture in [16, 64] pixels.
+    `door` "fixed" (centre y = 10 px) or "random" (drawn per episode, see `two_rooms_pairs`); `size` S of the
+    picture in [16, 64] pixels.
 
     Raises ValueError for a setting, option or action that is not possible, `ResetNeeded` for a step before a
     reset.

@@ -1,7 +1,8 @@
 """Where an episode of the two rooms begins and shall end: at random, or from a list made for evaluation.
 
-Positions are in px of the 32 x 32 world. What is drawn is rounded to float32, the precision of the world's
-state, before it is checked, so that no check is undone by a later cast.
+With door="random" the two never share a layout: a door of evaluation is within 0.5 px of one of `TEST_DOORS`, that of an
+ordinary episode 0.75 px or more away from all of them. Positions are in px of the 32 x 32 world. What is drawn is
+rounded to float32, the precision of the world's state, before it is checked, so that no check is undone by a later cast.
 """
 
 from typing import Any
@@ -22,13 +23,26 @@ from worlds.two_rooms_physics import (
 )
 from worlds.two_rooms_refusals import check_choice, check_count
 
-DOOR_MODES = ("fixed", "episode")
+DOOR_MODES = ("fixed", "random")
 PAIR_KINDS = ("same_room", "across")
+TEST_DOORS = np.arange(7.0, 26.0, 3.0)  # 7, 10, … 25: a third of all doors belongs to evaluation
+TEST_REACH, GAP = 0.5, 0.25
+TEST_BANDS = np.column_stack([TEST_DOORS - TEST_REACH, TEST_DOORS + TEST_REACH])
+LEARNING_BANDS = np.column_stack([
+    [DOOR_LOW, *(TEST_DOORS + TEST_REACH + GAP)],
+    [*(TEST_DOORS - TEST_REACH - GAP), DOOR_HIGH],
+])
+"""Bands (low, high) in px, ends included, in which a random door's centre is drawn."""
 
 
-def sample_door(rng: np.random.Generator, door: str) -> float:
-    """The door's centre in px: 10 for door="fixed", uniform in [4.5, 27.5] for door="episode"."""
-    return DOOR_Y if door == "fixed" else float(np.float32(rng.uniform(DOOR_LOW, DOOR_HIGH)))
+def sample_door(rng: np.random.Generator, door: str, bands: Array = LEARNING_BANDS) -> float:
+    """The door's centre in px: 10 for door="fixed", uniform in the bands (N, 2) for door="random"."""
+    if door == "fixed":
+        return DOOR_Y
+    ends = np.cumsum(bands[:, 1] - bands[:, 0])
+    drawn = rng.uniform(0, ends[-1])
+    band = int(np.searchsorted(ends, drawn))
+    return float(np.float32(bands[band, 1] - (ends[band] - drawn)))
 
 
 def sample_position(rng: np.random.Generator, door_y: float, away_from: Array | None = None) -> Array:
@@ -46,7 +60,7 @@ def sample_pairs(seed: int, num_pairs: int, kind: str, door: str = "fixed") -> l
 
     Each is {"kind", "start": [x, y], "goal": [x, y], "door": y, "seed": int}, plain numbers rounded to 3
     decimals, so that a JSON file keeps them exactly. Start and goal are in a room (not in the doorway) and at
-    least 6 px apart.
+    least 6 px apart. Random doors come from the bands that ordinary episodes never draw from.
 
     Raises ValueError for an unknown kind or door, or a negative number of pairs.
     """
@@ -57,7 +71,7 @@ def sample_pairs(seed: int, num_pairs: int, kind: str, door: str = "fixed") -> l
     room = Dynamics().room
     pairs: list[dict[str, Any]] = []
     while len(pairs) < num_pairs:
-        door_y = round(sample_door(rng, door), 3)
+        door_y = round(sample_door(rng, door, TEST_BANDS), 3)
         # Rounded first, checked after: the pair on disk is the pair that was checked.
         start, goal = (np.round(sample_position(rng, door_y), 3) for _ in range(2))
         rooms = int(room(start)) * int(room(goal))  # 1 same room, -1 across, 0 somebody stands in the doorway

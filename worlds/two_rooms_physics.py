@@ -21,9 +21,6 @@ NUM_SUB_STEPS = 2  # of 1 px each, less than the wall's 3 px: nothing tunnels th
 TOLERANCE = 1e-5  # px; a float32 corner of the door may lie that far inside the wall
 SUCCESS_RADIUS, MIN_SEPARATION = 2.0, 6.0
 
-DOOR_MODES = ("fixed", "episode")
-PAIR_KINDS = ("same_room", "across")
-
 Array = NDArray[Any]
 """A numpy array; its shape is told where it is used."""
 

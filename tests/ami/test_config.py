@@ -21,8 +21,8 @@ def test_a_setting_that_no_leaf_holds_reaches_the_constructor() -> None:
 
 
 def test_a_setting_inside_a_mapping_reaches_the_constructor() -> None:
-    world = to_parts(compose(["world.door=episode"]))["world"]
-    assert world.settings == {"id": "worlds:ami/TwoRooms-v0", "door": "episode"}
+    world = to_parts(compose(["world.door=random"]))["world"]
+    assert world.settings == {"id": "worlds:ami/TwoRooms-v0", "door": "random"}
 
 
 def test_a_target_inside_a_setting_becomes_a_part_inside_the_part() -> None:
@@ -53,7 +53,7 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
     (["planer=cem"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),
     (["planner=cme"], UnknownName, "unknown planner 'cme': did you mean 'cem'?"),
     (["experiment=nothing_like_it"], UnknownName,
-     "unknown experiment 'nothing_like_it': expected one of door_per_episode, ema, less_planning, "
+     "unknown experiment 'nothing_like_it': expected one of door_random, ema, less_planning, "
      "no_anti_collapse, no_critic, quick, random_shooting, sigreg."),
     (["planner.horizn=6"], SettingError,
      "planner has no setting 'horizn': did you mean 'horizon'? (modules.planner.cem.CEM)"),
@@ -196,30 +196,30 @@ def test_plain_values_are_interpolated_and_without_hydra() -> None:
 
 
 def test_a_baseline_drops_what_its_preset_replaces_and_keeps_the_rest() -> None:
-    mine = compose(["planner.horizon=6", "memory=none", "world.door=episode", "seed=3", "checkpoint=there"])
+    mine = compose(["planner.horizon=6", "memory=none", "world.door=random", "seed=3", "checkpoint=there"])
     assert compose_baseline(mine, "oracle").overrides == (
-        "planner.horizon=6", "memory=none", "world.door=episode", "seed=3", "agent=oracle")
+        "planner.horizon=6", "memory=none", "world.door=random", "seed=3", "agent=oracle")
     assert compose_baseline(mine, "straight_line").overrides == (
-        "world.door=episode", "seed=3", "agent=straight_line")
+        "world.door=random", "seed=3", "agent=straight_line")
 
 
 def test_the_oracle_plans_with_the_users_planner_in_the_users_world() -> None:
-    oracle = to_parts(compose_baseline(compose(["planner.horizon=6", "world.door=episode"]), "oracle"))
+    oracle = to_parts(compose_baseline(compose(["planner.horizon=6", "world.door=random"]), "oracle"))
     assert oracle["planner"].settings["horizon"] == 6
-    assert oracle["world"].settings == {"id": "worlds:ami/TwoRooms-v0", "observe": "state", "door": "episode"}
+    assert oracle["world"].settings == {"id": "worlds:ami/TwoRooms-v0", "observe": "state", "door": "random"}
     assert oracle["world_model"].name == "modules.world_model.simulator.Simulator"
 
 
 def test_a_baseline_keeps_what_an_experiment_says_of_the_rest(tmp_path: Path) -> None:
     leaf(tmp_path, "experiment/mine", "# @package _global_\n# Why?\ndefaults:\n  - override /planner: random_shooting\n"
-                                      "world_model: {hidden: 8}\nworld: {door: episode, size: 16}\n"
+                                      "world_model: {hidden: 8}\nworld: {door: random, size: 16}\n"
                                       "placement: {'a': [world]}\nstore: it's here\n")
     mine = compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "world.size=32"])
     oracle = compose_baseline(mine, "oracle")
     parts = to_parts(oracle)
     assert parts["planner"].name == "modules.planner.random_shooting.RandomShooting"
     assert "hidden" not in parts["world_model"].settings
-    assert parts["world"].settings == {"id": "worlds:ami/TwoRooms-v0", "observe": "state", "door": "episode", "size": 32}
+    assert parts["world"].settings == {"id": "worlds:ami/TwoRooms-v0", "observe": "state", "door": "random", "size": 32}
     assert (oracle.settings.store, oracle.plain()["placement"]) == ("it's here", {"a": ["world"]})
 
 

@@ -167,7 +167,7 @@ def test_actions_beyond_the_space_are_clipped_and_get_its_shape() -> None:
     assert step(line, 7, -0.25)["truth"].tolist() == [[0.75], [0.25]]
 
 
-@pytest.mark.parametrize("settings", [{}, {"observe": "state"}, {"door": "episode", "size": 16, "max_episode_steps": 5}])
+@pytest.mark.parametrize("settings", [{}, {"observe": "state"}, {"door": "random", "size": 16, "max_episode_steps": 5}])
 def test_made_row_by_row_a_world_is_the_same_as_made_at_once(settings: dict[str, Any]) -> None:
     options = [{"start": [24.0 + row, 7.0], "goal": [27.0, 10.0]} for row in range(3)]
     at_once = world("worlds:ami/TwoRooms-v0", 3, options, **settings)

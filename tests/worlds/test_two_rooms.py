@@ -13,9 +13,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from worlds.two_rooms import TwoRoomsEnv, TwoRoomsVectorEnv
 from worlds.two_rooms_drawing import Drawing
+from worlds.two_rooms_pairs import TEST_DOORS
 
 ID = "worlds:ami/TwoRooms-v0"
-SETTINGS = [{}, {"observe": "state"}, {"door": "episode", "size": 48}]
+SETTINGS = [{}, {"observe": "state"}, {"door": "random", "size": 48}]
 
 
 def play(env: gymnasium.vector.VectorEnv, num_steps: int, seed: int = 0) -> list:
@@ -69,7 +70,7 @@ def test_the_vector_world_agrees_with_single_ones(kwargs):
     assert all(observation in vector.observation_space for observation, *_ in history)
 
 
-@pytest.mark.parametrize("door", ["fixed", "episode"])
+@pytest.mark.parametrize("door", ["fixed", "random"])
 def test_a_row_alone_is_the_row_in_a_batch(door):
     batch = play(TwoRoomsVectorEnv(200, door=door), 3)
     alone = TwoRoomsVectorEnv(1, door=door)
@@ -101,7 +102,7 @@ def test_the_picture_shows_dot_wall_and_door():
 
 
 def test_the_goal_picture_is_the_world_with_the_dot_at_the_goal():
-    env = TwoRoomsVectorEnv(2, door="episode")
+    env = TwoRoomsVectorEnv(2, door="random")
     observation, info = env.reset(seed=5)
     np.testing.assert_array_equal(observation["goal"], env.drawing.draw(info["goal_state"]))
     np.testing.assert_array_equal(observation["observation"], env.drawing.draw(info["state"]))
@@ -109,11 +110,11 @@ def test_the_goal_picture_is_the_world_with_the_dot_at_the_goal():
 
 
 def test_a_masked_reset_leaves_the_other_rows_alone():
-    env, untouched = (TwoRoomsVectorEnv(3, observe="state", door="episode") for _ in range(2))
+    env, untouched = (TwoRoomsVectorEnv(3, observe="state", door="random") for _ in range(2))
     play(env, 4), play(untouched, 4)
     mask = np.array([False, True, False])
     observation, _ = env.reset(seed=[None, 77, None], options={"reset_mask": mask})
-    fresh, _ = TwoRoomsVectorEnv(1, observe="state", door="episode").reset(seed=77)
+    fresh, _ = TwoRoomsVectorEnv(1, observe="state", door="random").reset(seed=77)
     np.testing.assert_array_equal(observation["observation"][[1]], fresh["observation"])
     actions = np.full((3, 2), 0.5, np.float32)
     after, expected = env.step(actions), untouched.step(actions)
@@ -149,7 +150,7 @@ def test_success_ends_a_row_which_then_stays_as_it_is():
 
 
 def test_no_episode_begins_solved_and_every_place_is_free():
-    env = TwoRoomsVectorEnv(400, observe="state", door="episode")
+    env = TwoRoomsVectorEnv(400, observe="state", door="random")
     observation, info = env.reset(seed=0)
     away = np.linalg.norm((info["state"] - info["goal_state"])[:, :2], axis=1)
     assert away.min() >= 6 - 1e-5 and not info["success"].any()
@@ -157,6 +158,16 @@ def test_no_episode_begins_solved_and_every_place_is_free():
     assert (info["state"] != env.reset()[1]["state"])[:, :2].all(), (
         "no seed: the next episode, not the same one"
     )
+
+
+def test_ordinary_episodes_leave_the_doors_of_the_test_alone():
+    env = TwoRoomsVectorEnv(400, observe="state", door="random")
+    doors = env.reset(seed=0)[1]["state"][:, 2]
+    assert np.abs(doors[:, None] - TEST_DOORS).min() >= 0.75
+    tested = [pair["door"] for pair in env.sample_pairs(seed=0, num_pairs=20)]
+    assert (np.abs(np.array(tested)[:, None] - TEST_DOORS).min(1) <= 0.5).all()
+    row = TwoRoomsVectorEnv(1, door="random").reset(options={"door": [tested[0]]})[1]["state"][0]
+    assert row[2] == np.float32(tested[0]), "whoever asks for such a door gets it"
 
 
 def test_what_was_handed_out_is_the_callers():
@@ -200,7 +211,7 @@ def test_render_enlarges_the_agents_picture():
 
 
 def test_pairs_come_from_the_world_and_can_be_played():
-    env = gymnasium.make(ID, door="episode", observe="state").unwrapped
+    env = gymnasium.make(ID, door="random", observe="state").unwrapped
     pairs = env.sample_pairs(seed=3, num_pairs=2)
     assert [pair["kind"] for pair in pairs] == ["same_room", "same_room", "across", "across"]
     assert env.pair_kinds == ("same_room", "across")
@@ -209,7 +220,7 @@ def test_pairs_come_from_the_world_and_can_be_played():
         _, info = env.reset(seed=pair["seed"], options=options)
         np.testing.assert_array_equal(info["state"], np.float32([*pair["start"], pair["door"]]))
         np.testing.assert_array_equal(info["goal_state"], np.float32([*pair["goal"], pair["door"]]))
-    vector = TwoRoomsVectorEnv(4, door="episode")
+    vector = TwoRoomsVectorEnv(4, door="random")
     assert vector.sample_pairs(seed=3, num_pairs=2) == pairs
 
 
@@ -234,8 +245,8 @@ SETTINGS_REFUSED = [
         "observe='pixel' is unknown; expected one of 'pixels', 'state'. Did you mean 'pixels'?",
     ),
     (
-        {"door": "epsode"},
-        "door='epsode' is unknown; expected one of 'fixed', 'episode'. Did you mean 'episode'?",
+        {"door": "randm"},
+        "door='randm' is unknown; expected one of 'fixed', 'random'. Did you mean 'random'?",
     ),
     ({"size": 65}, "size=65 is not possible; expected a whole number in [16, 64]."),
     ({"size": 32.0}, "size=32.0 is not possible; expected a whole number in [16, 64]."),

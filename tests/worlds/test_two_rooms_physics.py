@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from worlds.two_rooms_pairs import PAIR_KINDS, sample_pairs
+from worlds.two_rooms_pairs import PAIR_KINDS, TEST_DOORS, sample_door, sample_pairs
 from worlds.two_rooms_physics import Dynamics, is_blocked
 
 DYNAMICS = Dynamics()
@@ -135,7 +135,7 @@ def test_no_dot_is_faster_than_the_distance_says():
 
 
 @pytest.mark.parametrize("kind", PAIR_KINDS)
-@pytest.mark.parametrize("door", ["fixed", "episode"])
+@pytest.mark.parametrize("door", ["fixed", "random"])
 def test_pairs_are_of_their_kind_apart_and_repeatable(kind, door):
     pairs = sample_pairs(3, 40, kind, door)
     assert pairs == sample_pairs(3, 40, kind, door) == json.loads(json.dumps(pairs))
@@ -148,6 +148,20 @@ def test_pairs_are_of_their_kind_apart_and_repeatable(kind, door):
         assert pair["kind"] == kind and type(pair["seed"]) is int
         assert pair["start"] == [round(value, 3) for value in pair["start"]]
     assert len({pair["door"] for pair in pairs}) == (1 if door == "fixed" else 40)
+
+
+def test_the_doors_of_the_test_are_never_seen_in_learning():
+    def away(doors):
+        return np.abs(np.asarray(doors)[:, None] - TEST_DOORS).min(1)
+
+    rng = np.random.default_rng(0)
+    learning = np.array([sample_door(rng, "random") for _ in range(4000)])
+    test = np.array([pair["door"] for kind in PAIR_KINDS for pair in sample_pairs(5, 200, kind, "random")])
+    assert away(learning).min() >= 0.75 and away(test).max() <= 0.5
+    assert learning.min() < 4.6 and learning.max() > 27.4, "no door of the test lies beyond those of learning"
+    for doors, least in ((learning, 0.09), (test, 0.09)):
+        counts = np.histogram(doors, [4.5, 8.5, 11.5, 14.5, 17.5, 20.5, 23.5, 27.5])[0] / len(doors)
+        assert counts.min() > least, "every part of the wall has its share"
 
 
 def test_pairs_refuse_with_the_nearest_name():
