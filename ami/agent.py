@@ -30,11 +30,11 @@ from ami.errors import require
 from ami.graph import Graph
 from ami.segments import Segment
 
-FLAGS = ("world.terminated", "world.truncated", "world.success")
+FLAGS = ("world.terminated", "world.truncated", "world.success", "world.reward")
 
 
 def flags_of(graph: Graph) -> tuple[str, ...]:
-    """The world's flags, which every driver watches; a graph without a world has none."""
+    """The world's flags and reward, which every driver watches; a graph without a world has none."""
     return FLAGS if FLAGS[0].split(".")[0] in graph.order else ()
 
 

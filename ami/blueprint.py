@@ -53,7 +53,13 @@ class World(Module):
     """The world as a node: it consumes an action one tick after it was chosen and shows what follows.
 
     `truth` is for probes and pictures: no role has an input of that kind, so no mind can be wired to it.
+
+    Attributes:
+        tells_success: whether its episodes can succeed or fail; a world that only rewards sends `success` = False always
+            and is judged by its returns.
     """
+
+    tells_success: bool = True
 
     role: ClassVar[str] = "world"
     inputs = {"action": Port("action", ("A",))}

@@ -1,7 +1,8 @@
 """GymWorld: any gymnasium environment as the world node.
 
 A vectorised environment (`vector_entry_point`) is driven as it is; any other is made B times. Observations are either one
-box, or a dict with "observation" and "goal" (goal-conditioned worlds). Evaluators read the true state from info["state"].
+box, or a dict with "observation" and "goal" (goal-conditioned worlds). Evaluators read the true state from info["state"]
+and success from info["success"]; a world that tells no success claims none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from torch import Tensor
 from ami.blueprint import Episode, World
 from ami.errors import SettingError, require, suggestion
 from ami.ports import Size
+
+SUCCESS = ("success", "is_success")
+"""What environments call it in their info; one that says neither is judged by its return."""
 
 
 class GymWorld(World):
@@ -46,6 +50,7 @@ class GymWorld(World):
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
         _, info = self.rows.reset(seed=0)
         self._truth_size = int(np.shape(info["state"])[1]) if "state" in info else 0
+        self.tells_success = _told(info) or _told(self.rows.step(self._action.sample()[None])[-1])
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
 
@@ -81,7 +86,7 @@ class GymWorld(World):
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
         pixels, goal = (seen["observation"], seen["goal"]) if isinstance(seen, dict) else (seen, np.zeros((batch, 0)))
-        success = info.get("success", over[0])
+        success = next((info[name] for name in SUCCESS if name in info), np.zeros(batch, bool))
         return {
             "observation": torch.as_tensor(pixels, dtype=self.outputs["observation"].dtype),
             "goal": torch.as_tensor(goal, dtype=self.outputs["goal"].dtype or torch.float32),
@@ -172,9 +177,9 @@ class _Rows:
         return np.stack(self._last)
 
     def _info(self) -> dict[str, Any]:
-        """What evaluators read; a row that does not say whether it succeeded did so when it terminated."""
-        told = zip(self._infos, self._flags[0], strict=True)
-        info = {"success": np.array([bool(info.get("success", terminated)) for info, terminated in told])}
+        """What evaluators read, where every row tells it: of success, some environments speak from the first step on."""
+        info = {name: np.array([bool(info.get(name, False)) for info in self._infos])
+                for name in SUCCESS if any(name in info for info in self._infos)}
         if all("state" in info for info in self._infos):
             info["state"] = np.stack([np.reshape(info["state"], -1) for info in self._infos])
         return info
@@ -182,6 +187,11 @@ class _Rows:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def _told(info: Mapping[str, Any]) -> bool:
+    """Whether an environment says if it was solved."""
+    return any(name in info for name in SUCCESS)
 
 
 def _box(env: str, name: str, space: object) -> gymnasium.spaces.Box:

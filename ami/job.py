@@ -5,7 +5,7 @@
     ├── manifest.json     the sealed pairs
     ├── header.json       what ran: config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
-    ├── success.png, learning.png, episodes.gif
+    ├── results.png, learning.png, episodes.gif
     └── mlflow.json       which run of the store's mlflow.db shows all this
 """
 
@@ -32,7 +32,7 @@ from ami.evaluation.evaluate import Evaluation, Progress, evaluate
 from ami.evaluation.film import WATCH as FILM_WATCH
 from ami.evaluation.film import film
 from ami.evaluation.manifest import Manifest
-from ami.evaluation.plots import plot_learning, plot_success
+from ami.evaluation.plots import plot_learning, plot_results
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
@@ -200,22 +200,24 @@ def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Ma
         console.note(f"{len(started)} agent{'s' * (len(started) > 1)} of {len(graph.order)} modules {where}, started in "
                      f"{time.perf_counter() - begun:.0f} s")
         with console.counting("evaluate agent", len(manifest.pairs), "pairs") as bar:
-            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar))
+            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest))
 
 
 def _evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
                     console: Console) -> Evaluation:
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph))) as agent:
-        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar))
+        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest))
 
 
-def _shown(bar: Any) -> Any:
+def _shown(bar: Any, manifest: Manifest) -> Any:
     last = Progress(0, 0, 0)
 
     def on_progress(progress: Progress) -> None:
         nonlocal last
-        bar(progress.finished - last.finished, f"{progress.succeeded} of {progress.finished} solved")
+        so_far = (f"{progress.succeeded} of {progress.finished} solved" if manifest.tells_success
+                  else f"mean return {progress.returned / max(progress.finished, 1):.4g}")
+        bar(progress.finished - last.finished, so_far)
         last = progress
 
     return on_progress
@@ -235,7 +237,7 @@ def _runs_trained(baseline: Graph, graph: Graph) -> bool:
 def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: Console) -> None:
     """Pictures, film and the MLflow run: for people, after the record of truth is complete."""
     settings, folder, trained = config.settings, done.folder, done.trained
-    plot_success(done.summary, folder / "success.png")
+    plot_results(done.summary, folder / "results.png")
     if trained.rows:
         plot_learning(trained.rows, folder / "learning.png")
     watch = tuple(port for port in FILM_WATCH if port.split(".")[0] in graph.order)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from statistics import fmean
 from threading import Event
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import require
 from ami.evaluation.manifest import Manifest
-from ami.evaluation.statistics import PairedTest, paired_test, wilson
+from ami.evaluation.statistics import PairedTest, ReturnTest, mean_interval, paired_return_test, paired_test, wilson
 
 PLANNER = "planner"
 MODEL_STEPS = f"{PLANNER}.model_steps"
@@ -28,11 +29,19 @@ PROGRESS_SECONDS = 0.1
 
 
 class Progress(NamedTuple):
-    """How far an evaluation has come: pairs that are over, all pairs, and how many of those over were solved."""
+    """How far an evaluation has come.
+
+    Attributes:
+        finished: pairs that are over.
+        total: all pairs.
+        succeeded: how many of those over were solved.
+        returned: the sum of their returns.
+    """
 
     finished: int
     total: int
     succeeded: int
+    returned: float = 0.0
 
 
 class Outcome(NamedTuple):
@@ -40,13 +49,15 @@ class Outcome(NamedTuple):
 
     Attributes:
         kind: the pair's kind.
-        success: whether the goal was reached.
+        success: whether the goal was reached; None where the world does not say.
         steps: how many actions the episode took, up to success or to its end.
+        ret: its return, the undiscounted sum of the world's rewards.
     """
 
     kind: str
-    success: bool
+    success: bool | None
     steps: int
+    ret: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,31 +88,49 @@ class Evaluation:
         """Wall milliseconds per decision; a wave of B worlds shares the time of its cycle."""
         return 1000 * self.seconds / max(self.decisions, 1)
 
+    @property
+    def tells_success(self) -> bool:
+        """Whether the world says of every pair if it was solved."""
+        return all(outcome.success is not None for outcome in self.outcomes)
+
     def kinds(self) -> dict[str, dict[str, float | int | None]]:
-        """By kind: n, the success rate with its 95 % Wilson interval, and the mean steps of the solved pairs."""
+        """By kind: n; success rate, its 95 % Wilson interval and the mean steps of the solved pairs, each None where the
+        world does not tell success; mean return and its 95 % interval."""
         figures: dict[str, dict[str, float | int | None]] = {}
         for kind in dict.fromkeys(outcome.kind for outcome in self.outcomes):
             steps = [o.steps for o in self.outcomes if o.kind == kind and o.success]
-            n = len(self.successes(kind))
-            low, high = wilson(len(steps), n)
-            figures[kind] = {"n": n, "success": len(steps) / n, "low": low, "high": high,
-                             "mean_steps": sum(steps) / len(steps) if steps else None}
+            returns = self.returns(kind)
+            n = len(returns)
+            told = self.tells_success
+            low, high = wilson(len(steps), n) if told else (None, None)
+            least, most = mean_interval(returns)
+            figures[kind] = {"n": n, "success": len(steps) / n if told else None, "low": low, "high": high,
+                             "mean_steps": sum(steps) / len(steps) if steps else None,
+                             "return": fmean(returns), "return_low": least, "return_high": most}
         return figures
 
     def successes(self, kind: str | None = None) -> list[bool]:
         """Whether each pair was solved, in the manifest's order; None takes every kind."""
-        return [outcome.success for outcome in self.outcomes if kind in (None, outcome.kind)]
+        return [bool(outcome.success) for outcome in self.outcomes if kind in (None, outcome.kind)]
+
+    def returns(self, kind: str | None = None) -> list[float]:
+        """The return of each pair, in the manifest's order; None takes every kind."""
+        return [outcome.ret for outcome in self.outcomes if kind in (None, outcome.kind)]
 
     def against(self, other: Evaluation, kind: str | None = None) -> PairedTest:
-        """McNemar's exact test of this agent against another one on the same pairs."""
+        """McNemar's exact test of this agent against another one on the same pairs, by success."""
         return paired_test(self.successes(kind), other.successes(kind))
+
+    def returns_against(self, other: Evaluation, kind: str | None = None) -> ReturnTest:
+        """Wilcoxon's signed-rank test of this agent against another one on the same pairs, by return."""
+        return paired_return_test(self.returns(kind), other.returns(kind))
 
 
 @dataclass
 class _Wave:
-    """One finished wave: (number, success, steps) by row, and what it cost."""
+    """One finished wave: (number, success, steps, return) by row, and what it cost."""
 
-    rows: list[tuple[int, bool, int]]
+    rows: list[tuple[int, bool, int, float]]
     decisions: int = 0
     plans: int = 0
     model_steps: int = 0
@@ -126,7 +155,7 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
     waiting: SimpleQueue[tuple[int, list[Episode]]] = SimpleQueue()
     for wave in manifest.waves(batch):
         waiting.put(wave)
-    ended: SimpleQueue[bool] = SimpleQueue()
+    ended: SimpleQueue[tuple[bool, float]] = SimpleQueue()
     stop = Event()
 
     def live_waves(agent: Agent) -> list[_Wave]:
@@ -148,7 +177,8 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         finally:
             # reached by an error or Ctrl-C too: leaving `with` waits for the threads, which end at their next tick
             stop.set()
-    rows = {number: (success, steps) for wave in waves for number, success, steps in wave.rows}
+    rows = {number: (success if manifest.tells_success else None, steps, ret)
+            for wave in waves for number, success, steps, ret in wave.rows}
     return Evaluation(
         tuple(Outcome(str(pair["kind"]), *rows[number]) for number, pair in enumerate(manifest.pairs)),
         decisions=sum(wave.decisions for wave in waves),
@@ -166,10 +196,11 @@ def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) ->
 
 
 def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Episode],
-          ended: SimpleQueue[bool], stop: Event) -> _Wave:
+          ended: SimpleQueue[tuple[bool, float]], stop: Event) -> _Wave:
     """Live one wave. A row counts until it is over; what happens there later, while others go on, does not."""
     wave = _Wave([])
     over = torch.zeros(len(episodes), dtype=torch.bool)
+    returned = torch.zeros(len(episodes), dtype=torch.float64)
     agent.reset(~over, episodes, number)
     begun = time.perf_counter()
     steps = 0
@@ -178,10 +209,11 @@ def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Epis
         success = moment["world.success"]
         if steps == 0:
             manifest.refuse_solved(episodes, success.tolist())
+        returned += torch.where(over, 0.0, moment["world.reward"])
         over_now = moment["world.terminated"] | moment["world.truncated"]
         for row in (over_now & ~over).nonzero()[:, 0].tolist():
-            wave.rows.append((episodes[row].number, bool(success[row]), steps))
-            ended.put(bool(success[row]))
+            wave.rows.append((episodes[row].number, bool(success[row]), steps, float(returned[row])))
+            ended.put((bool(success[row]), float(returned[row])))
         over = over | over_now
         wave.decisions += int((~over).sum())
         # a planner that did not fire holds its last plan: nothing was spent on it again
@@ -194,9 +226,9 @@ def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Epis
     return wave
 
 
-def _count(progress: Progress, ended: SimpleQueue[bool]) -> Progress:
-    finished, total, succeeded = progress
+def _count(progress: Progress, ended: SimpleQueue[tuple[bool, float]]) -> Progress:
+    finished, total, succeeded, returned = progress
     while not ended.empty():
-        succeeded += ended.get()
-        finished += 1
-    return Progress(finished, total, succeeded)
+        success, ret = ended.get()
+        finished, succeeded, returned = finished + 1, succeeded + success, returned + ret
+    return Progress(finished, total, succeeded, returned)

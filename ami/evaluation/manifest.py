@@ -44,12 +44,14 @@ class Manifest:
         settings: the settings that shape the world.
         seed: what the pairs were drawn from.
         pairs: each {"kind", "seed", …}; what is left are the options of that episode's reset, e.g. start, goal, door.
+        tells_success: whether the world says which pairs are solved; else it is judged by returns alone.
     """
 
     world: str
     settings: Mapping[str, Any]
     seed: int
     pairs: tuple[Mapping[str, Any], ...]
+    tells_success: bool = True
 
     @classmethod
     def make(cls, world: Module, seed: int, num_pairs: int) -> Manifest:
@@ -63,7 +65,7 @@ class Manifest:
                                "settings and sample_pairs(seed, num_pairs), such as ami.gym_world.GymWorld")
         require(num_pairs >= 1, f"evaluation.pairs is {num_pairs}: expected 1 or more")
         pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
-        manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs))
+        manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "tells_success", True))
         if isinstance(world, World):
             manifest.check(world)
         return manifest
@@ -78,7 +80,8 @@ class Manifest:
         path = Path(path)
         try:
             content = json.loads(path.read_text())
-            manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]))
+            manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]),
+                           content.get("tells_success", True))
         except FileNotFoundError:
             raise SettingError(f"the manifest {path} does not exist. Cure: save one with Manifest.save") from None
         except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -151,5 +154,7 @@ class Manifest:
                                f"Cure: sample_pairs() of {self.world} must leave such pairs out")
 
     def _content(self) -> dict[str, Any]:
-        return {"world": self.world, "settings": dict(self.settings), "seed": self.seed,
-                "pairs": [dict(pair) for pair in self.pairs]}
+        content = {"world": self.world, "settings": dict(self.settings), "seed": self.seed,
+                   "pairs": [dict(pair) for pair in self.pairs]}
+        # named only where it differs, so that the hashes of older figures hold
+        return content if self.tells_success else {**content, "tells_success": False}

@@ -1,4 +1,4 @@
-"""Plots: success beside the baselines, and how learning went."""
+"""Plots: success or return beside the baselines, and how learning went."""
 
 from __future__ import annotations
 
@@ -11,44 +11,55 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ami.evaluation.table import AGENT, BASELINES
+from ami.evaluation.table import AGENT, BASELINES, judged_by
 from ami.files import write_atomically
 
 COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
 NOT_FIGURES = ("stage", "step")
 
 
-def plot_success(summary: Mapping[str, Any], path: Path) -> None:
-    """A bar per agent and kind of pair, with 95 % Wilson intervals, as a PNG.
+def plot_results(summary: Mapping[str, Any], path: Path) -> None:
+    """A bar per agent and kind of pair, with 95 % intervals, as a PNG: success, return, or a panel of each.
 
     Args:
         summary: as `ami.evaluation.table.summary` makes it.
     """
     names = [name for name in (AGENT, *BASELINES) if name in summary]
-    kinds = list(summary[AGENT])
-    figure = Figure(figsize=(1.6 + 1.5 * len(names), 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    kinds, measures = list(summary[AGENT]), judged_by(summary)
+    figure = Figure(figsize=((1.6 + 1.5 * len(names)) * len(measures), 4.2), layout="constrained")
+    for place, measure in enumerate(measures):
+        _bars(figure.add_subplot(1, len(measures), place + 1), summary, names, kinds, measure)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds), frameon=False)
+    _save(figure, path)
+
+
+def _bars(axes: Axes, summary: Mapping[str, Any], names: Sequence[str], kinds: Sequence[str], measure: str) -> None:
+    middle, low, high = ("return", "return_low", "return_high") if measure == "return" else ("success", "low", "high")
+    scale = 1 if measure == "return" else 100
     width = 0.8 / len(kinds)
     for place, kind in enumerate(kinds):
         figures = [summary[name][kind] for name in names]
         at = [i + (place - (len(kinds) - 1) / 2) * width for i in range(len(names))]
-        rates = [100 * f["success"] for f in figures]
-        reach = [[max(0.0, 100 * (f["success"] - f["low"])) for f in figures],
-                 [max(0.0, 100 * (f["high"] - f["success"])) for f in figures]]
+        rates = [scale * f[middle] for f in figures]
+        reach = [[max(0.0, scale * (f[middle] - f[low])) for f in figures],
+                 [max(0.0, scale * (f[high] - f[middle])) for f in figures]]
         axes.bar(at, rates, 0.92 * width, color=COLOURS[place % len(COLOURS)], label=kind.replace("_", " "), yerr=reach,
                  capsize=4, error_kw={"ecolor": "#30343c", "elinewidth": 1.2})
         for x, rate, f in zip(at, rates, figures, strict=True):
-            axes.annotate(f"{rate:.3g}", (x, 100 * f["high"]), (0, 4), textcoords="offset points", ha="center", size=9)
+            top = max(scale * f[high], 0)
+            axes.annotate(f"{rate:.3g}", (x, top), (0, 4), textcoords="offset points", ha="center", size=9)
     axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axes.set_ylim(0, 109)
-    axes.set_yticks(range(0, 101, 20))
-    axes.set_ylabel("success, %")
+    if measure == "return":
+        axes.margins(y=0.12)
+        axes.axhline(0, color="#30343c", linewidth=0.8)
+    else:
+        axes.set_ylim(0, 109)
+        axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("mean return" if measure == "return" else "success, %")
     count = summary[AGENT][kinds[0]]["n"]
     axes.set_title(f"{count} pairs of each kind, 95 % intervals, manifest {summary['manifest_hash']}", size=10,
                    loc="left")
     _tidy(axes)
-    figure.legend(loc="outside lower center", ncols=len(kinds), frameon=False)
-    _save(figure, path)
 
 
 def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None:

@@ -151,9 +151,10 @@ def test_the_truth_is_read_of_every_row() -> None:
     assert step(line, 0.25, -0.25)["truth"].tolist() == [[0.5], [0.25]]
 
 
-def test_success_is_what_the_environment_calls_so_and_else_its_termination() -> None:
-    for tells, expected in ((True, [True, False]), (False, [True, True])):
+def test_success_is_what_the_environment_calls_so_and_else_there_is_none() -> None:
+    for tells, expected in ((True, [True, False]), (False, [False, False])):
         line = world("Line-v0", 2, [{"start": 0.75}, {"start": 0.0}], tells=tells)
+        assert line.tells_success is tells
         assert step(line, 0, 0)["success"].tolist() == [False, False]
         sent = step(line, 0.5, -0.5)
         assert sent["terminated"].tolist() == [True, True]

@@ -57,7 +57,7 @@ def test_the_summary_keeps_the_contract(folder: Path) -> None:
 
 def test_every_file_is_there_and_nothing_half_written(folder: Path) -> None:
     names = {path.name for path in (folder / "run").iterdir()}
-    assert names >= {"summary.json", "manifest.json", "header.json", "trace", "success.png", "learning.png", "episodes.gif",
+    assert names >= {"summary.json", "manifest.json", "header.json", "trace", "results.png", "learning.png", "episodes.gif",
                      "mlflow.json"}
     assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("progress.safetensors"))
     assert (folder / "mlflow.db").exists()

@@ -35,7 +35,8 @@ class Scripted:
             raise RuntimeError("the mind broke")
         over = [self.ends[n] is not None and self.tick >= self.ends[n][0] for n in self.now]
         won = [o and self.ends[n][1] for o, n in zip(over, self.now, strict=True)]
-        moment = {"world.success": torch.tensor(won), "world.terminated": torch.tensor(won),
+        moment = {"world.success": torch.tensor(won), "world.reward": torch.tensor([-1.5 - n for n in self.now]),
+                  "world.terminated": torch.tensor(won),
                   "world.truncated": torch.tensor(over) & ~torch.tensor(won)}
         return moment | ({"planner.model_steps": torch.tensor([10 * (n + 1) for n in self.now])} if self.watched else {})
 
@@ -55,7 +56,7 @@ def test_a_plan_that_is_held_is_not_counted_again() -> None:
 def test_a_row_counts_until_it_is_over_and_no_longer() -> None:
     agent = Scripted({0: (1, True), 1: (3, False)})
     evaluation = evaluate([agent], manifest_of("near", "far"), batch=2)
-    assert evaluation.outcomes == (Outcome("near", True, 1), Outcome("far", False, 3))
+    assert evaluation.outcomes == (Outcome("near", True, 1, -3.0), Outcome("far", False, 3, -10.0))
     assert evaluation.decisions == 1 + 3
     assert evaluation.model_steps == 10 + 3 * 20
     assert evaluation.model_steps_per_plan == 70 / 4
@@ -70,12 +71,23 @@ def test_figures_are_those_of_each_kind() -> None:
     outcomes = (Outcome("near", True, 4), Outcome("near", True, 6), Outcome("far", True, 9), Outcome("far", False, 60))
     kinds = Evaluation(outcomes, decisions=79, plans=0, model_steps=0, seconds=1.0).kinds()
     assert list(kinds) == ["near", "far"]
-    assert kinds["near"] == {"n": 2, "success": 1.0, "low": pytest.approx(0.34238, abs=1e-5), "high": 1.0, "mean_steps": 5.0}
+    assert kinds["near"] == {"n": 2, "success": 1.0, "low": pytest.approx(0.34238, abs=1e-5), "high": 1.0, "mean_steps": 5.0,
+                             "return": 0.0, "return_low": 0.0, "return_high": 0.0}
     assert kinds["far"]["success"] == 0.5 and kinds["far"]["mean_steps"] == 9.0
 
 
 def test_where_nothing_was_solved_there_are_no_mean_steps() -> None:
     assert Evaluation((Outcome("far", False, 60),), 60, 0, 0, 1.0).kinds()["far"]["mean_steps"] is None
+
+
+def test_a_world_that_tells_no_success_is_judged_by_its_returns_alone() -> None:
+    manifest = Manifest("world", {}, 0, ({"kind": "episode", "seed": 0}, {"kind": "episode", "seed": 1}), False)
+    evaluation = evaluate([Scripted({0: (1, True), 1: (3, True)})], manifest, batch=2)
+    assert evaluation.outcomes == (Outcome("episode", None, 1, -3.0), Outcome("episode", None, 3, -10.0))
+    (figures,) = evaluation.kinds().values()
+    assert figures["success"] is None and figures["low"] is None and figures["return"] == -6.5
+    better = Evaluation(tuple(o._replace(ret=o.ret + 1) for o in evaluation.outcomes), 4, 0, 0, 1.0)
+    assert better.returns_against(evaluation)[:3] == (1.0, 1.0, 1.0)
 
 
 def test_two_agents_are_compared_on_the_same_pairs() -> None:
@@ -110,7 +122,7 @@ def test_progress_is_told_in_the_calling_thread_up_to_the_last_pair() -> None:
     told: list[tuple[Progress, threading.Thread]] = []
     agent = Scripted({0: (1, True), 1: (1, False), 2: (1, True)})
     evaluate([agent], manifest_of(*["near"] * 3), 1, lambda progress: told.append((progress, threading.current_thread())))
-    assert told[-1][0] == Progress(finished=3, total=3, succeeded=2)
+    assert told[-1][0] == Progress(finished=3, total=3, succeeded=2, returned=-2 * (1.5 + 2.5 + 3.5))
     assert {thread for _, thread in told} == {threading.current_thread()}
 
 

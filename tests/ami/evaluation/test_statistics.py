@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.errors import SettingError
-from ami.evaluation.statistics import paired_test, wilson
+from ami.evaluation.statistics import mean_interval, paired_return_test, paired_test, wilson
 
 
 @pytest.mark.parametrize("successes, n, low, high", [
@@ -62,3 +62,21 @@ def test_paired_test_stays_exact_for_many_pairs() -> None:
 def test_paired_test_wants_the_same_pairs() -> None:
     with pytest.raises(SettingError, match="judged on 1 and 2 pairs: expected the same pairs for both"):
         paired_test([True], [True, False])
+
+
+def test_a_mean_has_students_interval() -> None:
+    # 95 %: t(4 degrees of freedom) = 2.776, standard deviation 1.5811, n = 5
+    assert mean_interval([1, 2, 3, 4, 5]) == pytest.approx((3 - 1.9632, 3 + 1.9632), abs=1e-3)
+    assert mean_interval([7.0]) == (7.0, 7.0) and mean_interval([2.0, 2.0]) == (2.0, 2.0)
+    with pytest.raises(SettingError, match="mean_interval got no values: expected 1 or more"):
+        mean_interval([])
+
+
+def test_returns_are_compared_pair_by_pair() -> None:
+    hard = [float(100 * i) for i in range(12)]  # pairs differ far more than agents do
+    test = paired_return_test([value + 1 + i / 100 for i, value in enumerate(hard)], hard)
+    assert test.difference == pytest.approx(1.055) and 1 < test.low < test.high < 1.1
+    assert test.p == pytest.approx(2 * 0.5**12)
+    assert paired_return_test(hard, hard) == (0.0, 0.0, 0.0, 1.0)
+    with pytest.raises(SettingError, match="judged on 12 and 3 pairs: expected the same pairs for both"):
+        paired_return_test(hard, hard[:3])

@@ -5,11 +5,12 @@ import pytest
 from rich.console import Console
 
 from ami.evaluation.evaluate import Evaluation, Outcome
-from ami.evaluation.table import percent, results_table, summary
+from ami.evaluation.table import judged_by, percent, results_table, summary
 
 
 def evaluation(near: int, far: int, steps: int = 256) -> Evaluation:
-    outcomes = [Outcome("same_room", i < near, 6) for i in range(200)] + [Outcome("across", i < far, 14) for i in range(200)]
+    outcomes = ([Outcome("same_room", i < near, 6, float(i < near)) for i in range(200)]
+                + [Outcome("across", i < far, 14, float(i < far)) for i in range(200)])
     return Evaluation(tuple(outcomes), decisions=4000, plans=4000, model_steps=4000 * steps, seconds=8.0)
 
 
@@ -27,12 +28,16 @@ def test_the_summary_is_the_contract_for_scripts(figures: dict) -> None:
         "manifest_hash": "00ff00ff00ff00ff", "seed": 7}
     assert set(figures["agent"]) == {"same_room", "across"}
     assert figures["agent"]["across"] == {"n": 200, "success": 0.985, "low": pytest.approx(0.9568, abs=1e-4),
-                                          "high": pytest.approx(0.9949, abs=1e-4), "mean_steps": 14.0}
+                                          "high": pytest.approx(0.9949, abs=1e-4), "mean_steps": 14.0,
+                                          "return": 0.985, "return_low": pytest.approx(0.9680, abs=1e-4),
+                                          "return_high": pytest.approx(1.0020, abs=1e-4)}
 
 
 def test_every_baseline_is_tested_against_the_agent_on_the_same_pairs(figures: dict) -> None:
     assert figures["details"]["oracle"]["paired_with_agent"]["across"] == {
-        "only_agent": 0, "only_oracle": 3, "p": pytest.approx(0.25)}
+        "only_agent": 0, "only_oracle": 3, "p": pytest.approx(0.25),
+        "return": {"difference": pytest.approx(-0.015), "low": pytest.approx(-0.0320, abs=1e-4),
+                   "high": pytest.approx(0.0020, abs=1e-4), "p": pytest.approx(0.083, abs=1e-2)}}
     assert "paired_with_agent" not in figures["details"]["agent"]
 
 
@@ -51,3 +56,31 @@ def test_the_table_shows_what_is_in_the_summary(figures: dict) -> None:
 
 def test_a_rate_is_written_with_its_interval() -> None:
     assert percent({"success": 0.985, "low": 0.964, "high": 0.994}) == "98.5 % [96.4, 99.4]"
+
+
+def returns_of(agent: list[float], random: list[float], told: bool) -> dict:
+    evaluations = {name: Evaluation(tuple(Outcome("episode", r > 0 if told else None, 9, r) for r in returns), 90, 0, 0, 1.0)
+                   for name, returns in (("agent", agent), ("random", random))}
+    return summary(evaluations, manifest_hash="00ff", seed=0)
+
+
+def test_where_no_success_is_told_the_mean_return_is_shown() -> None:
+    figures = returns_of([-150.0, -140.0, -160.0], [-1200.0, -1100.0, -1000.0], told=False)
+    assert judged_by(figures) == ("return",)
+    console = Console(width=80, file=io.StringIO())
+    console.print(results_table(figures))
+    text = " ".join(console.file.getvalue().split())
+    assert "Mean return on 3 episode pairs, with 95 % intervals" in text
+    assert "-150 [-174.8, -125.2]" in text and "%" not in text.split("intervals")[1]
+    paired = figures["details"]["random"]["paired_with_agent"]["episode"]
+    assert set(paired) == {"return"} and paired["return"]["difference"] == pytest.approx(950)
+    assert paired["return"]["p"] == pytest.approx(0.25)
+
+
+def test_a_return_that_says_more_than_success_is_shown_beside_it() -> None:
+    figures = returns_of([0.9, 0.8, 0.0], [0.0, 0.0, 0.7], told=True)
+    assert judged_by(figures) == ("success", "return")
+    console = Console(width=80, file=io.StringIO())
+    console.print(results_table(figures))
+    text = console.file.getvalue()
+    assert "Success and mean return" in text and "66.7 %" in text and "0.5667 [" in text
