@@ -19,7 +19,8 @@ from typing import Any
 
 from ami.errors import SettingError, TrustError, UnknownName, suggestion
 
-ALLOWED = ("modules.", "worlds.", "ami.", "torch.nn.", "torch.optim.", "gymnasium.")
+ALLOWED = ("modules.", "worlds.", "ami.", "torch.nn.", "torch.optim.", "gymnasium.", "minigrid.", "gymnasium_robotics.")
+"""Ours, torch's parts, gymnasium, and the packages of worlds that ami's own extras install."""
 OURS = ("modules", "worlds", "configs")
 ENVIRONMENT = "AMI_ALLOW"
 
@@ -74,10 +75,14 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
 
 
 def check_imports(settings: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> None:
-    """A gymnasium id of the form "package:id" imports that package: it has to be on the allow-list too."""
+    """A gymnasium id of the form "package:id" imports that package, and a world's wrappers are classes: both have to be on
+    the allow-list too."""
     package, colon, _ = str(settings.get("id", "")).rpartition(":")
     if colon and not _is_allowed(package + ".", prefixes):
         raise TrustError(_refusal(f"{where}.id is '{settings['id']}', which imports '{package}'", package, prefixes))
+    for wrapper in settings.get("wrappers") or () if "id" in settings else ():
+        if not _is_allowed(str(wrapper), prefixes):
+            raise TrustError(_refusal(f"{where}.wrappers names '{wrapper}'", str(wrapper), prefixes))
 
 
 def check_shadowing() -> None:

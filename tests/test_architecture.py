@@ -25,7 +25,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
     ("graph", "dims", "wiring", "parts"),
-    ("gym_world", "blueprint"),
+    ("gym_world", "gym_rows", "blueprint"),
     ("module",),
     ("ports", "streams", "files"),
     ("errors",),

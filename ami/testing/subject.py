@@ -101,9 +101,10 @@ class Subject:
             if clash:
                 self.broken("it fits the sizes it is given", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "
                             f"{decided[clash[0]]}", "return only sizes it decides from infer_dims()")
-            if all(known.get(symbol) == size for symbol, size in decided.items()):
+            settled = all(known.get(symbol) == size for symbol, size in decided.items())
+            known.update(decided)  # where all are equal too: a size may be Choices, which equals a plain number
+            if settled:
                 break
-            known.update(decided)
         for call in module.wants.values():
             for theirs, mine in call.dims.items():
                 known.setdefault(theirs, known[mine])

@@ -96,12 +96,12 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
      "the configuration does not resolve: Interpolation key 'nowhere' not found"),
     (["planner.horizon=???"], SettingError, "the configuration does not resolve: Missing mandatory value: horizon"),
     (["planner._target_=os.system"], TrustError,
-     "planner._target_ is 'os.system': expected a class from modules., worlds., ami., torch.nn., torch.optim., gymnasium. "
-     "Cure, if you trust that code: `--allow os.`, or allow=['os.'] in Python"),
+     "planner._target_ is 'os.system': expected a class from modules., worlds., ami., torch.nn., torch.optim., gymnasium., "
+     "minigrid., gymnasium_robotics. Cure, if you trust that code: `--allow os.`, or allow=['os.'] in Python"),
     (["world.id=antigravity:Fly-v0"], TrustError,
      "world.id is 'antigravity:Fly-v0', which imports 'antigravity': expected a class from modules., worlds., ami., "
-     "torch.nn., torch.optim., gymnasium. Cure, if you trust that code: `--allow antigravity.`, or "
-     "allow=['antigravity.'] in Python"),
+     "torch.nn., torch.optim., gymnasium., minigrid., gymnasium_robotics. Cure, if you trust that code: "
+     "`--allow antigravity.`, or allow=['antigravity.'] in Python"),
 ]
 
 

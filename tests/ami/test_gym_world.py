@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text, Tuple
+from gymnasium.spaces.utils import flatten
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
@@ -21,12 +23,14 @@ from ami.errors import SettingError
 from ami.graph import Graph
 from ami.gym_world import GymWorld
 from ami.parts import Part
+from ami.ports import Choices
+from ami.testing import check_world
 
 Outputs = dict[str, Tensor]
 
 
 class Line(gymnasium.Env):
-    """A walk from 0 to `length`; falling below 0 ends it too, without success."""
+    """A walk from 0 to `length` by at most half a unit a step; falling below 0 ends it too, without success."""
 
     observation_space = Box(-10, 10, (2,), np.float64)
     action_space = Box(-0.5, 0.5, (1, 1), np.float64)
@@ -54,16 +58,30 @@ class Line(gymnasium.Env):
         return np.array([self.at, self.resets]), {"state": np.float64(self.at)} if self.tells else {}
 
 
-class Signed(Line):
-    action_space = Discrete(3)
+class Shown(gymnasium.Env):
+    """Shows samples of its observation space, the first of each episode drawn by its seed, and remembers what was done."""
+
+    def __init__(self, seen: Space, done: Space | None = None) -> None:
+        self.observation_space = copy.deepcopy(seen)
+        self.action_space = Box(-1, 1, (2,)) if done is None else done
+        self.done: list[Any] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.done.append(action)
+        return self.observation_space.sample(), 1.0, False, False, {}
 
 
-class Labelled(Line):
-    observation_space = Dict({"observation": Box(0, 1, (2,)), "goal": Discrete(4)})
+class Halved(gymnasium.RewardWrapper):
+    """A wrapper to be named by its path."""
 
-
-class Headless(Line):
-    observation_space = Dict({"pixels": Box(0, 1, (2,))})
+    def reward(self, reward: Any) -> float:
+        return float(reward) / 2
 
 
 class Impatient(gymnasium.vector.VectorEnv):
@@ -78,11 +96,12 @@ class Impatient(gymnasium.vector.VectorEnv):
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered here is gone after each test."""
-    importlib.import_module("worlds")  # those that stay
+    for package in ("worlds", "minigrid", "gymnasium_robotics"):
+        importlib.import_module(package)  # those that stay
     monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
     monkeypatch.setattr(gymnasium, "registry", gymnasium.envs.registration.registry)
-    for cls in (Line, Signed, Labelled, Headless):
-        gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=6)
+    gymnasium.register("Line-v0", Line, max_episode_steps=6)
+    gymnasium.register("Shown-v0", Shown)
     gymnasium.register("Patient-v0", Line, vector_entry_point=Impatient)
     gymnasium.register("Impatient-v0", vector_entry_point=Impatient)
     gymnasium.register("OneRow-v0", "worlds.two_rooms:TwoRoomsEnv", disable_env_checker=True)
@@ -132,8 +151,8 @@ def test_a_plain_environment_moves_as_it_does_without_us() -> None:
     ours, theirs = world("Pendulum-v1", 2, first=7), gymnasium.make("Pendulum-v1")
     seen, _ = theirs.reset(seed=8)
     assert torch.equal(step(ours, 9, 9)["observation"][1], torch.tensor(seen))
-    for action in (0.5, -1.5, 1.0):
-        seen, reward, *_ = theirs.step(np.array([action], np.float32))
+    for action in (0.25, -0.75, 1.0):  # its torque goes from -2 to 2
+        seen, reward, *_ = theirs.step(np.array([2 * action], np.float32))
         sent = step(ours, 2.0, action)
         assert torch.equal(sent["observation"][1], torch.tensor(seen))
         assert sent["reward"][1].item() == pytest.approx(float(reward))
@@ -148,7 +167,7 @@ def test_the_truth_is_read_of_every_row() -> None:
     line = world("Line-v0", 2, [{"start": 0.25}, {"start": 0.5}])
     assert line.dims["X"] == 1
     assert step(line, 0, 0)["truth"].tolist() == [[0.25], [0.5]]
-    assert step(line, 0.25, -0.25)["truth"].tolist() == [[0.5], [0.25]]
+    assert step(line, 0.5, -0.5)["truth"].tolist() == [[0.5], [0.25]]
 
 
 def test_success_is_what_the_environment_calls_so_and_else_there_is_none() -> None:
@@ -161,11 +180,11 @@ def test_success_is_what_the_environment_calls_so_and_else_there_is_none() -> No
         assert sent["success"].tolist() == expected
 
 
-def test_actions_beyond_the_space_are_clipped_and_get_its_shape() -> None:
+def test_actions_are_rescaled_from_minus_1_to_1_clipped_and_get_the_shape_of_the_space() -> None:
     line = world("Line-v0", 2, [{"start": 0.25}, {"start": 0.5}])
     assert line.dims["A"] == 1
     step(line, 0, 0)
-    assert step(line, 7, -0.25)["truth"].tolist() == [[0.75], [0.25]]
+    assert step(line, 7, -0.5)["truth"].tolist() == [[0.75], [0.25]]
 
 
 @pytest.mark.parametrize("settings", [{}, {"observe": "state"}, {"door": "random", "size": 16, "max_episode_steps": 5}])
@@ -187,6 +206,80 @@ def test_made_row_by_row_a_world_is_the_same_as_made_at_once(settings: dict[str,
     assert ended.any()
 
 
+# Spaces of every kind -------------------------------------------------------------------------------------------------
+
+HAND, EYE = Box(-1, 1, (2,)), Box(0, 255, (4, 4, 3), np.uint8)
+SEEN: list[tuple[Space, tuple[int, ...], tuple[int, ...]]] = [
+    (Discrete(3), (3,), (0,)),
+    (MultiDiscrete([2, 3]), (5,), (0,)),
+    (Tuple((HAND, Discrete(3))), (5,), (0,)),
+    (EYE, (4, 4, 3), (0,)),
+    (Dict(place=HAND, floor=Discrete(4)), (6,), (0,)),
+    (Dict(eye=EYE, mission=Text(5)), (4, 4, 3), (0,)),
+    (Dict(eye=EYE, way=Discrete(4), mission=Text(5)), (52,), (0,)),
+    (Dict(observation=HAND, goal=Discrete(4)), (2,), (4,)),
+    (Dict(observation=Dict(hand=HAND, eye=EYE), achieved_goal=HAND, desired_goal=HAND), (50,), (2,)),
+]
+
+
+@pytest.mark.parametrize(("seen", "observation", "goal"), SEEN, ids=[str(case[0])[:24] for case in SEEN])
+def test_what_has_numbers_is_seen(seen: Space, observation: tuple[int, ...], goal: tuple[int, ...]) -> None:
+    shown = world("Shown-v0", 2, seen=seen)
+    assert shown.dims["O"] == observation and shown.dims["G"] == goal
+    assert [step(shown, 0, 0)["reward"].tolist() for _ in range(3)] == [[0, 0], [1, 1], [1, 1]]
+
+
+def test_what_is_flattened_is_what_gymnasium_flattens() -> None:
+    space = Dict(floor=Discrete(4), place=HAND)
+    sent = step(world("Shown-v0", 2, first=5, seen=space), 0, 0)["observation"]
+    for row in range(2):
+        space.seed(5 + row)
+        assert sent[row].tolist() == flatten(space, space.sample()).tolist()
+
+
+def test_an_action_of_choices_is_the_one_that_is_taken() -> None:
+    shown = world("Shown-v0", 2, seen=HAND, done=Discrete(3, start=5))
+    assert isinstance(shown.dims["A"], Choices) and shown.dims["A"] == 3
+    for _ in range(2):
+        shown.step(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+    assert [env.unwrapped.done for env in shown.rows.envs] == [[6], [7]]
+
+
+def test_a_repeated_action_gathers_its_rewards_and_stops_at_the_end() -> None:
+    line = world("Line-v0", 2, [{"start": 0.25}, {"start": 0.0}], repeat=3)
+    step(line, 0, 0)
+    sent = step(line, 1.0, 0.25)
+    assert sent["truth"].tolist() == [[1.25], [0.375]]
+    assert sent["reward"].tolist() == [0.75 + 1.25, 0.125 + 0.25 + 0.375] and sent["terminated"].tolist() == [True, False]
+    assert line.settings == {"repeat": 3}
+
+
+def test_wrappers_are_named_by_their_path() -> None:
+    shown = world("Shown-v0", 1, seen=HAND, wrappers=["tests.ami.test_gym_world.Halved", "tests.ami.test_gym_world.Halved"])
+    assert [step(shown, 0)["reward"].item() for _ in range(2)] == [0, 0.25]
+    assert GymWorld("worlds:ami/TwoRooms-v0", wrappers=["gymnasium.wrappers.RecordEpisodeStatistics"]).settings == {
+        "wrappers": ["gymnasium.wrappers.RecordEpisodeStatistics"]}
+
+
+@pytest.mark.parametrize(("env", "sizes"), [
+    ("CartPole-v1", {"O": (4,), "G": (0,), "A": 2}), ("Acrobot-v1", {"O": (6,), "G": (0,), "A": 3}),
+    ("LunarLander-v3", {"O": (8,), "G": (0,), "A": 4}),
+    ("minigrid:MiniGrid-DoorKey-6x6-v0", {"O": (151,), "G": (0,), "A": 7}),
+    ("gymnasium_robotics:PointMaze_UMaze-v3", {"O": (4,), "G": (2,), "A": 2})])
+def test_the_worlds_of_the_experiments_are_driven(env: str, sizes: dict[str, Any]) -> None:
+    made = world(env, 2)
+    assert {symbol: made.dims[symbol] for symbol in sizes} == sizes
+    assert made.tells_success is ("Maze" in env)
+    for _ in range(3):
+        step(made, 1, 0)
+
+
+@pytest.mark.parametrize("settings", [{"id": "Pendulum-v1"}, {"id": "CartPole-v1"}, {"id": "CartPole-v1", "repeat": 2},
+                                      {"id": "Shown-v0", "seen": Dict(hand=HAND, words=Text(5)), "done": Discrete(4)}])
+def test_they_keep_the_contract_of_worlds(settings: dict[str, Any]) -> None:
+    check_world(lambda: GymWorld(**settings), ticks=60)
+
+
 # Beginning and ending -------------------------------------------------------------------------------------------------
 
 
@@ -199,17 +292,17 @@ def test_a_row_depends_on_its_own_seed_alone() -> None:
 def test_finished_rows_stand_still_until_they_begin_anew() -> None:
     line = world("Line-v0", 2, [{"start": 0.75}, {"start": 0.0}])
     step(line, 0, 0)
-    end = step(line, 0.5, 0.0)
+    end = step(line, 1.0, 0.0)
     assert end["terminated"].tolist() == [True, False] and end["reward"].tolist() == [1.25, 0]
     for _ in range(2):
-        later = step(line, -0.5, 0.25)
+        later = step(line, -1.0, 0.5)
         assert same({**end, "reward": torch.zeros(2)}, later, [0])
     assert later["truth"][1].item() == 0.5
     begin(line, [True, False], [3, 0], [{"start": 0.25}, {"start": 0.0}])
-    anew = step(line, 0.5, 0.25)
+    anew = step(line, 1.0, 0.5)
     assert anew["truth"].tolist() == [[0.25], [0.75]]
     assert not anew["terminated"].any() and not anew["success"].any() and anew["reward"].tolist() == [0, 0.75]
-    assert step(line, 0.5, 0.0)["truth"][0].item() == 0.75
+    assert step(line, 1.0, 0.0)["truth"][0].item() == 0.75
 
 
 def test_the_time_limit_of_the_environment_holds() -> None:
@@ -265,7 +358,7 @@ def test_episodes_of_one_batch_give_the_same_options() -> None:
 def test_an_environment_that_begins_anew_by_itself_is_made_row_by_row() -> None:
     line = world("Patient-v0", 1, [{"start": 0.75}])
     step(line, 0)
-    assert [step(line, 0.5)["truth"].item() for _ in range(3)] == [1.25] * 3
+    assert [step(line, 1.0)["truth"].item() for _ in range(3)] == [1.25] * 3
 
 
 # What is no world -----------------------------------------------------------------------------------------------------
@@ -275,22 +368,31 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
                        "Cure: 'package:id' imports the package that registers it"),
     ("worlds:ami/TwoRoom-v0", {}, "world 'worlds:ami/TwoRoom-v0' is not registered with gymnasium: did you mean "
                                   "'ami/TwoRooms-v0'? Cure: 'package:id' imports the package that registers it"),
-    ("nowhere:Maze-v0", {}, "world 'nowhere:Maze-v0' needs the package 'nowhere': No module named 'nowhere'"),
-    ("Signed-v0", {}, "Signed-v0 has the action space Discrete(3): expected a Box. Cure: a gymnasium wrapper"),
-    ("Labelled-v0", {}, "Labelled-v0 has the goal space Discrete(4): expected a Box. Cure: a gymnasium wrapper"),
-    ("Headless-v0", {}, "Headless-v0 has the observation space None: expected a Box. Cure: a gymnasium wrapper"),
-    ("CartPole-v1", {}, "CartPole-v1 has the action space Discrete(2): expected a Box. Cure: a gymnasium wrapper"),
-    ("Line-v0", {"lenght": 3}, "Line-v0 refused the settings {'lenght': 3}: Line.__init__() got an unexpected keyword "
-                               "argument 'lenght' was raised from the environment creator for Line-v0 with kwargs "
-                               "({'lenght': 3})"),
-    ("worlds:ami/TwoRooms-v0", {"dor": "fixed"}, "worlds:ami/TwoRooms-v0 refused the settings {'dor': 'fixed'}: "
-                                                 "TwoRoomsVectorEnv.__init__() got an unexpected keyword argument 'dor'"),
+    ("nowhere:Maze-v0", {}, "world 'nowhere:Maze-v0' needs the package 'nowhere': No module named 'nowhere'."),
+    ("Line-v0", {"lenght": 3}, "Line-v0 has no setting 'lenght': did you mean 'length'?"),
+    ("minigrid:MiniGrid-DoorKey-6x6-v0", {"max_step": 9}, "minigrid:MiniGrid-DoorKey-6x6-v0 has no setting 'max_step': did "
+                                                          "you mean 'max_steps'?"),
+    ("worlds:ami/TwoRooms-v0", {"dor": "fixed"}, "worlds:ami/TwoRooms-v0 has no setting 'dor': did you mean 'door'?"),
+    ("Line-v0", {"repeat": 0}, "world.repeat is 0: expected 1 or more"),
+    ("Line-v0", {"wrappers": ["nowhere.Blind"]}, "world.wrappers names 'nowhere.Blind', whose package cannot be imported: "
+     "No module named 'nowhere'. Cure: pip install 'ami[worlds]', or put its folder on PYTHONPATH"),
+    ("Line-v0", {"wrappers": ["gymnasium.wrappers.FlatenObservation"]}, "world.wrappers names "
+     "'gymnasium.wrappers.FlatenObservation', which is no gymnasium wrapper: did you mean 'FlattenObservation'?"),
+    ("Shown-v0", {"seen": Dict(mission=Text(3, charset="a"))}, "Shown-v0 has the observation space Dict('mission': Text(1, "
+     "3, charset=a)), which is no vector of numbers: expected a Box, a Discrete or a Dict of them. Cure: a wrapper of your "
+     "own, world.wrappers=[package.file.Class]"),
+    ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": MultiDiscrete([2, 3])}, "Shown-v0 has the action space MultiDiscrete([2 "
+     "3]): expected a Box of real numbers or a Discrete. Cure: a wrapper of your own, world.wrappers=[package.file.Class], "
+     "that turns actions into one of these"),
+    ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": Box(-np.inf, 1, (1,))}, "Shown-v0 has the action space Box(-inf, 1.0, "
+     "(1,), float32), which is unbounded: expected finite bounds, to which actions in [-1, 1] are rescaled. Cure: a wrapper "
+     "of your own, world.wrappers=[package.file.Class], that turns actions into one of these"),
     ("Impatient-v0", {}, "Impatient-v0 begins episodes anew by itself: expected a vector environment with autoreset_mode "
                          "DISABLED, or a single one beside it"),
 ]
 
 
-@pytest.mark.parametrize(("env", "settings", "words"), REFUSED, ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(("env", "settings", "words"), REFUSED, ids=[f"{case[0]} {'.'.join(case[1])}" for case in REFUSED])
 def test_what_is_no_world_is_told_why(env: str, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError) as refused:
         GymWorld(env, **settings)

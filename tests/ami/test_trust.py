@@ -11,7 +11,7 @@ import worlds.two_rooms_physics
 from ami.errors import SettingError, TrustError, UnknownName
 from ami.trust import ALLOWED, allow_list, check_imports, check_shadowing, trusted_class
 
-LIST = "modules., worlds., ami., torch.nn., torch.optim., gymnasium."
+LIST = "modules., worlds., ami., torch.nn., torch.optim., gymnasium., minigrid., gymnasium_robotics."
 REFUSED = [
     "os.system", "builtins.eval", "subprocess.Popen", "pathlib.Path", "torch.load", "torch.hub.load", "joblib.load",
     "numpy.load", "pickle.loads", "hydra.utils.call", "torchnn.Linear", "amiable.Thing",
@@ -113,6 +113,9 @@ def test_a_gymnasium_id_may_not_import_a_foreign_package() -> None:
     check_imports({"id": "CartPole-v1"}, "world", ALLOWED)
     with pytest.raises(TrustError, match=r"world\.id is 'this:Zen-v0', which imports 'this': expected a class from"):
         check_imports({"id": "this:Zen-v0"}, "world", ALLOWED)
+    check_imports({"id": "CartPole-v1", "wrappers": ["minigrid.wrappers.FullyObsWrapper"]}, "world", ALLOWED)
+    with pytest.raises(TrustError, match=r"world\.wrappers names 'this\.Zen': expected a class from"):
+        check_imports({"id": "CartPole-v1", "wrappers": ["gymnasium.wrappers.ClipReward", "this.Zen"]}, "world", ALLOWED)
 
 
 def test_our_own_packages_are_ours() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
+from ami.ports import Choices
 from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.random import RandomActor
@@ -34,6 +35,20 @@ def test_one_action_is_like_the_last():
 def test_without_rho_it_is_white():
     drawn = noise(0.0, 0.1)
     assert abs((drawn[1:] * drawn[:-1]).mean() / drawn.square().mean()) < 0.05
+
+
+def test_choices_are_kept_with_the_probability_rho_and_else_drawn_alike():
+    subject = Subject(lambda: RandomActor(0.7), {"A": Choices(4)})
+    record = subject.live(subject.fresh(range(600)), subject.life(600, 5))
+    taken = torch.stack([outputs["action"] for outputs in record])
+    assert torch.equal(taken.sum(-1), torch.ones(5, 600)) and set(taken.flatten().tolist()) == {0, 1}
+    assert torch.allclose(taken.mean((0, 1)), torch.full((4,), 0.25), atol=0.04)
+    same = (taken[1:].argmax(-1) == taken[:-1].argmax(-1)).float().mean().item()
+    assert same == pytest.approx(0.7 + 0.3 / 4, abs=0.04)
+
+
+def test_it_keeps_the_contract_where_actions_are_choices():
+    check_actor(RandomActor, dims={"A": Choices(3)})
 
 
 def test_no_action_is_longer_than_1():

@@ -1,0 +1,276 @@
+"""Gym rows: gymnasium environments made fit for a mind, B of them side by side.
+
+A mind sees a box, or a box and another one as its goal, and acts in [-1, 1] or takes one of a few choices. Gymnasium's own
+wrappers bring other spaces into that form:
+
+    observation Box                              as it is
+    Discrete, MultiBinary, MultiDiscrete, Tuple  flattened to a vector
+    Dict with "observation" and "goal"           both, each flattened where it is no box
+    Dict with "observation" and "desired_goal"   the second is the goal; "achieved_goal" is left out
+    any other Dict                               flattened; a single box in it is taken as it is. Texts and what else has no
+                                                 numbers, such as MiniGrid's mission, is left out
+    action Box                                   rescaled from [-1, 1] to its bounds, which must be finite
+    Discrete                                     the taken one of n choices
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.spaces import Box, Dict, Discrete, Space, Text
+from gymnasium.spaces.utils import flatten, flatten_space
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import FilterObservation, FlattenObservation, RescaleAction, TransformObservation
+from gymnasium.wrappers.vector import RescaleAction as RescaleActions
+
+from ami.errors import SettingError, require, suggestion
+
+SUCCESS = ("success", "is_success")
+"""What environments call it in their info; one that says neither is judged by its return."""
+EXTRAS = {"minigrid": "worlds", "gymnasium_robotics": "mujoco", "mujoco": "mujoco"}
+"""Which of ami's extras installs a package; what is not here comes with `worlds`."""
+OF_MAKE = ("max_episode_steps", "disable_env_checker")
+"""What `gymnasium.make` itself takes beside an environment's own settings."""
+
+
+def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str] = ()) -> Any:
+    """B environments as one vector environment that never begins anew by itself.
+
+    One made as a vector (`vector_entry_point`) is taken as it is where its autoreset mode is DISABLED; any other is made B
+    times.
+
+    Args:
+        env_id: a gymnasium id; "package:id" imports the package that registers it.
+        num_envs: B.
+        settings: keyword arguments of the environment.
+        wrappers: gymnasium wrappers by their full name, the innermost first.
+
+    Raises:
+        SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
+    """
+    name, spec = _spec(env_id)
+    try:
+        with _foreign_code():
+            if spec.vector_entry_point is not None and not wrappers:
+                _check_settings(env_id, spec.vector_entry_point, settings, OF_MAKE[:1])
+                rows = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
+                if rows.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+                    return rescaled(rows, env_id, rows.single_action_space, RescaleActions)
+                rows.close()  # it would begin anew by itself
+                require(spec.entry_point is not None, f"{env_id} begins episodes anew by itself: expected a vector "
+                                                      "environment with autoreset_mode DISABLED, or a single one beside it")
+            _check_settings(env_id, spec.entry_point, settings, OF_MAKE)
+            wraps = [_wrapper(wrapper) for wrapper in wrappers]
+            return Rows([_driven(name, env_id, settings, wraps) for _ in range(num_envs)])
+    except (TypeError, AssertionError) as error:
+        raise SettingError(f"{env_id} refused the settings {dict(settings)}: {error}") from None
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise SettingError(f"world '{env_id}' needs a package that is not installed: {error}. "
+                           f"Cure: pip install 'ami[{_extra(str(error))}]'") from None
+
+
+class Rows:
+    """B single environments stepped one after another; gymnasium's own SyncVectorEnv would step finished rows too.
+
+    Args:
+        envs: equal environments, as `make_rows` makes them.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+
+    def __init__(self, envs: Sequence[gymnasium.Env]) -> None:
+        self.envs = list(envs)
+        self.num_envs = len(self.envs)
+        self.single_observation_space = self.envs[0].observation_space
+        self.single_action_space = self.envs[0].action_space
+        self._last: list[Any] = [None] * self.num_envs
+        self._infos: list[dict[str, Any]] = [{}] * self.num_envs
+        self._flags = np.zeros((2, self.num_envs), bool)
+
+    def reset(self, seed: Any = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin the rows that options["reset_mask"] (B,) names, or all of them."""
+        seeds = [seed] * self.num_envs if seed is None or isinstance(seed, int) else seed
+        given = dict(options or {})
+        mask = given.pop("reset_mask", np.ones(self.num_envs, bool))
+        for row in np.flatnonzero(mask):
+            own = {name: value[row] for name, value in given.items()} or None
+            self._last[row], self._infos[row] = self.envs[row].reset(seed=seeds[row], options=own)
+            self._flags[:, row] = False
+        return self._stacked(), self._info()
+
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        """Step the rows that are not over: observation, reward, terminated, truncated and info of all rows."""
+        reward = np.zeros(self.num_envs, np.float32)
+        for row in np.flatnonzero(~self._flags.any(axis=0)):
+            self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self.envs[row].step(actions[row])
+        return self._stacked(), reward, self._flags[0].copy(), self._flags[1].copy(), self._info()
+
+    def _stacked(self) -> Any:
+        if isinstance(self._last[0], dict):
+            return {key: np.stack([seen[key] for seen in self._last]) for key in self._last[0]}
+        return np.stack(self._last)
+
+    def _info(self) -> dict[str, Any]:
+        """What evaluators read, where it is told: of success, some environments speak from the first step on."""
+        info = {name: np.array([bool(info.get(name, False)) for info in self._infos])
+                for name in SUCCESS if any(name in info for info in self._infos)}
+        if all("state" in info for info in self._infos):
+            info["state"] = np.stack([np.reshape(info["state"], -1) for info in self._infos])
+        return info
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self.envs:
+            env.close()
+
+
+def rescaled(env: Any, env_id: str, space: Any, wrapper: Callable[..., Any]) -> Any:
+    """An environment whose actions lie in [-1, 1], or are choices.
+
+    Raises:
+        SettingError: the action space cannot be driven.
+    """
+    if isinstance(space, Discrete):
+        return env
+    cure = "Cure: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
+    require(isinstance(space, Box) and np.issubdtype(space.dtype, np.floating),
+            f"{env_id} has the action space {space}: expected a Box of real numbers or a Discrete. {cure}")
+    require(bool(np.isfinite(space.low).all() and np.isfinite(space.high).all()),
+            f"{env_id} has the action space {space}, which is unbounded: expected finite bounds, to which actions in "
+            f"[-1, 1] are rescaled. {cure}")
+    whole = (space.low == -1).all() and (space.high == 1).all()
+    return env if whole else wrapper(env, np.full(space.shape, -1, space.dtype), np.full(space.shape, 1, space.dtype))
+
+
+def _driven(name: str, env_id: str, settings: Mapping[str, Any], wrappers: Sequence[type[gymnasium.Wrapper]]) -> Any:
+    # we drive and do not check; `gymnasium.utils.env_checker.check_env` is for authors
+    env = gymnasium.make(name, **{"disable_env_checker": True, **settings})
+    for wrapper in wrappers:
+        env = wrapper(env)
+    return rescaled(_seen(env, env_id), env_id, env.action_space, RescaleAction)
+
+
+def _seen(env: Any, env_id: str) -> Any:
+    """The environment with observations in the form that a mind sees."""
+    space = env.observation_space
+    if isinstance(space, Box):
+        return env
+    if not isinstance(space, Dict):
+        return FlattenObservation(env) if _has_numbers(space) else _refuse(env_id, space)
+    goal = next((name for name in ("goal", "desired_goal") if name in space.spaces), None)
+    if goal is not None and "observation" in space.spaces:
+        return _with_goal(env, env_id, space, goal)
+    kept = [name for name, inner in space.spaces.items() if _has_numbers(inner)]
+    if not kept:
+        return _refuse(env_id, space)
+    if len(kept) == 1 and isinstance(space[kept[0]], Box):
+        return TransformObservation(env, itemgetter(kept[0]), space[kept[0]])
+    return FlattenObservation(env if len(kept) == len(space.spaces) else FilterObservation(env, kept))
+
+
+def _with_goal(env: Any, env_id: str, space: Dict, goal: str) -> Any:
+    parts = {"observation": space["observation"], "goal": space[goal]}
+    for part in parts.values():
+        if not _has_numbers(part):
+            _refuse(env_id, part)
+    boxes = Dict({name: part if isinstance(part, Box) else flatten_space(part) for name, part in parts.items()})
+
+    def show(seen: Mapping[str, Any]) -> dict[str, Any]:
+        shown = {"observation": seen["observation"], "goal": seen[goal]}
+        return {name: shown[name] if isinstance(part, Box) else flatten(part, shown[name]) for name, part in parts.items()}
+
+    return TransformObservation(env, show, boxes)
+
+
+def _has_numbers(space: Space) -> bool:
+    """Whether it flattens to a vector that means something: a text's letters are numbers and say nothing."""
+    inner = space.spaces.values() if isinstance(space, Dict) else getattr(space, "spaces", ())
+    try:
+        return space.is_np_flattenable and not isinstance(space, Text) and all(map(_has_numbers, inner))
+    except NotImplementedError:  # spaces of other packages need not know
+        return False
+
+
+def _refuse(env_id: str, space: Space) -> Any:
+    raise SettingError(f"{env_id} has the observation space {space}, which is no vector of numbers: expected a Box, a "
+                       "Discrete or a Dict of them. Cure: a wrapper of your own, world.wrappers=[package.file.Class]")
+
+
+# Making them, and saying why not --------------------------------------------------------------------------------------
+
+
+def _spec(env_id: str) -> tuple[str, Any]:
+    package, _, name = env_id.rpartition(":")
+    try:
+        if package:
+            with _foreign_code():
+                importlib.import_module(package)
+        return name, gymnasium.spec(name)
+    except ImportError as error:
+        cure = f" Cure: pip install 'ami[{EXTRAS[package]}]'" if package in EXTRAS else ""
+        raise SettingError(f"world '{env_id}' needs the package '{package}': {error}.{cure}") from None
+    except gymnasium.error.Error:
+        near = suggestion(name, gymnasium.registry)
+        raise SettingError(f"world '{env_id}' is not registered with gymnasium{near} "
+                           "Cure: 'package:id' imports the package that registers it") from None
+
+
+def _check_settings(env_id: str, entry_point: Any, settings: Mapping[str, Any], others: Sequence[str]) -> None:
+    """Name the nearest setting where an environment would only say that it does not know one."""
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    known, open_ended = _parameters(creator)
+    for name in settings:
+        if not open_ended and name not in (*known, *others):
+            raise SettingError(f"{env_id} has no setting '{name}'{suggestion(name, known)}")
+
+
+def _parameters(creator: Any) -> tuple[list[str], bool]:
+    """The names of an environment's settings, those it hands on to its base classes too, and whether there may be more."""
+    chain = creator.__mro__ if inspect.isclass(creator) else (creator,)
+    names: list[str] = []
+    for one in chain:
+        function = vars(one).get("__init__") if inspect.isclass(one) else one
+        if function is None:
+            continue
+        parameters = list(inspect.signature(function).parameters.values())
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return [name for name in names if name != "num_envs"], False
+    return names, True
+
+
+def _wrapper(path: str) -> type[gymnasium.Wrapper]:
+    package, _, name = path.rpartition(".")
+    try:
+        file = importlib.import_module(package)
+    except ImportError as error:
+        raise SettingError(f"world.wrappers names '{path}', whose package cannot be imported: {error}. "
+                           f"Cure: pip install 'ami[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
+                           ) from None
+    found = getattr(file, name, None)
+    if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):
+        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
+        raise SettingError(f"world.wrappers names '{path}', which is no gymnasium wrapper{suggestion(name, menu)}")
+    return found
+
+
+def _extra(text: str) -> str:
+    return next((extra for package, extra in EXTRAS.items() if package in text.lower()), "worlds")
+
+
+@contextmanager
+def _foreign_code() -> Iterator[None]:
+    """What other packages deprecate inside themselves is not ours to tell: where warnings are errors, Box2D's would end
+    the process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
