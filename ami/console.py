@@ -15,7 +15,7 @@ Figures = Mapping[str, float | str]
 OnLearn = Callable[[Stage, int, Figures | None], None]
 
 
-SHOWN = ("loss", "std", "probe_r2")
+SHOWN = ("lived", "loss", "std", "probe_r2")
 """What a bar has room for; every figure is in the learning curves."""
 
 

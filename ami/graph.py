@@ -196,11 +196,12 @@ class Graph:
                                          f"{', '.join(module.wants) or 'nothing'}")
                 elif callee in self._faces:
                     known = self._faces[callee].callable_methods()
+                    out = f"; to do without: graph.{node}.calls.{name}=null" if module.wants[name].optional else ""
                     for method in module.wants[name].methods:
                         if method not in known:
                             self.mistakes.append(f"{node} calls {callee}.{method}, which {self.parts[callee].name} does not "
                                                  f"declare callable{suggestion(method, known)} Cure: mark it "
-                                                 f"@callable_method, or bind graph.{node}.calls.{name} to another node")
+                                                 f"@callable_method, or bind graph.{node}.calls.{name} to another node{out}")
             for name, call in module.wants.items():
                 if name not in bound and not call.optional:
                     why = ": Mode-2 cannot search without it" if module.role == "planner" else ""

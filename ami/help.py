@@ -41,7 +41,9 @@ keys
   learning.collect.{agent,episodes,steps,batch}
                       who gathers the experience, how much of it, how many worlds at once
   learning.stages.NAME.{train,loss,data,steps,batch,window,imagined,learning_rate,weight_decay,warm_up,final_rate,clip}
-                      what learns together, whose loss, from experience or memory, for how long and how fast
+                      what learns together, whose loss, from experience, memory or plans, for how long and how fast
+  learning.stages.NAME.{agents,episodes}
+                      for plans: who lives and plans, one agent after another, and how many episodes each
   learning.{save_every,threads}
                       steps between two saves; how many threads learning uses
   evaluation.{pairs,manifest_seed,manifest_hash}

@@ -55,8 +55,9 @@ NEEDLESS = ("address", "checkpoint", "collect")
 """What may be absent: an agent that learns nothing collects nothing."""
 
 STAGE = {
-    "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory"), "steps": _whole(1), "batch": _whole(1),
-    "window": _whole(1), "imagined": _whole(0), "learning_rate": _number(0, below=True), "weight_decay": _number(0),
+    "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory", "plans"), "steps": _whole(1), "batch": _whole(1),
+    "window": _whole(1), "imagined": _whole(0), "agents": NAMES, "episodes": _whole(1),
+    "learning_rate": _number(0, below=True), "weight_decay": _number(0),
     "warm_up": _whole(0), "final_rate": _number(0), "clip": _number(0),
 }
 COLLECT = {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)}

@@ -7,7 +7,8 @@ ran in, nor on the runtime, nor on which process its module lives in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class Streams:
         self.seed, self.node = seed, node
         self._episodes: list[int] = []
         self._rows: list[torch.Generator | None] = []
+        self._drawing: Sequence[int] | None = None
 
     def begin(self, mask: Tensor, episodes: Sequence[int]) -> None:
         """Give the masked rows (B,) the streams of the episodes that begin there."""
@@ -43,17 +45,28 @@ class Streams:
             self._rows[row] = None
             self._episodes[row] = episodes[row]
 
+    @contextmanager
+    def only(self, rows: Sequence[int]) -> Iterator[None]:
+        """Within, draws are for these R rows alone, (R, *shape): where a row's stream stands hangs on that row only."""
+        self._drawing = rows
+        try:
+            yield
+        finally:
+            self._drawing = None
+
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws, (B, *shape)."""
-        out = torch.empty(len(self._rows), *shape)
-        for row, own in enumerate(out.unbind(0)):
+        rows = self._drawn()
+        out = torch.empty(len(rows), *shape)
+        for row, own in zip(rows, out.unbind(0), strict=True):
             own.normal_(generator=self._generator(row))
         return out
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Uniform draws in [low, high), (B, *shape)."""
-        out = torch.empty(len(self._rows), *shape)
-        for row, own in enumerate(out.unbind(0)):
+        rows = self._drawn()
+        out = torch.empty(len(rows), *shape)
+        for row, own in zip(rows, out.unbind(0), strict=True):
             own.uniform_(low, high, generator=self._generator(row))
         return out
 
@@ -72,6 +85,9 @@ class Streams:
         for row in range(len(self._rows)):
             if f"row.{row}" in snapshot:
                 self._generator(row).set_state(snapshot[f"row.{row}"])
+
+    def _drawn(self) -> Sequence[int]:
+        return range(len(self._rows)) if self._drawing is None else self._drawing
 
     def _generator(self, row: int) -> torch.Generator:
         generator = self._rows[row]

@@ -25,6 +25,8 @@ from ami.errors import CheckpointError, require
 from ami.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.experience import WATCH, Experience, collect
+from ami.learning.plans import WATCH as PLANS_WATCH
+from ami.learning.plans import Teacher
 from ami.learning.probe import ProbeFigures, Readout, probe
 from ami.learning.stage import Stage
 from ami.learning.trainer import Row, Trainer
@@ -96,23 +98,26 @@ def train(config: Config, console: Console | None = None) -> Trained:
     absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
     require(not absent, f"learning.collect.{{{','.join(absent)}}} is missing. Cure: leave out the `~…` that removes it")
     for stage in stages:
-        require(stage.data == "memory" or stage.window <= settings.learning.collect.steps,
+        require(stage.data != "experience" or stage.window <= settings.learning.collect.steps,
                 f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "
                 f"{settings.learning.collect.steps}")
     explorer = to_graph(compose_baseline(config, settings.learning.collect.agent))
+    teachers = {str(name): to_graph(compose_baseline(config, str(name)))
+                for stage in stages if stage.data == "plans" for name in stage.agents}
     nodes = learning_nodes(graph, stages)
-    key = training_key(config, graph, explorer, nodes)
+    key = training_key(config, graph, {"explorer": explorer, **teachers}, nodes)
     folder = Path(settings.store) / "trained" / key
     if (folder / AGENT_FILE).exists():
         return open_trained(folder / AGENT_FILE, graph)
-    return _learn(config, graph, explorer, stages, nodes, folder, console)
+    return _learn(config, graph, explorer, teachers, stages, nodes, folder, console)
 
 
-def _learn(config: Config, graph: Graph, explorer: Graph, stages: Sequence[Stage], nodes: Sequence[str], folder: Path,
-           console: Console) -> Trained:
+def _learn(config: Config, graph: Graph, explorer: Graph, teachers: Mapping[str, Graph], stages: Sequence[Stage],
+           nodes: Sequence[str], folder: Path, console: Console) -> Trained:
     settings = config.settings
     modules = Worker(graph, nodes, settings.seed).modules
-    trainer = Trainer(modules, stages, settings.seed, folder / PROGRESS_FILE, settings.learning.save_every, folder.name)
+    trainer = Trainer(modules, stages, settings.seed, folder / PROGRESS_FILE, settings.learning.save_every, folder.name,
+                      teachers={name: _teacher(teacher, graph, settings.seed) for name, teacher in teachers.items()})
     begun = time.perf_counter()
     how = settings.learning.collect
     with console.counting("collect", how.episodes, "episodes") as bar, Agent(
@@ -141,10 +146,17 @@ def _learn(config: Config, graph: Graph, explorer: Graph, stages: Sequence[Stage
         trained.probes = {"trained": after[0].plain(), "untrained": untrained[0].plain()}
         trained.readout = after[1]
     _save(trained, graph)
-    trainer.progress.unlink(missing_ok=True)
+    trainer.tidy()
     if course.resumed:
         console.note("learning went on from where an earlier one had stopped")
     return trained
+
+
+def _teacher(graph: Graph, learner: Graph, seed: int) -> Teacher:
+    """Where it has the learner's modules, it lives with the learner's weights."""
+    shared = {node for node in graph.order if graph.parts[node] == learner.parts.get(node)}
+    return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
+                                              {node: weights[node] for node in shared & set(weights)}, watch=PLANS_WATCH))
 
 
 def learning_nodes(graph: Graph, stages: Sequence[Stage]) -> tuple[str, ...]:
@@ -154,14 +166,15 @@ def learning_nodes(graph: Graph, stages: Sequence[Stage]) -> tuple[str, ...]:
     return tuple(node for node in graph.order if node in named | called)
 
 
-def training_key(config: Config, graph: Graph, explorer: Graph, nodes: Sequence[str]) -> str:
-    """16 hex digits over everything that weights depend on: settings, sizes, seed, stages, world, code and versions."""
+def training_key(config: Config, graph: Graph, who_lives: Mapping[str, Graph], nodes: Sequence[str]) -> str:
+    """16 hex digits over everything that weights depend on: settings, sizes, seed, stages, world, who lived what they learn
+    from, code and versions."""
     parts = {
         "seed": config.settings.seed,
         "learning": {k: v for k, v in config.plain()["learning"].items() if k not in ("save_every",)},
         "nodes": {node: (graph.parts[node].resolved(), graph.dims[node], graph.calls[node]) for node in nodes},
-        "explorer": explorer.describe(),
-        "code": (_sources(graph, nodes), _sources(explorer, explorer.order)),
+        "lived": {name: other.describe() for name, other in who_lives.items()},
+        "code": (_sources(graph, nodes), *(_sources(other, other.order) for other in who_lives.values())),
         "versions": {package: version(package) for package in ("ami", "torch")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ from rich.table import Table
 from ami.evaluation.evaluate import Evaluation
 
 AGENT = "agent"
-BASELINES = ("random", "straight_line", "oracle", "untrained")
+BASELINES = ("random", "straight_line", "oracle", "teacher", "untrained")
 
 
 def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: int, learning_seconds: float = 0.0,

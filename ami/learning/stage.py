@@ -13,7 +13,7 @@ from ami.blueprint import IntrinsicTerm
 from ami.errors import SettingError, require, suggestion, unknown_name
 from ami.module import Module
 
-SOURCES = ("experience", "memory")
+SOURCES = ("experience", "memory", "plans")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,13 @@ class Stage:
         train: the parts that learn together: nodes, or dotted parts of nodes ("cost.critics.critic").
         loss: the node whose `loss(batch)` is minimised.
         steps: how many gradient steps.
-        data: "experience", windows of observations and actions; or "memory", states with their successors.
-        batch: how many windows or states per step.
+        data: "experience", windows of observations and actions; "memory", states with their successors; or "plans", what
+            agents in Mode-2 perceived, wanted and planned.
+        batch: how many windows, states or plans per step.
         window: steps per window of experience.
         imagined: imagined successors per state of memory.
+        agents: who lives to bring plans, one after another while the stage goes on; each gets an equal share of the steps.
+        episodes: how many each of them lives.
         learning_rate, weight_decay: AdamW's (Loshchilov and Hutter, 2019).
         warm_up: steps of linear warm-up; then a cosine down to `final_rate` of the learning rate.
         clip: largest norm of the gradient; 0 for no limit.
@@ -42,6 +45,8 @@ class Stage:
     batch: int = 64
     window: int = 5
     imagined: int = 8
+    agents: Sequence[str] = ("teacher", "apprentice")
+    episodes: int = 400
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     warm_up: int = 50
@@ -52,7 +57,9 @@ class Stage:
         where = f"learning.stages.{self.name}"
         require(len(self.train) > 0, f"{where}.train is empty: expected the parts that learn, e.g. [world_model]")
         require(self.data in SOURCES, f"{where}.data is '{self.data}'{suggestion(str(self.data), SOURCES)}")
-        for name in ("steps", "batch", "window"):
+        require(0 < len(self.agents) <= self.steps,
+                f"{where}.agents is {list(self.agents)}: expected one or more names, at most one per step")
+        for name in ("steps", "batch", "window", "episodes"):
             value = getattr(self, name)
             require(value >= 1, f"{where}.{name} is {value}: expected 1 or more")
         for name in ("imagined", "warm_up", "clip", "weight_decay"):

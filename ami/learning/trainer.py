@@ -21,16 +21,18 @@ from ami.errors import CheckpointError, SettingError, unknown_name
 from ami.learning import checkpoint
 from ami.learning.experience import Experience
 from ami.learning.memories import remember
+from ami.learning.plans import Lessons, Teacher, file_of
 from ami.learning.stage import Stage, parts_of
 from ami.module import Module
 from ami.streams import derive_seed
 
 LOG_EVERY = 20
-OTHER = {"experience": "memory", "memory": "experience"}
-MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal")}
+MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal"),
+           "plans": ("state", "goal", "plan")}
 """What a batch of each kind of data holds."""
 LEARNING_STATE = "learning_state"
-Draw = Callable[[], dict[str, Tensor]]
+Draw = Callable[[int], dict[str, Tensor]]
+"""Step of the stage to batch."""
 Row = dict[str, float | str]
 
 
@@ -66,10 +68,13 @@ class Trainer:
         save_every: steps between two saves.
         identity: what the progress must have been made with to be continued.
         on_step: is told of every step, with figures when they are logged.
+        teachers: makes the agents that bring plans, by name, for stages that learn from those.
     """
 
     def __init__(self, modules: Mapping[str, Module], stages: Sequence[Stage], seed: int, progress: Path,
-                 save_every: int, identity: str, on_step: OnStep = lambda stage, step, row: None) -> None:
+                 save_every: int, identity: str, on_step: OnStep = lambda stage, step, row: None,
+                 teachers: Mapping[str, Teacher] | None = None) -> None:
+        self.teachers = teachers or {}
         self.modules, self.stages, self.seed = modules, list(stages), seed
         self.progress, self.save_every, self.identity, self.on_step = Path(progress), save_every, identity, on_step
         for stage in self.stages:
@@ -97,6 +102,13 @@ class Trainer:
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         return course
+
+    def tidy(self) -> None:
+        """Learning is done and saved elsewhere: delete what was kept for going on."""
+        self.progress.unlink(missing_ok=True)
+        for stage in self.stages:
+            for number in range(len(stage.agents)):
+                file_of(self.progress.parent, stage, number).unlink(missing_ok=True)
 
     def _run_stage(self, course: Course, experience: Experience, saved: Any) -> None:
         started = time.perf_counter() - course.seconds
@@ -139,15 +151,15 @@ class Trainer:
               optimiser: torch.optim.Optimizer, draw: Draw) -> Row | None:
         for group in optimiser.param_groups:
             group["lr"] = stage.rate(step)
-        batch = draw()
+        batch = draw(step)
         try:
             loss, figures = learner.loss(batch)
         except KeyError as error:
-            if error.args[0] not in MADE_OF[OTHER[stage.data]]:
+            other = [data for data, names in MADE_OF.items() if error.args[0] in names and error.args[0] not in batch]
+            if not other:
                 raise
             raise SettingError(f"learning.stages.{stage.name}.data is {stage.data}, which holds {', '.join(batch)}: the "
-                               f"loss of {stage.loss} needs {error}. Cure: data={OTHER[stage.data]}, or another loss"
-                               ) from None
+                               f"loss of {stage.loss} needs {error}. Cure: data={other[0]}, or another loss") from None
         optimiser.zero_grad()
         loss.backward()
         if stage.clip:
@@ -181,9 +193,17 @@ class Trainer:
                 raise SettingError(f"learning.stages.{stage.name} learns from memory, which one perception and one world "
                                    f"model make: the graph has {len(perceptions)} and {len(models)}")
             memories = remember(experience, perceptions[0], models[0], stage.imagined)
-            return lambda: memories.draw(stage.batch)
+            return lambda step: memories.draw(stage.batch)
+        if stage.data == "plans":
+            return self._lessons(stage).draw
         starts = experience.starts(stage.window)
-        return lambda: experience.windows(starts[torch.randint(len(starts), (stage.batch,))], stage.window)
+        return lambda step: experience.windows(starts[torch.randint(len(starts), (stage.batch,))], stage.window)
+
+    def _lessons(self, stage: Stage) -> Lessons:
+        def on_lived(step: int, episodes: int) -> None:
+            self.on_step(stage, step, {"stage": stage.name, "step": float(step), "lived": float(episodes)})
+
+        return Lessons(stage, self.teachers, self.modules, self.seed, self.progress.parent, self.identity, on_lived)
 
     # The progress file -----------------------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | No
         return draw(batch, *state), actions()
     if method == "distance":
         return draw(batch, *state), draw(batch, *state)
+    if method == "propose":
+        return draw(batch, *state), draw(batch, *state)
     if method == "energy":
         imagined = Prediction(draw(batch, K, H, *state), *(draw(batch, K, H).sigmoid() for _ in range(3)))
         return imagined, actions(), draw(batch, *state), torch.ones(batch, *sizes(dims["W"]))

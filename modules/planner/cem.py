@@ -16,9 +16,9 @@ class CEM(SamplingPlanner):
     """Cross-entropy method (Rubinstein, 1999) over imagined futures: Mode-2 of the paper, section 3.1.2.
 
     Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E of least energy.
-    The plan is the last mean. Search starts at the last plan, one step on. `imagined` and `energy` are those of the
-    best candidate of the last iteration, near which the mean lies: to imagine the mean itself would cost H model steps
-    more.
+    The plan is the last mean. Search starts at the last plan, one step on, or at the policy's. `imagined` and `energy`
+    are those of the best candidate of the last iteration, near which the mean lies: to imagine the mean itself would cost
+    H model steps more.
 
     Args:
         horizon: H, how many actions a plan has.
@@ -47,19 +47,18 @@ class CEM(SamplingPlanner):
     def draw(self) -> Tensor:
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         # For one world every operation here costs a per cent of the model calls: hence few of them, on flat plans (…, H · A)
         first, *later = noise.unbind(1)
-        candidates = first * self.init_std  # (R, K, H · A)
-        # around the last plan, one step on; nothing is known of the last action
-        known = before.flatten(1).narrow(1, self.width, first.shape[2] - self.width)
-        candidates.narrow(2, 0, known.shape[1]).add_(known.unsqueeze(1))
+        candidates = torch.add(start.flatten(1).unsqueeze(1), first, alpha=self.init_std)  # (R, K, H · A)
+        if self.proposes:
+            candidates[:, 0] = start.flatten(1)
         states, least, best, elites = self._select(state, goal, weights, candidates)
         for draws in later:
             std, mean = torch.std_mean(elites, dim=1, keepdim=True)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)
-        return Found(elites.mean(1).view_as(before), self.taken(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
+        return Found(elites.mean(1).view_as(start), self.taken(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
                      self.num_iterations * self.num_candidates * self.horizon)
 
     def _select(self, state: Tensor, goal: Tensor, weights: Tensor | None,

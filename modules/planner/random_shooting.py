@@ -14,6 +14,8 @@ from modules.planner.sampling import Found, SamplingPlanner
 class RandomShooting(SamplingPlanner):
     """Imagines K plans drawn uniformly from [-1, 1] and takes the one of least energy: the search without improvement.
 
+    Where a policy is bound, its plan is one of the K.
+
     Args:
         horizon: H, how many actions a plan has.
         num_candidates: K.
@@ -30,7 +32,9 @@ class RandomShooting(SamplingPlanner):
     def draw(self) -> Tensor:
         return self.random.uniform(-1.0, 1.0, self.num_candidates, self.horizon, self.width)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        if self.proposes:
+            noise[:, 0] = start
         states, energy = self.imagine(state, goal, weights, noise)
         least, best = energy.min(1, keepdim=True)
         return Found(self.taken(noise, best)[:, 0], self.taken(states, best)[:, 0], least[:, 0],

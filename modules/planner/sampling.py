@@ -1,4 +1,4 @@
-"""What planners that imagine random candidates share: one draw per tick, idle rows, the warm start.
+"""What planners that imagine random candidates share: one draw per tick, idle rows, where the search starts.
 
 Shapes: B parallel worlds, R the rows that plan, K candidates, H horizon, A action width, S the size of a state.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ami.blueprint import Planner
 from ami.errors import require
+from ami.module import Call
 from ami.ports import Dims, Size
 
 
@@ -35,9 +36,14 @@ class Found(NamedTuple):
 class SamplingPlanner(Planner):
     """Mode-2 by trial in imagination (paper, section 3.1.2): a subclass draws and searches.
 
-    Rows in Mode-1 stay idle: a zero plan, 0 model steps. Their random numbers are drawn all the same, so that what one
-    world does never moves another world's stream.
+    A search starts at the plan of the tick before, one step on; or, where the call `policy` is bound, at what Mode-1 would
+    do: the policy is rolled out in imagination, H model steps more (section 3.1.3).
+
+    Rows in Mode-1 stay idle: a zero plan, 0 model steps, and no random numbers. Every row has its own stream, so that what
+    one world does never moves another's.
     """
+
+    wants = {**Planner.wants, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
 
     def __init__(self, horizon: int) -> None:
         super().__init__()
@@ -55,12 +61,17 @@ class SamplingPlanner(Planner):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"plan": torch.zeros(batch, self.horizon, self.width)}
 
+    @property
+    def proposes(self) -> bool:
+        """Whether a policy says where to start: then its plan is worth to be a candidate itself."""
+        return "policy" in self.calls
+
     def draw(self) -> Tensor:
-        """All the random numbers of one tick, (B, …)."""
+        """All the random numbers of one tick, (R, …)."""
         raise NotImplementedError
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor, noise: Tensor) -> Found:
-        """Find a plan for R rows; `before` (R, H, A) is the plan of the tick before, zero at first."""
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        """Find a plan for R rows; `start` (R, H, A) is the best guess so far, zero when nothing is known."""
         raise NotImplementedError
 
     def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,18 +86,34 @@ class SamplingPlanner(Planner):
         return candidates[self._rows, numbers]
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        noise = self.draw().to(state.device)
-        if 1 not in mode.tolist():
-            found = self.search(state, goal, weights, self.carry["plan"], noise)
+        modes = mode.tolist()
+        if 1 not in modes:
+            found = self._found(state, goal, weights, self.carry["plan"])
             outputs = {"plan": found.plan, "imagined": found.imagined, "energy": found.energy,
                        "model_steps": torch.full_like(mode, found.model_steps)}
         else:
-            outputs = self._search_some(mode == 2, state, goal, weights, noise)
+            outputs = self._search_some([row for row, each in enumerate(modes) if each == 2], state, goal, weights)
         self.carry = {"plan": outputs["plan"]}
         return outputs
 
-    def _search_some(self, planning: Tensor, state: Tensor, goal: Tensor, weights: Tensor | None,
-                     noise: Tensor) -> dict[str, Tensor]:
+    def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor) -> Found:
+        noise = self.draw().to(state.device)
+        if self.proposes:
+            found = self.search(state, goal, weights, self._proposed(state, goal), noise)
+            return found._replace(model_steps=found.model_steps + self.horizon)
+        start = torch.zeros_like(before)  # nothing is known of the last action
+        start[:, :-1] = before[:, 1:]
+        return self.search(state, goal, weights, start, noise)
+
+    def _proposed(self, state: Tensor, goal: Tensor) -> Tensor:
+        """The actions that the policy would take if the world were as imagined, (R, H, A)."""
+        actions = []
+        for _ in range(self.horizon):
+            actions.append(self.calls.policy.propose(state, goal))
+            state = self.calls.world_model.rollout(state, actions[-1][:, None, None]).states[:, 0, 0]
+        return torch.stack(actions, 1)
+
+    def _search_some(self, rows: list[int], state: Tensor, goal: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
         batch = len(state)
         outputs = {
             "plan": state.new_zeros(batch, self.horizon, self.width),
@@ -94,10 +121,10 @@ class SamplingPlanner(Planner):
             "energy": state.new_zeros(batch),
             "model_steps": torch.zeros(batch, dtype=torch.int64, device=state.device),
         }
-        rows = planning.nonzero()[:, 0]
-        if len(rows):
-            found = self.search(state[rows], goal[rows], None if weights is None else weights[rows],
-                                self.carry["plan"][rows], noise[rows])
+        if rows:
+            with self.random.only(rows):
+                found = self._found(state[rows], goal[rows], None if weights is None else weights[rows],
+                                    self.carry["plan"][rows])
             for name, value in found._asdict().items():
                 outputs[name][rows] = value
         return outputs

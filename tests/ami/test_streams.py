@@ -111,3 +111,11 @@ def test_changing_one_part_changes_about_half_of_the_bits() -> None:
     flips = [(derive_seed(0, "planner", n) ^ derive_seed(0, "planner", n + 1)).bit_count() for n in range(200)]
     assert sum(flips) / len(flips) == pytest.approx(31.5, abs=1)
     assert len({derive_seed(seed, node, n) for seed in range(5) for node in ("a", "b") for n in range(50)}) == 500
+
+
+def test_draws_for_some_rows_alone_move_no_other_row() -> None:
+    some, all_of_them = streams([5, 6, 7]), streams([5, 6, 7])
+    with some.only([2, 0]):
+        assert torch.equal(some.normal(4), all_of_them.normal(4)[[2, 0]])
+    fresh = streams([6])
+    assert torch.equal(some.normal(4)[1:2], fresh.normal(4))

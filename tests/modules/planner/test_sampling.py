@@ -1,8 +1,15 @@
-"""What planners that imagine random candidates share: idle rows cost nothing and move no other row's stream."""
+"""What planners that imagine random candidates share: idle rows cost nothing; a search may start from a policy."""
 
+import pytest
 import torch
 
+from ami.blueprint import Actor
+from ami.config import compose, to_graph
+from ami.errors import GraphError
+from ami.module import callable_method
+from ami.testing import check_planner
 from ami.testing.subject import Subject
+from modules.planner.cem import CEM
 from modules.planner.random_shooting import RandomShooting
 
 
@@ -31,3 +38,52 @@ def test_when_all_rows_are_idle_nothing_is_imagined():
     steps, outputs = lived([1, 1])
     assert steps == 0
     assert outputs["imagined"].shape == (2, 4, 6)
+
+
+def test_an_idle_row_draws_nothing():
+    subject = Subject(RandomShooting)
+    module = subject.fresh(range(2))
+    (inputs,) = subject.life(2, 1)
+    subject.live(module, [{**inputs, "mode": torch.tensor([1, 2])}])
+    assert "row.0" not in module.random.snapshot() and "row.1" in module.random.snapshot()
+
+
+# Starting from a policy -----------------------------------------------------------------------------------------------
+
+class Straight(Actor):
+    """Proposes half of the way to the goal in each of the first A numbers."""
+
+    @callable_method
+    def propose(self, state, goal):
+        return (0.5 * (goal - state))[..., :self.dims["A"]].clamp(-1, 1)
+
+
+PLANNERS = [RandomShooting, CEM]
+
+
+@pytest.mark.parametrize("planner", PLANNERS)
+def test_with_a_policy_it_keeps_the_contract_and_counts_what_the_policy_imagines(planner):
+    check_planner(planner, calls={"policy": Straight()})
+
+
+@pytest.mark.parametrize("make", [lambda: RandomShooting(num_candidates=1),
+                                  lambda: CEM(num_candidates=2, num_iterations=1, init_std=1e-9, min_std=0)])
+def test_the_search_starts_from_what_the_policy_would_do(make):
+    policy = Straight()
+    subject = Subject(make, calls={"policy": policy})
+    module = subject.fresh([0])
+    (inputs,) = subject.life(1, 1)
+    (outputs,) = subject.live(module, [inputs])
+    state, goal = inputs["state"], inputs["goal"]
+    for h in range(4):
+        action = policy.propose(state, goal)
+        assert torch.allclose(outputs["plan"][:, h], action, atol=1e-6)
+        state = module.calls.world_model.rollout(state, action[:, None, None]).states[:, 0, 0]
+
+
+def test_an_actor_without_proposals_is_refused_with_the_cure():
+    with pytest.raises(GraphError) as refusal:
+        to_graph(compose(["graph.planner.calls.policy=actor"]))
+    assert ("planner calls actor.propose, which modules.actor.plan_follower.PlanFollower does not declare callable: there "
+            "is none. Cure: mark it @callable_method, or bind graph.planner.calls.policy to another node; to do without: "
+            "graph.planner.calls.policy=null") in str(refusal.value)

@@ -1,0 +1,84 @@
+"""The policy: Mode-1, compiled from what Mode-2 planned.
+
+Shapes: B parallel worlds, H horizon, A action width, S the size of a state, F = S flattened, N rows of a batch.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ami.blueprint import Actor
+from ami.errors import require
+from ami.module import Batch, callable_method
+from ami.ports import Choices, Dims
+from modules.nets import mlp
+
+
+class Policy(Actor):
+    """π(s, g) → action, an MLP of state and goal, learnt from Mode-2's plans (LeCun 2022, section 3.1.3).
+
+    In Mode-2 it follows the plan, the first step of the newest one; in Mode-1, or where no plan is wired, it reacts. A
+    planner may start its search from `propose`: `graph.planner.calls.policy=actor`.
+
+    For continuous actions the loss is the mean squared error of the plan's first action and the output a tanh. Of discrete
+    actions (`ami.ports.Choices`) it learns by cross-entropy which one the plan begins with, and takes the most probable.
+
+    Args:
+        hidden: width of the MLP's two hidden layers.
+
+    Raises:
+        SettingError: `hidden` is below 1.
+    """
+
+    def __init__(self, hidden: int = 128) -> None:
+        super().__init__()
+        require(hidden >= 1, f"Policy.hidden is {hidden}: expected 1 or more")
+        self.hidden = hidden
+        self._state_dims, self._chooses = 1, False
+
+    def build(self, dims: Dims) -> None:
+        state, width = self.inputs["state"].shape(dims), cast(int, dims["A"])
+        self._state_dims, self._chooses = len(state), isinstance(width, Choices)
+        self.net = mlp(2 * prod(state), self.hidden, self.hidden, width)
+
+    @callable_method
+    def propose(self, state: Tensor, goal: Tensor) -> Tensor:
+        """What to do: states (…, *S) and goals (…, *S) to actions (…, A)."""
+        score = self._score(state, goal)
+        return F.one_hot(score.argmax(-1), score.shape[-1]).to(score) if self._chooses else torch.tanh(score)
+
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        if plan is None:
+            return {"action": self.propose(state, goal)}
+        modes = mode.tolist()
+        if 1 not in modes:
+            return {"action": plan[:, 0]}
+        action = self.propose(state, goal)
+        return {"action": torch.where((mode == 2)[:, None], plan[:, 0], action) if 2 in modes else action}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What learning minimises, and how near it comes to the plans.
+
+        Args:
+            batch: "state" (N, *S), "goal" (N, *S) and "plan" (N, H, A), made by Mode-2.
+
+        Returns:
+            The loss, and `action_error`, the mean squared error, or `agreement`, the share of equal choices.
+        """
+        score, wanted = self._score(batch["state"], batch["goal"]), batch["plan"][:, 0]
+        if self._chooses:
+            chosen = wanted.argmax(-1)
+            return F.cross_entropy(score, chosen), {"agreement": (score.argmax(-1) == chosen).float().mean()}
+        loss = F.mse_loss(torch.tanh(score), wanted)
+        return loss, {"action_error": loss.detach()}
+
+    def _score(self, state: Tensor, goal: Tensor) -> Tensor:
+        if self._state_dims > 1:
+            state, goal = state.flatten(-self._state_dims), goal.flatten(-self._state_dims)
+        score: Tensor = self.net(torch.cat([state, goal], dim=-1))
+        return score
