@@ -57,11 +57,11 @@ class Stage:
         where = f"learning.stages.{self.name}"
         require(len(self.train) > 0, f"{where}.train is empty: expected the parts that learn, e.g. [world_model]")
         require(self.data in SOURCES, f"{where}.data is '{self.data}'{suggestion(str(self.data), SOURCES)}")
-        require(0 < len(self.agents) <= self.steps,
-                f"{where}.agents is {list(self.agents)}: expected one or more names, at most one per step")
         for name in ("steps", "batch", "window", "episodes"):
             value = getattr(self, name)
             require(value >= 1, f"{where}.{name} is {value}: expected 1 or more")
+        require(0 < len(self.agents) <= self.steps or self.data != "plans",
+                f"{where}.agents is {list(self.agents)}: expected one or more names, at most one per step")
         for name in ("imagined", "warm_up", "clip", "weight_decay"):
             value = getattr(self, name)
             require(value >= 0, f"{where}.{name} is {value}: expected 0 or more")

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from ami.config import compose, compose_baseline, forced, groups, to_graph, to_parts
 from ami.errors import SettingError, TrustError, UnknownName
+from ami.menu import leaves
 from ami.parts import Part
 
 MENU = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
@@ -53,8 +54,7 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
     (["planer=cem"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),
     (["planner=cme"], UnknownName, "unknown planner 'cme': did you mean 'cem'?"),
     (["experiment=nothing_like_it"], UnknownName,
-     "unknown experiment 'nothing_like_it': expected one of door_random, ema, less_planning, "
-     "no_anti_collapse, no_critic, quick, random_shooting, sigreg."),
+     f"unknown experiment 'nothing_like_it': expected one of {', '.join(name for name, _ in leaves('experiment'))}."),
     (["planner.horizn=6"], SettingError,
      "planner has no setting 'horizn': did you mean 'horizon'? (modules.planner.cem.CEM)"),
     (["planer.horizon=6"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),

@@ -67,7 +67,7 @@ def test_with_a_policy_it_keeps_the_contract_and_counts_what_the_policy_imagines
 
 
 @pytest.mark.parametrize("make", [lambda: RandomShooting(num_candidates=1),
-                                  lambda: CEM(num_candidates=2, num_iterations=1, init_std=1e-9, min_std=0)])
+                                  lambda: CEM(num_candidates=2, num_iterations=1, num_elites=2, init_std=1e-9, min_std=0)])
 def test_the_search_starts_from_what_the_policy_would_do(make):
     policy = Straight()
     subject = Subject(make, calls={"policy": policy})
