@@ -239,6 +239,11 @@ class Cost(Module):
     wants = {"world_model": Call(("distance",), {"S": "S"})}
 
     @callable_method
+    def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+        """IC of states as if they were lived, whatever led to them: (B, *S), (B, *S) to (B,)."""
+        raise NotImplementedError
+
+    @callable_method
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         """The energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
         raise NotImplementedError

@@ -39,7 +39,7 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | No
         return draw(batch, *state), actions()
     if method == "distance":
         return draw(batch, *state), draw(batch, *state)
-    if method == "propose":
+    if method in ("propose", "intrinsic_energy"):
         return draw(batch, *state), draw(batch, *state)
     if method == "energy":
         imagined = Prediction(draw(batch, K, H, *state), *(draw(batch, K, H).sigmoid() for _ in range(3)))

@@ -103,6 +103,11 @@ class StubCost(Cost):
         self.last = len(sizes(dims["S"]))
 
     @callable_method
+    def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+        """States (B, *S) and goals (B, *S) to energies (B,)."""
+        return (state - goal).flatten(1).square().sum(-1)
+
+    @callable_method
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         """Paths (B, K, H, *S), actions (B, K, H, A), goals (B, *S) to energies (B, K)."""
         return (prediction.states - goal[:, None, None]).flatten(-self.last).square().sum(-1).sum(-1)

@@ -81,13 +81,13 @@ class WeightedSum(Cost):
     def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,  # type: ignore[override]
              reward: Tensor | None = None) -> dict[str, Tensor]:
         u, v = self._effective(weights)
-        lived = Prediction(state, reward=reward)
-        intrinsic, critic = state.new_zeros(len(state)), state.new_zeros(len(state))
-        for weight, term in zip(u, self._intrinsic, strict=True):
-            intrinsic = intrinsic + weight * term.energy(lived, None, goal, self.calls.world_model.distance)
+        intrinsic, critic = self._intrinsic_of(Prediction(state, reward=reward), goal, u), state.new_zeros(len(state))
         for weight, learnt in zip(v, self._critics, strict=True):
             critic = critic + weight * learnt.energy(state, goal)
         return {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
+
+    def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
+        return self._intrinsic_of(Prediction(state), goal, self._effective(weights)[0])
 
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         u, v = self._effective(None if weights is None else weights[:, None])
@@ -100,6 +100,13 @@ class WeightedSum(Cost):
                 total = total + weight * learnt.energy(states[:, :, -1], along[:, 0])
             else:
                 total = total + weight * learnt.energy(states, along).sum(-1)
+        return total
+
+    def _intrinsic_of(self, lived: Prediction, goal: Tensor, u: list[Weight]) -> Tensor:
+        """Σ uᵢ ICᵢ of lived states (B, *S) to (B,)."""
+        total = lived.states.new_zeros(len(lived.states))
+        for weight, term in zip(u, self._intrinsic, strict=True):
+            total = total + weight * term.energy(lived, None, goal, self.calls.world_model.distance)
         return total
 
     # Learning --------------------------------------------------------------------------------------------------------

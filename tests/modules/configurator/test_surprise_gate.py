@@ -1,0 +1,69 @@
+"""The surprise gate: plans at first, when surprised and when energy does not fall, whatever their units."""
+
+import pytest
+import torch
+
+from ami.errors import SettingError
+from ami.testing import check_configurator
+from ami.testing.subject import Subject
+from modules.configurator.surprise_gate import SurpriseGate
+
+
+def test_it_keeps_the_contract():
+    check_configurator(SurpriseGate)
+
+
+def modes(energy, surprise=None, **settings):
+    """The modes of one world, tick by tick; what arrives as energy is one tick old, and 0 at first."""
+    subject = Subject(lambda: SurpriseGate(**settings))
+    surprise = surprise or [0.0] + [0.1] * (len(energy) - 1)
+    life = [{"energy": torch.tensor([float(e)]), "surprise": torch.tensor([float(s)])}
+            for e, s in zip(energy, surprise, strict=True)]
+    return [int(outputs["mode"]) for outputs in subject.live(subject.fresh([0]), life)]
+
+
+FALLING = [0, 9, 8, 7, 6, 5, 4, 3]
+
+
+def test_it_plans_at_first_and_reacts_while_energy_falls():
+    assert modes(FALLING) == [2, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_what_it_is_used_to_is_no_surprise_and_what_exceeds_its_mean_is():
+    assert modes(FALLING, [0, 0.1, 0.2, 0.1, 0.9, 0.1, 0.1, 0.1], hold=2) == [2, 1, 1, 1, 2, 2, 1, 1]
+
+
+def test_it_plans_when_energy_has_not_fallen_for_a_while_and_gives_planning_time_to_help():
+    assert modes([0, 9, 8, 8, 8, 8, 8, 8, 8], patience=2, hold=1) == [2, 1, 1, 1, 2, 1, 2, 1, 2]
+
+
+def test_a_new_low_ends_the_wait():
+    assert modes([0, 9, 8, 8, 7, 7, 6, 6], patience=2) == [2, 1, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1000, 0), (0.001, 0), (1, -50)])
+def test_units_make_no_difference(scale, shift):
+    energy = torch.rand(30, generator=torch.Generator().manual_seed(1)).tolist()
+    surprise = (torch.rand(30, generator=torch.Generator().manual_seed(2)) ** 4).tolist()
+    scaled = [e * scale + shift for e in energy], [s * scale for s in surprise]
+    plain = modes(energy, surprise)
+    assert modes(*scaled) == plain and {1, 2} == set(plain[1:])
+
+
+def test_each_world_is_gated_on_its_own():
+    subject = Subject(SurpriseGate)
+    life = [{"energy": torch.tensor([float(9 - t), 5.0]), "surprise": torch.zeros(2)} for t in range(6)]
+    record = torch.stack([outputs["mode"] for outputs in subject.live(subject.fresh([0, 1]), life)])
+    assert record[:, 0].tolist() == [2, 1, 1, 1, 1, 1] and record[:, 1].tolist() == [2, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"factor": 0}, "SurpriseGate.factor is 0: expected more than 0"),
+    ({"rate": 0}, "SurpriseGate.rate is 0: expected more than 0, at most 1"),
+    ({"patience": 0}, "SurpriseGate.patience is 0: expected 1 or more"),
+    ({"hold": 0}, "SurpriseGate.hold is 0: expected 1 or more"),
+])
+def test_settings_out_of_range_are_refused(settings, words):
+    with pytest.raises(SettingError) as error:
+        SurpriseGate(**settings)
+    assert str(error.value) == words

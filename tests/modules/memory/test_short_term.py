@@ -1,0 +1,106 @@
+"""Short-term memory: triplets of time, state and intrinsic energy; what was perceived outweighs what was imagined."""
+
+import pytest
+import torch
+
+from ami.config import compose, to_graph
+from ami.errors import SettingError
+from ami.testing import check_memory
+from ami.testing.stubs import StubCost
+from ami.testing.subject import Subject
+from modules.memory.short_term import ShortTerm
+
+
+def lived(states, imagined=None, **settings):
+    """A memory of one world that saw these states (numbers) and was told what was imagined, all with the goal 0."""
+    subject = Subject(lambda: ShortTerm(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,), "H": 2},
+                      calls={"cost": StubCost()})
+    module = subject.fresh([0])
+    life = [{"state": torch.tensor([[float(state)]]), "energy": torch.tensor([float(state) ** 2]), "surprise": None,
+             "imagined": None if imagined is None else torch.tensor(imagined[tick]).float().view(1, 2, 1),
+             "goal": torch.zeros(1, 1)} for tick, state in enumerate(states)]
+    return module, subject.live(module, life)
+
+
+def kept(module):
+    """The triplets with their mark, by time: (time, state, energy, imagined)."""
+    carry = {name: value[0] for name, value in module.carry.items()}
+    filled = carry["written"] >= 0
+    return sorted((int(t), round(float(k), 2), round(float(e), 2), bool(i)) for t, k, e, i in zip(
+        carry["times"][filled], carry["keys"][filled, 0], carry["energies"][filled], carry["imagined"][filled], strict=True))
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_slots": 2, "top_k": 2}, {"top_k": 1, "rate": 0.0}])
+def test_it_keeps_the_contract(settings):
+    check_memory(lambda: ShortTerm(**settings))
+
+
+def test_it_keeps_the_contract_with_states_of_tokens():
+    check_memory(ShortTerm, dims={"S": (2, 3)})
+
+
+def test_perceived_states_are_kept_with_time_and_energy():
+    module, record = lived([1, 3, 3])
+    assert kept(module) == [(0, 1.0, 1.0, False), (2, 3.0, 9.0, False)]
+    assert record[2]["recall"].item() == pytest.approx(3)
+    assert record[2]["energy"].item() == pytest.approx(9)
+    assert record[2]["imagined"].item() == 0
+
+
+def test_imagined_states_are_kept_for_the_time_they_are_to_come_with_the_costs_energy_and_marked():
+    module, _ = lived([1, 2], imagined=[[0, 0], [5, 6]])
+    assert kept(module) == [(0, 1.0, 1.0, False), (1, 2.0, 4.0, False), (1, 5.0, 25.0, True), (2, 6.0, 36.0, True)]
+
+
+def test_what_is_wired_before_anything_was_imagined_is_not_kept():
+    module, _ = lived([1], imagined=[[5, 6]])
+    assert kept(module) == [(0, 1.0, 1.0, False)]
+
+
+def test_a_recall_says_how_much_of_it_was_only_imagined():
+    _, record = lived([1, 2, 6], imagined=[[0, 0], [5, 6], [6, 6]])
+    assert record[2]["recall"].item() == pytest.approx(6)
+    assert record[2]["energy"].item() == pytest.approx(36)
+    assert record[2]["imagined"].item() == 1
+
+
+def test_a_perceived_state_takes_over_the_imagined_one_it_comes_near_to():
+    module, _ = lived([1, 2, 6.06], imagined=[[0, 0], [5, 6], [5, 5]])
+    assert (2, 6.06, 36.72, False) in kept(module)
+    assert not any(state == 6.0 for _, state, _, _ in kept(module))
+
+
+def test_an_imagined_state_leaves_the_perceived_one_it_is_near_to():
+    module, _ = lived([1, 3], imagined=[[0, 0], [1.05, 1.05]])
+    assert kept(module) == [(0, 1.0, 1.0, False), (1, 3.0, 9.0, False)]
+
+
+def test_when_all_slots_are_full_imagined_states_go_first():
+    module, _ = lived([1, 2, 9, 12], imagined=[[0, 0], [5, 6], [1, 1], [1, 1]])
+    assert [entry[1] for entry in kept(module)] == [1.0, 2.0, 9.0, 12.0]
+
+
+def test_imagined_states_without_a_cost_are_refused_with_the_cure():
+    graph = ["memory=short_term", "graph.memory.imagined=planner.imagined@-1"]
+    to_graph(compose(graph))  # what is missing shows when imagined states come
+    subject = Subject(ShortTerm, {"S": (1,)})
+    module = subject.fresh([0])
+    (inputs,) = subject.life(1, 1)
+    with pytest.raises(SettingError) as error:
+        subject.live(module, [{**inputs, "goal": None}])
+    assert str(error.value) == (
+        "ShortTerm receives imagined states, and nothing tells their intrinsic energy. Cure: graph.memory.goal=goal.goal "
+        "and graph.memory.calls.cost=cost, or ~graph.memory.imagined")
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"num_slots": 0}, "ShortTerm.num_slots is 0: expected 1 or more"),
+    ({"top_k": 65}, "ShortTerm.top_k is 65: expected 1 to num_slots, 64"),
+    ({"temperature": 0}, "ShortTerm.temperature is 0: expected more than 0"),
+    ({"novelty": -1}, "ShortTerm.novelty is -1: expected 0 or more"),
+    ({"rate": 2}, "ShortTerm.rate is 2: expected 0 to 1"),
+])
+def test_settings_out_of_range_are_refused(settings, words):
+    with pytest.raises(SettingError) as error:
+        ShortTerm(**settings)
+    assert str(error.value) == words
