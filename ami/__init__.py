@@ -6,6 +6,7 @@ is quick and imports neither torch, ray nor mlflow.
     config = ami.compose(["planner.horizon=6"])   # what the command line says
     agent = ami.build(config)                     # an agent in this process, ready for `reset` and `cycle`
     result = ami.run(config)                      # learns if need be, lives, evaluates: a Run with its tables
+    table = ami.compare(["planner=cem,none"])     # variants on the same pairs and seeds: a Comparison
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "compose": "ami.config",
+    "Comparison": "ami.comparison", "compare": "ami.comparison",
     "Run": "ami.job", "build": "ami.job", "run": "ami.job",
     "train": "ami.job",
     "Agent": "ami.agent",
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from ami.blueprint import Prediction as Prediction
     from ami.blueprint import World as World
     from ami.blueprint import WorldModel as WorldModel
+    from ami.comparison import Comparison as Comparison
+    from ami.comparison import compare as compare
     from ami.config import compose as compose
     from ami.errors import AmiError as AmiError
     from ami.job import Run as Run

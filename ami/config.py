@@ -60,6 +60,12 @@ class Config:
             raise SettingError(f"the configuration does not resolve: {_first_line(error)}") from None
         return {str(key): value for key, value in values.items() if key != "hydra"}
 
+    def seeded(self, seed: int) -> Config:
+        """The same configuration with another seed."""
+        settings = self.settings.copy()
+        settings.seed = seed
+        return Config(settings, (*self.overrides, f"seed={seed}"), self.allow)
+
     def validate(self) -> None:
         """Hold it against the modules it names; raises as `compose` does."""
         validate(self.plain(), groups(), self.allow)

@@ -71,9 +71,35 @@ class Console:
 
             yield on_step
 
+    def within(self, say: Callable[[str], None]) -> Console:
+        """A console for one part of a longer work: its bars become words beside the longer bar."""
+        return _Within(say)
+
     def _progress(self) -> Progress:
         return Progress(TextColumn("{task.description}", table_column=Column(no_wrap=True)), BarColumn(bar_width=10),
                         MofNCompleteColumn(table_column=Column(no_wrap=True)),
                         TimeRemainingColumn(elapsed_when_finished=True, compact=True, table_column=Column(no_wrap=True)),
                         TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
                         console=self.rich)
+
+
+class _Within(Console):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(quiet=True)
+        self._say = say
+
+    @contextmanager
+    def counting(self, what: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+        done = 0
+
+        def on_progress(more: int, figures: str) -> None:
+            nonlocal done
+            done += more
+            self._say(f"{what} {done}/{total}")
+
+        self._say(what)
+        yield on_progress
+
+    @contextmanager
+    def learning(self, stages: Sequence[Stage]) -> Iterator[OnLearn]:
+        yield lambda stage, step, figures: self._say(f"learn {stage.name} {step}/{stage.steps}")

@@ -93,10 +93,11 @@ def unknown_name(what: str, name: str, menu: Iterable[str], cure: str = "") -> U
 def suggestion(name: str, menu: Iterable[str]) -> str:
     """The end of an error sentence: the nearest name on the menu, or the whole menu when none is near."""
     names = sorted(menu)
-    lowered = {text.lower(): text for text in reversed(names)}
-    near = difflib.get_close_matches(name.lower(), sorted(lowered), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), sorted({text.lower() for text in names}), n=1, cutoff=0.6)
     if near:
-        return f": did you mean '{lowered[near[0]]}'?"
+        alike = [text for text in names if text.lower() == near[0]]
+        same_case = [text for text in alike if text.islower() == name.islower()]
+        return f": did you mean '{(same_case or alike)[0]}'?"
     if not names:
         return ": there is none."
     if len(names) == 1:

@@ -7,6 +7,7 @@ ami: agents built after LeCun's blueprint, as message graphs of modules
 
   ami run      learn if need be, live the evaluation's episodes, print one table and keep everything
   ami train    learn only, and keep the trained agent
+  ami compare  several variants on the same pairs and seeds: one table, one plot, honest statistics
   ami graph    draw the wiring as text, Mermaid or SVG, or say what is wrong with it
   ami list     every module, world, agent and experiment, one line each
   ami trace    look into what a run perceived, wanted, imagined and did
@@ -17,8 +18,10 @@ first steps
   ami run planner=random_shooting          swap one module
   ami run planner.horizon=6                change one setting of a module
   ami run runtime=local evaluation.pairs=20   quickly, in this process
+  ami compare planner=cem,random_shooting     which of two planners is better, and by how much
 
-`ami <command> --help` explains each. In Python: ami.compose, ami.build, ami.train, ami.run."""
+`ami <command> --help` explains each. In Python: ami.compose, ami.build, ami.train, ami.run,
+ami.compare."""
 
 _OVERRIDES = """\
 overrides
@@ -102,6 +105,37 @@ examples
 {_KEYS}
 
 {_FLAGS}""",
+    "compare": f"""\
+ami compare 'key=a,b,c' [more overrides] [flags]
+Every combination of the values, on the same sealed pairs and from the same training seeds, side by side.
+
+A key with several values is swept, one with a single value is the same for all. Every variant is checked before any work is
+done; what learns alike learns once. The same command goes on where it was stopped.
+
+examples
+  ami compare planner=cem,random_shooting
+  ami compare planner=cem,none planner.horizon=2,4,6 --skip-refused
+  ami compare experiment=null,no_critic --against experiment=no_critic --seeds 0,1,2,3,4
+  ami compare 'world_model.anti_collapse=vicreg,ema' evaluation.pairs=50 --parallel 2
+
+the table
+  success by kind of pair over all seeds, with its 95 % Wilson interval; below it p, from the exact paired test (McNemar) of
+  each (pair, seed) against the reference, corrected for the number of variants (Holm). Where a key moves the pairs, there is
+  no test, and the reason is told. Then model steps per plan, wall milliseconds per decision, minutes of learning per seed.
+
+flags
+  --seeds 0,1,2       training seeds; every variant learns and lives once per seed
+  --against LABEL     the variant the others are tested against, 'planner=cem'; the first when nothing is said
+  --parallel N        so many at a time, as Ray tasks; milliseconds are those of a busy machine then
+  --folder DIR        where it goes, and goes on; by default in the store, named after what is compared
+  --skip-refused      a variant that is refused becomes a row with its reason
+  --allow mypkg.      let `_target_` name classes of this package
+  --config-dir DIR    a folder of your own leaves
+
+left on disk, in the folder
+  summary.json, comparison.csv, comparison.png, records/ with every episode, and a parent run with its children in MLflow
+
+{_OVERRIDES}""",
     "graph": f"""\
 ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.]
 Draw the wiring, or say what is wrong with it.

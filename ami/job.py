@@ -99,8 +99,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     settings = config.settings
     require(settings.runtime in RUNTIMES, f"runtime is '{settings.runtime}'{suggestion(str(settings.runtime), RUNTIMES)}")
     require(settings.agents >= 1, f"agents is {settings.agents}: expected 1 or more")
-    graph = to_graph(config)
-    require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
+    graph = judged_graph(config)
     groups_of(graph, config.plain()["placement"])
     folder = _new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
@@ -115,16 +114,14 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
               for name in settings.evaluation.beside}
     manifest = seal(config, graph)
     manifest.save(folder / "manifest.json")
-    with Agent(LocalRuntime(graph, settings.seed)) as agent:  # what cannot live two ticks is told before it learns for long
-        list(islice(agent.live(manifest.episodes()[:1]), 2))
-
+    try_out(graph, settings.seed, manifest)
     trained = training.train(config, console)
     console.note(trained.line())
     write_header(folder, graph, config.plain(), seed=settings.seed)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
     for name, baseline in beside.items():
         weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
-        evaluations[name] = _evaluate_local(config, name, baseline, weights, manifest, console)
+        evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console)
     digest = Trace.open(folder).digest() if settings.trace.record else None
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest)
@@ -153,6 +150,19 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
             plot_learning(trained.rows, folder / "learning.png")
         _store(config, folder, trained, console)
     return trained
+
+
+def judged_graph(config: Config) -> Graph:
+    """The sound graph of a config whose episodes can be judged; raises as `run` does."""
+    graph = to_graph(config)
+    require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
+    return graph
+
+
+def try_out(graph: Graph, seed: int, manifest: Manifest) -> None:
+    """Live two ticks with initial weights: what cannot is told before it learns for long."""
+    with Agent(LocalRuntime(graph, seed)) as agent:
+        list(islice(agent.live(manifest.episodes()[:1]), 2))
 
 
 def seal(config: Config, graph: Graph) -> Manifest:
@@ -203,8 +213,9 @@ def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Ma
             return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest))
 
 
-def _evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
-                    console: Console) -> Evaluation:
+def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
+                   console: Console) -> Evaluation:
+    """What an agent in this process brings from the manifest; `name` is shown beside its bar."""
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph))) as agent:
         return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest))

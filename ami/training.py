@@ -91,25 +91,51 @@ def train(config: Config, console: Console | None = None) -> Trained:
     graph = to_graph(config)
     if settings.checkpoint is not None:
         return open_trained(Path(settings.checkpoint), graph)
-    described = settings.learning.stages
-    stages = [Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage]
+    stages = _stages(config)
     if not stages:
         return Trained()
-    absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
-    require(not absent, f"learning.collect.{{{','.join(absent)}}} is missing. Cure: leave out the `~…` that removes it")
-    for stage in stages:
-        require(stage.data != "experience" or stage.window <= settings.learning.collect.steps,
-                f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "
-                f"{settings.learning.collect.steps}")
-    explorer = to_graph(compose_baseline(config, settings.learning.collect.agent))
-    teachers = {str(name): to_graph(compose_baseline(config, str(name)))
-                for stage in stages if stage.data == "plans" for name in stage.agents}
-    nodes = learning_nodes(graph, stages)
-    key = training_key(config, graph, {"explorer": explorer, **teachers}, nodes)
+    explorer, teachers, nodes, key = _plan(config, graph, stages)
     folder = Path(settings.store) / "trained" / key
     if (folder / AGENT_FILE).exists():
         return open_trained(folder / AGENT_FILE, graph)
     return _learn(config, graph, explorer, teachers, stages, nodes, folder, console)
+
+
+def key_of(config: Config) -> str:
+    """What names the training that a config asks for: its hash, or its checkpoint; empty where nothing learns.
+
+    Raises as `train` does.
+    """
+    if config.settings.checkpoint is not None:
+        return str(config.settings.checkpoint)
+    stages = _stages(config)
+    return _plan(config, to_graph(config), stages)[-1] if stages else ""
+
+
+def _stages(config: Config) -> list[Stage]:
+    """The stages of learning, held against how much experience there will be."""
+    settings = config.settings
+    described = settings.learning.stages
+    stages = [Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage]
+    absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
+    require(not stages or not absent,
+            f"learning.collect.{{{','.join(absent)}}} is missing. Cure: leave out the `~…` that removes it")
+    for stage in stages:
+        require(stage.data != "experience" or stage.window <= settings.learning.collect.steps,
+                f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "
+                f"{settings.learning.collect.steps}")
+    return stages
+
+
+def _plan(config: Config, graph: Graph,
+          stages: Sequence[Stage]) -> tuple[Graph, dict[str, Graph], tuple[str, ...], str]:
+    """Who collects the experience, who makes plans to learn from, which nodes learn, and the hash of all that their weights
+    depend on."""
+    explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
+    teachers = {str(name): to_graph(compose_baseline(config, str(name)))
+                for stage in stages if stage.data == "plans" for name in stage.agents}
+    nodes = learning_nodes(graph, stages)
+    return explorer, teachers, nodes, training_key(config, graph, {"explorer": explorer, **teachers}, nodes)
 
 
 def _learn(config: Config, graph: Graph, explorer: Graph, teachers: Mapping[str, Graph], stages: Sequence[Stage],
@@ -174,7 +200,7 @@ def training_key(config: Config, graph: Graph, who_lives: Mapping[str, Graph], n
         "learning": {k: v for k, v in config.plain()["learning"].items() if k not in ("save_every",)},
         "nodes": {node: (graph.parts[node].resolved(), graph.dims[node], graph.calls[node]) for node in nodes},
         "lived": {name: other.describe() for name, other in who_lives.items()},
-        "code": (_sources(graph, nodes), *(_sources(other, other.order) for other in who_lives.values())),
+        "code": (sources(graph, nodes), *(sources(other, other.order) for other in who_lives.values())),
         "versions": {package: version(package) for package in ("ami", "torch")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -231,7 +257,7 @@ def _probe(modules: Mapping[str, Module], experience: Experience) -> tuple[Probe
     return probe(experience, perception, world_model)
 
 
-def _sources(graph: Graph, nodes: Sequence[str]) -> str:
+def sources(graph: Graph, nodes: Sequence[str]) -> str:
     """Changed code is another agent: the text of every file that these nodes, their inner parts and the world come from,
     with what those files take from their own packages, and of the engine's learning."""
     waiting = [name for node in nodes for name in graph.parts[node].files()]

@@ -17,10 +17,11 @@ HOME = Path(__file__).parent.parent
 SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for file in (HOME / folder).rglob("*.py"))
 ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__init__.py").is_file()}
 LAYERS = [  # each may import those after it in its own line and in the lines below
-    ("cli", "help", "menu", "ui"),
+    ("cli", "commands", "words", "help", "menu", "ui"),
+    ("comparison",),
     ("job", "training"),
     ("drawing", "svg", "layout", "routes"),
-    ("config", "nodes", "settings", "trust"),
+    ("config", "sweep", "nodes", "settings", "trust"),
     ("console",),
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
@@ -33,7 +34,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ONLY_IN = {
     "networkx": {"ami/graph.py"},
-    "hydra": {"ami/config.py", "ami/cli.py"},
+    "hydra": {"ami/config.py", "ami/sweep.py", "ami/cli.py"},
     "omegaconf": {"ami/config.py", "ami/cli.py"},
 }
 

@@ -101,6 +101,12 @@ class Manifest:
         text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def pairs_hash(self) -> str:
+        """16 hex digits over the world's id and every pair: equal where only settings differ that move no start or goal."""
+        text = json.dumps([self.world, [dict(pair) for pair in self.pairs]], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def expect(self, given: str | None) -> None:
         """Hold the manifest against a hash from elsewhere; None accepts any.
 

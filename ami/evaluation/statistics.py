@@ -108,3 +108,16 @@ def paired_return_test(first: Sequence[float], second: Sequence[float]) -> Retur
     low, high = mean_interval(differences)
     p = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
     return ReturnTest(fmean(differences), low, high, p)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values corrected for how many tests were made: each stays below 0.05 in a family of true nulls 95 % of the time.
+
+    Holm, *A simple sequentially rejective multiple test procedure*, 1979. One test alone is not changed.
+    """
+    corrected = [0.0] * len(ps)
+    most = 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        most = max(most, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = most
+    return corrected

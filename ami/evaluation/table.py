@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -50,7 +50,11 @@ def judged_by(summary: Mapping[str, Any]) -> tuple[str, ...]:
 
     A world whose only reward is 1 on success has returns that repeat its success.
     """
-    everyone = [figures for name in (AGENT, *BASELINES) if name in summary for figures in summary[name].values()]
+    return measures([figures for name in (AGENT, *BASELINES) if name in summary for figures in summary[name].values()])
+
+
+def measures(everyone: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What figures by kind are judged by; see `judged_by`."""
     if any(figures["success"] is None for figures in everyone):
         return ("return",)
     repeats = all(figures.get("return", figures["success"]) == figures["success"] for figures in everyone)
@@ -59,17 +63,17 @@ def judged_by(summary: Mapping[str, Any]) -> tuple[str, ...]:
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """The table for the terminal, 80 columns: a row per agent; per kind its success, its return or both, with intervals."""
-    kinds, measures = list(summary[AGENT]), judged_by(summary)
-    counts = ", ".join(f"{summary[AGENT][kind]['n']} {_words(kind)}" for kind in kinds)
-    what = " and ".join("mean return" if measure == "return" else measure for measure in measures)
+    kinds, judged = list(summary[AGENT]), judged_by(summary)
+    counts = ", ".join(f"{summary[AGENT][kind]['n']} {words(kind)}" for kind in kinds)
+    what = " and ".join("mean return" if measure == "return" else measure for measure in judged)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title_justify="left", caption_justify="left",
                   title=f"{what[0].upper()}{what[1:]} on {counts} pairs, with 95 % intervals",
                   caption=f"manifest {summary['manifest_hash']}, seed {summary['seed']}; model steps per plan, "
                           "wall milliseconds per decision")
     table.add_column("", no_wrap=True)
-    columns = [(kind, measure) for kind in kinds for measure in measures]
+    columns = [(kind, measure) for kind in kinds for measure in judged]
     for kind, measure in columns:
-        table.add_column(f"{_words(kind)}\nreturn" if measure == "return" else _words(kind), justify="right", no_wrap=True)
+        table.add_column(f"{words(kind)}\nreturn" if measure == "return" else words(kind), justify="right", no_wrap=True)
     table.add_column("model\nsteps", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
     for name in (AGENT, *BASELINES):
@@ -80,7 +84,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         cost = summary["details"][name]
         cells += [f"{cost['model_steps_per_plan']:.0f}" if cost["model_steps_per_plan"] else "–",
                   f"{cost['ms_per_decision']:.2f}"]
-        table.add_row(_words(name), *cells, style="bold" if name == AGENT else None)
+        table.add_row(words(name), *cells, style="bold" if name == AGENT else None)
     return table
 
 
@@ -104,5 +108,6 @@ def _tests(agent: Evaluation, name: str, other: Evaluation, kind: str) -> dict[s
     return {**tests, "return": agent.returns_against(other, kind)._asdict()}
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
+    """A name of the record as one says it."""
     return name.replace("_", " ")

@@ -73,6 +73,43 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
     return run_id
 
 
+def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any],
+                 children: Mapping[str, Mapping[str, Any]], experiment: str = "ami") -> str:
+    """Store a comparison: a parent run with the files of its folder, and in it one run per variant.
+
+    Args:
+        folder: the comparison's folder, which also names the parent run.
+        store_folder: holds `mlflow.db` and `mlartifacts/`; made if missing.
+        parameters: of the parent, nested plain values.
+        children: by name, {"parameters": nested plain values, "metrics": nested numbers}.
+        experiment: the MLflow experiment.
+
+    Returns:
+        The parent run's id.
+    """
+    folder, store_folder = Path(folder), Path(store_folder).resolve()
+    store_folder.mkdir(parents=True, exist_ok=True)
+    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, f"sqlite:///{store_folder / DATABASE}"):
+        client = mlflow.MlflowClient()
+        experiment_id = _experiment(client, experiment, store_folder)
+        remembered = _read(folder / MEMORY)
+        parent = _known_run(mlflow, client, remembered.get("run_id")) or str(client.create_run(
+            experiment_id, run_name=folder.resolve().name, tags={"ami.kind": "comparison"}).info.run_id)
+        _log_parameters(mlflow, client, parent, parameters)
+        _log_files(client, parent, folder)
+        own: dict[str, str] = {}
+        for name, child in children.items():
+            run_id = _known_run(mlflow, client, remembered.get("children", {}).get(name)) or str(client.create_run(
+                experiment_id, run_name=name, tags={"mlflow.parentRunId": parent, "ami.kind": "variant"}).info.run_id)
+            _log_parameters(mlflow, client, run_id, child["parameters"])
+            _log_metrics(mlflow, client, run_id, child["metrics"], (), client.get_run(run_id).info.start_time)
+            client.set_terminated(run_id)
+            own[name] = run_id
+        client.set_terminated(parent)
+    write_json(folder / MEMORY, {"run_id": parent, "children": own, "experiment": experiment})
+    return parent
+
+
 @contextmanager
 def _quiet_mlflow() -> Iterator[ModuleType]:
     """MLflow without telemetry, and without its remarks in the user's terminal."""
@@ -114,14 +151,22 @@ def _experiment(client: Any, name: str, store_folder: Path) -> str:
 
 def _run(mlflow: Any, client: Any, run_id: str | None, experiment_id: str, header: Mapping[str, Any]) -> str:
     """The run stored before, if this store has it, or a new one."""
-    if run_id is not None:
-        try:
-            return str(client.get_run(run_id).info.run_id)
-        except mlflow.MlflowException:
-            pass  # another store, or deleted there
+    known = _known_run(mlflow, client, run_id)
+    if known is not None:
+        return known
     tags = {"ami.graph": header["graph_hash"], "ami.seed": str(header["seed"])}
     started = header["clock"]["epoch"] // 1_000_000
     return str(client.create_run(experiment_id, start_time=started, run_name=header["run_id"], tags=tags).info.run_id)
+
+
+def _known_run(mlflow: Any, client: Any, run_id: str | None) -> str | None:
+    """The run stored before; None where it lies in another store, or was deleted in this one."""
+    if run_id is None:
+        return None
+    try:
+        return str(client.get_run(run_id).info.run_id)
+    except mlflow.MlflowException:
+        return None
 
 
 def _log_parameters(mlflow: Any, client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:

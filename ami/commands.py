@@ -1,0 +1,105 @@
+"""The commands that need no Hydra job: `ami compare | graph | list | trace | ui`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ami.errors import SettingError, unknown_name
+from ami.words import FOLDER_FLAGS, parser, split, take_allow
+
+
+def compare(words: Sequence[str]) -> int:
+    """Variants side by side, or a mind beside itself without its parts."""
+    allow, rest = take_allow(words)
+    reader = parser("compare")
+    reader.add_argument("--seeds", default="0,1,2")
+    reader.add_argument("--against")
+    reader.add_argument("--parallel", type=int, default=0)
+    reader.add_argument("--folder", type=Path)
+    reader.add_argument("--skip-refused", action="store_true")
+    given, rest = reader.parse_known_args(rest)
+    flags = [action.option_strings[0] for action in reader._actions]
+    _, overrides = split(rest, (*FOLDER_FLAGS, *flags))
+    try:
+        seeds = [int(text) for text in given.seeds.split(",")]
+    except ValueError:
+        raise SettingError(f"--seeds is '{given.seeds}': expected whole numbers, --seeds 0,1,2") from None
+    from ami import comparison
+    from ami.console import Console
+
+    comparison.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
+                       console=Console(), allow=allow, skip_refused=given.skip_refused)
+    return 0
+
+
+def graph(words: Sequence[str]) -> int:
+    """Draw the wiring, or say what is wrong with it."""
+    from ami.config import compose, to_graph
+    from ami.drawing import FORMATS
+
+    allow, rest = take_allow(words)
+    reader = parser("graph")
+    reader.add_argument("overrides", nargs="*")
+    reader.add_argument("--format", default="text")
+    reader.add_argument("--out", type=Path)
+    given = reader.parse_intermixed_args(rest)
+    if given.format not in FORMATS:
+        raise unknown_name("format", given.format, FORMATS)
+    graph = to_graph(compose(given.overrides, allow=allow))
+    for warning in graph.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    drawing = FORMATS[given.format](graph)
+    if given.out is None:
+        print(drawing)
+    else:
+        from ami.files import write_atomically
+
+        try:
+            write_atomically(given.out, drawing + "\n")
+        except OSError as error:
+            raise SettingError(f"--out is '{given.out}': expected a file that can be written ({error.strerror})") from None
+        print(f"wrote {given.out}")
+    return 0
+
+
+def list_choices(words: Sequence[str]) -> int:
+    """Every choice, one line each."""
+    from ami.menu import CHAPTERS, menu
+
+    reader = parser("list")
+    reader.add_argument("chapter", nargs="?")
+    chapter = reader.parse_args(words).chapter
+    if chapter is not None and chapter not in CHAPTERS:
+        raise unknown_name("chapter", chapter, CHAPTERS)
+    print(menu(chapter))
+    return 0
+
+
+def trace(words: Sequence[str]) -> int:
+    """What a run perceived, wanted, imagined and did."""
+    reader = parser("trace")
+    reader.add_argument("action")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("--tick", type=int)
+    reader.add_argument("--wave", type=int, default=0)
+    reader.add_argument("--node")
+    given = reader.parse_args(words)
+    if given.action != "show":
+        raise unknown_name("action of `ami trace`", given.action, ("show",))
+    from ami.tracing.show import show
+
+    show(given.run, given.tick, given.wave, given.node)
+    return 0
+
+
+def ui(words: Sequence[str]) -> int:
+    """The runs in MLflow's pages."""
+    from ami.ui import serve
+
+    reader = parser("ui")
+    reader.add_argument("--port", type=int, default=5000)
+    reader.add_argument("--store", type=Path, default=Path("runs"))
+    given = reader.parse_args(words)
+    return serve(given.store, given.port)

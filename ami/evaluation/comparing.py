@@ -1,0 +1,99 @@
+"""From what several variants did on the same pairs and seeds to figures that can stand side by side.
+
+A variant has one evaluation per training seed. Its figures are those of all its (pair, seed) episodes together, and a paired
+test holds each of them against the same pair lived by the other variant's agent of the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ami.evaluation.evaluate import Evaluation
+from ami.evaluation.statistics import holm
+
+MEASURES = ("success", "return")
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What one variant did.
+
+    Attributes:
+        evaluations: by training seed.
+        learning_seconds: by training seed, what learning took when it was done.
+        pairs: names the world and the pairs it was judged on: equal for equal starts, goals and seeds.
+        manifest: the hash of the manifest, which the world's settings are a part of.
+    """
+
+    evaluations: Mapping[int, Evaluation]
+    learning_seconds: Mapping[int, float]
+    pairs: str
+    manifest: str
+
+
+def figures(lived: Mapping[str, Lived], refused: Mapping[str, str], against: str) -> dict[str, Any]:
+    """Every figure of a comparison as plain values: the contract for scripts.
+
+    Args:
+        lived: what each variant did, by label, in the order of the table.
+        refused: why a variant did nothing, by label.
+        against: the label of the variant that the others are tested against.
+
+    Returns:
+        {label: {"refused"} or {"kinds": {kind: {…, "seeds", "test"}}, "model_steps_per_plan", "ms_per_decision",
+        "learning_seconds", "manifest_hash"}}. A kind's figures are those of `Evaluation.kinds`; "seeds" has "success" and
+        "return" by training seed. "test" is None for the reference and {"reason"} where there can be none; else {"success":
+        {"difference", "only_this", "only_other", "p", "p_holm"}, "return": {"difference", "low", "high", "p", "p_holm"}}, of
+        success where the world tells it; `p_holm` is corrected for all variants that were tested on this kind.
+    """
+    found: dict[str, Any] = {label: {"refused": reason} for label, reason in refused.items()}
+    found |= {label: _one(one) for label, one in lived.items()}
+    reference = lived.get(against)
+    if reference is not None:
+        for label, one in lived.items():
+            if label != against:
+                _test(found[label]["kinds"], one, reference)
+        for kind in found[against]["kinds"]:
+            for measure in MEASURES:
+                tests = [found[label]["kinds"].get(kind, {}).get("test") for label in lived]
+                made = [test[measure] for test in tests if test and measure in test]
+                for one_test, p in zip(made, holm([one_test["p"] for one_test in made]), strict=True):
+                    one_test["p_holm"] = p
+    return found
+
+
+def _one(one: Lived) -> dict[str, Any]:
+    evaluations = list(one.evaluations.values())
+    total = pooled(evaluations)
+    kinds: dict[str, Any] = total.kinds()
+    for kind, figure in kinds.items():
+        figure["seeds"] = {str(seed): {measure: evaluation.kinds()[kind][measure] for measure in MEASURES}
+                           for seed, evaluation in one.evaluations.items()}
+        figure["test"] = None
+    learning = sum(one.learning_seconds.values()) / len(one.learning_seconds)
+    return {"kinds": kinds, "model_steps_per_plan": total.model_steps_per_plan, "ms_per_decision": total.ms_per_decision,
+            "learning_seconds": learning, "manifest_hash": one.manifest}
+
+
+def _test(kinds: dict[str, Any], one: Lived, other: Lived) -> None:
+    for kind, figure in kinds.items():
+        if one.pairs != other.pairs:
+            figure["test"] = {"reason": "other pairs: its episodes begin or end elsewhere"}
+            continue
+        mine, theirs = (pooled([side.evaluations[seed] for seed in one.evaluations]) for side in (one, other))
+        figure["test"] = {"return": mine.returns_against(theirs, kind)._asdict()}
+        if mine.tells_success and theirs.tells_success:
+            test = mine.against(theirs, kind)
+            figure["test"]["success"] = {"difference": (test.only_first - test.only_second) / figure["n"],
+                                         "only_this": test.only_first, "only_other": test.only_second, "p": test.p}
+
+
+def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The episodes of several seeds as one evaluation."""
+    return Evaluation(tuple(outcome for evaluation in evaluations for outcome in evaluation.outcomes),
+                      decisions=sum(one.decisions for one in evaluations), plans=sum(one.plans for one in evaluations),
+                      model_steps=sum(one.model_steps for one in evaluations),
+                      seconds=sum(one.seconds for one in evaluations))
+
