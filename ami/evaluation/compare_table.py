@@ -30,8 +30,8 @@ def compare_table(summary: Mapping[str, Any]) -> Table:
     judged = judged_by(variants)
     columns = [(kind, measure) for kind in kinds_of(variants) for measure in judged]
     what = " and ".join("mean return" if measure == "return" else measure for measure in judged)
-    tests = f"p: {' and '.join(TESTS[measure] for measure in judged)}, pair by pair against '{escape(against)}', corrected " \
-            "for the number of variants (Holm)"
+    tests = f"p: {' and '.join(TESTS[measure] for measure in judged)}, pair by pair against '{escape(against)}', " \
+            "corrected for the number of variants (Holm)"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title_justify="left", caption_justify="left",
                   title=f"{what[0].upper()}{what[1:]} over {len(seeds)} training seed{'s' * (len(seeds) > 1)}, with 95 % "
                         "intervals",
@@ -105,7 +105,7 @@ def p_value(p: float) -> str:
 
 def _tests(test: Mapping[str, Any]) -> dict[str, Any]:
     """A test's figures under the names of the columns."""
-    named = {f"{measure}_{name}": value for measure in ("success", "return") for name, value in test.get(measure, {}).items()}
+    named = {f"{measure}_{name}": value for measure in TESTS for name, value in test.get(measure, {}).items()}
     counted = {name: test["success"][name] for name in ("only_this", "only_other")} if "success" in test else {}
     # the interval of a difference is not that of the return itself
     return {name: value for name, value in named.items() if name not in ("return_low", "return_high")} | counted | {

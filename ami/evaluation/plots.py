@@ -91,7 +91,7 @@ def _points(axes: Axes, variants: Sequence[Mapping[str, Any]], kinds: Sequence[s
     for place, kind in enumerate(kinds):
         colour = COLOURS[place % len(COLOURS)]
         shown = [(row + (place - (len(kinds) - 1) / 2) * 0.5 / len(kinds), found["kinds"][kind])
-                 for row, found in enumerate(variants) if kind in found["kinds"] and found["kinds"][kind][middle] is not None]
+                 for row, found in enumerate(variants) if found["kinds"].get(kind, {}).get(middle) is not None]
         reach = [[max(0.0, scale * (f[middle] - f[low])) for _, f in shown],
                  [max(0.0, scale * (f[high] - f[middle])) for _, f in shown]]
         axes.errorbar([scale * f[middle] for _, f in shown], [y for y, _ in shown], xerr=reach, fmt="o", color=colour,

