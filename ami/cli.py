@@ -1,4 +1,4 @@
-"""The command line: `ami run | train | compare | graph | list | trace | ui`.
+"""The command line: `ami run | train | compare | check | graph | list | trace | ui`.
 
 Here is the way from the words to a command, and what Hydra does for `run` and `train`; the other commands are in
 `ami.commands`, and what a command does is in the file it imports. Heavy packages are imported inside the commands, so that
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 2 refused, 130 stopped by Ctrl-C."""
+    """Run one command; returns the exit code: 0 done, 1 a check found a broken promise, 2 refused, 130 stopped by Ctrl-C."""
     os.umask(0o077)  # what a run leaves behind is its user's alone
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -60,8 +60,8 @@ def _dispatch(words: list[str]) -> int:
         return _job(command, rest)
     from ami import commands
 
-    does = {"compare": commands.compare, "graph": commands.graph, "list": commands.list_choices, "trace": commands.trace,
-            "ui": commands.ui}
+    does = {"compare": commands.compare, "check": commands.check, "graph": commands.graph, "list": commands.list_choices,
+            "trace": commands.trace, "ui": commands.ui}
     return does[command](rest)
 
 

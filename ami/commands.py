@@ -1,4 +1,4 @@
-"""The commands that need no Hydra job: `ami compare | graph | list | trace | ui`."""
+"""The commands that need no Hydra job: `ami compare | check | graph | list | trace | ui`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ def compare(words: Sequence[str]) -> int:
     comparison.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
                        console=Console(), allow=allow, skip_refused=given.skip_refused)
     return 0
+
+
+def check(words: Sequence[str]) -> int:
+    """Every promise of a module or world; 0 when all are kept, 1 when one is broken."""
+    allow, rest = take_allow(words)
+    _, (target, *overrides) = split(rest or [""], FOLDER_FLAGS)
+    if not target or target.startswith("hydra."):
+        raise SettingError("nothing to check: expected `ami check planner=cem`, `ami check mypkg.MyPlanner --allow mypkg.` "
+                           "or `ami check CartPole-v1`")
+    from ami import checking
+
+    report = checking.check(target, overrides, allow)
+    print(report)
+    return 0 if report.is_kept else 1
 
 
 def graph(words: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ ami: agents built after LeCun's blueprint, as message graphs of modules
   ami run      learn if need be, live the evaluation's episodes, print one table and keep everything
   ami train    learn only, and keep the trained agent
   ami compare  several variants on the same pairs and seeds: one table, one plot, honest statistics
+  ami check    does a module or a world, ours or yours, keep what the engine relies on?
   ami graph    draw the wiring as text, Mermaid or SVG, or say what is wrong with it
   ami list     every module, world, agent and experiment, one line each
   ami trace    look into what a run perceived, wanted, imagined and did
@@ -134,6 +135,24 @@ flags
 
 left on disk, in the folder
   summary.json, comparison.csv, comparison.png, records/ with every episode, and a parent run with its children in MLflow
+
+{_OVERRIDES}""",
+    "check": f"""\
+ami check TARGET [overrides] [--allow mypkg.]
+Every promise that a module or world makes to the engine: kept or broken, how, and what usually cures it.
+
+TARGET is a choice, group=name; a class by its full name, with its default settings; or the id of a gymnasium world. A choice
+is checked with the sizes it has in its graph. Its calls are bound to small stubs, so nothing has to be learnt.
+
+Exit code 0: all are kept. 1: one is broken. 2: it is no module, or it cannot be made.
+
+examples
+  ami check planner=cem planner.horizon=6
+  ami check mypkg.MyPlanner --allow mypkg.
+  ami check world=two_rooms world.door=random
+  ami check CartPole-v1
+
+In a test of your own: `from ami.testing import check_planner`, or `examine` for a report.
 
 {_OVERRIDES}""",
     "graph": f"""\

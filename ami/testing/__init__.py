@@ -9,14 +9,17 @@
 Each check takes what makes the module: a class whose settings all have defaults, or a function without arguments such as
 `lambda: CEM(horizon=6)`. It builds the module without a graph, samples its inputs from its ports, binds small stubs to its
 calls, and raises AssertionError when a promise is broken; the message says which one, how, and what usually cures it.
+`examine(MyPlanner)` judges all of them and gives a report instead, which is what `ami check mypkg.MyPlanner` prints.
 """
 
 from ami.testing.cost import check_cost
 from ami.testing.module import check_module
 from ami.testing.planner import check_planner
+from ami.testing.report import Report
 from ami.testing.roles import check_actor, check_configurator, check_goal, check_memory
+from ami.testing.suite import examine
 from ami.testing.world import check_world
 from ami.testing.world_model import check_perception, check_world_model
 
-__all__ = ["check_actor", "check_configurator", "check_cost", "check_goal", "check_memory", "check_module",
-           "check_perception", "check_planner", "check_world", "check_world_model"]
+__all__ = ["Report", "check_actor", "check_configurator", "check_cost", "check_goal", "check_memory", "check_module",
+           "check_perception", "check_planner", "check_world", "check_world_model", "examine"]

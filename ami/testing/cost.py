@@ -16,6 +16,7 @@ from ami.ports import Size
 from ami.testing.learning import check_learning
 from ami.testing.methods import K, arguments
 from ami.testing.module import check_module
+from ami.testing.report import Report
 from ami.testing.stubs import sizes
 from ami.testing.subject import Make, Subject, close
 
@@ -23,7 +24,7 @@ STATES, SUCCESSORS = 16, 3
 
 
 def check_cost(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
-               batch: int = 3) -> None:
+               batch: int = 3, report: Report | None = None) -> None:
     """Check what every cost promises, with a stub world model.
 
     All of `check_module` · energy = intrinsic + critic · candidates do not disturb each other · weights of 1 are no
@@ -32,16 +33,19 @@ def check_cost(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Map
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, calls=calls, batch=batch)
+    subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     module: Any = subject.fresh(range(batch))
-    sent = subject.live(module, subject.life(batch, 1))[0]
-    if not close(sent["energy"], sent["intrinsic"] + sent["critic"]):
-        subject.broken("energy = intrinsic + critic", f"{sent['energy'].tolist()} is not {sent['intrinsic'].tolist()} + "
-                       f"{sent['critic'].tolist()}", "add the two (paper, equation 1)")
-    _check_energy(subject, batch)
-    for name, part in module.named_modules():
-        if isinstance(part, IntrinsicTerm) and any(True for _ in part.parameters()):
-            subject.broken("intrinsic terms have nothing to train", f"{name} has parameters", "make them buffers")
+    with subject.keeps("energy = intrinsic + critic"):
+        sent = subject.live(module, subject.life(batch, 1))[0]
+        if not close(sent["energy"], sent["intrinsic"] + sent["critic"]):
+            subject.broken("energy = intrinsic + critic", f"{sent['energy'].tolist()} is not "
+                           f"{sent['intrinsic'].tolist()} + {sent['critic'].tolist()}", "add the two (paper, equation 1)")
+    with subject.keeps("energy gives (B, K)", "weights of 1 are no modulation", "candidates do not disturb each other"):
+        _check_energy(subject, batch)
+    with subject.keeps("intrinsic terms have nothing to train"):
+        for name, part in module.named_modules():
+            if isinstance(part, IntrinsicTerm) and any(True for _ in part.parameters()):
+                subject.broken("intrinsic terms have nothing to train", f"{name} has parameters", "make them buffers")
     if any(isinstance(part, CriticTerm) for part in module.modules()):
         state = sizes(subject.dims["S"])
         generator = torch.Generator().manual_seed(5)

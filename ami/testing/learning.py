@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ami.testing.subject import Subject
 
 STEPS = 20
+LEARNS = f"it learns: {STEPS} steps on one batch lower its loss"
 
 
 def check_learning(subject: Subject, learner: Any, batch: dict[str, Tensor]) -> None:
@@ -20,26 +21,27 @@ def check_learning(subject: Subject, learner: Any, batch: dict[str, Tensor]) -> 
         learner: a fresh module of it, with `loss(batch)` and perhaps `begin_learning()` and `after_step(step, total)`.
         batch: what to learn from.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        parameters = [p for p in learner.parameters() if p.requires_grad]
-        if hasattr(learner, "begin_learning"):
-            learner.begin_learning()
-        optimiser = torch.optim.Adam(parameters, lr=3e-3)
-        losses: list[float] = []
-        for step in range(STEPS):
-            loss, figures = learner.loss(batch)
-            _check_scalars(subject, {"loss": loss, **figures})
-            optimiser.zero_grad()
-            loss.backward()
-            _check_gradient(subject, parameters)
-            optimiser.step()
-            if hasattr(learner, "after_step"):
-                learner.after_step(step, STEPS)
-            losses.append(float(loss.detach()))
-    if min(losses[-3:]) >= losses[0]:
-        subject.broken(f"it learns: {STEPS} steps on one batch lower its loss", f"it went from {losses[0]:.4g} to "
-                       f"{losses[-1]:.4g}", "let gradients flow from loss() to the parameters")
+    with subject.keeps(LEARNS, "loss() gives 0-d tensors", "its loss is finite", "its loss has a gradient"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            parameters = [p for p in learner.parameters() if p.requires_grad]
+            if hasattr(learner, "begin_learning"):
+                learner.begin_learning()
+            optimiser = torch.optim.Adam(parameters, lr=3e-3)
+            losses: list[float] = []
+            for step in range(STEPS):
+                loss, figures = learner.loss(batch)
+                _check_scalars(subject, {"loss": loss, **figures})
+                optimiser.zero_grad()
+                loss.backward()
+                _check_gradient(subject, parameters)
+                optimiser.step()
+                if hasattr(learner, "after_step"):
+                    learner.after_step(step, STEPS)
+                losses.append(float(loss.detach()))
+        if min(losses[-3:]) >= losses[0]:
+            subject.broken(LEARNS, f"it went from {losses[0]:.4g} to "
+                           f"{losses[-1]:.4g}", "let gradients flow from loss() to the parameters")
 
 
 def _check_scalars(subject: Subject, figures: dict[str, Any]) -> None:

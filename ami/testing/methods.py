@@ -62,27 +62,30 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
         given = arguments(subject, method, batch)
         if given is None:
             continue
-        module = subject.fresh(range(batch))
-        subject.live(module, subject.life(batch, 1))
         promise = f"the callable method {method} is pure"
-        before = _standing(module)
-        copies = copy.deepcopy(given)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)
-            first = call(module, method, given)
-            torch.manual_seed(2)
-            second = call(module, method, given)
-        changed = difference(first, second)
-        if changed:
-            subject.broken(promise, f"called twice with the same arguments, {changed}",
-                           "let it depend on its arguments and the weights alone")
-        changed = difference(before, _standing(module))
-        if changed:
-            subject.broken(promise, f"it changed the module: {changed}", "write to self only in step()")
-        for number, (argument, before_it) in enumerate(zip(given, copies, strict=True)):
-            parts = zip(argument, before_it, strict=True) if isinstance(argument, Prediction) else [(argument, before_it)]
-            if not all(torch.equal(*part) for part in parts):
-                subject.broken(promise, f"it changed its argument number {number}", "no operation in place on an argument")
+        with subject.keeps(promise):
+            module = subject.fresh(range(batch))
+            subject.live(module, subject.life(batch, 1))
+            before = _standing(module)
+            copies = copy.deepcopy(given)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(1)
+                first = call(module, method, given)
+                torch.manual_seed(2)
+                second = call(module, method, given)
+            changed = difference(first, second)
+            if changed:
+                subject.broken(promise, f"called twice with the same arguments, {changed}",
+                               "let it depend on its arguments and the weights alone")
+            changed = difference(before, _standing(module))
+            if changed:
+                subject.broken(promise, f"it changed the module: {changed}", "write to self only in step()")
+            for number, (argument, before_it) in enumerate(zip(given, copies, strict=True)):
+                many = isinstance(argument, Prediction)
+                parts = zip(argument, before_it, strict=True) if many else [(argument, before_it)]
+                if not all(torch.equal(*part) for part in parts):
+                    subject.broken(promise, f"it changed its argument number {number}",
+                                   "no operation in place on an argument")
 
 
 def _standing(module: Module) -> dict[str, Tensor | None]:

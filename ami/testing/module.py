@@ -10,13 +10,16 @@ from ami.blueprint import World
 from ami.module import Module
 from ami.ports import Size
 from ami.testing.methods import check_callable_methods
+from ami.testing.report import Report
 from ami.testing.subject import Inputs, Make, Outputs, Subject, copied, difference, rows
 
 TICKS = 4
+OF_ITS_PORTS = ("step() returns a dict of its outputs", "its outputs fit its ports", "its outputs are finite",
+                "it sends what its ports declare", "its carry is batch-first")
 
 
 def check_module(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
-                 batch: int = 3) -> Subject:
+                 batch: int = 3, report: Report | None = None) -> Subject:
     """Check what every module promises.
 
     Its outputs fit its ports and are finite · it leaves its inputs and what it has sent as they are · the same seed gives
@@ -28,6 +31,7 @@ def check_module(make: Make, *, dims: Mapping[str, Size] | None = None, calls: M
         dims: sizes to use, by symbol, such as {"S": (6,), "A": 2}.
         calls: modules to bind to its calls, by name, in place of stubs.
         batch: B.
+        report: collects what becomes of every promise; None raises at the first broken one.
 
     Returns:
         What was examined, for further checks.
@@ -35,18 +39,24 @@ def check_module(make: Make, *, dims: Mapping[str, Size] | None = None, calls: M
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = Subject(make, dims, calls)
+    subject = Subject(make, dims, calls, report)
     life = subject.life(batch, TICKS)
-    _check_ports(subject, life)
-    _check_ports(subject, subject.life(batch, TICKS, optional=False))
-    _check_messages_stay(subject, life)
+    with subject.keeps("it lives with inputs from its ports", *OF_ITS_PORTS, vital=True):
+        _check_ports(subject, life)
+    with subject.keeps("it lives without its optional inputs", *OF_ITS_PORTS):
+        _check_ports(subject, subject.life(batch, TICKS, optional=False))
+    with subject.keeps("it leaves its inputs as they are", "it never changes a message it has sent"):
+        _check_messages_stay(subject, life)
     check_determinism(subject, life)
     check_row_alone(subject, life)
-    _check_reset(subject, life)
+    with subject.keeps("a row that begins anew has forgotten the old episode", "reset leaves the other rows alone"):
+        _check_reset(subject, life)
     if not isinstance(subject.draft, World):
-        _check_snapshot(subject, life)
+        with subject.keeps("it goes on from a snapshot as if nothing had happened"):
+            _check_snapshot(subject, life)
     check_callable_methods(subject, batch)
-    _check_weights(subject, life)
+    with subject.keeps("its saved weights give the same module"):
+        _check_weights(subject, life)
     return subject
 
 
@@ -97,30 +107,32 @@ def _check_messages_stay(subject: Subject, life: Sequence[Inputs]) -> None:
 
 def check_determinism(subject: Subject, life: Sequence[Inputs]) -> None:
     """The same seed gives the same outputs, whatever state torch's own random numbers are in."""
-    records = []
-    for foreign in (1, 2):
-        with torch.random.fork_rng(devices=[]):
-            module = subject.fresh(range(_batch(life)))
-            torch.manual_seed(foreign)
-            records.append(subject.live(module, life))
-    for tick, (one, other) in enumerate(zip(*records, strict=True)):
-        changed = difference(one, other)
-        if changed:
-            subject.broken("the same seed gives the same outputs", f"{changed} at tick {tick}",
-                           "draw random numbers only through self.random")
+    with subject.keeps("the same seed gives the same outputs"):
+        records = []
+        for foreign in (1, 2):
+            with torch.random.fork_rng(devices=[]):
+                module = subject.fresh(range(_batch(life)))
+                torch.manual_seed(foreign)
+                records.append(subject.live(module, life))
+        for tick, (one, other) in enumerate(zip(*records, strict=True)):
+            changed = difference(one, other)
+            if changed:
+                subject.broken("the same seed gives the same outputs", f"{changed} at tick {tick}",
+                               "draw random numbers only through self.random")
 
 
 def check_row_alone(subject: Subject, life: Sequence[Inputs]) -> None:
     """A row alone gives what it gives in a batch, within a tolerance."""
-    batch = _batch(life)
-    together = subject.live(subject.fresh(range(batch)), life)
-    for row in range(batch):
-        alone = subject.live(subject.fresh([row]), [rows(inputs, [row]) for inputs in life])
-        for tick, (one, other) in enumerate(zip(together, alone, strict=True)):
-            changed = difference(rows(one, [row]), other, exact=False)
-            if changed:
-                subject.broken("a row alone gives what it gives in a batch", f"row {row}: {changed} at tick {tick}",
-                               "no statistics over the batch in step(); one random stream per row, self.random")
+    with subject.keeps("a row alone gives what it gives in a batch"):
+        batch = _batch(life)
+        together = subject.live(subject.fresh(range(batch)), life)
+        for row in range(batch):
+            alone = subject.live(subject.fresh([row]), [rows(inputs, [row]) for inputs in life])
+            for tick, (one, other) in enumerate(zip(together, alone, strict=True)):
+                changed = difference(rows(one, [row]), other, exact=False)
+                if changed:
+                    subject.broken("a row alone gives what it gives in a batch", f"row {row}: {changed} at tick {tick}",
+                                   "no statistics over the batch in step(); one random stream per row, self.random")
 
 
 def _check_reset(subject: Subject, life: Sequence[Inputs]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ami.module import Module
 from ami.ports import Size
 from ami.testing.module import TICKS, check_module, check_row_alone
+from ami.testing.report import Report
 from ami.testing.stubs import StubWorldModel
 from ami.testing.subject import Make, Subject
 
@@ -20,7 +21,7 @@ RANDOM_PLANS = 64
 
 
 def check_planner(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
-                  batch: int = 3) -> None:
+                  batch: int = 3, report: Report | None = None) -> None:
     """Check what every planner promises, over a stub world model and a stub cost.
 
     All of `check_module` · actions lie in [-1, 1] · its plans have less energy than random ones · it counts its model steps
@@ -31,14 +32,19 @@ def check_planner(make: Make, *, dims: Mapping[str, Size] | None = None, calls: 
         dims: sizes to use, by symbol.
         calls: modules to bind to its calls, by name, in place of stubs.
         batch: B.
+        report: collects what becomes of every promise; None raises at the first broken one.
 
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, calls=calls, batch=batch)
-    _check_counting(subject, batch)
-    _check_quality(subject, batch)
-    _check_modes(subject, batch)
+    subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
+    with subject.keeps("it counts its model steps truthfully"):
+        _check_counting(subject, batch)
+    if subject.draft.wants:  # one that searches nothing promises nothing of its plans
+        with subject.keeps("its actions lie in [-1, 1]", "its plans have less energy than random ones"):
+            _check_quality(subject, batch)
+    with subject.keeps("rows in Mode-1 stay idle"):
+        _check_modes(subject, batch)
 
 
 def _check_counting(subject: Subject, batch: int) -> None:

@@ -13,12 +13,14 @@ from ami.errors import AmiError
 from ami.module import Module
 from ami.ports import Size
 from ami.testing.module import check_module
+from ami.testing.report import Report
 from ami.testing.subject import Make
 
 FAR = 10.0
 
 
-def check_memory(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3) -> None:
+def check_memory(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,
+                 report: Report | None = None) -> None:
     """Check what every memory promises.
 
     All of `check_module` · scores lie in 0 to 1 and are 0 while nothing is kept · what matches well is recalled, what is far
@@ -27,45 +29,49 @@ def check_memory(make: Make, *, dims: Mapping[str, Size] | None = None, batch: i
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, batch=batch)
-    energy = torch.ones(batch)
-    shape = subject.draft.inputs["state"].shape(subject.dims)
-    here, there = torch.randn(2, batch, *shape, generator=torch.Generator().manual_seed(9))
-    record = subject.live(subject.fresh(range(batch)), [
-        {"state": state, "energy": energy, "surprise": energy} for state in (here, there + FAR, here, here - 2 * FAR)])
-    scores = torch.stack([outputs["score"] for outputs in record])
-    if bool((scores < 0).any()) or bool((scores > 1).any()):
-        subject.broken("scores lie in 0 to 1", f"they go from {float(scores.min()):.3g} to {float(scores.max()):.3g}",
-                       "such as exp(-distance)")
-    if bool(scores[0].any()):
-        subject.broken("the score is 0 while nothing is kept", f"it is {scores[0].tolist()}", "read before writing")
-    if not bool(scores[2].any()):
-        return  # it keeps nothing, and says so
-    recall = record[2]["recall"]
-    if bool(((recall - here).abs().flatten(1).sum(1) > (recall - there - FAR).abs().flatten(1).sum(1)).any()):
-        subject.broken("what matches well is recalled", "a state that was kept recalls another one", "weigh near keys most")
-    if bool((scores[3] >= scores[2]).any()):
-        subject.broken("what is far from all that was kept matches worse", "its score is not lower",
-                       "lower it with distance")
+    subject = check_module(make, dims=dims, batch=batch, report=report)
+    with subject.keeps("scores lie in 0 to 1", "the score is 0 while nothing is kept", "what matches well is recalled",
+                       "what is far from all that was kept matches worse"):
+        energy = torch.ones(batch)
+        shape = subject.draft.inputs["state"].shape(subject.dims)
+        here, there = torch.randn(2, batch, *shape, generator=torch.Generator().manual_seed(9))
+        record = subject.live(subject.fresh(range(batch)), [
+            {"state": state, "energy": energy, "surprise": energy} for state in (here, there + FAR, here, here - 2 * FAR)])
+        scores = torch.stack([outputs["score"] for outputs in record])
+        if bool((scores < 0).any()) or bool((scores > 1).any()):
+            subject.broken("scores lie in 0 to 1", f"they go from {float(scores.min()):.3g} to {float(scores.max()):.3g}",
+                           "such as exp(-distance)")
+        if bool(scores[0].any()):
+            subject.broken("the score is 0 while nothing is kept", f"it is {scores[0].tolist()}", "read before writing")
+        if not bool(scores[2].any()):
+            return  # it keeps nothing, and says so
+        recall = record[2]["recall"]
+        if bool(((recall - here).abs().flatten(1).sum(1) > (recall - there - FAR).abs().flatten(1).sum(1)).any()):
+            subject.broken("what matches well is recalled", "a state that was kept recalls another one",
+                           "weigh near keys most")
+        if bool((scores[3] >= scores[2]).any()):
+            subject.broken("what is far from all that was kept matches worse", "its score is not lower",
+                           "lower it with distance")
 
 
 def check_goal(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
-               batch: int = 3) -> None:
+               batch: int = 3, report: Report | None = None) -> None:
     """Check what every goal promises: all of `check_module` · what is shown unchanged is wanted unchanged.
 
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, calls=calls, batch=batch)
-    (inputs,) = subject.life(batch, 1)
-    first, second = (outputs["goal"] for outputs in subject.live(subject.fresh(range(batch)), [inputs, inputs]))
-    if not torch.equal(first, second):
-        subject.broken("what is shown unchanged is wanted unchanged", "the second tick has another goal",
-                       "keep the goal in self.carry")
+    subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
+    with subject.keeps("what is shown unchanged is wanted unchanged"):
+        (inputs,) = subject.life(batch, 1)
+        first, second = (outputs["goal"] for outputs in subject.live(subject.fresh(range(batch)), [inputs, inputs]))
+        if not torch.equal(first, second):
+            subject.broken("what is shown unchanged is wanted unchanged", "the second tick has another goal",
+                           "keep the goal in self.carry")
 
 
 def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
-                batch: int = 3) -> None:
+                batch: int = 3, report: Report | None = None) -> None:
     """Check what every actor promises.
 
     All of `check_module` · actions lie in [-1, 1] · it acts in Mode-1 too, or refuses with an AmiError that says so.
@@ -73,31 +79,35 @@ def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Ma
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, calls=calls, batch=batch)
-    life = subject.life(batch, 4)
-    actions = torch.stack([outputs["action"] for outputs in subject.live(subject.fresh(range(batch)), life)])
-    if bool((actions.abs() > 1 + 1e-6).any()):
-        subject.broken("its actions lie in [-1, 1]", f"one is {float(actions.abs().max()):.3g}", "clamp the action")
-    reacting = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in life]
-    try:
-        reacted = subject.live(subject.fresh(range(batch)), reacting)
-    except AmiError:
-        return
-    if not all(bool(torch.isfinite(outputs["action"]).all()) for outputs in reacted):
-        subject.broken("it acts in Mode-1 too, or refuses with an AmiError", "an action is not finite",
-                       "raise SettingError with the cure where there is no policy")
+    subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
+    with subject.keeps("its actions lie in [-1, 1]"):
+        life = subject.life(batch, 4)
+        actions = torch.stack([outputs["action"] for outputs in subject.live(subject.fresh(range(batch)), life)])
+        if bool((actions.abs() > 1 + 1e-6).any()):
+            subject.broken("its actions lie in [-1, 1]", f"one is {float(actions.abs().max()):.3g}", "clamp the action")
+    with subject.keeps("it acts in Mode-1 too, or refuses with an AmiError"):
+        reacting = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in subject.life(batch, 4)]
+        try:
+            reacted = subject.live(subject.fresh(range(batch)), reacting)
+        except AmiError:
+            return
+        if not all(bool(torch.isfinite(outputs["action"]).all()) for outputs in reacted):
+            subject.broken("it acts in Mode-1 too, or refuses with an AmiError", "an action is not finite",
+                           "raise SettingError with the cure where there is no policy")
 
 
-def check_configurator(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3) -> None:
+def check_configurator(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,
+                       report: Report | None = None) -> None:
     """Check what every configurator promises: all of `check_module` · modes are 1 or 2 · weights are 0 or more.
 
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, batch=batch)
-    for outputs in subject.live(subject.fresh(range(batch)), subject.life(batch, 4)):
-        if not bool(torch.isin(outputs["mode"], torch.tensor([1, 2])).all()):
-            subject.broken("modes are 1 or 2", f"they are {outputs['mode'].tolist()}", "1 reacts, 2 plans")
-        if bool((outputs["weights"] < 0).any()):
-            subject.broken("weights are not negative", f"they are {outputs['weights'].tolist()}",
-                           "a negative weight would make discomfort pleasant")
+    subject = check_module(make, dims=dims, batch=batch, report=report)
+    with subject.keeps("modes are 1 or 2", "weights are not negative"):
+        for outputs in subject.live(subject.fresh(range(batch)), subject.life(batch, 4)):
+            if not bool(torch.isin(outputs["mode"], torch.tensor([1, 2])).all()):
+                subject.broken("modes are 1 or 2", f"they are {outputs['mode'].tolist()}", "1 reacts, 2 plans")
+            if bool((outputs["weights"] < 0).any()):
+                subject.broken("weights are not negative", f"they are {outputs['weights'].tolist()}",
+                               "a negative weight would make discomfort pleasant")

@@ -5,7 +5,8 @@ Shapes: B parallel worlds; a *life* is a list of ticks, each a dict of inputs, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
@@ -15,6 +16,7 @@ from ami.blueprint import Episode, World
 from ami.module import Callee, Calls, Module
 from ami.ports import Dims, Size
 from ami.streams import Streams
+from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
 
 Make = Callable[[], Module]
@@ -31,29 +33,62 @@ class Subject:
         make: makes one module with its settings; called many times.
         dims: sizes that the check shall use, by symbol; the module's own decisions and `SIZES` fill in the rest.
         calls: modules to bind to its calls, by name, in place of stubs.
+        report: collects what becomes of every promise; None raises at the first broken one.
 
     Raises:
         AssertionError: the module is no ami Module, or it makes a call that no stub serves.
     """
 
     def __init__(self, make: Make, dims: Mapping[str, Size] | None = None,
-                 calls: Mapping[str, Module] | None = None) -> None:
-        self.make, self.given, self.callees = make, dict(dims or {}), dict(calls or {})
+                 calls: Mapping[str, Module] | None = None, report: Report | None = None) -> None:
+        self.make, self.given, self.callees, self.report = make, dict(dims or {}), dict(calls or {}), report
+        self._lives = True
         if isinstance(make, Module):
             raise AssertionError(f"a check was given the module {type(make).__name__}(): expected its class, or a function "
                                  "that makes one")
         draft = make()
         self.name = type(draft).__name__
+        if report is not None:
+            report.name = report.name or self.name
         if not isinstance(draft, Module):
             self.broken("it is an ami Module", f"it is a {self.name}", "inherit from a role of ami.blueprint")
         if "_modules" not in vars(draft):
             self.broken("it is an ami Module", "__init__() leaves out super().__init__()", "begin __init__() with it")
         self.draft = draft
         self.dims = self._solve(draft)
+        if report is not None:
+            self.fresh([0])  # what cannot be built at all says so itself
 
     def broken(self, promise: str, how: str, cure: str) -> NoReturn:
         """Say which promise is broken."""
-        raise AssertionError(f"{self.name} breaks the promise that {promise}: {how}. Cure: {cure}")
+        raise Broken(self.name, promise, how, cure)
+
+    @contextmanager
+    def keeps(self, *promises: str, vital: bool = False) -> Iterator[None]:
+        """A block that judges promises. With a report, a broken one is written down and the checks go on after the block.
+
+        Args:
+            promises: all that the block judges; an error that the module itself raises breaks the first.
+            vital: what breaks here breaks more: what is broken later is only its consequence, and is not judged.
+        """
+        broken: tuple[str, str, str] | None = None
+        try:
+            yield
+        except Broken as found:
+            if self.report is None:
+                raise
+            broken = found.promise, found.how, found.cure
+        except Exception as error:
+            if self.report is None:
+                raise
+            broken = promises[0], f"it raised {type(error).__name__}: {error}", "mend what raises it"
+        if self.report is None:
+            return
+        for promise in promises:
+            self.report.note(promise, UNJUDGED if broken else KEPT)
+        if broken and self._lives:
+            self.report.note(broken[0], BROKEN, *broken[1:])
+        self._lives = self._lives and not (broken and vital)
 
     def fresh(self, episodes: Sequence[int], seed: int = 0) -> Module:
         """A new module with initial weights of `seed`, at the beginning of these episodes (B = their number)."""

@@ -6,13 +6,15 @@ Shapes: B parallel worlds, A action width.
 from __future__ import annotations
 
 from ami.testing.module import check_module
+from ami.testing.report import Report
 from ami.testing.subject import Inputs, Make, Subject, difference, rows
 
+BEGINS = "an episode begins without reward and not over"
 LONG = 200
 """Ticks in which an episode of most worlds ends; one that lasts longer is not watched to its end."""
 
 
-def check_world(make: Make, *, batch: int = 3, ticks: int = LONG) -> None:
+def check_world(make: Make, *, batch: int = 3, ticks: int = LONG, report: Report | None = None) -> None:
     """Check what every world promises.
 
     All of `check_module`, snapshots apart · the first tick of an episode shows its beginning, whatever the action · a row
@@ -22,13 +24,16 @@ def check_world(make: Make, *, batch: int = 3, ticks: int = LONG) -> None:
         make: makes the world.
         batch: B.
         ticks: how long to wait for an episode to end.
+        report: collects what becomes of every promise; None raises at the first broken one.
 
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, batch=batch)
-    _check_beginning(subject, batch)
-    _check_end(subject, batch, ticks)
+    subject = check_module(make, batch=batch, report=report)
+    with subject.keeps("the first tick shows the beginning, whatever the action", BEGINS):
+        _check_beginning(subject, batch)
+    with subject.keeps("an episode that is over stays over", "a row whose episode is over stands still", BEGINS):
+        _check_end(subject, batch, ticks)
 
 
 def _check_beginning(subject: Subject, batch: int) -> None:
@@ -41,7 +46,7 @@ def _check_beginning(subject: Subject, batch: int) -> None:
         subject.broken("the first tick shows the beginning, whatever the action", f"{changed} with another action",
                        "do not step the rows that have just begun")
     if bool((first["terminated"] | first["truncated"]).any()) or bool(first["reward"].any()):
-        subject.broken("an episode begins without reward and not over", "reward or a flag is set at the first tick",
+        subject.broken(BEGINS, "reward or a flag is set at the first tick",
                        "report both from the second tick on")
 
 
@@ -68,7 +73,6 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
     subject.begin(module, done, [row + batch for row in range(batch)])
     anew = subject.live(module, life[:1])[0]
     if bool((anew["terminated"] | anew["truncated"])[done].any()):
-        subject.broken("an episode begins without reward and not over", "a flag is still up after begin()",
-                       "lower the flags of rows that begin anew")
+        subject.broken(BEGINS, "a flag is still up after begin()", "lower the flags of rows that begin anew")
 
 

@@ -17,13 +17,15 @@ from ami.ports import Size
 from ami.testing.learning import check_learning
 from ami.testing.methods import H, K, arguments
 from ami.testing.module import check_module
+from ami.testing.report import Report
 from ami.testing.stubs import StubPerception, sizes
 from ami.testing.subject import Make, Subject, close
 
 WINDOWS, LENGTH = 16, 4
 
 
-def check_perception(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3) -> None:
+def check_perception(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,
+                     report: Report | None = None) -> None:
     """Check what every perception promises.
 
     All of `check_module` · `encode` takes any leading sizes · the percept is what `encode` gives.
@@ -31,22 +33,23 @@ def check_perception(make: Make, *, dims: Mapping[str, Size] | None = None, batc
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, batch=batch)
+    subject = check_module(make, dims=dims, batch=batch, report=report)
     module: Any = subject.fresh(range(batch))
-    (observation,) = arguments(subject, "encode", batch) or ()
-    with torch.no_grad():
-        once = module.encode(observation)
-        twice = module.encode(torch.stack([observation, observation], dim=1))
-        percept = module.step(observation=observation)["percept"]
-    if twice.shape[:2] != (batch, 2) or not close(twice[:, 1], once):
-        subject.broken("encode takes any leading sizes", f"observations (B, 2, *O) give {tuple(twice.shape)}",
-                       "flatten the leading sizes, and restore them")
-    if not close(percept, once):
-        subject.broken("the percept is what encode gives", "step() gives another one", "step() may only call encode()")
+    with subject.keeps("encode takes any leading sizes", "the percept is what encode gives"):
+        (observation,) = arguments(subject, "encode", batch) or ()
+        with torch.no_grad():
+            once = module.encode(observation)
+            twice = module.encode(torch.stack([observation, observation], dim=1))
+            percept = module.step(observation=observation)["percept"]
+        if twice.shape[:2] != (batch, 2) or not close(twice[:, 1], once):
+            subject.broken("encode takes any leading sizes", f"observations (B, 2, *O) give {tuple(twice.shape)}",
+                           "flatten the leading sizes, and restore them")
+        if not close(percept, once):
+            subject.broken("the percept is what encode gives", "step() gives another one", "step() may only call encode()")
 
 
 def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
-                      batch: int = 3) -> None:
+                      batch: int = 3, report: Report | None = None) -> None:
     """Check what every world model promises, with a stub perception.
 
     All of `check_module` · predictions have their shapes · an action moves nothing that lies before it · candidates do not
@@ -56,13 +59,18 @@ def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, cal
     Raises:
         AssertionError: a promise is broken.
     """
-    subject = check_module(make, dims=dims, calls=calls, batch=batch)
-    _check_rollout(subject, batch)
-    _check_distance(subject, batch)
-    first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
-    if bool(first["surprise"].any()):
-        subject.broken("nothing surprises at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
-                       "give 0 while nothing was predicted")
+    subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
+    with subject.keeps("rollout gives a Prediction", "rollout gives states (B, K, H, *S)",
+                       "an action moves nothing that lies before it", "candidates do not disturb each other",
+                       "a state suffices to go on from"):
+        _check_rollout(subject, batch)
+    with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
+        _check_distance(subject, batch)
+    with subject.keeps("nothing surprises at an episode's first tick"):
+        first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
+        if bool(first["surprise"].any()):
+            subject.broken("nothing surprises at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
+                           "give 0 while nothing was predicted")
     learner = subject.fresh(range(batch))
     learns = getattr(type(learner), "loss", WorldModel.loss) is not WorldModel.loss
     if learns and any(p.requires_grad for p in learner.parameters()):

@@ -171,7 +171,8 @@ def test_a_sound_wiring_is_drawn_on_stdout_and_warnings_go_to_stderr(capsys: pyt
     assert main(["graph", "+graph.planner.calls.memory=memory"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("firing order: world → perception → ")
-    assert captured.err == ("warning: planner.calls.memory has no effect: modules.planner.cem.CEM calls world_model, cost\n")
+    assert captured.err == ("warning: planner.calls.memory has no effect: modules.planner.cem.CEM calls world_model, cost, "
+                            "policy\n")
 
 
 def test_overrides_and_flags_may_be_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -290,4 +291,4 @@ def test_list_has_a_line_for_every_leaf(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_list_shows_one_chapter(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "worlds"]) == 0
-    assert capsys.readouterr().out.startswith("world\n  two_rooms *            Two rooms")
+    assert capsys.readouterr().out.startswith("world\n  gym                    Any gymnasium world")

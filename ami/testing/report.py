@@ -1,0 +1,68 @@
+"""Promises, kept or broken: what a check finds, as an error at the first broken one, or as a report of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+KEPT, UNJUDGED, BROKEN = STATES = ("kept", "unjudged", "broken")
+SIGNS = {KEPT: "✓", UNJUDGED: "–", BROKEN: "✗"}
+
+
+class Broken(AssertionError):
+    """A broken promise.
+
+    Attributes:
+        promise: what was promised.
+        how: what was seen instead.
+        cure: what usually mends it.
+    """
+
+    def __init__(self, name: str, promise: str, how: str, cure: str) -> None:
+        super().__init__(f"{name} breaks the promise that {promise}: {how}. Cure: {cure}")
+        self.promise, self.how, self.cure = promise, how, cure
+
+
+@dataclass
+class Finding:
+    """What became of one promise: kept, broken or unjudged; how and the cure where it is broken."""
+
+    state: str = KEPT
+    how: str = ""
+    cure: str = ""
+
+
+@dataclass
+class Report:
+    """Every promise of a contract, and what became of it.
+
+    Attributes:
+        name: what was examined.
+        contract: the role whose contract it is.
+        findings: by promise, in the order of the checks.
+    """
+
+    name: str = ""
+    contract: str = "module"
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every promise is kept."""
+        return all(finding.state == KEPT for finding in self.findings.values())
+
+    def note(self, promise: str, state: str, how: str = "", cure: str = "") -> None:
+        """Write down one finding; what is broken once stays broken, however often it is checked."""
+        before = self.findings.setdefault(promise, Finding(state, how, cure))
+        if STATES.index(state) > STATES.index(before.state):
+            self.findings[promise] = Finding(state, how, cure)
+
+    def __str__(self) -> str:
+        kept = sum(finding.state == KEPT for finding in self.findings.values())
+        lines = [f"{self.name} keeps {kept} of the {len(self.findings)} promises of a {self.contract.replace('_', ' ')}", ""]
+        for promise, finding in self.findings.items():
+            lines.append(f"  {SIGNS[finding.state]} {promise}")
+            if finding.state == BROKEN:
+                lines += [f"      seen  {finding.how}", f"      cure  {finding.cure}"]
+        if any(finding.state == UNJUDGED for finding in self.findings.values()):
+            lines += ["", "  – could not be judged because of what is broken above"]
+        return "\n".join(lines)
