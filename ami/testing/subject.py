@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Episode, World
+from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
-from ami.ports import Dims, Size
+from ami.ports import Choices, Dims, Size
 from ami.streams import Streams
 from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
@@ -129,7 +130,13 @@ class Subject:
     def _solve(self, module: Module) -> Dims:
         known: Dims = {**SIZES, **self.given}
         for _ in range(len(known) + 1):
-            decided = module.infer_dims(known)
+            try:
+                decided = module.infer_dims(known)
+            except SettingError:
+                if "A" in self.given or isinstance(known["A"], Choices):
+                    raise
+                known["A"] = Choices(3)  # a module that takes no continuous actions may take choices
+                continue
             if not isinstance(decided, Mapping):
                 self.broken("infer_dims() returns sizes by symbol", f"it returns {decided!r}", "return {'H': 4}, or {}")
             clash = [symbol for symbol in decided if symbol in self.given and decided[symbol] != self.given[symbol]]

@@ -1,6 +1,6 @@
 """Random shooting: the best of many random plans.
 
-Shapes: B parallel worlds, K candidates, H horizon, A action width.
+Shapes: R the rows that plan, K candidates, H horizon, A action width.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from ami.errors import require
+from ami.ports import Choices, Dims, Size
+from modules.planner.choosing import one_hot
 from modules.planner.sampling import Found, SamplingPlanner
 
 
 class RandomShooting(SamplingPlanner):
-    """Imagines K plans drawn uniformly from [-1, 1] and takes the one of least energy: the search without improvement.
+    """Imagines K plans and takes the one of least energy: the search without improvement.
 
-    Where a policy is bound, its plan is one of the K.
+    Continuous actions are drawn uniformly from [-1, 1]; of choices all are alike. Where a policy is bound, its plan is one
+    of the K.
 
     Args:
         horizon: H, how many actions a plan has.
@@ -28,14 +31,23 @@ class RandomShooting(SamplingPlanner):
         super().__init__(horizon)
         require(num_candidates >= 1, f"RandomShooting.num_candidates is {num_candidates}: expected 1 or more")
         self.num_candidates = num_candidates
+        self._chooses = False
+
+    def accept(self, width: Size) -> None:
+        """Plans any actions."""
+
+    def build(self, dims: Dims) -> None:
+        super().build(dims)
+        self._chooses = isinstance(dims["A"], Choices)
 
     def draw(self) -> Tensor:
+        if self._chooses:
+            drawn = self.random.uniform(0.0, 1.0, self.num_candidates, self.horizon)
+            return one_hot((drawn * self.width).long(), self.width)
         return self.random.uniform(-1.0, 1.0, self.num_candidates, self.horizon, self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         if self.proposes:
             noise[:, 0] = start
         states, energy = self.imagine(state, goal, weights, noise)
-        least, best = energy.min(1, keepdim=True)
-        return Found(self.taken(noise, best)[:, 0], self.taken(states, best)[:, 0], least[:, 0],
-                     self.num_candidates * self.horizon)
+        return Found(*self.best_of(noise, states, energy), self.num_candidates * self.horizon)

@@ -1,20 +1,34 @@
-"""What planners that imagine random candidates share: one draw per tick, idle rows, where the search starts.
+"""What planners that search in imagination share: one draw per tick, idle rows, where the search starts.
 
 Shapes: B parallel worlds, R the rows that plan, K candidates, H horizon, A action width, S the size of a state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ami.blueprint import Planner
-from ami.errors import require
+from ami.errors import SettingError, require
 from ami.module import Call
-from ami.ports import Dims, Size
+from ami.ports import Choices, Dims, Size
+
+
+class Best(NamedTuple):
+    """The best candidate of each row.
+
+    Attributes:
+        plan: (R, H, A).
+        imagined: (R, H, *S), where it leads.
+        energy: (R,).
+    """
+
+    plan: Tensor
+    imagined: Tensor
+    energy: Tensor
 
 
 class Found(NamedTuple):
@@ -24,13 +38,15 @@ class Found(NamedTuple):
         plan: (R, H, A).
         imagined: (R, H, *S).
         energy: (R,).
-        model_steps: predictor steps spent on each row.
+        model_steps: predictor steps spent on each row: one number for all, or (R,) where rows differ.
+        kept: what else the next search wants to know, (R, …) by the names of `initial`.
     """
 
     plan: Tensor
     imagined: Tensor
     energy: Tensor
-    model_steps: int
+    model_steps: int | Tensor
+    kept: Mapping[str, Tensor] = {}
 
 
 class SamplingPlanner(Planner):
@@ -41,6 +57,8 @@ class SamplingPlanner(Planner):
 
     Rows in Mode-1 stay idle: a zero plan, 0 model steps, and no random numbers. Every row has its own stream, so that what
     one world does never moves another's.
+
+    Actions are continuous, in [-1, 1]; a search over choices is a `modules.planner.choosing.ChoicePlanner`.
     """
 
     wants = {**Planner.wants, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
@@ -51,9 +69,18 @@ class SamplingPlanner(Planner):
         self.horizon = horizon
         self.width = 0
         self._rows = torch.zeros(0, 1, dtype=torch.int64)
+        self._planning: Sequence[int] | None = None
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        if "A" in known:
+            self.accept(known["A"])
         return {"H": self.horizon}
+
+    def accept(self, width: Size) -> None:
+        """Refuse a world, by its action width, whose actions this search cannot plan."""
+        if isinstance(width, Choices):
+            raise SettingError(f"{type(self).__name__} plans continuous actions, but here an action is one of {int(width)} "
+                               "choices. Cure: planner=categorical or planner=tree")
 
     def build(self, dims: Dims) -> None:
         (self.width,) = self.outputs["plan"].shape(dims)[1:]
@@ -85,22 +112,44 @@ class SamplingPlanner(Planner):
             self._rows = torch.arange(len(numbers), device=numbers.device)[:, None]
         return candidates[self._rows, numbers]
 
+    def best_of(self, candidates: Tensor, states: Tensor, energy: Tensor, before: Best | None = None) -> Best:
+        """Each row's best candidate, or the one `before` where no candidate betters it.
+
+        Args:
+            candidates: (R, K, H, A).
+            states: (R, K, H, *S).
+            energy: (R, K).
+            before: the best one so far.
+        """
+        least, number = energy.min(1, keepdim=True)
+        best = Best(self.taken(candidates, number)[:, 0], self.taken(states, number)[:, 0], least[:, 0])
+        if before is None:
+            return best
+        better = best.energy < before.energy
+        return Best(*(torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
+                      for new, old in zip(best, before, strict=True)))
+
+    def remembered(self, name: str) -> Tensor:
+        """What the rows that plan now kept from their last search, (R, …)."""
+        value = self.carry[name]
+        return value if self._planning is None else value[self._planning]
+
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         modes = mode.tolist()
-        if 1 not in modes:
-            found = self._found(state, goal, weights, self.carry["plan"])
-            outputs = {"plan": found.plan, "imagined": found.imagined, "energy": found.energy,
-                       "model_steps": torch.full_like(mode, found.model_steps)}
-        else:
-            outputs = self._search_some([row for row, each in enumerate(modes) if each == 2], state, goal, weights)
-        self.carry = {"plan": outputs["plan"]}
-        return outputs
+        if 1 in modes:
+            return self._search_some([row for row, each in enumerate(modes) if each == 2], state, goal, weights)
+        found = self._found(state, goal, weights)
+        self.carry = {"plan": found.plan, **found.kept}
+        steps = found.model_steps
+        return {"plan": found.plan, "imagined": found.imagined, "energy": found.energy,
+                "model_steps": steps if isinstance(steps, Tensor) else torch.full_like(mode, steps)}
 
-    def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None, before: Tensor) -> Found:
+    def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None) -> Found:
         noise = self.draw().to(state.device)
         if self.proposes:
             found = self.search(state, goal, weights, self._proposed(state, goal), noise)
             return found._replace(model_steps=found.model_steps + self.horizon)
+        before = self.remembered("plan")
         start = torch.zeros_like(before)  # nothing is known of the last action
         start[:, :-1] = before[:, 1:]
         return self.search(state, goal, weights, start, noise)
@@ -121,10 +170,16 @@ class SamplingPlanner(Planner):
             "energy": state.new_zeros(batch),
             "model_steps": torch.zeros(batch, dtype=torch.int64, device=state.device),
         }
+        kept = self.initial(batch)  # idle rows forget
         if rows:
+            self._planning = rows
             with self.random.only(rows):
-                found = self._found(state[rows], goal[rows], None if weights is None else weights[rows],
-                                    self.carry["plan"][rows])
-            for name, value in found._asdict().items():
-                outputs[name][rows] = value
+                found = self._found(state[rows], goal[rows], None if weights is None else weights[rows])
+            self._planning = None
+            for name in outputs:
+                outputs[name][rows] = getattr(found, name)
+            for name, value in found.kept.items():
+                kept[name] = kept[name].to(value)
+                kept[name][rows] = value
+        self.carry = {**kept, "plan": outputs["plan"]}
         return outputs

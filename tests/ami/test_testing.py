@@ -21,6 +21,7 @@ from ami.testing import (
     check_world_model,
 )
 from ami.testing.stubs import StubCost, StubPerception, StubWorldModel
+from modules.planner.categorical import Categorical
 from modules.planner.random_shooting import RandomShooting
 from modules.planner.sampling import Found, SamplingPlanner
 
@@ -323,6 +324,18 @@ class SharesItsStream(RandomShooting):
         if bool((mode == 1).any()):
             self.draw()
         return super().step(state, goal, mode, weights)
+
+
+class Undecided(Categorical):
+    def search(self, state, goal, weights, start, noise):
+        found = super().search(state, goal, weights, start, noise)
+        return found._replace(plan=found.plan * 0.9 + 0.1 / 3)
+
+
+def test_a_planner_of_choices_is_checked_with_choices():
+    check_planner(Categorical)
+    assert ("its actions are one-hot where they are choices: one is [0.033, 0.033, 0.933]. Cure: plan "
+            "torch.nn.functional.one_hot(chosen, self.dims['A']).float()") in broken(check_planner, Undecided)
 
 
 @pytest.mark.parametrize(("make", "words"), [

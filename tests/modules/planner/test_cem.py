@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
+from ami.ports import Choices
 from ami.testing import check_planner
 from ami.testing.subject import Subject
 from modules.planner.cem import CEM
@@ -79,3 +80,10 @@ def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(SettingError) as error:
         CEM(**settings)
     assert str(error.value) == words
+
+
+def test_choices_are_refused_with_the_cure():
+    with pytest.raises(SettingError) as error:
+        CEM().infer_dims({"A": Choices(3)})
+    assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3 choices. Cure: "
+                                "planner=categorical or planner=tree")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
+from ami.ports import Choices
 from ami.testing import check_planner
 from ami.testing.subject import Subject
 from modules.planner.random_shooting import RandomShooting
@@ -31,3 +32,7 @@ def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(SettingError) as error:
         RandomShooting(**settings)
     assert str(error.value) == words
+
+
+def test_it_keeps_the_contract_where_actions_are_choices():
+    check_planner(RandomShooting, dims={"A": Choices(3)})

@@ -87,3 +87,12 @@ def test_an_actor_without_proposals_is_refused_with_the_cure():
     assert ("planner calls actor.propose, which modules.actor.plan_follower.PlanFollower does not declare callable: there "
             "is none. Cure: mark it @callable_method, or bind graph.planner.calls.policy to another node; to do without: "
             "graph.planner.calls.policy=null") in str(refusal.value)
+
+
+# What the world's actions are ------------------------------------------------------------------------------------------
+
+def test_a_planner_that_cannot_plan_the_worlds_actions_is_refused_before_the_first_tick():
+    with pytest.raises(GraphError) as refusal:
+        to_graph(compose(["planner=categorical"]))
+    assert ("planner: Categorical plans choices, but here an action is 2 continuous numbers. "
+            "Cure: planner=cem") in str(refusal.value)

@@ -1,0 +1,68 @@
+"""The cross-entropy method over choices: imagine, keep the best, choose more often what they chose.
+
+Shapes: R the rows that plan, K candidates, E elites, H horizon, A the number of choices.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.errors import require
+from modules.planner.choosing import ChoicePlanner, one_hot
+from modules.planner.sampling import Best, Found
+
+
+class Categorical(ChoicePlanner):
+    """Cross-entropy method for discrete actions (Rubinstein, 1999): one categorical distribution for each of H steps.
+
+    Each iteration draws K plans and refits every step's distribution to how often the E of least energy chose what. The
+    plan is the best candidate of all iterations, so that `imagined` and `energy` are its own. Search starts near the last
+    plan, one step on, or the policy's, which is a candidate itself; where nothing is known all choices are alike.
+
+    Args:
+        horizon: H, how many actions a plan has.
+        num_candidates: K.
+        num_iterations: how often the distributions are refitted.
+        num_elites: E.
+        trust: how probable the start's choices are at first, beyond their share of what is alike.
+        min_share: how much of each distribution stays alike for all choices, so that none is ever given up.
+
+    Raises:
+        SettingError: a setting is out of its range, or the world's actions are continuous.
+    """
+
+    def __init__(self, horizon: int = 8, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
+                 trust: float = 0.5, min_share: float = 0.1) -> None:
+        super().__init__(horizon)
+        require(num_candidates >= 2, f"Categorical.num_candidates is {num_candidates}: expected 2 or more")
+        require(num_iterations >= 1, f"Categorical.num_iterations is {num_iterations}: expected 1 or more")
+        require(1 <= num_elites <= num_candidates, f"Categorical.num_elites is {num_elites}: expected 1 to num_candidates, "
+                                                   f"{num_candidates}")
+        require(0 <= trust <= 1, f"Categorical.trust is {trust}: expected 0 to 1")
+        require(0 <= min_share <= 1, f"Categorical.min_share is {min_share}: expected 0 to 1")
+        self.num_candidates, self.num_iterations, self.num_elites = num_candidates, num_iterations, num_elites
+        self.trust, self.min_share = trust, min_share
+
+    def draw(self) -> Tensor:
+        return self.random.uniform(0.0, 1.0, self.num_iterations, self.num_candidates, self.horizon)
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        known = start.sum(-1, keepdim=True)  # (R, H, 1): 1 where the start chooses, 0 where it knows nothing
+        share = self.trust * start + (1 - self.trust * known) / self.width
+        best: Best | None = None
+        for draws in noise.unbind(1):
+            candidates = one_hot(self._chosen(share, draws), self.width)  # (R, K, H, A)
+            if best is None:
+                candidates[:, 0] = torch.where(known > 0, start, candidates[:, 0])
+            states, energy = self.imagine(state, goal, weights, candidates)
+            best = self.best_of(candidates, states, energy, best)
+            elites = self.taken(candidates, energy.topk(self.num_elites, largest=False).indices)
+            share = (1 - self.min_share) * elites.mean(1) + self.min_share / self.width
+        assert best is not None
+        return Found(*best, self.num_iterations * self.num_candidates * self.horizon)
+
+    def _chosen(self, share: Tensor, draws: Tensor) -> Tensor:
+        """Distributions (R, H, A) and uniform draws (R, K, H) to numbers of choices (R, K, H)."""
+        edges = share.cumsum(-1)[:, None, :, :-1]  # the last edge is 1, but for the last bits
+        return (draws[..., None] >= edges).sum(-1)
