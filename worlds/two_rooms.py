@@ -20,6 +20,7 @@ from gymnasium.vector.utils import batch_space
 from worlds import two_rooms_pairs as pairs
 from worlds import two_rooms_physics as physics
 from worlds.two_rooms_drawing import Drawing
+from worlds.two_rooms_noise import GOAL_FRAME, Noise
 from worlds.two_rooms_physics import Array
 from worlds.two_rooms_refusals import (
     check_action,
@@ -49,8 +50,9 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
     until it is reset.
 
     Settings: `observe` "pixels" (uint8 (S, S, 3)) or "state" (float32 (3,)), for observation and goal alike;
-    `door` "fixed" (centre y = 10 px) or "random" (drawn per episode, see `two_rooms_pairs`); `size` S of the
-    picture in [16, 64] pixels.
+    `door` "fixed" (centre y = 10 px) or "random" (drawn per episode, see `two_rooms_pairs`); `noise` "none",
+    "tv" or "background" (what flickers in the pictures, see `two_rooms_noise`); `size` S of the picture in
+    [16, 64] pixels.
 
     Raises ValueError for a setting, option or action that is not possible, `ResetNeeded` for a step before a
     reset.
@@ -69,6 +71,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         *,
         observe: str = "pixels",
         door: str = "fixed",
+        noise: str = "none",
         size: int = 32,
         max_episode_steps: int = 60,
         render_mode: str | None = None,
@@ -80,6 +83,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         check_count("num_envs", num_envs)
         check_count("max_episode_steps", max_episode_steps)
         self.num_envs, self.observe, self.door = num_envs, observe, door
+        self.noise = Noise(noise, size)
         self.size, self.max_episode_steps, self.render_mode = size, max_episode_steps, render_mode
         self.dynamics = physics.Dynamics()
         self.drawing = Drawing(size)
@@ -94,8 +98,9 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         self.generators: list[np.random.Generator | None] = [None] * num_envs
         self._state = np.full((num_envs, 3), np.nan, np.float32)
         self._goal_state = self._state.copy()
-        self._goal_view = self._view(np.zeros_like(self._state))
         self._num_steps = np.zeros(num_envs, np.int64)
+        self._keys = np.zeros(num_envs, np.uint64)  # what an episode's noise is drawn from
+        self._goal_view = self._view(np.zeros_like(self._state), self._keys, self._num_steps)
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
         self._started = np.zeros(num_envs, bool)
@@ -121,7 +126,9 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         check_places(state, goal_state)
 
         self._state[rows], self._goal_state[rows] = state, goal_state
-        self._goal_view[rows] = self._view(goal_state)
+        if self.noise.kind != "none":
+            self._keys[rows] = [self._generator(row).integers(2**63) for row in rows]
+        self._goal_view[rows] = self._view(goal_state, self._keys[rows], np.full(len(rows), GOAL_FRAME))
         self._num_steps[rows] = 0
         self._terminated[rows] = self._truncated[rows] = False
         self._started[rows] = True
@@ -147,7 +154,8 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
             return None
         self._need_reset("a render", self._started)
         factor = max(1, round(RENDER_SIZE / self.size))
-        return tuple(self.drawing.draw(self._state).repeat(factor, axis=1).repeat(factor, axis=2))
+        pictures = self.drawing.draw(self._state, self.noise.floor(self._keys, self._num_steps))
+        return tuple(pictures.repeat(factor, axis=1).repeat(factor, axis=2))
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
         """`num_pairs` evaluation pairs of each kind, same room first; see `two_rooms_pairs.sample_pairs`."""
@@ -165,25 +173,29 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         self, row: int, start: Array | None = None, goal: Array | None = None, door: Array | None = None
     ) -> tuple[list[float], list[float]]:
         """State and goal state of a new episode; the row's generator draws what the options leave open."""
-        rng = self.generators[row]
-        assert rng is not None
+        rng = self._generator(row)
         door_y = pairs.sample_door(rng, self.door) if door is None else float(door)
         start_xy = pairs.sample_position(rng, door_y, away_from=goal) if start is None else start
         goal_xy = pairs.sample_position(rng, door_y, away_from=start_xy) if goal is None else goal
         return [*start_xy, door_y], [*goal_xy, door_y]
+
+    def _generator(self, row: int) -> np.random.Generator:
+        rng = self.generators[row]
+        assert rng is not None
+        return rng
 
     def _need_reset(self, what: str, started: Array) -> None:
         if not started.all():
             rows = np.flatnonzero(~started).tolist()
             raise ResetNeeded(f"{what} came before rows {rows} were ever reset; call reset() first.")
 
-    def _view(self, state: Array) -> Array:
+    def _view(self, state: Array, keys: Array, frames: Array) -> Array:
         """(N, 3) -> (N, S, S, 3) uint8 or (N, 3) float32; always a new array."""
-        return self.drawing.draw(state) if self.observe == "pixels" else state.copy()
+        return self.drawing.draw(state, self.noise.floor(keys, frames)) if self.observe == "pixels" else state.copy()
 
     def _observation(self) -> Observation:
         """Fresh arrays at each call: what a caller keeps or changes must not be the world's own memory."""
-        return {"observation": self._view(self._state), "goal": self._goal_view.copy()}
+        return {"observation": self._view(self._state, self._keys, self._num_steps), "goal": self._goal_view.copy()}
 
     def _info(self) -> Info:
         """The truth, for tests, probes and oracles; gymnasium's masks say that every row has every key."""
@@ -203,6 +215,7 @@ class TwoRoomsEnv(gymnasium.Env):
         *,
         observe: str = "pixels",
         door: str = "fixed",
+        noise: str = "none",
         size: int = 32,
         max_episode_steps: int = 60,
         render_mode: str | None = None,
@@ -211,6 +224,7 @@ class TwoRoomsEnv(gymnasium.Env):
             1,
             observe=observe,
             door=door,
+            noise=noise,
             size=size,
             max_episode_steps=max_episode_steps,
             render_mode=render_mode,

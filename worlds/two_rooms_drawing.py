@@ -37,13 +37,16 @@ class Drawing:
         self._wall = wall[touched].repeat(3)
         self._wall_part = slice(3 * int(touched[0]), 3 * int(touched[-1]) + 3)
 
-    def draw(self, state: Array) -> Array:
-        """Pictures of states: (N, 3) px of the world -> (N, S, S, 3) uint8; image rows are y, columns x."""
+    def draw(self, state: Array, floor: Array | None = None) -> Array:
+        """Pictures of states: (N, 3) px of the world -> (N, S, S, 3) uint8; image rows are y, columns x.
+
+        The floor is light and plain, or as given: (N, S, S, 3) float32 in [0, 255].
+        """
         state = np.asarray(state, dtype=np.float32)
         frames = np.empty((len(state), self.size, self.size * 3), dtype=np.uint8)
         for first in range(0, len(state), CHUNK):
             part = slice(first, first + CHUNK)
-            frames[part] = self._draw_chunk(state[part])
+            frames[part] = self._draw_chunk(state[part]) if floor is None else self._draw_on(floor[part], state[part])
         return frames.reshape(len(state), self.size, self.size, 3)
 
     def _draw_chunk(self, state: Array) -> Array:
@@ -59,16 +62,27 @@ class Drawing:
         )
         return frames
 
-    def _draw_wall(self, doors: Array) -> Array:
-        """The columns that the wall touches, without a dot: (N,) px -> (N, S, 3 * columns) float32.
+    def _draw_on(self, floor: Array, state: Array) -> Array:
+        """The same on a floor (N, S, S, 3) that is not plain, for which no shortcut is known."""
+        frames = floor.reshape(len(state), self.size, self.size * 3).copy()
+        under = frames[:, :, self._wall_part]
+        under += self._wall_share(state[:, 2]) * (self._tint(WALL)[self._wall_part] - under)
+        dot = self._bell(state[:, 1])[:, :, None] * self._bell(state[:, 0]).repeat(3, axis=1)[:, None, :]
+        frames += dot * (self._tint(DOT) - frames)
+        frames += np.float32(0.5)
+        return frames
 
-        Pixels that are wall in part are mixed, so the door can be seen to lie between two pixels.
-        """
-        door = self._coverage(doors[:, None] - DOOR_HALF_WIDTH, doors[:, None] + DOOR_HALF_WIDTH)
-        share = (1 - door)[:, :, None] * self._wall
+    def _draw_wall(self, doors: Array) -> Array:
+        """The columns that the wall touches, without a dot: (N,) px -> (N, S, 3 * columns) float32."""
         floor, wall = self._tint(FLOOR)[self._wall_part], self._tint(WALL)[self._wall_part]
-        mixed: Array = floor + share * (wall - floor)
+        mixed: Array = floor + self._wall_share(doors) * (wall - floor)
         return mixed
+
+    def _wall_share(self, doors: Array) -> Array:
+        """How much of each pixel is wall: (N,) px -> (N, S, 3 * columns); the door can be seen to lie between two pixels."""
+        door = self._coverage(doors[:, None] - DOOR_HALF_WIDTH, doors[:, None] + DOOR_HALF_WIDTH)
+        share: Array = (1 - door)[:, :, None] * self._wall
+        return share
 
     def _coverage(self, low: Array | float, high: Array | float) -> Array:
         """The share of each pixel (along one axis) that lies in [low, high] px: (N, 1) twice -> (N, S)."""

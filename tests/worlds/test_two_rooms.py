@@ -16,7 +16,7 @@ from worlds.two_rooms_drawing import Drawing
 from worlds.two_rooms_pairs import TEST_DOORS
 
 ID = "worlds:ami/TwoRooms-v0"
-SETTINGS = [{}, {"observe": "state"}, {"door": "random", "size": 48}]
+SETTINGS = [{}, {"observe": "state"}, {"door": "random", "size": 48}, {"noise": "tv"}, {"noise": "background", "size": 20}]
 
 
 def play(env: gymnasium.vector.VectorEnv, num_steps: int, seed: int = 0) -> list:
