@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +27,16 @@ class Experience:
         action: (E, T, A); action[t] leads from observation[t] to observation[t + 1].
         truth: (E, T + 1, X), the world's true state, for probes alone.
         steps: (E,), how many steps each episode really has; what lies behind is padding.
+        reward: (E, T), the world's on arriving at observation[t + 1]; None where nobody kept it.
+        cont: (E, T), 0 where the world ended the episode at observation[t + 1], else 1: a mere time limit ends nothing.
     """
 
     observation: Tensor
     action: Tensor
     truth: Tensor
     steps: Tensor
+    reward: Tensor | None = None
+    cont: Tensor | None = None
 
     @property
     def num_frames(self) -> int:
@@ -41,7 +45,19 @@ class Experience:
 
     def part(self, episodes: int) -> Experience:
         """The first episodes alone."""
-        return Experience(self.observation[:episodes], self.action[:episodes], self.truth[:episodes], self.steps[:episodes])
+        return Experience(*(None if value is None else value[:episodes] for value in vars(self).values()))
+
+    @property
+    def mean_return(self) -> float:
+        """The mean over episodes of the rewards' sum; nan where nobody kept them."""
+        if self.reward is None:
+            return float("nan")
+        lived = torch.arange(self.reward.shape[1])[None] < self.steps[:, None]
+        return float((self.reward.double() * lived).sum(1).mean())
+
+    def frames(self) -> Tensor:
+        """Every observation that was lived, (F, *O), episode after episode."""
+        return torch.cat([self.observation[e, : n + 1] for e, n in enumerate(self.steps.tolist())])
 
     def starts(self, window: int) -> Tensor:
         """Every (episode, step) at which a window of `window` steps fits, (M, 2).
@@ -57,9 +73,12 @@ class Experience:
         return starts
 
     def windows(self, starts: Tensor, window: int) -> dict[str, Tensor]:
-        """The windows that begin at `starts` (N, 2): "observation" (N, window + 1, *O), "action" (N, window, A)."""
+        """The windows that begin at `starts` (N, 2): "observation" (N, window + 1, *O), "action" (N, window, A), and, where
+        they were kept, "reward" and "cont" (N, window)."""
         episode, step = starts[:, :1], starts[:, 1:] + torch.arange(window + 1)
-        return {"observation": self.observation[episode, step], "action": self.action[episode, step[:, :-1]]}
+        told = {"action": self.action, "reward": self.reward, "cont": self.cont}
+        return {"observation": self.observation[episode, step]} | {
+            name: value[episode, step[:, :-1]] for name, value in told.items() if value is not None}
 
 
 def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
@@ -74,20 +93,28 @@ def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
         seed: the worlds' seeds derive from it and the episode's number alone.
         on_progress: is told how many more episodes are done.
     """
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    parts: list[Experience] = []
     for wave, first in enumerate(range(0, episodes, batch)):
         numbers = range(first, min(first + batch, episodes))
         lives = [Episode(n, derive_seed(seed, "collect", n) % SEED_RANGE) for n in numbers]
         parts.append(_collect_wave(agent, lives, steps, wave))
         if on_progress is not None:
             on_progress(len(lives))
-    return Experience(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return joined(parts)
 
 
-def _collect_wave(agent: Agent, lives: list[Episode], steps: int, wave: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def joined(parts: Sequence[Experience]) -> Experience:
+    """All episodes of several experiences that were collected alike."""
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return Experience(*(None if any(value is None for value in column) else torch.cat(column) for column in columns))
+
+
+def _collect_wave(agent: Agent, lives: list[Episode], steps: int, wave: int) -> Experience:
     seen: list[Tensor] = []
     truth: list[Tensor] = []
     done: list[Tensor] = []
+    reward: list[Tensor] = []
+    ended: list[Tensor] = []
     lived = torch.full((len(lives),), steps)
     over = torch.zeros(len(lives), dtype=torch.bool)
     agent.reset(torch.ones(len(lives), dtype=torch.bool), lives, wave)
@@ -96,7 +123,10 @@ def _collect_wave(agent: Agent, lives: list[Episode], steps: int, wave: int) -> 
         seen.append(moment["world.observation"])
         truth.append(moment["world.truth"])
         done.append(moment["actor.action"])
+        reward.append(moment["world.reward"])
+        ended.append(moment["world.terminated"])
         ends = (moment["world.terminated"] | moment["world.truncated"]) & ~over
         lived[ends] = step
         over |= ends
-    return torch.stack(seen, 1), torch.stack(done[:-1], 1), torch.stack(truth, 1), lived
+    return Experience(torch.stack(seen, 1), torch.stack(done[:-1], 1), torch.stack(truth, 1), lived,
+                      torch.stack(reward[1:], 1), 1.0 - torch.stack(ended[1:], 1).float())

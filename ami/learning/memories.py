@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
 from ami.learning.experience import Experience
+from ami.ports import Choices
 
 FRAMES_AT_ONCE = 1024
 
@@ -26,6 +27,8 @@ class Memories:
     Attributes:
         state: (F, *S).
         successors: (F, 1 + M, *S): the state perceived next, then M imagined ones.
+        reward, cont: (F, 1 + M), the reward on arriving at each successor and whether the episode goes on from there: the
+            perceived ones, then the foreseen ones. None where they were not kept, or the model foresees none.
         first: (F,), the index of the first later state of the same episode.
         last: (F,), the index of its last state; a row with first > last has no future and is never drawn.
     """
@@ -34,41 +37,67 @@ class Memories:
     successors: Tensor
     first: Tensor
     last: Tensor
+    reward: Tensor | None = None
+    cont: Tensor | None = None
 
     def draw(self, batch: int) -> dict[str, Tensor]:
         """N states with a future, and for each a later state of its own episode as the goal in hindsight.
 
         Returns:
-            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *S). Drawn from torch's global stream.
+            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *S) and, where they are known, "reward" and "cont"
+            (N, 1 + M). Drawn from torch's global stream.
         """
         alive = (self.first <= self.last).nonzero()[:, 0]
         index = alive[torch.randint(len(alive), (batch,))]
         span = self.last[index] - self.first[index] + 1
         goal = self.first[index] + (torch.rand(batch) * span).long()
-        return {"state": self.state[index], "successors": self.successors[index], "goal": self.state[goal]}
+        drawn = {"state": self.state[index], "successors": self.successors[index], "goal": self.state[goal]}
+        told = {"reward": self.reward, "cont": self.cont}
+        return drawn | {name: value[index] for name, value in told.items() if value is not None}
 
 
 @torch.no_grad()
 def remember(experience: Experience, perception: Perception, world_model: WorldModel, imagined: int) -> Memories:
-    """Perceive all experience and imagine `imagined` (M) one-step futures of every state."""
+    """Perceive all experience and imagine `imagined` (M) one-step futures of every state.
+
+    Where actions are choices, each of them is imagined once, unless `imagined` is 0.
+    """
     steps = experience.steps.tolist()
-    frames = torch.cat([experience.observation[e, : n + 1] for e, n in enumerate(steps)])
-    states = torch.cat([world_model.believe(perception.encode(part)) for part in frames.split(FRAMES_AT_ONCE)])
+    states = torch.cat([world_model.believe(perception.encode(part)) for part in experience.frames().split(FRAMES_AT_ONCE)])
     last = torch.cat([torch.full((n + 1,), end) for n, end in zip(steps, _ends(steps), strict=True)])
     first = torch.arange(len(states)) + 1
     following = states[torch.minimum(first, last)][:, None]
-    actions = directions(imagined, experience.action.shape[-1])[:, None]
-    futures = torch.cat([
-        world_model.rollout(part, actions.expand(len(part), *actions.shape)).states[:, :, 0]
-        for part in states.split(FRAMES_AT_ONCE)]) if imagined else following[:, :0]
-    return Memories(states, torch.cat([following, futures], dim=1), first, last)
+    choices = world_model.dims.get("A")
+    width = experience.action.shape[-1]
+    actions = (torch.eye(width) if isinstance(choices, Choices) else directions(imagined, width))[:, None]
+    foreseen = [world_model.rollout(part, actions.expand(len(part), *actions.shape))
+                for part in states.split(FRAMES_AT_ONCE)] if imagined else []
+    futures = [following, *([torch.cat([part.states[:, :, 0] for part in foreseen])] if foreseen else [])]
+    reward = _told(experience.reward, steps, [part.reward for part in foreseen])
+    cont = _told(experience.cont, steps, [part.cont for part in foreseen])
+    return Memories(states, torch.cat(futures, dim=1), first, last, reward, cont)
+
+
+def _told(lived: Tensor | None, steps: list[int], foreseen: list[Tensor | None]) -> Tensor | None:
+    """What was perceived (E, T) and foreseen (…, M, 1) of each state's successors, (F, 1 + M); None where one is unknown.
+
+    The last state of an episode has no successor: a 0 stands for it and is never drawn.
+    """
+    if lived is None or any(part is None for part in foreseen):
+        return None
+    perceived = torch.cat([torch.cat([lived[e, :n], lived.new_zeros(1)]) for e, n in enumerate(steps)])[:, None]
+    if not foreseen:
+        return perceived
+    return torch.cat([perceived, torch.cat([part[:, :, 0] for part in foreseen if part is not None])], dim=1)
 
 
 def directions(count: int, width: int) -> Tensor:
-    """`count` actions of length 1 that point in different directions, (count, A).
+    """`count` actions that point in different directions, (count, A), of length 1 but on a line.
 
-    Evenly around the circle for A = 2, both ways for A = 1, else random but always the same ones.
+    Evenly around the circle for A = 2, evenly from -1 to 1 for A = 1, else random but always the same ones.
     """
+    if width == 1:
+        return torch.linspace(-1, 1, count)[:, None]
     if width == 2:
         angle = torch.arange(count) * (2 * math.pi / max(count, 1))
         return torch.stack([angle.cos(), angle.sin()], dim=-1)

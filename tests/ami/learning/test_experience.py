@@ -41,8 +41,8 @@ class Scripted:
         done = -(100 * self.numbers + self.tick)
         over = self.tick >= ends
         return {"world.observation": here[:, None].to(torch.uint8), "world.truth": here[:, None].float(),
-                "actor.action": done[:, None].float(), "world.terminated": over & (ends % 2 == 0),
-                "world.truncated": over & (ends % 2 == 1)}
+                "actor.action": done[:, None].float(), "world.reward": here.float() / 8,
+                "world.terminated": over & (ends % 2 == 0), "world.truncated": over & (ends % 2 == 1)}
 
 
 def collected(ends: Sequence[int], steps: int, batch: int = 4) -> Experience:

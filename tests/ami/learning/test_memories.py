@@ -127,7 +127,7 @@ def test_remembering_passes_no_gradient() -> None:
     assert not made.state.requires_grad and not made.successors.requires_grad
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 5])
+@pytest.mark.parametrize("width", [2, 3, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 20])
 def test_directions_have_length_1_and_are_always_the_same(count: int, width: int) -> None:
     made = directions(count, width)
@@ -142,9 +142,8 @@ def test_directions_in_the_plane_go_evenly_around_the_circle() -> None:
     torch.testing.assert_close((made * made.roll(1, 0)).sum(-1), torch.full((7,), torch.tensor(2 * torch.pi / 7).cos()))
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 9, 16])
-def test_directions_on_a_line_go_both_ways(count: int) -> None:
-    assert set(directions(count, 1).flatten().tolist()) == {-1, 1}
+def test_directions_on_a_line_go_evenly_from_end_to_end() -> None:
+    assert directions(5, 1).flatten().tolist() == [-1, -0.5, 0, 0.5, 1]
 
 
 def test_directions_leave_the_global_stream_of_torch_alone() -> None:
