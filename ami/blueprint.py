@@ -169,7 +169,12 @@ class IntrinsicTerm(nn.Module):
     """One ICᵢ(s) of a cost: discomfort that is built in (paper, section 3.2, equation 2).
 
     Immutable: it has no trainable parameter, and a cost refuses one that has.
+
+    Attributes:
+        needs: which inputs of the cost it cannot do without, such as "reward".
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
         """How uncomfortable states are.
@@ -195,7 +200,14 @@ class IntrinsicTerm(nn.Module):
 
 
 class CriticTerm(nn.Module):
-    """One TCⱼ(s) of a cost: predicts future intrinsic energy and is learnt from memory (paper, section 3.3)."""
+    """One TCⱼ(s) of a cost: predicts future intrinsic energy and is learnt from memory (paper, section 3.3).
+
+    Attributes:
+        needs: what its loss wants to know of the intrinsic energy: that of all "pairs" of states and goals, or the "energy"
+            of successors.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def build(self, dims: Dims) -> None:
         """Make the networks: every symbol of the cost's ports is known now."""
@@ -209,8 +221,9 @@ class CriticTerm(nn.Module):
 
         Args:
             batch: from memory, "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined ones;
-                "goal" (N, *S), a later state of the same episode each; and, weighted and summed over the intrinsic terms,
-                "pairs" (N, N), the energy of every state i with every goal j.
+                "goal" (N, *S), a later state of the same episode each; and, as `needs` asks for it, weighted and summed over
+                the intrinsic terms, "pairs" (N, N), the energy of every state i with every goal j, or "energy" (N, M) and
+                "cont" (N, M), the energy of each successor and the probability that the episode goes on from there.
         """
         raise NotImplementedError
 

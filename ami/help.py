@@ -44,6 +44,9 @@ keys
   checkpoint=null     a trained agent's folder to use instead of learning
   learning.collect.{agent,episodes,steps,batch}
                       who gathers the experience, how much of it, how many worlds at once
+  learning.{rounds,explore}
+                      how often all stages are run; in later rounds the agent itself gathers as much again, and explores
+                      for this share of the time
   learning.stages.NAME.{train,loss,data,steps,batch,window,imagined,learning_rate,weight_decay,warm_up,final_rate,clip}
                       what learns together, whose loss, from experience, memory or plans, for how long and how fast
   learning.stages.NAME.{agents,episodes}

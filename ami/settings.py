@@ -44,6 +44,8 @@ def _is_names(value: Any) -> bool:
 
 
 TEXT = Rule("a text", lambda value: isinstance(value, str) and value != "")
+SHARE = Rule("a number from 0 to 1", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+             and 0 <= value <= 1)
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 NAMES = Rule("a list of names, `[a, b]`", _is_names)
 PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
@@ -51,8 +53,8 @@ PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
                  else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
 ANY_NAME = "*"
 """In a schema: whatever the name, this is what it holds."""
-NEEDLESS = ("address", "checkpoint", "collect")
-"""What may be absent: an agent that learns nothing collects nothing."""
+NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore")
+"""What may be absent: an agent that learns nothing collects nothing, and most learn in one round."""
 
 STAGE = {
     "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory", "plans"), "steps": _whole(1), "batch": _whole(1),
@@ -73,6 +75,7 @@ SCHEMA: dict[str, Any] = {
     "learning": {
         "collect": COLLECT,
         "stages": {ANY_NAME: STAGE},
+        "rounds": _whole(1), "explore": SHARE,
         "save_every": _whole(1), "threads": _whole(1),
     },
     "evaluation": {

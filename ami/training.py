@@ -19,7 +19,7 @@ import torch
 
 from ami.agent import Agent
 from ami.blueprint import Perception, WorldModel
-from ami.config import Config, compose_baseline, to_graph
+from ami.config import Config, compose, compose_baseline, to_graph
 from ami.console import Console
 from ami.errors import CheckpointError, require
 from ami.graph import Graph
@@ -94,11 +94,11 @@ def train(config: Config, console: Console | None = None) -> Trained:
     stages = _stages(config)
     if not stages:
         return Trained()
-    explorer, teachers, nodes, key = _plan(config, graph, stages)
+    explorer, learner, teachers, nodes, key = _plan(config, graph, stages)
     folder = Path(settings.store) / "trained" / key
     if (folder / AGENT_FILE).exists():
         return open_trained(folder / AGENT_FILE, graph)
-    return _learn(config, graph, explorer, teachers, stages, nodes, folder, console)
+    return _learn(config, graph, explorer, learner, teachers, stages, nodes, folder, console)
 
 
 def key_of(config: Config) -> str:
@@ -128,32 +128,54 @@ def _stages(config: Config) -> list[Stage]:
 
 
 def _plan(config: Config, graph: Graph,
-          stages: Sequence[Stage]) -> tuple[Graph, dict[str, Graph], tuple[str, ...], str]:
-    """Who collects the experience, who makes plans to learn from, which nodes learn, and the hash of all that their weights
-    depend on."""
+          stages: Sequence[Stage]) -> tuple[Graph, Graph, dict[str, Graph], tuple[str, ...], str]:
+    """Who collects the experience of the first round and of later ones, who makes plans to learn from, which nodes learn,
+    and the hash of all that their weights depend on."""
     explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
+    later = config.settings.learning.get("rounds", 1) > 1
+    learner = to_graph(_exploring(config)) if later else explorer
     teachers = {str(name): to_graph(compose_baseline(config, str(name)))
                 for stage in stages if stage.data == "plans" for name in stage.agents}
     nodes = learning_nodes(graph, stages)
-    return explorer, teachers, nodes, training_key(config, graph, {"explorer": explorer, **teachers}, nodes)
+    who_lives = {"explorer": explorer, **({"learner": learner} if later else {}), **teachers}
+    return explorer, learner, teachers, nodes, training_key(config, graph, who_lives, nodes)
 
 
-def _learn(config: Config, graph: Graph, explorer: Graph, teachers: Mapping[str, Graph], stages: Sequence[Stage],
-           nodes: Sequence[str], folder: Path, console: Console) -> Trained:
+def _exploring(config: Config) -> Config:
+    """The agent itself as it lives in later rounds: for a share of the time its actor explores."""
+    share = config.settings.learning.get("explore", 0.0)
+    return compose([*config.overrides, *([f"actor.explore={share}"] if share else [])], allow=config.allow)
+
+
+def _learn(config: Config, graph: Graph, explorer: Graph, learner: Graph, teachers: Mapping[str, Graph],
+           stages: Sequence[Stage], nodes: Sequence[str], folder: Path, console: Console) -> Trained:
     settings = config.settings
     modules = Worker(graph, nodes, settings.seed).modules
     trainer = Trainer(modules, stages, settings.seed, folder / PROGRESS_FILE, settings.learning.save_every, folder.name,
-                      teachers={name: _teacher(teacher, graph, settings.seed) for name, teacher in teachers.items()})
+                      teachers={name: _teacher(teacher, graph, settings.seed) for name, teacher in teachers.items()},
+                      rounds=settings.learning.get("rounds", 1))
     begun = time.perf_counter()
     how = settings.learning.collect
-    with console.counting("collect", how.episodes, "episodes") as bar, Agent(
-            LocalRuntime(explorer, derive_seed(settings.seed, "collect"), watch=WATCH)) as agent:
-        experience = collect(agent, how.episodes, how.steps, how.batch, settings.seed, lambda more: bar(more, ""))
-    held_out_seed = derive_seed(settings.seed, "probe")
-    with Agent(LocalRuntime(explorer, held_out_seed, watch=WATCH)) as agent:
-        held_out = collect(agent, PROBE_EPISODES, how.steps, how.batch, held_out_seed)
+    experience = _lived(explorer, {}, settings.seed, config, console)
+    held_out = experience.part(0)
+    if experience.truth.shape[-1]:
+        held_out_seed = derive_seed(settings.seed, "probe")
+        with Agent(LocalRuntime(explorer, held_out_seed, watch=WATCH)) as agent:
+            held_out = collect(agent, PROBE_EPISODES, how.steps, how.batch, held_out_seed)
     untrained = _probe(modules, held_out)
     few = held_out.part(QUICK_PROBE_EPISODES)
+
+    def lived_in(number: int) -> Experience:
+        """Later rounds are lived with what the earlier ones taught, and kept: a killed training cannot live them again."""
+        if number == 0:
+            return experience
+        file = _round_file(folder, number)
+        if not file.exists():
+            weights = {node: dict(module.state_dict()) for node, module in modules.items()}
+            lived = _lived(learner, weights, derive_seed(settings.seed, "round", number), config, console)
+            checkpoint.save(file, {name: value for name, value in vars(lived).items() if value is not None}, {})
+        return Experience(**checkpoint.load(file)[0])
+
     collecting = time.perf_counter() - begun
     with console.learning(stages) as bar_of:
         def on_step(stage: Stage, step: int, row: Row | None) -> None:
@@ -164,7 +186,7 @@ def _learn(config: Config, graph: Graph, explorer: Graph, teachers: Mapping[str,
             bar_of(stage, step, row)
 
         trainer.on_step = on_step
-        course = trainer.learn(experience)
+        course = trainer.learn(lived_in)
     trained = Trained({node: dict(modules[node].state_dict()) for node in nodes}, folder / AGENT_FILE, folder.name, False,
                       collecting + course.seconds, rows=course.rows)
     after = _probe(modules, held_out)
@@ -173,9 +195,24 @@ def _learn(config: Config, graph: Graph, explorer: Graph, teachers: Mapping[str,
         trained.readout = after[1]
     _save(trained, graph)
     trainer.tidy()
+    for number in range(1, trainer.rounds):
+        _round_file(folder, number).unlink(missing_ok=True)
     if course.resumed:
         console.note("learning went on from where an earlier one had stopped")
     return trained
+
+
+def _lived(graph: Graph, weights: Weights, seed: int, config: Config, console: Console) -> Experience:
+    """One round's experience of an agent."""
+    how = config.settings.learning.collect
+    with console.counting("collect", how.episodes, "episodes") as bar, Agent(
+            LocalRuntime(graph, derive_seed(seed, "collect"), weights, watch=WATCH)) as agent:
+        return collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
+
+
+def _round_file(folder: Path, number: int) -> Path:
+    """Where the experience of a later round is kept until learning is done."""
+    return folder / f"round-{number}.safetensors"
 
 
 def _teacher(graph: Graph, learner: Graph, seed: int) -> Teacher:
@@ -252,7 +289,7 @@ def _description(graph: Graph, nodes: Sequence[str]) -> dict[str, dict[str, Any]
 def _probe(modules: Mapping[str, Module], experience: Experience) -> tuple[ProbeFigures, Readout] | None:
     perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
     world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
-    if perception is None or world_model is None or experience.truth.shape[-1] == 0:
+    if perception is None or world_model is None or 0 in experience.truth.shape:
         return None
     return probe(experience, perception, world_model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class Experience:
 
     def part(self, episodes: int) -> Experience:
         """The first episodes alone."""
-        return Experience(*(None if value is None else value[:episodes] for value in vars(self).values()))
+        return replace(self, **{name: value[:episodes] for name, value in vars(self).items() if value is not None})
 
     @property
     def mean_return(self) -> float:
@@ -105,8 +105,8 @@ def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
 
 def joined(parts: Sequence[Experience]) -> Experience:
     """All episodes of several experiences that were collected alike."""
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return Experience(*(None if any(value is None for value in column) else torch.cat(column) for column in columns))
+    told = [name for name in vars(parts[0]) if all(getattr(part, name) is not None for part in parts)]
+    return Experience(**{name: torch.cat([getattr(part, name) for part in parts]) for name in told})
 
 
 def _collect_wave(agent: Agent, lives: list[Episode], steps: int, wave: int) -> Experience:
@@ -128,5 +128,9 @@ def _collect_wave(agent: Agent, lives: list[Episode], steps: int, wave: int) -> 
         ends = (moment["world.terminated"] | moment["world.truncated"]) & ~over
         lived[ends] = step
         over |= ends
+        if bool(over.all()):  # the rest is padding
+            for column in (seen, truth, done, reward, ended):
+                column += column[-1:] * (steps - step)
+            break
     return Experience(torch.stack(seen, 1), torch.stack(done[:-1], 1), torch.stack(truth, 1), lived,
                       torch.stack(reward[1:], 1), 1.0 - torch.stack(ended[1:], 1).float())

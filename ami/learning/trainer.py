@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ami.blueprint import Perception, WorldModel
 from ami.errors import CheckpointError, SettingError, unknown_name
 from ami.learning import checkpoint
-from ami.learning.experience import Experience
+from ami.learning.experience import Experience, joined
 from ami.learning.memories import remember
 from ami.learning.plans import Lessons, Teacher, file_of
 from ami.learning.stage import Stage, parts_of
@@ -27,6 +27,8 @@ from ami.module import Module
 from ami.streams import derive_seed
 
 LOG_EVERY = 20
+COLLECT = "collect"
+"""What rows of the learning curve are filed under that tell how a round's episodes went."""
 MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal"),
            "plans": ("state", "goal", "plan")}
 """What a batch of each kind of data holds."""
@@ -41,7 +43,8 @@ class Course:
     """How far learning has come.
 
     Attributes:
-        stage, step: what comes next.
+        stage, step: what comes next, in this round.
+        round: how often all stages have been run.
         seconds: spent so far, killed attempts' unsaved work not counted.
         rows: the figures logged so far, one dict per logged step with "stage" and "step".
         resumed: whether it went on from a progress file.
@@ -52,8 +55,11 @@ class Course:
     seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
     resumed: bool = False
+    round: int = 0
 
 
+Collector = Callable[[int], Experience]
+"""The number of a round to what was lived in it: by an explorer, and in later rounds by what was learnt before."""
 OnStep = Callable[[Stage, int, Row | None], None]
 
 
@@ -69,12 +75,13 @@ class Trainer:
         identity: what the progress must have been made with to be continued.
         on_step: is told of every step, with figures when they are logged.
         teachers: makes the agents that bring plans, by name, for stages that learn from those.
+        rounds: how often all stages are run, each time on more experience.
     """
 
     def __init__(self, modules: Mapping[str, Module], stages: Sequence[Stage], seed: int, progress: Path,
                  save_every: int, identity: str, on_step: OnStep = lambda stage, step, row: None,
-                 teachers: Mapping[str, Teacher] | None = None) -> None:
-        self.teachers = teachers or {}
+                 teachers: Mapping[str, Teacher] | None = None, rounds: int = 1) -> None:
+        self.teachers, self.rounds = teachers or {}, rounds
         self.modules, self.stages, self.seed = modules, list(stages), seed
         self.progress, self.save_every, self.identity, self.on_step = Path(progress), save_every, identity, on_step
         for stage in self.stages:
@@ -86,26 +93,72 @@ class Trainer:
                                    f"{type(modules[stage.loss]).__name__} has no loss(batch). Cure: drop the stage with "
                                    f"~learning.stages.{stage.name}, or swap the module")
 
-    def learn(self, experience: Experience) -> Course:
-        """Run all stages, from where the progress file stands."""
+    def learn(self, collected: Collector) -> Course:
+        """Run all stages, round after round, from where the progress file stands.
+
+        Args:
+            collected: brings the experience of a round; asked for every round once, in order, and again after a kill.
+        """
         course = Course()
         saved = self._open_progress()
         if saved is not None:
             notes = saved[1]
-            course = Course(notes["stage"], notes["step"], notes["seconds"], notes["rows"], True)
+            course = Course(notes["stage"], notes["step"], notes["seconds"], notes["rows"], True, notes["round"])
+        if course.step == 0 and saved is not None:  # between two rounds nothing but weights was kept
+            self._load_weights(saved[0])
+            saved = None
+        lived: list[Experience] = []
         with _own_random_state():
-            while course.stage < len(self.stages):
-                self._run_stage(course, experience, saved)
-                self._drop_learning_state()
-                saved = None
-                course.stage, course.step = course.stage + 1, 0
+            while course.round < self.rounds:
+                lived += [self._live(course, number, collected) for number in range(len(lived), course.round + 1)]
+                experience = joined(lived)
+                if course.stage == course.step == 0:
+                    self._measure(experience)
+                while course.stage < len(self.stages):
+                    self._run_stage(course, experience, saved)
+                    self._drop_learning_state()
+                    saved = None
+                    course.stage, course.step = course.stage + 1, 0
+                self._end_round(course)
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         return course
 
+    def _live(self, course: Course, number: int, collected: Collector) -> Experience:
+        """One round's experience; that of later rounds counts as learning, and each is a point of the learning curve."""
+        begun = time.perf_counter()
+        for module in self.modules.values():
+            module.eval()
+        experience = collected(number)
+        known = sum(row["stage"] == COLLECT for row in course.rows)
+        if self.rounds > 1 and known <= number:
+            course.seconds += time.perf_counter() - begun if number else 0.0
+            course.rows.append({"stage": COLLECT, "step": float(number), "return": experience.mean_return,
+                                "steps": float(experience.steps.float().mean())})
+        return experience
+
+    def _measure(self, experience: Experience) -> None:
+        """Modules that ask for it are shown all experience before a round learns from it."""
+        batch = {"observation": experience.frames()}
+        if experience.reward is not None:
+            lived = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
+            batch["reward"] = experience.reward[lived]
+        for module in self.modules.values():
+            self._tell(module, "measure", batch)
+
+    def _end_round(self, course: Course) -> None:
+        course.round, course.stage, course.step = course.round + 1, 0, 0
+        if course.round == self.rounds:
+            return
+        self._forget_plans()  # they are made anew, by what has learnt more
+        self._save(course, None)
+
     def tidy(self) -> None:
         """Learning is done and saved elsewhere: delete what was kept for going on."""
         self.progress.unlink(missing_ok=True)
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
         for stage in self.stages:
             for number in range(len(stage.agents)):
                 file_of(self.progress.parent, stage, number).unlink(missing_ok=True)
@@ -114,7 +167,7 @@ class Trainer:
         started = time.perf_counter() - course.seconds
         stage = self.stages[course.stage]
         learner = self.modules[stage.loss]
-        torch.manual_seed(derive_seed(self.seed, "learning", stage.name))
+        torch.manual_seed(derive_seed(self.seed, "learning", stage.name, *([course.round] if course.round else [])))
         parameters = self._free(stage)
         self._tell(learner, "begin_learning")
         optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
@@ -135,8 +188,8 @@ class Trainer:
                 self._save(course, optimiser)
         course.seconds = time.perf_counter() - started
 
-    def _tell(self, learner: Module, hook: str, *news: int) -> None:
-        """Call a hook that a learner may have."""
+    def _tell(self, learner: Module, hook: str, *news: Any) -> None:
+        """Call a hook that a module may have."""
         if hasattr(learner, hook):
             getattr(learner, hook)(*news)
 
@@ -207,14 +260,14 @@ class Trainer:
 
     # The progress file -----------------------------------------------------------------------------------------------
 
-    def _save(self, course: Course, optimiser: torch.optim.Optimizer) -> None:
+    def _save(self, course: Course, optimiser: torch.optim.Optimizer | None) -> None:
         tensors = checkpoint.flat({node: module.state_dict() for node, module in self.modules.items()})
-        for index, state in optimiser.state_dict()["state"].items():
+        for index, state in optimiser.state_dict()["state"].items() if optimiser is not None else ():
             tensors |= {f"optimiser/{index}.{name}": value for name, value in state.items()}
         tensors["random"] = torch.get_rng_state()
         checkpoint.save(self.progress, tensors, {
-            "identity": self.identity, "stage": course.stage, "step": course.step, "seconds": course.seconds,
-            "rows": course.rows})
+            "identity": self.identity, "round": course.round, "stage": course.stage, "step": course.step,
+            "seconds": course.seconds, "rows": course.rows})
 
     def _open_progress(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         if not self.progress.exists():

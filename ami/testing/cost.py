@@ -52,7 +52,9 @@ def check_cost(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Map
         check_learning(subject, module, {
             "state": torch.randn(STATES, *state, generator=generator),
             "successors": torch.randn(STATES, SUCCESSORS, *state, generator=generator),
-            "goal": torch.randn(STATES, *state, generator=generator)})
+            "goal": torch.randn(STATES, *state, generator=generator),
+            "reward": torch.randn(STATES, SUCCESSORS, generator=generator),
+            "cont": torch.rand(STATES, SUCCESSORS, generator=generator)})
 
 
 def _check_energy(subject: Subject, batch: int) -> None:

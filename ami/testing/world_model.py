@@ -123,16 +123,18 @@ def _check_distance(subject: Subject, batch: int) -> None:
 
 
 def _windows(subject: Subject, learner: Module) -> dict[str, Tensor]:
-    """Windows of a world in which actions matter: "observation" (N, T + 1, *O), "action" (N, T, A)."""
+    """Windows of a world in which actions matter: "observation" (N, T + 1, *O), "action" (N, T, A), "reward" and "cont"
+    (N, T)."""
     generator = torch.Generator().manual_seed(5)
     shape = sizes(subject.dims["O"])
     action = torch.rand(WINDOWS, LENGTH, *sizes(subject.dims["A"]), generator=generator) * 2 - 1
     moves = torch.randn(action.shape[-1], *shape, generator=generator)
     start = torch.randn(WINDOWS, 1, *shape, generator=generator)
     path = torch.cat([start, start + torch.tensordot(action.cumsum(1), moves, dims=1)], dim=1)
+    told = {"action": action, "reward": action.sum(-1), "cont": (action[..., 0] > -0.5).float()}
     perception = subject.callee(learner, "perception")
     if perception is None or isinstance(perception, StubPerception):
-        return {"observation": path, "action": action}
+        return {"observation": path, **told}
     port = perception.inputs["observation"]
     drawn = (path * 40 + 128).clamp(0, 255) if port.dtype == torch.uint8 else path
-    return {"observation": drawn.to(port.dtype or torch.float32), "action": action}
+    return {"observation": drawn.to(port.dtype or torch.float32), **told}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ami.blueprint import Actor
 from ami.errors import SettingError, require
-from ami.ports import Dims, Port
+from ami.ports import Choices, Dims, Port
 
 
 class PlanFollower(Actor):
@@ -18,17 +18,19 @@ class PlanFollower(Actor):
 
     Args:
         num_steps: how many actions of a plan are executed before the next plan is taken; 1 always follows the newest.
+        explore: the share of actions that are random instead, for gathering experience.
 
     Raises:
-        SettingError: num_steps is not 1 to H, or a world is in Mode-1, for which this actor has no policy.
+        SettingError: num_steps is not 1 to H, explore no share, or a world is in Mode-1, for which this actor has no policy.
     """
 
     inputs = {**Actor.inputs, "plan": Port("plan", ("H", "A"))}
 
-    def __init__(self, num_steps: int = 1) -> None:
+    def __init__(self, num_steps: int = 1, explore: float = 0.0) -> None:
         super().__init__()
         require(num_steps >= 1, f"PlanFollower.num_steps is {num_steps}: expected 1 or more")
-        self.num_steps = num_steps
+        require(0 <= explore <= 1, f"PlanFollower.explore is {explore}: expected 0 to 1")
+        self.num_steps, self.explore = num_steps, explore
 
     def build(self, dims: Dims) -> None:
         horizon = self.inputs["plan"].shape(dims)[0]
@@ -46,9 +48,21 @@ class PlanFollower(Actor):
             raise SettingError("actor was asked to react (mode 1), but PlanFollower has no policy. "
                                "Cure: configurator.mode=2, or an actor that reacts, such as actor=random")
         if self.num_steps == 1:
-            return {"action": plan[:, 0]}
+            return {"action": self._explored(plan[:, 0])}
         done = self.carry["done"]
         followed = torch.where((done == 0)[:, None, None], plan, self.carry["plan"])
         action = followed[torch.arange(len(done), device=done.device), done]
         self.carry = {"plan": followed, "done": (done + 1) % self.num_steps}
-        return {"action": action}
+        return {"action": self._explored(action)}
+
+    def _explored(self, action: Tensor) -> Tensor:
+        if not self.explore:
+            return action
+        width = action.shape[1]
+        drawn = self.random.uniform(0.0, 1.0, 1 + width).to(action.device)
+        whether, noise = drawn[:, :1], drawn[:, 1:]
+        if isinstance(self.dims["A"], Choices):
+            random = torch.nn.functional.one_hot(noise.argmax(-1), width).to(action)
+        else:
+            random = 2 * noise - 1
+        return torch.where(whether < self.explore, random, action)

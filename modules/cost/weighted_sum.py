@@ -6,6 +6,7 @@ Shapes: B parallel worlds, K candidates, H horizon, A action width, S the size o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class WeightedSum(Cost):
     * "path": Σ IC along the path + TC of its last state, the critic standing for all that comes after;
     * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2).
 
+    Each state counts as much as it is likely to be reached: behind an imagined end of the episode nothing costs any more.
+    With `gamma` below 1 it also counts the less the later it comes, as in a critic of the same discount.
+
     The configurator's weights multiply u and v, intrinsic terms first and critics after them, in the order given here.
     A floor is a guardrail: no modulation brings an effective weight below it.
 
@@ -36,10 +40,11 @@ class WeightedSum(Cost):
         weights: u and v by name, 1 where absent.
         floors: u_min by name, 0 where absent.
         objective: "path" or "paper_sum".
+        gamma: how much a state counts against the one before it.
 
     Raises:
-        SettingError: a name or an objective is unknown, a term is of the wrong kind, an intrinsic term has something to
-            train, or a weight lies below its floor.
+        SettingError: a name or an objective is unknown, gamma is not 0 to 1, a term is of the wrong kind, an intrinsic term
+            has something to train, or a weight lies below its floor.
     """
 
     base: Tensor
@@ -47,7 +52,7 @@ class WeightedSum(Cost):
 
     def __init__(self, intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, CriticTerm] | None = None,
                  weights: Mapping[str, float] | None = None, floors: Mapping[str, float] | None = None,
-                 objective: str = "path") -> None:
+                 objective: str = "path", gamma: float = 1.0) -> None:
         super().__init__()
         critics, weights, floors = critics or {}, weights or {}, floors or {}
         _check_terms(intrinsic, critics)
@@ -61,7 +66,12 @@ class WeightedSum(Cost):
             own = weights.get(name, 1.0)
             require(floor <= own, f"WeightedSum.floors.{name} is {floor}: expected at most the term's weight, {own}")
         require(objective in OBJECTIVES, f"WeightedSum.objective is '{objective}'{suggestion(objective, OBJECTIVES)}")
-        self.objective = objective
+        require(0 <= gamma <= 1, f"WeightedSum.gamma is {gamma}: expected 0 to 1")
+        self.objective, self.gamma = objective, gamma
+        # what a term cannot do without has to be wired
+        needed = {name for term in intrinsic.values() for name in term.needs}
+        self.inputs = {name: replace(port, optional=port.optional and name not in needed)
+                       for name, port in Cost.inputs.items()}
         self.intrinsic = nn.ModuleDict(dict(intrinsic))
         self.critics = nn.ModuleDict(dict(critics))
         # the same terms as typed lists: an nn.ModuleDict forgets what its members are
@@ -92,14 +102,17 @@ class WeightedSum(Cost):
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         u, v = self._effective(None if weights is None else weights[:, None])
         states, along = prediction.states, goal[:, None, None]
+        counts, behind = self._counts(prediction)
         total = states.new_zeros(states.shape[:2])
         for weight, term in zip(u, self._intrinsic, strict=True):
-            total = total + weight * term.energy(prediction, actions, along, self.calls.world_model.distance).sum(-1)
+            energy = term.energy(prediction, actions, along, self.calls.world_model.distance)
+            total = total + weight * _summed(energy, counts)
         for weight, learnt in zip(v, self._critics, strict=True):
             if self.objective == "path":
-                total = total + weight * learnt.energy(states[:, :, -1], along[:, 0])
+                last = learnt.energy(states[:, :, -1], along[:, 0])
+                total = total + weight * (last if behind is None else behind[..., -1] * last)
             else:
-                total = total + weight * learnt.energy(states, along).sum(-1)
+                total = total + weight * _summed(learnt.energy(states, along), behind)
         return total
 
     def _intrinsic_of(self, lived: Prediction, goal: Tensor, u: list[Weight]) -> Tensor:
@@ -108,6 +121,14 @@ class WeightedSum(Cost):
         for weight, term in zip(u, self._intrinsic, strict=True):
             total = total + weight * term.energy(lived, None, goal, self.calls.world_model.distance)
         return total
+
+    def _counts(self, prediction: Prediction) -> tuple[Tensor | None, Tensor | None]:
+        """How much each state of a path counts, (…, H): on arriving there, and for what lies behind it; None for 1."""
+        if prediction.cont is None and self.gamma == 1:
+            return None, None
+        goes_on = self.gamma * (torch.ones(prediction.states.shape[:3]) if prediction.cont is None else prediction.cont)
+        behind = goes_on.to(prediction.states).cumprod(-1)
+        return torch.cat([torch.ones_like(behind[..., :1]), behind[..., :-1]], dim=-1), behind
 
     # Learning --------------------------------------------------------------------------------------------------------
 
@@ -130,14 +151,16 @@ class WeightedSum(Cost):
                 "WeightedSum has no critic to train. Cure: name one under `critics`, or drop the stage")
         state, successors, goal = batch["state"], batch["successors"], batch["goal"]
         distance = self.calls.world_model.distance
+        given = dict(batch)
         with torch.no_grad():
-            pairs = state.new_zeros(len(state), len(goal))
-            for weight, term in zip(self._weights, self._intrinsic, strict=False):
-                pairs = pairs + weight * term.energy(Prediction(state[:, None]), None, goal[None], distance)
+            if any("pairs" in critic.needs for critic in self._critics):
+                given["pairs"] = self._intrinsic_of(Prediction(state[:, None]), goal[None], self._effective(None)[0])
+            if any("energy" in critic.needs for critic in self._critics):
+                given |= self._energy_of(batch)
             self._step_length = distance(state, successors[:, 0]).mean()
         total, figures = state.new_zeros(()), {}
         for name, critic in zip(self.critics, self._critics, strict=True):
-            loss, own = critic.loss({**batch, "pairs": pairs})
+            loss, own = critic.loss(given)
             total = total + loss
             figures.update({f"{name}_{figure}": value for figure, value in own.items()})
         return total, figures
@@ -149,6 +172,15 @@ class WeightedSum(Cost):
         if self._step_length is not None:
             for term in self._intrinsic:
                 term.measure(self._step_length, 1 / (step + 1))
+
+    def _energy_of(self, batch: Batch) -> dict[str, Tensor]:
+        """The intrinsic energy of each successor, and whether the episode goes on from there."""
+        successors, goal, reward, cont = batch["successors"], batch["goal"], batch.get("reward"), batch.get("cont")
+        count = successors.shape[:2]
+        # as lived states (N · M, *S), one by one: what a term may expect
+        states = Prediction(successors.flatten(0, 1), reward=None if reward is None else reward.flatten())
+        energy = self._intrinsic_of(states, goal.repeat_interleave(count[1], dim=0), self._effective(None)[0])
+        return {"energy": energy.view(count), "cont": states.states.new_ones(count) if cont is None else cont}
 
     def _effective(self, weights: Tensor | None) -> tuple[list[Weight], list[Weight]]:
         """u and v: one number per term, or one tensor where the configurator modulates, weights (…, W) to (…)."""
@@ -175,3 +207,8 @@ def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, C
         require(isinstance(critic, CriticTerm),
                 f"WeightedSum.critics.{name} is a {type(critic).__name__}: expected an ami.blueprint.CriticTerm")
         require(name not in intrinsic, f"WeightedSum has two terms of the name '{name}': expected different names")
+
+
+def _summed(along: Tensor, counts: Tensor | None) -> Tensor:
+    """Energies along a path (…, H), counted, to (…)."""
+    return along.sum(-1) if counts is None else (along * counts).sum(-1)

@@ -57,15 +57,21 @@ class JEPA(MarkovWorldModel):
         hidden: width of the predictor's two hidden layers.
         anti_collapse: `vicreg`, `sigreg`, `ema` or `none`; or one of `modules.world_model.anti_collapse` with other
             weights.
+        rewards: whether it also foresees the world's reward on arriving at a state, and the probability that the episode
+            goes on from there; learnt from what the world really gave.
 
     Raises:
         SettingError: `hidden` is below 2; the method is unknown; or, once the graph knows it, a percept is no vector.
     """
 
-    def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg") -> None:
+    reward_scale: Tensor
+
+    def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg", rewards: bool = False) -> None:
         super().__init__()
         require(hidden >= 2, f"JEPA.hidden is {hidden}: expected 2 or more")
-        self.hidden, self.method = hidden, anti_collapse_of(anti_collapse)
+        self.hidden, self.method, self.rewards = hidden, anti_collapse_of(anti_collapse), rewards
+        if rewards:
+            self.register_buffer("reward_scale", torch.ones(()))
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         if "P" not in known:
@@ -80,6 +86,8 @@ class JEPA(MarkovWorldModel):
         self.predictor = Predictor(width, actions, self.hidden)
         if self.method.idm:
             self.inverse = mlp(2 * width, self.hidden // 2, self.hidden // 2, actions)
+        if self.rewards:
+            self.outcome = mlp(2 * width + actions, self.hidden, self.hidden, 2)
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
@@ -93,7 +101,12 @@ class JEPA(MarkovWorldModel):
         for h in range(actions.shape[2]):
             at = self._scaled(self.predictor(at, actions[:, :, h]))
             steps.append(at)
-        return Prediction(torch.stack(steps, dim=2))
+        states = torch.stack(steps, dim=2)
+        if not self.rewards:
+            return Prediction(states)
+        before = torch.cat([state[:, None, None].expand_as(states[:, :, :1]), states[:, :, :-1]], dim=2)
+        reward, logit = self._outcome(before, actions, states)
+        return Prediction(states, reward=reward * self.reward_scale, cont=logit.sigmoid())
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
@@ -101,11 +114,22 @@ class JEPA(MarkovWorldModel):
         way: Tensor = torch.linalg.vector_norm(states - goal, dim=-1)
         return way
 
+    def _outcome(self, before: Tensor, actions: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """States (…, D), actions (…, A) and the states they lead to (…, D): the reward (…) in units of its scale, and the
+        logit (…) that the episode goes on."""
+        reward, logit = self.outcome(torch.cat([before, actions, after], dim=-1)).unbind(-1)
+        return reward, logit
+
     def _scaled(self, states: Tensor) -> Tensor:
         """Perceived and imagined states alike have one scale, where the method wants that."""
         return F.layer_norm(states, states.shape[-1:]) if self.method.normalises else states
 
     # Learning --------------------------------------------------------------------------------------------------------
+
+    def measure(self, batch: Batch) -> None:
+        """Before each round of learning: rewards are foreseen in units of their standard deviation in all experience."""
+        if self.rewards and "reward" in batch and float(batch["reward"].std()) > 0:
+            self.reward_scale.copy_(batch["reward"].std())
 
     def begin_learning(self) -> None:
         """Make what only learning needs: called before the optimiser is made and before a checkpoint is loaded."""
@@ -124,12 +148,12 @@ class JEPA(MarkovWorldModel):
         With `ema` it needs `begin_learning()` first.
 
         Args:
-            batch: "observation" (N, T + 1, *O) and "action" (N, T, A).
+            batch: "observation" (N, T + 1, *O) and "action" (N, T, A); for `rewards` also "reward" and "cont" (N, T).
 
         Returns:
-            The loss, and unweighted figures: `prediction`, each anti-collapse term, `idm` (mean squared error of the
-            action read from two states in a row), `std` (mean standard deviation of a state's dimensions over the
-            batch: near 0 the states have collapsed).
+            The loss, and unweighted figures: `prediction`, `reward` and `cont` (squared error and cross-entropy), each
+            anti-collapse term, `idm` (mean squared error of the action read from two states in a row), `std` (mean standard
+            deviation of a state's dimensions over the batch: near 0 the states have collapsed).
         """
         observation, action = batch["observation"], batch["action"]
         states = self.believe(self.calls.perception.encode(observation))
@@ -143,6 +167,12 @@ class JEPA(MarkovWorldModel):
         for name, (weight, value) in terms.items():
             total = total + weight * value
             figures[name] = value
+        if self.rewards:
+            before = torch.cat([states[:, :1], imagined[:, :-1]], dim=1)
+            reward, logit = self._outcome(before, action, imagined)
+            figures["reward"] = F.mse_loss(reward, batch["reward"] / self.reward_scale)
+            figures["cont"] = F.binary_cross_entropy_with_logits(logit, batch["cont"])
+            total = total + figures["reward"] + figures["cont"]
         figures["std"] = states.flatten(0, 1).std(0).mean()
         return total, {name: value.detach() for name, value in figures.items()}
 

@@ -14,7 +14,7 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import SettingError
 from ami.graph import Graph
-from ami.learning.experience import SEED_RANGE, WATCH, Experience, collect
+from ami.learning.experience import SEED_RANGE, WATCH, Experience, collect, joined
 from ami.runtime.local import LocalRuntime
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
@@ -132,3 +132,30 @@ def test_an_action_leads_from_what_was_seen_before_it_to_what_is_seen_after(tiny
         for step in range(count):
             after = world.dynamics.step(lived.truth[episode, step, None].numpy(), lived.action[episode, step, None].numpy())
             torch.testing.assert_close(torch.as_tensor(after)[0], lived.truth[episode, step + 1])
+
+
+def test_reward_and_end_are_kept_with_the_step_that_led_to_them() -> None:
+    lived = collected([2, 3, 9], steps=4)
+    assert lived.reward is not None and lived.cont is not None
+    # the scripted world rewards what it shows, over 8; it ends even ends by itself, odd ones are cut by time
+    assert (8 * lived.reward[0, :2]).tolist() == [1, 2] and (8 * lived.reward[2]).tolist() == [201, 202, 203, 204]
+    assert lived.cont[0, :2].tolist() == [1, 0] and lived.cont[1, :3].tolist() == [1, 1, 1]
+    windows = lived.windows(lived.starts(2), 2)
+    assert torch.equal(8 * windows["reward"], windows["observation"][:, 1:, 0].float())
+    assert windows["cont"][0].tolist() == [1, 0]
+    assert lived.mean_return == pytest.approx((3 + (101 + 102 + 103) + (201 + 202 + 203 + 204)) / 8 / 3)
+
+
+def test_when_all_have_ended_the_rest_is_not_lived() -> None:
+    agent = Scripted([2, 3])
+    lived = collect(agent, 2, 50, 2, seed=0)  # type: ignore[arg-type]
+    assert agent.tick == 3 and lived.action.shape[1] == 50 and lived.steps.tolist() == [2, 3]
+
+
+def test_experiences_are_joined() -> None:
+    one, other = collected([2, 3], steps=4), collected([4], steps=4)
+    both = joined([one, other])
+    assert both.steps.tolist() == [2, 3, 4] and both.reward is not None and both.reward.shape == (3, 4)
+    without = Experience(one.observation, one.action, one.truth, one.steps)
+    assert joined([one, without]).reward is None and "reward" not in without.windows(without.starts(2), 2)
+    assert without.mean_return != without.mean_return, "nobody kept it"

@@ -15,7 +15,7 @@ from ami.blueprint import Perception, Prediction, WorldModel
 from ami.learning import memories
 from ami.learning.experience import Experience
 from ami.learning.memories import Memories, directions, remember
-from ami.ports import Size
+from ami.ports import Choices, Size
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(any)
 
@@ -150,3 +150,41 @@ def test_directions_leave_the_global_stream_of_torch_alone() -> None:
     before = torch.get_rng_state()
     directions(5, 3)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Foresees(Mind):
+    """The reward is the action's first number, and the episode goes on with the probability of its last."""
+
+    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+        return super().rollout(state, actions)._replace(reward=actions[..., 0], cont=actions[..., -1])
+
+
+def told(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> Memories:
+    bare = experience(lengths, width)
+    reward = torch.arange(bare.action.shape[1]).expand(len(lengths), -1) + 1.0
+    return remember(Experience(bare.observation, bare.action, bare.truth, bare.steps, reward, 1 - reward / 10), Eye(), model,
+                    imagined)
+
+
+def test_reward_and_continuation_are_those_lived_and_then_those_foreseen() -> None:
+    made = told([2, 3], Foresees(), 3)
+    assert made.reward is not None and made.cont is not None
+    alive = made.first <= made.last
+    assert made.reward[alive, 0].tolist() == [1, 2, 1, 2, 3]
+    torch.testing.assert_close(made.cont[alive, 0], torch.tensor([0.9, 0.8, 0.9, 0.8, 0.7]))
+    assert torch.equal(made.reward[:, 1:], directions(3, 2)[:, 0].expand(7, 3))
+    assert {"reward", "cont"} <= set(made.draw(4))
+
+
+def test_what_the_model_does_not_foresee_is_left_out() -> None:
+    made = told([2, 3], Mind(), 3)
+    assert made.reward is None and made.cont is None and not {"reward", "cont"} & set(made.draw(4))
+    assert told([2, 3], Mind(), 0).reward is not None, "where nothing is imagined, what was lived is all there is"
+
+
+def test_every_choice_is_imagined_once() -> None:
+    model = Foresees()
+    model.dims = {"A": Choices(4)}
+    made = told([2], model, 1, width=4)
+    assert made.successors.shape[1] == 1 + 4 and made.reward is not None
+    assert made.reward[:, 1:].tolist() == [[1, 0, 0, 0]] * 3

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
+from ami.ports import Choices
 from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.plan_follower import PlanFollower
@@ -15,6 +16,7 @@ REACT = ("actor was asked to react (mode 1), but PlanFollower has no policy. "
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_it_keeps_the_contract(num_steps):
     check_actor(lambda: PlanFollower(num_steps))
+    check_actor(lambda: PlanFollower(num_steps, explore=0.5))
 
 
 def actions(num_steps, ticks, horizon=3):
@@ -32,6 +34,20 @@ def test_it_follows_the_newest_plan():
 
 def test_it_executes_several_steps_of_a_plan_before_it_takes_the_next():
     assert actions(2, 5) == [0.0, 0.1, 2.0, 2.1, 4.0]
+
+
+@pytest.mark.parametrize("width", [2, Choices(4)])
+def test_for_a_share_of_the_time_it_explores(width):
+    subject = Subject(lambda: PlanFollower(explore=0.3), {"A": width, "H": 1})
+    (inputs,) = subject.life(2000, 1)
+    inputs["plan"] = torch.zeros(2000, 1, int(width))
+    (outputs,) = subject.live(subject.fresh(range(2000)), [inputs])
+    drawn = outputs["action"][outputs["action"].any(-1)]
+    assert len(drawn) / 2000 == pytest.approx(0.3, abs=0.04)
+    if isinstance(width, Choices):
+        assert torch.equal(drawn.sum(-1), torch.ones(len(drawn))) and drawn.mean(0).min() > 0.2
+    else:
+        assert drawn.min() < -0.9 and drawn.max() > 0.9 and abs(drawn.mean()) < 0.1
 
 
 def test_a_row_in_mode_1_is_refused_with_the_cure():

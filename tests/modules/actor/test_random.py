@@ -37,8 +37,8 @@ def test_without_rho_it_is_white():
     assert abs((drawn[1:] * drawn[:-1]).mean() / drawn.square().mean()) < 0.05
 
 
-def test_choices_are_kept_with_the_probability_rho_and_else_drawn_alike():
-    subject = Subject(lambda: RandomActor(0.7), {"A": Choices(4)})
+def test_choices_are_kept_as_likely_as_told_and_else_drawn_alike():
+    subject = Subject(lambda: RandomActor(keep=0.7), {"A": Choices(4)})
     record = subject.live(subject.fresh(range(600)), subject.life(600, 5))
     taken = torch.stack([outputs["action"] for outputs in record])
     assert torch.equal(taken.sum(-1), torch.ones(5, 600)) and set(taken.flatten().tolist()) == {0, 1}
@@ -59,6 +59,7 @@ def test_no_action_is_longer_than_1():
 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"rho": 1.0}, "RandomActor.rho is 1.0: expected 0 or more and less than 1"),
+    ({"keep": -0.1}, "RandomActor.keep is -0.1: expected 0 or more and less than 1"),
     ({"sigma": 0.0}, "RandomActor.sigma is 0.0: expected more than 0"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):

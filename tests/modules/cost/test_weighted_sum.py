@@ -62,6 +62,42 @@ def test_the_papers_sum_adds_the_critic_of_every_state():
     assert path_energy(cost(objective="paper_sum")) == 1 + 2 + 3 + 600
 
 
+def test_behind_an_imagined_end_nothing_costs():
+    states = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
+
+    def energy(cont, **settings):
+        prediction = Prediction(states, cont=torch.tensor(cont).view(1, 1, 3))
+        return cost(**settings).energy(prediction, torch.zeros(1, 1, 3, 2), torch.zeros(1, 1)).item()
+
+    assert energy([1.0, 1.0, 1.0]) == path_energy(cost())
+    assert energy([1.0, 1.0, 0.0]) == 1 + 2 + 3
+    assert energy([1.0, 0.5, 1.0]) == 1 + 2 + 1.5 + 150
+    assert energy([0.0, 1.0, 1.0]) == 1
+    assert energy([0.5, 1.0, 0.0], objective="paper_sum") == 1 + 50 + 1 + 100 + 1.5
+
+
+def test_with_a_discount_what_comes_later_counts_less():
+    assert path_energy(cost(gamma=0.5)) == 1 + 1 + 0.75 + 300 / 8
+    assert path_energy(cost(gamma=0.5, objective="paper_sum")) == 1 + 1 + 0.75 + 50 + 50 + 300 / 8
+
+
+def test_a_critic_is_given_what_it_needs_the_energy_of_successors_and_whether_the_episode_goes_on():
+    class Asking(Hundred):
+        needs = ("energy",)
+
+        def loss(self, batch):
+            self.asked = batch
+            return torch.zeros(()), {}
+
+    subject = Subject(lambda: WeightedSum({"first": First(), "effort": ActionEffort()}, {"asking": Asking()},
+                                          {"first": 2.0}), {"S": (1,)})
+    module = subject.fresh([0])
+    successors, cont = torch.arange(6.0).view(3, 2, 1), torch.rand(3, 2)
+    module.loss({"state": torch.zeros(3, 1), "successors": successors, "goal": torch.zeros(3, 1), "cont": cont})
+    asked = module.critics["asking"].asked
+    assert torch.equal(asked["energy"], 2 * successors[..., 0]) and asked["cont"] is cont and "pairs" not in asked
+
+
 def test_its_weights_are_u_and_v():
     assert path_energy(cost(weights={"first": 10.0, "hundred": 0.5})) == 60 + 150
 
@@ -111,6 +147,7 @@ def test_learning_measures_how_long_a_step_is():
     ({"floors": {"gaol": 1.0}}, "WeightedSum.floors names the unknown term 'gaol': did you mean 'goal'?"),
     ({"weights": {"goal": -1.0}}, "WeightedSum.weights.goal is -1.0: expected 0 or more"),
     ({"floors": {"goal": 2.0}}, "WeightedSum.floors.goal is 2.0: expected at most the term's weight, 1.0"),
+    ({"gamma": 1.5}, "WeightedSum.gamma is 1.5: expected 0 to 1"),
     ({"objective": "pathh"}, "WeightedSum.objective is 'pathh': did you mean 'path'?"),
     ({"intrinsic": {}}, "WeightedSum.intrinsic is empty: expected one term or more, such as "
                         "modules.cost.goal_distance.GoalDistance"),

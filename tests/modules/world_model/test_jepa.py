@@ -5,7 +5,9 @@ import torch
 
 from ami.errors import CallError, SettingError
 from ami.module import Callee, Calls
+from ami.testing import check_world_model
 from modules.perception.conv import Conv
+from modules.perception.identity import Identity
 from modules.world_model.anti_collapse import METHODS
 from modules.world_model.jepa import JEPA
 
@@ -244,3 +246,45 @@ def test_learning_without_the_call_edge_is_refused():
     model.calls = Calls("world_model")
     with pytest.raises(CallError, match=r"^world_model calls 'perception', which is not bound\."):
         model.loss(windows())
+
+
+# Rewards --------------------------------------------------------------------------------------------------------------
+
+
+def test_it_keeps_the_contract_when_it_foresees_rewards():
+    check_world_model(lambda: JEPA(hidden=32, anti_collapse="none", rewards=True))
+
+
+def test_what_it_does_not_foresee_is_none():
+    prediction = seeing(rewards=False).rollout(torch.randn(2, 6), torch.randn(2, 3, 4, 2))
+    assert prediction.reward is None and prediction.cont is None
+
+
+def test_it_learns_what_the_world_rewards_and_when_it_ends():
+    torch.manual_seed(0)
+    model = seeing(rewards=True)
+    observation, action = torch.randn(512, 2, 6), torch.rand(512, 1, 2) * 2 - 1
+    observation[:, 1] = observation[:, 0] + action.sum(-1)
+    batch = {"observation": observation, "action": action, "reward": 50 * action[..., 0],
+             "cont": (action[..., 1] > 0).float()}
+    model.measure({"observation": observation, "reward": batch["reward"].flatten()})
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        loss, figures = model.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert {"prediction", "reward", "cont"} <= set(figures)
+    with torch.no_grad():
+        foreseen = model.rollout(observation[:, 0], action[:, None])
+    reward, cont = foreseen.reward[:, 0], foreseen.cont[:, 0]
+    assert (reward - batch["reward"]).abs().mean() < 5
+    assert ((cont > 0.5) == (batch["cont"] > 0.5)).float().mean() > 0.95
+
+
+def seeing(rewards: bool) -> JEPA:
+    """One whose perception passes vectors on."""
+    model = JEPA(hidden=32, anti_collapse="none", rewards=rewards)
+    model.set_up({"P": (6,), "S": (6,), "A": 2})
+    model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})
+    return model

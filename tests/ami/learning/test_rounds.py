@@ -1,0 +1,76 @@
+"""Learning in rounds: what was learnt gathers the next experience; a kill between or within rounds changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import ami
+from ami import training
+from ami.config import Config
+from ami.learning import checkpoint, trainer
+from ami.learning.stage import Stage
+from ami.training import train
+
+SMALL = ["experiment=pendulum", "learning.collect.episodes=3", "learning.collect.batch=3", "learning.collect.steps=12",
+         "learning.rounds=3", "learning.stages.model.steps=12", "learning.stages.critic.steps=12", "learning.save_every=5",
+         "learning.stages.model.batch=8", "learning.stages.critic.batch=8", "planner.num_candidates=8", "runtime=local"]
+
+
+def config(folder: Path, *overrides: str) -> Config:
+    return ami.compose([*SMALL, f"store={folder}", *overrides])
+
+
+def weights_of(file: Path | None) -> dict[str, torch.Tensor]:
+    assert file is not None
+    return checkpoint.load(file)[0]
+
+
+def test_every_round_is_a_point_of_the_learning_curve(tmp_path: Path) -> None:
+    trained = train(config(tmp_path))
+    rounds = [row for row in trained.rows if row["stage"] == "collect"]
+    assert [row["step"] for row in rounds] == [0, 1, 2] and all(float(row["return"]) < 0 for row in rounds)
+    assert all(row["steps"] == 12 for row in rounds)
+    assert sum(row["stage"] == "model" and row["step"] == 0 for row in trained.rows) == 3
+    assert trained.file is not None and not list(trained.file.parent.glob("round-*"))
+    assert train(config(tmp_path)).cached
+
+
+def test_the_share_of_exploration_and_the_planner_make_another_agent_where_they_gather_experience(tmp_path: Path) -> None:
+    keys = {train(config(tmp_path, "learning.rounds=2", *more)).key for more in (
+        [], ["learning.explore=0.5"], ["planner.horizon=3"])}
+    assert len(keys) == 3
+    one = train(config(tmp_path, "learning.rounds=1"))
+    assert train(config(tmp_path, "learning.rounds=1", "planner.horizon=3")).key == one.key
+
+
+@pytest.mark.parametrize("stop_at", ["collect 1", "model 1 7", "critic 2 9", "model 2 0"])
+def test_a_training_that_was_killed_in_any_round_ends_with_the_same_weights(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
+    whole = train(config(tmp_path / "whole"))
+    what, number, *step_at = stop_at.split()
+    step_of, lived_of, begun = trainer.Trainer._step, training._lived, []
+
+    def step(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
+        begun.extend([stage.name] if step == 0 else [])
+        if stage.name == what and begun.count(what) == 1 + int(number) and step == int(step_at[0]):
+            raise KeyboardInterrupt
+        return step_of(self, stage, step, *rest)  # type: ignore[arg-type]
+
+    def lived(*args: object) -> object:
+        begun.append("collect")
+        if what == "collect" and begun.count("collect") == 1 + int(number):
+            raise KeyboardInterrupt
+        return lived_of(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
+    monkeypatch.setattr(training, "_lived", lived)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "cut"))
+    monkeypatch.undo()
+    after = train(config(tmp_path / "cut"))
+    ours, theirs = weights_of(after.file), weights_of(whole.file)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [(row["stage"], row["step"]) for row in after.rows] == [(row["stage"], row["step"]) for row in whole.rows]
