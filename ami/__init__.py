@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "compose": "ami.config",
     "Comparison": "ami.comparison", "compare": "ami.comparison",
+    "lesion": "ami.lesions",
     "Run": "ami.job", "build": "ami.job", "run": "ami.job",
     "train": "ami.job",
     "Agent": "ami.agent",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ami.job import build as build
     from ami.job import run as run
     from ami.job import train as train
+    from ami.lesions import lesion as lesion
     from ami.module import Call as Call
     from ami.module import Module as Module
     from ami.module import callable_method as callable_method

@@ -19,6 +19,7 @@ def compare(words: Sequence[str]) -> int:
     reader.add_argument("--parallel", type=int, default=0)
     reader.add_argument("--folder", type=Path)
     reader.add_argument("--skip-refused", action="store_true")
+    reader.add_argument("--lesion", action="store_true")
     given, rest = reader.parse_known_args(rest)
     flags = [action.option_strings[0] for action in reader._actions]
     _, overrides = split(rest, (*FOLDER_FLAGS, *flags))
@@ -28,7 +29,13 @@ def compare(words: Sequence[str]) -> int:
         raise SettingError(f"--seeds is '{given.seeds}': expected whole numbers, --seeds 0,1,2") from None
     from ami import comparison
     from ami.console import Console
+    from ami.lesions import lesion
 
+    if given.lesion:
+        if given.against is not None:
+            raise SettingError("--against has no effect with --lesion: every lesion is held against the intact mind")
+        lesion(overrides, seeds=seeds, parallel=given.parallel, folder=given.folder, console=Console(), allow=allow)
+        return 0
     comparison.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
                        console=Console(), allow=allow, skip_refused=given.skip_refused)
     return 0

@@ -30,7 +30,7 @@ from ami.config import Config, compose
 from ami.console import Console
 from ami.errors import AmiError, SettingError, require, unknown_name
 from ami.evaluation.compare_table import compare_csv, compare_table
-from ami.evaluation.comparing import Lived, figures
+from ami.evaluation.comparing import Lived, figures, gain
 from ami.evaluation.evaluate import Evaluation, Outcome
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.plots import plot_comparison
@@ -55,11 +55,13 @@ class Variant:
         label: names it in the table.
         overrides: of the agent that lives.
         learner: of the agent that learns, whose weights the other one lives with; None when both are the same.
+        unlearnt: the nodes that live with their initial weights in spite of what was learnt.
     """
 
     label: str
     overrides: tuple[str, ...]
     learner: tuple[str, ...] | None = None
+    unlearnt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class _Job:
     seed: int
     config: Config
     learner: Config
+    unlearnt: tuple[str, ...]
     file: Path
 
 
@@ -147,8 +150,13 @@ def compare(overrides: Sequence[str], *, seeds: Sequence[int] = SEEDS, against: 
 
 def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], against: str | None, parallel: int,
                      folder: Path | None, console: Console | None, allow: Sequence[str], skip_refused: bool,
-                     name: str) -> Comparison:
-    """Compare any variants; `name` is a part of the default folder's name. Arguments and errors are those of `compare`."""
+                     name: str, by_loss: bool = False) -> Comparison:
+    """Compare any variants. Further arguments and errors are those of `compare`.
+
+    Args:
+        name: a part of the default folder's name.
+        by_loss: sort the variants by what they lost against the reference, which comes first.
+    """
     console = console or Console(quiet=True)
     labels = [variant.label for variant in variants]
     if against is not None and against not in labels:
@@ -157,7 +165,7 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
     require(len(seeds) > 0 and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
             f"--seeds is {', '.join(map(str, seeds)) or 'empty'}: expected different whole numbers, 0 or more")
     sound, refused = _check(variants, seeds[0], allow, console)
-    if refused and not (skip_refused and sound):
+    if refused and not (skip_refused and sound and against not in refused):
         reasons = "\n".join(f"  {label}: {reason.replace(chr(10), chr(10) + '    ')}" for label, reason in refused.items())
         raise SettingError(f"{len(refused)} of {len(variants)} variants are refused:\n{reasons}\n"
                            "Cure: mend or leave them out" + ", or --skip-refused" * bool(sound))
@@ -172,7 +180,8 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
         _claim(folder, store, identity)
         jobs = _jobs(sound, seeds, folder)
         _work(jobs, parallel, console)
-        return _conclude(folder, store, labels, refused, seeds, against or sound[0].variant.label, sound, jobs, console)
+        return _conclude(folder, store, labels, refused, seeds, against or sound[0].variant.label, sound, jobs, console,
+                         by_loss)
 
 
 # Before any work ------------------------------------------------------------------------------------------------------
@@ -217,6 +226,7 @@ def _identity(sound: Sequence[_Sound], refused: Mapping[str, str], seeds: Sequen
             "learner": learner.describe() if learner is not one.graph else None,
             "learning": one.learner.plain()["learning"],
             "checkpoint": one.learner.settings.checkpoint,
+            "unlearnt": list(one.variant.unlearnt),
             "code": training.sources(one.graph, one.graph.order),
             "manifest": one.manifest.hash,
         }
@@ -279,7 +289,7 @@ def _hash(content: Any) -> str:
 
 def _jobs(sound: Sequence[_Sound], seeds: Sequence[int], folder: Path) -> list[_Job]:
     """Seed after seed, so that a comparison that was stopped has whole rounds of all variants."""
-    return [_Job(one.variant.label, seed, one.config.seeded(seed), one.learner.seeded(seed),
+    return [_Job(one.variant.label, seed, one.config.seeded(seed), one.learner.seeded(seed), one.variant.unlearnt,
                  folder / RECORDS / f"{_file_name(one.variant.label)}.seed-{seed}.json")
             for seed in seeds for one in sound]
 
@@ -299,7 +309,7 @@ def _work(jobs: Sequence[_Job], parallel: int, console: Console) -> None:
         if not parallel:
             for job in waiting:
                 inner = console.within(lambda text, job=job: bar(0, f"{job.label}, seed {job.seed}: {text}"))  # type: ignore[misc]
-                write_json(job.file, live(job.config, job.learner, inner))
+                write_json(job.file, live(job.config, job.learner, job.unlearnt, inner))
                 bar(1, "")
             return
         for job, record in _side_by_side(waiting, parallel):
@@ -314,7 +324,7 @@ def _side_by_side(jobs: Sequence[_Job], parallel: int) -> Iterator[tuple[_Job, d
     trainings = {number: training.key_of(job.learner) for number, job in enumerate(jobs)}
     first = {key: number for number, key in reversed(trainings.items()) if key}
     tasks = [Task(("learn", key), learn, (jobs[number].learner,)) for key, number in first.items()]
-    tasks += [Task(number, live, (job.config, job.learner), ("learn", trainings[number]) if trainings[number] else None)
+    tasks += [Task(number, live, (job.config, job.learner, job.unlearnt), ("learn", trainings[number]))
               for number, job in enumerate(jobs)]
     address = jobs[0].config.settings.address if jobs else None
     for name, result in run_tasks(tasks, parallel, address):
@@ -327,12 +337,13 @@ def learn(config: Config) -> None:
     training.train(config)
 
 
-def live(config: Config, learner: Config, console: Console | None = None) -> dict[str, Any]:
+def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:
     """One variant with one seed: learn if need be, live every pair, and tell what became of them.
 
     Args:
         config: of the agent that lives.
         learner: of the agent that learns.
+        unlearnt: nodes that live with their initial weights.
         console: where progress is shown; by default nowhere.
 
     Returns:
@@ -343,7 +354,8 @@ def live(config: Config, learner: Config, console: Console | None = None) -> dic
         trained = training.train(learner, console)
         graph = judged_graph(config)
         manifest = seal(config, graph)
-        evaluation = evaluate_local(config, "pairs", graph, trained.weights, manifest, console)
+        weights = {node: state for node, state in trained.weights.items() if node not in unlearnt}
+        evaluation = evaluate_local(config, "pairs", graph, weights, manifest, console)
     return {"seed": config.settings.seed, "manifest": manifest.hash, "pairs": manifest.pairs_hash,
             "learning_seconds": trained.seconds, "checkpoint": None if trained.file is None else str(trained.file),
             "probes": trained.probes,
@@ -354,7 +366,8 @@ def live(config: Config, learner: Config, console: Console | None = None) -> dic
 
 
 def _conclude(folder: Path, store: Path, labels: Sequence[str], refused: Mapping[str, str], seeds: Sequence[int],
-              against: str, sound: Sequence[_Sound], jobs: Sequence[_Job], console: Console) -> Comparison:
+              against: str, sound: Sequence[_Sound], jobs: Sequence[_Job], console: Console,
+              by_loss: bool) -> Comparison:
     """From the records to figures, table, plot and MLflow; made anew whenever the command is given again."""
     records: dict[str, dict[int, Any]] = {}
     for job in jobs:
@@ -364,6 +377,7 @@ def _conclude(folder: Path, store: Path, labels: Sequence[str], refused: Mapping
     lived = {label: Lived(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
                           own[seeds[0]]["pairs"], own[seeds[0]]["manifest"]) for label, own in records.items()}
     found = figures(lived, refused, against)
+    labels = sorted(labels, key=lambda label: gain(found[label])) if by_loss else labels
     summary = {"against": against, "seeds": list(seeds), "variants": {label: found[label] for label in labels},
                "overrides": {one.variant.label: list(one.variant.overrides) for one in sound}}
     done = Comparison(folder, summary, evaluations)

@@ -28,16 +28,21 @@ def text(graph: Graph) -> str:
 
 
 def mermaid(graph: Graph) -> str:
-    """A flowchart: solid arrows are messages, with `@-1` when they come a tick late; dotted arrows are calls."""
+    """A flowchart: solid arrows are messages, with `@-1` when they come a tick late; dotted arrows are calls.
+
+    A wire that is cut ends in a cross.
+    """
     lines = ["flowchart LR"]
     for node in graph.order:
         often = f"<br>every {graph.every[node]} ticks" if graph.every[node] > 1 else ""
         lines.append(f'  {_id(node)}["<b>{node}</b><br>{_class(graph, node)}{often}"]:::{graph.drafts[node].role}')
-    messages: dict[tuple[str, str], list[str]] = {}
+    messages: dict[tuple[str, str, str], list[str]] = {}
     for wire in graph.wires:
-        messages.setdefault((wire.node, wire.to_node), []).append(wire.port + (f" @-{wire.delay}" if wire.delay else ""))
-    for (node, to_node), ports in sorted(messages.items()):
-        lines.append(f'  {_id(node)} -->|"{", ".join(dict.fromkeys(ports))}"| {_id(to_node)}')
+        arrow = "--x" if wire.cut else "-->"
+        messages.setdefault((wire.node, wire.to_node, arrow), []).append(
+            wire.port + (f" @-{wire.delay}" if wire.delay else ""))
+    for (node, to_node, arrow), ports in sorted(messages.items()):
+        lines.append(f'  {_id(node)} {arrow}|"{", ".join(dict.fromkeys(ports))}"| {_id(to_node)}')
     for node in graph.order:
         lines += [f'  {_id(node)} -.->|"{", ".join(methods)}"| {_id(callee)}' for callee, methods in _calls(graph, node)]
     for role in dict.fromkeys(graph.drafts[node].role for node in graph.order):
@@ -61,6 +66,8 @@ def _calls(graph: Graph, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _source(wire: Wire) -> str:
+    if wire.cut:
+        return f"{wire.node}.{wire.port}, cut: {wire.init:g} arrives for ever"
     late = f", {wire.delay} tick{'s' if wire.delay > 1 else ''} late" if wire.delay else ""
     return f"{wire.node}.{wire.port}{late}"
 

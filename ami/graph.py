@@ -76,8 +76,9 @@ class Graph:
         return {
             "nodes": {node: self.parts[node].resolved() for node in self.order},
             "order": list(self.order),
-            "wires": [str(wire) for wire in self.wires],
-            "inits": {str(wire): wire.init for wire in self.wires if wire.delay},
+            "wires": [str(wire) for wire in self.wires if not wire.cut],
+            **({"cut": cut} if (cut := [str(wire) for wire in self.wires if wire.cut]) else {}),
+            "inits": {str(wire): wire.init for wire in self.wires if wire.delay or wire.cut},
             "calls": {node: dict(sorted(calls.items())) for node, calls in self.calls.items() if calls},
             "every": {node: every for node, every in self.every.items() if every > 1},
             "dims": {node: dict(sorted(dims.items())) for node, dims in self.dims.items()},
@@ -215,7 +216,7 @@ class Graph:
     def _undelayed(self) -> nx.DiGraph:
         graph = nx.DiGraph()
         graph.add_nodes_from(sorted(self.calls))
-        graph.add_edges_from((w.node, w.to_node) for w in self.wires if w.delay == 0)
+        graph.add_edges_from((w.node, w.to_node) for w in self.wires if w.delay == 0 and not w.cut)
         return graph
 
     def _fire_order(self, nodes: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,7 +226,7 @@ class Graph:
         for members in sorted(loops):
             cycle = [edge[0] for edge in nx.find_cycle(graph.subgraph(members), members[0])]
             steps = list(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
-            wires = [w for step in steps for w in self.wires if w.delay == 0 and (w.node, w.to_node) == step]
+            wires = [w for step in steps for w in self.wires if w.delay == 0 and not w.cut and (w.node, w.to_node) == step]
             waits = "wait for each other" if len(cycle) > 1 else "waits for itself"
             self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {waits} within one tick. Cure: put `@-1` on "
                                  f"one of these wires: {', '.join(str(w) for w in wires)}")
@@ -234,7 +235,8 @@ class Graph:
         return tuple(nx.lexicographical_topological_sort(graph))
 
     def _warn_unused(self) -> None:
-        read = {wire.node for wire in self.wires} | {c for calls in self.calls.values() for c in calls.values()}
+        read = {wire.node for wire in self.wires if not wire.cut}
+        read |= {callee for calls in self.calls.values() for callee in calls.values()}
         for node in self.order:
             if node not in read and self.drafts[node].role not in ("world",):
                 self.warnings.append(f"{node} has no effect: no wire and no call reads it")

@@ -91,7 +91,7 @@ def cut(graph: Graph, placement: Placement, watch: Sequence[str] = ()) -> list[S
     exports: dict[str, set[str]] = {}
     for wire in graph.wires:
         source, group = where[wire.node], group_of[wire.to_node]
-        if group == group_of[wire.node]:
+        if group == group_of[wire.node] or wire.cut:
             continue
         exports.setdefault(wire.node, set()).add(wire.port)
         # delivered once, with the reading group's next call: later in this tick, or early in the next one

@@ -75,7 +75,7 @@ class _Picture:
         self.boxes = {node: _box(graph, node) for node in graph.order}
         forward = []
         for wire in graph.wires:
-            if wire.delay == 0:
+            if wire.delay == 0 and not wire.cut:
                 source, target = self.boxes[wire.node], self.boxes[wire.to_node]
                 forward.append((wire.node, source.row(source.outputs, wire.port), wire.to_node,
                                 target.row(target.inputs, wire.to_port), f"{wire.node}.{wire.port}"))
@@ -102,7 +102,8 @@ class _Picture:
 
     def _plan_feedback(self) -> list[tuple[str, str, str, str, int]]:
         """Delayed wires leave through the gap on the right, go back below, and arrive through the gap on the left."""
-        late = [(w.node, w.port, w.to_node, w.to_port, w.delay) for w in self.graph.wires if w.delay]
+        late = [(w.node, w.port, w.to_node, w.to_port, w.delay) for w in self.graph.wires
+                if w.delay and not w.cut]
         # the shortest way back is the innermost one
         for node, port, to_node, to_port, _ in sorted(late, key=lambda w: (self.ranks[w[0]] - self.ranks[w[2]], w)):
             self.tracks.add_below(f"{node}.{port}")
@@ -228,8 +229,8 @@ class _Picture:
 
 def _box(graph: Graph, node: str) -> _Box:
     module = graph.drafts[node]
-    wired = {w.to_port: w.to_port + (f" @-{w.delay}" if w.delay else "") for w in graph.inputs[node]}
-    read = {w.port for w in graph.wires if w.node == node}
+    wired = {w.to_port: w.to_port + (" ✂" if w.cut else f" @-{w.delay}" if w.delay else "") for w in graph.inputs[node]}
+    read = {w.port for w in graph.wires if w.node == node and not w.cut}
     calls = [(graph.calls[node][name], f"{graph.calls[node][name]}.{method}()")
              for name, call in module.wants.items() if name in graph.calls[node] for method in call.methods]
     title = graph.parts[node].target.__qualname__

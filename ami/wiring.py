@@ -2,6 +2,7 @@
 
     planner: {state: world_model.state, goal: goal.goal, calls: {world_model: world_model, cost: cost}, every: 2}
     actor:   {plan: planner.plan, action: actor.action@-1, energy: {from: cost.energy, delay: 1, init: 0.5}}
+    goal:    {observation: {from: world.goal, cut: true}}
 
 One key per input, so that a single wire can be overridden, added or removed from the command line.
 """
@@ -16,7 +17,7 @@ from typing import Any
 from ami.errors import suggestion
 
 RESERVED = ("calls", "every")
-LONG_FORM = ("from", "delay", "init")
+LONG_FORM = ("from", "delay", "init", "cut")
 _SOURCE = re.compile(r"^(?P<node>[A-Za-z_]\w*)\.(?P<port>[A-Za-z_]\w*)(@(?P<delay>-?\d+))?$")
 
 
@@ -29,6 +30,7 @@ class Wire:
         to_node, to_port: the input it goes to.
         delay: how many ticks late it arrives.
         init: what arrives while nothing has been sent yet.
+        cut: nothing is ever delivered: `init` arrives for ever, as if the wire had been severed.
     """
 
     node: str
@@ -37,6 +39,7 @@ class Wire:
     to_port: str
     delay: int = 0
     init: float = 0.0
+    cut: bool = False
 
     def __str__(self) -> str:
         late = f"@-{self.delay}" if self.delay else ""
@@ -93,12 +96,13 @@ def _read_every(wiring: Wiring, node: str, source: Any) -> None:
 def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:
     delay: Any = None
     init: Any = 0.0
+    cut: Any = False
     if isinstance(source, Mapping):
         for key in source:
             if key not in LONG_FORM:
                 wiring.mistakes.append(f"{node}.{port} has the key '{key}'{suggestion(str(key), LONG_FORM)}")
                 return
-        delay, init = source.get("delay"), source.get("init", 0.0)
+        delay, init, cut = source.get("delay"), source.get("init", 0.0), source.get("cut", False)
         source = source.get("from")
     match = _SOURCE.match(source) if isinstance(source, str) else None
     if match is None:
@@ -115,4 +119,7 @@ def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:
     if not isinstance(init, (int, float)):
         wiring.mistakes.append(f"{node}.{port} has the init {init!r}: expected a number")
         return
-    wiring.wires.append(Wire(match["node"], match["port"], node, port, delay, float(init)))
+    if not isinstance(cut, bool):
+        wiring.mistakes.append(f"{node}.{port} has the cut {cut!r}: expected true or false")
+        return
+    wiring.wires.append(Wire(match["node"], match["port"], node, port, delay, float(init), cut))

@@ -45,7 +45,7 @@ class _Firing(NamedTuple):
         every: ticks between two firings.
         direct: the undelayed wires, as (input, what the producer sent, its port).
         late: the delayed wires.
-        absent: the inputs that are not wired.
+        absent: the inputs that are not wired, as None, or whose wire is cut, as what arrives for ever.
         sent: what this node sent, by tick.
     """
 
@@ -165,16 +165,19 @@ class Worker:
         module = self.modules[node]
         direct: list[tuple[str, dict[int, Outputs], str]] = []
         late: list[_Feed] = []
+        severed: dict[str, Tensor] = {}
         for wire in self.graph.inputs[node]:
             sent = self._sent[wire.node]
-            if wire.delay:
-                port = module.inputs[wire.to_port]
-                fill = torch.full((batch, *port.shape(module.dims)), wire.init, dtype=port.dtype or torch.float32)
+            port = module.inputs[wire.to_port]
+            fill = torch.full((batch, *port.shape(module.dims)), wire.init, dtype=port.dtype or torch.float32)
+            if wire.cut:
+                severed[wire.to_port] = fill
+            elif wire.delay:
                 late.append(_Feed(wire.to_port, sent, wire.port, wire.delay, fill))
             else:
                 direct.append((wire.to_port, sent, wire.port))
         wired = {wire.to_port for wire in self.graph.inputs[node]}
-        absent: dict[str, Tensor | None] = {port: None for port in module.inputs if port not in wired}
+        absent: dict[str, Tensor | None] = {**{port: None for port in module.inputs if port not in wired}, **severed}
         return _Firing(module.step, self.graph.every[node], direct, late, absent, self._sent[node])
 
     def _arriving(self, feed: _Feed, tick: int) -> Tensor:

@@ -18,6 +18,7 @@ SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for 
 ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__init__.py").is_file()}
 LAYERS = [  # each may import those after it in its own line and in the lines below
     ("cli", "commands", "words", "help", "menu", "ui"),
+    ("lesions",),
     ("comparison",),
     ("job", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),

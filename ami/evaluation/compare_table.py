@@ -46,7 +46,7 @@ def compare_table(summary: Mapping[str, Any]) -> Table:
     for label, found in variants.items():
         if found.get("refused"):
             table.add_row(_lines(label), *["–"] * (len(columns) + 3), style="dim")
-            reasons.setdefault("refused: " + found["refused"].split("\n")[0], []).append(label)
+            reasons.setdefault("refused: " + first_reason(found["refused"]), []).append(label)
             continue
         cells = [_cell(found["kinds"].get(kind), measure, label == against) for kind, measure in columns]
         steps = found["model_steps_per_plan"]
@@ -78,6 +78,13 @@ def compare_csv(summary: Mapping[str, Any]) -> str:
                 writer.writerow(row | {"seed": seed, "n": figure["n"] // len(figure["seeds"])}
                                 | {name: value for name, value in own.items() if value is not None})
     return text.getvalue()
+
+
+def first_reason(refused: str) -> str:
+    """A refusal in one line: of several mistakes the first, and how many more there are."""
+    head, *mistakes = refused.split("\n")
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return mistakes[0].strip().removeprefix("- ") + more if mistakes else head
 
 
 def judged_by(variants: Mapping[str, Any]) -> tuple[str, ...]:
@@ -113,8 +120,9 @@ def _tests(test: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(label: str) -> str:
-    """A key on each line."""
-    return escape(label).replace(" ", "\n")
+    """Of a sweep, a key on each line."""
+    words = label.split(" ")
+    return escape("\n".join(words) if all("=" in word for word in words) else label)
 
 
 def _cell(figure: Mapping[str, Any] | None, measure: str, is_reference: bool) -> str:

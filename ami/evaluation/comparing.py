@@ -6,6 +6,7 @@ test holds each of them against the same pair lived by the other variant's agent
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,17 @@ def figures(lived: Mapping[str, Lived], refused: Mapping[str, str], against: str
                 for one_test, p in zip(made, holm([one_test["p"] for one_test in made]), strict=True):
                     one_test["p_holm"] = p
     return found
+
+
+def gain(found: Mapping[str, Any]) -> float:
+    """How much better a variant is than the reference, over all kinds, by success or else by return; the reference itself
+    comes before all, what was refused behind all."""
+    if "kinds" not in found:
+        return math.inf
+    tests = [figure["test"] for figure in found["kinds"].values()]
+    if None in tests:
+        return -math.inf
+    return sum(float((test.get("success") or test.get("return") or {"difference": 0.0})["difference"]) for test in tests)
 
 
 def _one(one: Lived) -> dict[str, Any]:
