@@ -30,6 +30,7 @@ overrides
   node.setting=value  a setting of a module: planner.horizon=6, world.door=episode
   node._target_=pkg.Class   a class of your own, with --allow pkg.
   graph.node.input=node.output[@-1]   rewire one input, `@-1` for one tick late; graph.node.every=2 fires a node rarely
+  graph.node.input='{from: node.output, cut: true}'   cut a wire: 0 arrives for ever
   ~graph.node.input   take one wire out; +graph.node={...} puts a node in"""
 
 _KEYS = """\
@@ -111,6 +112,7 @@ examples
 {_FLAGS}""",
     "compare": f"""\
 ami compare 'key=a,b,c' [more overrides] [flags]
+ami compare --lesion [overrides] [flags]
 Every combination of the values, on the same sealed pairs and from the same training seeds, side by side.
 
 A key with several values is swept, one with a single value is the same for all. Every variant is checked before any work is
@@ -121,6 +123,11 @@ examples
   ami compare planner=cem,none planner.horizon=2,4,6 --skip-refused
   ami compare experiment=null,no_critic --against experiment=no_critic --seeds 0,1,2,3,4
   ami compare 'world_model.anti_collapse=vicreg,ema' evaluation.pairs=50 --parallel 2
+  ami compare --lesion
+
+--lesion
+  one mind, and the same mind without each of its parts, each of its wires and what each part learnt, in turn; nothing learns
+  anew. Sorted by what was lost. A needed input whose wire is cut receives 0 for ever, an optional one is left out.
 
 the table
   success by kind of pair over all seeds, with its 95 % Wilson interval; below it p, from the exact paired test (McNemar) of

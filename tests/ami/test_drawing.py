@@ -50,6 +50,14 @@ def test_mermaid_draws_messages_solid_and_calls_dotted() -> None:
         "  classDef module fill:#334155,stroke:#334155,color:#fff"]
 
 
+def test_a_wire_that_is_cut_is_drawn_as_one() -> None:
+    severed = graph(hand={"plan": {"from": "head.plan", "cut": True}}, eye={"action": "hand.action@-1"})
+    assert "     plan ← head.plan, cut: 0 arrives for ever  (B, 2, 2)" in text(severed).splitlines()
+    assert '  head --x|"plan"| hand' in mermaid(severed).splitlines()
+    words = [element.text for element in ElementTree.fromstring(svg(severed)).iter(f"{SVG}text")]
+    assert "plan ✂" in words and "plan" not in words
+
+
 def test_mermaid_keeps_clear_of_its_own_words() -> None:
     drawn = mermaid(graph({"end": graph().parts["book"]}, end={}, head={"state": "eye.state", "calls": {"book": "end"}}))
     assert '  end_["<b>end</b><br>Book"]' in drawn and '-.->|"look_up"| end_' in drawn

@@ -184,3 +184,16 @@ def test_a_graph_travels_without_its_drafts() -> None:
     there = pickle.loads(pickle.dumps(sound))
     assert there.order == sound.order and there.dims == sound.dims and there.drafts == {}
 
+
+def test_a_wire_that_is_cut_closes_no_loop_and_changes_the_hash() -> None:
+    severed = graph(eye={"action": {"from": "hand.action", "cut": True}})
+    assert severed.order == graph().order
+    assert severed.hash() != graph().hash()
+    described = severed.describe()
+    assert described["cut"] == ["hand.action → eye.action"] and "hand.action → eye.action" not in described["wires"]
+    assert "cut" not in graph().describe()
+
+
+def test_the_ends_of_a_cut_wire_have_to_fit_all_the_same() -> None:
+    with pytest.raises(GraphError, match="carries the kind 'energy'"):
+        graph(hand={"plan": {"from": "head.energy", "cut": True}})

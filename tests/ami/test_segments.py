@@ -152,3 +152,8 @@ def test_every_node_fires_once_a_tick_in_the_same_order_and_in_its_own_process(p
     assert all(node in placement[segment.group] for segment in segments for node in segment.nodes)
     assert [segment.index for segment in segments] == list(range(len(segments)))
     assert all(one.group != other.group for one, other in pairwise(segments))
+
+
+def test_over_a_wire_that_is_cut_nothing_travels() -> None:
+    severed = graph(hand={"plan": {"from": "head.plan", "cut": True}})
+    assert not any("head" in segment.exports for segment in cut(severed, "module"))

@@ -26,6 +26,11 @@ def test_the_long_form_says_what_arrives_before_anything_was_sent() -> None:
     assert wire == Wire("cost", "energy", "memory", "energy", 1, 0.5)
 
 
+def test_a_wire_can_be_cut() -> None:
+    (wire,) = parse({"goal": {"observation": {"from": "world.goal", "cut": True, "init": 2}}}).wires
+    assert wire == Wire("world", "goal", "goal", "observation", 0, 2.0, cut=True)
+
+
 def test_calls_and_rates_are_no_wires() -> None:
     wiring = parse({"planner": {"calls": {"cost": "cost"}, "every": 3}})
     assert (wiring.wires, wiring.calls, wiring.every) == ([], {"planner": {"cost": "cost"}}, {"planner": 3})
@@ -53,6 +58,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"actor": {"plan": {"from": "planner.plan", "init": "zero"}}}, "actor.plan has the init 'zero': expected a number"),
     ({"actor": {"plan": {"from": "planner.plan", "dealy": 1}}},
      "actor.plan has the key 'dealy': did you mean 'delay'?"),
+    ({"actor": {"plan": {"from": "planner.plan", "cut": "yes"}}}, "actor.plan has the cut 'yes': expected true or false"),
     ({"planner": {"calls": "cost"}}, "planner.calls is 'cost': expected a mapping, `calls: {world_model: world_model}`"),
     ({"planner": {"every": 0}}, "planner.every is 0: expected a whole number of ticks, 1 or more"),
     ({"planner": {"every": True}}, "planner.every is True: expected a whole number of ticks, 1 or more"),

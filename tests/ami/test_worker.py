@@ -128,6 +128,14 @@ def test_wires_of_different_delays_from_one_output_do_not_disturb_each_other() -
     assert [tick["eye"]["reward"][0].item() for tick in fired] == [0, 0, 0, 2, 6, 14]
 
 
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_wire_that_is_cut_brings_its_init_for_ever(delay: int) -> None:
+    wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "cut": True, "init": 0.5}})
+    worker = begun(wired)
+    assert seen(worker, 4) == [2, 2, 2, 2]
+    assert worker.modules["hand"].batch == 1, "the hand lives on, unheard"
+
+
 def test_an_optional_input_that_is_not_wired_is_none() -> None:
     got: list[object] = []
 
