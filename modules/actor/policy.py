@@ -9,14 +9,13 @@ from math import prod
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ami.blueprint import Actor
 from ami.errors import require
 from ami.module import Batch, callable_method
 from ami.ports import Choices, Dims
-from modules.nets import mlp
 
 
 class Policy(Actor):
@@ -44,13 +43,15 @@ class Policy(Actor):
     def build(self, dims: Dims) -> None:
         state, width = self.inputs["state"].shape(dims), cast(int, dims["A"])
         self._state_dims, self._chooses = len(state), isinstance(width, Choices)
-        self.net = mlp(2 * prod(state), self.hidden, self.hidden, width)
+        self.first = nn.Linear(2 * prod(state), self.hidden)
+        self.second = nn.Linear(self.hidden, self.hidden)
+        self.last = nn.Linear(self.hidden, width)
 
     @callable_method
     def propose(self, state: Tensor, goal: Tensor) -> Tensor:
         """What to do: states (…, *S) and goals (…, *S) to actions (…, A)."""
         score = self._score(state, goal)
-        return F.one_hot(score.argmax(-1), score.shape[-1]).to(score) if self._chooses else torch.tanh(score)
+        return F.one_hot(score.argmax(-1), score.shape[-1]).to(score) if self._chooses else score.tanh()
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         if plan is None:
@@ -59,7 +60,7 @@ class Policy(Actor):
         if 1 not in modes:
             return {"action": plan[:, 0]}
         action = self.propose(state, goal)
-        return {"action": torch.where((mode == 2)[:, None], plan[:, 0], action) if 2 in modes else action}
+        return {"action": action if 2 not in modes else torch.where((mode == 2)[:, None], plan[:, 0], action)}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What learning minimises, and how near it comes to the plans.
@@ -80,5 +81,7 @@ class Policy(Actor):
     def _score(self, state: Tensor, goal: Tensor) -> Tensor:
         if self._state_dims > 1:
             state, goal = state.flatten(-self._state_dims), goal.flatten(-self._state_dims)
-        score: Tensor = self.net(torch.cat([state, goal], dim=-1))
+        # for one world every operation counts: no second copies, what is changed in place was made here
+        hidden = self.first(torch.cat([state, goal], dim=-1)).relu_()
+        score: Tensor = self.last(self.second(hidden).relu_())
         return score

@@ -33,14 +33,15 @@ class FixedConfigurator(Configurator):
                 f"FixedConfigurator.weights is {weights}: expected numbers of 0 or more")
         self.mode = mode
         self.weights = None if weights is None else tuple(float(w) for w in weights)
+        self._sent: dict[str, Tensor] = {}
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {} if self.weights is None else {"W": len(self.weights)}
 
     def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        (terms,) = self.outputs["weights"].shape(self.dims)
-        weights = torch.tensor(self.weights or (1.0,) * terms)
-        return {
-            "mode": torch.full((self.batch,), self.mode, dtype=torch.int64),
-            "weights": weights.repeat(self.batch, 1),
-        }
+        if not self._sent or len(self._sent["mode"]) != self.batch:  # nobody changes a message: one serves for all ticks
+            (terms,) = self.outputs["weights"].shape(self.dims)
+            weights = torch.tensor(self.weights or (1.0,) * terms)
+            self._sent = {"mode": torch.full((self.batch,), self.mode, dtype=torch.int64),
+                          "weights": weights.repeat(self.batch, 1)}
+        return dict(self._sent)

@@ -70,6 +70,8 @@ class SamplingPlanner(Planner):
         self.width = 0
         self._rows = torch.zeros(0, 1, dtype=torch.int64)
         self._planning: Sequence[int] | None = None
+        self._zeros: dict[str, Tensor] | None = None
+        self._at_rest: dict[str, Tensor] | None = None
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         if "A" in known:
@@ -136,6 +138,10 @@ class SamplingPlanner(Planner):
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         modes = mode.tolist()
+        if 2 not in modes:
+            if self.carry is not self._at_rest:  # idle rows forget
+                self.carry = self._at_rest = self.initial(len(state))
+            return self._idle(state)
         if 1 in modes:
             return self._search_some([row for row, each in enumerate(modes) if each == 2], state, goal, weights)
         found = self._found(state, goal, weights)
@@ -162,24 +168,27 @@ class SamplingPlanner(Planner):
             state = self.calls.world_model.rollout(state, actions[-1][:, None, None]).states[:, 0, 0]
         return torch.stack(actions, 1)
 
+    def _idle(self, state: Tensor) -> dict[str, Tensor]:
+        """What is sent where nobody plans. Nobody changes a message, so those of zeros are made once: reacting is quick."""
+        if self._zeros is None or len(self._zeros["energy"]) != len(state):
+            self._zeros = {
+                "plan": state.new_zeros(len(state), self.horizon, self.width),
+                "energy": state.new_zeros(len(state)),
+                "model_steps": torch.zeros(len(state), dtype=torch.int64, device=state.device),
+            }
+        return {**self._zeros, "imagined": state.unsqueeze(1).expand(-1, self.horizon, *state.shape[1:])}
+
     def _search_some(self, rows: list[int], state: Tensor, goal: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
-        batch = len(state)
-        outputs = {
-            "plan": state.new_zeros(batch, self.horizon, self.width),
-            "imagined": state[:, None].repeat(1, self.horizon, *[1] * (state.ndim - 1)),
-            "energy": state.new_zeros(batch),
-            "model_steps": torch.zeros(batch, dtype=torch.int64, device=state.device),
-        }
-        kept = self.initial(batch)  # idle rows forget
-        if rows:
-            self._planning = rows
-            with self.random.only(rows):
-                found = self._found(state[rows], goal[rows], None if weights is None else weights[rows])
-            self._planning = None
-            for name in outputs:
-                outputs[name][rows] = getattr(found, name)
-            for name, value in found.kept.items():
-                kept[name] = kept[name].to(value)
-                kept[name][rows] = value
+        outputs = {name: value.clone() for name, value in self._idle(state).items()}
+        kept = self.initial(len(state))  # idle rows forget
+        self._planning = rows
+        with self.random.only(rows):
+            found = self._found(state[rows], goal[rows], None if weights is None else weights[rows])
+        self._planning = None
+        for name in outputs:
+            outputs[name][rows] = getattr(found, name)
+        for name, value in found.kept.items():
+            kept[name] = kept[name].to(value)
+            kept[name][rows] = value
         self.carry = {**kept, "plan": outputs["plan"]}
         return outputs
