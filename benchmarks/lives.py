@@ -1,0 +1,67 @@
+"""Train once, live many ways: what studies share that judge one trained mind under several configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from torch import Tensor
+
+import ami
+from ami.agent import Agent
+from ami.config import to_graph
+from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
+from ami.evaluation.manifest import Manifest
+from ami.evaluation.statistics import wilson
+from ami.job import seal
+from ami.recorder import Recorder
+from ami.runtime.local import LocalRuntime
+from ami.training import Trained, train
+from ami.worker import Weights, Worker
+
+SEED = 777
+"""Of the manifest."""
+
+
+def manifest_of(pairs: int, *overrides: str) -> Manifest:
+    """Sealed pairs, `pairs` of each kind."""
+    config = ami.compose([f"evaluation.pairs={pairs}", f"evaluation.manifest_seed={SEED}", *overrides])
+    return seal(config, to_graph(config))
+
+
+def of_kind(manifest: Manifest, kinds: Sequence[str]) -> Manifest:
+    """The pairs of some kinds alone."""
+    return Manifest(manifest.world, manifest.settings, manifest.seed,
+                    tuple(pair for pair in manifest.pairs if pair["kind"] in kinds))
+
+
+def learn(overrides: Sequence[str], seed: int, store: Path) -> Trained:
+    """A trained mind; found again in the store."""
+    return train(ami.compose([*overrides, f"seed={seed}", "runtime=local", f"store={store}"]))
+
+
+def live(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: int, batch: int = 50,
+         recorder: Recorder | None = None) -> Evaluation:
+    """Judge a mind on all pairs of a manifest, with as many of these weights as it has a place for."""
+    graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
+    places = {node: module.state_dict() for node, module in Worker(graph, graph.order, seed).modules.items()}
+    fitting: dict[str, Mapping[str, Tensor]] = {
+        node: {name: state[name] for name in places[node]} for node, state in weights.items()
+        if places.get(node) and set(places[node]) <= set(state)}
+    with Agent(LocalRuntime(graph, seed, fitting, recorder, watch=(MODEL_STEPS,))) as agent:
+        return evaluate([agent], manifest, batch)
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Success by kind, and what it cost."""
+    return {kind: {"n": row["n"], "success": row["success"]} for kind, row in evaluation.kinds().items()} | {
+        "decisions": evaluation.decisions, "plans": evaluation.plans, "model_steps": evaluation.model_steps}
+
+
+def pooled(runs: Sequence[Mapping[str, Any]], kind: str) -> str:
+    """`99.3 % [98.3, 99.7], worst seed 99.0 %`: all seeds' pairs together."""
+    rates, n = [run[kind]["success"] for run in runs], sum(run[kind]["n"] for run in runs)
+    low, high = wilson(round(sum(run[kind]["success"] * run[kind]["n"] for run in runs)), n)
+    return f"{100 * mean(rates):.1f} % [{100 * low:.1f}, {100 * high:.1f}], worst {100 * min(rates):.1f} %"

@@ -1,0 +1,245 @@
+"""What is Mode-1 worth once Mode-2 has been compiled into it, and who should decide when to think?
+
+    python benchmarks/mode1.py [--store runs/studies]      # about ten minutes; writes benchmarks/results/mode1.json, docs/studies/mode1.md
+
+One training per seed (`experiment=mode1`: model, critic, then the policy from the plans of Mode-2), and on the same pairs:
+the teacher (Mode-2 at every tick), the policy alone, the gate between them; as controls a policy that has learnt nothing,
+alone and behind the gate. Beside that, Mode-2 on a small budget with and without the policy's plan as its first guess.
+
+*Time of a decision* is the time the modules that decide take, configurator, planner and actor, in one process: from state
+and goal to action. *Time of the mind* adds perception, world model, goal, cost and memory, which every mind pays.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import matplotlib
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+from lives import figures, learn, live, manifest_of, pooled
+from record import STUDIES, page, record
+
+from ami.evaluation.manifest import Manifest
+from ami.worker import Weights
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+
+torch.set_num_threads(1)
+SEEDS, PAIRS = (0, 1, 2), 200
+POLICY = ("experiment=mode1",)
+MINDS: dict[str, tuple[str, ...]] = {
+    "teacher": ("configurator.mode=2",),
+    "policy": (),
+    "gate": ("configurator=surprise_gate", "~configurator.mode"),
+    "untaught policy": (),
+    "gate, untaught policy": ("configurator=surprise_gate", "~configurator.mode"),
+}
+DECIDE = ("configurator", "planner", "actor")
+TIMED, TIMED_PAIRS, ROUNDS = ("teacher", "policy", "gate"), 20, 5
+BUDGETS = ((4, 5), (8, 9), (16, 17))
+"""Candidates of one iteration with the policy, which costs one more rollout, and without it: equal model steps."""
+THRESHOLDS = {
+    "policy in the same room, points below its teacher, at most": 5.0,
+    "decision of the policy alone, times faster, one world": 40.0,
+    "gate, share of the teacher's success kept, worst seed and kind": 0.95,
+    "gate, share of the teacher's time of a decision, at most": 1 / 3,
+    "untaught policy in the same room, at most": 0.4,
+}
+
+
+class Stopwatch:
+    """Adds up how long each module took, over the rows of a batch."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.ticks = 0
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        self.seconds[node] += (end - start) / 1e9
+        self.ticks += node == "actor"
+
+    def close(self) -> None:
+        pass
+
+    def ms(self, nodes: Sequence[str] | None = None) -> float:
+        """Milliseconds per tick of some modules; of the whole mind, the world left out, when None."""
+        return 1000 * sum(s for node, s in self.seconds.items() if (node in nodes if nodes else node != "world")) / self.ticks
+
+
+def without_policy(weights: Weights) -> Weights:
+    return {node: state for node, state in weights.items() if node != "actor"}
+
+
+def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
+    """Every mind and every budget on the same pairs."""
+    minds = {name: figures(live([*POLICY, *more], without_policy(weights) if "untaught" in name else weights, manifest, seed))
+             for name, more in MINDS.items()}
+    budgets: dict[str, Any] = {}
+    for with_policy, alone in BUDGETS:
+        for name, count, more in (("from the policy", with_policy, ["graph.planner.calls.policy=actor"]), ("alone", alone, [])):
+            budgets[f"{4 * alone} {name}"] = figures(live(
+                [*POLICY, "configurator.mode=2", f"planner.num_candidates={count}", "planner.num_iterations=1",
+                 f"planner.num_elites={min(5, count - 1)}", *more], weights, manifest, seed))
+    return {"minds": minds, "budgets": budgets}
+
+
+def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]]:
+    """Medians over rounds in which the minds take turns, on pairs that were not judged."""
+    manifest = manifest_of(batch if batch > TIMED_PAIRS else TIMED_PAIRS, "evaluation.manifest_seed=4")
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in TIMED}
+    for _ in range(ROUNDS + 1):
+        for name in TIMED:
+            watch = Stopwatch()
+            live([*POLICY, *MINDS[name]], weights, manifest, seed, batch, watch)
+            rounds[name].append((watch.ms(DECIDE) / batch, watch.ms() / batch))
+    return {name: {"decision_ms": median(d for d, _ in each[1:]), "mind_ms": median(m for _, m in each[1:]),
+                   "decision_ratio": median(t / d for (d, _), (t, _) in zip(each[1:], rounds["teacher"][1:], strict=True)),
+                   "mind_ratio": median(t / m for (_, m), (_, t) in zip(each[1:], rounds["teacher"][1:], strict=True))}
+            for name, each in rounds.items()}
+
+
+def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
+    """Each threshold's figure, and whether it is met."""
+    def rate(run: Mapping[str, Any], mind: str, kind: str) -> float:
+        return float(run["minds"][mind][kind]["success"])
+
+    kinds = ("same_room", "across")
+    values = dict(zip(THRESHOLDS, (
+        100 * max(rate(run, "teacher", "same_room") - rate(run, "policy", "same_room") for run in runs),
+        median(run["one world"]["policy"]["decision_ratio"] for run in runs),
+        min(rate(run, "gate", kind) / rate(run, "teacher", kind) for run in runs for kind in kinds),
+        1 / median(run["one world"]["gate"]["decision_ratio"] for run in runs),
+        max(rate(run, "untaught policy", "same_room") for run in runs)), strict=True))
+    return {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
+            for name, value in values.items()}
+
+
+def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Success across the wall against the time of a decision."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for name, colour in zip(TIMED, ("C0", "C2", "C1"), strict=True):
+        time = [run["one world"][name]["decision_ms"] for run in runs]
+        success = [100 * run["minds"][name]["across"]["success"] for run in runs]
+        axes.scatter(time, success, color=colour, label=name, zorder=3)
+    axes.set(xscale="log", xlabel="milliseconds of a decision, one world", ylabel="success across the wall, %", ylim=(80, 101))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+
+
+def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]]) -> str:
+    """The page."""
+    def ms(where: str, mind: str, what: str) -> float:
+        return median(float(run[where][mind][what]) for run in runs)
+
+    def share(mind: str) -> float:
+        return mean(run["minds"][mind]["plans"] / run["minds"][mind]["decisions"] for run in runs)
+
+    minds = "\n".join(
+        f"| {name} | {pooled([run['minds'][name] for run in runs], 'same_room')} "
+        f"| {pooled([run['minds'][name] for run in runs], 'across')} | {100 * share(name):.0f} % |" for name in MINDS)
+    times = "\n".join(
+        f"| {name} | " + " | ".join(
+            f"{ms(where, name, what + '_ms'):.3f}" + ("" if name == "teacher" else f" ({ms(where, name, what + '_ratio'):.1f}×)")
+            for where in ("one world", "50 worlds") for what in ("decision", "mind")) + " |" for name in TIMED)
+    budgets = "\n".join(
+        f"| {steps} | " + " | ".join(pooled([run["budgets"][f"{steps} {how}"] for run in runs], "across")
+                                     for how in ("from the policy", "alone")) + " |"
+        for steps in (4 * alone for _, alone in BUDGETS))
+    lines = "\n".join(f"| {name} | {THRESHOLDS[name]:.3g} | {value:.3g} | {'met' if ok else '**missed**'} |"
+                      for name, (value, ok) in met.items())
+    return f"""
+# Mode-1, compiled from Mode-2
+
+**Question.** The paper's Mode-2 deliberates; its results shall be compiled into a policy that merely reacts (Mode-1), and a
+configurator shall decide when thinking is worth it (sections 3.1.3 and 6). How much of Mode-2's success is kept, at what time?
+
+**Done.** Per training seed ({len(runs)}), `experiment=mode1`: the default model and critic, then a policy π(state, goal) of three
+linear layers, by regression on the first action of the plans of a *teacher* that plans at every tick and, in the second
+half, of an *apprentice* that acts by the policy in half of its ticks while the planner says what it would have done
+(DAgger). {PAIRS} sealed pairs of each kind per seed, the same for all. The *gate* (`configurator=surprise_gate`) plans at an
+episode's first tick, when surprised and when energy does not fall. The *untaught* policy has its initial weights.
+
+| mind | same room | across the wall | ticks planned |
+|---|---|---|---|
+{minds}
+
+Success over all seeds with 95 % Wilson intervals, and the worst seed.
+
+| mind | decision, 1 world | mind, 1 world | decision, of 50 worlds | mind, of 50 worlds |
+|---|---|---|---|---|
+{times}
+
+Milliseconds per decision, and how many times faster than the teacher; medians of {ROUNDS} rounds in which the minds took turns
+in one process, over {len(runs)} seeds. A *decision* is what configurator, planner and actor take, from state and goal to action. The
+*mind* adds perception, world model, goal, cost and memory, which every mind pays alike: that is why a whole mind gains
+less than its decisions do.
+
+![Success and time](mode1.png)
+
+Mode-2 on a small budget, one iteration of CEM, whose first guess is the policy's own plan, or nothing:
+
+| model steps per plan | from the policy | alone |
+|---|---|---|
+{budgets}
+
+| threshold, fixed before the run | | measured | |
+|---|---|---|---|
+{lines}
+
+**What it means.** What deliberation found in this world can be compiled almost without loss, because one percept shows
+everything and the best action is a smooth function of state and goal. The gate then plans in {100 * share('gate'):.0f} % of the ticks, most of
+them an episode's first. Behind an untaught policy it plans in {100 * share('gate, untaught policy'):.0f} % and does not rescue it: it notices that energy no longer
+falls, plans for two ticks, and hands back to a policy that undoes them. A gate saves time for a good policy; it does not
+replace one.
+
+**Limits.** One small world with a fixed door. The policy was taught where it is tested: goals and starts are new, the rooms
+are not. Times are those of one machine with other work on it, which is why ratios are taken within rounds.
+"""
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--store", type=Path, default=Path("runs/studies"))
+    arguments.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    arguments.add_argument("--pairs", type=int, default=PAIRS)
+    given = arguments.parse_args()
+    manifest = manifest_of(given.pairs)
+    runs = []
+    for seed in given.seeds:
+        trained = learn(POLICY, seed, given.store)
+        run = {"seed": seed, "learning_seconds": trained.seconds, **judged(seed, trained.weights, manifest),
+               "one world": timed(seed, trained.weights, 1), "50 worlds": timed(seed, trained.weights, 50)}
+        runs.append(run)
+        print(f"seed {seed}: " + ", ".join(f"{name} {100 * run['minds'][name]['same_room']['success']:.1f} / "
+                                           f"{100 * run['minds'][name]['across']['success']:.1f} %" for name in MINDS))
+    met = verdicts(runs)
+    for name, (value, ok) in met.items():
+        print(f"{'met   ' if ok else 'MISSED'}  {name:62} {value:8.3f}   (threshold {THRESHOLDS[name]:.3f})")
+    if tuple(given.seeds) == SEEDS and given.pairs >= PAIRS:
+        record("mode1", {"thresholds": THRESHOLDS, "manifest": manifest.hash, "runs": runs,
+                         "verdicts": {name: {"value": value, "met": ok} for name, (value, ok) in met.items()}})
+        picture(runs, STUDIES / "mode1.png")
+        page("mode1", text(runs, met))
+    else:
+        print(text(runs, met))
+    return 0 if all(ok for _, ok in met.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

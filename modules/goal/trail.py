@@ -1,0 +1,45 @@
+"""Where it has lately been, for a mind that wants to be elsewhere.
+
+Shapes: B parallel worlds, S the size of a state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Goal
+from ami.errors import require
+from ami.module import Call
+from ami.ports import Port
+
+
+class Trail(Goal):
+    """The running mean of the states lived in this episode: with cost=novelty, what to get away from.
+
+    What lies 1 / rate ticks back has faded, so that the mind may come back there.
+
+    Args:
+        rate: the share of the newest state.
+
+    Raises:
+        SettingError: the rate is out of its range.
+    """
+
+    inputs = {**Goal.inputs, "state": Port("state", ("*S",))}
+    wants: dict[str, Call] = {}
+
+    def __init__(self, rate: float = 0.1) -> None:
+        super().__init__()
+        require(0 < rate <= 1, f"Trail.rate is {rate}: expected more than 0, at most 1")
+        self.rate = rate
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        return {"trail": torch.zeros(batch, *self.outputs["goal"].shape(self.dims)), "ticks": torch.zeros(batch)}
+
+    def step(self, observation: Tensor, state: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        ticks = self.carry["ticks"] + 1
+        share = (1 / ticks).clamp(min=self.rate)  # a plain mean at first
+        trail = torch.lerp(self.carry["trail"], state, share.view(-1, *[1] * (state.ndim - 1)))
+        self.carry = {"trail": trail, "ticks": ticks}
+        return {"goal": trail}

@@ -1,0 +1,26 @@
+"""Novelty: the farther from what is remembered, the less energy."""
+
+import pytest
+import torch
+
+from ami.blueprint import Prediction
+from ami.errors import SettingError
+from ami.testing import check_cost
+from modules.cost.novelty import Novelty
+from modules.cost.weighted_sum import WeightedSum
+
+
+def test_in_a_cost_it_keeps_the_contract():
+    check_cost(lambda: WeightedSum({"novelty": Novelty()}))
+
+
+def test_it_is_the_negative_distance_in_its_scale():
+    states, remembered = torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [1.0]])
+    energy = Novelty(scale=2).energy(Prediction(states), None, remembered, lambda a, b: (a - b).abs().sum(-1))
+    assert energy.tolist() == [-0.5, -1]
+
+
+def test_a_scale_of_0_is_refused():
+    with pytest.raises(SettingError) as error:
+        Novelty(0)
+    assert str(error.value) == "Novelty.scale is 0: expected more than 0"
