@@ -114,10 +114,11 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
 **Question.** The paper lets a critic predict the intrinsic energy that lies beyond the planning horizon (section 3.3). What
 is it worth, and how much horizon does it replace?
 
-**Done.** Per training seed ({len(runs)}) the default mind learns once; then the same world model and the same CEM (32 candidates,
-2 iterations) plan H steps ahead under these costs, on {PAIRS} sealed pairs of each kind, the same for all:
+**Done.** Per training seed ({len(runs)}) the default mind learns once; then the same world model and the same CEM (32
+candidates, 2 iterations) plan H steps ahead under these costs, on {PAIRS} sealed pairs of each kind, the same for all:
 
-* *with the critic*: what is shipped, an intrinsic energy that says "not yet there" beyond one step's distance, and the critic;
+* *with the critic*: what is shipped, an intrinsic energy that beyond one step's distance only says "not yet there", and the
+  critic;
 * *without it, saturated*: the same, the critic's weight is 0;
 * *without it, not saturated*: the distance to the goal in the learnt states, and nothing else (`cost=goal_distance`);
 * *an untaught critic*: the control; its network has its initial weights.
@@ -147,8 +148,8 @@ grows. What the planner cannot imagine, the critic tells it: with it one imagine
 horizon is bought by learning. Without it, an energy that saturates says nothing until the goal is within reach, and a plain
 distance leads into the wall and stays there.
 
-**Limits.** One small world, whose ways are at most some twenty steps long; a critic learnt from random experience that covers
-both rooms. In larger worlds the critic errs more and horizon is worth more.
+**Limits.** One small world, whose ways are at most some twenty steps long; a critic learnt from random experience that
+covers both rooms. In larger worlds the critic errs more and horizon is worth more.
 """
 
 
