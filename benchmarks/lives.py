@@ -56,7 +56,8 @@ def live(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: i
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """Success by kind, and what it cost."""
-    return {kind: {"n": row["n"], "success": row["success"]} for kind, row in evaluation.kinds().items()} | {
+    kinds = {kind: {name: row[name] for name in ("n", "success", "mean_steps")} for kind, row in evaluation.kinds().items()}
+    return kinds | {
         "decisions": evaluation.decisions, "plans": evaluation.plans, "model_steps": evaluation.model_steps}
 
 

@@ -161,10 +161,10 @@ def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
 def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]]) -> str:
     """The page."""
     def ms(where: str, mind: str, what: str) -> float:
-        return float(median(run[where][mind][what] for run in runs))
+        return median(float(run[where][mind][what]) for run in runs)
 
     def share(mind: str) -> float:
-        return mean(run["minds"][mind]["plans"] / run["minds"][mind]["decisions"] for run in runs)
+        return mean(float(run["minds"][mind]["plans"]) / float(run["minds"][mind]["decisions"]) for run in runs)
 
     minds = "\n".join(
         f"| {name} | {pooled([run['minds'][name] for run in runs], 'same_room')} "
