@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ami.blueprint import Goal
 from ami.errors import require
-from ami.module import Call
 from ami.ports import Port
 
 
@@ -27,7 +26,6 @@ class Trail(Goal):
     """
 
     inputs = {**Goal.inputs, "state": Port("state", ("*S",))}
-    wants: dict[str, Call] = {}
 
     def __init__(self, rate: float = 0.1) -> None:
         super().__init__()
