@@ -115,6 +115,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     manifest = seal(config, graph)
     manifest.save(folder / "manifest.json")
     try_out(graph, settings.seed, manifest)
+    beside = _living(beside, settings.seed, manifest, console)
     trained = training.train(config, console)
     console.note(trained.line())
     write_header(folder, graph, config.plain(), seed=settings.seed)
@@ -163,6 +164,19 @@ def try_out(graph: Graph, seed: int, manifest: Manifest) -> None:
     """Live two ticks with initial weights: what cannot is told before it learns for long."""
     with Agent(LocalRuntime(graph, seed)) as agent:
         list(islice(agent.live(manifest.episodes()[:1]), 2))
+
+
+def _living(beside: dict[str, Graph], seed: int, manifest: Manifest, console: Console) -> dict[str, Graph]:
+    """The baselines that can live: one that keeps the agent's planner may not give it what it needs, such as gradients."""
+    living = {}
+    for name, graph in beside.items():
+        try:
+            try_out(graph, seed, manifest)
+        except SettingError as error:
+            console.note(f"warning: {name} is left out: {error}")
+        else:
+            living[name] = graph
+    return living
 
 
 def seal(config: Config, graph: Graph) -> Manifest:

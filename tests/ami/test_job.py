@@ -183,3 +183,14 @@ def test_what_cannot_live_is_told_before_it_learns(tmp_path: Path, monkeypatch: 
     with pytest.raises(PortError, match=r"planner\.plan gave the shape \(1, 1, 2\): expected \(1, 4, 2\)"):
         ami.run(config)
     assert not (tmp_path / "trained").exists()
+
+
+def test_a_baseline_that_cannot_live_with_the_agents_planner_is_left_out_and_that_is_told(
+        folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = folder / "gradient"
+    assert main(["run", *SMALL, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
+                 "evaluation.film=0", f"store={folder}", f"hydra.run.dir={run}"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warning: oracle is left out: GradientDescent needs the energy's gradient" in told
+    figures = json.loads((run / "summary.json").read_text())
+    assert "random" in figures and "oracle" not in figures and figures["model_steps_per_plan"] == 128

@@ -1,7 +1,10 @@
 """CEM: the contract, what it finds, what it remembers, and its refusals."""
 
+import cma
+import numpy as np
 import pytest
 import torch
+from planning_objectives import A, H, bowl, search, valleys
 
 from ami.errors import SettingError
 from ami.ports import Choices
@@ -87,3 +90,24 @@ def test_choices_are_refused_with_the_cure():
         CEM().infer_dims({"A": Choices(3)})
     assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3 choices. Cure: "
                                 "planner=categorical or planner=tree")
+
+
+# Against a reference ---------------------------------------------------------------------------------------------------
+
+def cma_energy(objective, evaluations, seed):
+    """The least energy that CMA-ES (Hansen) finds, from the same beginning."""
+    search_ = cma.CMAEvolutionStrategy([0.0] * (H * A), 0.8, {"bounds": [-1, 1], "seed": seed, "verbose": -9})
+    while search_.countevals < evaluations:
+        asked = search_.ask()
+        search_.tell(asked, objective(torch.tensor(np.array(asked)).view(-1, H, A)).tolist())
+    return search_.result.fbest
+
+
+@pytest.mark.parametrize("objective", [bowl, valleys])
+@pytest.mark.parametrize("evaluations", [240, 600])
+def test_its_plans_are_as_good_as_those_of_cma_es_at_as_many_evaluations(objective, evaluations):
+    make = lambda: CEM(H, evaluations // 10, 10, num_elites=max(4, evaluations // 60), min_std=0.02)  # noqa: E731
+    (outputs,) = search(make, objective, rows=10)
+    assert outputs["model_steps"].tolist() == [evaluations * H] * 10
+    theirs = np.median([cma_energy(objective, evaluations, seed) for seed in range(1, 11)])
+    assert float(objective(outputs["plan"]).median()) <= theirs

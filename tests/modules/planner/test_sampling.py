@@ -10,6 +10,9 @@ from ami.module import callable_method
 from ami.testing import check_planner
 from ami.testing.subject import Subject
 from modules.planner.cem import CEM
+from modules.planner.gradient import GradientDescent
+from modules.planner.icem import ICEM
+from modules.planner.mppi import MPPI
 from modules.planner.random_shooting import RandomShooting
 
 
@@ -58,7 +61,7 @@ class Straight(Actor):
         return (0.5 * (goal - state))[..., :self.dims["A"]].clamp(-1, 1)
 
 
-PLANNERS = [RandomShooting, CEM]
+PLANNERS = [RandomShooting, CEM, ICEM, MPPI, GradientDescent]
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
@@ -67,7 +70,10 @@ def test_with_a_policy_it_keeps_the_contract_and_counts_what_the_policy_imagines
 
 
 @pytest.mark.parametrize("make", [lambda: RandomShooting(num_candidates=1),
-                                  lambda: CEM(num_candidates=2, num_iterations=1, num_elites=2, init_std=1e-9, min_std=0)])
+                                  lambda: CEM(num_candidates=2, num_iterations=1, num_elites=2, init_std=1e-9, min_std=0),
+                                  lambda: ICEM(num_candidates=2, num_iterations=1, num_elites=2, init_std=1e-9, min_std=0),
+                                  lambda: MPPI(num_candidates=2, num_iterations=1, std=1e-9),
+                                  lambda: GradientDescent(num_candidates=1, num_iterations=1, learning_rate=1e-9)])
 def test_the_search_starts_from_what_the_policy_would_do(make):
     policy = Straight()
     subject = Subject(make, calls={"policy": policy})

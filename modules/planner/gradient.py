@@ -1,0 +1,82 @@
+"""Planning by gradient: downhill on the energy, through the world model.
+
+Shapes: R the rows that plan, K candidates, H horizon, A action width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.errors import SettingError, require
+from modules.planner.sampling import Best, Found, SamplingPlanner
+
+SLOWNESS = 0.9, 0.999  # how slowly Adam's two running means move
+SMALLEST = 1e-8
+
+
+class GradientDescent(SamplingPlanner):
+    """Descends the energy's gradient with respect to the actions (LeCun 2022, section 3.1.2: the energy is differentiable).
+
+    The gradient flows over the call edges, through `cost.energy` and `world_model.rollout`; no weight of theirs receives
+    any. K plans descend side by side, the first from the last plan, one step on, or the policy's, the others from noise
+    around it; each step is Adam's (Kingma and Ba, 2015), clipped to [-1, 1]. The plan is the best one met on the way, so
+    that `imagined` and `energy` are its own.
+
+    `model_steps` counts the steps predicted forwards, K · H · (num_iterations + 1). Going backwards costs about as much
+    again.
+
+    Args:
+        horizon: H, how many actions a plan has.
+        num_candidates: K.
+        num_iterations: how many steps are made downhill.
+        learning_rate: how far an action moves in one step, about.
+        init_std: the standard deviation of the noise that candidates but the first begin with.
+
+    Raises:
+        SettingError: a setting is out of its range, the world's actions are choices, or, at the first tick, the energy has
+            no gradient.
+    """
+
+    def __init__(self, horizon: int = 4, num_candidates: int = 4, num_iterations: int = 7, learning_rate: float = 0.3,
+                 init_std: float = 0.8) -> None:
+        super().__init__(horizon)
+        require(num_candidates >= 1, f"GradientDescent.num_candidates is {num_candidates}: expected 1 or more")
+        require(num_iterations >= 1, f"GradientDescent.num_iterations is {num_iterations}: expected 1 or more")
+        require(learning_rate > 0, f"GradientDescent.learning_rate is {learning_rate}: expected more than 0")
+        require(init_std > 0, f"GradientDescent.init_std is {init_std}: expected more than 0")
+        self.num_candidates, self.num_iterations = num_candidates, num_iterations
+        self.learning_rate, self.init_std = learning_rate, init_std
+
+    def draw(self) -> Tensor:
+        return self.random.normal(self.num_candidates, self.horizon, self.width)
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        noise[:, 0] = 0.0
+        plans = torch.add(start[:, None], noise, alpha=self.init_std).clamp_(-1.0, 1.0)
+        direction, size = torch.zeros_like(plans), torch.zeros_like(plans)
+        best: Best | None = None
+        for number in range(1, self.num_iterations + 1):
+            states, energy, slope = self._slope(state, goal, weights, plans)
+            best = self.best_of(plans, states, energy, best)
+            direction = direction.lerp(slope, 1 - SLOWNESS[0])
+            size = size.lerp(slope.square(), 1 - SLOWNESS[1])
+            ahead = direction / (1 - SLOWNESS[0]**number)
+            pace = (size / (1 - SLOWNESS[1]**number)).sqrt_().add_(SMALLEST)
+            plans = torch.addcdiv(plans, ahead, pace, value=-self.learning_rate).clamp_(-1.0, 1.0)
+        best = self.best_of(plans, *self.imagine(state, goal, weights, plans), best)
+        return Found(*best, (self.num_iterations + 1) * self.num_candidates * self.horizon)
+
+    def _slope(self, state: Tensor, goal: Tensor, weights: Tensor | None, plans: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Imagine plans (R, K, H, A): states (R, K, H, *S), energies (R, K), and the energy's gradient (R, K, H, A)."""
+        with torch.enable_grad():
+            moved = plans.detach().requires_grad_()
+            states, energy = self.imagine(state, goal, weights, moved)
+            # without allow_unused a gradient that stops on the way would be torch's error, which tells no cure
+            slope = torch.autograd.grad(energy.sum(), moved, allow_unused=True)[0] if energy.requires_grad else None
+        if slope is None:
+            raise SettingError("GradientDescent needs the energy's gradient with respect to the actions, and "
+                               "world_model.rollout or cost.energy gives none: is one of them computed outside torch? "
+                               "Cure: planner=cem, or another planner that needs no gradient")
+        # a distance may have no slope where it is 0
+        return states.detach(), energy.detach(), slope.nan_to_num_(0.0, 0.0, 0.0)

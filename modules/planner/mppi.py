@@ -1,0 +1,65 @@
+"""Model predictive path integral control: all candidates have a say, the better the more.
+
+Shapes: R the rows that plan, K candidates, H horizon, A action width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.errors import require
+from modules.planner.sampling import Found, SamplingPlanner
+
+LEAST_SPREAD = 1e-9  # where all candidates are alike, each has the same say
+
+
+class MPPI(SamplingPlanner):
+    """MPPI (Williams and others, *Information theoretic MPC for model-based reinforcement learning*, ICRA 2017).
+
+    Each iteration draws K plans around the mean, with normal noise, clipped to [-1, 1]; the new mean is their average,
+    weighted by exp(-energy / temperature). The plan is the last mean; `imagined` and `energy` are those of the best
+    candidate of the last iteration. Search starts at the last plan, one step on, or at the policy's. Williams' own control
+    cost is left out (its γ is 0): effort is the cost's business.
+
+    Args:
+        horizon: H, how many actions a plan has.
+        num_candidates: K.
+        num_iterations: how often the mean is moved.
+        temperature: the less, the more the best candidates count.
+        relative: whether the temperature counts standard deviations of the candidates' energies, so that one number fits
+            every cost; otherwise it is in units of energy, as Williams writes.
+        std: the standard deviation of the noise.
+
+    Raises:
+        SettingError: a setting is out of its range, or the world's actions are choices.
+    """
+
+    def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, temperature: float = 0.3,
+                 relative: bool = True, std: float = 0.5) -> None:
+        super().__init__(horizon)
+        require(num_candidates >= 2, f"MPPI.num_candidates is {num_candidates}: expected 2 or more")
+        require(num_iterations >= 1, f"MPPI.num_iterations is {num_iterations}: expected 1 or more")
+        require(temperature > 0, f"MPPI.temperature is {temperature}: expected more than 0")
+        require(std > 0, f"MPPI.std is {std}: expected more than 0")
+        self.num_candidates, self.num_iterations = num_candidates, num_iterations
+        self.temperature, self.relative, self.std = temperature, relative, std
+
+    def draw(self) -> Tensor:
+        return self.random.normal(self.num_iterations, self.num_candidates, self.horizon, self.width)
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        mean = start
+        for number, draws in enumerate(noise.unbind(1)):
+            candidates = torch.add(mean[:, None], draws, alpha=self.std).clamp_(-1.0, 1.0)  # (R, K, H, A)
+            if number == 0 and self.proposes:
+                candidates[:, 0] = start
+            states, energy = self.imagine(state, goal, weights, candidates)
+            mean = torch.einsum("rk,rkha->rha", self._say(energy), candidates)
+        return Found(mean, *self.best_of(candidates, states, energy)[1:],
+                     self.num_iterations * self.num_candidates * self.horizon)
+
+    def _say(self, energy: Tensor) -> Tensor:
+        """How much each candidate counts: energies (R, K) to shares (R, K) that add up to 1."""
+        unit = energy.std(1, correction=0, keepdim=True).clamp(min=LEAST_SPREAD) if self.relative else 1.0
+        return torch.softmax(-energy / (self.temperature * unit), 1)

@@ -1,0 +1,100 @@
+"""Tree search: of the plans begun so far, go on with the most promising one.
+
+Shapes: R the rows that plan, N nodes of a row's tree, r rows whose node has the same depth, H horizon, A the number of
+choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Prediction
+from ami.errors import require
+from modules.planner.choosing import ChoicePlanner, one_hot
+from modules.planner.sampling import Found
+
+
+class TreeSearch(ChoicePlanner):
+    """Best-first search over the tree of plans, in the world model's states: Mode-2 of the paper, section 3.1.2.
+
+    A node is a whole plan whose first d actions are decided; the rest is a random playout (Coulom, *Efficient selectivity
+    and backup operators in Monte-Carlo tree search*, 2006), so that nodes of every depth are compared by the energy of H
+    steps. An expansion takes the open node of least energy and decides its next action: the node itself keeps the action
+    that it has, and each of the other A - 1 becomes a node with a new playout. What was imagined of the decided actions is
+    never imagined again: an expansion at depth d costs (A - 1) · (H - d) model steps.
+
+    The tree's root is the last plan, one step on, or the policy's. The plan is the best node's.
+
+    Args:
+        horizon: H, how many actions a plan has.
+        num_expansions: how often a node is expanded; fewer where the tree has no more.
+
+    Raises:
+        SettingError: a setting is out of its range, or the world's actions are continuous.
+    """
+
+    def __init__(self, horizon: int = 8, num_expansions: int = 32) -> None:
+        super().__init__(horizon)
+        require(num_expansions >= 1, f"TreeSearch.num_expansions is {num_expansions}: expected 1 or more")
+        self.num_expansions = num_expansions
+
+    def draw(self) -> Tensor:
+        return self.random.uniform(0.0, 1.0, 1 + self.num_expansions * (self.width - 1), self.horizon)
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        plans = one_hot((noise * self.width).long(), self.width)  # (R, N, H, A): playouts, until their beginning is decided
+        plans[:, 0] = torch.where(start.sum(-1, keepdim=True) > 0, start, plans[:, 0])
+        root = self.calls.world_model.rollout(state, plans[:, :1])
+        energy = state.new_full(plans.shape[:2], torch.inf)
+        energy[:, 0] = self.calls.cost.energy(root, plans[:, :1], goal, weights)[:, 0]
+        # a node is open while actions are undecided; those that are yet to come count as closed
+        depth = torch.full(plans.shape[:2], self.horizon, device=state.device)
+        depth[:, 0] = 0
+        tree = _each(root, lambda one: one.expand(-1, plans.shape[1], *one.shape[2:]).clone())
+        steps = torch.full((len(state),), self.horizon, dtype=torch.int64, device=state.device)
+        others = self.width - 1
+        for first in range(1, plans.shape[1], max(others, 1)):
+            least, node = energy.masked_fill(depth == self.horizon, torch.inf).min(1)
+            at = depth.gather(1, node[:, None])[:, 0].masked_fill(least.isinf(), self.horizon)
+            for decided in sorted(set(at.tolist()) - {self.horizon}):
+                rows = (at == decided).nonzero()[:, 0]
+                nodes, new = node[rows], (rows[:, None], torch.arange(first, first + others, device=state.device))
+                children = plans[new]
+                children[:, :, :decided] = plans[rows, nodes, None, :decided]
+                taken = plans[rows, nodes, decided].argmax(-1, keepdim=True)
+                turned = torch.arange(1, self.width, device=state.device)
+                children[:, :, decided] = one_hot((taken + turned) % self.width, self.width)
+                before = state[rows] if decided == 0 else tree.states[rows, nodes, decided - 1]
+                after = self.calls.world_model.rollout(before, children[:, :, decided:])
+                path = _joined(_at(tree, rows, nodes, decided), after)
+                plans[new], depth[new] = children, decided + 1
+                energy[new] = self.calls.cost.energy(path, children, goal[rows], None if weights is None else weights[rows])
+                for kept, one in zip(tree, path, strict=True):
+                    if kept is not None and one is not None:
+                        kept[new] = one
+                depth[rows, nodes] += 1
+                steps[rows] += others * (self.horizon - decided)
+        return Found(*self.best_of(plans, tree.states, energy), steps)
+
+
+def _each(prediction: Prediction, what: Callable[[Tensor], Tensor]) -> Prediction:
+    """The same done to all that is known."""
+    return Prediction(what(prediction.states), *(None if one is None else what(one) for one in prediction[1:]))
+
+
+def _at(tree: Prediction, rows: Tensor, nodes: Tensor, decided: int) -> Prediction:
+    """What is imagined of the decided actions of one node per row, (r, 1, d, …)."""
+    return _each(tree, lambda one: one[rows, nodes, None, :decided])
+
+
+def _joined(known: Prediction, after: Prediction) -> Prediction:
+    """What was imagined before, (r, 1, d, …), for every child, and what is imagined now, (r, A - 1, H - d, …)."""
+    def join(one: Tensor, other: Tensor) -> Tensor:
+        return torch.cat([one.expand(-1, other.shape[1], *one.shape[2:]), other], 2)
+
+    rest = (None if one is None or other is None else join(one, other)
+            for one, other in zip(known[1:], after[1:], strict=True))
+    return Prediction(join(known.states, after.states), *rest)
