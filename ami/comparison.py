@@ -210,7 +210,7 @@ def _sound(variant: Variant, seed: int, allow: Sequence[str]) -> _Sound:
     config = compose(variant.overrides, allow=allow).seeded(seed)
     learner = config if variant.learner is None else compose(variant.learner, allow=allow).seeded(seed)
     graph = judged_graph(config)
-    training.key_of(learner)
+    training.check(learner)
     manifest = seal(config, graph)
     try_out(graph, seed, manifest)
     return _Sound(variant, config, learner, graph, manifest)

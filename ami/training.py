@@ -28,7 +28,7 @@ from ami.learning.experience import WATCH, Experience, collect
 from ami.learning.plans import WATCH as PLANS_WATCH
 from ami.learning.plans import Teacher
 from ami.learning.probe import ProbeFigures, Readout, probe
-from ami.learning.stage import Stage
+from ami.learning.stage import Stage, parts_of
 from ami.learning.trainer import Row, Trainer
 from ami.module import Module
 from ami.runtime.local import LocalRuntime
@@ -110,6 +110,18 @@ def key_of(config: Config) -> str:
         return str(config.settings.checkpoint)
     stages = _stages(config)
     return _plan(config, to_graph(config), stages)[-1] if stages else ""
+
+
+def check(config: Config) -> None:
+    """Hold the checkpoint, or the stages of learning, against the modules that they are for; raises as `train` does."""
+    graph = to_graph(config)
+    if config.settings.checkpoint is not None:
+        open_trained(Path(config.settings.checkpoint), graph)
+        return
+    stages = _stages(config)
+    modules = Worker(graph, learning_nodes(graph, stages), config.settings.seed).modules
+    for stage in stages:
+        parts_of(stage, modules)
 
 
 def _stages(config: Config) -> list[Stage]:

@@ -82,9 +82,10 @@ def compare_csv(summary: Mapping[str, Any]) -> str:
 
 def first_reason(refused: str) -> str:
     """A refusal in one line: of several mistakes the first, and how many more there are."""
-    head, *mistakes = refused.split("\n")
+    head, *rest = refused.split("\n")
+    mistakes = [line for line in rest if line.startswith("  - ")]
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    return mistakes[0].strip().removeprefix("- ") + more if mistakes else head
+    return mistakes[0].removeprefix("  - ") + more if mistakes else head
 
 
 def judged_by(variants: Mapping[str, Any]) -> tuple[str, ...]:
@@ -102,7 +103,8 @@ def counts(variants: Mapping[str, Any]) -> str:
     def of(kind: str) -> Iterator[int]:
         yield from {found["kinds"][kind]["n"] for found in variants.values() if kind in found.get("kinds", ())}
 
-    return ", ".join(f"{' or '.join(map(str, of(kind)))} {words(kind)}" for kind in kinds_of(variants)) + " episodes each"
+    named = [f"{' or '.join(map(str, of(kind)))} {'' if kind == 'episode' else words(kind)}" for kind in kinds_of(variants)]
+    return ", ".join(text.strip() for text in named) + " episodes each"
 
 
 def p_value(p: float) -> str:

@@ -123,6 +123,12 @@ def test_every_refused_variant_is_told_before_any_work(tmp_path: Path) -> None:
     assert "--skip-refused" in str(error.value) and not list(tmp_path.iterdir())
 
 
+def test_a_stage_that_trains_nothing_is_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"world_model=simulator: learning\.stages\.model\.train .*nothing to learn"):
+        ami.compare(["world_model=jepa,simulator", "perception=identity", "world.observe=state", f"store={tmp_path}"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_refused_variant_can_be_a_row(story: Path) -> None:
     result = ami.compare(["planner=cem,gem,none", *SMALL, f"store={story}"], seeds=[0], skip_refused=True,
                          against="planner=none")
