@@ -158,7 +158,7 @@ class JEPA(MarkovWorldModel):
         observation, action = batch["observation"], batch["action"]
         states = self.believe(self.calls.perception.encode(observation))
         imagined = self.rollout(states[:, 0], action[:, None]).states[:, 0]
-        prediction = F.mse_loss(imagined, self._targets(observation, states)[:, 1:])
+        prediction = self._error(observation, states, imagined)
         total, figures = prediction, {"prediction": prediction}
         terms = self.method.penalties(states)
         if self.method.idm:
@@ -175,6 +175,10 @@ class JEPA(MarkovWorldModel):
             total = total + figures["reward"] + figures["cont"]
         figures["std"] = states.flatten(0, 1).std(0).mean()
         return total, {name: value.detach() for name, value in figures.items()}
+
+    def _error(self, observation: Tensor, states: Tensor, imagined: Tensor) -> Tensor:
+        """How far imagined states (N, T, D) are from what was perceived, (N, T + 1, *O) and (N, T + 1, D): a scalar."""
+        return F.mse_loss(imagined, self._targets(observation, states)[:, 1:])
 
     def _targets(self, observation: Tensor, states: Tensor) -> Tensor:
         """The states that imagination shall meet, (N, T + 1, D)."""
