@@ -7,14 +7,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from torch import Tensor
-
 import ami
 from ami.agent import Agent
 from ami.config import to_graph
 from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import wilson
+from ami.graph import Graph
 from ami.job import seal
 from ami.recorder import Recorder
 from ami.runtime.local import LocalRuntime
@@ -46,12 +45,15 @@ def live(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: i
          recorder: Recorder | None = None) -> Evaluation:
     """Judge a mind on all pairs of a manifest, with as many of these weights as it has a place for."""
     graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
-    places = {node: module.state_dict() for node, module in Worker(graph, graph.order, seed).modules.items()}
-    fitting: dict[str, Mapping[str, Tensor]] = {
-        node: {name: state[name] for name in places[node]} for node, state in weights.items()
-        if places.get(node) and set(places[node]) <= set(state)}
-    with Agent(LocalRuntime(graph, seed, fitting, recorder, watch=(MODEL_STEPS,))) as agent:
+    with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), recorder, watch=(MODEL_STEPS,))) as agent:
         return evaluate([agent], manifest, batch)
+
+
+def fitting(graph: Graph, weights: Weights, seed: int) -> Weights:
+    """As many weights as the modules of a graph have a place for; a module whose weights are not all there has its own."""
+    places = {node: module.state_dict() for node, module in Worker(graph, graph.order, seed).modules.items()}
+    return {node: {name: state[name] for name in places[node]} for node, state in weights.items()
+            if places.get(node) and set(places[node]) <= set(state)}
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:

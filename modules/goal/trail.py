@@ -27,7 +27,7 @@ class Trail(Goal):
 
     inputs = {**Goal.inputs, "state": Port("state", ("*S",))}
 
-    def __init__(self, rate: float = 0.1) -> None:
+    def __init__(self, rate: float = 0.7) -> None:
         super().__init__()
         require(0 < rate <= 1, f"Trail.rate is {rate}: expected more than 0, at most 1")
         self.rate = rate
