@@ -162,9 +162,9 @@ what its model is uncertain about (*curiosity*), or what is far from where it ha
 
 **Done.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience as
 always; then CEM plans on an intrinsic cost alone: minus the spread of the model's predictors (`experiment=curiosity`), or
-minus the distance to the running mean of the states lately lived (`experiment=novelty`). Controls: random actions; the same mind with a model
-that has learnt nothing; a spread shuffled among the candidates. Counted are the cells of {CELL:.0f} × {CELL:.0f} px that the
-dot entered, of {len(free_cells())} free ones.
+minus the distance to the running mean of the states lately lived (`experiment=novelty`). Controls: random actions; the same
+mind with a model that has learnt nothing; a spread shuffled among the candidates. Counted are the cells of
+{CELL:.0f} × {CELL:.0f} px that the dot entered, of {len(free_cells())} free ones.
 
 | mind | cells entered | points more than random, same starts | entered both rooms |
 |---|---|---|---|

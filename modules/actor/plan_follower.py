@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ami.blueprint import Actor
 from ami.errors import SettingError, require
-from ami.ports import Choices, Dims, Port
+from ami.ports import Dims, Port
+from modules.actor.exploring import explored
 
 
 class PlanFollower(Actor):
@@ -48,21 +49,9 @@ class PlanFollower(Actor):
             raise SettingError("actor was asked to react (mode 1), but PlanFollower has no policy. "
                                "Cure: configurator.mode=2, or an actor that reacts, such as actor=random")
         if self.num_steps == 1:
-            return {"action": self._explored(plan[:, 0])}
+            return {"action": explored(self, plan[:, 0], self.explore)}
         done = self.carry["done"]
         followed = torch.where((done == 0)[:, None, None], plan, self.carry["plan"])
         action = followed[torch.arange(len(done), device=done.device), done]
         self.carry = {"plan": followed, "done": (done + 1) % self.num_steps}
-        return {"action": self._explored(action)}
-
-    def _explored(self, action: Tensor) -> Tensor:
-        if not self.explore:
-            return action
-        width = action.shape[1]
-        drawn = self.random.uniform(0.0, 1.0, 1 + width).to(action.device)
-        whether, noise = drawn[:, :1], drawn[:, 1:]
-        if isinstance(self.dims["A"], Choices):
-            random = torch.nn.functional.one_hot(noise.argmax(-1), width).to(action)
-        else:
-            random = 2 * noise - 1
-        return torch.where(whether < self.explore, random, action)
+        return {"action": explored(self, action, self.explore)}

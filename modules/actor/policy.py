@@ -16,6 +16,7 @@ from ami.blueprint import Actor
 from ami.errors import require
 from ami.module import Batch, callable_method
 from ami.ports import Choices, Dims
+from modules.actor.exploring import explored
 
 
 class Policy(Actor):
@@ -29,15 +30,17 @@ class Policy(Actor):
 
     Args:
         hidden: width of the MLP's two hidden layers.
+        explore: the share of actions that are random instead, for gathering experience.
 
     Raises:
-        SettingError: `hidden` is below 1.
+        SettingError: a setting is out of its range.
     """
 
-    def __init__(self, hidden: int = 128) -> None:
+    def __init__(self, hidden: int = 128, explore: float = 0.0) -> None:
         super().__init__()
         require(hidden >= 1, f"Policy.hidden is {hidden}: expected 1 or more")
-        self.hidden = hidden
+        require(0 <= explore <= 1, f"Policy.explore is {explore}: expected 0 to 1")
+        self.hidden, self.explore = hidden, explore
         self._state_dims, self._chooses = 1, False
 
     def build(self, dims: Dims) -> None:
@@ -54,13 +57,15 @@ class Policy(Actor):
         return F.one_hot(score.argmax(-1), score.shape[-1]).to(score) if self._chooses else score.tanh()
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        if plan is None:
-            return {"action": self.propose(state, goal)}
+        return {"action": explored(self, self._chosen(state, goal, mode, plan), self.explore)}
+
+    def _chosen(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None) -> Tensor:
         modes = mode.tolist()
+        if plan is None or 2 not in modes:
+            return self.propose(state, goal)
         if 1 not in modes:
-            return {"action": plan[:, 0]}
-        action = self.propose(state, goal)
-        return {"action": action if 2 not in modes else torch.where((mode == 2)[:, None], plan[:, 0], action)}
+            return plan[:, 0]
+        return torch.where((mode == 2)[:, None], plan[:, 0], self.propose(state, goal))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What learning minimises, and how near it comes to the plans.
