@@ -119,6 +119,17 @@ def test_ray_by_module_gives_the_local_digest(agent: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_a_mind_that_changes_its_mode_and_plans_from_its_policy_gives_the_local_digest(tmp_path: Path) -> None:
+    from ami.runtime.ray_actors import RayRuntime
+
+    graph = to_graph(ami.compose(["experiment=short_term", "actor=policy", "configurator=surprise_gate",
+                                  "configurator.patience=1", "graph.planner.calls.policy=actor"]))
+    episodes = episodes_of(graph, 6)
+    runtime = RayRuntime(graph, 0, other_weights(graph), GROUPS, trace=tmp_path / "ray" / "trace")
+    assert digest(tmp_path / "ray", graph, runtime, episodes) == local_digest(tmp_path / "local", graph, episodes)
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_what_a_module_raises_in_an_actor_is_raised_here() -> None:
     from ami.runtime.ray_actors import RayRuntime
 
