@@ -10,6 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ami.blueprint import Prediction
 from ami.errors import require
 from ami.module import Batch, Call, callable_method
 from ami.ports import Dims
@@ -71,8 +72,8 @@ class Generative(JEPA):
         away = torch.stack([(self._flat(part) - self.mean).square().sum(dtype=torch.float64) for part in parts]).sum()
         self.spread.copy_((away / (len(frames) * len(self.mean))).sqrt().clamp(min=SMALLEST_SPREAD))
 
-    def _error(self, observation: Tensor, states: Tensor, imagined: Tensor) -> Tensor:
-        drawn = self._draw(torch.cat([states[:, :1], imagined], dim=1))
+    def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
+        drawn = self._draw(torch.cat([states[:, :1], imagined.states[:, 0]], dim=1))
         return (drawn - (self._flat(observation) - self.mean) / self.spread).square().mean()
 
     def _draw(self, states: Tensor) -> Tensor:

@@ -97,22 +97,27 @@ class JEPA(MarkovWorldModel):
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
         """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D); the last bits may depend on B and K."""
-        at, steps = state[:, None], []
-        for h in range(actions.shape[2]):
-            at = self._scaled(self.predictor(at, actions[:, :, h]))
-            steps.append(at)
-        states = torch.stack(steps, dim=2)
+        states, spread = self._imagined(state, actions)
         if not self.rewards:
-            return Prediction(states)
+            return Prediction(states, spread)
         before = torch.cat([state[:, None, None].expand_as(states[:, :, :1]), states[:, :, :-1]], dim=2)
         reward, logit = self._outcome(before, actions, states)
-        return Prediction(states, reward=reward * self.reward_scale, cont=logit.sigmoid())
+        return Prediction(states, spread, reward * self.reward_scale, logit.sigmoid())
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
         """Euclidean: (…, D), (…, D) to (…)."""
         way: Tensor = torch.linalg.vector_norm(states - goal, dim=-1)
         return way
+
+    def _imagined(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """States (B, D), actions (B, K, H, A) to states (B, K, H, D) and their spread (B, K, H), which one predictor alone
+        does not know."""
+        at, steps = state[:, None], []
+        for h in range(actions.shape[2]):
+            at = self._scaled(self.predictor(at, actions[:, :, h]))
+            steps.append(at)
+        return torch.stack(steps, dim=2), None
 
     def _outcome(self, before: Tensor, actions: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """States (…, D), actions (…, A) and the states they lead to (…, D): the reward (…) in units of its scale, and the
@@ -157,8 +162,9 @@ class JEPA(MarkovWorldModel):
         """
         observation, action = batch["observation"], batch["action"]
         states = self.believe(self.calls.perception.encode(observation))
-        imagined = self.rollout(states[:, 0], action[:, None]).states[:, 0]
-        prediction = self._error(observation, states, imagined)
+        foreseen = self.rollout(states[:, 0], action[:, None])
+        imagined = foreseen.states[:, 0]
+        prediction = self._error(observation, states, foreseen)
         total, figures = prediction, {"prediction": prediction}
         terms = self.method.penalties(states)
         if self.method.idm:
@@ -176,9 +182,9 @@ class JEPA(MarkovWorldModel):
         figures["std"] = states.flatten(0, 1).std(0).mean()
         return total, {name: value.detach() for name, value in figures.items()}
 
-    def _error(self, observation: Tensor, states: Tensor, imagined: Tensor) -> Tensor:
-        """How far imagined states (N, T, D) are from what was perceived, (N, T + 1, *O) and (N, T + 1, D): a scalar."""
-        return F.mse_loss(imagined, self._targets(observation, states)[:, 1:])
+    def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
+        """How far states imagined (N, 1, T, D) are from what was perceived, (N, T + 1, *O) and (N, T + 1, D): a scalar."""
+        return F.mse_loss(imagined.states[:, 0], self._targets(observation, states)[:, 1:])
 
     def _targets(self, observation: Tensor, states: Tensor) -> Tensor:
         """The states that imagination shall meet, (N, T + 1, D)."""

@@ -1,0 +1,82 @@
+"""Ensemble: one encoder, several predictors; where they disagree nothing was learnt."""
+
+import pytest
+import torch
+
+from ami.errors import SettingError
+from ami.module import Callee, Calls
+from ami.testing import check_world_model
+from modules.perception.identity import Identity
+from modules.world_model.ensemble import Ensemble
+
+WIDTH = 4
+
+
+def seeing(**settings) -> Ensemble:
+    """One whose perception passes vectors on."""
+    torch.manual_seed(0)
+    model = Ensemble(hidden=32, anti_collapse="none", **settings)
+    model.set_up({"P": (WIDTH,), "S": (WIDTH,), "A": 2})
+    model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})
+    return model
+
+
+def lived(num: int, steps: int = 3) -> dict[str, torch.Tensor]:
+    """Windows near the origin of a world that bends."""
+    draw = torch.Generator().manual_seed(1)
+    action = torch.rand(num, steps, 2, generator=draw) * 2 - 1
+    seen = [torch.rand(num, WIDTH, generator=draw) - 0.5]
+    for step in range(steps):
+        seen.append(seen[-1] + 0.2 * torch.sin(3 * seen[-1]) + 0.1 * action[:, step].repeat(1, 2))
+    return {"observation": torch.stack(seen, 1), "action": action}
+
+
+@pytest.mark.parametrize("method", ["vicreg", "ema"])
+def test_it_keeps_the_contract(method):
+    check_world_model(lambda: Ensemble(hidden=32, anti_collapse=method))
+
+
+def test_it_keeps_the_contract_when_it_foresees_rewards():
+    check_world_model(lambda: Ensemble(hidden=32, anti_collapse="none", rewards=True))
+
+
+def test_the_next_state_is_the_predictors_mean_and_the_spread_their_distance_from_it():
+    model = seeing()
+    state, actions = torch.randn(2, WIDTH), torch.randn(2, 3, 4, 2)
+    found = model.rollout(state, actions)
+    assert found.states.shape == (2, 3, 4, WIDTH) and found.spread.shape == (2, 3, 4)
+    at = state[1]
+    for h in range(4):
+        guesses = torch.stack([one(at, actions[1, 2, h]) for one in (model.predictor, *model.others)])
+        at = guesses.mean(0)
+        torch.testing.assert_close(found.states[1, 2, h], at)
+        torch.testing.assert_close(found.spread[1, 2, h], (guesses - at).square().sum(1).mean().sqrt())
+
+
+def test_every_predictor_is_held_to_what_was_perceived():
+    model, batch = seeing(num_predictors=4), lived(8, steps=1)
+    first, after = batch["observation"][:, 0], batch["observation"][:, 1]
+    each = [(one(first, batch["action"][:, 0]) - after).square().mean() for one in (model.predictor, *model.others)]
+    torch.testing.assert_close(model.loss(batch)[0], torch.stack(each).mean())
+
+
+def test_after_learning_the_spread_is_large_only_where_nothing_was_learnt():
+    model, batch = seeing(), lived(256)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        loss, _ = model.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        known = model.rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
+        strange = model.rollout(6 * batch["observation"][:, 0], batch["action"][:, None]).spread
+        untaught = seeing().rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
+    assert strange.mean() > 5 * known.mean()
+    assert known.mean() < 0.4 * untaught.mean()
+
+
+def test_words_of_refusal():
+    with pytest.raises(SettingError) as error:
+        Ensemble(num_predictors=1)
+    assert str(error.value) == "Ensemble.num_predictors is 1: expected 2 or more. Cure: world_model=jepa is the one with 1"
