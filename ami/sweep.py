@@ -57,7 +57,9 @@ def combinations(overrides: Sequence[str]) -> list[Combination]:
     for job in (job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch):
         differing = [_told(job[place]) if place in swept else "" for place in range(len(parsed))]
         texts = tuple(new or given for new, given in zip(differing, overrides, strict=True))
-        found.append(Combination(" ".join(filter(None, differing)), texts))
+        # Hydra takes no null as a choice; it is what nothing said means, and one side of a comparison
+        chosen = tuple(text for text in texts if text != "experiment=null")
+        found.append(Combination(" ".join(filter(None, differing)), chosen))
     twice = [one.label for number, one in enumerate(found) if one.label in [other.label for other in found[:number]]]
     if twice:
         raise SettingError(f"'{twice[0]}' is there twice. Cure: name each value once")

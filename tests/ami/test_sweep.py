@@ -20,6 +20,12 @@ def test_what_is_fixed_stays_as_it_was_written() -> None:
     assert combinations([*fixed, "seed=0,1"])[1].overrides == (*fixed, "seed=1")
 
 
+def test_no_experiment_is_one_side_of_a_comparison() -> None:
+    found = combinations(["experiment=null,no_critic", "evaluation.manifest_hash=null,ab"])
+    assert found[0].label == "experiment=null evaluation.manifest_hash=null"
+    assert found[0].overrides == ("evaluation.manifest_hash=null",)
+
+
 @pytest.mark.parametrize(("overrides", "sentence"), [
     ([], "nothing to compare in ''"),
     (["planner=cem"], "nothing to compare in 'planner=cem': expected a key with several values, such as"),
