@@ -149,6 +149,7 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     def share(name: str) -> float:
         return 100 * mean(mean(run[name]["cells"]) for run in runs)
 
+    sees = "sees" if share("curiosity") > share("random") else "does not see"
     rows = []
     for name in MINDS:
         cells = [100 * share for run in runs for share in run[name]["cells"]]
@@ -182,12 +183,12 @@ Means over all starts and seeds with Student's 95 % intervals.
 |---|---|---|---|
 {lines}
 
-**What it means.** Wanting to be elsewhere takes the mind through both rooms in {both('novelty'):.0f} % of the episodes, random
-actions do in {both('random'):.0f} %; without a model that has learnt, the same wish leads nowhere ({both('novelty, untaught'):.0f} %).
-Curiosity alone does {'' if share('curiosity') > share('random') else 'not '}see more than chance here: nothing is learnt on the
-way, so the one spot that the model knows least never becomes boring, and the mind stays there. Crediting each candidate
-with another one's spread takes it to {share('curiosity, spread shuffled'):.0f} % of the cells: what the spread says is obeyed, it
-is what is wanted that does not lead far.
+**What it means.** Wanting to be elsewhere takes the mind through both rooms in {both('novelty'):.0f} % of the episodes,
+random actions do in {both('random'):.0f} %; with a model that has learnt nothing the same wish enters
+{share('novelty, untaught'):.0f} % of the cells. Curiosity alone {sees} more than chance here: nothing is learnt on the way,
+so the spot that the model knows least never becomes boring. Crediting each candidate with another one's spread takes the
+mind to {share('curiosity, spread shuffled'):.0f} % of the cells: it is not the search that keeps a curious mind in its
+place, but what it is told to want.
 
 **Limits.** Nothing is learnt while it explores: the model's uncertainty stays what it was, so a curious mind that has found
 the spot that it knows least goes on visiting it. In the paper's sense curiosity serves learning; here it is only shown to
