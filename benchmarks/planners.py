@@ -205,15 +205,15 @@ def text(points: Points, untrained: list[dict[str, Any]], verdicts: dict[str, An
 ![Success and steps against model steps per plan](planners.png)
 
 **What was done.** The default mind learnt two rooms with the training seeds {seeds} ({min(learnt_in):.0f} to
-{max(learnt_in):.0f} s each). Then the same minds planned with each planner at each budget on the same {PAIRS} sealed pairs of
-each kind: {n} episodes per figure. A plan has {HORIZON} actions, only the first is done, and every planner starts from its
-last plan. A budget is what the world model is asked for per plan, in predicted steps:
+{max(learnt_in):.0f} s each). Then the same minds planned with each planner at each budget on the same {PAIRS} sealed pairs
+of each kind: {n} episodes per figure. A plan has {HORIZON} actions, only the first is done, and every planner starts from
+its last plan. A budget is what the world model is asked for per plan, in predicted steps:
 
 * `random_shooting`: budget / {HORIZON} candidates; `cem` and `mppi`: half of them in each of two iterations (one at 16);
   `icem`: the largest two populations that fit, which may leave a few steps unused.
 * `gradient`: its way back counts as a way there. With c candidates and i steps downhill it predicts c · (i + 1) · {HORIZON}
-  steps forwards and goes back over c · i · {HORIZON}: 12 of 16, 28 of 32, 60 of 64, and so on. A gradient with respect to the
-  actions takes one product of matrices per layer, as the prediction does; weights receive none. Its time is below.
+  steps forwards and goes back over c · i · {HORIZON}: 12 of 16, 28 of 32, 60 of 64, and so on. A gradient with respect to
+  the actions takes one product of matrices per layer, as the prediction does; weights receive none. Its time is below.
 
 Intervals are Wilson's, 95 %, over all seeds' pairs. In the same room every planner at every budget solves {100 * same:.1f} %
 or more, so the tables show the pairs across the wall.

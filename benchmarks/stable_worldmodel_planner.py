@@ -1,0 +1,94 @@
+"""stable-worldmodel's CEM as a planner of ami: its solver, unchanged, plans over our world model by its own protocol.
+
+Shapes: R the rows that plan, K candidates, H horizon, A action width.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from contextlib import redirect_stdout
+from importlib.machinery import PathFinder
+from io import TextIOBase
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from modules.planner.sampling import Found, SamplingPlanner
+
+
+def _only_the_solvers() -> None:
+    """Make `stable_worldmodel.solver` importable without what the package imports beside: data, vision, worlds."""
+    name = "stable_worldmodel"
+    found = PathFinder.find_spec(name, [sysconfig.get_paths()["purelib"]])
+    if found is None or found.submodule_search_locations is None:
+        raise ImportError(f"{name} is not installed here. Cure: python benchmarks/stable_worldmodel.py, which makes a "
+                          "virtual environment for it")
+    package = ModuleType(name)
+    package.__path__ = list(found.submodule_search_locations)
+    sys.modules[name] = package
+
+
+_only_the_solvers()
+from stable_worldmodel.solver.cem import CEMSolver  # noqa: E402
+
+
+class Silence(TextIOBase):
+    """Takes what the solver prints at every plan."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+class OurModel:
+    """Our world model and cost, as stable-worldmodel's `Costable` wants them."""
+
+    def __init__(self, planner: SamplingPlanner) -> None:
+        self.planner = planner
+        self.last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def get_cost(self, info: dict[str, Any], candidates: Tensor) -> Tensor:
+        """The energies (R, K) of candidates (R, K, H, A); the solver repeats what it was told K times, (R, K, …)."""
+        plans = candidates.clamp(-1.0, 1.0)  # what our world does with an action, and what the model has learnt from
+        weights = info["weights"][:, 0] if "weights" in info else None
+        states, energy = self.planner.imagine(info["state"][:, 0], info["goal"][:, 0], weights, plans)
+        self.last = plans, states, energy
+        return energy
+
+    criterion = get_cost
+
+
+class SolverPlanner(SamplingPlanner):
+    """stable-worldmodel's `CEMSolver`: candidates are not clipped before selection, the mean is one, and no least spread.
+
+    Its random numbers are its own: an episode's outcome depends on the batch that it lived in.
+    """
+
+    def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
+                 init_std: float = 0.8, seed: int = 0) -> None:
+        super().__init__(horizon)
+        self.steps = num_iterations * num_candidates * horizon
+        self.model = OurModel(self)
+        self.solver = CEMSolver(self.model, num_samples=num_candidates, n_steps=num_iterations, topk=num_elites,
+                                var_scale=init_std, seed=seed)
+
+    def draw(self) -> Tensor:
+        return torch.zeros(0)
+
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        rows = len(state)
+        if self.solver.batch_size != rows or not hasattr(self.solver, "_config"):
+            self.solver.batch_size = rows
+            space = Box(-1.0, 1.0, (rows, self.width), np.float32)
+            self.solver.configure(action_space=space, n_envs=rows,
+                                  config=SimpleNamespace(horizon=self.horizon, action_block=1))
+        info = {"state": state, "goal": goal} | ({} if weights is None else {"weights": weights})
+        with redirect_stdout(Silence()):
+            plan = self.solver.solve(info, init_action=start)["actions"]
+        assert self.model.last is not None
+        best = self.best_of(*self.model.last)
+        return Found(plan.clamp(-1.0, 1.0), best.imagined.clone(), best.energy.clone(), self.steps)
