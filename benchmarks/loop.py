@@ -51,7 +51,7 @@ def episodes(batch: int) -> list[Episode]:
 
 
 def graph_of(*overrides: str) -> Graph:
-    return to_graph(ami.compose(["world.settings.max_episode_steps=1000000", *overrides]))
+    return to_graph(ami.compose(["world.max_episode_steps=1000000", *overrides]))
 
 
 def interleave(first: Callable[[], float], second: Callable[[], float], rounds: int = ROUNDS) -> tuple[float, float, float]:
