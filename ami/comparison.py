@@ -15,6 +15,7 @@ goes on where it was stopped.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -42,7 +43,7 @@ from ami.sweep import combinations
 SEEDS = (0, 1, 2)
 """Three: the fewest that show how much of a difference is the seed's."""
 IDENTITY, RECORDS = "comparison.json", "records"
-FORMAT = 1
+FORMAT, FAILED = 1, "failed"
 SHOWN_DIFFERENCES = 3
 WITHOUT_EFFECT = ("runtime", "placement", "agents", "address", "trace", "evaluation.beside", "evaluation.film")
 
@@ -179,9 +180,14 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
     with private_files():
         _claim(folder, store, identity)
         jobs = _jobs(sound, seeds, folder)
-        _work(jobs, parallel, console)
-        return _conclude(folder, store, labels, refused, seeds, against or sound[0].variant.label, sound, jobs, console,
-                         by_loss)
+        broke_off = _work(jobs, parallel, console)
+        reference = against or sound[0].variant.label
+        if broke_off and (not skip_refused or reference in broke_off):
+            reasons = "\n".join(f"  {label}: {reason}" for label, reason in broke_off.items())
+            raise SettingError(f"{len(broke_off)} of {len(variants)} variants broke off:\n{reasons}\nWhat is finished is "
+                               "kept. Cure: mend them and give the command again, or --skip-refused")
+        jobs = [job for job in jobs if job.label not in broke_off]
+        return _conclude(folder, store, labels, {**refused, **broke_off}, seeds, reference, sound, jobs, console, by_loss)
 
 
 # Before any work ------------------------------------------------------------------------------------------------------
@@ -299,22 +305,31 @@ def _file_name(label: str) -> str:
     return f"{readable}.{hashlib.sha256(label.encode()).hexdigest()[:6]}"
 
 
-def _work(jobs: Sequence[_Job], parallel: int, console: Console) -> None:
-    """Do what has no record yet."""
+def _work(jobs: Sequence[_Job], parallel: int, console: Console) -> dict[str, str]:
+    """Do what has no record yet; tells which variants broke off, and why."""
+    broke_off: dict[str, str] = {}
+
+    def keep(job: _Job, record: Mapping[str, Any]) -> None:
+        if FAILED in record:
+            broke_off.setdefault(job.label, f"it broke off with seed {job.seed}: {record[FAILED]}")
+        else:
+            write_json(job.file, record)
+        bar(1, f"{job.label}, seed {job.seed}")
+
     waiting = [job for job in jobs if not job.file.exists()]
     if len(waiting) < len(jobs):
         console.note(f"{len(jobs) - len(waiting)} of {len(jobs)} are finished already, the others go on")
     with console.counting("compare", len(jobs), "variants × seeds") as bar:
         bar(len(jobs) - len(waiting), "")
-        if not parallel:
-            for job in waiting:
+        if parallel:
+            for job, record in _side_by_side(waiting, parallel):
+                keep(job, record)
+            return broke_off
+        for job in waiting:
+            if job.label not in broke_off:
                 inner = console.within(lambda text, job=job: bar(0, f"{job.label}, seed {job.seed}: {text}"))  # type: ignore[misc]
-                write_json(job.file, live(job.config, job.learner, job.unlearnt, inner))
-                bar(1, "")
-            return
-        for job, record in _side_by_side(waiting, parallel):
-            write_json(job.file, record)
-            bar(1, f"{job.label}, seed {job.seed}")
+                keep(job, live_or_say(job.config, job.learner, job.unlearnt, inner))
+    return broke_off
 
 
 def _side_by_side(jobs: Sequence[_Job], parallel: int) -> Iterator[tuple[_Job, dict[str, Any]]]:
@@ -324,7 +339,7 @@ def _side_by_side(jobs: Sequence[_Job], parallel: int) -> Iterator[tuple[_Job, d
     trainings = {number: training.key_of(job.learner) for number, job in enumerate(jobs)}
     first = {key: number for number, key in reversed(trainings.items()) if key}
     tasks = [Task(("learn", key), learn, (jobs[number].learner,)) for key, number in first.items()]
-    tasks += [Task(number, live, (job.config, job.learner, job.unlearnt), ("learn", trainings[number]))
+    tasks += [Task(number, live_or_say, (job.config, job.learner, job.unlearnt), ("learn", trainings[number]))
               for number, job in enumerate(jobs)]
     address = jobs[0].config.settings.address if jobs else None
     for name, result in run_tasks(tasks, parallel, address):
@@ -334,7 +349,17 @@ def _side_by_side(jobs: Sequence[_Job], parallel: int) -> Iterator[tuple[_Job, d
 
 def learn(config: Config) -> None:
     """Train an agent, or find it trained; it is in the store then."""
-    training.train(config)
+    with contextlib.suppress(AmiError):  # the life that follows meets the same error, and tells it
+        training.train(config)
+
+
+def live_or_say(config: Config, learner: Config, unlearnt: Sequence[str] = (),
+                console: Console | None = None) -> dict[str, Any]:
+    """The record of `live`, or, where the variant broke off, the reason in its place."""
+    try:
+        return live(config, learner, unlearnt, console)
+    except AmiError as error:
+        return {FAILED: str(error)}
 
 
 def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:

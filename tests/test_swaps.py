@@ -55,7 +55,7 @@ def test_a_swap_that_is_refused_says_why(leaf: str) -> None:
     assert REFUSED[leaf][0] in str(error.value)
 
 
-@pytest.mark.parametrize("leaf", [leaf for leaf in REFUSED if leaf != "cost=curiosity" or "world_model=ensemble" in LEAVES])
+@pytest.mark.parametrize("leaf", REFUSED)
 def test_a_refused_swap_lives_with_what_belongs_to_it(leaf: str) -> None:
     assert ticks([leaf, *REFUSED[leaf][1]]) > 0
 

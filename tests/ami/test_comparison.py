@@ -138,6 +138,20 @@ def test_a_refused_variant_can_be_a_row(story: Path) -> None:
     assert result.folder.name.startswith("compare_planner_")
 
 
+def test_a_variant_that_breaks_off_is_told_and_can_be_a_row(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (story / "weary.py").write_text(
+        "from ami.errors import SettingError\nfrom modules.planner.cem import CEM\n\n\nclass Weary(CEM):\n    ticks = 0\n\n"
+        "    def step(self, **inputs):\n        Weary.ticks += 1\n        if Weary.ticks > 9:\n"
+        "            raise SettingError('too weary to go on')\n        return super().step(**inputs)\n")
+    monkeypatch.syspath_prepend(story)
+    question = ["planner._target_=modules.planner.cem.CEM,weary.Weary", *SMALL, f"store={story}"]
+    with pytest.raises(SettingError, match=r"1 of 2 variants broke off:\n  planner\._target_=weary\.Weary: it broke off "
+                                           r"with seed 0: too weary to go on\nWhat is finished is kept"):
+        ami.compare(question, seeds=[0], allow=["weary."])
+    result = ami.compare(question, seeds=[0], allow=["weary."], skip_refused=True)
+    assert "too weary" in result.rows["planner._target_=weary.Weary"]["refused"]
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     (["planner=cem"], "nothing to compare in 'planner=cem'"),
     (["planner=cem,none", "--seeds", "a"], "--seeds is 'a': expected whole numbers, --seeds 0,1,2"),
