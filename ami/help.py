@@ -48,7 +48,7 @@ keys
   learning.{rounds,explore}
                       how often all stages are run; in later rounds the agent itself gathers as much again, and explores
                       for this share of the time
-  learning.stages.NAME.{train,loss,data,steps,batch,window,imagined,learning_rate,weight_decay,warm_up,final_rate,clip}
+  learning.stages.NAME.{train,loss,data,steps,batch,window,ends,imagined,learning_rate,weight_decay,warm_up,final_rate,clip}
                       what learns together, whose loss, from experience, memory or plans, for how long and how fast
   learning.stages.NAME.{agents,episodes}
                       for plans: who lives and plans, one agent after another, and how many episodes each

@@ -58,7 +58,7 @@ NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore")
 
 STAGE = {
     "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory", "plans"), "steps": _whole(1), "batch": _whole(1),
-    "window": _whole(1), "imagined": _whole(0), "agents": NAMES, "episodes": _whole(1),
+    "window": _whole(1), "ends": SHARE, "imagined": _whole(0), "agents": NAMES, "episodes": _whole(1),
     "learning_rate": _number(0, below=True), "weight_decay": _number(0),
     "warm_up": _whole(0), "final_rate": _number(0), "clip": _number(0),
 }

@@ -72,6 +72,14 @@ class Experience:
                                "Cure: a smaller window, or learning.collect.steps larger")
         return starts
 
+    def endings(self, window: int) -> Tensor:
+        """Where windows begin that reach up to where the world ended an episode, (M, 2); none where nobody kept that."""
+        if self.cont is None:
+            return torch.zeros(0, 2, dtype=torch.int64)
+        last = (self.steps - 1).clamp(min=0)
+        ended = (self.cont[torch.arange(len(last)), last] == 0) & (self.steps >= window)
+        return torch.stack([ended.nonzero()[:, 0], self.steps[ended] - window], dim=1)
+
     def windows(self, starts: Tensor, window: int) -> dict[str, Tensor]:
         """The windows that begin at `starts` (N, 2): "observation" (N, window + 1, *O), "action" (N, window, A), and, where
         they were kept, "reward" and "cont" (N, window)."""

@@ -29,6 +29,7 @@ class Stage:
             agents in Mode-2 perceived, wanted and planned.
         batch: how many windows, states or plans per step.
         window: steps per window of experience.
+        ends: the share of windows that reach up to where the world ended an episode, which is rare and tells much.
         imagined: imagined successors per state of memory.
         agents: who lives to bring plans, one after another while the stage goes on; each gets an equal share of the steps.
         episodes: how many each of them lives.
@@ -44,6 +45,7 @@ class Stage:
     data: str = "experience"
     batch: int = 64
     window: int = 5
+    ends: float = 0.0
     imagined: int = 8
     agents: Sequence[str] = ("teacher", "apprentice")
     episodes: int = 400
@@ -65,6 +67,7 @@ class Stage:
         for name in ("imagined", "warm_up", "clip", "weight_decay"):
             value = getattr(self, name)
             require(value >= 0, f"{where}.{name} is {value}: expected 0 or more")
+        require(0 <= self.ends <= 1, f"{where}.ends is {self.ends}: expected 0 to 1")
         require(self.learning_rate > 0, f"{where}.learning_rate is {self.learning_rate}: expected more than 0")
 
     @classmethod

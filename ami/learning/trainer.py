@@ -249,8 +249,16 @@ class Trainer:
             return lambda step: memories.draw(stage.batch)
         if stage.data == "plans":
             return self._lessons(stage).draw
-        starts = experience.starts(stage.window)
-        return lambda step: experience.windows(starts[torch.randint(len(starts), (stage.batch,))], stage.window)
+        starts, ends = experience.starts(stage.window), experience.endings(stage.window)
+        from_ends = round(stage.ends * stage.batch) if len(ends) else 0
+
+        def windows(step: int) -> dict[str, Tensor]:
+            drawn = [starts[torch.randint(len(starts), (stage.batch - from_ends,))]]
+            if from_ends:
+                drawn.append(ends[torch.randint(len(ends), (from_ends,))])
+            return experience.windows(torch.cat(drawn), stage.window)
+
+        return windows
 
     def _lessons(self, stage: Stage) -> Lessons:
         def on_lived(step: int, episodes: int) -> None:

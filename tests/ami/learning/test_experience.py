@@ -159,3 +159,10 @@ def test_experiences_are_joined() -> None:
     without = Experience(one.observation, one.action, one.truth, one.steps)
     assert joined([one, without]).reward is None and "reward" not in without.windows(without.starts(2), 2)
     assert without.mean_return != without.mean_return, "nobody kept it"
+
+
+def test_endings_are_the_windows_before_an_end_that_is_no_time_limit() -> None:
+    lived = collected([2, 3, 4, 9, 0], steps=6)  # even ends are the world's
+    assert lived.endings(2).tolist() == [[0, 0], [2, 2]]
+    assert lived.endings(3).tolist() == [[2, 1]]
+    assert len(Experience(lived.observation, lived.action, lived.truth, lived.steps).endings(2)) == 0
