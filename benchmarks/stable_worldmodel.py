@@ -197,7 +197,7 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, default=Path("runs/stable-worldmodel"), help="where its environment is made")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    sys.argv = [argument for argument in sys.argv if argument != "--inside"]  # the command that a page tells is the outer one
+    sys.argv = [argument for argument in sys.argv if argument != "--inside"]  # a page tells the command that was given
     return inside(given.store) if given.inside else in_its_own_environment(given.venv)
 
 
