@@ -146,7 +146,7 @@ Thresholds fixed before the run:
 **Its limits.** The two are not the same algorithm to the last line. Theirs has the mean among the candidates, no least
 spread, and clips nothing before it selects; ours clips candidates, keeps a spread of 0.1 at least, and gives every world its
 own random stream, which costs time with many worlds. Theirs prints a line at every plan, which is sent nowhere here. Their
-package is made for larger models, where a solver's own time is nothing beside its model's. Times are of a busy machine.
+package is made for larger models, where a solver's own time is nothing beside its model's. Times are of one machine.
 """
 
 
