@@ -125,6 +125,15 @@ class WorldModel(Module):
         """How far states are from goals: (…, *S), (…, *S) to (…); lower is closer, 0 is the same state."""
         raise NotImplementedError
 
+    @callable_method
+    def graft(self, goal: Tensor, state: Tensor) -> Tensor:
+        """Goals as they would be in the surroundings of states: (…, *S), (…, *S) to (…, *S), leading sizes broadcast.
+
+        A model that tells what moves from where it moves keeps the goal's moving part and takes the state's surroundings;
+        to any other a goal is a goal, and comes back as it was given.
+        """
+        return goal
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What learning minimises, and figures to watch.
 
@@ -222,8 +231,10 @@ class CriticTerm(nn.Module):
         Args:
             batch: from memory, "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined ones;
                 "goal" (N, *S), a later state of the same episode each; and, as `needs` asks for it, weighted and summed over
-                the intrinsic terms, "pairs" (N, N), the energy of every state i with every goal j, or "energy" (N, M) and
-                "cont" (N, M), the energy of each successor and the probability that the episode goes on from there.
+                the intrinsic terms, "pairs" (N, N), the energy of every state i with every goal j, beside "goals", that goal
+                as it would be around state i, (N, N, *S), or (1, N, *S) where surroundings make no difference; or "energy"
+                (N, M) and "cont" (N, M), the energy of each successor and the probability that the episode goes on from
+                there.
         """
         raise NotImplementedError
 
@@ -249,7 +260,7 @@ class Cost(Module):
         "reward": Port("reward", optional=True),
     }
     outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
-    wants = {"world_model": Call(("distance",), {"S": "S"})}
+    wants = {"world_model": Call(("distance", "graft"), {"S": "S"})}
 
     @callable_method
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """A critic that learns how much discomfort still lies between a state and a goal.
 
-Shapes: N states and N goals of a batch from memory, M successors, S the size of a state, E of the embedding.
+Shapes: N states and N goals of a batch from memory, M successors, G goals per state, S the size of a state, E of the
+embedding.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ class Critic(CriticTerm):
         expectile: how much more a target below the prediction weighs than one above.
         hindsight: the share of the loss on each state's own later state; the rest goes to the other pairs.
         polyak: how far φ̄ moves towards φ per step. A backup adds about 1: polyak × steps must exceed the longest way.
+        num_goals: G, with how many of the batch's other goals a state is paired where each goal looks different around each
+            state; elsewhere with all of them, which costs nothing.
 
     Raises:
         SettingError: a setting is out of its range.
     """
 
     def __init__(self, hidden: int = 128, embedding: int = 32, gamma: float = 0.98, expectile: float = 0.95,
-                 hindsight: float = 0.6, polyak: float = 0.05) -> None:
+                 hindsight: float = 0.6, polyak: float = 0.05, num_goals: int = 16) -> None:
         super().__init__()
         require(hidden >= 1, f"Critic.hidden is {hidden}: expected 1 or more")
         require(embedding >= 1, f"Critic.embedding is {embedding}: expected 1 or more")
@@ -47,8 +50,10 @@ class Critic(CriticTerm):
         require(0 < expectile < 1, f"Critic.expectile is {expectile}: expected more than 0 and less than 1")
         require(0 <= hindsight <= 1, f"Critic.hindsight is {hindsight}: expected 0 to 1")
         require(0 < polyak <= 1, f"Critic.polyak is {polyak}: expected more than 0, at most 1")
+        require(num_goals >= 1, f"Critic.num_goals is {num_goals}: expected 1 or more")
         self.hidden, self.embedding = hidden, embedding
         self.gamma, self.expectile, self.hindsight, self.polyak = gamma, expectile, hindsight, polyak
+        self.num_goals = num_goals
         self._state_dims = 1
 
     def build(self, dims: Dims) -> None:
@@ -66,16 +71,18 @@ class Critic(CriticTerm):
         self.learning_state = copy.deepcopy(self.phi).requires_grad_(False)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        state, successors, goal, energy = (batch[name] for name in ("state", "successors", "goal", "pairs"))
-        num, follow = successors.shape[:2]
+        state, successors, goals, energy = (batch[name] for name in ("state", "successors", "goals", "pairs"))
+        num = len(state)
         require(num >= 2, f"the critic was given {num} state to learn from: expected 2 or more, it learns from pairs")
+        own = torch.eye(num, device=state.device)
+        if len(goals) > 1:
+            chosen = self._choose(num, state.device)
+            goals, energy, own = (part[torch.arange(num)[:, None], chosen] for part in (goals, energy, own))
         with torch.no_grad():
-            ahead = self.learning_state(self._flat(successors)).flatten(0, 1)
-            to_go = torch.cdist(ahead, self.learning_state(self._flat(goal))).view(num, follow, num)
-            target = energy + self.gamma * to_go.amin(1)
-            own = torch.eye(num, device=state.device)
-            share = self.hindsight * own / num + (1 - self.hindsight) * (1 - own) / (num * (num - 1))
-        predicted = torch.cdist(self.phi(self._flat(state)), self.phi(self._flat(goal)))
+            ahead, there = self.learning_state(self._flat(successors)), self.learning_state(self._flat(goals))
+            target = energy + self.gamma * _apart(ahead, there).amin(1)
+            share = self.hindsight * own / num + (1 - self.hindsight) * (1 - own) / (num * (own.shape[1] - 1))
+        predicted = _apart(self.phi(self._flat(state))[:, None], self.phi(self._flat(goals)))[:, 0]
         error = target - predicted
         lean = torch.where(error < 0, self.expectile, 1 - self.expectile)
         loss = (share * lean * error.square()).sum()
@@ -89,3 +96,17 @@ class Critic(CriticTerm):
 
     def _flat(self, states: Tensor) -> Tensor:
         return states if self._state_dims == 1 else states.flatten(-self._state_dims)
+
+    def _choose(self, num: int, device: torch.device) -> Tensor:
+        """For each of `num` states its own goal and G others of the batch, (num, 1 + G)."""
+        others = torch.randint(1, num, (num, min(self.num_goals, num - 1)), device=device)
+        own = torch.arange(num, device=device)[:, None]
+        return torch.cat([own, (own + others) % num], dim=1)
+
+
+def _apart(ahead: Tensor, goals: Tensor) -> Tensor:
+    """Distances of embeddings (N, M, E) to goals (1 or N, G, E): (N, M, G)."""
+    if len(goals) > 1:
+        return torch.cdist(ahead, goals)
+    apart: Tensor = torch.cdist(ahead.flatten(0, 1), goals[0])  # all at once: one product of matrices
+    return apart.view(*ahead.shape[:2], -1)

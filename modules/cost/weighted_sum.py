@@ -140,6 +140,9 @@ class WeightedSum(Cost):
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What the critics minimise: the sum of their losses, given the intrinsic energy of all pairs.
 
+        Most goals of a batch come from other episodes. Where the surroundings differ from episode to episode, a goal is
+        first grafted into the state's own: a goal behind another wall could not be reached from here.
+
         Args:
             batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *S), a later
                 state of the same episode.
@@ -154,7 +157,8 @@ class WeightedSum(Cost):
         given = dict(batch)
         with torch.no_grad():
             if any("pairs" in critic.needs for critic in self._critics):
-                given["pairs"] = self._intrinsic_of(Prediction(state[:, None]), goal[None], self._effective(None)[0])
+                given["goals"] = self.calls.world_model.graft(goal[None], state[:, None])
+                given["pairs"] = self._intrinsic_of(Prediction(state[:, None]), given["goals"], self._effective(None)[0])
             if any("energy" in critic.needs for critic in self._critics):
                 given |= self._energy_of(batch)
             self._step_length = distance(state, successors[:, 0]).mean()

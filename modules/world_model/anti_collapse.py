@@ -61,14 +61,9 @@ class VICReg(AntiCollapse):
 
     def penalties(self, states: Tensor) -> Penalties:
         rows = states.flatten(0, 1)
-        count, width = rows.shape
         centred = rows - rows.mean(0)
-        hinge = F.relu(1 - (centred.var(0) + 1e-4).sqrt()).mean()
-        covariance = centred.T @ centred / (count - 1)
-        off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
-        return {"variance": (self.std, hinge),
-                "covariance": (self.covariance, off_diagonal / max(width * (width - 1), 1)),
-                "smoothness": (self.smoothness, _smoothness(states))}
+        return {"variance": (self.std, variance_hinge(centred)), "covariance": (self.covariance, covariance(centred)),
+                "smoothness": (self.smoothness, smoothness(states))}
 
 
 @dataclass
@@ -115,7 +110,7 @@ class SIGReg(AntiCollapse):
             # the functions on the negative half mirror these: twice the positive half; the last knot counts half
             share = spacing if knot == self.num_knots - 1 else 2 * spacing
             statistic = statistic + share * normal * gap.mean()
-        return {"sigreg": (self.weight, statistic * len(rows)), "smoothness": (self.smoothness, _smoothness(states))}
+        return {"sigreg": (self.weight, statistic * len(rows)), "smoothness": (self.smoothness, smoothness(states))}
 
 
 @dataclass
@@ -173,7 +168,21 @@ def anti_collapse_of(setting: str | AntiCollapse) -> AntiCollapse:
     return METHODS[setting]()
 
 
-def _smoothness(states: Tensor) -> Tensor:
+def variance_hinge(centred: Tensor) -> Tensor:
+    """How much the standard deviation of a dimension lacks to be 1, on average: (rows, D) to a scalar."""
+    return F.relu(1 - (centred.var(0) + 1e-4).sqrt()).mean()
+
+
+def covariance(centred: Tensor) -> Tensor:
+    """The mean squared covariance of two different dimensions: (rows, D) to a scalar."""
+    count, width = centred.shape
+    matrix = centred.T @ centred / (count - 1)
+    off_diagonal = matrix.square().sum() - matrix.diagonal().square().sum()
+    return off_diagonal / max(width * (width - 1), 1)
+
+
+def smoothness(states: Tensor) -> Tensor:
+    """The mean squared step from state to state: (N, T + 1, D) to a scalar."""
     return (states[:, 1:] - states[:, :-1]).square().mean()
 
 

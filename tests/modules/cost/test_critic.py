@@ -20,7 +20,7 @@ def learnt(steps=150, **settings):
         at = torch.randint(PLACES, (48, 1)).float()
         goal = torch.randint(PLACES, (48, 1)).float()
         ways = torch.stack([(at + 1).clamp(max=PLACES - 1), (at - 1).clamp(min=0)], 1)
-        loss, figures = critic.loss({"state": at / 3, "successors": ways / 3, "goal": goal / 3,
+        loss, figures = critic.loss({"state": at / 3, "successors": ways / 3, "goals": goal[None] / 3,
                                      "pairs": (at != goal.T).float()})
         optimiser.zero_grad()
         loss.backward()
@@ -40,6 +40,39 @@ def test_it_learns_how_many_steps_lie_ahead():
     assert to_go(critic, 1.0, 3.0) == pytest.approx(2, abs=0.5)
     assert to_go(critic, 1.0, 8.0) == pytest.approx(7, abs=1)
     assert set(figures) == {"td", "to_go_mean", "to_go_max"}
+
+
+def test_goals_that_look_different_around_each_state_are_learnt_as_well():
+    """Places on two lines, of which a goal takes the state's own: the second number says which."""
+    torch.manual_seed(0)
+    critic = Critic(hidden=64, embedding=8, polyak=0.2, gamma=1.0, num_goals=8)
+    critic.build({"S": (2,)})
+    critic.begin_learning()
+    optimiser = torch.optim.Adam(critic.phi.parameters(), lr=3e-3)
+    for step in range(200):
+        at, goal = torch.randint(PLACES, (48, 1)).float(), torch.randint(PLACES, (48,)).float()
+        line = torch.randint(2, (48, 1)).float()
+        stride = 1 + line  # on the second line a step goes twice as far
+        ways = torch.stack([(at + stride).clamp(max=PLACES - 1), (at - stride).clamp(min=0)], 1)
+        goals = torch.stack([goal.expand(48, 48) / 3, line.expand(48, 48)], dim=-1)
+        loss, _ = critic.loss({"state": torch.cat([at / 3, line], 1), "goals": goals, "pairs": (at != goal).float(),
+                               "successors": torch.cat([ways / 3, line[:, None].expand(48, 2, 1)], dim=-1)})
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        critic.after_step(step, 200)
+    with torch.no_grad():
+        ways = [critic.energy(torch.tensor([1 / 3, line]), torch.tensor([9 / 3, line])).item() for line in (0.0, 1.0)]
+    assert ways[0] == pytest.approx(8, abs=1.5)
+    assert ways[1] == pytest.approx(4, abs=1)
+
+
+def test_each_state_is_paired_with_its_own_goal_and_a_few_others():
+    critic = Critic(num_goals=3)
+    chosen = critic._choose(10, torch.device("cpu"))
+    assert chosen.shape == (10, 4)
+    assert chosen[:, 0].tolist() == list(range(10))
+    assert (chosen[:, 1:] != chosen[:, :1]).all()
 
 
 def test_it_measures_leading_sizes_that_broadcast():
@@ -74,7 +107,7 @@ def test_one_state_is_too_few_to_learn_from():
     critic.build({"S": (3,)})
     critic.begin_learning()
     with pytest.raises(SettingError) as error:
-        critic.loss({"state": torch.zeros(1, 3), "successors": torch.zeros(1, 2, 3), "goal": torch.zeros(1, 3),
+        critic.loss({"state": torch.zeros(1, 3), "successors": torch.zeros(1, 2, 3), "goals": torch.zeros(1, 1, 3),
                      "pairs": torch.zeros(1, 1)})
     assert str(error.value) == "the critic was given 1 state to learn from: expected 2 or more, it learns from pairs"
 
@@ -86,6 +119,7 @@ def test_one_state_is_too_few_to_learn_from():
     ({"expectile": 1}, "Critic.expectile is 1: expected more than 0 and less than 1"),
     ({"hindsight": 2}, "Critic.hindsight is 2: expected 0 to 1"),
     ({"polyak": 0}, "Critic.polyak is 0: expected more than 0, at most 1"),
+    ({"num_goals": 0}, "Critic.num_goals is 0: expected 1 or more"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(SettingError) as error:

@@ -1,0 +1,198 @@
+"""Factored: a JEPA whose state has a static part, the surroundings, and a moving part.
+
+Slow features are what a JEPA likes best: they are easy to predict. What never changes within an episode, such as where the
+door is, is the slowest of all, and would push out what moves. Here it has a place of its own.
+
+Shapes: B parallel worlds, K candidates, H horizon, A action width; a state (D,) is the static part (C,) and the moving part
+(M,) behind it; N windows of T actions, T + 1 states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ami.blueprint import Prediction
+from ami.errors import require
+from ami.module import Batch, callable_method
+from ami.ports import Dims, Size
+from modules.nets import mlp
+from modules.world_model.anti_collapse import Penalties, covariance, smoothness, variance_hinge
+from modules.world_model.markov import MarkovWorldModel
+
+
+class MovingPredictor(nn.Module):
+    """The next moving part: the moving part plus an MLP of both parts and the action.
+
+    Args:
+        static: C, the size of the static part.
+        moving: M, the size of the moving part.
+        actions: A, the size of an action.
+        hidden: width of the two hidden layers.
+    """
+
+    def __init__(self, static: int, moving: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.of_static = nn.Linear(static, hidden)
+        self.of_moving = nn.Linear(moving, hidden, bias=False)
+        self.of_action = nn.Linear(actions, hidden, bias=False)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, moving)
+
+    def forward(self, surroundings: Tensor, moving: Tensor, action: Tensor) -> Tensor:
+        """What `of_static` makes of static parts (…, hidden), moving parts (…, M) and actions (…, A) to (…, M)."""
+        hidden = self.of_action(action).add_(self.of_moving(moving)).add_(surroundings).relu_()
+        moved: Tensor = self.last(self.second(hidden).relu_())
+        return moved.add_(moving)
+
+
+class Factored(MarkovWorldModel):
+    """A JEPA that tells what moves from where it moves.
+
+    The static part is kept from changing within a window and spread over windows; the moving part is spread *within*
+    windows, where surroundings cannot help, and predicted from both. The two shall not vary together. All by the terms of
+    VICReg (Bardes, Ponce, LeCun, ICLR 2022). A distance is between moving parts; a rollout copies the static part; and
+    `graft` puts a goal into other surroundings, so that a critic may compare states and goals of different episodes.
+
+    What a window shows has to move through much of the world: within a short one nothing is slow enough to be simple. So
+    windows are long, and only their first steps are imagined; of the rest every `stride`-th observation is looked at.
+
+    Args:
+        static: C, how many of the percept's dimensions are the static part.
+        hidden: width of the predictor's two hidden layers.
+        horizon: how many steps of a window are imagined, at most.
+        stride: steps between the observations behind these.
+        spread: the standard deviation within a window that each moving dimension shall have.
+        std: weight of the hinges that keep both parts spread.
+        covariance: weight of the mean squared covariance of two different dimensions of one part.
+        smoothness: weight of the mean squared step of the moving part.
+        idm: weight of inverse dynamics: the action must be readable from two moving parts in a row.
+        invariance: weight of the static part's mean squared deviation within a window.
+        cross: weight of the mean squared covariance of a static with a moving dimension.
+        grafts: whether `graft` exchanges surroundings; without it a critic learns of ways between places that no way joins.
+
+    Raises:
+        SettingError: a setting is out of its range; or, once the graph knows it, a percept is no vector longer than C.
+    """
+
+    def __init__(self, static: int = 8, hidden: int = 256, horizon: int = 5, stride: int = 15, spread: float = 0.7,
+                 std: float = 16.0, covariance: float = 1.0, smoothness: float = 12.0, idm: float = 2.0,
+                 invariance: float = 16.0, cross: float = 40.0, grafts: bool = True) -> None:
+        super().__init__()
+        require(hidden >= 2, f"Factored.hidden is {hidden}: expected 2 or more")
+        for name, count in (("static", static), ("horizon", horizon), ("stride", stride)):
+            require(count >= 1, f"Factored.{name} is {count}: expected 1 or more")
+        require(spread > 0, f"Factored.spread is {spread}: expected more than 0")
+        self.static, self.hidden, self.horizon, self.stride, self.spread = static, hidden, horizon, stride, spread
+        self.grafts = grafts
+        self.weights = {"std": std, "covariance": covariance, "smoothness": smoothness, "idm": idm,
+                        "invariance": invariance, "cross": cross}
+        for name, weight in self.weights.items():
+            require(weight >= 0, f"Factored.{name} is {weight}: expected 0 or more")
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        if "P" not in known:
+            return {}
+        percept = known["P"]
+        require(isinstance(percept, tuple) and len(percept) == 1 and percept[0] > self.static,
+                f"Factored receives percepts of shape {percept}: expected vectors (D,), D more than static, {self.static}. "
+                "Cure: perception=conv, or a smaller world_model.static")
+        return {"S": percept}
+
+    def build(self, dims: Dims) -> None:
+        (width,), actions = cast("tuple[int]", dims["S"]), cast(int, dims["A"])
+        moving = width - self.static
+        self.predictor = MovingPredictor(self.static, moving, actions, self.hidden)
+        self.inverse = mlp(2 * moving, self.hidden // 2, self.hidden // 2, actions)
+
+    @callable_method
+    def believe(self, percept: Tensor) -> Tensor:
+        """The percept is the state: (…, D) to (…, D)."""
+        return percept
+
+    @callable_method
+    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+        """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D); the last bits may depend on B and K."""
+        static, moving = self._parts(state[:, None])
+        # surroundings stay: their share of the first layer is the same for all candidates and steps
+        surroundings, steps = self.predictor.of_static(static), []
+        for h in range(actions.shape[2]):
+            moving = self.predictor(surroundings, moving, actions[:, :, h])
+            steps.append(moving)
+        path = torch.stack(steps, dim=2)
+        return Prediction(torch.cat([static[:, :, None].expand(*path.shape[:3], -1), path], dim=-1))
+
+    @callable_method
+    def distance(self, states: Tensor, goal: Tensor) -> Tensor:
+        """Euclidean, between moving parts: (…, D), (…, D) to (…)."""
+        way: Tensor = torch.linalg.vector_norm(states[..., self.static:] - goal[..., self.static:], dim=-1)
+        return way
+
+    @callable_method
+    def graft(self, goal: Tensor, state: Tensor) -> Tensor:
+        """The goal's moving part with the state's static part: (…, D), (…, D) to (…, D), leading sizes broadcast."""
+        if not self.grafts:
+            return goal
+        goal, state = torch.broadcast_tensors(goal, state)
+        return torch.cat([state[..., :self.static], goal[..., self.static:]], dim=-1)
+
+    def _parts(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States (…, D) to static parts (…, C) and moving parts (…, M)."""
+        return states[..., :self.static], states[..., self.static:]
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean squared error of moving parts imagined from the first state alone, plus what keeps the parts apart.
+
+        Args:
+            batch: "observation" (N, T + 1, *O) and "action" (N, T, A).
+
+        Returns:
+            The loss, and unweighted figures: `prediction`, each other term, `std` (mean standard deviation of a state's
+            dimensions over the batch: near 0 the states have collapsed).
+        """
+        observation, action = batch["observation"], batch["action"][:, :self.horizon]
+        last = action.shape[1]
+        chosen = [*range(last + 1), *range(last + self.stride, observation.shape[1], self.stride)]
+        states = self.believe(self.calls.perception.encode(observation[:, chosen]))
+        imagined = self.rollout(states[:, 0], action[:, None]).states[:, 0]
+        static, moving = self._parts(states)
+        path = moving[:, :last + 1]
+        terms = {
+            "prediction": (1.0, F.mse_loss(self._parts(imagined)[1], path[:, 1:])),
+            "idm": (self.weights["idm"], F.mse_loss(self.inverse(torch.cat([path[:, :-1], path[:, 1:]], dim=-1)), action)),
+            "smoothness": (self.weights["smoothness"], smoothness(path)),
+            **self._moving_terms(torch.cat([moving[:, :1], moving[:, last:]], dim=1)),
+            **self._static_terms(static),
+            "cross": (self.weights["cross"], _cross_covariance(static.flatten(0, 1), moving.flatten(0, 1))),
+        }
+        total = sum((weight * value for weight, value in terms.values()), states.new_zeros(()))
+        figures = {name: value.detach() for name, (_, value) in terms.items()}
+        figures["std"] = states.detach().flatten(0, 1).std(0).mean()
+        return total, figures
+
+    def _moving_terms(self, moving: Tensor) -> Penalties:
+        """Moving parts (N, L, M), far apart within their windows, shall be spread there and not vary together."""
+        unbiased = (moving.shape[1] / (moving.shape[1] - 1)) ** 0.5
+        within = ((moving - moving.mean(1, keepdim=True)) * (unbiased / self.spread)).flatten(0, 1)
+        return {"variance": (self.weights["std"], variance_hinge(within)),
+                "covariance": (self.weights["covariance"], covariance(within))}
+
+    def _static_terms(self, static: Tensor) -> Penalties:
+        """Static parts (N, L, C) shall differ from window to window, and not within one."""
+        window = static.mean(1)
+        centred = window - window.mean(0)
+        return {"static_variance": (self.weights["std"], variance_hinge(centred)),
+                "static_covariance": (self.weights["covariance"], covariance(centred)),
+                "invariance": (self.weights["invariance"], (static - window[:, None]).square().mean())}
+
+
+def _cross_covariance(static: Tensor, moving: Tensor) -> Tensor:
+    """The mean squared covariance of a static with a moving dimension: (rows, C), (rows, M) to a scalar."""
+    matrix = (static - static.mean(0)).T @ (moving - moving.mean(0)) / (len(static) - 1)
+    return matrix.square().mean()
