@@ -46,7 +46,7 @@ EXPECTED = {
 
 def loss(row: dict[str, Any]) -> float:
     """Points of success lost, the mean over both kinds."""
-    return -100 * sum(row["kinds"][kind]["test"]["success"]["difference"] for kind in KINDS) / len(KINDS)
+    return 0.0 - 100 * sum(row["kinds"][kind]["test"]["success"]["difference"] for kind in KINDS) / len(KINDS)
 
 
 def is_felt(row: dict[str, Any]) -> bool:
