@@ -197,8 +197,8 @@ predicted (section 4.3). Does it, what does it buy, and where does that end?
 coloured blocks are new at every frame. In each, a JEPA (VICReg, the default recipe) and its pixel twin learn from the same
 1,000 random episodes: the same encoder and predictor, but the twin draws the pictures with a decoder and is judged by their
 squared error. The same critic and the same CEM (256 model steps per plan) then act on {PAIRS} sealed pairs of each kind,
-with {len(SEEDS)} training seeds. *Equal updates*: {UPDATES} for both. *Equal time*: an update took {clock['jepa_ms']:.1f} ms for
-the JEPA and {clock['pixels_ms']:.1f} ms for the twin, measured in turns in one process, so the twin has
+with {len(SEEDS)} training seeds. *Equal updates*: {UPDATES} for both. *Equal time*: an update took {clock['jepa_ms']:.1f} ms
+for the JEPA and {clock['pixels_ms']:.1f} ms for the twin, measured in turns in one process, so the twin has
 {clock['updates']:.0f}. Intervals are 95 % Wilson over all seeds; p is McNemar's test on the same pairs, corrected for the
 number of variants (Holm). *untaught* is the same mind with initial weights.
 
@@ -234,12 +234,15 @@ R² of a ridge probe of the true position on frozen states, beside the untaught 
 ## What it means, and its limits
 
 * On a plain floor there is nothing to discard, and the twin plans about as well: no claim of superiority there.
-* Where all of the floor flickers, the twin spends its state on colours that are gone at the next frame. The JEPA's states
-  can ignore them, because nothing asks for the pixels back.
+* Where all of the floor flickers, the twin spends its state on colours that are gone at the next frame, with inverse dynamics
+  or without. A JEPA's states can ignore them, because nothing asks for the pixels back: with EMA targets it does so without
+  loss, with the shipped VICReg in part, and by different amounts with different seeds.
+* The television reverses the order: the twin can afford one corner, and the VICReg states take some of it in, because a term
+  that asks states to vary is met by noise too. So the claim is one about what the anti-collapse term rewards, and not about
+  latent prediction alone.
 * The figures are of one small world, one size of network, an MLP as decoder and {UPDATES} updates. A larger decoder, a state
-  wide enough for dot and floor, or a likelihood that learns its own variance per pixel may narrow the gap.
-* What asks states to vary can be met by encoding noise, too. The shipped recipe punishes that by its weight on slow features;
-  with another anti-collapse term the claim has to be measured anew: it is about the whole recipe.
+  wide enough for both, or a likelihood that learns its own variance per pixel may narrow the gap.
+* EMA was not run before the television, nor SIGReg anywhere. One value of each weight was tried, none was searched for.
 * The noise is independent between frames. A distractor that can be predicted is another question.
 """
 
