@@ -159,7 +159,8 @@ def test_overriding_a_callable_method_keeps_it_callable() -> None:
 
 
 @pytest.mark.parametrize(("cls", "names"), [
-    (Simulator, ("believe", "distance", "rollout")), (WeightedSum, ("energy", "intrinsic_energy")), (CEM, ()), (Episodic, ())])
+    (Simulator, ("believe", "distance", "graft", "rollout")), (WeightedSum, ("energy", "intrinsic_energy")), (CEM, ()),
+    (Episodic, ())])
 def test_a_role_decides_what_is_callable_of_its_modules(cls: type[Module], names: tuple[str, ...]) -> None:
     assert cls.callable_methods() == names
 
