@@ -2,9 +2,9 @@
 
     python benchmarks/gym_worlds.py [WORLD ...] [--store runs/studies]
 
-Writes benchmarks/results/gym_worlds.json and docs/studies/gym_worlds.md after every world; a world that is not named keeps the
-figures of an earlier run. About five minutes per world and seed at most; trained minds are found again in the store. Three
-training seeds each live the same 200 sealed episodes as uniformly random actions and as the mind before it learnt.
+Writes benchmarks/results/gym_worlds.json and docs/studies/gym_worlds.md after every world; a world that is not named keeps
+the figures of an earlier run. Five minutes per world and seed at most; trained minds are found again in the store. Minds of
+three training seeds live the same 200 sealed episodes as random actions and as a mind before it has learnt.
 
 The thresholds stand here, fixed before the measured run on a manifest seed that was not used while tuning. The script exits
 with 1 when one is missed.
@@ -159,7 +159,8 @@ def text(figures: dict[str, Any]) -> str:
         seeds, returns = figure["seeds"], [one["return"] for one in figure["seeds"]]
         worst = min(seeds, key=lambda one: one["return"])
         rows.append(f"| {WORLDS[name].name} | {interval(figure['random'])} | {interval(figure['untrained'])} "
-                    f"| **{fmean(returns):.4g}** | {interval(worst)} | {max(one['against_random']['p'] for one in seeds):.1g} "
+                    f"| **{fmean(returns):.4g}** | {interval(worst)} "
+                    f"| {max(one['against_random']['p'] for one in seeds):.1g} "
                     f"| {WORLDS[name].published} | {max(one['learning_seconds'] for one in seeds) / 60:.1f} "
                     f"| {figure['world_steps_per_second']:,.0f} |")
     verdicts = [f"* {WORLDS[name].name}: " + "; ".join(f"{what} {'met' if met else '**missed**'}"
@@ -170,15 +171,17 @@ def text(figures: dict[str, Any]) -> str:
 
 **Question.** Does a mind of the blueprint learn worlds that were not made for it, from their reward alone, by imagining?
 
-**What was done.** `{Path(sys.argv[0]).name}` trains `ami run experiment=NAME` with the seeds {", ".join(map(str, SEEDS))} and lets
-each live the same {PAIRS} sealed episodes (manifest seed {MANIFEST_SEED}). The world model learns to foresee the next state, the
-reward and whether the episode goes on; a critic learns by value iteration over imagined successors what lies ahead; the planner
-searches (CEM, or its categorical form where actions are choices); later rounds of experience are gathered by the mind itself.
-PointMaze has a goal and learns as the two rooms do: distance to the goal, and a critic in hindsight. *random* draws actions
-uniformly where they are choices and smoothly where they are not; *untrained* is the same mind before it learnt: the negative
-control. Intervals are 95 %; p is Wilcoxon's signed-rank test of agent against random on the same episodes, the worst of three.
+**What was done.** `{Path(sys.argv[0]).name}` trains `ami run experiment=NAME` with three seeds and lets each live
+the same {PAIRS} sealed episodes (manifest seed {MANIFEST_SEED}).
+The world model learns to foresee the next state, the reward and whether the episode goes on; a critic learns by
+value iteration over imagined successors what lies ahead; the planner searches (CEM, or its categorical form
+where actions are choices); later rounds of experience are gathered by the mind itself. PointMaze has a goal and
+learns as the two rooms do: distance to the goal, and a critic in hindsight. *random* draws actions uniformly
+where they are choices and smoothly where they are not; *untrained* is the same mind before it learnt: the
+negative control. Intervals are 95 %; p is Wilcoxon's signed-rank test of agent against random on the same
+episodes, the worst of the seeds.
 
-| world | random | untrained | agent, mean of seeds | worst seed | p, at most | published | learning, minutes at most | world steps/s |
+| world | random | untrained | mean of seeds | worst seed | p, at most | published | minutes, at most | world steps/s |
 |---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
@@ -186,13 +189,13 @@ control. Intervals are 95 %; p is Wilcoxon's signed-rank test of agent against r
 
 {chr(10).join(verdicts)}
 {"" if not missing else chr(10) + "Not measured yet: " + ", ".join(missing) + "." + chr(10)}
-**What it means.** Where every line above is met, a few thousand to some ten thousand steps of experience and minutes on one core
-were enough; the published figures took 20,000 to a million steps of model-free learning, and are single runs by their authors'
-own account. The comparison is of levels, not of methods: their agents act without planning.
+**What it means.** The published figures took 20,000 to a million steps of model-free learning, and are single runs
+by their authors' own account; these minds saw a few thousand to some ten thousand steps and learnt for minutes on
+one core. The comparison is of levels, not of methods: the published agents act without planning.
 
-**Limits.** States are the worlds' own numbers, standardised (DoorKey: one-hot places); nothing here sees pixels. One value of
-each setting was tried or a few, on other seeds than these; none was searched for. Learning times are wall time on a machine
-that was shared with other work; `benchmarks/results/gym_worlds.json` holds CPU seconds beside them."""
+**Limits.** States are the worlds' own numbers, standardised (DoorKey: one-hot places); nothing here sees
+pixels. A few values of some settings were tried, on other seeds than these. Learning times are wall time on a
+machine shared with other work; `benchmarks/results/gym_worlds.json` holds CPU seconds beside them."""
 
 
 def interval(figure: dict[str, Any]) -> str:

@@ -49,7 +49,7 @@ class Value(CriticTerm):
     unit: Tensor
     best: Tensor
 
-    def __init__(self, hidden: int = 128, num_networks: int = 2, gamma: float = 0.98, polyak: float = 0.1,
+    def __init__(self, hidden: int = 128, num_networks: int = 2, gamma: float = 0.97, polyak: float = 0.1,
                  perceived: bool = True) -> None:
         super().__init__()
         require(hidden >= 1, f"Value.hidden is {hidden}: expected 1 or more")
