@@ -206,7 +206,7 @@ were not tried; "patches that attend" has tokens inside the eyes alone.
 
 def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], mind: Seen, path: Path) -> None:
     """Success across by way; and what the critic expects to one goal behind two doors of the test."""
-    figure, (bars, *maps) = plt.subplots(1, 3, figsize=(13, 3.8), width_ratios=(1.6, 1, 1), layout="constrained")
+    figure, (bars, *maps) = plt.subplots(1, 3, figsize=(14, 3.6), width_ratios=(1.4, 1, 1), layout="constrained")
     n = len(runs) * PAIRS
     shown = {name: (run["across"]["success"], run["across"]["n"]) for name, run in tried.items()}
     shown["two parts, in full (3 seeds)"] = mean(run["across"]["success"] for run in runs), n
@@ -220,7 +220,7 @@ def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], mind: 
     for axes, door in zip(maps, (10.0, 22.0), strict=True):
         image = axes.imshow(ways(mind, door, (26.0, 16.0)), extent=(2, 30, 30, 2), cmap="viridis")
         axes.plot(26, 16, "o", color="red")
-        axes.set(title=f"the critic's way to the dot, door at {door:.0f}", xticks=[], yticks=[])
+        axes.set(title=f"critic: to the red dot, door at {door:.0f}", xticks=[], yticks=[])
         figure.colorbar(image, ax=axes, shrink=0.8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

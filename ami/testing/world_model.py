@@ -54,7 +54,8 @@ def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, cal
 
     All of `check_module` · predictions have their shapes · an action moves nothing that lies before it · candidates do not
     disturb each other · a state suffices to go on from · a distance is 0 to the same state, never negative, and broadcasts ·
-    nothing surprises at an episode's first tick · if it has a loss, it learns.
+    a grafted goal is a goal, and stays as it is when it is grafted again · nothing surprises at an episode's first tick · if it
+    has a loss, it learns.
 
     Raises:
         AssertionError: a promise is broken.
@@ -66,6 +67,8 @@ def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, cal
         _check_rollout(subject, batch)
     with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
         _check_distance(subject, batch)
+    with subject.keeps("a grafted goal is a goal", "grafting twice is grafting once"):
+        _check_graft(subject, batch)
     with subject.keeps("nothing surprises at an episode's first tick"):
         first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
         if bool(first["surprise"].any()):
@@ -120,6 +123,22 @@ def _check_distance(subject: Subject, batch: int) -> None:
     if tuple(pairs.shape) != (batch, batch) or not close(pairs.diagonal(), apart):
         subject.broken("a distance broadcasts", f"states (B, 1, *S) and goals (1, B, *S) give {tuple(pairs.shape)}",
                        "reduce over the sizes of a state only")
+
+
+def _check_graft(subject: Subject, batch: int) -> None:
+    module: Any = subject.fresh(range(batch))
+    goals, states = arguments(subject, "graft", batch) or ()
+    size = sizes(subject.dims["S"])
+    with torch.no_grad():
+        once = module.graft(goals[None], states[:, None])
+    if tuple(once.shape) not in ((1, batch, *size), (batch, batch, *size)):
+        subject.broken("a grafted goal is a goal", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
+                       "take some of the state's features and the others of the goal")
+    with torch.no_grad():
+        twice = module.graft(once, states[:, None])
+    if not close(twice, once):
+        subject.broken("grafting twice is grafting once", "a goal in a state's own surroundings is moved once more",
+                       "take the state's features as they are")
 
 
 def _windows(subject: Subject, learner: Module) -> dict[str, Tensor]:

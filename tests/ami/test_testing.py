@@ -422,6 +422,16 @@ class Rigid(Sound):
         return (states - goal).flatten(1).square().sum(1)
 
 
+class Losing(Sound):
+    def graft(self, goal, state):
+        return goal[..., :2] + 0 * state[..., :2]
+
+
+class Drifting(Sound):
+    def graft(self, goal, state):
+        return (goal + state) / 2
+
+
 class Startled(Sound):
     def step(self, percept, action, recall=None):
         return {**super().step(percept, action, recall), "surprise": percept.new_ones(len(percept))}
@@ -458,6 +468,8 @@ def test_a_sound_world_model_passes():
     (Counting, "a state suffices to go on from: a rollout from its own first state leads elsewhere"),
     (Signed, "a distance is 0 to the same state and never negative: to itself [0.0, 0.0, 0.0], to another ["),
     (Rigid, "a distance broadcasts: states (B, 1, *S) and goals (1, B, *S) give (3,)"),
+    (Losing, "a grafted goal is a goal: goals (1, B, *S) and states (B, 1, *S) give (3, 3, 2)"),
+    (Drifting, "grafting twice is grafting once: a goal in a state's own surroundings is moved once more"),
     (Startled, "nothing surprises at an episode's first tick: surprise is [1.0, 1.0, 1.0]"),
     (Stubborn, "its loss has a gradient: no parameter receives one"),
     (Untidy, "loss() gives 0-d tensors: 'all' is a Tensor"),
