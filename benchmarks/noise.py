@@ -235,7 +235,8 @@ R² of a ridge probe of the true position on frozen states, beside the untaught 
 
 * On a plain floor there is nothing to discard, and the twin plans about as well: no claim of superiority there.
 * Where all of the floor flickers, the twin spends its state on colours that are gone at the next frame, with inverse
-  dynamics or without. A JEPA's states can ignore them, because nothing asks for the pixels back: with EMA targets it does so without
+  dynamics or without. A JEPA's states can ignore them, because nothing asks for the pixels back: with EMA targets it
+  does so without
   loss, with the shipped VICReg in part, and by different amounts with different seeds.
 * The television reverses the order: the twin can afford one corner, and the VICReg states take some of it in, because a term
   that asks states to vary is met by noise too. So the claim is one about what the anti-collapse term rewards, and not about

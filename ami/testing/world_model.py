@@ -54,8 +54,8 @@ def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, cal
 
     All of `check_module` · predictions have their shapes · an action moves nothing that lies before it · candidates do not
     disturb each other · a state suffices to go on from · a distance is 0 to the same state, never negative, and broadcasts ·
-    a grafted goal is a goal, and stays as it is when it is grafted again · nothing surprises at an episode's first tick · if it
-    has a loss, it learns.
+    a grafted goal is a goal, and stays as it is when it is grafted again · nothing surprises at an episode's first tick ·
+    if it has a loss, it learns.
 
     Raises:
         AssertionError: a promise is broken.
