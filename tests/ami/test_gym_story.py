@@ -11,8 +11,8 @@ import ami
 def test_a_world_of_reward_is_learnt_and_judged_by_its_return(tmp_path: Path) -> None:
     config = ami.compose(["experiment=cartpole", "runtime=local", f"store={tmp_path}", "evaluation.pairs=30",
                           "learning.rounds=2", "learning.collect.episodes=15", "learning.collect.steps=60",
-                          "world.max_episode_steps=60", "learning.stages.model.steps=150",
-                          "learning.stages.critic.steps=150", "evaluation.batch=30"])
+                          "world.max_episode_steps=60", "learning.stages.model.steps=300",
+                          "learning.stages.critic.steps=600", "evaluation.batch=30"])
     run = ami.run(config, tmp_path / "run")
     agent, random, untrained = (run.summary[name]["episode"] for name in ("agent", "random", "untrained"))
     assert agent["success"] is None and agent["return"] > 1.5 * random["return"] > 0 and untrained["return"] < 15
