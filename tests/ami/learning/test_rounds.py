@@ -74,3 +74,12 @@ def test_a_training_that_was_killed_in_any_round_ends_with_the_same_weights(
     ours, theirs = weights_of(after.file), weights_of(whole.file)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert [(row["stage"], row["step"]) for row in after.rows] == [(row["stage"], row["step"]) for row in whole.rows]
+
+
+def test_in_later_rounds_the_mind_explores_and_a_single_round_has_nothing_to_explore(tmp_path: Path) -> None:
+    def learnt(rounds: int, explore: float) -> dict[str, torch.Tensor]:
+        return weights_of(train(config(tmp_path, f"learning.rounds={rounds}", f"learning.explore={explore}")).file)
+
+    for rounds, same in ((1, True), (2, False)):
+        never, always = learnt(rounds, 0.0), learnt(rounds, 1.0)
+        assert all(torch.equal(never[name], always[name]) for name in never) is same
