@@ -145,11 +145,22 @@ def meaning(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]]) -> str
     """What the table says, in words."""
     own = {name: run["diagnosis"] for name, run in tried.items()}
     parts = [run["diagnosis"] for run in runs]
+    across = {name: 100 * run["across"]["success"] for name, run in tried.items()}
     return f"""* *Two parts* see dot and door: in the recipe's minds the static part tells the door (R²
   {min(p['static door R²'] for p in parts):.2f} or more) and not the dot ({max(p['static dot R²'] for p in parts):.2f} or
-  less), the moving part the dot ({min(p['moving dot R²'] for p in parts):.2f} or more) and hardly the door
-  ({max(p['moving door R²'] for p in parts):.2f} or less). With one vector the dot is read with R²
-  {own['one vector']['dot R²']:.2f}."""
+  less), the moving part the dot ({min(p['moving dot R²'] for p in parts):.2f} or more). The split is not clean: the moving
+  part still tells something of the door, R² {min(p['moving door R²'] for p in parts):.2f} to
+  {max(p['moving door R²'] for p in parts):.2f} by seed. One vector sees one of the two: the shipped recipe the door (dot R²
+  {own['one vector']['dot R²']:.2f}), a slow copy as target the dot (door R²
+  {own['one vector, a slow copy as target']['door R²']:.2f}).
+* Two parts and windows long enough to tell what moves are what matters: short windows cost
+  {across['two parts, half the learning'] - across['two parts, short windows']:.0f} points.
+* *Grafted goals*, the idea this began with, are worth little here: {across['two parts, goals not grafted']:.1f} % without
+  them against {across['two parts, half the learning']:.1f} % with, of one seed each, no more than seeds of the recipe
+  differ from each other ({100 * min(run['across']['success'] for run in runs):.1f} to
+  {100 * max(run['across']['success'] for run in runs):.1f} %).
+* More learning is not shown to help: the same seed reaches {across['two parts, half the learning']:.1f} % at half of it and
+  {100 * runs[0]['across']['success']:.1f} % in full."""
 
 
 def text(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], verdicts: dict[str, tuple[float, bool]]) -> str:
