@@ -59,6 +59,12 @@ class Experience:
         """Every observation that was lived, (F, *O), episode after episode."""
         return torch.cat([self.observation[e, : n + 1] for e, n in enumerate(self.steps.tolist())])
 
+    def lasts(self) -> Tensor:
+        """Which of `frames()` are the last of their episode, (F,)."""
+        last = torch.zeros(self.num_frames, dtype=torch.bool)
+        last[(self.steps + 1).cumsum(0) - 1] = True
+        return last
+
     def starts(self, window: int) -> Tensor:
         """Every (episode, step) at which a window of `window` steps fits, (M, 2).
 

@@ -139,7 +139,7 @@ class Trainer:
 
     def _measure(self, experience: Experience) -> None:
         """Modules that ask for it are shown all experience before a round learns from it."""
-        batch = {"observation": experience.frames()}
+        batch = {"observation": experience.frames(), "last": experience.lasts()}
         if experience.reward is not None:
             lived = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
             batch["reward"] = experience.reward[lived]

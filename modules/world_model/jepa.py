@@ -20,6 +20,8 @@ from modules.nets import mlp
 from modules.world_model.anti_collapse import EMA, AntiCollapse, anti_collapse_of
 from modules.world_model.markov import MarkovWorldModel
 
+SMALLEST_STEP = 1e-3
+
 
 class Predictor(nn.Module):
     """The next state: the state plus an MLP of state and action.
@@ -28,11 +30,14 @@ class Predictor(nn.Module):
         width: D, the size of a state.
         actions: A, the size of an action.
         hidden: width of the two hidden layers.
+        in_steps: whether what the MLP says of each number is multiplied by `step` (D,), how far that usually moves.
     """
 
-    def __init__(self, width: int, actions: int, hidden: int) -> None:
+    def __init__(self, width: int, actions: int, hidden: int, in_steps: bool = False) -> None:
         super().__init__()
         self.width = width
+        self.step: Tensor | None
+        self.register_buffer("step", torch.ones(width) if in_steps else None)
         self.first = nn.Linear(width + actions, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, width)
@@ -44,7 +49,7 @@ class Predictor(nn.Module):
         of_state, of_action = self.first.weight.split([self.width, action.shape[-1]], dim=1)
         hidden = F.linear(action, of_action).add_(F.linear(state, of_state, self.first.bias)).relu_()
         moved: Tensor = self.last(self.second(hidden).relu_())
-        return moved.add_(state)
+        return moved.add_(state) if self.step is None else moved.mul_(self.step).add_(state)
 
 
 class JEPA(MarkovWorldModel):
@@ -59,17 +64,26 @@ class JEPA(MarkovWorldModel):
             weights.
         rewards: whether it also foresees the world's reward on arriving at a state, and the probability that the episode
             goes on from there; learnt from what the world really gave.
+        in_steps: whether each number of a state is foreseen, and its error judged, in units of how far it usually moves in
+            one step, which experience shows. Where a step is small, as in a world of physics seen in its own numbers, to
+            foresee no change at all is a small error otherwise. For states that are not learnt.
 
     Raises:
-        SettingError: `hidden` is below 2; the method is unknown; or, once the graph knows it, a percept is no vector.
+        SettingError: `hidden` is below 2; the method is unknown; `in_steps` and states are learnt; or, once the graph knows
+            it, a percept is no vector.
     """
 
     reward_scale: Tensor
 
-    def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg", rewards: bool = False) -> None:
+    def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg", rewards: bool = False,
+                 in_steps: bool = False) -> None:
         super().__init__()
         require(hidden >= 2, f"JEPA.hidden is {hidden}: expected 2 or more")
         self.hidden, self.method, self.rewards = hidden, anti_collapse_of(anti_collapse), rewards
+        self.in_steps = in_steps
+        require(not in_steps or type(self.method) is AntiCollapse,
+                f"JEPA.in_steps is true and JEPA.anti_collapse {anti_collapse!r}: states that are learnt have steps of no size "
+                "of their own, others cannot collapse. Cure: in_steps=false, or anti_collapse=none")
         if rewards:
             self.register_buffer("reward_scale", torch.ones(()))
 
@@ -83,7 +97,7 @@ class JEPA(MarkovWorldModel):
 
     def build(self, dims: Dims) -> None:
         (width,), actions = cast("tuple[int]", dims["S"]), cast(int, dims["A"])
-        self.predictor = Predictor(width, actions, self.hidden)
+        self.predictor = Predictor(width, actions, self.hidden, self.in_steps)
         if self.method.idm:
             self.inverse = mlp(2 * width, self.hidden // 2, self.hidden // 2, actions)
         if self.rewards:
@@ -122,6 +136,8 @@ class JEPA(MarkovWorldModel):
     def _outcome(self, before: Tensor, actions: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """States (…, D), actions (…, A) and the states they lead to (…, D): the reward (…) in units of its scale, and the
         logit (…) that the episode goes on."""
+        if self.predictor.step is not None:  # rewards of a motion hang on differences that are small beside the states
+            after = ((after - before) / self.predictor.step).asinh()
         reward, logit = self.outcome(torch.cat([before, actions, after], dim=-1)).unbind(-1)
         return reward, logit
 
@@ -132,9 +148,21 @@ class JEPA(MarkovWorldModel):
     # Learning --------------------------------------------------------------------------------------------------------
 
     def measure(self, batch: Batch) -> None:
-        """Before each round of learning: rewards are foreseen in units of their standard deviation in all experience."""
-        if self.rewards and "reward" in batch and float(batch["reward"].std()) > 0:
-            self.reward_scale.copy_(batch["reward"].std())
+        """Before each round of learning, of all experience: how large a reward usually is where there is one, and how far
+        each number of a state usually moves in a step. Means of sizes: crashes and jumps are rare and large."""
+        if self.rewards and "reward" in batch:
+            given = batch["reward"][batch["reward"] != 0]
+            if len(given):
+                self.reward_scale.copy_(given.abs().mean())
+        if self.predictor.step is not None:
+            perception = module_behind(self.calls.perception)
+            require(not any(True for _ in perception.parameters()),
+                    f"JEPA.in_steps is true, but states are learnt, by {type(perception).__name__}: their steps have no size of "
+                    "their own. Cure: world_model.in_steps=false, or perception=vector with perception.width=0")
+            with torch.no_grad():
+                states = self.believe(self.calls.perception.encode(batch["observation"]))
+                moved = (states[1:] - states[:-1])[~batch["last"][:-1]].abs().mean(0)
+            self.predictor.step.copy_(moved.clamp(min=SMALLEST_STEP))
 
     def begin_learning(self) -> None:
         """Make what only learning needs: called before the optimiser is made and before a checkpoint is loaded."""
@@ -176,7 +204,7 @@ class JEPA(MarkovWorldModel):
         if self.rewards:
             before = torch.cat([states[:, :1], imagined[:, :-1]], dim=1)
             reward, logit = self._outcome(before, action, imagined)
-            figures["reward"] = F.mse_loss(reward, batch["reward"] / self.reward_scale)
+            figures["reward"] = F.smooth_l1_loss(reward, batch["reward"] / self.reward_scale)
             figures["cont"] = F.binary_cross_entropy_with_logits(logit, batch["cont"])
             total = total + figures["reward"] + figures["cont"]
         figures["std"] = states.flatten(0, 1).std(0).mean()
@@ -184,7 +212,10 @@ class JEPA(MarkovWorldModel):
 
     def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
         """How far states imagined (N, 1, T, D) are from what was perceived, (N, T + 1, *O) and (N, T + 1, D): a scalar."""
-        return F.mse_loss(imagined.states[:, 0], self._targets(observation, states)[:, 1:])
+        foreseen, targets = imagined.states[:, 0], self._targets(observation, states)[:, 1:]
+        if self.predictor.step is None:
+            return F.mse_loss(foreseen, targets)
+        return F.smooth_l1_loss(foreseen / self.predictor.step, targets / self.predictor.step)
 
     def _targets(self, observation: Tensor, states: Tensor) -> Tensor:
         """The states that imagination shall meet, (N, T + 1, D)."""

@@ -85,6 +85,12 @@ def test_a_window_longer_than_every_episode_is_refused() -> None:
                                   "Cure: a smaller window, or learning.collect.steps larger")
 
 
+def test_it_is_told_which_frames_are_the_last_of_their_episode() -> None:
+    lived = collected([3, 0, 5], 4)
+    assert lived.frames()[:, 0].tolist() == [0, 1, 2, 3, 100, 200, 201, 202, 203, 204]
+    assert lived.lasts().nonzero()[:, 0].tolist() == [3, 4, 9]
+
+
 def test_the_first_episodes_are_a_part() -> None:
     lived = collected([2, 9, 4], steps=5)
     part = lived.part(2)

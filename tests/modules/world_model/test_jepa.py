@@ -9,7 +9,7 @@ from ami.testing import check_world_model
 from modules.perception.conv import Conv
 from modules.perception.identity import Identity
 from modules.world_model.anti_collapse import METHODS
-from modules.world_model.jepa import JEPA
+from modules.world_model.jepa import SMALLEST_STEP, JEPA
 
 PICTURE, WIDTH, ACTIONS = (16, 16, 3), 12, 2
 
@@ -282,9 +282,67 @@ def test_it_learns_what_the_world_rewards_and_when_it_ends():
     assert ((cont > 0.5) == (batch["cont"] > 0.5)).float().mean() > 0.95
 
 
-def seeing(rewards: bool) -> JEPA:
+def test_a_rare_reward_counts_no_more_than_a_common_one():
+    rare, common = seeing(rewards=True), seeing(rewards=True)
+    rewards = torch.zeros(1000)
+    rewards[:3] = torch.tensor([1.0, 2.0, -3.0])
+    for model, given in ((rare, rewards), (common, rewards[:3])):
+        model.measure({"observation": torch.randn(4, 6), "reward": given})
+    assert rare.reward_scale == common.reward_scale == 2
+
+
+# In units of steps ----------------------------------------------------------------------------------------------------
+
+
+def test_it_keeps_the_contract_in_steps():
+    check_world_model(lambda: JEPA(hidden=32, anti_collapse="none", rewards=True, in_steps=True))
+
+
+def test_a_step_is_measured_within_episodes_alone():
+    model = seeing(rewards=False, in_steps=True)
+    states = torch.stack([torch.arange(5.0) * 2, torch.arange(5.0) * -3, *torch.zeros(4, 5)], dim=1)
+    last = torch.tensor([False] * 4 + [True])
+    model.measure({"observation": torch.cat([states, states + 1000]), "last": last.repeat(2)})
+    assert model.predictor.step.tolist() == pytest.approx([2, 3, *[SMALLEST_STEP] * 4])
+
+
+def test_small_steps_are_foreseen_better_in_units_of_steps():
+    """What physics looks like: from step to step, numbers move by a hundredth of how much they vary."""
+    def left_over(in_steps: bool) -> float:
+        """The share of the motion that is not foreseen."""
+        torch.manual_seed(0)
+        model = seeing(rewards=False, in_steps=in_steps)
+        before, action = torch.randn(512, 6), torch.rand(512, 1, 2) * 2 - 1
+        after = before + 0.01 * (before.roll(1, 1) + action.sum(-1))
+        after[:8] += 3  # and now and then there is a jump
+        seen = torch.stack([before, after], dim=1)
+        model.measure({"observation": seen.flatten(0, 1), "last": torch.tensor([False, True]).repeat(512)})
+        optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for _ in range(200):
+            loss, _ = model.loss({"observation": seen, "action": action})
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        with torch.no_grad():
+            foreseen = model.rollout(before, action[:, None]).states[:, 0, 0]
+        return float((foreseen - after)[8:].square().mean() / (after - before)[8:].square().mean())
+
+    assert left_over(in_steps=True) < 0.3 < 1 < left_over(in_steps=False)
+
+
+def test_learnt_states_have_no_steps_to_measure_in():
+    with pytest.raises(SettingError, match=r"^JEPA\.in_steps is true and JEPA\.anti_collapse 'vicreg': states that are learnt"):
+        JEPA(in_steps=True)
+    _, model = minds(anti_collapse="none", in_steps=True)
+    with pytest.raises(SettingError) as error:
+        model.measure({"observation": windows()["observation"].flatten(0, 1), "last": torch.zeros(1, dtype=torch.bool)})
+    assert str(error.value) == ("JEPA.in_steps is true, but states are learnt, by Conv: their steps have no size of their own. "
+                                "Cure: world_model.in_steps=false, or perception=vector with perception.width=0")
+
+
+def seeing(rewards: bool, in_steps: bool = False) -> JEPA:
     """One whose perception passes vectors on."""
-    model = JEPA(hidden=32, anti_collapse="none", rewards=rewards)
+    model = JEPA(hidden=32, anti_collapse="none", rewards=rewards, in_steps=in_steps)
     model.set_up({"P": (6,), "S": (6,), "A": 2})
     model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})
     return model
