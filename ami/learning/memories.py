@@ -40,15 +40,30 @@ class Memories:
     reward: Tensor | None = None
     cont: Tensor | None = None
 
-    def draw(self, batch: int) -> dict[str, Tensor]:
+    def endings(self, within: int) -> Tensor:
+        """Which states are at most `within` steps before the world ended their episode, (M,); none where nobody kept that."""
+        if self.cont is None:
+            return torch.zeros(0, dtype=torch.int64)
+        ended = self.cont[(self.last - 1).clamp(min=0), 0] == 0
+        here = torch.arange(len(self.state))
+        return (ended & (here < self.last) & (here + within >= self.last)).nonzero()[:, 0]
+
+    def draw(self, batch: int, chosen: Tensor | None = None, share: int = 0) -> dict[str, Tensor]:
         """N states with a future, and for each a later state of its own episode as the goal in hindsight.
+
+        Args:
+            batch: N.
+            chosen: states to draw from more often, (M,).
+            share: how many of the N are drawn from them.
 
         Returns:
             "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *S) and, where they are known, "reward" and "cont"
             (N, 1 + M). Drawn from torch's global stream.
         """
         alive = (self.first <= self.last).nonzero()[:, 0]
-        index = alive[torch.randint(len(alive), (batch,))]
+        index = alive[torch.randint(len(alive), (batch - share,))]
+        if chosen is not None and share:
+            index = torch.cat([index, chosen[torch.randint(len(chosen), (share,))]])
         span = self.last[index] - self.first[index] + 1
         goal = self.first[index] + (torch.rand(batch) * span).long()
         drawn = {"state": self.state[index], "successors": self.successors[index], "goal": self.state[goal]}

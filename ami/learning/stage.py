@@ -29,7 +29,8 @@ class Stage:
             agents in Mode-2 perceived, wanted and planned.
         batch: how many windows, states or plans per step.
         window: steps per window of experience.
-        ends: the share of windows that reach up to where the world ended an episode, which is rare and tells much.
+        ends: the share of windows that reach up to where the world ended an episode, which is rare and tells much; of states
+            of memory, the share that are at most `window` steps before that.
         imagined: imagined successors per state of memory.
         agents: who lives to bring plans, one after another while the stage goes on; each gets an equal share of the steps.
         episodes: how many each of them lives.

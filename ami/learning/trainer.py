@@ -246,7 +246,9 @@ class Trainer:
                 raise SettingError(f"learning.stages.{stage.name} learns from memory, which one perception and one world "
                                    f"model make: the graph has {len(perceptions)} and {len(models)}")
             memories = remember(experience, perceptions[0], models[0], stage.imagined)
-            return lambda step: memories.draw(stage.batch)
+            endings = memories.endings(stage.window) if stage.ends else None
+            share = round(stage.ends * stage.batch) if endings is not None and len(endings) else 0
+            return lambda step: memories.draw(stage.batch, endings, share)
         if stage.data == "plans":
             return self._lessons(stage).draw
         starts, ends = experience.starts(stage.window), experience.endings(stage.window)

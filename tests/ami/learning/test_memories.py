@@ -188,3 +188,19 @@ def test_every_choice_is_imagined_once() -> None:
     made = told([2], model, 1, width=4)
     assert made.successors.shape[1] == 1 + 4 and made.reward is not None
     assert made.reward[:, 1:].tolist() == [[1, 0, 0, 0]] * 3
+
+
+def test_states_shortly_before_an_end_that_is_no_time_limit_are_drawn_more_often() -> None:
+    bare = experience([4, 0, 3, 1])
+    cont = torch.ones(4, 4)
+    cont[0, 3] = cont[3, 0] = 0  # the world ended the first episode and the last
+    made = remember(Experience(bare.observation, bare.action, bare.truth, bare.steps, cont, cont), Eye(), Mind(), 0)
+    assert made.state[made.endings(2), 0, 0].div(2).tolist() == [2, 3, 60]
+    assert made.state[made.endings(99), 0, 0].div(2).tolist() == [0, 1, 2, 3, 60]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = made.draw(800, made.endings(2), 400)["state"][:, 0, 0].div(2).int()
+    counts = Counter(drawn.tolist())
+    assert len(drawn) == 800 and set(counts) == {0, 1, 2, 3, 40, 41, 42, 60}
+    assert counts[60] == pytest.approx(400 / 3 + 400 / 8, rel=0.3) and counts[0] == pytest.approx(400 / 8, rel=0.5)
+    assert len(remembered([3, 2]).endings(5)) == 0, "nobody kept what ended them"

@@ -48,6 +48,33 @@ def test_it_is_the_discounted_energy_on_the_best_way_to_the_end():
     torch.testing.assert_close(learnt()[:4], expected, atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("slip", [0.3, 1.0])
+def test_a_share_of_the_steps_may_slip_any_way(slip: float):
+    batch = corridor()
+    expected = torch.zeros(5)
+    for _ in range(500):  # value iteration without a network
+        to_go = batch["energy"] + 0.9 * batch["cont"] * (batch["successors"] @ expected)
+        expected[:4] = (1 - slip) * to_go.amin(1) + slip * to_go.mean(1)
+    torch.testing.assert_close(learnt(steps=1000, slip=slip)[:4], expected[:4], atol=0.15, rtol=0.05)
+    assert expected[0] > 3.6 > sum(0.9**k for k in range(4)), "a slip costs something"
+
+
+def test_its_unit_is_what_goes_on_for_ever_or_the_largest_step():
+    def unit(energy: torch.Tensor) -> float:
+        value = Value(gamma=0.9)
+        value.build({"S": (1,)})
+        value.begin_learning()
+        value.loss({"state": torch.zeros(len(energy), 1), "successors": torch.zeros(len(energy), 1, 1), "energy": energy,
+                    "cont": torch.ones_like(energy)})
+        return float(value.unit)
+
+    assert unit(torch.tensor([[1.0], [-1.0], [1.0], [1.0]])) == pytest.approx(10)
+    assert unit(torch.tensor([[0.0], [0.0], [0.0], [-50.0]])) == pytest.approx(125)
+    sparse = torch.zeros(100, 1)
+    sparse[0] = -1
+    assert unit(sparse) == pytest.approx(1), "0.1 is what its mean goes on for ever"
+
+
 def test_it_promises_no_more_than_the_best_step_for_ever():
     value = Value(gamma=0.5)
     value.build({"S": (1,)})
@@ -78,6 +105,7 @@ def test_what_was_perceived_may_be_left_out():
     ({"hidden": 0}, "Value.hidden is 0: expected 1 or more"),
     ({"num_networks": 0}, "Value.num_networks is 0: expected 1 or more"),
     ({"gamma": 1.0}, "Value.gamma is 1.0: expected 0 or more and less than 1"),
+    ({"slip": 1.5}, "Value.slip is 1.5: expected 0 to 1"),
     ({"polyak": 0.0}, "Value.polyak is 0.0: expected more than 0, at most 1"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):
