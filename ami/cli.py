@@ -1,8 +1,8 @@
 """The command line: `ami run | train | compare | check | graph | list | trace | ui`.
 
 Here is the way from the words to a command, and what Hydra does for `run` and `train`; the other commands are in
-`ami.commands`, and what a command does is in the file it imports. Heavy packages are imported inside the commands, so that
-`ami --help` is there at once.
+`ami.commands` and `ami.trace_commands`, and what a command does is in the file it imports. Heavy packages are imported
+inside the commands, so that `ami --help` is there at once.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def _dispatch(words: list[str]) -> int:
     check_shadowing()
     if command in ("run", "train"):
         return _job(command, rest)
-    from ami import commands
+    from ami import commands, trace_commands
 
     does = {"compare": commands.compare, "check": commands.check, "graph": commands.graph, "list": commands.list_choices,
-            "trace": commands.trace, "ui": commands.ui}
+            "trace": trace_commands.trace, "ui": commands.ui}
     return does[command](rest)
 
 

@@ -1,4 +1,4 @@
-"""The commands that need no Hydra job: `ami compare | check | graph | list | trace | ui`."""
+"""The commands that need no Hydra job: `ami compare | check | graph | list | ui`; `ami trace` is in `ami.trace_commands`."""
 
 from __future__ import annotations
 
@@ -95,23 +95,6 @@ def list_choices(words: Sequence[str]) -> int:
     if chapter is not None and chapter not in CHAPTERS:
         raise unknown_name("chapter", chapter, CHAPTERS)
     print(menu(chapter))
-    return 0
-
-
-def trace(words: Sequence[str]) -> int:
-    """What a run perceived, wanted, imagined and did."""
-    reader = parser("trace")
-    reader.add_argument("action")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("--tick", type=int)
-    reader.add_argument("--wave", type=int, default=0)
-    reader.add_argument("--node")
-    given = reader.parse_args(words)
-    if given.action != "show":
-        raise unknown_name("action of `ami trace`", given.action, ("show",))
-    from ami.tracing.show import show
-
-    show(given.run, given.tick, given.wave, given.node)
     return 0
 
 

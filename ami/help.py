@@ -185,6 +185,7 @@ Every choice, one line each.
 A choice is used as `group=name`: ami run planner=random_shooting. A star marks what is taken when nothing is said.""",
     "trace": """\
 ami trace show RUN [--tick T] [--wave W] [--node N]
+ami trace diff RUN OTHER
 What a run perceived, wanted, imagined and did.
 
   RUN        a run's folder
@@ -192,9 +193,15 @@ What a run perceived, wanted, imagined and did.
   --wave W   which batch of episodes; the first is 0
   --node N   one node, tick by tick
 
+diff
+  The first message that differs, what was set or wired differently, and per port how many messages differ, from which tick
+  on and by how much: between recorded values; or at least so much, where statistics alone were recorded.
+  Exit code 0: both runs say the same at every tick. 1: they differ. 2: one of them cannot be read.
+
 examples
   ami trace show runs/2026-01-31_12-00-00
-  ami trace show runs/2026-01-31_12-00-00 --tick 3""",
+  ami trace show runs/2026-01-31_12-00-00 --tick 3
+  ami trace diff runs/2026-01-31_12-00-00 runs/2026-01-31_12-10-00""",
     "ui": """\
 ami ui [--port 5000] [--store runs]
 Open the runs in MLflow's pages.

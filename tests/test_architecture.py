@@ -17,7 +17,7 @@ HOME = Path(__file__).parent.parent
 SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for file in (HOME / folder).rglob("*.py"))
 ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__init__.py").is_file()}
 LAYERS = [  # each may import those after it in its own line and in the lines below
-    ("cli", "commands", "words", "help", "menu", "ui"),
+    ("cli", "commands", "trace_commands", "words", "help", "menu", "ui"),
     ("lesions",),
     ("comparison",),
     ("job", "training", "checking"),

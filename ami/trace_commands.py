@@ -1,0 +1,49 @@
+"""The actions of `ami trace`: show, diff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ami.errors import unknown_name
+from ami.words import parser
+
+
+def trace(words: Sequence[str]) -> int:
+    """What a run perceived, wanted, imagined and did."""
+    reader = parser("trace")
+    reader.add_argument("action")
+    reader.add_argument("run", nargs="+")
+    reader.parse_known_args(words)
+    action, *rest = words
+    if action not in ACTIONS:
+        raise unknown_name("action of `ami trace`", action, ACTIONS)
+    return ACTIONS[action](rest)
+
+
+def show(words: Sequence[str]) -> int:
+    """One run in the terminal."""
+    reader = parser("trace")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("--tick", type=int)
+    reader.add_argument("--wave", type=int, default=0)
+    reader.add_argument("--node")
+    given = reader.parse_args(words)
+    from ami.tracing.show import show
+
+    show(given.run, given.tick, given.wave, given.node)
+    return 0
+
+
+def diff(words: Sequence[str]) -> int:
+    """Where two runs part; 0 when they say the same, 1 when they differ."""
+    reader = parser("trace")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("other", type=Path)
+    given = reader.parse_args(words)
+    from ami.tracing.diff import diff
+
+    return 0 if diff(given.run, given.other) else 1
+
+
+ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff}
