@@ -7,6 +7,7 @@ is quick and imports neither torch, ray nor mlflow.
     agent = ami.build(config)                     # an agent in this process, ready for `reset` and `cycle`
     result = ami.run(config)                      # learns if need be, lives, evaluates: a Run with its tables
     table = ami.compare(["planner=cem,none"])     # variants on the same pairs and seeds: a Comparison
+    ticks = ami.tracing.load(folder).ticks        # a run's trace as tidy tables
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ _HOME = {
     "AmiError": "ami.errors",
 }
 
+_PARTS = ("tracing",)
+
 __version__ = "0.1.0"
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = sorted([*_HOME, *_PARTS, "__version__"])
 
 if TYPE_CHECKING:
+    from ami import tracing as tracing
     from ami.agent import Agent as Agent
     from ami.blueprint import Actor as Actor
     from ami.blueprint import Configurator as Configurator
@@ -61,10 +65,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"ami.{name}")
     if name not in _HOME:
         from ami.errors import suggestion
 
-        raise AttributeError(f"module 'ami' has no attribute '{name}'{suggestion(name, _HOME)}")
+        raise AttributeError(f"module 'ami' has no attribute '{name}'{suggestion(name, [*_HOME, *_PARTS])}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

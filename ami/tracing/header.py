@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -18,10 +19,12 @@ from ami.errors import TraceError
 from ami.files import write_json
 from ami.graph import Graph
 from ami.parts import Part
+from ami.wiring import Wire
 
 NAME = "header.json"
 FORMAT = 1
 PACKAGES = ("ami", "torch", "numpy", "gymnasium", "ray", "mlflow", "pyarrow")
+_WIRE = re.compile(r"(\w+)\.(\w+)(?:@-(\d+))? → (\w+)\.(\w+)")
 
 
 def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = None, *, seed: int,
@@ -76,6 +79,13 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise TraceError(f"{path} has the format {header.get('format')}: expected {FORMAT}. "
                          "Cure: read it with the version of ami that wrote it")
     return header
+
+
+def wires_of(header: Mapping[str, Any]) -> list[Wire]:
+    """The wires of the run's graph that brought something; cut ones are left out."""
+    found = map(_WIRE.fullmatch, header["graph"]["wires"])
+    return [Wire(node, port, to_node, to_port, int(delay or 0)) for node, port, delay, to_node, to_port in (
+        match.groups() for match in found if match)]
 
 
 def intrinsic_cost_hash(graph: Graph) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from ami.errors import TraceError
+from ami.tracing.header import wires_of
 from ami.tracing.reader import Trace
 
 FEW = 4  # values of that many worlds are told one by one
 NOTHING_YET = "nothing sent yet"
-_WIRE = re.compile(r"(?P<node>\w+)\.(?P<port>\w+)(@-(?P<delay>\d+))? → (?P<to_node>\w+)\.(?P<to_port>\w+)")
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,11 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
 def _inputs(trace: Trace, node: str, wave: int, tick: int) -> dict[str, str]:
     """The message ids, derived from the wires: a delayed wire brings an older one, a resting node's last one holds."""
     inputs: dict[str, str] = {}
-    for wire in filter(None, map(_WIRE.fullmatch, trace.header["graph"]["wires"])):
-        if wire["to_node"] != node:
+    for wire in wires_of(trace.header):
+        if wire.to_node != node:
             continue
-        sent = _last_fired(trace, wire["node"], wave, tick - int(wire["delay"] or 0))
-        inputs[wire["to_port"]] = NOTHING_YET if sent is None else f"{wire['node']}.{wire['port']}@{sent}"
+        sent = _last_fired(trace, wire.node, wave, tick - wire.delay)
+        inputs[wire.to_port] = NOTHING_YET if sent is None else f"{wire.node}.{wire.port}@{sent}"
     return inputs
 
 
