@@ -1,4 +1,4 @@
-"""The actions of `ami trace`: show, diff."""
+"""The actions of `ami trace`: show, diff, sync."""
 
 from __future__ import annotations
 
@@ -46,4 +46,29 @@ def diff(words: Sequence[str]) -> int:
     return 0 if diff(given.run, given.other) else 1
 
 
-ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff}
+def sync(words: Sequence[str]) -> int:
+    """Sampled ticks and episodes as MLflow traces."""
+    reader = parser("trace")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("--every", type=int, default=10)
+    reader.add_argument("--episodes", type=int, default=1)
+    reader.add_argument("--surprise", type=float)
+    reader.add_argument("--store", type=Path)
+    given = reader.parse_args(words)
+    from ami.files import check_folder
+    from ami.tracing.header import read_header
+    from ami.tracing.spans import Sample
+
+    sample = Sample(given.every, given.episodes, given.surprise)
+    store = given.store or Path((read_header(given.run)["config"] or {}).get("store", given.run.parent))
+    check_folder(store, "store")
+    from ami.tracing.mlflow_store import sync
+
+    done = sync(given.run, store, sample)
+    print(f"wrote {done.written} traces; {store / 'mlflow.db'} holds {done.stored} of this run\n"
+          f"  in a browser  ami ui --store {store}\n"
+          f"  to find them  mlflow.search_traces(locations=['{done.experiment_id}'], filter_string='feedback.surprise > 3')")
+    return 0
+
+
+ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff, "sync": sync}

@@ -12,20 +12,23 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ami.errors import TraceError
 from ami.files import write_json
 from ami.tracing.header import read_header
-from ami.tracing.invocation import invocations
-from ami.tracing.reader import Trace
+from ami.tracing.spans import Forest, Sample, Span, Tree, identity_of
+from ami.tracing.tables import Tables
 
 DATABASE, ARTIFACTS, MEMORY = "mlflow.db", "mlartifacts", "mlflow.json"
-TRACED_TICKS = 3  # one span costs about 10 ms; the rest is in the trace itself
 MAX_KEY, MAX_VALUE, MAX_PARAMETERS, MAX_METRICS = 250, 6000, 100, 1000  # what one batch of MLflow takes
+MAX_PREVIEW = 1000
+SPANS_AT_ONCE, TRACES_AT_ONCE = 500, 500
+IDENTITY, OF_RUN, NUM_SPANS, TREE = "ami.run", "ami.run", "ami.spans", "tr-"
+SHORT = Sample(every=20, episodes=10)  # what every run stores of itself; `ami trace sync` stores more
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
@@ -34,9 +37,18 @@ ENVIRONMENT = {
 Row = Mapping[str, float | str]
 
 
+class Synced(NamedTuple):
+    """What `sync` did: the MLflow experiment and run, how many traces it wrote, and how many of the run there are now."""
+
+    experiment_id: str
+    run_id: str
+    written: int
+    stored: int
+
+
 def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters: Mapping[str, Any] | None = None,
-          metrics: Mapping[str, Any] | None = None, rows: Sequence[Row] = (), trace: bool = True) -> str:
-    """Store a finished run: parameters, metrics, every file of its folder and a trace of its first ticks.
+          metrics: Mapping[str, Any] | None = None, rows: Sequence[Row] = (), sample: Sample | None = SHORT) -> str:
+    """Store a finished run: parameters, metrics, every file of its folder and traces of some ticks and episodes.
 
     Args:
         folder: the run's folder.
@@ -45,7 +57,7 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
         parameters: nested plain values; None takes the configuration from the run's header.
         metrics: nested numbers; None takes `summary.json` from the run's folder.
         rows: figures over the steps of learning, each with "step" and perhaps "stage".
-        trace: whether to store the first ticks of the first wave as an MLflow trace.
+        sample: which ticks and episodes become MLflow traces; None stores none.
 
     Returns:
         The MLflow run's id.
@@ -55,22 +67,41 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     header = read_header(folder)
-    parameters = header["config"] or header["graph"]["nodes"] if parameters is None else parameters
-    metrics = _read(folder / "summary.json") if metrics is None else metrics
-    store_folder.mkdir(parents=True, exist_ok=True)
-    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, f"sqlite:///{store_folder / DATABASE}"):
-        client = mlflow.MlflowClient()
+    with _store_in(store_folder) as (mlflow, client, uri):
         experiment_id = _experiment(client, experiment, store_folder)
-        remembered = _read(folder / MEMORY)
-        run_id = _run(mlflow, client, remembered.get("run_id"), experiment_id, header)
-        when = header["clock"]["epoch"] // 1_000_000
-        _log_parameters(mlflow, client, run_id, parameters)
-        _log_metrics(mlflow, client, run_id, metrics, rows, when)
-        _log_files(client, run_id, folder)
-        trace_id = _log_trace(mlflow, client, folder, header, experiment_id, run_id, remembered.get("trace_id"), trace)
-        client.set_terminated(run_id)
-    write_json(folder / MEMORY, {"run_id": run_id, "trace_id": trace_id, "experiment": experiment})
+        run_id = _store_run(mlflow, client, folder, header, experiment, experiment_id, parameters, metrics, rows)
+        if sample is not None:
+            with suppress(TraceError):  # a run without tracing is still a run
+                _log_trees(client, uri, Forest(Tables.load(folder)), sample, experiment_id, run_id)
     return run_id
+
+
+def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "ami") -> Synced:
+    """Bring the MLflow traces of a run up to date: what is missing is written, what is there is left alone.
+
+    It may be killed at any moment: the next call goes on, and nothing is there twice. A run that MLflow does not know yet is
+    stored as well, as `store` does.
+
+    Args:
+        folder: the run's folder.
+        store_folder: holds `mlflow.db` and `mlartifacts/`; made if missing.
+        sample: which ticks and episodes.
+        experiment: the MLflow experiment.
+
+    Raises:
+        TraceError: there is no run in this folder, or it holds no trace.
+    """
+    folder, store_folder = Path(folder), Path(store_folder).resolve()
+    forest = Forest(Tables.load(folder))
+    with _store_in(store_folder) as (mlflow, client, uri):
+        experiment_id = _experiment(client, experiment, store_folder)
+        known = _known_run(mlflow, client, _read(folder / MEMORY).get("run_id"))
+        if known is None or client.get_run(known).info.status != "FINISHED":
+            known = _store_run(mlflow, client, folder, forest.header, experiment, experiment_id)
+        else:
+            experiment_id = client.get_run(known).info.experiment_id
+        written = _log_trees(client, uri, forest, sample, experiment_id, known)
+        return Synced(experiment_id, known, written, len(_known_trees(client, experiment_id, known)))
 
 
 def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any],
@@ -88,9 +119,7 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
         The parent run's id.
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
-    store_folder.mkdir(parents=True, exist_ok=True)
-    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, f"sqlite:///{store_folder / DATABASE}"):
-        client = mlflow.MlflowClient()
+    with _store_in(store_folder) as (mlflow, client, _):
         experiment_id = _experiment(client, experiment, store_folder)
         remembered = _read(folder / MEMORY)
         parent = _known_run(mlflow, client, remembered.get("run_id")) or str(client.create_run(
@@ -108,6 +137,55 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
         client.set_terminated(parent)
     write_json(folder / MEMORY, {"run_id": parent, "children": own, "experiment": experiment})
     return parent
+
+
+def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any], experiment: str, experiment_id: str,
+               parameters: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
+               rows: Sequence[Row] = ()) -> str:
+    """The MLflow run with all but its traces."""
+    parameters = header["config"] or header["graph"]["nodes"] if parameters is None else parameters
+    run_id = _run(mlflow, client, _read(folder / MEMORY).get("run_id"), experiment_id, header)
+    write_json(folder / MEMORY, {"run_id": run_id, "experiment": experiment})
+    _log_parameters(mlflow, client, run_id, parameters)
+    _log_metrics(mlflow, client, run_id, _read(folder / "summary.json") if metrics is None else metrics, rows,
+                 header["clock"]["epoch"] // 1_000_000)
+    _log_files(client, run_id, folder)
+    client.set_terminated(run_id)
+    return run_id
+
+
+@contextmanager
+def _store_in(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
+    """MLflow, a client and the address of a store, which is made if missing, whole or not at all."""
+    store_folder.mkdir(parents=True, exist_ok=True)
+    database = store_folder / DATABASE
+    uri = f"sqlite:///{database}"
+    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, uri):
+        if not database.exists():
+            _make_database(mlflow, database)
+        yield mlflow, mlflow.MlflowClient(), uri
+
+
+def _make_database(mlflow: Any, database: Path) -> None:
+    """MLflow makes its tables one after another: a kill in between would leave a file that it refuses for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    draft = database.with_name(f".{DATABASE}.{os.getpid()}.tmp")
+    for leftover in database.parent.glob(f".{DATABASE}.*.tmp*"):
+        try:
+            os.kill(int(leftover.name.split(".")[3]), 0)
+        except ProcessLookupError:
+            leftover.unlink(missing_ok=True)  # of a process that was killed here
+        except PermissionError:  # it lives, as somebody else's
+            continue
+    try:
+        made = SqlAlchemyStore(f"sqlite:///{draft}", (database.parent / ARTIFACTS).as_uri())
+        made.engine.dispose()
+        with suppress(FileExistsError):  # another process was quicker
+            database.hardlink_to(draft)
+    finally:
+        for leftover in database.parent.glob(f"{draft.name}*"):
+            leftover.unlink()
 
 
 @contextmanager
@@ -154,7 +232,11 @@ def _run(mlflow: Any, client: Any, run_id: str | None, experiment_id: str, heade
     known = _known_run(mlflow, client, run_id)
     if known is not None:
         return known
-    tags = {"ami.graph": header["graph_hash"], "ami.seed": str(header["seed"])}
+    identity = identity_of(header)
+    # a process that was killed after it had made the run did not remember it
+    for found in client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'"):
+        return str(found.info.run_id)
+    tags = {"ami.graph": header["graph_hash"], "ami.seed": str(header["seed"]), IDENTITY: identity}
     started = header["clock"]["epoch"] // 1_000_000
     return str(client.create_run(experiment_id, start_time=started, run_name=header["run_id"], tags=tags).info.run_id)
 
@@ -164,9 +246,10 @@ def _known_run(mlflow: Any, client: Any, run_id: str | None) -> str | None:
     if run_id is None:
         return None
     try:
-        return str(client.get_run(run_id).info.run_id)
+        found = client.get_run(run_id).info
     except mlflow.MlflowException:
         return None
+    return str(found.run_id) if found.lifecycle_stage == "active" else None
 
 
 def _log_parameters(mlflow: Any, client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
@@ -198,36 +281,83 @@ def _log_files(client: Any, run_id: str, folder: Path) -> None:
         client.log_artifacts(run_id, str(folder / "trace"), "trace")
 
 
-def _log_trace(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any], experiment_id: str, run_id: str,
-               old: str | None, wanted: bool) -> str | None:
-    """The first ticks of the first wave: one span per tick and in it one per node; in place of the one stored before."""
-    try:
-        record = Trace.open(folder) if wanted else None
-    except TraceError:  # a run without tracing is still a run
-        record = None
-    if old is not None:
-        client.delete_traces(experiment_id, trace_ids=[old])
-    if record is None or not record.waves:
-        return None
-    wave = min(record.waves)
-    ticks = [invocations(record, wave, tick) for tick in range(min(TRACED_TICKS, record.waves[wave]))]
-    offset = header["clock"]["epoch"] - header["clock"]["monotonic"]
-    root = mlflow.start_span_no_context(
-        f"wave {wave}", "AGENT", experiment_id=experiment_id, metadata={"mlflow.sourceRun": run_id},
-        start_time_ns=ticks[0][0].start + offset, inputs={"run": header["run_id"], "wave": wave, "ticks": len(ticks)})
-    for fired in ticks:
-        cycle = mlflow.start_span_no_context(f"tick {fired[0].tick}", "CHAIN", parent_span=root,
-                                             start_time_ns=min(one.start for one in fired) + offset)
-        for one in fired:
-            span = mlflow.start_span_no_context(
-                one.node, one.node.upper(), parent_span=cycle, start_time_ns=one.start + offset, inputs=one.inputs,
-                attributes={"implementation": one.implementation, "tick": one.tick, "wave": one.wave})
-            span.set_outputs({sent.port: {"shape": sent.shape, "content": sent.content, "hash": sent.hash}
-                              for sent in one.outputs})
-            span.end(end_time_ns=one.end + offset)
-        cycle.end(end_time_ns=max(one.end for one in fired) + offset)
-    root.end(end_time_ns=max(one.end for one in ticks[-1]) + offset)
-    return str(root.trace_id)
+# Trees of spans ---------------------------------------------------------------------------------------------------------
+
+
+def _log_trees(client: Any, uri: str, forest: Forest, sample: Sample, experiment_id: str, run_id: str) -> int:
+    """Store the trees that a sample takes and that are not there whole; returns how many that were.
+
+    A tree's spans are written first, in one transaction, and then what it is found by, in another. The latter names how many
+    spans belong to it. Ids follow from the run, so what a kill left half done is written over, not written again.
+    """
+    whole = _known_trees(client, experiment_id, run_id)
+    stored, waiting = 0, list[Tree]()
+    for tree in forest.trees(sample, whole):
+        waiting.append(tree)
+        if sum(len(one.spans) for one in waiting) >= SPANS_AT_ONCE:
+            stored += _write(uri, waiting, experiment_id, run_id)
+            waiting = []
+    return stored + _write(uri, waiting, experiment_id, run_id)
+
+
+def _known_trees(client: Any, experiment_id: str, run_id: str) -> dict[str, int]:
+    """The trees of a run that are stored whole, and with how many spans."""
+    found: dict[str, int] = {}
+    token = None
+    while True:
+        page = client.search_traces(locations=[experiment_id], filter_string=f"metadata.`{OF_RUN}` = '{run_id}'",
+                                    max_results=TRACES_AT_ONCE, include_spans=False, page_token=token)
+        found.update((trace.info.trace_id.removeprefix(TREE), int(trace.info.trace_metadata[NUM_SPANS]))
+                     for trace in page if NUM_SPANS in trace.info.trace_metadata)
+        token = page.token
+        if not token:
+            return found
+
+
+def _write(uri: str, trees: list[Tree], experiment_id: str, run_id: str) -> int:
+    import mlflow
+    from mlflow.tracing.client import TracingClient
+
+    if not trees:
+        return 0
+    client = TracingClient(uri)
+    client.log_spans(experiment_id, [_span(mlflow, tree, span) for tree in trees for span in tree.spans])
+    for tree in trees:
+        client.start_trace(_found_by(mlflow, tree, experiment_id, run_id))
+    return len(trees)
+
+
+def _span(mlflow: Any, tree: Tree, span: Span) -> Any:
+    attributes = {"mlflow.traceRequestId": f"{TREE}{tree.id}", "mlflow.spanType": span.kind,
+                  "mlflow.spanInputs": span.inputs, "mlflow.spanOutputs": span.outputs, **span.attributes}
+    return mlflow.entities.Span.from_dict({
+        "trace_id": f"{TREE}{tree.id}", "span_id": span.id, "parent_span_id": span.parent, "name": span.name,
+        "start_time_unix_nano": span.start, "end_time_unix_nano": span.end, "events": [],
+        "status": {"code": "ERROR" if span.fault else "OK", "message": span.fault},
+        "attributes": {name: json.dumps(value) for name, value in attributes.items()},
+        "links": [{"trace_id": f"{TREE}{link.tree}", "span_id": link.span,
+                   "attributes": {"wire": link.wire, "message": link.message}} for link in span.links]})
+
+
+def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str) -> Any:
+    """A tree as MLflow lists it: its figures are feedback, since that alone can be searched by number."""
+    entities, root = mlflow.entities, tree.root
+    source = entities.AssessmentSource(source_type="CODE", source_id="ami")
+    begun = root.start // 1_000_000
+    feedback = []
+    for name, value in tree.figures.items():
+        one = entities.Feedback(name=name, value=value, source=source, trace_id=f"{TREE}{tree.id}", span_id=root.id,
+                                create_time_ms=begun, last_update_time_ms=begun)
+        one.assessment_id = f"a-{tree.id}-{name}"  # its own, so that it is there once however often it is written
+        feedback.append(one)
+    return entities.TraceInfo(
+        trace_id=f"{TREE}{tree.id}", trace_location=entities.TraceLocation.from_experiment_id(experiment_id),
+        request_time=begun, execution_duration=(root.end - root.start) // 1_000_000,
+        state=entities.TraceState.ERROR if root.fault else entities.TraceState.OK,
+        request_preview=json.dumps(root.inputs)[:MAX_PREVIEW], response_preview=json.dumps(root.outputs)[:MAX_PREVIEW],
+        trace_metadata={"mlflow.sourceRun": run_id, OF_RUN: run_id, NUM_SPANS: str(len(tree.spans))},
+        tags={"mlflow.traceName": tree.name, "ami.kind": tree.kind, "ami.agent": tree.agent, "ami.wave": str(tree.wave)},
+        assessments=feedback)
 
 
 def _flattened(content: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -82,6 +82,8 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     (["graph", "--format", "sgv"], "ami: unknown format 'sgv': did you mean 'svg'?"),
     (["list", "module"], "ami: unknown chapter 'module': did you mean 'modules'?"),
     (["trace", "shwo", "somewhere"], "ami: unknown action of `ami trace` 'shwo': did you mean 'show'?"),
+    (["trace", "sync", "somewhere", "--every", "0"], "ami: --every is 0: expected 1 or more"),
+    (["trace", "sync", "somewhere"], "ami: somewhere holds no run: expected a folder with header.json"),
     (["trace", "diff", "somewhere"], "ami: the following arguments are required: other. `ami trace --help` explains it."),
     (["ui", "--port", "0"], "ami: --port is 0: expected 1 to 65535"),
     (["ui", "--store", "nowhere_at_all"], "ami: nowhere_at_all holds no runs yet. Cure: `ami run`, or --store <folder>"),

@@ -2,22 +2,26 @@
 
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.errors import TraceError
+from ami.errors import SettingError, TraceError
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
-from ami.tracing.mlflow_store import TRACED_TICKS, store
-from ami.tracing.reader import Trace
+from ami.tracing.mlflow_store import _store_in, store, sync
+from ami.tracing.reader import Trace, read_batches
+from ami.tracing.spans import Sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's client in these tests; `store` has to keep quiet itself
 
@@ -42,6 +46,20 @@ def run(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Path:
             pass
     (folder / "summary.json").write_text(json.dumps(SUMMARY))
     return folder
+
+
+def rewritten(run: Path, node: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change what the trace holds of a node."""
+    path = run / "trace" / "agent-0" / f"{node}.0.arrow"
+    table = pa.Table.from_batches(read_batches(path)[0])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(change(table))
+
+
+def cut_off(run: Path, *nodes: str) -> None:
+    """Take the last tick from some nodes' records, as if their process had been killed before it wrote it."""
+    for node in nodes:
+        rewritten(run, node, lambda table: table.slice(0, table.num_rows - 1))
 
 
 @pytest.fixture
@@ -81,19 +99,158 @@ def test_parameters_metrics_and_files_of_a_run_are_stored(run: Path, store_folde
     assert (store_folder / "mlartifacts" / run_id / "artifacts" / "summary.json").exists()
 
 
-def test_the_first_ticks_are_an_mlflow_trace_of_the_run(run: Path, store_folder: Path, client: Any) -> None:
+def traces_of(client: Any, run_id: str, filter_string: str = "") -> dict[str, Any]:
+    """The traces of a run by name."""
+    filters = " AND ".join(filter(None, (f"metadata.`ami.run` = '{run_id}'", filter_string)))
+    experiment_id = client.get_run(run_id).info.experiment_id
+    found = client.search_traces(locations=[experiment_id], filter_string=filters, max_results=500)
+    names = [trace.info.tags["mlflow.traceName"] for trace in found]
+    assert len(set(names)) == len(names), f"twice: {sorted(names)}"
+    return dict(zip(names, found, strict=True))
+
+
+def test_some_ticks_and_episodes_are_mlflow_traces_of_the_run(run: Path, store_folder: Path, client: Any) -> None:
     run_id = store(run, store_folder)
+    found = traces_of(client, run_id)
+    assert set(found) == {"wave 0, tick 0", "wave 0, row 0"}
+    assert found["wave 0, tick 0"].info.trace_metadata["mlflow.sourceRun"] == run_id
+
+
+def test_a_tick_is_a_span_per_module_with_exact_times(run: Path, store_folder: Path, client: Any) -> None:
     header, record = json.loads((run / "header.json").read_text()), Trace.open(run)
-    trace = client.get_trace(json.loads((run / "mlflow.json").read_text())["trace_id"])
-    assert trace.info.trace_metadata["mlflow.sourceRun"] == run_id
-    spans = {(span.name, span.get_attribute("tick")): span for span in trace.data.spans}
-    assert len(spans) == 1 + TRACED_TICKS * (1 + len(record.tables))
-    planner = spans["planner", 1]
+    found = traces_of(client, sync(run, store_folder, Sample(every=1)).run_id)
+    ticks = sum(record.waves.values())
+    assert set(found) == {"wave 0, row 0", *(f"wave 0, tick {tick}" for tick in range(ticks))}
+    spans = {span.name: span for span in found["wave 0, tick 1"].data.spans}
+    assert set(spans) == {"tick 1", *record.tables}
+    planner = spans["planner"]
+    assert planner.span_type == "PLANNER" and planner.parent_id == spans["tick 1"].span_id
     assert planner.inputs == {"state": "world_model.state@1", "goal": "goal.goal@1", "mode": "configurator.mode@1"}
-    assert planner.outputs["model_steps"]["content"] == "12"
+    assert planner.outputs["model_steps"]["mean"] == planner.get_attribute("planner.model_steps") == 12
     offset = header["clock"]["epoch"] - header["clock"]["monotonic"]
     assert planner.start_time_ns == record.table("planner")["start"][1].as_py() + offset
     assert planner.end_time_ns == record.table("planner")["end"][1].as_py() + offset
+    sender = next(span for span in found["wave 0, tick 0"].data.spans if span.name == "actor")
+    (link,) = spans["world"].links
+    assert (link.trace_id, link.span_id) == (sender.trace_id, sender.span_id)
+    assert link.attributes == {"wire": "actor.action → world.action", "message": "actor.action@0"}
+    episode = found["wave 0, row 0"]
+    assert [span.name for span in episode.data.spans] == ["wave 0, row 0", *(f"tick {tick}" for tick in range(ticks))]
+    assert {one.name: one.value for one in episode.info.assessments}["success"] is True
+
+
+def test_ticks_are_found_by_how_surprising_they_were(run: Path, store_folder: Path, client: Any) -> None:
+    surprise = [0.5, 3.5, float("nan"), 10.25, 3.0]
+    rewritten(run, "world_model", lambda table: table.set_column(
+        table.column_names.index("surprise.rows"), "surprise.rows",
+        pa.array([[value] for value in surprise[:table.num_rows]], pa.list_(pa.float32()))))
+    run_id = sync(run, store_folder, Sample(every=1000, episodes=0, surprise=3)).run_id
+    assert set(traces_of(client, run_id)) == {f"wave 0, tick {tick}" for tick in (0, 1, 3)}
+    sync(run, store_folder, Sample(every=1, episodes=0))
+    assert set(traces_of(client, run_id, "feedback.surprise > 3")) == {"wave 0, tick 1", "wave 0, tick 3"}
+    assert set(traces_of(client, run_id, "feedback.surprise >= 10.25")) == {"wave 0, tick 3"}
+
+
+def test_a_tick_that_did_not_finish_is_always_there_and_an_error(run: Path, store_folder: Path, client: Any) -> None:
+    cut_off(run, "actor")
+    last = max(Trace.open(run).waves.values()) - 1
+    found = traces_of(client, sync(run, store_folder, Sample(every=1000, episodes=1)).run_id)
+    assert found[f"wave 0, tick {last}"].info.state == "ERROR"
+    assert found[f"wave 0, tick {last}"].data.spans[0].status.description == "did not finish: actor"
+    assert found["wave 0, tick 0"].info.state == "OK"
+
+
+class Killed(BaseException):
+    """Ends a sync where a kill would: no `except Exception` of MLflow's catches it."""
+
+
+def test_a_sync_that_is_ended_before_or_after_any_of_its_writes_goes_on(
+        run: Path, store_folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+    from mlflow.tracing.client import TracingClient
+
+    calls, end_at = 0, -1
+
+    def ending(owner: Any, name: str) -> None:
+        does = getattr(owner, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == end_at:
+                raise Killed
+            done = does(*given, **named)
+            calls += 1
+            if calls == end_at:
+                raise Killed
+            return done
+
+        monkeypatch.setattr(owner, name, call)
+
+    for name in ("create_run", "log_batch", "log_artifact", "log_artifacts", "set_terminated"):
+        ending(MlflowClient, name)
+    for name in ("log_spans", "start_trace"):
+        ending(TracingClient, name)
+    monkeypatch.setattr("ami.tracing.mlflow_store.SPANS_AT_ONCE", 12)
+    ticks = Trace.open(run).waves[0]
+    names = {"wave 0, row 0", *(f"wave 0, tick {tick}" for tick in range(0, ticks, 2))}
+    header = json.loads((run / "header.json").read_text())
+    for number in range(1, 1000):
+        header["clock"]["epoch"] += 1  # another run, of which nothing is stored
+        (run / "header.json").write_text(json.dumps(header))
+        (run / "mlflow.json").unlink(missing_ok=True)
+        calls, end_at, is_over = 0, number, True
+        try:
+            sync(run, store_folder, Sample(every=2))
+        except Killed:
+            is_over = False
+        end_at = -1
+        done = sync(run, store_folder, Sample(every=2))
+        found = traces_of(client, done.run_id)
+        assert set(found) == names and done.stored == len(names)
+        assert [len(trace.data.spans) for name, trace in found.items() if "tick" in name] == [8] * (len(names) - 1)
+        assert [len(trace.info.assessments) for name, trace in found.items() if "tick" in name] == [1] * (len(names) - 1)
+        identity = client.get_run(done.run_id).data.tags["ami.run"]
+        assert len(client.search_runs([done.experiment_id], f"tags.`ami.run` = '{identity}'")) == 1
+        if is_over:
+            break
+    assert number > 20
+
+
+def test_a_sync_that_finds_all_there_writes_nothing(run: Path, store_folder: Path) -> None:
+    first = sync(run, store_folder, Sample(every=2))
+    again = sync(run, store_folder, Sample(every=2))
+    assert first.written > 0 and again == (first.experiment_id, first.run_id, 0, first.stored)
+    assert sync(run, store_folder, Sample(every=1)).written == Trace.open(run).waves[0] // 2
+
+
+def test_an_episode_that_went_on_since_is_brought_up_to_date(run: Path, store_folder: Path, client: Any) -> None:
+    whole = {path: path.read_bytes() for path in (run / "trace" / "agent-0").iterdir()}
+    cut_off(run, *Trace.open(run).tables)
+    run_id = sync(run, store_folder, Sample(every=1000)).run_id
+    assert traces_of(client, run_id)["wave 0, row 0"].info.state == "ERROR"
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert sync(run, store_folder, Sample(every=1000)).written == 1
+    assert traces_of(client, run_id)["wave 0, row 0"].info.state == "OK"
+
+
+def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".mlflow.db.{gone.pid}.tmp").write_bytes(b"half a database")
+    with pytest.raises(TraceError), _store_in(tmp_path) as (_, client, _uri):
+        assert client.search_experiments()
+        raise TraceError("enough")
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db"}
+
+
+@pytest.mark.parametrize("sample, words", [
+    ({"every": 0}, "--every is 0: expected 1 or more"), ({"episodes": -1}, "--episodes is -1: expected 0 or more"),
+    ({"surprise": float("nan")}, "--surprise is nan: expected a number")])
+def test_a_sample_that_cannot_be_is_refused(sample: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        Sample(**sample)
 
 
 def test_storing_again_brings_the_same_run_up_to_date(run: Path, store_folder: Path, client: Any) -> None:
@@ -112,7 +269,7 @@ def test_storing_again_brings_the_same_run_up_to_date(run: Path, store_folder: P
 
 def test_a_run_that_was_deleted_from_the_store_is_stored_anew(run: Path, store_folder: Path) -> None:
     store(run, store_folder)
-    (run / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32, "trace_id": "tr-" + "0" * 32}))
+    (run / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
     assert store(run, store_folder) != "0" * 32
 
 
@@ -120,7 +277,7 @@ def test_a_run_without_a_trace_is_stored_too(run: Path, store_folder: Path, clie
     for file in (run / "trace" / "agent-0").iterdir():
         file.unlink()
     run_id = store(run, store_folder, parameters={"only": 1}, metrics={})
-    assert json.loads((run / "mlflow.json").read_text())["trace_id"] is None
+    assert traces_of(client, run_id) == {}
     assert client.get_run(run_id).data.params == {"only": "1"} and client.get_run(run_id).data.metrics == {}
 
 
