@@ -1,11 +1,12 @@
-"""The actions of `ami trace`: show, diff, sync."""
+"""The actions of `ami trace`: show, diff, sync, export."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ami.errors import unknown_name
+from ami.errors import SettingError, unknown_name
 from ami.words import parser
 
 
@@ -48,11 +49,7 @@ def diff(words: Sequence[str]) -> int:
 
 def sync(words: Sequence[str]) -> int:
     """Sampled ticks and episodes as MLflow traces."""
-    reader = parser("trace")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("--every", type=int, default=10)
-    reader.add_argument("--episodes", type=int, default=1)
-    reader.add_argument("--surprise", type=float)
+    reader = _sampling(every=10)
     reader.add_argument("--store", type=Path)
     given = reader.parse_args(words)
     from ami.files import check_folder
@@ -71,4 +68,34 @@ def sync(words: Sequence[str]) -> int:
     return 0
 
 
-ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff, "sync": sync}
+def export(words: Sequence[str]) -> int:
+    """A trace for other programs."""
+    reader = _sampling(every=1)
+    reader.add_argument("--format", required=True)
+    reader.add_argument("--out", type=Path, required=True)
+    given = reader.parse_args(words)
+    from ami.tracing.export import FORMATS, export
+    from ami.tracing.spans import Sample
+
+    if given.format not in FORMATS:
+        raise unknown_name("format", given.format, FORMATS)
+    idle = [flag for flag in ("--every", "--episodes", "--surprise") if flag in words and given.format != "otlp"]
+    if idle:
+        raise SettingError(f"{idle[0]} has no effect on {given.format}: it holds every tick. "
+                           "Cure: leave it out, or --format otlp")
+    export(given.run, given.format, given.out, Sample(given.every, given.episodes, given.surprise))
+    print(f"wrote {given.out}{HINTS.get(given.format, '')}")
+    return 0
+
+
+def _sampling(every: int) -> ArgumentParser:
+    reader = parser("trace")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("--every", type=int, default=every)
+    reader.add_argument("--episodes", type=int, default=1)
+    reader.add_argument("--surprise", type=float)
+    return reader
+
+
+HINTS = {"perfetto": ": open it in https://ui.perfetto.dev, which keeps it in the browser"}
+ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff, "sync": sync, "export": export}

@@ -1,0 +1,214 @@
+"""Export: a trace for other programs: Perfetto's timeline, OpenTelemetry's spans, Parquet tables.
+
+* `perfetto`: JSON trace events for https://ui.perfetto.dev. A process per agent and group of modules, in it a track per
+  module, a flow along every wire from the invocation that sent a message to the one that received it, and counters for
+  surprise and energies (means over the worlds whose episode is going on).
+* `otlp`: OpenTelemetry's JSON, one trace per tick and per episode, as `ami.tracing.spans` makes them.
+* `parquet`: the tidy tables (docs/traces.md), one file each in a folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ami.errors import SettingError, unknown_name
+from ami.files import write_atomically
+from ami.tracing.spans import Forest, Link, Sample, Span, Tree
+from ami.tracing.tables import NAMES, Tables
+
+COUNTED = ("world_model", "cost", "planner")  # of these nodes every scalar number is a counter, steps of a search left out
+NOT_COUNTED = ("planner.model_steps",)
+Slices = Mapping[tuple[str, int, int], tuple[int, int, float, float]]
+"""By node, wave and tick: process, thread, start, length."""
+SPAN_KIND_INTERNAL, STATUS_OK, STATUS_ERROR = 1, 1, 2
+
+
+def export(run: Path, form: str, out: Path, sample: Sample | None = None) -> None:
+    """Write the trace of a run for another program.
+
+    Args:
+        run: the run's folder.
+        form: "perfetto", "otlp" or "parquet".
+        out: the file, packed where its name ends in .gz; for parquet the folder.
+        sample: which ticks and episodes, for otlp; None takes all.
+
+    Raises:
+        TraceError: there is no run in this folder, or it holds no trace.
+        UnknownName: there is no such format.
+        SettingError: `out` cannot be written.
+    """
+    if form not in FORMATS:
+        raise unknown_name("format", form, FORMATS)
+    tables = Tables.load(run)
+    try:
+        FORMATS[form](tables, Path(out), sample or Sample(every=1))
+    except OSError as error:
+        what = "a folder" if form == "parquet" else "a file"
+        raise SettingError(f"--out is '{out}': expected {what} that can be written ({error.strerror})") from None
+
+
+# Perfetto ---------------------------------------------------------------------------------------------------------------
+
+
+def perfetto_events(tables: Tables) -> Iterator[dict[str, Any]]:
+    """The trace as JSON trace events; times are microseconds since the first one."""
+    invocations = tables.invocations
+    if not len(invocations):
+        return
+    start, end = (invocations[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    zero = int(start.min())
+    begin, length = (start - zero) / 1000, (end - start) / 1000
+    agents, nodes = (invocations[name].to_pylist() for name in ("agent", "node"))
+    group_of = processes(tables.trace.header)
+    places = list(dict.fromkeys((agent, group_of.get(node, "")) for agent, node in sorted(
+        set(zip(agents, nodes, strict=True)), key=lambda one: (one[0], list(tables.trace.tables).index(one[1])))))
+    pid = {place: number for number, place in enumerate(places, 1)}
+    tid = {node: number for number, node in enumerate(tables.trace.tables, 1)}
+    for (agent, group), number in pid.items():
+        yield _meta("process_name", number, 0, f"{agent} {group}".strip())
+        yield {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "args": {"sort_index": number}}
+    for agent, node in sorted(set(zip(agents, nodes, strict=True))):
+        where = {"pid": pid[agent, group_of.get(node, "")], "tid": tid[node]}
+        yield _meta("thread_name", where["pid"], where["tid"], node)
+        yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": tid[node]}}
+    columns = [invocations[name].to_pylist() for name in ("wave", "tick", "module", "worlds")]
+    where_of: dict[tuple[str, int, int], tuple[int, int, float, float]] = {}
+    for row, (wave, tick, module, worlds) in enumerate(zip(*columns, strict=True)):
+        agent, node = agents[row], nodes[row]
+        process, thread = pid[agent, group_of.get(node, "")], tid[node]
+        where_of[node, wave, tick] = process, thread, float(begin[row]), float(length[row])
+        yield {"ph": "X", "name": node, "cat": "module", "pid": process, "tid": thread, "ts": float(begin[row]),
+               "dur": float(length[row]), "args": {"wave": wave, "tick": tick, "module": module, "worlds": worlds}}
+    yield from _flows(tables, where_of)
+    yield from _counters(tables, where_of)
+
+
+def processes(header: Mapping[str, Any]) -> dict[str, str]:
+    """Which group of modules each node ran in; one process is one group."""
+    config, order = header["config"] or {}, header["graph"]["order"]
+    placement = config.get("placement", "agent") if config.get("runtime") == "ray" else "agent"
+    if isinstance(placement, Mapping):
+        return {node: group for group, members in placement.items() for node in members}
+    return {node: node if placement == "module" else "" for node in order}
+
+
+def _meta(name: str, pid: int, tid: int, value: str) -> dict[str, Any]:
+    return {"ph": "M", "name": name, "pid": pid, "tid": tid, "args": {"name": value}}
+
+
+def _flows(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
+    """From within the sender's slice to the receiver's; both ends have to lie in a slice to be drawn."""
+    names = ("wave", "tick", "node", "port", "from_node", "message", "sent")
+    for number, (wave, tick, node, port, sender, message, sent) in enumerate(
+            zip(*(tables.inputs[name].to_pylist() for name in names), strict=True)):
+        begin, end = where_of.get((sender, wave, sent)), where_of.get((node, wave, tick))
+        if begin is None or end is None:
+            continue
+        name = f"{message.partition('@')[0]} → {node}.{port}"
+        yield {"ph": "s", "id": number, "name": name, "cat": "wire", "pid": begin[0], "tid": begin[1],
+               "ts": begin[2] + begin[3] / 2}
+        yield {"ph": "f", "bp": "e", "id": number, "name": name, "cat": "wire", "pid": end[0], "tid": end[1], "ts": end[2]}
+
+
+def _counters(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
+    """Told when the module that said it was done."""
+    ticks = tables.ticks
+    key = ticks["wave"].to_numpy().astype(np.int64) << 32 | ticks["tick"].to_numpy()
+    found, of = np.unique(key, return_inverse=True)
+    live = ticks["live"].to_numpy(zero_copy_only=False)
+    for name in ticks.column_names:
+        node, _, port = name.partition(".")
+        if node not in COUNTED or name in NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
+            continue
+        values = ticks[name].to_numpy(zero_copy_only=False).astype(float)
+        told = live & np.isfinite(values)
+        total, count = (np.bincount(of[told], weights, len(found)) for weights in (values[told], None))
+        for one, mean in zip(found[count > 0], total[count > 0] / count[count > 0], strict=True):
+            where = where_of.get((node, int(one >> 32), int(one & 0xFFFFFFFF)))
+            if where is not None:
+                yield {"ph": "C", "name": name, "pid": where[0], "tid": 0, "ts": where[2] + where[3], "args": {port: mean}}
+
+
+def _perfetto(tables: Tables, out: Path, _: Sample) -> None:
+    first = tables.invocations["start"]
+    began = str(first[0].as_py()) if len(first) else ""
+    other = {"run": tables.trace.header["run_id"], "first": began, "ami": tables.trace.header["versions"].get("ami", "")}
+    _write(out, (json.dumps(event) for event in perfetto_events(tables)),
+           '{"displayTimeUnit": "ns", "otherData": ' + json.dumps(other) + ', "traceEvents": [\n', "\n]}\n")
+
+
+# OpenTelemetry ----------------------------------------------------------------------------------------------------------
+
+
+def otlp_span(tree: Tree, span: Span) -> dict[str, Any]:
+    """One span in OpenTelemetry's JSON: ids in hexadecimal, 64-bit numbers as strings."""
+    attributes = {"ami.kind": span.kind, **span.attributes,
+                  **{f"input.{port}": message for port, message in span.inputs.items()},
+                  **{f"output.{port}": said for port, said in span.outputs.items()}}
+    if span.parent is None:
+        attributes |= {f"ami.{name}": value for name, value in tree.figures.items()}
+    status = {"code": STATUS_ERROR, "message": span.fault} if span.fault else {"code": STATUS_OK}
+    return {"traceId": tree.id, "spanId": span.id, **({"parentSpanId": span.parent} if span.parent else {}),
+            "name": span.name, "kind": SPAN_KIND_INTERNAL, "startTimeUnixNano": str(span.start),
+            "endTimeUnixNano": str(span.end), "attributes": _attributes(attributes),
+            "links": [_link(link) for link in span.links], "status": status}
+
+
+def _link(link: Link) -> dict[str, Any]:
+    return {"traceId": link.tree, "spanId": link.span,
+            "attributes": _attributes({"wire": link.wire, "message": link.message})}
+
+
+def _attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": _any_value(value)} for name, value in values.items() if value is not None]
+
+
+def _any_value(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, Mapping):
+        return {"kvlistValue": {"values": _attributes(value)}}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return {"arrayValue": {"values": [_any_value(one) for one in value if one is not None]}}
+    return {"stringValue": str(value)}
+
+
+def _otlp(tables: Tables, out: Path, sample: Sample) -> None:
+    header = tables.trace.header
+    resource = {"attributes": _attributes({"service.name": "ami", "service.instance.id": header["run_id"],
+                                           "ami.seed": header["seed"], "ami.graph": header["graph_hash"]})}
+    scope = {"name": "ami", "version": header["versions"].get("ami", "")}
+    spans = (json.dumps(otlp_span(tree, span)) for tree in Forest(tables).trees(sample) for span in tree.spans)
+    _write(out, spans, '{"resourceSpans": [{"resource": ' + json.dumps(resource) + ', "scopeSpans": [{"scope": '
+           + json.dumps(scope) + ', "spans": [\n', "\n]}]}]}\n")
+
+
+# Files ------------------------------------------------------------------------------------------------------------------
+
+
+def _parquet(tables: Tables, out: Path, _: Sample) -> None:
+    for name in NAMES:
+        content = io.BytesIO()
+        pq.write_table(getattr(tables, name), content)
+        write_atomically(out / f"{name}.parquet", content.getvalue())
+
+
+def _write(out: Path, items: Iterable[str], before: str, after: str) -> None:
+    text = before + ",\n".join(items) + after
+    write_atomically(out, gzip.compress(text.encode()) if out.suffix == ".gz" else text)
+
+
+FORMATS: dict[str, Callable[[Tables, Path, Sample], None]] = {"perfetto": _perfetto, "otlp": _otlp, "parquet": _parquet}
