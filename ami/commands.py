@@ -1,4 +1,7 @@
-"""The commands that need no Hydra job: `ami compare | check | graph | list | ui`; `ami trace` is in `ami.trace_commands`."""
+"""The commands that need no Hydra job: `ami compare | check | graph | list | replay | ui`.
+
+`ami trace` is in `ami.trace_commands`.
+"""
 
 from __future__ import annotations
 
@@ -96,6 +99,32 @@ def list_choices(words: Sequence[str]) -> int:
         raise unknown_name("chapter", chapter, CHAPTERS)
     print(menu(chapter))
     return 0
+
+
+def replay(words: Sequence[str]) -> int:
+    """A recording executed anew, as it was or with a difference; 1 when it does not say the same."""
+    allow, rest = take_allow(words)
+    reader = parser("replay")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("--swap", action="store_true")
+    reader.add_argument("--fork", type=int)
+    reader.add_argument("--wave", type=int, default=0)
+    reader.add_argument("--out", type=Path)
+    given, rest = reader.parse_known_args(rest)
+    _, overrides = split(rest, FOLDER_FLAGS)
+    if given.swap and given.fork is not None:
+        raise SettingError("--swap and --fork are two ways to differ: expected one of them")
+    if overrides and not given.swap and given.fork is None:
+        raise SettingError(f"{' '.join(overrides)} would make it another mind: expected `--swap`, which gives it the "
+                           "recorded inputs, or `--fork TICK`, from which on the world goes on with it")
+    if given.swap and not overrides:
+        raise SettingError("--swap names nothing to swap: expected an override, --swap planner=mppi")
+    from ami.console import Console
+    from ami.replay.report import replay
+
+    same = replay(given.run, overrides=overrides, swapping=given.swap, tick=given.fork, wave=given.wave, out=given.out,
+                  allow=allow, console=Console())
+    return 0 if same else 1
 
 
 def ui(words: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import networkx as nx
@@ -93,6 +93,12 @@ class Graph:
         """Every node that `node` calls, directly or through another call: what a process that fires it must hold."""
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
         return tuple(sorted(nx.descendants(edges, node))) if node in edges else ()
+
+    def followers(self, nodes: Iterable[str]) -> set[str]:
+        """These nodes and all that hears of them within a tick: over undelayed wires, and by calling them."""
+        heard = self._undelayed()
+        heard.add_edges_from((callee, node) for node, calls in self.calls.items() for callee in calls.values())
+        return {follower for node in nodes for follower in (node, *nx.descendants(heard, node))}
 
     def ranks(self) -> dict[str, int]:
         """How many undelayed wires lie before each node at most: the column a drawing puts it in."""

@@ -12,6 +12,7 @@ ami: agents built after LeCun's blueprint, as message graphs of modules
   ami graph    draw the wiring as text, Mermaid or SVG, or say what is wrong with it
   ami list     every module, world, agent and experiment, one line each
   ami trace    look into what a run perceived, wanted, imagined and did
+  ami replay   execute a recorded mind anew, with another module in it, or let it go on differently
   ami ui       open the runs in MLflow's pages, on this machine only
 
 first steps
@@ -40,7 +41,9 @@ keys
   placement=module    module: a process per module; agent: one for the whole mind; {group: [nodes]}
   agents=1            spread the episodes over so many agents
   address=null        a running Ray cluster to join; null starts one on this machine, on loopback
-  trace.record=true   write the cognitive-loop trace; trace.payload=true also every message's content
+  trace.record=true   write the cognitive-loop trace
+  trace.level=stats   stats: hashes and statistics; boundary: also all that the world shows and the actions, for
+                      `ami replay`; full: also every message, or those of trace.ports=[node.port, …]
   store=runs          where runs, trained agents and MLflow's database are kept
   checkpoint=null     a trained agent's folder to use instead of learning
   learning.collect.{agent,episodes,steps,batch}
@@ -202,6 +205,29 @@ examples
   ami trace show runs/2026-01-31_12-00-00
   ami trace show runs/2026-01-31_12-00-00 --tick 3
   ami trace diff runs/2026-01-31_12-00-00 runs/2026-01-31_12-10-00""",
+    "replay": """\
+ami replay RUN
+ami replay RUN --swap overrides
+ami replay RUN --fork TICK [--wave W] [overrides]
+Execute anew what a run with trace.level=boundary recorded.
+
+alone    Every module fires again on what the world showed, and every message is held against its recorded hash:
+         identical, or the first difference and what has changed since that may be why: weights, settings, code,
+         versions, threads, processor. Exit code 0: identical. 1: different.
+--swap   The recorded inputs go through the other mind; the world never hears of it. What differs, and all that follows
+         from it within a tick, is executed: how far the actions agree, whose plans have less energy, where they part.
+--fork   Every module is brought to where it stood at the tick, and from there on the world is lived in differently:
+         what became of each world, beside what was recorded.
+
+  --wave W       which batch of episodes is forked; the first is 0
+  --out FOLDER   where the new trace goes; by default a new folder in RUN/replays. It is a run's folder: ami trace, ami view
+  --allow mypkg. for modules of your own, as when it was recorded
+
+examples
+  ami run trace.level=boundary evaluation.pairs=20 hydra.run.dir=runs/it
+  ami replay runs/it
+  ami replay runs/it --swap planner=mppi
+  ami replay runs/it --fork 12 planner=mppi planner.num_candidates=256""",
     "ui": """\
 ami ui [--port 5000] [--store runs]
 Open the runs in MLflow's pages.

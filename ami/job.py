@@ -5,6 +5,7 @@
     ├── manifest.json     the sealed pairs
     ├── header.json       what ran: config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
+    ├── weights.safetensors   with trace.level=boundary or full: what `ami replay` needs besides
     ├── results.png, learning.png, episodes.gif
     └── mlflow.json       which run of the store's mlflow.db shows all this
 """
@@ -36,17 +37,21 @@ from ami.evaluation.plots import plot_learning, plot_results
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
+from ami.learning import checkpoint
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
 from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
+from ami.tracing.levels import recorded_ports
 from ami.tracing.log import TraceLog
+from ami.tracing.origin import origin
 from ami.tracing.reader import Trace
 from ami.training import Trained, open_trained
 from ami.worker import Weights, build_module
 
 RUNTIMES = ("local", "ray")
 UNTRAINED, WORLD = "untrained", "world"
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     require(settings.agents >= 1, f"agents is {settings.agents}: expected 1 or more")
     graph = judged_graph(config)
     groups_of(graph, config.plain()["placement"])
+    _recorded_ports(config, graph)
     folder = _new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
@@ -113,12 +119,12 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     beside = {str(name): graph if name == UNTRAINED else to_graph(compose_baseline(config, str(name)))
               for name in settings.evaluation.beside}
     manifest = seal(config, graph)
-    manifest.save(folder / "manifest.json")
+    manifest.save(folder / MANIFEST)
     try_out(graph, settings.seed, manifest)
     beside = _living(beside, settings.seed, manifest, console)
     trained = training.train(config, console)
     console.note(trained.line())
-    write_header(folder, graph, config.plain(), seed=settings.seed)
+    _describe(config, graph, trained.weights, folder)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
     for name, baseline in beside.items():
         weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
@@ -151,6 +157,25 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
             plot_learning(trained.rows, folder / "learning.png")
         _store(config, folder, trained, console)
     return trained
+
+
+def code_of(graph: Graph) -> dict[str, str]:
+    """By node, a hash of the files that its module comes from."""
+    return {node: training.sources(graph, [node]) for node in graph.order}
+
+
+def _describe(config: Config, graph: Graph, weights: Weights, folder: Path) -> None:
+    """The run's header; and, where its world's messages are recorded, the weights that they were answered with."""
+    details = {"overrides": list(config.overrides), "origin": origin(weights, code_of(graph))}
+    write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
+    if _recorded_ports(config, graph) and config.settings.trace.record and weights:
+        checkpoint.save(folder / WEIGHTS, checkpoint.flat(weights), {})
+
+
+def _recorded_ports(config: Config, graph: Graph) -> frozenset[str]:
+    """The ports whose messages are recorded whole; raises as `ami.tracing.levels.recorded_ports` does."""
+    how = config.settings.trace
+    return recorded_ports(graph, how.level, list(how.ports))
 
 
 def judged_graph(config: Config) -> Graph:
@@ -192,7 +217,7 @@ def seal(config: Config, graph: Graph) -> Manifest:
 def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iterator[list[Agent]]:
     """The agents a config asks for, in the runtime it asks for; all of their processes end with the block."""
     settings = config.settings
-    watch = _planning_watch(graph)
+    watch, payload = _planning_watch(graph), _recorded_ports(config, graph)
     traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
     with ExitStack() as stack:
         started: list[Agent] = []
@@ -205,9 +230,9 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iter
             runtime: Runtime
             if settings.runtime == "ray":
                 runtime = RayRuntime(graph, settings.seed, weights, config.plain()["placement"], trace,
-                                     settings.trace.payload, watch)
+                                     payload, watch)
             else:
-                recorder = TraceLog(trace, settings.trace.payload) if trace is not None else None
+                recorder = TraceLog(trace, payload) if trace is not None else None
                 runtime = LocalRuntime(graph, settings.seed, weights, recorder, watch)
             started.append(stack.enter_context(Agent(runtime)))
         for agent in started:  # all of their actors start together

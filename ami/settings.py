@@ -69,7 +69,7 @@ SCHEMA: dict[str, Any] = {
     "placement": PLACEMENT,
     "agents": _whole(1),
     "address": _optional(TEXT),
-    "trace": {"record": SWITCH, "payload": SWITCH},
+    "trace": {"record": SWITCH, "level": _one_of("stats", "boundary", "full"), "ports": NAMES},
     "store": TEXT,
     "checkpoint": _optional(TEXT),
     "learning": {

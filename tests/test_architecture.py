@@ -19,7 +19,7 @@ ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__
 LAYERS = [  # each may import those after it in its own line and in the lines below
     ("cli", "commands", "trace_commands", "words", "help", "menu", "ui"),
     ("lesions",),
-    ("comparison",),
+    ("comparison", "replay"),
     ("job", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),
     ("config", "sweep", "nodes", "settings", "trust"),

@@ -41,7 +41,7 @@ class Memories:
     cont: Tensor | None = None
 
     def endings(self, within: int) -> Tensor:
-        """Which states are at most `within` steps before the world ended their episode, (M,); none where nobody kept that."""
+        """Which states are at most `within` steps before the world ended their episode, (M,); none where nobody kept it."""
         if self.cont is None:
             return torch.zeros(0, dtype=torch.int64)
         ended = self.cont[(self.last - 1).clamp(min=0), 0] == 0

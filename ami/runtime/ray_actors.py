@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class WorkerActor:
     """A worker in a process of its own: tensors become numpy arrays where they leave it, which Ray moves without copies."""
 
     def __init__(self, graph: Graph, nodes: Sequence[str], segments: Sequence[Segment], seed: int, weights: Weights | None,
-                 trace: Path | None, payload: bool) -> None:
+                 trace: Path | None, payload: Collection[str]) -> None:
         torch.set_num_threads(1)
         # received arrays are read-only views into shared memory; modules may not write to their inputs anyway
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -79,7 +79,7 @@ class RayRuntime:
         weights: trained weights by node.
         placement: "module", "agent" or {group: [nodes]}.
         trace: the folder of this agent's trace; None records nothing.
-        payload: also record the bytes of every message.
+        payload: the ports, "node.port", whose messages are recorded byte by byte.
         watch: ports to see besides the world's flags, as "node.port".
 
     The actors start at once and together; `ready` waits for them.
@@ -89,7 +89,7 @@ class RayRuntime:
     """
 
     def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, placement: Placement = "module",
-                 trace: Path | None = None, payload: bool = False, watch: Sequence[str] = ()) -> None:
+                 trace: Path | None = None, payload: Collection[str] = (), watch: Sequence[str] = ()) -> None:
         self.graph = graph
         self.segments: Sequence[Segment] = cut(graph, placement, (*flags_of(graph), *watch))
         members: dict[str, list[str]] = {}

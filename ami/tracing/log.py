@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ctypes import string_at
 from itertools import groupby
 from pathlib import Path
@@ -42,10 +42,10 @@ class TraceLog:
 
     Args:
         folder: where the files go; made if missing.
-        payload: also record the bytes of every message.
+        payload: also record the bytes of every message, or of the messages of some ports, "node.port".
     """
 
-    def __init__(self, folder: Path, payload: bool = False) -> None:
+    def __init__(self, folder: Path, payload: bool | Collection[str] = False) -> None:
         self.folder, self.payload = Path(folder), payload
         self.folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, _NodeFile] = {}
@@ -114,14 +114,14 @@ class _Port:
 class _NodeFile:
     """One node's Arrow stream, and the rows that wait to be written there."""
 
-    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool) -> None:
+    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str]) -> None:
         self.rows: list[Row] = []
-        self._payload = payload
         self._ports = {name: _Port(value) for name, value in outputs.items()}
+        self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
         self.names = tuple(self._ports)
         fields = list(COMMON)
         for name, port in self._ports.items():
-            fields += port.fields(name) + ([(f"{name}.data", pa.binary())] if payload else [])
+            fields += port.fields(name) + ([(f"{name}.data", pa.binary())] if name in self._kept else [])
         told = {name: (str(port.dtype).removeprefix("torch."), port.shape) for name, port in self._ports.items()}
         self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
         number = len(list(folder.glob(f"{node}.*.arrow")))
@@ -144,9 +144,9 @@ class _NodeFile:
         wave, tick, batches, start, end, contents = zip(*rows, strict=True)
         arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
         arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
-        for port, column in zip(self._ports.values(), zip(*contents, strict=True), strict=True):
+        for (name, port), column in zip(self._ports.items(), zip(*contents, strict=True), strict=True):
             arrays += port.columns(column, batch)
-            if self._payload:
+            if name in self._kept:
                 arrays.append(pa.array(column, pa.binary()))
         # one whole message of the Arrow stream, in one write
         self._write(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())

@@ -129,7 +129,7 @@ class Trace:
             raise unknown_name("port", f"{node}.{port}", [f"{node}.{name}" for name in self.ports[node]])
         if f"{port}.data" not in table.column_names:
             raise TraceError(f"{self.folder} holds hashes and statistics of {node}.{port}, not its values. "
-                             "Cure: run again with payloads recorded")
+                             f"Cure: run again with trace.level=full 'trace.ports=[{node}.{port}]'")
         found = np.flatnonzero((table["wave"].to_numpy() == wave) & (table["tick"].to_numpy() == tick))
         if not len(found):
             raise TraceError(f"{self.folder} holds no tick {tick} of wave {wave} for {node}: expected one of "

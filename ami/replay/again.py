@@ -1,0 +1,105 @@
+"""Again: a recording executed anew. The world is played back; every other module fires, and has to say what it said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ami.errors import TraceError
+from ami.graph import Graph
+from ami.recorder import NoTrace, Recorder
+from ami.replay.recording import Recording
+from ami.tracing.header import write_header
+from ami.tracing.levels import WORLD
+from ami.tracing.log import TraceLog
+from ami.tracing.reader import Difference, Trace
+from ami.worker import Outputs, Weights, Worker
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of executing a recording anew.
+
+    Attributes:
+        folder: where the new trace is, a run's folder.
+        ticks: how many ticks were executed.
+        messages: how many messages were compared.
+        first: the first message that differs; None when all are identical.
+        changes: what the recording depends on and has changed since, a sentence each.
+    """
+
+    folder: Path
+    ticks: int
+    messages: int
+    first: Difference | None
+    changes: list[str]
+
+    def cause(self) -> str:
+        """Why it may differ: what has changed of the node that differs first comes first."""
+        if self.first is None:
+            return "identical"
+        own = [text for text in self.changes if f".{self.first.node}" in text.split(" was ")[0]]
+        named = own + [text for text in self.changes if text not in own]
+        return "; ".join(named) or "nothing that a recording knows of has changed: the module draws from elsewhere, keeps " \
+                                   "state outside its carry, or reads a clock"
+
+
+class Mind:
+    """All modules of a recorded mind but its world, fired tick by tick on what the recorded world showed.
+
+    Args:
+        recording: what to execute.
+        graph: whose modules; the recording's own, or another's with the same world.
+        weights: by node.
+        recorder: is told of every firing, the world's among them.
+    """
+
+    def __init__(self, recording: Recording, graph: Graph, weights: Weights, recorder: Recorder | None = None) -> None:
+        self.recording, self.graph, self.recorder = recording, graph, recorder or NoTrace()
+        self.nodes = [node for node in graph.order if node != WORLD]
+        self.worker = Worker(graph, self.nodes, recording.seed, weights, self.recorder)
+
+    def begin(self, wave: int) -> None:
+        """A wave of episodes begins."""
+        episodes = self.recording.waves[wave]
+        self.worker.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
+        self._wave = wave
+
+    def fire(self, tick: int) -> dict[str, Outputs]:
+        """One tick: every node's outputs, the world's as recorded."""
+        shown = self.recording.shown(self._wave, tick)
+        self.recorder.add(WORLD, self._wave, tick, 0, 0, shown)
+        return {WORLD: shown, **self.worker.fire(self.nodes, tick, [(tick, {WORLD: shown})])}
+
+    def live(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
+        """Every recorded tick: (wave, tick, outputs by node)."""
+        for wave in self.recording.waves:
+            self.begin(wave)
+            for tick in range(self.recording.ticks[wave]):
+                yield wave, tick, self.fire(tick)
+
+
+def again(recording: Recording, folder: Path) -> Replay:
+    """Execute a recording anew into `folder`, and compare every output's hash with the record.
+
+    Raises:
+        TraceError: the recording holds no whole tick.
+    """
+    ticks = sum(recording.ticks.values())
+    if not ticks:
+        raise TraceError(f"{recording.folder} holds no whole tick: it was killed before one was over. Cure: run again")
+    write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
+                 details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
+    log = TraceLog(folder / "trace" / "replay")
+    for _ in Mind(recording, recording.graph, recording.weights, log).live():
+        pass
+    log.close()
+    anew = Trace.open(folder)
+    first = recording.trace.compare(anew)
+    if first is not None and first.port is None and first.tick >= recording.ticks.get(first.wave, 0):
+        first = None  # the rest of a tick in which the run was killed
+    messages = sum(table.num_rows * len(anew.ports[node]) for node, table in anew.tables.items() if node != WORLD)
+    return Replay(folder, ticks, messages, first, recording.changes() if first is not None else [])
