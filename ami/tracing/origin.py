@@ -50,10 +50,11 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
 
 
 def processor() -> str:
-    """The processor's name: the last bits of a sum may depend on it."""
+    """The processor's name and the instructions that torch uses of it: the last bits of a sum may depend on both."""
     try:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"

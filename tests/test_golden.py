@@ -1,0 +1,74 @@
+"""Golden traces: what three minds said at their first ticks. A change that alters how a mind behaves shows itself here.
+
+Where it is meant, accept it: `python -m pytest tests/test_golden.py --accept-golden`, and say in CHANGELOG.md what has
+changed. On the machine and with the versions of the record every message has to be the same bit for bit; elsewhere its
+statistics have to agree within a tolerance, since processors and libraries differ in the last bits.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ami
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.config import to_graph
+from ami.runtime.local import LocalRuntime
+from ami.tracing.header import versions, write_header
+from ami.tracing.log import STATISTICS, TraceLog
+from ami.tracing.origin import processor
+from ami.tracing.reader import Trace
+
+GOLDEN = Path(__file__).parent / "golden"
+TICKS, WORLDS, SEED = 4, 2, 7
+TOLERANCE = 1e-3
+MINDS = {
+    "two_rooms": [],
+    "gate": ["configurator=surprise_gate", "actor=policy", "memory=short_term", "cost=effort", "planner=icem"],
+    "cartpole": ["world=gym", "world.id=CartPole-v1", "perception=vector", "memory=none", "goal=none", "cost=reward",
+                 "world_model.anti_collapse=none", "world_model.rewards=true", "planner=categorical"],
+}
+
+
+def lived(name: str, folder: Path) -> dict[str, Any]:
+    """The first ticks of a mind with initial weights: by tick and port, the message's hash and its figures."""
+    torch.set_num_threads(1)
+    graph = to_graph(ami.compose(MINDS[name]))
+    write_header(folder, graph, seed=SEED)
+    log = TraceLog(folder / "trace" / "agent-0")
+    with Agent(LocalRuntime(graph, SEED, recorder=log)) as agent:
+        agent.reset(torch.ones(WORLDS, dtype=torch.bool), [Episode(row, 100 + row) for row in range(WORLDS)])
+        for _ in range(TICKS):
+            agent.cycle()
+    log.close()
+    trace = Trace.open(folder)
+    said: dict[str, Any] = {}
+    for node, table in trace.tables.items():
+        for row in table.to_pylist():
+            for port in trace.ports[node]:
+                figures = row.get(f"{port}.rows") or [row[f"{port}.{one}"] for one in STATISTICS if f"{port}.{one}" in row]
+                said[f"{row['tick']} {node}.{port}"] = [row[f"{port}.hash"].hex(), figures]
+    return {"made_on": {"processor": processor(), **versions(("torch", "numpy", "gymnasium"))}, "said": said}
+
+
+@pytest.mark.parametrize("name", MINDS)
+def test_a_mind_says_what_it_said(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    now, file = lived(name, tmp_path), GOLDEN / f"{name}.json"
+    if request.config.getoption("--accept-golden"):
+        file.parent.mkdir(exist_ok=True)
+        lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in now["said"].items())
+        file.write_text(f'{{\n  "made_on": {json.dumps(now["made_on"])},\n  "said": {{\n{lines}\n  }}\n}}\n')
+    then = json.loads(file.read_text())
+    assert list(now["said"]) == list(then["said"]), "other messages are sent"
+    exact = now["made_on"] == then["made_on"]
+    for key, (was_hash, was) in then["said"].items():
+        is_hash, figures = now["said"][key]
+        if exact:
+            assert is_hash == was_hash, f"{name}, {key}: {was} then, {figures} now"
+        elif was and None not in was:
+            assert figures == pytest.approx(was, rel=TOLERANCE, abs=TOLERANCE), f"{name}, {key}"
