@@ -189,6 +189,8 @@ A choice is used as `group=name`: ami run planner=random_shooting. A star marks 
     "trace": """\
 ami trace show RUN [--tick T] [--wave W] [--node N]
 ami trace diff RUN OTHER
+ami trace sync RUN [--every N] [--episodes N] [--surprise X] [--store DIR]
+ami trace export RUN --format perfetto|otlp|parquet --out FILE
 What a run perceived, wanted, imagined and did.
 
   RUN        a run's folder
@@ -201,10 +203,28 @@ diff
   on and by how much: between recorded values; or at least so much, where statistics alone were recorded.
   Exit code 0: both runs say the same at every tick. 1: they differ. 2: one of them cannot be read.
 
+sync
+  Ticks and episodes as MLflow traces: a span per module that fired, with exact times, of the type of its role; what a
+  delayed wire brought is a link to the span that had sent it; an episode is a span per tick. Always taken: a tick in which
+  a module did not finish. It may be killed at any moment; the same command goes on, nothing is there twice.
+  --every N      every Nth tick of each wave; 10
+  --episodes N   every Nth episode, 0 for none; 1
+  --surprise X   also every tick in which a living world surprised the mind by more than X
+  --store DIR    the store; by default the run's own
+  MLflow finds them by number: feedback.surprise > 3, feedback.energy, feedback.return; tags.`ami.kind` is tick or episode.
+
+export
+  perfetto       a timeline for https://ui.perfetto.dev: a track per module and process, flows along wires, counters
+  otlp           OpenTelemetry's JSON, the same spans as sync; takes --every (1), --episodes and --surprise too
+  parquet        the tables of docs/traces.md, one file each in the folder FILE
+  A FILE whose name ends in .gz is packed.
+
 examples
   ami trace show runs/2026-01-31_12-00-00
   ami trace show runs/2026-01-31_12-00-00 --tick 3
-  ami trace diff runs/2026-01-31_12-00-00 runs/2026-01-31_12-10-00""",
+  ami trace diff runs/2026-01-31_12-00-00 runs/2026-01-31_12-10-00
+  ami trace sync runs/2026-01-31_12-00-00 --every 50 --surprise 3
+  ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz""",
     "replay": """\
 ami replay RUN
 ami replay RUN --swap overrides

@@ -28,7 +28,7 @@ from ami.agent import Agent, Runtime
 from ami.blueprint import Episode
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
-from ami.errors import SettingError, require, suggestion
+from ami.errors import SettingError, TraceError, require, suggestion
 from ami.evaluation.evaluate import Evaluation, Progress, evaluate
 from ami.evaluation.film import WATCH as FILM_WATCH
 from ami.evaluation.film import film
@@ -129,7 +129,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     for name, baseline in beside.items():
         weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
         evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console)
-    digest = Trace.open(folder).digest() if settings.trace.record else None
+    digest = _digest(folder, console) if settings.trace.record else None
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest)
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,
@@ -139,6 +139,18 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     console.table(done.table())
     _show(config, graph, manifest, done, console)
     return done
+
+
+def _digest(folder: Path, console: Console) -> str | None:
+    """The digest of the trace. One that a disk stopped is told and has none: the figures stand without it."""
+    try:
+        trace = Trace.open(folder)
+    except TraceError as error:
+        console.note(f"warning: {error}")
+        return None
+    for fault in trace.faults:
+        console.note(f"warning: {fault}; the figures are not touched by it")
+    return None if trace.faults else trace.digest()
 
 
 def train(config: Config, folder: Path | None = None, console: Console | None = None) -> Trained:

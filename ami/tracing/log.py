@@ -4,6 +4,9 @@ One Arrow stream per node. The bytes of a message are copied when it is sent, so
 recorded; at most `BLOCK_ROWS` ticks or `BLOCK_SECONDS` later they are hashed, summed up and appended as one whole record
 batch. A killed process leaves whole batches, and every reader stops at the last one.
 
+A disk that is full or gone stops the record and never the mind: it is told once on stderr, the folder gets a file INCOMPLETE
+that says from when on nothing is recorded, and the mind goes on. A disk that lets a block wait is told once as well.
+
 Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
 `p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
 `p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
@@ -15,8 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from ctypes import string_at
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +33,8 @@ from torch import Tensor
 
 BLOCK_ROWS = 512
 BLOCK_SECONDS = 1.0
+SLOW_SECONDS = 1.0  # a block that the disk takes so long to take is told
+INCOMPLETE = "INCOMPLETE"
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -49,13 +56,16 @@ class TraceLog:
         self.folder, self.payload = Path(folder), payload
         self.folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, _NodeFile] = {}
+        self._is_over = self._is_slow = False
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         """Remember one invocation; write a block when it is due."""
         file = self._files.get(node)
         if file is None:
-            file = self._files[node] = _NodeFile(self.folder, node, outputs, self.payload)
+            file = self._begin(node, wave, tick, outputs)
+            if file is None:
+                return
         # a tuple of bytes is nothing the garbage collector has to look at again
         contents = tuple([_content(value) for value in map(outputs.__getitem__, file.names)])
         file.rows.append((wave, tick, len(outputs[file.names[0]]), start, end, contents))
@@ -64,16 +74,53 @@ class TraceLog:
 
     def flush(self) -> None:
         """Append what is held in memory, as whole record batches."""
-        for file in self._files.values():
-            file.flush()
+        begun = next((file.rows[0][:2] for file in self._files.values() if file.rows), (0, 0))
+        try:
+            waited = sum([file.flush() for file in self._files.values()])
+        except OSError as error:
+            self._give_up(error, f"nothing is recorded from wave {begun[0]}, tick {begun[1]} on")
+            return
+        if waited > SLOW_SECONDS and not self._is_slow:
+            self._is_slow = True
+            _tell(f"the disk took {waited:.1f} s to take a block of the trace in {self.folder}: ticks wait for it "
+                  "that long. Cure: a store on a quicker disk, or trace.record=false")
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
     def close(self) -> None:
         """Write the rest and put it on the disk."""
         self.flush()
-        for file in self._files.values():
-            file.close()
+        try:
+            for file in self._files.values():
+                file.close()
+        except OSError as error:
+            self._give_up(error, "its last block may be missing")
         self._files.clear()
+
+    def _begin(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor]) -> _NodeFile | None:
+        if self._is_over:
+            return None
+        try:
+            file = self._files[node] = _NodeFile(self.folder, node, outputs, self.payload)
+        except OSError as error:
+            self._give_up(error, f"nothing is recorded from wave {wave}, tick {tick} on")
+            return None
+        return file
+
+    def _give_up(self, error: OSError, lost: str) -> None:
+        """Nothing more is recorded; what was written whole stays."""
+        self._is_over = True
+        for file in self._files.values():
+            file.abandon()
+        self._files.clear()
+        fault = f"the trace could not be written ({error.strerror or error}): {lost}"
+        _tell(f"{self.folder}: {fault}; the mind goes on. Cure: room on this disk, or another store")
+        with suppress(OSError):
+            (self.folder / INCOMPLETE).write_text(f"{fault}\n")
+
+
+def _tell(sentence: str) -> None:
+    with suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop either
+        print(f"ami: {sentence}", file=sys.stderr, flush=True)
 
 
 class _Port:
@@ -126,13 +173,20 @@ class _NodeFile:
         self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
         number = len(list(folder.glob(f"{node}.*.arrow")))
         self._file = (folder / f"{node}.{number}.arrow").open("xb")
-        self._write(self._schema.serialize())
+        self._whole = 0
+        try:
+            self._write(self._schema.serialize())
+        except OSError:
+            self.abandon()
+            raise
 
-    def flush(self) -> None:
-        """Append the rows; another number of worlds gets a block of its own."""
+    def flush(self) -> float:
+        """Append the rows; another number of worlds gets a block of its own. Returns how many seconds the disk took."""
+        waited = 0.0
         for batch, rows in groupby(self.rows, key=lambda row: row[2]):
-            self._append(list(rows), batch)
+            waited += self._append(list(rows), batch)
         self.rows.clear()
+        return waited
 
     def close(self) -> None:
         """End the stream and put it on the disk."""
@@ -140,7 +194,17 @@ class _NodeFile:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def _append(self, rows: list[Row], batch: int) -> None:
+    def abandon(self) -> None:
+        """Close the file after its last whole batch."""
+        with suppress(OSError):  # it tries once more to write what it could not
+            self._file.close()
+        with suppress(OSError):
+            if self._whole:
+                os.truncate(self._file.name, self._whole)
+            else:
+                Path(self._file.name).unlink()
+
+    def _append(self, rows: list[Row], batch: int) -> float:
         wave, tick, batches, start, end, contents = zip(*rows, strict=True)
         arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
         arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
@@ -149,11 +213,14 @@ class _NodeFile:
             if name in self._kept:
                 arrays.append(pa.array(column, pa.binary()))
         # one whole message of the Arrow stream, in one write
-        self._write(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
+        return self._write(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
 
-    def _write(self, message: pa.Buffer | bytes) -> None:
+    def _write(self, message: pa.Buffer | bytes) -> float:
+        begun = time.perf_counter()
         self._file.write(message)
         self._file.flush()
+        self._whole = self._file.tell()
+        return time.perf_counter() - begun
 
 
 def _content(value: Tensor) -> bytes:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
 from ami.tracing.header import read_header
+from ami.tracing.log import INCOMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +77,10 @@ class Trace:
         truncated = 0
         paths = sorted((folder / "trace").glob("**/*.arrow"))
         if not paths:
-            raise TraceError(f"{folder} holds no trace: expected {folder / 'trace'}/**/*.arrow. "
-                             "Cure: run again with trace.record=true")
+            fault = next((path.read_text().strip() for path in (folder / "trace").glob(f"**/{INCOMPLETE}")), "")
+            raise TraceError(f"{folder} holds no trace: expected {folder / 'trace'}/**/*.arrow"
+                             + (f", but {fault}. Cure: run again, on a disk with room" if fault else
+                                ". Cure: run again with trace.record=true"))
         for path in paths:
             whole, is_torn = read_batches(path)
             truncated += is_torn
@@ -91,6 +94,11 @@ class Trace:
         order = [node for node in header["graph"]["order"] if node in tables]
         order += sorted(set(tables) - set(order))
         return cls(folder, header, {node: _joined(tables[node]) for node in order}, ports, truncated)
+
+    @cached_property
+    def faults(self) -> tuple[str, ...]:
+        """Why a disk stopped the record before the mind was done, a sentence per process; empty when nothing did."""
+        return tuple(path.read_text().strip() for path in sorted((self.folder / "trace").glob(f"**/{INCOMPLETE}")))
 
     def frame(self, node: str) -> pd.DataFrame:
         """One node's invocations as a pandas table, with `us`, how long each took in microseconds."""

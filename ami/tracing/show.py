@@ -84,6 +84,8 @@ def _waves(trace: Trace) -> Text:
         files = "file was" if trace.truncated == 1 else "files were"
         text.append(f"{trace.truncated} {files} cut off in the middle of a record, as a killed process leaves them: "
                     "what is whole was read\n", "yellow")
+    for fault in trace.faults:
+        text.append(f"{fault}\n", "yellow")
     text.append(f"trace digest {trace.digest()}\n")
     text.append(f"one tick: ami trace show {trace.folder} --tick 0 [--wave 0] [--node {[*trace.tables][-1]}]", "dim")
     return text

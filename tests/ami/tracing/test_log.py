@@ -1,4 +1,6 @@
 import hashlib
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.tracing import log as log_module
-from ami.tracing.log import BLOCK_ROWS, BLOCK_SECONDS, TraceLog
+from ami.tracing.log import BLOCK_ROWS, BLOCK_SECONDS, INCOMPLETE, TraceLog
 from ami.tracing.reader import read_batches
 
 
@@ -166,3 +168,105 @@ def test_a_closed_file_is_whole(growing: tuple[Path, list[int]]) -> None:
     batches, is_torn = read_batches(growing[0])
     assert [batch["tick"].to_pylist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
     assert not is_torn
+
+
+# A disk that does not take it -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Sets how long a file may grow, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_stops_the_record_and_not_the_mind(
+        tmp_path: Path, small_disk: Callable[[int], None], capfd: pytest.CaptureFixture[str]) -> None:
+    log = TraceLog(tmp_path, payload=True)
+
+    def lives(ticks: range) -> None:
+        for tick in ticks:
+            log.add("world", 0, tick, 0, 0, {"energy": torch.zeros(1)})
+            log.add("actor", 0, tick, 0, 0, {"action": torch.zeros(1, 64)})
+        log.flush()
+
+    lives(range(10))
+    small_disk((tmp_path / "actor.0.arrow").stat().st_size + 1000)
+    lives(range(10, 20))
+    lives(range(20, 30))
+    log.add("planner", 0, 30, 0, 0, {"plan": torch.zeros(1)})
+    log.close()
+    assert capfd.readouterr().err == (
+        f"ami: {tmp_path}: the trace could not be written (File too large): nothing is recorded from wave 0, tick 10 on; "
+        "the mind goes on. Cure: room on this disk, or another store\n")
+    assert (tmp_path / INCOMPLETE).read_text() == (
+        "the trace could not be written (File too large): nothing is recorded from wave 0, tick 10 on\n")
+    batches, is_torn = read_batches(tmp_path / "actor.0.arrow")
+    assert [tick for batch in batches for tick in batch["tick"].to_pylist()] == list(range(10)) and not is_torn
+    assert {path.name for path in tmp_path.iterdir()} == {"actor.0.arrow", "world.0.arrow", INCOMPLETE}
+
+
+def test_a_disk_that_is_full_from_the_beginning_leaves_no_file(
+        tmp_path: Path, small_disk: Callable[[int], None], capsys: pytest.CaptureFixture[str]) -> None:
+    small_disk(10)
+    log = TraceLog(tmp_path)
+    for tick in range(3):
+        log.add("world", 1, tick, 0, 0, {"energy": torch.zeros(1)})
+    log.close()
+    assert capsys.readouterr().err.count("nothing is recorded from wave 1, tick 0 on") == 1
+    assert not list(tmp_path.glob("*.arrow"))
+
+
+def test_an_end_that_cannot_be_put_on_the_disk_is_told(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    log = TraceLog(tmp_path)
+    log.add("world", 0, 0, 0, 0, {"energy": torch.zeros(1)})
+    monkeypatch.setattr(log_module.os, "fsync", broken)
+    log.close()
+    assert "(Input/output error): its last block may be missing" in capfd.readouterr().err
+    assert table(tmp_path, "world").num_rows == 1
+
+
+def test_a_slow_disk_is_told_once(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(log_module, "SLOW_SECONDS", 0.0)
+    written(tmp_path, *({"energy": torch.zeros(1)},) * (2 * BLOCK_ROWS))
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and f"s to take a block of the trace in {tmp_path}: ticks wait for it" in said
+    assert table(tmp_path).num_rows == 2 * BLOCK_ROWS
+
+
+def test_cut_at_every_byte_of_its_last_record_it_reads_as_what_came_before(tmp_path: Path) -> None:
+    log = TraceLog(tmp_path)
+    for tick in range(9):
+        log.add("world", 0, tick, tick, tick + 1, {"state": torch.full((2, 3), float(tick)), "energy": torch.ones(2)})
+        if tick % 3 == 2:
+            log.flush()
+    content = (tmp_path / "world.0.arrow").read_bytes()
+    log.close()
+    before = _size_of(content, 2)
+    torn = tmp_path / "torn.arrow"
+    for cut in range(before, len(content) + 1):
+        torn.write_bytes(content[:cut])
+        batches, is_torn = read_batches(torn)
+        ticks = [tick for batch in batches for tick in batch["tick"].to_pylist()]
+        assert ticks == list(range(9 if cut == len(content) else 6)), cut
+        assert is_torn == (before < cut < len(content)), cut
+    assert len(content) - before > 500
+
+
+def _size_of(content: bytes, blocks: int) -> int:
+    """How long a file is after so many record batches."""
+    stream = pa.BufferReader(content)
+    pa.ipc.read_schema(stream)
+    for _ in range(blocks):
+        pa.ipc.read_message(stream)
+    return stream.tell()

@@ -166,3 +166,13 @@ def test_a_killed_agent_leaves_what_it_had_written(graph: Graph, tmp_path: Path)
     trace = Trace.open(tmp_path)
     assert trace.waves == {0: 4} and trace.truncated == 0
     agent.close()
+
+
+def test_why_a_disk_stopped_the_record_is_kept_with_it(graph: Graph, tmp_path: Path) -> None:
+    trace = told(tmp_path, graph, ("world", 0, 0, 1, 1.0))
+    assert trace.faults == ()
+    (tmp_path / "trace" / "agent-0" / "INCOMPLETE").write_text("the trace could not be written (No space): nothing …\n")
+    assert Trace.open(tmp_path).faults == ("the trace could not be written (No space): nothing …",)
+    (tmp_path / "trace" / "agent-0" / "world.0.arrow").unlink()
+    with pytest.raises(TraceError, match=r"holds no trace: .*, but the trace could not be written \(No space\)"):
+        Trace.open(tmp_path)

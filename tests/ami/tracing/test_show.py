@@ -54,6 +54,11 @@ def test_a_killed_run_says_what_was_lost(run: Path) -> None:
     assert any("1 file was cut off in the middle of a record" in line for line in shown(run))
 
 
+def test_a_run_whose_disk_was_full_says_so(run: Path) -> None:
+    (run / "trace" / "agent-0" / "INCOMPLETE").write_text("the trace could not be written (No space left on device): …")
+    assert any("the trace could not be written (No space left on device)" in line for line in shown(run))
+
+
 def test_one_tick_shows_what_every_node_was_given_and_said(run: Path) -> None:
     lines = shown(run, tick=1)
     assert lines[0].startswith("wave 0, tick 1: 7 of 7 nodes fired, ")
