@@ -1,4 +1,4 @@
-"""The command line: `ami run | train | compare | check | graph | list | trace | replay | ui`.
+"""The command line: `ami run | train | compare | check | graph | list | trace | view | replay | ui`.
 
 Here is the way from the words to a command, and what Hydra does for `run` and `train`; the other commands are in
 `ami.commands` and `ami.trace_commands`, and what a command does is in the file it imports. Heavy packages are imported
@@ -61,7 +61,7 @@ def _dispatch(words: list[str]) -> int:
     from ami import commands, trace_commands
 
     does = {"compare": commands.compare, "check": commands.check, "graph": commands.graph, "list": commands.list_choices,
-            "trace": trace_commands.trace, "replay": commands.replay, "ui": commands.ui}
+            "trace": trace_commands.trace, "view": trace_commands.view, "replay": commands.replay, "ui": commands.ui}
     return does[command](rest)
 
 

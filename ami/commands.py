@@ -1,6 +1,6 @@
 """The commands that need no Hydra job: `ami compare | check | graph | list | replay | ui`.
 
-`ami trace` is in `ami.trace_commands`.
+`ami trace` and `ami view` are in `ami.trace_commands`.
 """
 
 from __future__ import annotations

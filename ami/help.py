@@ -12,6 +12,7 @@ ami: agents built after LeCun's blueprint, as message graphs of modules
   ami graph    draw the wiring as text, Mermaid or SVG, or say what is wrong with it
   ami list     every module, world, agent and experiment, one line each
   ami trace    look into what a run perceived, wanted, imagined and did
+  ami view     a run as one page in the browser: world, plans, energies, surprise, every message, tick by tick
   ami replay   execute a recorded mind anew, with another module in it, or let it go on differently
   ami ui       open the runs in MLflow's pages, on this machine only
 
@@ -187,15 +188,17 @@ Every choice, one line each.
 
 A choice is used as `group=name`: ami run planner=random_shooting. A star marks what is taken when nothing is said.""",
     "trace": """\
-ami trace show RUN [--tick T] [--wave W] [--node N]
+ami trace show RUN [--tick T | --row R | --where CONDITION] [--wave W] [--node N]
 ami trace diff RUN OTHER
 ami trace sync RUN [--every N] [--episodes N] [--surprise X] [--store DIR]
 ami trace export RUN --format perfetto|otlp|parquet --out FILE
 What a run perceived, wanted, imagined and did.
 
   RUN        a run's folder
-  --tick T   one tick, node by node
-  --wave W   which batch of episodes; the first is 0
+  --tick T   one tick as a tree: what every node was given and said
+  --row R    one episode as a strip: every figure over time, for world R of the wave
+  --where C  the ticks where a condition holds: comparisons of figures, numbers and 'texts' with and, or, not
+  --wave W   which batch of episodes; the first is 0, and --where looks into all
   --node N   one node, tick by tick
 
 diff
@@ -222,9 +225,35 @@ export
 examples
   ami trace show runs/2026-01-31_12-00-00
   ami trace show runs/2026-01-31_12-00-00 --tick 3
+  ami trace show runs/2026-01-31_12-00-00 --wave 1 --row 4
+  ami trace show runs/2026-01-31_12-00-00 --where 'surprise > 3 and mode == 2'
   ami trace diff runs/2026-01-31_12-00-00 runs/2026-01-31_12-10-00
   ami trace sync runs/2026-01-31_12-00-00 --every 50 --surprise 3
   ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz""",
+    "view": """\
+ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render]
+A run as one HTML file that opens from the disk and needs no network: scrub through its ticks and see a mind think.
+
+  RUN            a run's folder
+  --out FILE     where it goes; RUN/view.html when nothing is said
+  --wave W       this batch of episodes alone; the first is 0
+  --deadline MS  a tick that takes longer is an overrun; twice the median of its episode when nothing is said
+  --render       a world that shows numbers draws its pictures while the recorded actions are done again; this makes the
+                 world that the run names, so use it on runs that you trust
+
+It shows the world with the imagined plans over it, energies, surprise, mode and recall over time, a lane per module, and the
+graph: click a wire for its message's shape, statistics and age.
+The world is in it when the run was made with trace.level=boundary; with trace.level=full also what was imagined, and the
+energies of the candidates.
+
+keys
+  ← →, shift ← →    one tick, ten ticks    Home End   first, last    space   play
+  s  o  f           highest surprise, an overrun, a failure; again for the next one
+  ↑ ↓               the episode before, the next
+
+examples
+  ami view runs/2026-01-31_12-00-00
+  ami view runs/2026-01-31_12-00-00 --wave 2 --out wave2.html --deadline 20""",
     "replay": """\
 ami replay RUN
 ami replay RUN --swap overrides

@@ -106,6 +106,8 @@ class Module(nn.Module):
         random: this node's random streams, set by the engine.
         carry: what is remembered from tick to tick: batch-first tensors, shaped by `initial`.
         batch: how many worlds run in parallel, B.
+        notes: where somebody wants to know more of a step than its outputs tell, a dict that the step may put figures in,
+            (B, …) by name; None where nobody does. They reach the trace alone, never another module.
     """
 
     role: ClassVar[str] = "module"
@@ -120,6 +122,7 @@ class Module(nn.Module):
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
         self.batch = 0
+        self.notes: dict[str, Tensor] | None = None
 
     # What an author writes -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ class Recorder(Protocol):
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None: ...
 
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        """Where a node may put figures before it is told of; None where they would not be kept."""
+
     def close(self) -> None: ...
 
 
@@ -21,6 +24,9 @@ class NoTrace:
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         pass
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        return None
 
     def close(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The actions of `ami trace`: show, diff, sync, export."""
+"""`ami view`, and the actions of `ami trace`: show, diff, sync, export."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from pathlib import Path
 
 from ami.errors import SettingError, unknown_name
 from ami.words import parser
+
+
+def view(words: Sequence[str]) -> int:
+    """A run's trace as one page."""
+    reader = parser("view")
+    reader.add_argument("run", type=Path)
+    reader.add_argument("--out", type=Path)
+    reader.add_argument("--wave", type=int)
+    reader.add_argument("--deadline", type=float)
+    reader.add_argument("--render", action="store_true")
+    given = reader.parse_args(words)
+    from ami.tracing.viewer import view
+
+    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render)}")
+    return 0
 
 
 def trace(words: Sequence[str]) -> int:
@@ -27,12 +42,14 @@ def show(words: Sequence[str]) -> int:
     reader = parser("trace")
     reader.add_argument("run", type=Path)
     reader.add_argument("--tick", type=int)
-    reader.add_argument("--wave", type=int, default=0)
+    reader.add_argument("--wave", type=int)
     reader.add_argument("--node")
+    reader.add_argument("--row", type=int)
+    reader.add_argument("--where")
     given = reader.parse_args(words)
     from ami.tracing.show import show
 
-    show(given.run, given.tick, given.wave, given.node)
+    show(given.run, given.tick, given.wave, given.node, given.row, given.where)
     return 0
 
 

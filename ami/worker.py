@@ -82,6 +82,8 @@ class Worker:
             if weights and node in weights:
                 load_weights(node, module, weights[node])
             module.eval()
+        for node in self.nodes:
+            self.modules[node].notes = self.recorder.notes(node)
         self._depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {n: {} for n in graph.order}
         self._firings: dict[str, _Firing] = {}

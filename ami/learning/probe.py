@@ -78,7 +78,7 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     require(bool(fit.isfinite().all() and test.isfinite().all()),
             f"{type(world_model).__name__} believes states that are not finite: learning has diverged. "
             "Cure: a smaller learning_rate, or clip > 0")
-    readout = _ridge(fit, fit_truth)
+    readout = fit_readout(fit, fit_truth)
     error = (readout(test).double() - test_truth).square().mean(0)
     variance = test_truth.var(0, correction=0)
     varies = variance > SMALLEST_SPREAD
@@ -91,8 +91,9 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     return ProbeFigures(float(r2), float(test.std(0).mean()), float(rank)), readout
 
 
-def _ridge(states: Tensor, truth: Tensor) -> Readout:
+def fit_readout(states: Tensor, truth: Tensor, ridge: float = RIDGE) -> Readout:
+    """A ridge regression from states (N, *S) to the true state (N, X)."""
     mean, spread = states.mean(0), states.std(0) + SMALLEST_SPREAD
     design = torch.cat([((states - mean) / spread).flatten(1), states.new_ones(len(states), 1)], dim=1)
-    gram = design.T @ design + RIDGE * len(states) * torch.eye(design.shape[1], dtype=design.dtype)
+    gram = design.T @ design + ridge * len(states) * torch.eye(design.shape[1], dtype=design.dtype)
     return Readout(mean, spread, torch.linalg.solve(gram, design.T @ truth))

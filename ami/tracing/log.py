@@ -10,7 +10,8 @@ that says from when on nothing is recorded, and the mind goes on. A disk that le
 Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
 `p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
 `p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
-(the bytes) when payloads are recorded.
+(the bytes) when payloads are recorded; where a node's own are, also `notes`: safetensors of the figures that its module put
+into `notes`, empty when it put none.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -37,6 +39,7 @@ SLOW_SECONDS = 1.0  # a block that the disk takes so long to take is told
 INCOMPLETE = "INCOMPLETE"
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
+NOTES = "notes"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
@@ -57,6 +60,7 @@ class TraceLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, _NodeFile] = {}
         self._is_over = self._is_slow = False
+        self._notes: dict[str, dict[str, Tensor]] = {}
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
@@ -65,12 +69,23 @@ class TraceLog:
         if file is None:
             file = self._begin(node, wave, tick, outputs)
             if file is None:
+                self._notes.get(node, {}).clear()
                 return
         # a tuple of bytes is nothing the garbage collector has to look at again
         contents = tuple([_content(value) for value in map(outputs.__getitem__, file.names)])
         file.rows.append((wave, tick, len(outputs[file.names[0]]), start, end, contents))
+        if file.notes is not None:
+            file.notes.append(_taken(self._notes[node]))
         if end > self._due or len(file.rows) >= BLOCK_ROWS:
             self.flush()
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        """Where a node may put figures before it is told of; None where no message of it is recorded whole."""
+        if isinstance(self.payload, bool):
+            is_kept = self.payload
+        else:
+            is_kept = any(port.split(".")[0] == node for port in self.payload)
+        return self._notes.setdefault(node, {}) if is_kept else None
 
     def flush(self) -> None:
         """Append what is held in memory, as whole record batches."""
@@ -100,7 +115,7 @@ class TraceLog:
         if self._is_over:
             return None
         try:
-            file = self._files[node] = _NodeFile(self.folder, node, outputs, self.payload)
+            file = self._files[node] = _NodeFile(self.folder, node, outputs, self.payload, node in self._notes)
         except OSError as error:
             self._give_up(error, f"nothing is recorded from wave {wave}, tick {tick} on")
             return None
@@ -161,14 +176,17 @@ class _Port:
 class _NodeFile:
     """One node's Arrow stream, and the rows that wait to be written there."""
 
-    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str]) -> None:
+    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str],
+                 takes_notes: bool = False) -> None:
         self.rows: list[Row] = []
+        self.notes: list[bytes] | None = [] if takes_notes else None
         self._ports = {name: _Port(value) for name, value in outputs.items()}
         self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
         self.names = tuple(self._ports)
         fields = list(COMMON)
         for name, port in self._ports.items():
             fields += port.fields(name) + ([(f"{name}.data", pa.binary())] if name in self._kept else [])
+        fields += [(NOTES, pa.binary())] if takes_notes else []
         told = {name: (str(port.dtype).removeprefix("torch."), port.shape) for name, port in self._ports.items()}
         self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
         number = len(list(folder.glob(f"{node}.*.arrow")))
@@ -212,6 +230,9 @@ class _NodeFile:
             arrays += port.columns(column, batch)
             if name in self._kept:
                 arrays.append(pa.array(column, pa.binary()))
+        if self.notes is not None:
+            arrays.append(pa.array(self.notes[:len(rows)], pa.binary()))
+            del self.notes[:len(rows)]
         # one whole message of the Arrow stream, in one write
         return self._write(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
 
@@ -228,6 +249,13 @@ def _content(value: Tensor) -> bytes:
     if not (value.is_contiguous() and value.is_cpu):
         value = value.detach().cpu().contiguous()
     return string_at(value.data_ptr(), value.nbytes)
+
+
+def _taken(notes: dict[str, Tensor]) -> bytes:
+    """What a step noted, which the next step may note anew."""
+    whole = {name: value.detach().cpu().contiguous() for name, value in notes.items()}
+    notes.clear()
+    return safetensors.torch.save(whole) if whole else b""
 
 
 def _hashes(contents: Sequence[bytes]) -> pa.Array:

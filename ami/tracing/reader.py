@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
 from ami.tracing.header import read_header
-from ami.tracing.log import INCOMPLETE
+from ami.tracing.log import INCOMPLETE, NOTES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,6 +149,19 @@ class Trace:
         full = (table["batch"][row].as_py(), *shape)
         kind: torch.dtype = getattr(torch, dtype)
         return torch.frombuffer(data, dtype=kind).reshape(full) if data else torch.empty(full, dtype=kind)
+
+    def notes(self, node: str, wave: int) -> dict[int, dict[str, Tensor]]:
+        """What a node's steps noted, (B, …) by tick and name: needs a run that recorded the node's payloads.
+
+        Raises:
+            UnknownName: the trace holds no such node.
+        """
+        table = self.table(node)
+        if NOTES not in table.column_names:
+            return {}
+        rows = np.flatnonzero(table["wave"].to_numpy() == wave)
+        held = table.select(["tick", NOTES]).take(pa.array(rows)).to_pylist()
+        return {row["tick"]: safetensors.torch.load(row[NOTES]) for row in held if row[NOTES]}
 
     def digest(self) -> str:
         """SHA-256 over (wave, tick, node, port, content hash) of every message, node by node in firing order.

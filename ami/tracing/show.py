@@ -1,46 +1,66 @@
-"""The trace in the terminal: a run at a glance, one node over time, or one tick of the mind."""
+"""The trace in the terminal: a run at a glance, a node or an episode over time, a tick as a tree, ticks that are found."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
-from ami.errors import TraceError
+from ami.errors import TraceError, require
 from ami.tracing.invocation import NOTHING_YET, Invocation, check, implementation, invocations
 from ami.tracing.reader import Trace
+from ami.tracing.tables import Tables
+from ami.tracing.where import Condition
 
 SHORT_HASH = 8
+MOST_FOUND = 40  # lines that a person still reads
+BARS = "▁▂▃▄▅▆▇█"
+FLAGS = {False: "·", True: "█"}
 
 
-def show(folder: Path, tick: int | None = None, wave: int = 0, node: str | None = None,
-         console: Console | None = None) -> None:
-    """Print a trace: without a tick the run at a glance, or one node's ticks; with a tick what happened in it.
+def show(folder: Path, tick: int | None = None, wave: int | None = None, node: str | None = None,
+         row: int | None = None, where: str | None = None, console: Console | None = None) -> None:
+    """Print a trace: the run at a glance, one node's ticks, one episode as a strip, one tick as a tree, or ticks found.
 
     Args:
         folder: the run's folder.
-        tick: which tick of the wave.
-        wave: which batch of episodes.
+        tick: which tick of the wave, as a tree.
+        wave: which batch of episodes; None takes the first, and with `where` all.
         node: this node alone.
+        row: which world of the wave: its episode as a strip.
+        where: the ticks that fulfil this condition, see `ami.tracing.where`.
         console: where to print; by default the terminal.
 
     Raises:
-        TraceError: there is no run or trace in the folder, or no such wave or tick in the trace.
-        UnknownName: the trace holds no such node.
+        TraceError: there is no run or trace in the folder, or no such wave, tick or world in the trace.
+        UnknownName: the trace holds no such node or figure.
+        SettingError: the condition cannot be read, or two things that exclude each other are asked for.
     """
+    asked = {"--tick": tick, "--row": row, "--where": where}
+    given = [flag for flag, value in asked.items() if value is not None]
+    require(len(given) < 2, f"{' and '.join(given)} are asked for: expected one of them")
     trace = Trace.open(folder)
     console = console or Console(highlight=False)
+    if where is not None:
+        _print_found(console, trace, Condition(where), wave)
+        return
+    wave = 0 if wave is None else wave
     check(trace, wave, tick)
     if node is not None:
         trace.table(node)
-    if tick is not None:
+    if row is not None:
+        _print_strip(console, trace, wave, row)
+    elif tick is not None:
         fired = invocations(trace, wave, tick)
         total = sum(one.us for one in fired)
-        console.print(f"wave {wave}, tick {tick}: {len(fired)} of {len(trace.tables)} nodes fired, {total:,.0f} µs\n")
-        console.print(_tick([one for one in fired if node in (None, one.node)], tick))
+        title = f"wave {wave}, tick {tick}: {len(fired)} of {len(trace.tables)} nodes fired, {total:,.0f} µs"
+        console.print(_tick(title, [one for one in fired if node in (None, one.node)], tick))
     elif node is not None:
         console.print(_node(trace, node, wave))
     else:
@@ -108,18 +128,100 @@ def _node(trace: Trace, node: str, wave: int) -> Table:
     return table
 
 
-def _tick(fired: list[Invocation], tick: int) -> Table:
-    """What every node was given and said."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in ("port", "shape or source", "content"):
-        table.add_column(overflow="fold")
-    table.add_column("hash", no_wrap=True)
+def _tick(title: str, fired: list[Invocation], tick: int) -> Tree:
+    """What every node was given and said: a branch per node, a leaf per message."""
+    tree = Tree(title, guide_style="dim")
+    names = max((len(name) for one in fired for name in (*one.inputs, *(sent.port for sent in one.outputs))), default=0)
+    shapes = max((len(text) for one in fired
+                  for text in (*one.inputs.values(), *(sent.shape for sent in one.outputs))), default=0)
     for one in fired:
-        table.add_row(Text(one.node, "bold"), Text(one.implementation.rsplit(".", 1)[-1], "cyan"),
-                      Text(f"{one.us:,.0f} µs", "dim"), "")
+        branch = tree.add(Text.assemble((one.node, "bold"), "  ", (one.implementation.rsplit(".", 1)[-1], "cyan"),
+                                        (f"  {one.us:,.0f} µs", "dim")))
         for port, message in one.inputs.items():
             is_old = message != NOTHING_YET and not message.endswith(f"@{tick}")
-            table.add_row(f"  ← {port}", message, "from an earlier tick" if is_old else "", style="dim")
+            old = "from an earlier tick" if is_old else ""
+            branch.add(Text(f"← {port:{names}}  {message:{shapes}}  {old}".rstrip(), "dim"))
         for sent in one.outputs:
-            table.add_row(f"  → {sent.port}", sent.shape, sent.content, Text(sent.hash[:SHORT_HASH], "dim"))
-    return table
+            branch.add(Text.assemble(f"→ {sent.port:{names}}  {sent.shape:{shapes}}  {sent.content}  ",
+                                     (sent.hash[:SHORT_HASH], "dim")))
+    return tree
+
+
+def _print_strip(console: Console, trace: Trace, wave: int, row: int) -> None:
+    """One episode: a line per figure and per module, a character per tick or, where it is long, per few ticks."""
+    tables = Tables(trace)
+    ticks = tables.ticks
+    of_wave, rows = ticks["wave"].to_numpy() == wave, ticks["row"].to_numpy()
+    ours = ticks.filter(pa.array(of_wave & (rows == row) & ticks["live"].to_numpy()))
+    if not len(ours):
+        most = int(rows[of_wave].max())
+        raise TraceError(f"{trace.folder} holds no world {row} in wave {wave}: expected 0 to {most}. Cure: --row {most}")
+    ours = ours.sort_by("tick")
+    each = -(-len(ours) // max(console.width - 52, 10))  # ticks per character
+    figures = [name for name in ours.column_names if "." in name and name not in ("world.terminated", "world.truncated")]
+    lines = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for _ in range(3):
+        lines.add_column(no_wrap=True)
+    for name in figures:
+        lines.add_row(name, *_strip(ours[name].to_pylist(), each))
+    mine = {one["tick"]: one["us"] for one in ours.select(["tick", "us"]).to_pylist()}
+    for node, table in trace.tables.items():
+        of_wave = table["wave"].to_numpy() == wave
+        spent = (table["end"].to_numpy() - table["start"].to_numpy())[of_wave] / 1000
+        by_tick = dict(zip(table["tick"].to_numpy()[of_wave].tolist(), spent.tolist(), strict=True))
+        lines.add_row(Text(f"{node}, µs", "cyan"), *_strip([by_tick.get(tick) for tick in mine], each))
+    kind = ours["kind"][0].as_py()
+    console.print(f"wave {wave}, world {row}{f', {kind}' if kind else ''}: {len(ours)} ticks"
+                  f"{f', {each} per character' if each > 1 else ''}\n")
+    console.print(lines)
+
+
+def _strip(values: list[float | bool | None], each: int) -> tuple[Text, Text]:
+    """Values as a row of bars, and their range; of several ticks in one character the highest counts."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if not known:
+        return Text("nothing", "dim"), Text()
+    if all(isinstance(value, bool) for value in known):
+        shown = [any(filter(None, values[at:at + each])) for at in range(0, len(values), each)]
+        return Text("".join(FLAGS[yes] for yes in shown)), Text(f"{sum(known)} of {len(known)} yes", "dim")
+    low, high = min(known), max(known)
+    if low == high:
+        return Text("─" * -(-len(values) // each), "dim"), Text(f"{low:.4g}", "dim")
+    bars = ""
+    for at in range(0, len(values), each):
+        some = [value for value in values[at:at + each] if value is not None and np.isfinite(value)]
+        bars += BARS[int((len(BARS) - 1) * (max(some) - low) / (high - low) + 0.5)] if some else " "
+    return Text(bars), Text(f"{low:.4g} to {high:.4g}", "dim")
+
+
+def _print_found(console: Console, trace: Trace, condition: Condition, wave: int | None) -> None:
+    """The ticks that fulfil a condition, the living ones of every episode."""
+    if wave is not None:
+        check(trace, wave)
+    ticks = Tables(trace).ticks
+    ticks = ticks.filter(ticks["live"])
+    if wave is not None:
+        ticks = ticks.filter(pa.array(ticks["wave"].to_numpy() == wave))
+    names = condition.columns(ticks)
+    found = ticks.filter(pa.array(condition.holds(ticks)))
+    found = found.sort_by([(name, "ascending") for name in ("wave", "row", "tick")])
+    episodes = len(found.group_by(["wave", "row"]).aggregate([]))
+    console.print(f"{condition.text}: {len(found):,} of {len(ticks):,} ticks, in {episodes:,} episodes\n")
+    shown = ["wave", "row", "tick", "kind", *(name for name in names if name not in ("wave", "row", "tick", "kind"))]
+    table = Table(*shown, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        column.justify = "right"
+    for line in found.slice(0, MOST_FOUND).select(shown).to_pylist():
+        table.add_row(*(_cell(line[name]) for name in shown))
+    if len(found):
+        console.print(table)
+        first = found.slice(0, 1).to_pylist()[0]
+        more = f"{len(found) - MOST_FOUND:,} more; " if len(found) > MOST_FOUND else ""
+        command = f"ami trace show {trace.folder} --wave {first['wave']} --tick {first['tick']}"
+        console.print(Text(f"{more}one of them: {command}", "dim"))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -94,6 +94,8 @@ class WeightedSum(Cost):
         intrinsic, critic = self._intrinsic_of(Prediction(state, reward=reward), goal, u), state.new_zeros(len(state))
         for weight, learnt in zip(v, self._critics, strict=True):
             critic = critic + weight * learnt.energy(state, goal)
+        if self.notes is not None:
+            self.notes.update(self._each(Prediction(state, reward=reward), goal, u, v))
         return {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
 
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -121,6 +123,13 @@ class WeightedSum(Cost):
         for weight, term in zip(u, self._intrinsic, strict=True):
             total = total + weight * term.energy(lived, None, goal, self.calls.world_model.distance)
         return total
+
+    def _each(self, lived: Prediction, goal: Tensor, u: list[Weight], v: list[Weight]) -> dict[str, Tensor]:
+        """The weighted energy of every term, by its name, (B,)."""
+        distance = self.calls.world_model.distance
+        found = [weight * term.energy(lived, None, goal, distance) for weight, term in zip(u, self._intrinsic, strict=True)]
+        found += [weight * learnt.energy(lived.states, goal) for weight, learnt in zip(v, self._critics, strict=True)]
+        return {name: energy.expand(len(lived.states)) for name, energy in zip(self.terms, found, strict=True)}
 
     def _counts(self, prediction: Prediction) -> tuple[Tensor | None, Tensor | None]:
         """How much each state of a path counts, (…, H): on arriving there, and for what lies behind it; None for 1."""

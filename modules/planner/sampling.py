@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ami.blueprint import Planner
 from ami.errors import SettingError, require
@@ -106,7 +107,22 @@ class SamplingPlanner(Planner):
     def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Imagine and evaluate: candidates (R, K, H, A) to states (R, K, H, *S) and energies (R, K)."""
         prediction = self.calls.world_model.rollout(state, candidates)
-        return prediction.states, self.calls.cost.energy(prediction, candidates, goal, weights)
+        energy = self.calls.cost.energy(prediction, candidates, goal, weights)
+        if self.notes is not None:
+            self.note(energy)
+        return prediction.states, energy
+
+    def note(self, energy: Tensor) -> None:
+        """Note how one more iteration's candidates were judged, (R, K): (B, iterations, K), NaN where there were fewer."""
+        assert self.notes is not None
+        told = energy.detach()
+        if self._planning is not None:
+            told = told.new_full((self.batch, told.shape[1]), torch.nan)
+            told[self._planning] = energy.detach()
+        before = self.notes.get("candidates", told.new_zeros(len(told), 0, 0))
+        most = max(before.shape[2], told.shape[1])
+        padded = [pad(part, (0, most - part.shape[2]), value=torch.nan) for part in (before, told[:, None])]
+        self.notes["candidates"] = torch.cat(padded, 1)
 
     def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
         """Some candidates of each row: (R, K, …) and their numbers (R, E) to (R, E, …)."""

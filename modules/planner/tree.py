@@ -77,6 +77,8 @@ class TreeSearch(ChoicePlanner):
                         kept[new] = one
                 depth[rows, nodes] += 1
                 steps[rows] += others * (self.horizon - decided)
+        if self.notes is not None:
+            self.note(energy.masked_fill(energy.isinf(), torch.nan))
         return Found(*self.best_of(plans, tree.states, energy), steps)
 
 

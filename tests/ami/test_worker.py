@@ -25,13 +25,17 @@ from tests.ami.toys import Book, Eye, Hand, Head, graph
 class Notes:
     """Writes down what a worker tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, *asks: str) -> None:
+        self.asks, self.noted = asks, {}
         self.rows: list[tuple[str, int, int]] = []
         self.closed = False
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         assert start <= end and outputs
         self.rows.append((node, wave, tick))
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        return self.noted if node in self.asks else None
 
     def close(self) -> None:
         self.closed = True
@@ -85,6 +89,13 @@ def test_nodes_fire_in_the_order_of_the_graph_and_every_invocation_is_told() -> 
     assert notes.rows == [(node, 4, tick) for tick in (0, 1) for node in ("book", "eye", "head", "hand")]
     worker.close()
     assert notes.closed
+
+
+def test_a_module_learns_where_it_may_note_more_than_it_says() -> None:
+    notes = Notes("eye")
+    worker = begun(graph(), recorder=notes)
+    assert worker.modules["eye"].notes is notes.noted
+    assert [worker.modules[node].notes for node in ("book", "head", "hand")] == [None] * 3
 
 
 def test_a_worker_fires_its_own_nodes_in_the_order_of_the_graph() -> None:

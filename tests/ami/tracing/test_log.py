@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +77,22 @@ def test_a_scalar_message_keeps_the_value_of_every_world(tmp_path: Path) -> None
 def test_payloads_are_kept_on_request(tmp_path: Path) -> None:
     message = torch.arange(6, dtype=torch.float64).reshape(2, 3)
     assert written(tmp_path, {"state": message}, payload=True)["state.data"].to_pylist() == [message.numpy().tobytes()]
+
+
+def test_what_a_step_notes_is_kept_with_the_payloads_and_forgotten_before_the_next(tmp_path: Path) -> None:
+    log = TraceLog(tmp_path, payload=True)
+    noted = log.notes("node")
+    for tick, batch in ((0, 1), (1, 1), (2, 2)):
+        if tick != 1:
+            noted["candidates"] = torch.full((batch, 3), float(tick))
+        log.add("node", 0, tick, 0, 0, {"energy": torch.zeros(batch)})
+        assert noted == {}
+    log.close()
+    found = [safetensors.torch.load(content) if content else {} for batch in read_batches(tmp_path / "node.0.arrow")[0]
+             for content in batch["notes"].to_pylist()]
+    assert [{name: value.tolist() for name, value in each.items()} for each in found] == [
+        {"candidates": [[0.0] * 3]}, {}, {"candidates": [[2.0] * 3] * 2}]
+    assert TraceLog(tmp_path / "bare").notes("node") is None
 
 
 def test_a_message_without_any_value_is_recorded(tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ import pytest
 from rich.console import Console
 
 from ami.agent import Agent
-from ami.errors import TraceError, UnknownName
+from ami.errors import SettingError, TraceError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
 from ami.tracing.reader import Trace
-from ami.tracing.show import show
+from ami.tracing.show import BARS, _strip, show
+from ami.tracing.tables import Tables
 
 
 @pytest.fixture
@@ -59,22 +60,53 @@ def test_a_run_whose_disk_was_full_says_so(run: Path) -> None:
     assert any("the trace could not be written (No space left on device)" in line for line in shown(run))
 
 
-def test_one_tick_shows_what_every_node_was_given_and_said(run: Path) -> None:
+def test_one_tick_is_a_tree_of_what_every_node_was_given_and_said(run: Path) -> None:
     lines = shown(run, tick=1)
     assert lines[0].startswith("wave 0, tick 1: 7 of 7 nodes fired, ")
-    assert [line.split()[0] for line in lines[2:] if line and not line.startswith(" ")] == list(Trace.open(run).tables)
-    planner = lines[next(i for i, line in enumerate(lines) if line.startswith("planner")):]
-    assert planner[0].split()[:2] == ["planner", "Steps"] and planner[0].endswith("µs")
-    assert planner[1].split() == ["←", "state", "world_model.state@1"]
-    assert planner[4].split()[:6] == ["→", "plan", "float32", "(2,", "3,", "2)"]
-    assert planner[7].split()[:5] == ["→", "model_steps", "int64", "(2,)", "12"]
-    assert any(line.split()[:3] == ["←", "action", "actor.action@0"] and "from an earlier tick" in line for line in lines)
+    assert [line.split()[1] for line in lines if line.startswith(("├── ", "└── "))] == list(Trace.open(run).tables)
+    planner = [line.split() for line in lines[next(i for i, line in enumerate(lines) if line.startswith("├── planner")):]]
+    assert planner[0][1:3] == ["planner", "Steps"] and planner[0][-1] == "µs"
+    assert planner[1] == ["│", "├──", "←", "state", "world_model.state@1"]
+    assert planner[4][2:8] == ["→", "plan", "float32", "(2,", "3,", "2)"]
+    assert planner[7][1:7] == ["└──", "→", "model_steps", "int64", "(2,)", "12"]
+    assert any(line.split()[2:] == ["←", "action", "actor.action@0", "from", "an", "earlier", "tick"] for line in lines)
 
 
 def test_one_node_of_one_tick(run: Path) -> None:
     lines = shown(run, tick=0, wave=1, node="actor")
     assert lines[0].startswith("wave 1, tick 0: 7 of 7 nodes fired")
-    assert [line.split()[0] for line in lines[2:] if line and not line.startswith(" ")] == ["actor"]
+    assert [line.split()[1] for line in lines if line.startswith(("├── ", "└── "))] == ["actor"]
+
+
+def test_an_episode_is_a_strip_with_a_line_per_figure_and_module(run: Path) -> None:
+    lines = shown(run, wave=1, row=1)
+    alive = Tables(Trace.open(run)).episodes.to_pandas().query("wave == 1 and row == 1")["steps"].item() + 1
+    assert lines[0] == f"wave 1, world 1: {alive} ticks"
+    strips = {line.split()[0].rstrip(","): line for line in lines[2:] if line}
+    assert strips["world.success"].split()[1] == "·" * (alive - 1) + "█"
+    assert strips["planner.model_steps"].split()[1:] == ["─" * alive, "12"]
+    energy = strips["planner.energy"].split()[1]
+    assert len(energy) == alive and set(energy) <= set(BARS) and energy[-1] == BARS[0], "the way to the goal gets shorter"
+    assert "planner" in strips and "µs" in strips["planner"]
+
+
+def test_a_long_strip_shows_the_highest_of_the_ticks_in_one_character() -> None:
+    bars, told = _strip([0.0, 0.0, 8.0, 1.0, None, 4.0], each=2)
+    assert bars.plain == "▁█▅" and told.plain == "0 to 8"
+    assert _strip([False, True, False, False], each=2)[0].plain == "█·"
+
+
+def test_ticks_are_found_by_a_condition(run: Path) -> None:
+    episodes = Tables(Trace.open(run)).episodes.to_pandas()
+    lines = shown(run, where="world.success and planner.energy < 100")
+    assert lines[0] == f"world.success and planner.energy < 100: 4 of {(episodes['steps'] + 1).sum()} ticks, in 4 episodes"
+    assert next(line.split() for line in lines if "tick" in line and "row" in line) == [
+        "wave", "row", "tick", "kind", "world.success", "planner.energy"]
+    found = [line.split() for line in lines if line.endswith("yes") or " yes " in line]
+    assert [[int(text) for text in line[:3]] for line in found] == episodes[["wave", "row", "steps"]].to_numpy().tolist()
+    assert "one of them: ami trace show " in "".join(lines)
+    assert shown(run, where="success", wave=1)[0].startswith("success: 2 of ")
+    assert shown(run, where="energy > 1e9")[0].startswith("energy > 1e9: 0 of ")
 
 
 def test_one_node_over_time(run: Path) -> None:
@@ -90,7 +122,10 @@ def test_one_node_over_time(run: Path) -> None:
     ({"tick": 999}, TraceError, r"run-7 holds no tick 999 in wave 0: expected 0 to \d+\. Cure: --tick \d+"),
     ({"wave": 9}, TraceError, r"run-7 holds no wave 9: expected 0 to 1\. Cure: --wave 1"),
     ({"node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
-    ({"tick": 0, "node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?")])
+    ({"tick": 0, "node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
+    ({"row": 9}, TraceError, r"run-7 holds no world 9 in wave 0: expected 0 to 1\. Cure: --row 1"),
+    ({"row": 0, "tick": 0}, SettingError, "--tick and --row are asked for: expected one of them"),
+    ({"where": "surprise > 3", "wave": 9}, TraceError, "holds no wave 9")])
 def test_what_is_not_there_is_refused(run: Path, what: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         shown(run, **what)

@@ -172,3 +172,12 @@ def test_without_a_critic_there_is_nothing_to_train():
     with pytest.raises(SettingError) as error:
         module.loss({})
     assert str(error.value) == "WeightedSum has no critic to train. Cure: name one under `critics`, or drop the stage"
+
+
+def test_it_notes_every_weighted_term_where_somebody_wants_to_know():
+    module = cost(weights={"hundred": 0.5})
+    module.notes = {}
+    outputs = module.step(torch.tensor([[2.0], [3.0]]), torch.zeros(2, 1))
+    noted = {name: energy.tolist() for name, energy in module.notes.items()}
+    assert noted == {"first": [2.0, 3.0], "hundred": [100.0, 150.0]}
+    assert torch.equal(sum(module.notes.values()), outputs["energy"])

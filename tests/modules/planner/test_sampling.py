@@ -102,3 +102,23 @@ def test_a_planner_that_cannot_plan_the_worlds_actions_is_refused_before_the_fir
         to_graph(compose(["planner=categorical"]))
     assert ("planner: Categorical plans choices, but here an action is 2 continuous numbers. "
             "Cure: planner=cem") in str(refusal.value)
+
+
+@pytest.mark.parametrize("make, iterations, candidates", [
+    (lambda: CEM(num_candidates=8, num_iterations=3), 3, 8),
+    (lambda: ICEM(num_candidates=12, num_iterations=2, num_elites=3, decay=2.0), 2, 12),
+    (lambda: MPPI(num_candidates=6, num_iterations=2), 2, 6),
+    (lambda: GradientDescent(num_candidates=3, num_iterations=2), 3, 3),
+    (lambda: RandomShooting(num_candidates=7), 1, 7)], ids=["cem", "icem", "mppi", "gradient", "random_shooting"])
+def test_it_notes_the_candidates_energies_by_iteration_where_somebody_wants_to_know(make, iterations, candidates):
+    subject = Subject(make)
+    module = subject.fresh(range(3))
+    (inputs,) = subject.life(3, 1)
+    inputs["mode"] = torch.tensor([2, 1, 2])
+    (silent,) = subject.live(subject.fresh(range(3)), [inputs])
+    module.notes = {}
+    (outputs,) = subject.live(module, [inputs])
+    energies = module.notes["candidates"]
+    assert energies.shape == (3, iterations, candidates)
+    assert energies[1].isnan().all() and not energies[[0, 2], 0].isnan().any(), "the row that reacts has no candidates"
+    assert torch.equal(outputs["plan"], silent["plan"]), "noting changes nothing"

@@ -106,3 +106,13 @@ def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(SettingError) as error:
         TreeSearch(**settings)
     assert str(error.value) == words
+
+
+def test_it_notes_the_energies_of_the_nodes_it_grew_where_somebody_wants_to_know():
+    subject = Subject(lambda: TreeSearch(horizon=2, num_expansions=1), {"A": Choices(3)})
+    module = subject.fresh(range(2))
+    module.notes = {}
+    (inputs,) = subject.life(2, 1)
+    (outputs,) = subject.live(module, [{**inputs, "mode": torch.tensor([2, 2])}])
+    assert module.notes["candidates"].shape == (2, 1, 3)
+    assert torch.equal(module.notes["candidates"].amin((1, 2)), outputs["energy"])

@@ -1,0 +1,222 @@
+import base64
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.cli import main
+from ami.config import compose, to_graph
+from ami.errors import SettingError, TraceError
+from ami.evaluation.manifest import Manifest
+from ami.graph import Graph
+from ami.runtime.local import LocalRuntime
+from ami.tracing.header import write_header
+from ami.tracing.log import TraceLog
+from ami.tracing.reader import Trace
+from ami.tracing.relived import Renderer
+from ami.tracing.viewer import view
+from ami.tracing.viewer_data import pages
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def lived(graph: Graph, folder: Path, payload: bool) -> Path:
+    """Two waves of two pairs: one room, then across."""
+    write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=3)
+    manifest = Manifest.make(graph.drafts["world"], 5, 2)
+    manifest.save(folder / "manifest.json")
+    with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0", payload))) as agent:
+        for wave, episodes in manifest.waves(2):
+            for _ in agent.live(episodes, wave):
+                pass
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"at": tmp_path_factory.mktemp("runs")}
+
+
+@pytest.fixture
+def run(tiny_mind: Callable[..., Graph], runs: dict[str, Path]) -> Path:
+    """A run with every message's content, made once."""
+    if "whole" not in runs:
+        runs["whole"] = lived(tiny_mind(), runs["at"] / "run-7", payload=True)
+    return runs["whole"]
+
+
+def parts(page: Path) -> dict[str, dict]:
+    """The JSON elements of a page, by name."""
+    found = re.findall(r'<script type="application/json" id="([\w-]+)">(.*?)</script>', page.read_text(), re.DOTALL)
+    return {name: json.loads(text) for name, text in found}
+
+
+def test_a_page_holds_every_wave_and_asks_no_network(run: Path) -> None:
+    page = view(run)
+    text = page.read_text()
+    assert page == run / "view.html"
+    assert "default-src 'none'" in text and not re.findall(r'(?:src|href)="(?!data:)|@import|url\(|fetch\(|XMLHttp', text)
+    assert "Permission is hereby granted" in text, "the charts' licence travels with them"
+    held = parts(page)
+    trace = Trace.open(run)
+    assert [node["name"] for node in held["run"]["nodes"]] == list(trace.tables)
+    assert [wave["ticks"] for wave in held["run"]["waves"]] == list(trace.waves.values())
+    assert {"wave-0", "wave-1", "episode-0-0", "episode-1-1"} <= set(held)
+    episodes = [episode for wave in held["run"]["waves"] for episode in wave["episodes"]]
+    assert [episode["name"] for episode in episodes] == ["pair 0, same room", "pair 1, same room",
+                                                         "pair 2, across", "pair 3, across"]
+    assert all(episode["success"] and episode["over"] and len(episode["goal"]) == 2 for episode in episodes)
+    assert held["run"]["missing"] == []
+
+
+def test_an_episode_shows_its_pictures_and_where_its_plans_lead(run: Path) -> None:
+    whole = pages(Trace.open(run))
+    episode = whole.parts["episode-1-0"]
+    told = whole.run["waves"][1]["episodes"][0]
+    assert len(episode["pictures"]) == told["ticks"] and episode["places"]
+    assert episode["imagined_shape"][0] == 3 and whole.run["readout"]["r2"] > 0.99
+    true = np.frombuffer(base64.b64decode(episode["true"]), "<f4").reshape(-1, *episode["true_shape"])
+    imagined = np.frombuffer(base64.b64decode(episode["imagined"]), "<f4").reshape(-1, *episode["imagined_shape"])
+    error = np.linalg.norm(imagined[:-1, 0, :2] - true[1:, :2], axis=-1)
+    assert np.median(error) < 1.5, "the first imagined place is near the next true one"
+
+
+def test_an_episode_shows_the_energies_of_candidates_and_of_the_costs_terms(tmp_path: Path) -> None:
+    graph = to_graph(compose(["agent=oracle"]))
+    trace = Trace.open(lived(graph, tmp_path / "oracle", payload=True))
+    noted = trace.notes("planner", 1)
+    ticks, iterations, candidates = len(noted), *noted[0]["candidates"].shape[1:]
+    whole = pages(trace).parts["episode-1-0"]
+    energies = np.frombuffer(base64.b64decode(whole["candidates"]), "<f4").reshape(-1, iterations, candidates)
+    assert whole["candidates_shape"] == [iterations, candidates] and len(energies) <= ticks
+    assert np.allclose(energies[3].min(), noted[3]["candidates"][0].min())
+    assert set(whole["terms"]) == {"cost: goal_distance"}
+    assert trace.notes("actor", 1) == {}
+
+
+def test_a_run_without_payloads_says_what_is_missing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    page = view(lived(tiny_mind(observe="state"), tmp_path / "bare", payload=False), tmp_path / "page.html", wave=1)
+    held = parts(page)
+    assert set(held) == {"run", "wave-1"}
+    assert "the content of world.observation was not recorded" in held["run"]["missing"][0]
+    assert "trace.level=full" in held["run"]["missing"][1]
+
+
+def test_what_cannot_be_shown_or_written_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"holds no wave 9: expected 0 to 1\. Cure: --wave 1"):
+        view(run, wave=9)
+    with pytest.raises(TraceError, match="holds no run"):
+        view(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match="expected a file that can be written"):
+        view(run, tmp_path / "file" / "page.html")
+
+
+@pytest.fixture
+def pole(tmp_path: Path) -> Path:
+    """A run of a world that shows numbers: no pictures, no success."""
+    pytest.importorskip("pygame", reason="CartPole's renderer needs pygame")
+    graph = to_graph(compose(["agent=random", "world=gym", "world.id=CartPole-v1", "perception=vector", "goal=none"]))
+    return lived(graph, tmp_path / "pole", payload=True)
+
+
+def test_a_world_of_numbers_is_drawn_anew_from_the_recorded_actions(pole: Path) -> None:
+    told = pages(Trace.open(pole))
+    assert "pictures" not in told.parts["episode-0-0"] and "ami view --render" in told.run["missing"][0]
+    drawn = pages(Trace.open(pole), render=True)
+    pictures = drawn.parts["episode-0-0"]["pictures"]
+    assert len(pictures) == drawn.run["waves"][0]["episodes"][0]["ticks"] and len(set(pictures)) > 3
+    assert not [text for text in drawn.run["missing"] if "pictures" in text]
+
+
+def test_a_world_that_went_another_way_has_no_pictures(pole: Path) -> None:
+    renderer = Renderer(Trace.open(pole).header["graph"]["nodes"]["world"])
+    actions = np.tile([[1.0, 0.0]], (20, 1))
+    assert renderer.pictures(Episode(0, 5), actions, np.array([0.0, 1.0, 0.5])) is None
+    assert len(renderer.pictures(Episode(0, 5), actions, np.array([0.0, 1.0, 1.0]))) == 3
+    renderer.close()
+
+
+def test_what_cannot_be_drawn_anew_is_refused(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    bare = lived(tiny_mind(observe="state"), tmp_path / "bare", payload=False)
+    with pytest.raises(TraceError, match=r"--render does .* holds no content of actor.action.* trace\.level=boundary"):
+        view(bare, render=True)
+    with pytest.raises(SettingError, match=r"the world is a mypkg\.World: expected a gymnasium world"):
+        Renderer({"_target_": "mypkg.World"})
+
+
+def test_the_command_says_where_the_page_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(run), "--out", str(tmp_path / "page.html"), "--deadline", "0.5"]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'page.html'}\n"
+    assert parts(tmp_path / "page.html")["run"]["deadline"] == 0.5
+
+
+# In a browser ---------------------------------------------------------------------------------------------------------
+
+USER = """
+<script>
+(async () => {
+const laid_out = () => new Promise(done => setTimeout(done, 50));
+const told = {errors: window.faults, ready: document.body.dataset.ready};
+const tick = () => +document.getElementById("scrub").value;
+const press = (key, more = {}) => document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, ...more}));
+const said = () => document.getElementById("said").textContent;
+press("ArrowRight"); press("ArrowRight"); press("ArrowLeft"); told.keys = tick();
+press("End"); told.end = tick(); press("Home"); told.home = tick();
+document.getElementById("surprise").click(); told.surprise = said();
+press("o"); told.overrun = [said(), tick()];
+press("f"); told.failure = said();
+press("ArrowDown"); told.episode = document.getElementById("episode").value;
+await laid_out();
+const over = document.querySelector(".u-over"), box = over.getBoundingClientRect();
+over.setPointerCapture = () => {};
+const at = share => ({clientX: box.left + share * box.width, clientY: box.top + 5, buttons: 1, bubbles: true, pointerId: 1});
+over.dispatchEvent(new PointerEvent("pointerdown", at(0.5))); told.clicked = tick();
+over.dispatchEvent(new PointerEvent("pointermove", at(1))); told.dragged = tick();
+press("Home"); press("ArrowRight");
+told.lit = document.querySelectorAll("#graph .wire.lit").length;
+const wires = [...document.querySelectorAll("#graph .touch")];
+wires.find(wire => wire.textContent.includes("actor.action @-1")).dispatchEvent(new MouseEvent("click", {bubbles: true}));
+told.message = document.getElementById("inspector").textContent;
+document.querySelector("#graph .box").dispatchEvent(new MouseEvent("click", {bubbles: true}));
+told.module = document.getElementById("inspector").textContent;
+press(" ");
+setTimeout(() => { told.played = tick(); press(" "); document.body.dataset.told = JSON.stringify(told); }, 450);
+})();
+</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's script is not tried out")
+def test_a_page_in_a_browser_scrubs_plays_jumps_and_tells_a_message(run: Path, tmp_path: Path) -> None:
+    watched = view(run, tmp_path / "page.html").read_text().replace(
+        "<head>", "<head><script>window.faults = []; addEventListener('error', fault => faults.push(fault.message)); "
+                  "console.error = (...what) => faults.push(what.join(' '))</script>", 1)
+    (tmp_path / "tried.html").write_text(watched.replace("</body>", USER + "</body>"))
+    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+               "--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+               (tmp_path / "tried.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'data-told="([^"]*)"', done.stdout)
+    assert found, done.stdout[:400]
+    told = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    ticks = [episode["ticks"] for wave in parts(tmp_path / "page.html")["run"]["waves"] for episode in wave["episodes"]]
+    assert told["errors"] == []
+    assert (told["keys"], told["end"], told["home"]) == (1, ticks[0] - 1, 0)
+    assert told["surprise"].startswith("surprise 0, number 1 of")
+    assert "twice the median" in told["overrun"][0] or "No tick" in told["overrun"][0]
+    assert told["failure"] == "No episode failed."
+    assert told["episode"] == "1"
+    assert abs(told["clicked"] - (ticks[1] - 1) / 2) <= 1 and told["dragged"] == ticks[1] - 1
+    assert told["lit"] == 13, "every wire of the tiny mind"
+    assert "actor.action → world.action" in told["message"] and "1 tick old, tick 0" in told["message"]
+    assert "float32 (2, 2)" in told["message"] and re.search(r"hash[0-9a-f]{16}", told["message"])
+    assert "world: ami.gym_world.GymWorld" in told["module"] and "fired at this tick" in told["module"]
+    assert told["played"] > 1
