@@ -231,7 +231,7 @@ examples
   ami trace sync runs/2026-01-31_12-00-00 --every 50 --surprise 3
   ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz""",
     "view": """\
-ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render]
+ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render] [--beside OTHER]
 A run as one HTML file that opens from the disk and needs no network: scrub through its ticks and see a mind think.
 
   RUN            a run's folder
@@ -240,6 +240,8 @@ A run as one HTML file that opens from the disk and needs no network: scrub thro
   --deadline MS  a tick that takes longer is an overrun; twice the median of its episode when nothing is said
   --render       a world that shows numbers draws its pictures while the recorded actions are done again; this makes the
                  world that the run names, so use it on runs that you trust
+  --beside OTHER what another mind planned and said on the same episodes, in orange; OTHER is a folder that
+                 `ami replay RUN --swap …` or `--fork …` left
 
 It shows the world with the imagined plans over it, energies, surprise, mode and recall over time, a lane per module, and the
 graph: click a wire for its message's shape, statistics and age.

@@ -18,10 +18,11 @@ def view(words: Sequence[str]) -> int:
     reader.add_argument("--wave", type=int)
     reader.add_argument("--deadline", type=float)
     reader.add_argument("--render", action="store_true")
+    reader.add_argument("--beside", type=Path)
     given = reader.parse_args(words)
     from ami.tracing.viewer import view
 
-    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render)}")
+    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.beside)}")
     return 0
 
 

@@ -93,7 +93,7 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
     if not alive:
         raise TraceError(f"every world of wave {wave} was over before tick {tick}. Cure: an earlier tick")
     past = Worker(recording.graph, recording.graph.order, recording.seed, recording.weights)
-    log = TraceLog(folder / "trace" / "fork")
+    log = TraceLog(folder / "trace" / "fork", payload=True)
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick]})

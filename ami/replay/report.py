@@ -110,7 +110,8 @@ def _figures(lives: Sequence[Life]) -> tuple[str, str, str]:
 
 
 def _where(terminal: Terminal, recording: Recording, folder: Path) -> None:
-    terminal.print(f"tick by tick: ami trace diff {recording.folder} {folder}", style="dim", soft_wrap=True)
+    terminal.print(f"tick by tick: ami trace diff {recording.folder} {folder}\n"
+                   f"side by side: ami view {recording.folder} --beside {folder}", style="dim", soft_wrap=True)
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "swap_of": recording.trace.header["run_id"], "executed": list(nodes)})
-    log = TraceLog(folder / "trace" / "swap")
+    log = TraceLog(folder / "trace" / "swap", [f"{node}.{port}" for node in nodes for port in graph.outputs[node]])
     found = Swap(folder, nodes, isinstance(graph.dims[ACTOR].get("A"), Choices))
     same_cost = not {"cost", "world_model", "goal"} & set(nodes)
     total = sum(recording.ticks.values())

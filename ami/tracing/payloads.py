@@ -95,20 +95,26 @@ class Recorded:
 
 
 class Decoder:
-    """Reads from states what can be drawn: a place in a picture, or the numbers that the world shows."""
+    """Reads from states what can be drawn: a place in a picture, or the numbers that the world shows.
 
-    def __init__(self, recorded: Recorded) -> None:
+    Args:
+        recorded: whose world is drawn, and whose states are read.
+        states: another trace, whose states are read instead.
+    """
+
+    def __init__(self, recorded: Recorded, states: Recorded | None = None) -> None:
+        states = states or recorded
         self.target = "world.observation" if recorded.numbers else "world.truth"
         self.told: dict[str, Any] | None = None
         self._readout: Readout | None = None
         width = recorded.shape(self.target)[1] if recorded.has(self.target) else (0,)
-        if width[0] and recorded.has("world_model.state"):
-            self._fit(recorded)
+        if width[0] and states.has("world_model.state"):
+            self._fit(recorded, states)
 
-    def _fit(self, recorded: Recorded) -> None:
+    def _fit(self, recorded: Recorded, mind: Recorded) -> None:
         states, seen = [], []
         for wave in recorded.trace.waves:
-            believed, shown = recorded.at("world_model.state", wave), recorded.at(self.target, wave)
+            believed, shown = mind.at("world_model.state", wave), recorded.at(self.target, wave)
             for tick in sorted(believed.keys() & shown.keys()):
                 states.append(believed[tick])
                 seen.append(shown[tick])

@@ -19,7 +19,7 @@ NAME = "view.html"
 
 
 def view(folder: Path, out: Path | None = None, wave: int | None = None, deadline: float | None = None,
-         render: bool = False) -> Path:
+         render: bool = False, beside: Path | None = None) -> Path:
     """Write the page of a run.
 
     Args:
@@ -28,6 +28,7 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
         wave: this batch of episodes alone; None takes all.
         deadline: milliseconds that a tick may take; None takes twice the median of its episode.
         render: make the world that the run's header names; it draws pictures while the recorded actions are done again.
+        beside: the folder of another mind's trace of the same episodes, as `ami replay` leaves it.
 
     Returns:
         The file.
@@ -37,7 +38,7 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
         SettingError: the file cannot be written, or the world cannot be made or drawn.
     """
     out = Path(out) if out is not None else Path(folder) / NAME
-    found = pages(Trace.open(Path(folder)), wave, deadline, render)
+    found = pages(Trace.open(Path(folder)), wave, deadline, render, None if beside is None else Trace.open(Path(beside)))
     parts = [_script("run", found.run), *(_script(name, part) for name, part in found.parts.items())]
     html = _asset("viewer.html")
     for place, content in {

@@ -45,14 +45,16 @@ class Pages:
 
     Attributes:
         run: what is needed at once: the run, its graph, its waves and episodes, and what is missing.
-        parts: by name, what is unpacked when it is looked at: "wave-W" and "episode-W-ROW".
+        parts: by name, what is unpacked when it is looked at: "wave-W" and "episode-W-ROW"; of the mind beside it,
+            "beside-W" and "other-W-ROW".
     """
 
     run: Plain
     parts: Mapping[str, Plain]
 
 
-def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, render: bool = False) -> Pages:
+def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, render: bool = False,
+          beside: Trace | None = None) -> Pages:
     """Everything a page shows.
 
     Args:
@@ -60,6 +62,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         wave: this batch of episodes alone; None takes all.
         deadline: milliseconds that a tick may take; None takes twice the median of its episode.
         render: make the world that the header names, and let it draw pictures while the recorded actions are done again.
+        beside: another mind's trace of the same episodes, as `ami replay` leaves it.
 
     Raises:
         TraceError: the trace holds no such wave, or not what `render` needs.
@@ -72,12 +75,15 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     readout = Decoder(recorded)
     pairs = _pairs(trace.folder)
     relive = _Reliving(recorded, pairs) if render else None
+    other = None if beside is None else _Beside(recorded, readout, beside)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
     left = MOMENTS
     for number in chosen:
         told = _wave(trace, number)
         parts[f"wave-{number}"] = told.figures
+        if other is not None:
+            parts |= other.wave(told)
         episodes = []
         for row in range(told.batch):
             episode = told.episode(row, _number(pairs, recorded, trace, number, row))
@@ -87,6 +93,8 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
                 left -= int(episode["ticks"])
                 if relive is not None:
                     parts[f"episode-{number}-{row}"] |= relive(told, row, int(episode["ticks"]))
+                if other is not None:
+                    parts |= other.episode(told, row, int(episode["ticks"]))
             episodes.append({**episode, "shown": is_shown})
         waves.append({"wave": number, "agent": told.agent, "ticks": told.ticks, "batch": told.batch, "episodes": episodes})
     if relive is not None:
@@ -95,9 +103,11 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     run = {"run": header["run_id"], "seed": header["seed"], "graph": header["graph_hash"], "versions": header["versions"],
            "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header["graph"])),
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline, "extent": EXTENT,
-           "readout": readout.told, "tells_success": bool(pairs.get("tells_success", True)),
+           "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
+           "tells_success": bool(pairs.get("tells_success", any(e["success"] for wave in waves for e in wave["episodes"]))),
            "no_candidates": NO_CANDIDATES, "torn": trace.truncated,
-            "missing": [*recorded.missing(readout, render), *_left_out(left, waves), *(relive.told if relive else [])]}
+           "missing": [*trace.faults, *recorded.missing(readout, render), *_left_out(left, waves),
+                       *(relive.told if relive else [])]}
     return Pages(run, parts)
 
 
@@ -247,14 +257,49 @@ def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray]
     if not recall or not states or next(iter(recall.values())).shape[1:] != next(iter(states.values())).shape[1:]:
         return None
     past: list[np.ndarray] = []
+    unknown = np.full(next(iter(states.values()))[row].size, np.inf)
     found = []
     for tick in range(ticks):
         answer = recall.get(tick)
         is_empty = answer is None or not past or not answer[row].any()
         found.append(-1 if is_empty else
                      int(np.square(np.stack(past) - answer[row].ravel()).sum(1).argmin()))  # type: ignore[index]
-        past.append(states[tick][row].ravel() if tick in states else np.full_like(past[-1], np.inf))
+        past.append(states[tick][row].ravel() if tick in states else unknown)
     return found
+
+
+class _Beside:
+    """Another mind on the same episodes: what it said otherwise, what it imagined and planned."""
+
+    def __init__(self, recorded: Recorded, decode: Decoder, trace: Trace) -> None:
+        self._recorded = Recorded(trace)
+        own = recorded.trace.waves
+        if not any(wave in own and _batch(trace, wave) == _batch(recorded.trace, wave) for wave in trace.waves):
+            raise TraceError(f"--beside: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected a "
+                             f"trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
+        # another world model has states of its own: they are read by what they say of the same world
+        self._decode = Decoder(recorded, self._recorded) if self._recorded.has("world_model.state") else decode
+        self._waves: dict[int, _Wave] = {}
+
+    def wave(self, ours: _Wave) -> dict[str, Plain]:
+        """The nodes that said something else in this wave."""
+        trace, number = self._recorded.trace, ours.number
+        if number not in trace.waves or _batch(trace, number) != ours.batch:
+            return {}
+        told = self._waves[number] = _wave(trace, number)
+        same = ours.figures["nodes"]
+        nodes = {node: figures for node, figures in told.figures["nodes"].items()
+                 if any(figures["ports"][port]["hash"] != same.get(node, {}).get("ports", {}).get(port, {}).get("hash")
+                        for port in figures["ports"])}
+        return {f"beside-{number}": {"nodes": nodes}}
+
+    def episode(self, ours: _Wave, row: int, ticks: int) -> dict[str, Plain]:
+        told = self._waves.get(ours.number)
+        if told is None:
+            return {}
+        found = _episode(self._recorded, self._decode, told, row, min(ticks, told.ticks))
+        return {f"other-{ours.number}-{row}": {name: value for name, value in found.items()
+                                               if name.split("_")[0] in ("true", "plan", "imagined", "candidates")}}
 
 
 class _Reliving:
@@ -320,6 +365,12 @@ def _number(pairs: Mapping[str, Any], recorded: Recorded, trace: Trace, wave: in
     goal = pair.get("goal")
     is_place = isinstance(goal, list) and len(goal) == 2 and recorded.pictures
     return {"name": f"pair {number}, {kind}", "goal": goal if is_place else None}
+
+
+def _batch(trace: Trace, wave: int) -> int:
+    """How many worlds a wave has."""
+    table = next(iter(trace.tables.values()))
+    return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
 
 
 def _place(trace: Trace, wave: int, row: int) -> int:

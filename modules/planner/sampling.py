@@ -154,6 +154,8 @@ class SamplingPlanner(Planner):
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         modes = mode.tolist()
+        if self.notes is not None:
+            self.notes.clear()
         if 2 not in modes:
             if self.carry is not self._at_rest:  # idle rows forget
                 self.carry = self._at_rest = self.initial(len(state))

@@ -5,7 +5,7 @@ const RUN = JSON.parse(el("run").textContent);
 const COLOURS = {world: "#475569", perception: "#2563eb", world_model: "#7c3aed", memory: "#0d9488", goal: "#b45309",
   cost: "#dc2626", planner: "#15803d", actor: "#c2410c", configurator: "#be185d"};
 const LINES = ["#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a"];
-const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", NOW = "#c2403a";
+const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", NOW = "#c2403a", OTHER = "#e08a1e";
 const NODES = new Map(RUN.nodes.map(node => [node.name, node]));
 const EPISODES = RUN.waves.flatMap(wave => wave.episodes.map((episode, row) => ({...episode, wave, row})));
 const colour = name => COLOURS[name] || "#334155";
@@ -39,8 +39,8 @@ function unpack(part, name) {  // in place, once
   if (part && typeof part[name] === "string") part[name] = name === "hash" ? bytes(part[name]) : numbers(part[name]);
   return part ? part[name] : undefined;
 }
-function fired(node, tick) {  // which invocation of the wave was the last one at or before this tick; -1 for none
-  const told = now.nodes[node];
+function fired(node, tick, nodes = now.nodes) {  // which invocation of the wave was the last one at or before this tick; -1 for none
+  const told = nodes[node];
   if (!told || tick < 0) return -1;
   if (!told.ticks) return Math.min(tick, unpack(told, "us").length - 1);
   let low = 0, high = told.ticks.length;
@@ -49,11 +49,11 @@ function fired(node, tick) {  // which invocation of the wave was the last one a
 }
 const sentAt = (node, index) => index < 0 ? -1 : now.nodes[node].ticks ? now.nodes[node].ticks[index] : index;
 const fires = (node, tick) => tick >= 0 && sentAt(node, fired(node, tick)) === tick;
-function value(node, port, tick) {  // of the world that is looked at; NaN where it has none of its own
-  const index = fired(node, tick), rows = index < 0 ? undefined : unpack(now.nodes[node].ports[port], "rows");
+function value(node, port, tick, nodes = now.nodes) {  // of the world that is looked at; NaN where it has none of its own
+  const index = fired(node, tick, nodes), rows = index < 0 ? undefined : unpack(nodes[node].ports[port], "rows");
   return rows ? rows[index * now.wave.batch + now.row] : NaN;
 }
-const has = (node, port) => Boolean(now.nodes[node] && now.nodes[node].ports[port] && now.nodes[node].ports[port].rows);
+const has = (node, port, nodes = now.nodes) => Boolean(nodes[node] && nodes[node].ports[port] && nodes[node].ports[port].rows);
 
 // Where we are -------------------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,8 @@ const now = {number: 0, tick: 0, wave: null, row: 0, ticks: 1, nodes: {}, detail
 function look(number, tick) {
   const episode = EPISODES[number];
   Object.assign(now, {number, wave: episode.wave, row: episode.row, ticks: episode.ticks, jump: null,
-    nodes: open(`wave-${episode.wave.wave}`).nodes, detail: open(`episode-${episode.wave.wave}-${episode.row}`)});
+    nodes: open(`wave-${episode.wave.wave}`).nodes, detail: open(`episode-${episode.wave.wave}-${episode.row}`),
+    others: (open(`beside-${episode.wave.wave}`) || {nodes: {}}).nodes, other: open(`other-${episode.wave.wave}-${episode.row}`)});
   now.pictures = now.detail && now.detail.pictures ? now.detail.pictures.map(picture) : null;
   now.spent = spent();
   now.slow = overruns();
@@ -165,13 +166,13 @@ function picture(text) {
   image.src = `data:image/png;base64,${text}`;
   return image;
 }
-function rows(name, tick) {  // one tick of an episode's own array, as a list of vectors; null where it is not known
-  const held = unpack(now.detail, name);
+function rows(name, tick, detail = now.detail) {  // one tick of an episode's own array, as vectors; null where it is not known
+  const held = unpack(detail, name);
   if (!held) return null;
-  const shape = now.detail[`${name}_shape`], size = shape.reduce((a, b) => a * b, 1), width = shape[shape.length - 1];
+  const shape = detail[`${name}_shape`], size = shape.reduce((a, b) => a * b, 1), width = shape[shape.length - 1];
   const part = held.subarray(tick * size, (tick + 1) * size), found = [];
   for (let i = 0; i < size; i += width) found.push(part.subarray(i, i + width));
-  return Number.isNaN(part[0]) ? null : found;
+  return part.length < size || Number.isNaN(part[0]) ? null : found;
 }
 function drawWorld() {
   const canvas = el("world"), numbers = el("numbers"), pen = canvas.getContext("2d");
@@ -204,6 +205,11 @@ function drawPicture(pen, canvas) {
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick); if (place) path.push(at(place[0])); }
   const goal = EPISODES[now.number].goal;
   if (goal) { pen.strokeStyle = WANTED; pen.lineWidth = 3; pen.beginPath(); pen.arc(...at(goal), 2 * unit, 0, 7); pen.stroke(); key("goal", WANTED); }
+  const otherPlan = rows("imagined", now.tick, now.other), otherPath = [];
+  for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.other); if (place) otherPath.push(at(place[0])); }
+  const strays = otherPath.length && path.length && otherPath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);
+  if (strays) line(pen, otherPath, OTHER, 2);
+  if (otherPlan) { line(pen, [...(strays ? otherPath : path).slice(-1), ...otherPlan.map(at)], OTHER, 3); key(`imagined beside: ${RUN.beside}`, OTHER); }
   line(pen, path, WALKED, 3);
   if (path.length > 1) key("walked", WALKED);
   const plan = rows("imagined", now.tick);
@@ -216,7 +222,7 @@ function drawPicture(pen, canvas) {
   }
 }
 function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time, and what is imagined of it
-  const width = now.detail.true_shape[0], height = canvas.height / width, plan = rows("imagined", now.tick);
+  const width = now.detail.true_shape[0], height = canvas.height / width, plan = rows("imagined", now.tick), otherPlan = rows("imagined", now.tick, now.other);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   const span = 60, from = Math.max(0, now.tick - span * 0.7), x = tick => 8 + (tick - from) * (canvas.width - 16) / span;
   const held = unpack(now.detail, "true");
@@ -229,6 +235,7 @@ function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time
     for (let tick = Math.floor(from); tick < Math.min(now.ticks, from + span); tick++) (tick <= now.tick ? all : future).push([x(tick), y(held[tick * width + d])]);
     line(pen, [...all.slice(-1), ...future], "#d5d8df", 1.5);
     line(pen, all, WALKED, 2);
+    if (otherPlan) line(pen, [all[all.length - 1], ...otherPlan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], OTHER, 2);
     if (plan) line(pen, [all[all.length - 1], ...plan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], PLAN, 2.5);
     pen.fillStyle = "#737a88"; pen.font = "11px sans-serif";
     pen.fillText(`${now.detail.target} [${d}]   ${short(held[now.tick * width + d])}`, 8, d * height + 11);
@@ -237,6 +244,7 @@ function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time
   key("lived", WALKED);
   key("lived later", "#c3c7d0");
   if (plan) key("imagined", PLAN);
+  if (otherPlan) key(`imagined beside: ${RUN.beside}`, OTHER);
 }
 function line(pen, points, stroke, width) {
   if (points.length < 2) return;
@@ -261,13 +269,19 @@ function drawRecalled() {
 function drawFacts() {
   const table = el("facts");
   table.replaceChildren();
-  const fact = (name, told) => { const row = make("tr", undefined, table); make("td", name, row); make("td", told, row); };
+  const fact = (name, told, other = "") => {
+    const row = make("tr", undefined, table);
+    make("td", name, row);
+    make("td", told, row);
+    if (RUN.beside) make("td", other, row, "other");
+  };
+  const shown = (node, port, nodes) => { const own = value(node, port, now.tick, nodes); return NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
+  const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(short).join(", ")})`).join(" ");
   const mode = value("configurator", "mode", now.tick);
   if (!Number.isNaN(mode)) fact("mode", mode === 1 ? "1: reacts" : mode === 2 ? "2: plans" : String(mode));
   for (const {node, port} of scalars()) if (!(node === "configurator" && port === "mode") && port !== "terminated" && port !== "truncated")
-    fact(`${node}.${port}`, NODES.get(node).ports[port][0] === "bool" ? (value(node, port, now.tick) ? "yes" : "no") : short(value(node, port, now.tick)));
-  const plan = now.detail && rows("plan", now.tick);
-  if (plan) fact("planner.plan", plan.map(action => `(${[...action].map(short).join(", ")})`).join(" "));
+    fact(`${node}.${port}`, shown(node, port, now.nodes), has(node, port, now.others) ? shown(node, port, now.others) : "");
+  if (actions(now.detail) || actions(now.other)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.other));
   fact("all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
   fact("this episode", now.tick < now.ticks - 1 ? "goes on" : !episode.over ? "the record ends here" : episode.success ? "reached its goal" :
@@ -308,6 +322,7 @@ function groups() {
     const group = port === "surprise" ? "surprise" : node === "planner" && port === "energy" ? "energy of the plan" :
       node === "cost" || port === "energy" ? "energy of the state" : "other figures";
     told[group].push({node, port});
+    if (has(node, port, now.others)) told[group].push({node, port, beside: true});
   }
   const terms = now.detail && now.detail.terms ? Object.keys(now.detail.terms) : [];
   if (terms.length) {  // the sums of both kinds say less
@@ -318,7 +333,7 @@ function groups() {
   const order = ["energy of the state", "energy of the state, term by term", "energy of the plan", "surprise", "other figures"];
   return order.filter(title => told[title] && told[title].length).map(title => [title, told[title]]);
 }
-const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] : value(series.node, series.port, tick);
+const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] : value(series.node, series.port, tick, series.beside ? now.others : now.nodes);
 function drawCharts() {
   while (charts.length) charts.pop().plot.destroy();
   el("charts").replaceChildren();
@@ -329,7 +344,7 @@ function drawCharts() {
     const shown = series.map((one, i) => {
       const entry = make("span", undefined, legend);
       make("i", "", entry).style.background = LINES[i % LINES.length];
-      entry.append(`${one.term || `${one.node}.${one.port}`} `);
+      entry.append(`${one.term || `${one.node}.${one.port}`}${one.beside ? " beside" : ""} `);
       return {one, told: make("span", "", entry)};
     });
     const values = series.map(one => ticks.map(tick => { const v = figure(one, tick); return Number.isFinite(v) ? v : null; }));
@@ -339,7 +354,7 @@ function drawCharts() {
       scales: {x: {time: false, range: [0, Math.max(1, now.ticks - 1)]}},
       axes: [{show: isLast, size: 24, grid: {stroke: "#eef0f3"}, stroke: "#737a88"},
         {size: 56, grid: {stroke: "#eef0f3"}, stroke: "#737a88", space: 24, show: !apart}],
-      series: [{}, ...series.map((_, i) => ({stroke: LINES[i % LINES.length], width: 1.4, points: {show: now.ticks < 3}, scale: apart ? `y${i}` : "y"}))],
+      series: [{}, ...series.map((_, i) => ({stroke: LINES[i % LINES.length], width: 1.4, dash: series[i].beside ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `y${i}` : "y"}))],
     }, [ticks, ...values], frame);
     const mark = make("div", undefined, plot.over, "now");
     scrubbing(plot.over, event => Math.round(plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, "x")));
@@ -541,7 +556,7 @@ function inspect() {
 
 // Begin --------------------------------------------------------------------------------------------------------------------
 
-el("title").textContent = RUN.run;
+el("title").textContent = RUN.run + (RUN.beside ? ` beside ${RUN.beside}` : "");
 el("title").title = `seed ${RUN.seed}, graph ${RUN.graph}, ${Object.entries(RUN.versions).map(pair => pair.join(" ")).join(", ")}`;
 document.title = `${RUN.run} – ami view`;
 for (const wave of RUN.waves) {

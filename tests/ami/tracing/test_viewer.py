@@ -4,9 +4,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ami.agent import Agent
@@ -27,12 +30,12 @@ from ami.tracing.viewer_data import pages
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def lived(graph: Graph, folder: Path, payload: bool) -> Path:
+def lived(graph: Graph, folder: Path, payload: bool, seed: int = 3) -> Path:
     """Two waves of two pairs: one room, then across."""
-    write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=3)
+    write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=seed)
     manifest = Manifest.make(graph.drafts["world"], 5, 2)
     manifest.save(folder / "manifest.json")
-    with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0", payload))) as agent:
+    with Agent(LocalRuntime(graph, seed, recorder=TraceLog(folder / "trace" / "agent-0", payload))) as agent:
         for wave, episodes in manifest.waves(2):
             for _ in agent.live(episodes, wave):
                 pass
@@ -50,6 +53,13 @@ def run(tiny_mind: Callable[..., Graph], runs: dict[str, Path]) -> Path:
     if "whole" not in runs:
         runs["whole"] = lived(tiny_mind(), runs["at"] / "run-7", payload=True)
     return runs["whole"]
+
+
+def only_wave(trace: Trace, wave: int) -> Trace:
+    """As if the first wave had another number, and the others had not been lived."""
+    first = {node: table.filter(pc.equal(table["wave"], 0)) for node, table in trace.tables.items()}
+    return replace(trace, tables={node: table.set_column(0, "wave", pa.array([wave] * len(table), pa.int32()))
+                                  for node, table in first.items()})
 
 
 def parts(page: Path) -> dict[str, dict]:
@@ -99,6 +109,33 @@ def test_an_episode_shows_the_energies_of_candidates_and_of_the_costs_terms(tmp_
     assert np.allclose(energies[3].min(), noted[3]["candidates"][0].min())
     assert set(whole["terms"]) == {"cost: goal_distance"}
     assert trace.notes("actor", 1) == {}
+
+
+def test_another_mind_is_shown_beside_with_what_it_said_otherwise(
+        run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    other = lived(tiny_mind(), tmp_path / "other", payload=True, seed=4)  # it trembles in another way
+    whole = pages(Trace.open(run), beside=Trace.open(other))
+    assert whole.run["beside"] == "other"
+    assert {"world", "planner", "actor"} <= set(whole.parts["beside-0"]["nodes"])
+    assert "configurator" not in whole.parts["beside-0"]["nodes"], "its modes are the same"
+    assert {"true", "imagined", "plan"} <= set(whole.parts["other-1-1"]) and "pictures" not in whole.parts["other-1-1"]
+    assert whole.parts["other-0-0"]["imagined"] != whole.parts["episode-0-0"]["imagined"]
+
+
+def test_a_mind_of_other_episodes_is_not_shown_beside(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    with pytest.raises(TraceError, match=r"--beside: .*other holds none of the episodes of .*run-7: expected a trace that"):
+        pages(Trace.open(run), beside=only_wave(Trace.open(tmp_path / "other"), 9))
+
+
+def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(run: Path) -> None:
+    """What `ami replay --fork` leaves begins at the tick it was forked at."""
+    trace = Trace.open(run)
+    later = replace(trace, tables={node: table.filter(pc.greater(table["tick"], 2)) for node, table in trace.tables.items()})
+    whole = pages(later)
+    episode = whole.parts["episode-1-0"]
+    assert episode["pictures"][:3] == [None] * 3 and episode["pictures"][3]
+    assert whole.parts["wave-1"]["nodes"]["world"]["ticks"][0] == 3
 
 
 def test_a_run_without_payloads_says_what_is_missing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
