@@ -1,0 +1,118 @@
+"""Does a recording executed anew say the same, whatever the graph and the runtime, and is what has changed named?
+
+    python benchmarks/replay.py [--store runs/studies]
+
+A few minutes. Writes benchmarks/results/replay.json. Exits with 1 when a run of the ten is not identical, message by message, or when a
+change made to a copy of a recording is not the first thing that is named.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from record import record
+
+import ami
+from ami.learning import checkpoint
+from ami.replay.again import again
+from ami.replay.recording import Recording
+from ami.tracing.reader import Trace
+
+torch.set_num_threads(1)
+COMMON = ["trace.level=boundary", "evaluation.pairs=10", "evaluation.beside=[]", "evaluation.film=0"]
+GRAPHS = {
+    "jepa": ["experiment=quick"],
+    "oracle": ["agent=oracle"],
+    "random": ["agent=random"],
+    "gate": ["learning=none", "configurator=surprise_gate", "actor=policy", "memory=short_term"],
+    "cartpole": ["world=gym", "world.id=CartPole-v1", "perception=vector", "memory=none", "goal=none", "cost=reward",
+                 "world_model.anti_collapse=none", "world_model.rewards=true", "planner=categorical", "learning=none"],
+}
+RUNTIMES = ("local", "ray")
+
+
+def other_weight(run: Path) -> None:
+    tensors, notes = checkpoint.load(run / "weights.safetensors")
+    tensors["world_model/predictor.last.bias"] = tensors["world_model/predictor.last.bias"] + 1e-3
+    checkpoint.save(run / "weights.safetensors", tensors, notes)
+
+
+def in_header(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    def done(run: Path) -> None:
+        header = json.loads((run / "header.json").read_text())
+        change(header)
+        (run / "header.json").write_text(json.dumps(header))
+
+    return done
+
+
+def other_setting(header: dict[str, Any]) -> None:
+    """The run is composed anew with another setting, as if the default had changed since."""
+    header["details"]["overrides"].append("planner.temperature=0.4" if "mppi" in str(header) else "planner.num_elites=7")
+
+
+def other_code(header: dict[str, Any]) -> None:
+    """It was made by other code of the planner, which planned otherwise: one of its messages is another one."""
+    header["details"]["origin"]["code"]["planner"] = "0123456789abcdef"
+    header["details"]["overrides"].append("planner.min_std=0.2")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a weight of the world model": (other_weight, "weights.world_model"),
+    "a setting of the planner": (in_header(other_setting), "settings.planner.num_elites"),
+    "the planner's code": (in_header(other_code), "code.planner"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", type=Path, default=Path("runs/studies"))
+    store = parser.parse_args().store
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory() as place:
+        for name, overrides in GRAPHS.items():
+            for runtime in RUNTIMES:
+                run = ami.run(ami.compose([*COMMON, *overrides, f"runtime={runtime}", f"store={store}"]),
+                              Path(place) / f"{name}-{runtime}").folder
+                begun = time.perf_counter()
+                done = again(Recording.open(run), Path(place) / f"{name}-{runtime}-again")
+                same = done.first is None and Trace.open(run).digest() == Trace.open(done.folder).digest()
+                rows.append({"graph": name, "runtime": runtime, "identical": same, "ticks": done.ticks,
+                             "messages": done.messages, "seconds": time.perf_counter() - begun, "cause": done.cause()})
+                print(f"{name:10} {runtime:6} {'identical' if same else 'DIFFERENT'} {done.messages:6,} messages of "
+                      f"{done.ticks:4} ticks in {rows[-1]['seconds']:.1f} s")
+        named = [_named(Path(place), what) for what in CHANGES]
+    ok = all(row["identical"] for row in rows) and all(row["named"] for row in named)
+    record("replay", {"runs": rows, "changes": named, "met": ok})
+    return 0 if ok else 1
+
+
+def _named(place: Path, what: str) -> dict[str, Any]:
+    """One change made to a copy of the JEPA's recording: what the replay says of it."""
+    change, expected = CHANGES[what]
+    run = place / f"changed-{expected}"
+    shutil.copytree(place / "jepa-local", run)
+    change(run)
+    done = again(Recording.open(run), place / f"changed-{expected}-again")
+    ok = done.first is not None and any(text.startswith(expected) for text in done.changes[:2])
+    print(f"{what}: {'named' if ok else 'NOT NAMED'}: parts at {done.first}; {done.cause()}")
+    return {"change": what, "named": ok, "first": str(done.first), "cause": done.cause()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
