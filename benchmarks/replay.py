@@ -2,8 +2,8 @@
 
     python benchmarks/replay.py [--store runs/studies]
 
-A few minutes. Writes benchmarks/results/replay.json. Exits with 1 when a run of the ten is not identical, message by message, or when a
-change made to a copy of a recording is not the first thing that is named.
+A few minutes. Writes benchmarks/results/replay.json. Exits with 1 when a run of the ten is not identical, message by
+message, or when a change made to a copy of a recording is not the first thing that is named.
 """
 
 from __future__ import annotations
