@@ -207,7 +207,8 @@ the middle), and states near an end drawn more often.
 pixels. A few values of some settings were tried, on other seeds than these; CartPole (424) and PointMaze (.91)
 had missed their thresholds on these seeds before that. DoorKey's actor keeps a tenth of its actions random: without
 them some seeds' minds stand still before a door for ever, since their critic errs by more than a step is worth.
-Learning times are wall time on a machine shared with other work, which the threshold is held against, and CPU time beside it."""
+Learning times are wall time on a machine shared with other work, which the threshold is held against, and CPU time
+beside it."""
 
 
 def steps_lived(name: str, seeds: list[dict[str, Any]]) -> str:
