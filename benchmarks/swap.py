@@ -113,8 +113,8 @@ perception have done, and does that tell whether it would have been better?
 **Done.** The default mind lived {PAIRS} sealed pairs of each kind in two rooms with `trace.level=boundary`. `ami replay
 RUN --swap …` gave what it perceived, tick by tick, to each mind below; the world never heard of their answers. Then each
 mind lived the same pairs itself. *Cosine* and *distance* are of its action and the recorded one. *Energy gap* is its plan's
-energy less the recorded plan's, by the same cost over the same world model, one mean per world; below 0 its plan promises more. One
-training seed; 95 % intervals.
+energy less the recorded plan's, by the same cost over the same world model, one mean per world; below 0 its plan
+promises more. One training seed; 95 % intervals.
 
 | mind | cosine | distance | energy gap | promises more in | lived: same room, % | across, % | steps to the goal |
 |---|---|---|---|---|---|---|---|
@@ -125,8 +125,8 @@ training seed; 95 % intervals.
 {verdicts}
 
 **What it means.** See the gap beside the steps: a planner that promises less on the recorded inputs takes longer when it
-lives. Agreement says less than that: many actions are as good as each other, above all near the goal, where directions differ
-most. Minds that have learnt other states have energies of their own; only their actions can be held side by side.
+lives. Agreement says less than that: many actions are as good as each other, above all near the goal, where directions
+differ most. Minds that have learnt other states have energies of their own; only their actions can be held side by side.
 
 **Limits.** The inputs are those that the recorded mind brought about: what another one would do in places where that one
 never went is not seen (`ami replay --fork` goes there). One world, one training seed; steps are means over solved
