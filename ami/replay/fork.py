@@ -98,7 +98,7 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick]})
     future = Worker(graph, graph.order, recording.seed, weights, log)
-    fresh = _bring_to(recording, wave, tick, past, future)
+    fresh = _bring_to(recording, wave, tick, past, future, learnt_alike=weights is recording.weights)
     with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
         lives, last = _live_on(future, tick, _lives(recording, wave, tick), lambda more: bar(more, ""))
     log.close()
@@ -107,8 +107,10 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
                 fresh, last)
 
 
-def _bring_to(recording: Recording, wave: int, tick: int, past: Worker, future: Worker) -> tuple[str, ...]:
-    """Bring every module of the future to where it stood before `tick`; names those that could not be."""
+def _bring_to(recording: Recording, wave: int, tick: int, past: Worker, future: Worker,
+              learnt_alike: bool) -> tuple[str, ...]:
+    """Bring every module of the future to where it stood before `tick`; names those that could not be: other modules, and,
+    where other states were learnt, all of them, for what they remember are states."""
     episodes = recording.waves[wave]
     everywhere = torch.ones(len(episodes), dtype=torch.bool)
     for worker in (past, future):
@@ -127,7 +129,7 @@ def _bring_to(recording: Recording, wave: int, tick: int, past: Worker, future: 
         future.fire([WORLD], now, before)
     future.recorder = recorder
     nodes = [node for node in future.graph.order if node != WORLD]
-    same = [node for node in nodes if past.graph.parts.get(node) == future.graph.parts[node]
+    same = [node for node in nodes if learnt_alike and past.graph.parts.get(node) == future.graph.parts[node]
             and past.graph.dims[node] == future.graph.dims[node]]
     for node in same:
         future.modules[node].restore(past.modules[node].snapshot())
