@@ -47,11 +47,8 @@ REGULARISER = "{_target_: modules.world_model.anti_collapse.VICReg, %s}"
 JEPA, PIXELS, TIMED, UNTAUGHT = "jepa", "pixels, equal updates", "pixels, equal time", "untaught"
 MODELS = {JEPA: "world_model=jepa", PIXELS: "world_model=generative", TIMED: "world_model=generative",
           UNTAUGHT: "learning=none"}
-OTHER_WAYS = {  # before both kinds of noise: is it latent prediction, or how collapse is prevented?
+WAYS = {  # in the flickering floor alone: what does the work?
     "jepa, ema": ("world_model.anti_collapse=ema",),
-    "jepa, sigreg": ("world_model.anti_collapse=sigreg",),
-}
-PARTS = {  # in the flickering floor alone: what does the work?
     "jepa without inverse dynamics": (f"world_model.anti_collapse={REGULARISER % 'idm: 0.0'}",),
     "pixels with inverse dynamics": (
         "world_model=generative",
@@ -115,7 +112,7 @@ def update_of(model: str) -> Any:
 def compared(noise: str, store: Path, updates: int, parallel: int) -> Comparison:
     own = {JEPA: (MODELS[JEPA],), PIXELS: (MODELS[PIXELS],),
            TIMED: (MODELS[TIMED], f"learning.stages.model.steps={updates}"), UNTAUGHT: (MODELS[UNTAUGHT],)}
-    own |= {"none": {}, "tv": OTHER_WAYS, "background": OTHER_WAYS | PARTS}[noise]
+    own |= WAYS if noise == "background" else {}
     variants = [Variant(label, overrides(noise, store, *more)) for label, more in own.items()]
     return compare_variants(variants, seeds=SEEDS, against=JEPA, parallel=parallel, folder=store / f"noise_{noise}",
                             console=Console(), allow=(), skip_refused=False, name="noise")
@@ -219,8 +216,8 @@ number of variants (Holm). *untaught* is the same mind with initial weights.
 
 {table(found['background'])}
 
-The rows behind *untaught* ask what does the work: other ways to prevent collapse, and inverse dynamics (reading the action
-from two states) taken from the JEPA and given to the twin.
+The last rows ask what does the work: another way to prevent collapse, and inverse dynamics (reading the action from two
+states) taken from the JEPA and given to the twin.
 
 R² of a ridge probe of the true position on frozen states, beside the untaught encoder's:
 
@@ -246,7 +243,8 @@ R² of a ridge probe of the true position on frozen states, beside the untaught 
   latent prediction alone.
 * The figures are of one small world, one size of network, an MLP as decoder and {UPDATES} updates. A larger decoder, a state
   wide enough for both, or a likelihood that learns its own variance per pixel may narrow the gap.
-* EMA was not run before the television, nor SIGReg anywhere. One value of each weight was tried, none was searched for.
+* Which way to prevent collapse bears which noise is a study of its own, [noise and collapse](noise_collapse.md). One value
+  of each weight was tried, none was searched for.
 * The noise is independent between frames. A distractor that can be predicted is another question.
 """
 
