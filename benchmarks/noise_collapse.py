@@ -101,9 +101,9 @@ amounts. Is it latent prediction that lets noise in, or what keeps the states fr
 
 **Done.** One encoder, predictor, critic and planner, the default recipe's, in two rooms with a television (a corner that
 flickers) and with a floor that flickers as a whole. Collapse is prevented by VICReg's variance and covariance terms, by
-targets from a slow copy (EMA), or by SIGReg's normal projections; each with inverse dynamics. {PAIRS} sealed pairs of each kind,
-{len(SEEDS)} training seeds; intervals are 95 % Wilson over all seeds, p is McNemar's test against vicreg, Holm-corrected.
-R² is of a ridge probe of the true position on the frozen states.
+targets from a slow copy (EMA), or by SIGReg's normal projections; each with inverse dynamics. {PAIRS} sealed pairs of each
+kind, {len(SEEDS)} training seeds; intervals are 95 % Wilson over all seeds, p is McNemar's test against vicreg,
+Holm-corrected. R² is of a ridge probe of the true position on the frozen states.
 
 | noise | collapse prevented by | same room, % | across, % | R² | learning, min |
 |---|---|---|---|---|---|
