@@ -25,7 +25,6 @@ from ami.tracing.tables import Tables
 
 DATABASE, ARTIFACTS, MEMORY = "mlflow.db", "mlartifacts", "mlflow.json"
 MAX_KEY, MAX_VALUE, MAX_PARAMETERS, MAX_METRICS = 250, 6000, 100, 1000  # what one batch of MLflow takes
-MAX_PREVIEW = 1000
 SPANS_AT_ONCE, TRACES_AT_ONCE = 500, 500
 IDENTITY, OF_RUN, NUM_SPANS, TREE = "ami.run", "ami.run", "ami.spans", "tr-"
 SHORT = Sample(every=20, episodes=10)  # what every run stores of itself; `ami trace sync` stores more
@@ -344,6 +343,7 @@ def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str) -> Any:
     entities, root = mlflow.entities, tree.root
     source = entities.AssessmentSource(source_type="CODE", source_id="ami")
     begun = root.start // 1_000_000
+    told = ", ".join(f"{name} {_short(value)}" for name, value in tree.figures.items())
     feedback = []
     for name, value in tree.figures.items():
         one = entities.Feedback(name=name, value=value, source=source, trace_id=f"{TREE}{tree.id}", span_id=root.id,
@@ -354,10 +354,14 @@ def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str) -> Any:
         trace_id=f"{TREE}{tree.id}", trace_location=entities.TraceLocation.from_experiment_id(experiment_id),
         request_time=begun, execution_duration=(root.end - root.start) // 1_000_000,
         state=entities.TraceState.ERROR if root.fault else entities.TraceState.OK,
-        request_preview=json.dumps(root.inputs)[:MAX_PREVIEW], response_preview=json.dumps(root.outputs)[:MAX_PREVIEW],
+        request_preview=tree.name, response_preview=told,
         trace_metadata={"mlflow.sourceRun": run_id, OF_RUN: run_id, NUM_SPANS: str(len(tree.spans))},
         tags={"mlflow.traceName": tree.name, "ami.kind": tree.kind, "ami.agent": tree.agent, "ami.wave": str(tree.wave)},
         assessments=feedback)
+
+
+def _short(value: float | bool) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.4g}"
 
 
 def _flattened(content: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -173,8 +173,8 @@ class Forest:
                     _ns(max(one["end"] for one in fired)),
                     {"wave": wave, "tick": tick, "agent": rows[0]["agent"], "worlds": len(rows),
                      "live": sum(row["live"] for row in rows), "busy_us": rows[0]["busy_us"], **_told(scalars)},
-                    {"episodes": [row["episode"] for row in rows if row["live"]]},
-                    {name: [row[name] for row in live] for name in scalars}, fault=fault and f"did not finish: {fault}")
+                    {"worlds": ", ".join(str(row["row"] if row["episode"] is None else row["episode"]) for row in live)},
+                    _told(scalars), fault=fault and f"did not finish: {fault}")
         spans = [root]
         for one in fired:
             node = one["node"]
@@ -252,7 +252,12 @@ class Forest:
         return list(table.slice(begin, end - begin).to_pylist())
 
     def _unfinished(self, place: int) -> list[str]:
-        """The nodes that were due at a tick and left no record: an error or a kill stopped them."""
+        """The nodes that were due at the last tick of a wave and left no record: an error or a kill stopped them.
+
+        At earlier ticks a missing record tells of the log alone: a kill between two modules' blocks takes one of them.
+        """
+        if place + 1 < len(self._ticks) and self._ticks[place + 1] >> 32 == self._ticks[place] >> 32:
+            return []
         begin, end = (int(side[place]) for side in self._parts["invocations"])
         tick = int(self._ticks[place] & 0xFFFFFFFF)
         due = [node for node in self.header["graph"]["order"] if tick % self._every.get(node, 1) == 0]

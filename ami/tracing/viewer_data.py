@@ -207,10 +207,12 @@ def _episode(recorded: Recorded, decode: Decoder, wave: _Wave, row: int, ticks: 
     told |= _noted(recorded.trace, wave, row, ticks)
     for name, port in (("true", decode.target), ("plan", "planner.plan")):
         told |= _dense(name, recorded.at(port, wave.number), row, ticks)
-    imagined = {tick: states[row] for tick, states in recorded.at("planner.imagined", wave.number).items() if tick < ticks}
-    read = decode(np.stack([*imagined.values()])) if imagined else None
-    if read is not None:
-        told |= _dense("imagined", dict(zip(imagined, read[:, None], strict=True)), 0, ticks)
+    imagined = recorded.at("planner.imagined", wave.number)
+    if imagined:
+        read = decode(np.stack([imagined[tick][row] for tick in sorted(imagined) if tick < ticks]))
+        if read is not None:
+            held = dict(zip((tick for tick in sorted(imagined) if tick < ticks), read[:, None], strict=True))
+            told |= _dense("imagined", held, 0, ticks)
     number = wave.number
     recalled = _recalled(recorded.at("memory.recall", number), recorded.at("world_model.state", number), row, ticks)
     return told if recalled is None else {**told, "recalled": recalled}
@@ -219,10 +221,10 @@ def _episode(recorded: Recorded, decode: Decoder, wave: _Wave, row: int, ticks: 
 def _noted(trace: Trace, wave: _Wave, row: int, ticks: int) -> Plain:
     """Energies of the candidates by iteration, and of the cost's terms by name, where they were noted."""
     told: Plain = {}
-    for node in trace.tables:
-        held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items()
-                if "candidates" in noted and tick < ticks}
-        most = np.max([energies.shape[1:] for energies in held.values()], axis=0) if held else np.zeros(2)
+    planners = [node for node in trace.tables if any("candidates" in noted for noted in wave.noted(trace, node).values())]
+    for node in planners[:1]:
+        held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items() if tick < ticks}
+        most = np.max([energies.shape[1:] for energies in held.values()], axis=0)
         for tick, energies in held.items():
             gaps = [(0, 0), *((0, int(gap)) for gap in most - energies.shape[1:])]
             held[tick] = np.pad(energies, gaps, constant_values=np.nan)

@@ -77,3 +77,14 @@ def test_what_is_known_whole_is_not_made_again(forest: Forest) -> None:
     assert len(trees) == 8 and list(forest.trees(Sample(every=1), known)) == []
     known[trees[3].id] -= 1
     assert [tree.name for tree in forest.trees(Sample(every=1), known)] == ["wave 0, tick 3"]
+
+
+def test_a_record_that_is_missing_earlier_is_no_error_of_the_mind(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    graph = tiny_mind()
+    write_header(tmp_path, graph, seed=0)
+    log = TraceLog(tmp_path / "trace" / "agent-0")
+    for tick in range(6):
+        for node in graph.order if tick < 3 else graph.order[:2]:
+            log.add(node, 0, tick, 10 * tick, 10 * tick + 1, {"out": torch.zeros(1)})
+    log.close()
+    assert Forest(Tables.load(tmp_path)).ticks(Sample(every=100)) == [(0, 0), (0, 5)]

@@ -1,0 +1,204 @@
+"""What a trace costs: tracing on against off on the same mind, in bytes per tick, and beside MLflow's own `@mlflow.trace`.
+
+    python benchmarks/tracing.py            # about two minutes; writes benchmarks/results/tracing.json
+
+1. The default agent (untrained, Mode-2), B = 1 and B = 50: a tick with the trace on against one with it off. The two live
+   side by side in one process and take turns of a few ticks, in the processor time of this thread, which other programs
+   disturb the least. What is paid at every tick is the median of the turns' differences; what is paid once a block (hashing,
+   statistics, writing; a block a second as in a run) is added in full, divided by the ticks.
+2. Bytes per tick on the disk, by recording level.
+3. The same mind with every module's `step` decorated by `@mlflow.trace` and a span around each tick, exported at once and
+   by MLflow's queue, into a sqlite store; and what `ami trace sync` takes for the same spans afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from record import record
+
+import ami
+from ami.agent import Agent
+from ami.blueprint import Episode
+from ami.config import to_graph
+from ami.graph import Graph
+from ami.recorder import NoTrace, Recorder
+from ami.runtime.local import LocalRuntime
+from ami.tracing.header import write_header
+from ami.tracing.log import TraceLog
+
+torch.set_num_threads(1)
+TURNS = {1: (500, 10), 50: (60, 4)}  # turns of so many ticks, by batch
+MLFLOW_TURNS, MLFLOW_TICKS = 6, 10
+TARGETS = {"share of a tick": 0.03, "us per invocation": 10.0}
+
+
+def graph_of() -> Graph:
+    return to_graph(ami.compose(["world.max_episode_steps=1000000"]))
+
+
+def episodes(batch: int) -> list[Episode]:
+    """Unreachable goals: nothing ends early."""
+    return [Episode(i, i, {"start": [4.0, 20.0 + 0.01 * i], "goal": [28.0, 28.0], "door": 10.0}) for i in range(batch)]
+
+
+def alive(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, Any], None] | None = None) -> Agent:
+    agent = Agent(LocalRuntime(graph, 0, recorder=recorder))
+    for node, module in agent.runtime.worker.modules.items():
+        if change is not None:
+            change(node, module)
+    agent.reset(torch.ones(batch, dtype=torch.bool), episodes(batch))
+    return agent
+
+
+class TimedLog(TraceLog):
+    """A trace log that knows how long its blocks took."""
+
+    spent = 0.0
+
+    def flush(self) -> None:
+        begun = time.thread_time()
+        super().flush()
+        self.spent += time.thread_time() - begun
+
+
+def turn(agent: Agent, ticks: int, after: Callable[[], None] = lambda: None) -> float:
+    """Seconds of this thread per tick."""
+    begun = time.thread_time()
+    for _ in range(ticks):
+        agent.cycle()["world.success"]
+    after()
+    return (time.thread_time() - begun) / ticks
+
+
+def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
+    turns, ticks = TURNS[batch]
+    with tempfile.TemporaryDirectory() as folder:
+        log = TimedLog(Path(folder))
+        on, off = alive(graph, batch, log), alive(graph, batch, NoTrace())
+        turn(on, 20), turn(off, 20)
+        log.flush()
+        log.spent = 0.0
+
+        def without_blocks() -> float:
+            before = log.spent
+            return turn(on, ticks) - (log.spent - before) / ticks
+
+        pairs = []
+        for number in range(turns):  # who goes first alternates
+            if number % 2:
+                one = without_blocks()
+                pairs.append((one, turn(off, ticks)))
+            else:
+                two = turn(off, ticks)
+                pairs.append((without_blocks(), two))
+        log.flush()
+        on.close(), off.close()
+    every, blocks = median(a - b for a, b in pairs), log.spent / (turns * ticks)
+    tick = median(b for _, b in pairs)
+    return {"tick_us": 1e6 * tick, "every tick_us": 1e6 * every, "blocks_us": 1e6 * blocks,
+            "share of a tick": (every + blocks) / tick, "us per invocation": 1e6 * (every + blocks) / len(graph.order)}
+
+
+def bytes_per_tick(graph: Graph, batch: int, payload: bool, ticks: int = 200) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        agent = alive(graph, batch, TraceLog(Path(folder), payload))
+        turn(agent, ticks, agent.close)
+        return sum(path.stat().st_size for path in Path(folder).iterdir()) / ticks
+
+
+def mlflow_on_against_off(graph: Graph, waits: bool) -> dict[str, float]:
+    """The decorator on every step; with `waits` every trace is in the store before the next tick begins."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.set_experiment("tracing")
+        mlflow.config.enable_async_logging(False)
+        os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = str(not waits).lower()
+
+        def decorate(node: str, module: Any) -> None:
+            module.step = mlflow.trace(module.step, name=node, span_type=node.upper())
+
+        on, off = alive(graph, 1, NoTrace(), decorate), alive(graph, 1, NoTrace())
+
+        def traced_turn() -> float:
+            begun = time.perf_counter()
+            for _ in range(MLFLOW_TICKS):
+                with mlflow.start_span("tick"):
+                    on.cycle()["world.success"]
+            return (time.perf_counter() - begun) / MLFLOW_TICKS
+
+        def wall(agent: Agent) -> float:
+            begun = time.perf_counter()
+            turn(agent, MLFLOW_TICKS)
+            return (time.perf_counter() - begun) / MLFLOW_TICKS
+
+        traced_turn(), wall(off)
+        pairs = [(traced_turn(), wall(off)) for _ in range(MLFLOW_TURNS)]
+        begun = time.perf_counter()
+        if not waits:
+            mlflow.flush_trace_async_logging()
+        left = time.perf_counter() - begun
+        ticks = (1 + MLFLOW_TURNS) * MLFLOW_TICKS
+        stored = len(mlflow.search_traces(return_type="list", include_spans=False, max_results=10 * ticks))
+        size = (Path(folder) / "mlflow.db").stat().st_size
+    extra = median(a - b for a, b in pairs)
+    return {"trace_us": 1e6 * extra, "share of a tick": extra / median(b for _, b in pairs),
+            "us per invocation": 1e6 * extra / len(graph.order), "ticks": ticks, "stored": stored,
+            "seconds to empty the queue": left, "bytes of the store per tick": size / ticks}
+
+
+def sync_afterwards(graph: Graph) -> dict[str, float]:
+    """Every tick as MLflow spans, from the log, when the mind is done."""
+    from ami.tracing.mlflow_store import store, sync
+    from ami.tracing.spans import Sample
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        write_header(run, graph, seed=0)
+        ticks = (1 + MLFLOW_TURNS) * MLFLOW_TICKS
+        agent = alive(graph, 1, TraceLog(run / "trace" / "agent-0"))
+        turn(agent, ticks, agent.close)
+        store(run, Path(folder), sample=None)
+        begun = time.perf_counter()
+        done = sync(run, Path(folder), Sample(every=1, episodes=0))
+        return {"sync_us per tick": 1e6 * (time.perf_counter() - begun) / ticks, "ticks": ticks, "stored": done.stored}
+
+
+def main() -> int:
+    graph = graph_of()
+    figures: dict[str, Any] = {
+        "on against off, B = 1": on_against_off(graph, 1),
+        "on against off, B = 50": on_against_off(graph, 50),
+        "bytes per tick": {f"{name}, B = {batch}": bytes_per_tick(graph, batch, payload)
+                           for name, payload in (("statistics", False), ("every payload", True)) for batch in (1, 50)},
+        "@mlflow.trace, each trace at once": mlflow_on_against_off(graph, waits=True),
+        "@mlflow.trace, by its queue": mlflow_on_against_off(graph, waits=False),
+        "ami trace sync, afterwards": sync_afterwards(graph),
+    }
+    ours = figures["on against off, B = 1"]
+    met = {name: ours[name] <= limit for name, limit in TARGETS.items()}
+    for name, row in figures.items():
+        print(f"{name:36} " + "  ".join(f"{key} {value:,.4g}" for key, value in row.items()))
+    for name, is_met in met.items():
+        print(f"{'met   ' if is_met else 'MISSED'} {name} {ours[name]:.4f} (target: <= {TARGETS[name]})")
+    record("tracing", {"figures": figures, "targets": {name: f"<= {limit}" for name, limit in TARGETS.items()}, "met": met})
+    return 0 if all(met.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
