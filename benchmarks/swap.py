@@ -34,7 +34,7 @@ PAIRS, MANIFEST_SEED = 100, 20261125
 COMMON = ["runtime=local", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}", "evaluation.batch=100",
           "evaluation.beside=[]", "evaluation.film=0"]
 OTHERS = {
-    "cem again, another draw": ["planner.init_std=0.800001"],
+    "cem, a setting moved by a millionth": ["planner.init_std=0.800001"],
     "planner=mppi": ["planner=mppi"],
     "planner=icem": ["planner=icem"],
     "planner=random_shooting": ["planner=random_shooting"],
@@ -43,7 +43,7 @@ OTHERS = {
     "perception=pixels": ["perception=pixels"],
 }
 THRESHOLDS = {  # fixed before the run
-    "cem again, another draw: mean cosine, at least": 0.999,
+    "cem, a setting moved by a millionth: mean cosine, at least": 0.999,
     "fewest candidates: its plan promises more, share of decisions, at most": 0.4,
     "rank correlation of energy gap and steps, planners, at least": 0.0,
 }
@@ -67,7 +67,7 @@ def main() -> int:
             print(f"{name}: cosine {found.agreement:.3f}, gap {gap}, {rows[name]['kinds']}")
     planners = [row for row in rows.values() if row.get("gap")]
     values = dict(zip(THRESHOLDS, (
-        rows["cem again, another draw"]["agreement"], rows["cem, an eighth of the candidates"]["promises_more"],
+        rows["cem, a setting moved by a millionth"]["agreement"], rows["cem, an eighth of the candidates"]["promises_more"],
         _ranks_agree([row["gap"][0] for row in planners], [row["steps"] for row in planners])), strict=True))
     met = {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
            for name, value in values.items()}
@@ -124,9 +124,10 @@ promises more. One training seed; 95 % intervals.
 |---|---|---|---|
 {verdicts}
 
-**What it means.** See the gap beside the steps: a planner that promises less on the recorded inputs takes longer when it
-lives. Agreement says less than that: many actions are as good as each other, above all near the goal, where directions
-differ most. Minds that have learnt other states have energies of their own; only their actions can be held side by side.
+**What it means.** The control, CEM with a setting moved by a millionth, does the same. Planners whose plans promise less on
+the recorded inputs, by the energy of about one step, take six steps longer when they live; gaps of a tenth of that do not
+show in what is lived. The table of successes alone shows nothing: all of them arrive. Agreement says less than the gap:
+many actions are as good as each other, above all near the goal, where directions differ most. Minds that have learnt other states have energies of their own; only their actions can be held side by side.
 
 **Limits.** The inputs are those that the recorded mind brought about: what another one would do in places where that one
 never went is not seen (`ami replay --fork` goes there). One world, one training seed; steps are means over solved
