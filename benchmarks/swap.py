@@ -127,7 +127,8 @@ promises more. One training seed; 95 % intervals.
 **What it means.** The control, CEM with a setting moved by a millionth, does the same. Planners whose plans promise less on
 the recorded inputs, by the energy of about one step, take six steps longer when they live; gaps of a tenth of that do not
 show in what is lived. The table of successes alone shows nothing: all of them arrive. Agreement says less than the gap:
-many actions are as good as each other, above all near the goal, where directions differ most. Minds that have learnt other states have energies of their own; only their actions can be held side by side.
+many actions are as good as each other, above all near the goal, where directions differ most.
+Minds that have learnt other states have energies of their own; only their actions can be held side by side.
 
 **Limits.** The inputs are those that the recorded mind brought about: what another one would do in places where that one
 never went is not seen (`ami replay --fork` goes there). One world, one training seed; steps are means over solved
