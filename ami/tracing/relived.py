@@ -39,8 +39,10 @@ class Renderer:
             raise SettingError(f"--render: the world is a {name}: expected a gymnasium world, {TARGET}")
         self._world = GymWorld(**{**own, "render_mode": "rgb_array"})
         self._world.set_up({})
-        envs = getattr(self._world.rows, "envs", None)
-        if not envs or "rgb_array" not in envs[0].metadata.get("render_modes", ()):
+        rows = self._world.rows
+        # environments that are made as a vector draw all of their rows; ours is one
+        self._drawing = rows.envs[0] if hasattr(rows, "envs") else rows
+        if "rgb_array" not in self._drawing.metadata.get("render_modes", ()):
             raise SettingError(f"--render: {own.get('id')} draws no pictures: expected a world with render_mode=rgb_array")
 
     def pictures(self, episode: Episode, actions: np.ndarray, rewards: np.ndarray) -> list[Image.Image] | None:
@@ -70,7 +72,8 @@ class Renderer:
 
     def _drawn(self) -> np.ndarray:
         try:
-            return np.asarray(self._world.rows.envs[0].render())
+            drawn = self._drawing.render()
+            return np.asarray(drawn[0] if isinstance(drawn, tuple | list) else drawn)
         except gymnasium.error.DependencyNotInstalled as error:
             raise SettingError(f"--render: the renderer needs a package that is not installed: {error}. "
                                "Cure: pip install 'ami[worlds]'") from None

@@ -23,6 +23,7 @@ from torch import Tensor
 from ami.errors import TraceError
 from ami.evaluation.manifest import Manifest
 from ami.tracing.invocation import check, implementation
+from ami.tracing.log import NOTES
 from ami.tracing.payloads import Decoder, Recorded
 from ami.tracing.reader import Trace
 from ami.tracing.relived import Renderer
@@ -105,7 +106,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline, "extent": EXTENT,
            "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
            "tells_success": bool(pairs.get("tells_success", any(e["success"] for wave in waves for e in wave["episodes"]))),
-           "no_candidates": NO_CANDIDATES, "torn": trace.truncated,
+           "no_candidates": _no_candidates(trace), "torn": trace.truncated,
            "missing": [*trace.faults, *recorded.missing(readout, render), *_left_out(left, waves),
                        *(relive.told if relive else [])]}
     return Pages(run, parts)
@@ -207,12 +208,10 @@ def _episode(recorded: Recorded, decode: Decoder, wave: _Wave, row: int, ticks: 
     told |= _noted(recorded.trace, wave, row, ticks)
     for name, port in (("true", decode.target), ("plan", "planner.plan")):
         told |= _dense(name, recorded.at(port, wave.number), row, ticks)
-    imagined = recorded.at("planner.imagined", wave.number)
-    if imagined:
-        read = decode(np.stack([imagined[tick][row] for tick in sorted(imagined) if tick < ticks]))
-        if read is not None:
-            held = dict(zip((tick for tick in sorted(imagined) if tick < ticks), read[:, None], strict=True))
-            told |= _dense("imagined", held, 0, ticks)
+    imagined = {tick: states[row] for tick, states in recorded.at("planner.imagined", wave.number).items() if tick < ticks}
+    read = decode(np.stack([*imagined.values()])) if imagined else None
+    if read is not None:
+        told |= _dense("imagined", dict(zip(imagined, read[:, None], strict=True)), 0, ticks)
     number = wave.number
     recalled = _recalled(recorded.at("memory.recall", number), recorded.at("world_model.state", number), row, ticks)
     return told if recalled is None else {**told, "recalled": recalled}
@@ -221,10 +220,10 @@ def _episode(recorded: Recorded, decode: Decoder, wave: _Wave, row: int, ticks: 
 def _noted(trace: Trace, wave: _Wave, row: int, ticks: int) -> Plain:
     """Energies of the candidates by iteration, and of the cost's terms by name, where they were noted."""
     told: Plain = {}
-    planners = [node for node in trace.tables if any("candidates" in noted for noted in wave.noted(trace, node).values())]
-    for node in planners[:1]:
-        held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items() if tick < ticks}
-        most = np.max([energies.shape[1:] for energies in held.values()], axis=0)
+    for node in trace.tables:
+        held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items()
+                if "candidates" in noted and tick < ticks}
+        most = np.max([energies.shape[1:] for energies in held.values()], axis=0) if held else np.zeros(2)
         for tick, energies in held.items():
             gaps = [(0, 0), *((0, int(gap)) for gap in most - energies.shape[1:])]
             held[tick] = np.pad(energies, gaps, constant_values=np.nan)
@@ -377,6 +376,12 @@ def _place(trace: Trace, wave: int, row: int) -> int:
     """An episode's place in the manifest; -1 where the header does not say how it was cut into waves."""
     batch = ((trace.header.get("config") or {}).get("evaluation") or {}).get("batch")
     return wave * int(batch) + row if batch else -1
+
+
+def _no_candidates(trace: Trace) -> str:
+    """What is said where no energies of candidates are shown."""
+    is_noted = any(NOTES in table.column_names for node, table in trace.tables.items() if "plan" in trace.ports[node])
+    return "The planner judged no candidates." if is_noted else NO_CANDIDATES
 
 
 def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:

@@ -53,6 +53,15 @@ function value(node, port, tick, nodes = now.nodes) {  // of the world that is l
   const index = fired(node, tick, nodes), rows = index < 0 ? undefined : unpack(nodes[node].ports[port], "rows");
   return rows ? rows[index * now.wave.batch + now.row] : NaN;
 }
+function beside(node, port, tick) {  // what the other mind said; NaN where its life is over
+  return tick > now.otherEnd ? NaN : value(node, port, tick, now.others);
+}
+function endOfOther() {
+  const told = now.others.world, flags = ["terminated", "truncated"].filter(port => has("world", port, now.others));
+  for (let tick = 0; told && tick < now.wave.ticks; tick++)
+    if (flags.some(port => value("world", port, tick, now.others) > 0)) return tick;
+  return Infinity;
+}
 const has = (node, port, nodes = now.nodes) => Boolean(nodes[node] && nodes[node].ports[port] && nodes[node].ports[port].rows);
 
 // Where we are -------------------------------------------------------------------------------------------------------------
@@ -65,16 +74,19 @@ function look(number, tick) {
     nodes: open(`wave-${episode.wave.wave}`).nodes, detail: open(`episode-${episode.wave.wave}-${episode.row}`),
     others: (open(`beside-${episode.wave.wave}`) || {nodes: {}}).nodes, other: open(`other-${episode.wave.wave}-${episode.row}`)});
   now.pictures = now.detail && now.detail.pictures ? now.detail.pictures.map(picture) : null;
+  now.otherEnd = endOfOther();
   now.spent = spent();
+  now.first = Math.max(0, now.spent.findIndex(us => us > 0));  // a life that was forked begins later
   now.slow = overruns();
   el("episode").value = String(number);
   el("scrub").max = String(now.ticks - 1);
+  el("scrub").min = String(now.first);
   drawCharts();
   drawLanes();
   go(tick);
 }
 function go(tick) {
-  now.tick = Math.max(0, Math.min(now.ticks - 1, tick));
+  now.tick = Math.max(now.first, Math.min(now.ticks - 1, tick));
   el("scrub").value = String(now.tick);
   el("tick").textContent = `tick ${now.tick} of ${now.ticks - 1}`;
   drawWorld();
@@ -96,7 +108,7 @@ function spent() {  // µs by tick, of all modules
   return all;
 }
 function overruns() {
-  const sorted = [...now.spent].sort((a, b) => a - b), median = sorted[sorted.length >> 1];
+  const sorted = [...now.spent].filter(us => us > 0).sort((a, b) => a - b), median = sorted[sorted.length >> 1];
   now.deadline = RUN.deadline === null ? 2 * median : 1000 * RUN.deadline;
   return [...now.spent.keys()].filter(tick => now.spent[tick] > now.deadline);
 }
@@ -114,10 +126,10 @@ function toSurprise() {
   if (!node) return say("No module tells how surprised it is.");
   const at = tick => value(node, "surprise", tick);
   if (!now.jump || now.jump.at !== now.tick)
-    now.jump = {order: [...Array(now.ticks).keys()].sort((a, b) => at(b) - at(a)), next: 0, at: -1};
-  const tick = now.jump.order[now.jump.next % now.ticks];
+    now.jump = {order: [...Array(now.ticks).keys()].slice(now.first).sort((a, b) => at(b) - at(a)), next: 0, at: -1};
+  const count = now.jump.order.length, tick = now.jump.order[now.jump.next % count];
   go(tick);
-  say(`surprise ${short(at(tick))}, number ${now.jump.next % now.ticks + 1} of ${now.ticks}`);
+  say(`surprise ${short(at(tick))}, number ${now.jump.next % count + 1} of ${count}`);
   now.jump.next++;
   now.jump.at = tick;
 }
@@ -183,7 +195,7 @@ function drawWorld() {
   numbers.hidden = !hasNumbers;
   if (now.pictures) drawPicture(pen, canvas);
   if (hasNumbers) drawNumbers(numbers.getContext("2d"), numbers);
-  if (!now.pictures && !hasNumbers) { pen.fillStyle = "#737a88"; pen.font = "14px sans-serif"; pen.fillText("nothing of the world was recorded: see below", 60, 192); }
+  if (!now.pictures && !hasNumbers) { pen.fillStyle = "#737a88"; pen.font = "14px sans-serif"; pen.fillText("the world was not recorded", 104, 192); }
   const figure = el("goal");
   figure.hidden = !(now.detail && now.detail.goal);
   if (!figure.hidden) figure.firstChild.src = `data:image/png;base64,${now.detail.goal}`;
@@ -275,12 +287,12 @@ function drawFacts() {
     make("td", told, row);
     if (RUN.beside) make("td", other, row, "other");
   };
-  const shown = (node, port, nodes) => { const own = value(node, port, now.tick, nodes); return NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
+  const shown = (node, port, from) => { const own = from(node, port, now.tick); return Number.isNaN(own) ? "–" : NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
   const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(short).join(", ")})`).join(" ");
   const mode = value("configurator", "mode", now.tick);
   if (!Number.isNaN(mode)) fact("mode", mode === 1 ? "1: reacts" : mode === 2 ? "2: plans" : String(mode));
   for (const {node, port} of scalars()) if (!(node === "configurator" && port === "mode") && port !== "terminated" && port !== "truncated")
-    fact(`${node}.${port}`, shown(node, port, now.nodes), has(node, port, now.others) ? shown(node, port, now.others) : "");
+    fact(`${node}.${port}`, shown(node, port, value), has(node, port, now.others) ? shown(node, port, beside) : "");
   if (actions(now.detail) || actions(now.other)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.other));
   fact("all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
@@ -333,7 +345,7 @@ function groups() {
   const order = ["energy of the state", "energy of the state, term by term", "energy of the plan", "surprise", "other figures"];
   return order.filter(title => told[title] && told[title].length).map(title => [title, told[title]]);
 }
-const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] : value(series.node, series.port, tick, series.beside ? now.others : now.nodes);
+const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] : (series.beside ? beside : value)(series.node, series.port, tick);
 function drawCharts() {
   while (charts.length) charts.pop().plot.destroy();
   el("charts").replaceChildren();
@@ -351,7 +363,7 @@ function drawCharts() {
     const isLast = place === all.length - 1, apart = title === "other figures";
     const plot = new uPlot({
       width, height: isLast ? 112 : 88, legend: {show: false}, cursor: {show: false}, hooks: {ready: [moveCharts]}, padding: [6, 14, 6, apart ? 56 : 0],
-      scales: {x: {time: false, range: [0, Math.max(1, now.ticks - 1)]}},
+      scales: {x: {time: false, range: [now.first, Math.max(now.first + 1, now.ticks - 1)]}},
       axes: [{show: isLast, size: 24, grid: {stroke: "#eef0f3"}, stroke: "#737a88"},
         {size: 56, grid: {stroke: "#eef0f3"}, stroke: "#737a88", space: 24, show: !apart}],
       series: [{}, ...series.map((_, i) => ({stroke: LINES[i % LINES.length], width: 1.4, dash: series[i].beside ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `y${i}` : "y"}))],

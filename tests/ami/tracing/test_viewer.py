@@ -173,6 +173,14 @@ def test_a_world_of_numbers_is_drawn_anew_from_the_recorded_actions(pole: Path) 
     assert not [text for text in drawn.run["missing"] if "pictures" in text]
 
 
+def test_a_world_that_is_made_as_a_vector_is_drawn_too() -> None:
+    renderer = Renderer({"_target_": "ami.gym_world.GymWorld", "id": "worlds:ami/TwoRooms-v0", "observe": "state"})
+    options = {"start": (4.0, 4.0), "goal": (28.0, 28.0), "door": 10.0}
+    pictures = renderer.pictures(Episode(0, 5, options), np.zeros((2, 2)), np.zeros(2))
+    assert [picture.size for picture in pictures] == [(256, 256)] * 2
+    renderer.close()
+
+
 def test_a_world_that_went_another_way_has_no_pictures(pole: Path) -> None:
     renderer = Renderer(Trace.open(pole).header["graph"]["nodes"]["world"])
     actions = np.tile([[1.0, 0.0]], (20, 1))
