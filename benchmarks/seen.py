@@ -19,6 +19,8 @@ from PIL import Image
 from record import STUDIES, page, record
 
 import ami
+from ami.replay.fork import fork
+from ami.replay.recording import Recording
 from ami.tracing import load
 from ami.tracing.payloads import Recorded
 from ami.tracing.viewer import view
@@ -31,6 +33,7 @@ RUNS = {
 }
 COLOURS = 128
 STUCK = (10, 55)  # the ticks that are looked at
+MORE = 256  # candidates
 ALARMED = 1.25  # so many times less of its future than usual seems certain
 ANGLE, SPEED, FALLEN = 2, 3, 0.209  # CartPole's observation: radians, radians per second; where an episode ends
 USER = """<script>
@@ -83,7 +86,14 @@ def rooms(folder: Path) -> dict[str, Any]:
             "true_step": float(np.linalg.norm(np.diff(true[:, :2], axis=0), axis=1)[window].mean()),
             "reach": np.ptp(true[window, :2], axis=0).tolist(),
             "surprise": float(own["world_model.surprise"].mean()), "score": float(own["memory.score"].mean()),
-            "surprise_of_others": float(others["world_model.surprise"].mean())}
+            "surprise_of_others": float(others["world_model.surprise"].mean()), "forked": forked(folder, wave, row)}
+
+
+def forked(folder: Path, wave: int, row: int) -> dict[str, Any]:
+    """The same life from where it is stuck, with more candidates."""
+    other = fork(Recording.open(folder), wave, STUCK[0], [f"planner.num_candidates={MORE}"], folder / "replays" / "more")
+    life = other.forked[other.rows.index(row)]
+    return {"success": life.success, "steps": life.steps, "candidates": MORE}
 
 
 def pole(folder: Path) -> dict[str, Any]:
@@ -147,6 +157,10 @@ of {one["imagined_step"]:.2f} units, through the wall; the world grants {one["tr
 wall within {one["reach"][1]:.1f} units. It has all it needs to notice: surprise is {one["surprise"]:.2f} all that
 time, beside {one["surprise_of_others"]:.2f} in the other episodes, and memory recognises the place with a score of
 {one["score"]:.2f}. But neither changes what is planned: the configurator, which hears of surprise, is `fixed`.
+
+What might help can be tried on the spot, in one life and without proof: `ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and
+`ami view RUN --beside` show the same life go on with more candidates: it
+{"reaches its goal" if one["forked"]["success"] else "is still not there"} after {one["forked"]["steps"]} steps.
 
 Places are read from imagined states by a linear map fitted on the same trace: R² {one["readout_r2"]:.4f} on ticks
 held out.
