@@ -159,7 +159,8 @@ time, beside {one["surprise_of_others"]:.2f} in the other episodes, and memory r
 {one["score"]:.2f}. But neither changes what is planned: the configurator, which hears of surprise, is `fixed`.
 
 What might help can be tried on the spot, in one life and without proof:
-`ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and `ami view RUN --beside` show the same life go on with more candidates: it
+`ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and
+`ami view RUN --beside` show the same life go on with more candidates: it
 {"reaches its goal" if one["forked"]["success"] else "is still not there"} after {one["forked"]["steps"]} steps.
 
 Places are read from imagined states by a linear map fitted on the same trace: R² {one["readout_r2"]:.4f} on ticks
