@@ -243,8 +243,8 @@ R² of a ridge probe of the true position on frozen states, beside the untaught 
   latent prediction alone.
 * The figures are of one small world, one size of network, an MLP as decoder and {UPDATES} updates. A larger decoder, a state
   wide enough for both, or a likelihood that learns its own variance per pixel may narrow the gap.
-* Which way to prevent collapse bears which noise is a study of its own, [noise and collapse](noise_collapse.md). One value
-  of each weight was tried, none was searched for.
+* Which way to prevent collapse bears which noise is a study of its own, [noise and collapse](noise_collapse.md): EMA and
+  SIGReg lose nothing in either. One value of each weight was tried, none was searched for.
 * The noise is independent between frames. A distractor that can be predicted is another question.
 """
 

@@ -1,7 +1,10 @@
+import errno
 import hashlib
-import resource
-from collections.abc import Callable, Iterator
+import io
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -190,16 +193,29 @@ def test_a_closed_file_is_whole(growing: tuple[Path, list[int]]) -> None:
 # A disk that does not take it -------------------------------------------------------------------------------------------
 
 
+class SmallFile(io.FileIO):
+    """A file that grows no longer than its disk allows: it takes what fits, and then nothing."""
+
+    largest = 2**31
+
+    def write(self, content: Any) -> int:
+        room = SmallFile.largest - self.tell()
+        if room <= 0:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return super().write(memoryview(content).cast("B")[:room])
+
+
 @pytest.fixture
-def small_disk() -> Iterator[Callable[[int], None]]:
-    """Sets how long a file may grow, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how long a file of the log may grow. A limit on the process would also stop what writes the tests' results."""
+    monkeypatch.setattr(SmallFile, "largest", 2**31)
+    plain = Path.open
 
-    def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    def small(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        return io.BufferedWriter(SmallFile(str(path), mode)) if mode == "xb" else plain(path, mode, *more, **named)
 
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    monkeypatch.setattr(Path, "open", small)
+    return lambda size: setattr(SmallFile, "largest", size)
 
 
 def test_a_full_disk_stops_the_record_and_not_the_mind(
