@@ -81,9 +81,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def wires_of(header: Mapping[str, Any]) -> list[Wire]:
-    """The wires of the run's graph that brought something; cut ones are left out."""
-    found = map(_WIRE.fullmatch, header["graph"]["wires"])
+def wires_of(header: Mapping[str, Any], cut: bool = False) -> list[Wire]:
+    """The wires of the run's graph that brought something, or those that were cut."""
+    found = map(_WIRE.fullmatch, header["graph"].get("cut", ()) if cut else header["graph"]["wires"])
     return [Wire(node, port, to_node, to_port, int(delay or 0)) for node, port, delay, to_node, to_port in (
         match.groups() for match in found if match)]
 

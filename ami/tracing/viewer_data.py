@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ami.errors import TraceError
 from ami.evaluation.manifest import Manifest
+from ami.tracing.header import wires_of
 from ami.tracing.invocation import check, implementation
 from ami.tracing.log import NOTES
 from ami.tracing.payloads import Decoder, Recorded
@@ -35,7 +35,6 @@ EXTENT = 32.0  # the side of the square that a picture of places shows, in units
 STATISTICS = ("mean", "std", "min", "max")
 FLAGS = ("terminated", "truncated", "success", "reward")
 NO_CANDIDATES = "The candidates' energies were not recorded. Cure: run again with trace.level=full."
-_WIRE = re.compile(r"(\w+)\.(\w+)(?:@-(\d+))? → (\w+)\.(\w+)")
 
 Plain = dict[str, Any]
 
@@ -102,7 +101,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         relive.close()
     header = trace.header
     run = {"run": header["run_id"], "seed": header["seed"], "graph": header["graph_hash"], "versions": header["versions"],
-           "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header["graph"])),
+           "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline, "extent": EXTENT,
            "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
            "tells_success": bool(pairs.get("tells_success", any(e["success"] for wave in waves for e in wave["episodes"]))),
@@ -339,12 +338,11 @@ def _node(trace: Trace, node: str) -> Plain:
             "ports": {port: [dtype, list(shape)] for port, (dtype, shape) in trace.ports[node].items()}}
 
 
-def _wires(graph: Mapping[str, Any]) -> Iterator[Plain]:
-    for text, is_cut in [(wire, False) for wire in graph["wires"]] + [(wire, True) for wire in graph.get("cut", ())]:
-        found = _WIRE.fullmatch(text)
-        if found:
-            node, port, delay, to_node, to_port = found.groups()
-            yield {"node": node, "port": port, "delay": int(delay or 0), "to": to_node, "to_port": to_port, "cut": is_cut}
+def _wires(header: Mapping[str, Any]) -> Iterator[Plain]:
+    for is_cut in (False, True):
+        for wire in wires_of(header, is_cut):
+            yield {"node": wire.node, "port": wire.port, "delay": wire.delay, "to": wire.to_node, "to_port": wire.to_port,
+                   "cut": is_cut}
 
 
 def _pairs(folder: Path) -> Plain:
