@@ -11,7 +11,11 @@ from torch import Tensor
 class Recorder(Protocol):
     """What a worker tells of every invocation."""
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None: ...
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        """One invocation; its messages stay as they are until `keep` is called."""
+
+    def keep(self) -> None:
+        """The worker is done for this tick: from now on a message may change, so a recorder that needs it has a copy."""
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         """Where a node may put figures before it is told of; None where they would not be kept."""
@@ -23,6 +27,9 @@ class NoTrace:
     """Records nothing."""
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        pass
+
+    def keep(self) -> None:
         pass
 
     def notes(self, node: str) -> dict[str, Tensor] | None:

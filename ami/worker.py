@@ -138,25 +138,28 @@ class Worker:
             self._youngest, self._begun = tick, None
         fired: dict[str, Outputs] = {}
         add, wave, depth, clock = self.recorder.add, self._wave, self._depth, time.perf_counter_ns
-        with torch.no_grad():
-            for node in nodes:
-                step, every, direct, late, absent, sent = self._firings[node]
-                if every > 1 and tick % every:
-                    outputs = sent[tick - 1]
-                else:
-                    inputs = absent.copy()
-                    for to_port, source, port in direct:
-                        inputs[to_port] = source[tick][port]
-                    for feed in late:
-                        inputs[feed.to_port] = self._arriving(feed, tick)
-                    start = clock()
-                    outputs = step(**inputs)
-                    end = clock()
-                    if self._unchecked:
-                        self._check(node, outputs)
-                    add(node, wave, tick, start, end, outputs)
-                sent[tick] = fired[node] = outputs
-                sent.pop(tick - depth, None)
+        try:
+            with torch.no_grad():
+                for node in nodes:
+                    step, every, direct, late, absent, sent = self._firings[node]
+                    if every > 1 and tick % every:
+                        outputs = sent[tick - 1]
+                    else:
+                        inputs = absent.copy()
+                        for to_port, source, port in direct:
+                            inputs[to_port] = source[tick][port]
+                        for feed in late:
+                            inputs[feed.to_port] = self._arriving(feed, tick)
+                        start = clock()
+                        outputs = step(**inputs)
+                        end = clock()
+                        if self._unchecked:
+                            self._check(node, outputs)
+                        add(node, wave, tick, start, end, outputs)
+                    sent[tick] = fired[node] = outputs
+                    sent.pop(tick - depth, None)
+        finally:  # also where a module fails: what came before it is what will explain it
+            self.recorder.keep()
         return fired
 
     def close(self) -> None:

@@ -20,9 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ from ami.recorder import NoTrace, Recorder
 from ami.runtime.local import LocalRuntime
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
+from ami.tracing.writer import Block, Writer
 
 torch.set_num_threads(1)
 TURNS = {1: (500, 10), 50: (60, 4)}  # turns of so many ticks, by batch
@@ -64,53 +65,82 @@ def alive(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, A
     return agent
 
 
-class TimedLog(TraceLog):
-    """A trace log that knows how long its blocks took."""
+class TimedWriter(Writer):
+    """A writer that knows the processor time of its thread."""
 
     spent = 0.0
 
-    def flush(self) -> None:
+    def _write(self, blocks: Sequence[Block]) -> None:
         begun = time.thread_time()
-        super().flush()
+        super()._write(blocks)
         self.spent += time.thread_time() - begun
 
 
-def turn(agent: Agent, ticks: int, after: Callable[[], None] = lambda: None) -> float:
-    """Seconds of this thread per tick."""
-    begun = time.thread_time()
+class TimedLog(TraceLog):
+    """A trace log that knows the processor time of its blocks: handing them over, and writing them."""
+
+    spent = 0.0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.writer = self._writer = TimedWriter(folder)
+
+    def _hand_over(self) -> None:
+        begun = time.thread_time()
+        super()._hand_over()
+        self.spent += time.thread_time() - begun
+
+
+def turn(agent: Agent, ticks: int, after: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.thread_time,
+         ) -> float:
+    """Seconds per tick, of this thread by default."""
+    begun = clock()
     for _ in range(ticks):
         agent.cycle()["world.success"]
     after()
-    return (time.thread_time() - begun) / ticks
+    return (clock() - begun) / ticks
 
 
 def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
     turns, ticks = TURNS[batch]
     with tempfile.TemporaryDirectory() as folder:
-        log = TimedLog(Path(folder))
-        on, off = alive(graph, batch, log), alive(graph, batch, NoTrace())
-        turn(on, 20), turn(off, 20)
+        log, nothing = TimedLog(Path(folder)), NoTrace()
+        agent = alive(graph, batch, log)
+        turn(agent, 20)
         log.flush()
-        log.spent = 0.0
+        log.spent = log.writer.spent = 0.0
 
-        def without_blocks() -> float:
-            before = log.spent
-            return turn(on, ticks) - (log.spent - before) / ticks
+        def with_trace() -> tuple[float, float]:
+            before, begun = log.spent, time.perf_counter()
+            agent.runtime.worker.recorder = log
+            seconds = turn(agent, ticks) - (log.spent - before) / ticks
+            return seconds, (time.perf_counter() - begun) / ticks
 
-        pairs = []
+        def without() -> tuple[float, float]:
+            begun = time.perf_counter()
+            agent.runtime.worker.recorder = nothing
+            seconds = turn(agent, ticks)
+            return seconds, (time.perf_counter() - begun) / ticks
+
+        on, off = [], []
         for number in range(turns):  # who goes first alternates
             if number % 2:
-                one = without_blocks()
-                pairs.append((one, turn(off, ticks)))
+                on.append(with_trace())
+                off.append(without())
             else:
-                two = turn(off, ticks)
-                pairs.append((without_blocks(), two))
+                off.append(without())
+                on.append(with_trace())
         log.flush()
-        on.close(), off.close()
-    every, blocks = median(a - b for a, b in pairs), log.spent / (turns * ticks)
-    tick = median(b for _, b in pairs)
-    return {"tick_us": 1e6 * tick, "every tick_us": 1e6 * every, "blocks_us": 1e6 * blocks,
-            "share of a tick": (every + blocks) / tick, "us per invocation": 1e6 * (every + blocks) / len(graph.order)}
+        agent.close()
+    pairs = list(zip(on, off, strict=True))
+    every = median(a[0] - b[0] for a, b in pairs)
+    blocks, writer = log.spent / (turns * ticks), log.writer.spent / (turns * ticks)
+    tick, wall = median(b[0] for b in off), median(b[1] for b in off)
+    return {"tick_us": 1e6 * tick, "every tick_us": 1e6 * every, "handing over_us": 1e6 * blocks, "writer_us": 1e6 * writer,
+            "share of a tick": (every + blocks) / tick, "with the writer's": (every + blocks + writer) / tick,
+            "of the wall, median": median(a[1] - b[1] for a, b in pairs) / wall,
+            "of the wall, mean": fmean(a[1] - b[1] for a, b in pairs) / fmean(b[1] for b in off),
+            "us per invocation": 1e6 * (every + blocks) / len(graph.order)}
 
 
 def bytes_per_tick(graph: Graph, batch: int, payload: bool, ticks: int = 200) -> float:

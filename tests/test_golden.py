@@ -20,7 +20,8 @@ from ami.blueprint import Episode
 from ami.config import to_graph
 from ami.runtime.local import LocalRuntime
 from ami.tracing.header import versions, write_header
-from ami.tracing.log import STATISTICS, TraceLog
+from ami.tracing.log import TraceLog
+from ami.tracing.node_file import STATISTICS
 from ami.tracing.origin import processor
 from ami.tracing.reader import Trace
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
 from ami.tracing.header import read_header
-from ami.tracing.log import INCOMPLETE, NOTES
+from ami.tracing.node_file import NOTES
+from ami.tracing.writer import INCOMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from ami.errors import SettingError
 from ami.evaluation.manifest import Manifest
 from ami.tracing.header import wires_of
 from ami.tracing.invocation import implementation
-from ami.tracing.log import STATISTICS
+from ami.tracing.node_file import STATISTICS
 from ami.tracing.reader import Trace
 
 NAMES = ("episodes", "ticks", "invocations", "inputs", "messages")

@@ -23,7 +23,7 @@ from ami.errors import TraceError
 from ami.evaluation.manifest import Manifest
 from ami.tracing.header import wires_of
 from ami.tracing.invocation import check, implementation
-from ami.tracing.log import NOTES
+from ami.tracing.node_file import NOTES
 from ami.tracing.payloads import Decoder, Recorded
 from ami.tracing.reader import Trace
 from ami.tracing.relived import Renderer

@@ -34,6 +34,8 @@ class Notes:
         assert start <= end and outputs
         self.rows.append((node, wave, tick))
 
+    def keep(self) -> None: ...
+
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return self.noted if node in self.asks else None
 

@@ -1,0 +1,180 @@
+"""One node's file in the log: an Arrow stream, one record batch per block of invocations.
+
+Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
+`p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
+`p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
+(the bytes) when payloads are recorded; where a node's own are, also `notes`: safetensors of the figures that its module put
+into `notes`, empty when it put none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby, islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+HASH_BYTES = 8
+STATISTICS = ("mean", "std", "min", "max")
+NOTES = "notes"
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
+
+
+Row = tuple[int, int, int, int, int, tuple[bytes, ...]]
+"""One invocation: wave, tick, batch, start, end, and what each port said."""
+
+
+class NodeFile:
+    """One node's Arrow stream; the file is made with its first block.
+
+    Args:
+        folder: where it goes.
+        node: whose invocations.
+        outputs: what the node sends, for dtypes and shapes.
+        payload: whose bytes are kept: every port's, or those of some ports, "node.port".
+        takes_notes: whether every row comes with notes.
+    """
+
+    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str] = False,
+                 takes_notes: bool = False) -> None:
+        self._folder, self._node = folder, node
+        self._ports = {name: _Port(value) for name, value in outputs.items()}
+        self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
+        fields = list(COMMON)
+        for name, port in self._ports.items():
+            fields += port.fields(name) + ([(f"{name}.data", pa.binary())] if name in self._kept else [])
+        fields += [(NOTES, pa.binary())] if takes_notes else []
+        told = {name: (str(port.dtype).removeprefix("torch."), port.shape) for name, port in self._ports.items()}
+        self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
+        self._file: IO[bytes] | None = None
+        self._whole = 0
+
+    def write(self, rows: Sequence[Row], notes: Sequence[bytes] = ()) -> float:
+        """Append some rows as whole record batches; another number of worlds gets one of its own.
+
+        Returns:
+            How many seconds the disk took.
+
+        Raises:
+            OSError: the disk did not take it; `abandon` leaves what was whole.
+        """
+        waited, left = 0.0, iter(notes)
+        for batch, some in groupby(rows, key=lambda row: row[2]):
+            same = list(some)
+            waited += self._append(same, list(islice(left, len(same))), batch)
+        return waited
+
+    def close(self) -> None:
+        """End the stream and put it on the disk."""
+        if self._file is not None:
+            self._send(END_OF_STREAM)
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file after its last whole record batch; without one, no file is left."""
+        if self._file is None:
+            return
+        with suppress(OSError):  # it tries once more to write what it could not
+            self._file.close()
+        with suppress(OSError):
+            if self._whole:
+                os.truncate(self._file.name, self._whole)
+            else:
+                Path(self._file.name).unlink()
+
+    def _append(self, rows: list[Row], notes: list[bytes], batch: int) -> float:
+        wave, tick, batches, start, end, contents = zip(*rows, strict=True)
+        arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
+        arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
+        for (name, port), column in zip(self._ports.items(), zip(*contents, strict=True), strict=True):
+            arrays += port.columns(column, batch)
+            if name in self._kept:
+                arrays.append(pa.array(column, pa.binary()))
+        if notes:
+            arrays.append(pa.array(notes, pa.binary()))
+        # one whole message of the Arrow stream, in one write
+        return self._send(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
+
+    def _send(self, message: pa.Buffer | bytes) -> float:
+        begun = time.perf_counter()
+        if self._file is None:
+            number = len(list(self._folder.glob(f"{self._node}.*.arrow")))
+            self._file = (self._folder / f"{self._node}.{number}.arrow").open("xb")
+            self._send(self._schema.serialize())
+        self._file.write(message)
+        self._file.flush()
+        self._whole = self._file.tell()
+        return time.perf_counter() - begun
+
+
+class _Port:
+    """How the messages of one port are told: its dtype, its shape behind the batch, and which columns follow from them."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.dtype, self.shape = like.dtype, list(like.shape[1:])
+        self.is_scalar = like.ndim == 1
+        self.is_float = like.is_floating_point()
+
+    def fields(self, name: str) -> list[tuple[str, pa.DataType]]:
+        columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
+        if self.is_scalar:
+            columns.append((f"{name}.rows", pa.list_(pa.float32())))
+        elif self.is_float:
+            columns.extend((f"{name}.{statistic}", pa.float32()) for statistic in STATISTICS)
+        return columns
+
+    def columns(self, contents: Sequence[bytes], batch: int) -> list[pa.Array]:
+        """What is kept of some messages, in the order of `fields`."""
+        arrays = [_hashes(contents)]
+        if self.is_scalar:
+            offsets = np.arange(0, len(contents) * batch + 1, batch, dtype=np.int32)
+            arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(self._values(contents).reshape(-1))))
+        elif self.is_float:
+            arrays += _statistics(self._values(contents))
+        return arrays
+
+    def _values(self, contents: Sequence[bytes]) -> np.ndarray:
+        """The messages as float32, (rows, n)."""
+        joined = bytearray().join(contents)
+        if not joined:
+            return np.zeros((len(contents), 0), np.float32)
+        values: np.ndarray = torch.frombuffer(joined, dtype=self.dtype).float().numpy()
+        return values.reshape(len(contents), -1)
+
+
+def _hashes(contents: Sequence[bytes]) -> pa.Array:
+    """8 bytes per message."""
+    if len(contents[0]) <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than all the rest
+        hashes = b"".join([content.ljust(HASH_BYTES, b"\0") for content in contents])
+    else:
+        hashes = b"".join(_digests(contents))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(contents), [None, pa.py_buffer(hashes)])
+
+
+def _digests(contents: Sequence[bytes]) -> Iterator[bytes]:
+    """The beginning of each SHA-256. Goals say the same for a whole episode: comparing is much quicker than hashing."""
+    last, digest = None, b""
+    for content in contents:
+        if content != last:
+            last, digest = content, hashlib.sha256(content).digest()[:HASH_BYTES]
+        yield digest
+
+
+def _statistics(values: np.ndarray) -> list[pa.Array]:
+    """Mean, standard deviation, minimum and maximum of each row of values (rows, n)."""
+    if not values.shape[1]:
+        return [pa.nulls(len(values), pa.float32())] * len(STATISTICS)
+    with np.errstate(all="ignore"):  # a model that has diverged says so in its figures, not by stopping the trace
+        return [pa.array(getattr(values, name)(axis=1)) for name in STATISTICS]
