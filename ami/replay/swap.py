@@ -31,6 +31,7 @@ from ami.worker import Outputs, Weights, Worker
 
 ACTOR = ACTION.split(".")[0]
 PLANNER = "planner"
+LEARNT_BY = ("seed", "checkpoint", "learning")  # settings that say how a mind came by its weights
 MOST = 3  # so many moments where they part most are told
 
 
@@ -96,7 +97,7 @@ class Swap:
 def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: Console | None = None) -> Swap:
     """Give a recording's inputs to a mind with other modules, and hold its decisions beside the recorded ones.
 
-    A mind whose learnt modules differ is found trained, or trained, as `ami run` with these overrides would.
+    A mind whose learnt modules or training differ is found trained, or trained, as `ami run` with these overrides would.
 
     Args:
         recording: what happened.
@@ -133,9 +134,12 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
 
 
 def fitting_weights(recording: Recording, other: Config, graph: Graph, console: Console | None) -> Weights:
-    """The recorded weights where they fit; else those that the other mind has learnt, or learns now."""
-    if all(graph.parts.get(node) == recording.graph.parts[node] and graph.dims[node] == recording.graph.dims[node]
-           for node in recording.weights):
+    """The recorded weights where they fit and no other training is asked for; else what the other mind has learnt, or learns
+    now."""
+    ours, theirs = recording.config.plain(), other.plain()
+    if all(ours.get(name) == theirs.get(name) for name in LEARNT_BY) and all(
+            graph.parts.get(node) == recording.graph.parts[node] and graph.dims[node] == recording.graph.dims[node]
+            for node in recording.weights):
         return recording.weights
     return train(other, console).weights
 

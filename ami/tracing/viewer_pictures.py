@@ -1,0 +1,69 @@
+"""What the viewer shows of a world: the pictures that its mind saw, or those drawn while the recorded actions are done again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ami.errors import TraceError
+from ami.evaluation.manifest import Manifest
+from ami.tracing.levels import ACTION, WORLD
+from ami.tracing.payloads import Recorded
+from ami.tracing.relived import Renderer
+from ami.tracing.viewer_figures import Wave
+from ami.tracing.viewer_packing import Plain, png
+
+MANIFEST = "manifest.json"
+RENDERED = 2_500  # ticks that are drawn anew: each costs milliseconds and kilobytes
+
+
+def pictures(recorded: Recorded, wave: Wave, row: int, ticks: int) -> Plain:
+    """What an episode's mind saw at each of its first `ticks`, and of its goal; nothing where it saw no pictures."""
+    seen = recorded.at("world.observation", wave.number) if recorded.pictures else {}
+    if not seen:
+        return {}
+    told: Plain = {"pictures": [png(seen[tick][row]) if tick in seen else None for tick in range(ticks)]}
+    goal = recorded.at("world.goal", wave.number)
+    if goal and next(iter(goal.values())).dtype == np.uint8 and next(iter(goal.values())).ndim == 4:
+        told["goal"] = png(goal[min(goal)][row])
+    return told
+
+
+class Reliving:
+    """Pictures of a world that shows none to its mind, for the first episodes.
+
+    Args:
+        recorded: the payloads of the run.
+        pairs: what its manifest says.
+
+    Attributes:
+        told: why there are none of some episodes, a sentence each.
+
+    Raises:
+        TraceError: the actions were not recorded, or the pairs are unknown.
+        SettingError: see `Renderer`.
+    """
+
+    def __init__(self, recorded: Recorded, pairs: Plain) -> None:
+        known = set(recorded.trace.tables)
+        if not recorded.has(ACTION) or not pairs.get("pairs") or WORLD not in known:
+            raise TraceError(f"--render does the recorded actions again, but {recorded.trace.folder} holds no content of "
+                             f"{ACTION}, or no {MANIFEST}. Cure: run again with trace.level=boundary")
+        self.told: list[str] = []
+        self._recorded, self._left = recorded, RENDERED
+        self._episodes = dict(enumerate(Manifest.load(recorded.trace.folder / MANIFEST).episodes()))
+        self._renderer = Renderer(recorded.trace.header["graph"]["nodes"]["world"])
+        self.close = self._renderer.close
+
+    def __call__(self, wave: Wave, row: int, ticks: int) -> Plain:
+        episode = None if wave.first is None else self._episodes.get(wave.first + row)
+        actions = self._recorded.at(ACTION, wave.number)
+        if self._left <= 0 or episode is None or self._recorded.pictures or len(actions) < ticks:
+            return {}
+        self._left -= ticks
+        sent = np.stack([actions[tick][row] for tick in range(ticks)])
+        drawn = self._renderer.pictures(episode, sent, wave.flags["reward"][:ticks, row])
+        if drawn is None:
+            self.told.append(f"No pictures of pair {episode.number}: its world went another way when the recorded actions "
+                             "were done again.")
+            return {}
+        return {"pictures": [png(picture) for picture in drawn], "drawn": True}

@@ -1,0 +1,69 @@
+"""What the viewer shows of what a mind had in view: its plans, what they imagine, their rivals, energies, memories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ami.tracing.payloads import Decoder, Recorded
+from ami.tracing.reader import Trace
+from ami.tracing.viewer_figures import Wave
+from ami.tracing.viewer_packing import Plain, dense, packed
+
+
+def plans(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int) -> Plain:
+    """What is true and what was planned, imagined, weighed and recalled in an episode, as far as it was recorded.
+
+    Args:
+        recorded: the payloads.
+        decode: reads what is drawn from imagined states.
+        wave, row: whose episode.
+        ticks: how long it lived.
+    """
+    number = wave.number
+    told = _noted(recorded.trace, wave, row, ticks)
+    for name, port in (("true", decode.target), ("plan", "planner.plan")):
+        told |= dense(name, recorded.at(port, number), row, ticks)
+    imagined = {tick: states[row] for tick, states in recorded.at("planner.imagined", number).items() if tick < ticks}
+    read = decode(np.stack([*imagined.values()])) if imagined else None
+    if read is not None:
+        told |= dense("imagined", dict(zip(imagined, read[:, None], strict=True)), 0, ticks)
+    recalled = _recalled(recorded.at("memory.recall", number), recorded.at("world_model.state", number), row, ticks)
+    return told if recalled is None else {**told, "recalled": recalled}
+
+
+def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
+    """Energies of the candidates by iteration, and of the cost's terms by name, where they were noted."""
+    told: Plain = {}
+    for node in trace.tables:
+        held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items()
+                if "candidates" in noted and tick < ticks}
+        most = np.max([energies.shape[1:] for energies in held.values()], axis=0) if held else np.zeros(2)
+        for tick, energies in held.items():
+            gaps = [(0, 0), *((0, int(gap)) for gap in most - energies.shape[1:])]
+            held[tick] = np.pad(energies, gaps, constant_values=np.nan)
+        told |= dense("candidates", held, row, ticks)
+    terms: Plain = {}
+    for node in trace.tables:
+        for tick, noted in wave.noted(trace, node).items():
+            for name, energy in noted.items():
+                if tick < ticks and energy.ndim == 1:
+                    terms.setdefault(f"{node}: {name}", np.full(ticks, np.nan, np.float32))[tick] = float(energy[row])
+    return {**told, "terms": {name: packed(values) for name, values in terms.items()}} if terms else told
+
+
+def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray], row: int, ticks: int) -> list[int] | None:
+    """For each tick the past tick whose state is nearest to what was recalled; -1 where nothing was."""
+    if not recall or not states or next(iter(recall.values())).shape[1:] != next(iter(states.values())).shape[1:]:
+        return None
+    past: list[np.ndarray] = []
+    unknown = np.full(next(iter(states.values()))[row].size, np.inf)
+    found = []
+    for tick in range(ticks):
+        answer = recall.get(tick)
+        is_empty = answer is None or not past or not answer[row].any()
+        found.append(-1 if is_empty else
+                     int(np.square(np.stack(past) - answer[row].ravel()).sum(1).argmin()))  # type: ignore[index]
+        past.append(states[tick][row].ravel() if tick in states else unknown)
+    return found
