@@ -108,10 +108,10 @@ def replay(words: Sequence[str]) -> int:
     reader.add_argument("run", type=Path)
     reader.add_argument("--swap", action="store_true")
     reader.add_argument("--fork", type=int)
-    reader.add_argument("--wave", type=int, default=0)
+    reader.add_argument("--wave", type=int)
     reader.add_argument("--out", type=Path)
     given, rest = reader.parse_known_args(rest)
-    _, overrides = split(rest, FOLDER_FLAGS)
+    _, overrides = split(rest, (*FOLDER_FLAGS, "--swap", "--fork", "--wave", "--out"))
     if given.swap and given.fork is not None:
         raise SettingError("--swap and --fork are two ways to differ: expected one of them")
     if overrides and not given.swap and given.fork is None:
@@ -119,10 +119,13 @@ def replay(words: Sequence[str]) -> int:
                            "recorded inputs, or `--fork TICK`, from which on the world goes on with it")
     if given.swap and not overrides:
         raise SettingError("--swap names nothing to swap: expected an override, --swap planner=mppi")
+    if given.wave is not None and given.fork is None:
+        raise SettingError(f"--wave {given.wave} has no effect without --fork TICK: every wave is executed. "
+                           "Cure: leave it out")
     from ami.console import Console
     from ami.replay.report import replay
 
-    same = replay(given.run, overrides=overrides, swapping=given.swap, tick=given.fork, wave=given.wave, out=given.out,
+    same = replay(given.run, overrides=overrides, swapping=given.swap, tick=given.fork, wave=given.wave or 0, out=given.out,
                   allow=allow, console=Console())
     return 0 if same else 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ami.config import compose, to_graph
+from ami.config import to_graph
 from ami.console import Console
 from ami.errors import TraceError
 from ami.replay.recording import Recording
@@ -84,9 +84,10 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
     """
     ticks = recording.ticks.get(wave)
     if ticks is None or not 0 <= tick < ticks:
-        told = "no such wave" if ticks is None else f"ticks 0 to {ticks - 1} of wave {wave}"
+        told = (f"waves {', '.join(map(str, recording.ticks))}. Cure: --wave {max(recording.ticks)}" if ticks is None else
+                f"ticks 0 to {ticks - 1} of wave {wave}. Cure: --fork {ticks - 1}, or an earlier one")
         raise TraceError(f"{recording.folder} cannot be forked at tick {tick} of wave {wave}: it holds {told}")
-    other = compose([*recording.config.overrides, *overrides], allow=recording.config.allow)
+    other = recording.other(overrides)
     graph = to_graph(other)
     weights = fitting_weights(recording, other, graph, console)
     alive = _alive(recording, wave, tick)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ami.blueprint import Episode
 from ami.config import Config, compose, to_graph
-from ami.errors import TraceError
+from ami.errors import SettingError, TraceError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.job import MANIFEST, WEIGHTS, code_of
@@ -79,6 +79,24 @@ class Recording:
     @property
     def seed(self) -> int:
         return int(self.trace.header["seed"])
+
+    def other(self, overrides: Sequence[str]) -> Config:
+        """The configuration of another mind: the recorded one with these overrides.
+
+        Raises:
+            SettingError, UnknownName: it does not compose; names what the recorded run set of a module that is swapped.
+        """
+        try:
+            return compose([*self.config.overrides, *overrides], allow=self.config.allow)
+        except SettingError as error:
+            swapped = {name for name, value in (text.split("=", 1) for text in overrides if "=" in text) if "." not in name}
+            names = [text.split("=")[0].lstrip("+") for text in self.config.overrides]
+            idle = [f"~{name}" for name in names if name.split(".")[0] in swapped
+                    and f"{name.split('.')[0]} has no setting '{name.partition('.')[2]}'" in str(error)]
+            if not idle:
+                raise
+            raise SettingError(f"{error}\n{self.folder} was run with these settings of the module that is swapped. "
+                               f"Cure: take them back, {' '.join([*overrides, *idle])}") from None
 
     def changes(self) -> list[str]:
         """What the recording depends on and is not any more what it was, a sentence each."""

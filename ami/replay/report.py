@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import fmean
 
@@ -91,14 +91,15 @@ def _told(moment: Moment) -> str:
 
 def _print_fork(terminal: Terminal, recording: Recording, done: Fork, overrides: Sequence[str]) -> None:
     table = Table("from there on", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
-                  title=f"wave {done.wave} forked at tick {done.tick}: {len(done.rows)} worlds that were not over")
+                  title=f"wave {done.wave} forked at tick {done.tick}: "
+                        f"{len(done.rows)} {'world that was' if len(done.rows) == 1 else 'worlds that were'} not over")
     for name in ("solved", "mean return", "mean steps"):
         table.add_column(name, justify="right")
     for name, lives in (("as recorded", done.recorded), (" ".join(overrides) or "the same again", done.forked)):
         table.add_row(name, *_figures(lives))
     terminal.print(table)
     differ = sum(one.success != two.success for one, two in zip(done.recorded, done.forked, strict=True))
-    terminal.print(f"{differ} of {len(done.rows)} worlds ended otherwise")
+    terminal.print(f"{differ} of {len(done.rows)} ended otherwise")
     if done.fresh:
         terminal.print(f"begun without a past, being other modules: {', '.join(done.fresh)}")
     _where(terminal, recording, done.folder)
@@ -119,10 +120,19 @@ def _whole(folder: Path) -> Iterator[Path]:
     """A new folder that is gone again where its replay is refused or stopped: half a trace would say that they part."""
     if folder.exists():
         raise SettingError(f"--out is '{folder}', which is there already. Cure: another folder, or delete it")
+    made = [path for path in folder.absolute().parents if not path.exists()]
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise SettingError(f"the replay goes to '{folder}': expected a folder that can be made ({error.strerror}). "
+                           "Cure: --out FOLDER, another one") from None
     try:
         yield folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another replay may have begun in one of them
+            for parent in made:
+                parent.rmdir()
         raise
 
 

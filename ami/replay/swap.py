@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ami.config import Config, compose, to_graph
+from ami.config import Config, to_graph
 from ami.console import Console
 from ami.errors import require
 from ami.graph import Graph
@@ -109,7 +109,7 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
         SettingError: nothing differs, or the world does.
         UnknownName, GraphError: the other mind is unsound.
     """
-    other = compose([*recording.config.overrides, *overrides], allow=recording.config.allow)
+    other = recording.other(overrides)
     graph = to_graph(other)
     require(graph.parts[WORLD] == recording.graph.parts[WORLD],
             f"{' '.join(overrides)} changes the world: what it showed is recorded and cannot be swapped. "

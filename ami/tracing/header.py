@@ -73,6 +73,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise TraceError(f"{folder} holds no run: expected a folder with {NAME}, as `ami run` leaves it"
                          f"{_nearby(Path(folder))}") from None
+    except PermissionError as error:
+        raise TraceError(f"{path} cannot be read ({error.strerror}): a run belongs to the user who made it alone. "
+                         "Cure: as that user, or let them share it") from None
     except json.JSONDecodeError as error:
         raise TraceError(f"{path} is not a run header ({error}): expected JSON as `ami run` writes it") from None
     if header.get("format") != FORMAT:

@@ -45,6 +45,8 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     asked = {"--tick": tick, "--row": row, "--where": where}
     given = [flag for flag, value in asked.items() if value is not None]
     require(len(given) < 2, f"{' and '.join(given)} are asked for: expected one of them")
+    require(node is None or where is None, f"--node {node} has no effect with --where: a condition names its figures, "
+                                           "--where 'planner.energy > 3'. Cure: leave it out")
     trace = Trace.open(folder)
     console = console or Console(highlight=False)
     if where is not None:
@@ -55,7 +57,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     if node is not None:
         trace.table(node)
     if row is not None:
-        _print_strip(console, trace, wave, row)
+        _print_strip(console, trace, wave, row, node)
     elif tick is not None:
         fired = invocations(trace, wave, tick)
         total = sum(one.us for one in fired)
@@ -147,8 +149,9 @@ def _tick(title: str, fired: list[Invocation], tick: int) -> Tree:
     return tree
 
 
-def _print_strip(console: Console, trace: Trace, wave: int, row: int) -> None:
-    """One episode: a line per figure and per module, a character per tick or, where it is long, per few ticks."""
+def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str | None) -> None:
+    """One episode: a line per figure and per module, or of one module alone, a character per tick or, where it is long, per
+    few ticks."""
     tables = Tables(trace)
     ticks = tables.ticks
     of_wave, rows = ticks["wave"].to_numpy() == wave, ticks["row"].to_numpy()
@@ -158,7 +161,8 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int) -> None:
         raise TraceError(f"{trace.folder} holds no world {row} in wave {wave}: expected 0 to {most}. Cure: --row {most}")
     ours = ours.sort_by("tick")
     each = -(-len(ours) // max(console.width - 52, 10))  # ticks per character
-    figures = [name for name in ours.column_names if "." in name and name not in ("world.terminated", "world.truncated")]
+    figures = [name for name in ours.column_names if "." in name and name not in ("world.terminated", "world.truncated")
+               and only in (None, name.split(".")[0])]
     lines = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for _ in range(3):
         lines.add_column(no_wrap=True)
@@ -166,6 +170,8 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int) -> None:
         lines.add_row(name, *_strip(ours[name].to_pylist(), each))
     mine = {one["tick"]: one["us"] for one in ours.select(["tick", "us"]).to_pylist()}
     for node, table in trace.tables.items():
+        if only not in (None, node):
+            continue
         of_wave = table["wave"].to_numpy() == wave
         spent = (table["end"].to_numpy() - table["start"].to_numpy())[of_wave] / 1000
         by_tick = dict(zip(table["tick"].to_numpy()[of_wave].tolist(), spent.tolist(), strict=True))
@@ -186,12 +192,12 @@ def _strip(values: list[float | bool | None], each: int) -> tuple[Text, Text]:
         return Text("".join(FLAGS[yes] for yes in shown)), Text(f"{sum(known)} of {len(known)} yes", "dim")
     low, high = min(known), max(known)
     if low == high:
-        return Text("─" * -(-len(values) // each), "dim"), Text(f"{low:.4g}", "dim")
+        return Text("─" * -(-len(values) // each), "dim"), Text(_number(low), "dim")
     bars = ""
     for at in range(0, len(values), each):
         some = [value for value in values[at:at + each] if value is not None and np.isfinite(value)]
         bars += BARS[int((len(BARS) - 1) * (max(some) - low) / (high - low) + 0.5)] if some else " "
-    return Text(bars), Text(f"{low:.4g} to {high:.4g}", "dim")
+    return Text(bars), Text(f"{_number(low)} to {_number(high)}", "dim")
 
 
 def _print_found(console: Console, trace: Trace, condition: Condition, wave: int | None) -> None:
@@ -207,21 +213,38 @@ def _print_found(console: Console, trace: Trace, condition: Condition, wave: int
     found = found.sort_by([(name, "ascending") for name in ("wave", "row", "tick")])
     episodes = len(found.group_by(["wave", "row"]).aggregate([]))
     console.print(f"{condition.text}: {len(found):,} of {len(ticks):,} ticks, in {episodes:,} episodes\n")
+    if not len(found):
+        for name in names:
+            console.print(Text(f"{name}: {_range(ticks[name].to_pylist())}", "dim"))
+        return
     shown = ["wave", "row", "tick", "kind", *(name for name in names if name not in ("wave", "row", "tick", "kind"))]
     table = Table(*shown, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         column.justify = "right"
     for line in found.slice(0, MOST_FOUND).select(shown).to_pylist():
         table.add_row(*(_cell(line[name]) for name in shown))
-    if len(found):
-        console.print(table)
-        first = found.slice(0, 1).to_pylist()[0]
-        more = f"{len(found) - MOST_FOUND:,} more; " if len(found) > MOST_FOUND else ""
-        command = f"ami trace show {trace.folder} --wave {first['wave']} --tick {first['tick']}"
-        console.print(Text(f"{more}one of them: {command}", "dim"))
+    console.print(table)
+    first = found.slice(0, 1).to_pylist()[0]
+    more = f"{len(found) - MOST_FOUND:,} more; " if len(found) > MOST_FOUND else ""
+    command = f"ami trace show {trace.folder} --wave {first['wave']} --tick {first['tick']}"
+    console.print(Text(f"{more}one of them: {command}", "dim"))
+
+
+def _range(values: list[object]) -> str:
+    """Which values a figure takes: texts and flags one by one, numbers from the lowest to the highest."""
+    known = {value for value in values if value is not None}
+    numbers = [value for value in known if isinstance(value, int | float) and not isinstance(value, bool)]
+    if numbers:
+        return f"{_number(min(numbers))} to {_number(max(numbers))}"
+    return ", ".join(sorted(map(_cell, known))) or "unknown"
 
 
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """Four digits, and all those before the point: 0.1235, 12.35, 18,430."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"

@@ -7,10 +7,11 @@ into it, and the trace as JSON, each wave and each episode in an element of its 
 from __future__ import annotations
 
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 
-from ami.errors import SettingError
+from ami.errors import SettingError, require
 from ami.files import write_atomically
 from ami.tracing.reader import Trace
 from ami.tracing.viewer_data import pages
@@ -35,8 +36,10 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
 
     Raises:
         TraceError: there is no run or trace in the folder, no such wave in it, or not what `render` needs.
-        SettingError: the file cannot be written, or the world cannot be made or drawn.
+        SettingError: the deadline is no time, the file cannot be written, or the world cannot be made or drawn.
     """
+    require(deadline is None or 0 < deadline < math.inf,
+            f"--deadline is {deadline}: expected milliseconds above 0, --deadline 20")
     out = Path(out) if out is not None else Path(folder) / NAME
     found = pages(Trace.open(Path(folder)), wave, deadline, render, None if beside is None else Trace.open(Path(beside)))
     parts = [_script("run", found.run), *(_script(name, part) for name, part in found.parts.items())]

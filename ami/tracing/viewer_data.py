@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ami.errors import TraceError
 from ami.tracing.header import wires_of
 from ami.tracing.invocation import check, implementation
+from ami.tracing.levels import WORLD
 from ami.tracing.node_file import NOTES
 from ami.tracing.payloads import Decoder, Recorded
 from ami.tracing.reader import Trace
@@ -110,9 +113,8 @@ class _Beside:
     """Another mind on the same episodes: what it said otherwise, what it imagined and planned."""
 
     def __init__(self, recorded: Recorded, decode: Decoder, trace: Trace) -> None:
-        self._recorded = Recorded(trace)
-        own = recorded.trace.waves
-        if not any(wave in own and _batch(trace, wave) == _batch(recorded.trace, wave) for wave in trace.waves):
+        self._recorded, self._ours = Recorded(trace), recorded.trace
+        if not any(_is_same(recorded.trace, trace, wave) for wave in trace.waves):
             raise TraceError(f"--beside: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected a "
                              f"trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
         # another world model has states of its own: they are read by what they say of the same world
@@ -122,7 +124,7 @@ class _Beside:
     def wave(self, ours: Wave) -> dict[str, Plain]:
         """The nodes that said something else in this wave."""
         trace, number = self._recorded.trace, ours.number
-        if number not in trace.waves or _batch(trace, number) != ours.batch:
+        if not _is_same(self._ours, trace, number):
             return {}
         told = self._waves[number] = wave_figures(trace, number)
         same = ours.figures["nodes"]
@@ -174,10 +176,27 @@ def _pair(pairs: Mapping[str, Any], recorded: Recorded, wave: Wave, row: int) ->
     return {"name": f"pair {wave.first + row}, {kind}", "goal": goal if is_place else None}
 
 
+def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
+    """Whether both hold a wave of the same episodes: a replay of ours does, though a fork may go on in another world; and
+    another run whose worlds first show the same."""
+    if wave not in ours.waves or _batch(ours, wave) != _batch(other, wave):
+        return False
+    if {other.header["details"].get(kind) for kind in ("replay_of", "swap_of", "fork_of")} & {ours.header["run_id"]}:
+        return True
+    return _first_shown(ours, wave) == _first_shown(other, wave)
+
+
 def _batch(trace: Trace, wave: int) -> int:
     """How many worlds a wave has."""
     table = next(iter(trace.tables.values()))
     return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
+
+
+def _first_shown(trace: Trace, wave: int) -> list[bytes]:
+    """The hashes of what a wave's worlds showed first."""
+    table = trace.table(WORLD)
+    first = table.slice(int(np.flatnonzero(table["wave"].to_numpy() == wave)[0]), 1)
+    return [first[f"{port}.hash"][0].as_py() for port in trace.ports[WORLD]]
 
 
 def _no_candidates(trace: Trace) -> str:

@@ -1,10 +1,10 @@
-"""What the viewer shows of a world: the pictures that its mind saw, or those drawn while the recorded actions are done again."""
+"""What the viewer shows of a world: the pictures that its mind saw, or those drawn while its actions are done again."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ami.errors import TraceError
+from ami.errors import TraceError, require
 from ami.evaluation.manifest import Manifest
 from ami.tracing.levels import ACTION, WORLD
 from ami.tracing.payloads import Recorded
@@ -40,7 +40,7 @@ class Reliving:
 
     Raises:
         TraceError: the actions were not recorded, or the pairs are unknown.
-        SettingError: see `Renderer`.
+        SettingError: the run has pictures already; see `Renderer`.
     """
 
     def __init__(self, recorded: Recorded, pairs: Plain) -> None:
@@ -48,6 +48,8 @@ class Reliving:
         if not recorded.has(ACTION) or not pairs.get("pairs") or WORLD not in known:
             raise TraceError(f"--render does the recorded actions again, but {recorded.trace.folder} holds no content of "
                              f"{ACTION}, or no {MANIFEST}. Cure: run again with trace.level=boundary")
+        require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: it holds the pictures that its "
+                                       "mind saw. Cure: leave it out")
         self.told: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(recorded.trace.folder / MANIFEST).episodes()))
@@ -57,7 +59,7 @@ class Reliving:
     def __call__(self, wave: Wave, row: int, ticks: int) -> Plain:
         episode = None if wave.first is None else self._episodes.get(wave.first + row)
         actions = self._recorded.at(ACTION, wave.number)
-        if self._left <= 0 or episode is None or self._recorded.pictures or len(actions) < ticks:
+        if self._left <= 0 or episode is None or len(actions) < ticks:
             return {}
         self._left -= ticks
         sent = np.stack([actions[tick][row] for tick in range(ticks)])

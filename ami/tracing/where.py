@@ -42,6 +42,8 @@ class Condition:
         except SyntaxError:
             raise SettingError(f"--where is '{text}': {EXPECTED}") from None
         self.names = list(dict.fromkeys(_name(node) for node in _leaves(self._tree) if not isinstance(node, ast.Constant)))
+        if not self.names:
+            raise self._refused()
         self._test(self._tree, None)
 
     def columns(self, table: pa.Table) -> list[str]:
@@ -77,13 +79,17 @@ class Condition:
                     raise self._refused() from None
             return held
         value, known = self._value(node, table)  # a flag by its name alone
+        if np.asarray(value).dtype.kind in "UO":  # a text is neither true nor false
+            raise self._refused()
         return (value != 0) & known
 
     def _value(self, node: ast.expr, table: pa.Table | None) -> tuple[Any, Any]:
         """A column or a constant, and where it is known."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             value, known = self._value(node.operand, table)
-            return (value if isinstance(value, str) else -value), known
+            if np.asarray(value).dtype.kind not in "iuf":  # a text or a flag has no sign
+                raise self._refused()
+            return -value, known
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
             return node.value, np.True_
         if not isinstance(node, ast.Name | ast.Attribute):

@@ -128,8 +128,14 @@ def test_what_is_the_same_decides_the_same(recorded, tmp_path: Path) -> None:
 
 
 def test_a_choice_either_agrees_or_not(recorded, tmp_path: Path) -> None:
-    found = swap(Recording.open(recorded("cartpole")), ["planner=tree"], tmp_path / "swap")
-    assert found.choices and {moment.apart for moment in found.moments} <= {0.0, 1.0}
+    """Held against the actions in both traces: a mind that acts at random agrees in some decisions and not in others."""
+    recording = Recording.open(recorded("cartpole"))
+    found = swap(recording, ["actor=random"], tmp_path / "swap")
+    chosen = [[trace.message("actor", "action", one.wave, one.tick)[one.row].argmax().item() for one in found.moments]
+              for trace in (recording.trace, Trace.open(found.folder))]
+    differ = [float(one != two) for one, two in zip(*chosen, strict=True)]
+    assert found.choices and [moment.apart for moment in found.moments] == differ
+    assert {0.0, 1.0} == set(differ) and found.agreement == pytest.approx(1 - sum(differ) / len(differ))
 
 
 def test_another_perception_changes_all_that_hears_of_it(recorded, tmp_path: Path) -> None:
@@ -171,8 +177,9 @@ def test_a_fork_with_a_difference_shares_the_past_alone(recorded, tmp_path: Path
 
 
 @pytest.mark.parametrize(("wave", "tick", "words"), [
-    (7, 0, r"cannot be forked at tick 0 of wave 7: it holds no such wave$"),
-    (0, 999, r"cannot be forked at tick 999 of wave 0: it holds ticks 0 to \d+ of wave 0$"),
+    (7, 0, r"cannot be forked at tick 0 of wave 7: it holds waves 0, 1\. Cure: --wave 1$"),
+    (0, 999, r"cannot be forked at tick 999 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Cure: --fork \1, or an earl"),
+    (0, -1, r"cannot be forked at tick -1 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Cure: --fork \1, or an earl"),
 ])
 def test_a_fork_where_nothing_was_recorded_is_refused(recorded, tmp_path: Path, wave: int, tick: int, words: str) -> None:
     with pytest.raises(TraceError, match=words):
@@ -196,6 +203,18 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     (["planner=mppi"], "planner=mppi would make it another mind: expected `--swap`"),
     (["--swap"], "--swap names nothing to swap: expected an override, --swap planner=mppi"),
     (["--swap", "--fork", "3"], "--swap and --fork are two ways to differ: expected one of them"),
+    (["--wave", "1"], "--wave 1 has no effect without --fork TICK: every wave is executed. Cure: leave it out"),
+    (["--swp", "planner=mppi"], "unknown flag '--swp': did you mean '--swap'?"),
+    (["--fork", "x"], "argument --fork: invalid int value: 'x'"),
+    (["--swap", "planner.horizn=3"], "planner has no setting 'horizn': did you mean 'horizon'?"),
+    (["--swap", "planner=tree"],
+     "was run with these settings of the module that is swapped. Cure: take them back, planner=tree ~planner.num_candidates "
+     "~planner.num_elites ~planner.num_iterations"),
+    (["--swap", "planner=tree", "~planner.num_candidates", "~planner.num_elites", "~planner.num_iterations"],
+     "planner: TreeSearch plans choices, but here an action is 2 continuous numbers"),
+    (["--swap", "graph.planner.state=world.observation"],
+     "planner.state expects the kind 'state'. Cure: wire it from world_model.state"),
+    (["--fork", "3", "world=gym", "world.id=CartPole-v1"], "Conv sees observations of shape (0,): expected pictures"),
 ])
 def test_slips_are_told(recorded, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
     assert main(["replay", str(recorded("two rooms")), *words]) == 2
@@ -205,3 +224,38 @@ def test_slips_are_told(recorded, capsys: pytest.CaptureFixture[str], words: lis
 def test_a_replay_that_is_refused_leaves_no_folder(recorded, tmp_path: Path) -> None:
     assert main(["replay", str(recorded("two rooms")), "--fork", "999", "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_replay_that_is_stopped_leaves_nothing(recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(recording: Recording, folder: Path) -> None:
+        (folder / "header.json").write_text("half a tra")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ami.replay.report.again", stopped)
+    assert main(["replay", str(recorded("two rooms")), "--out", str(tmp_path / "new" / "out")]) == 130
+    assert capsys.readouterr().err.startswith("ami: stopped by Ctrl-C") and not (tmp_path / "new").exists()
+
+
+def test_a_replay_that_cannot_be_written_is_refused_before_it_begins(recorded, tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    run, out = str(recorded("two rooms")), tmp_path / "file" / "out"
+    for words in ([], ["--swap", "planner.num_candidates=9"], ["--fork", "3"]):
+        assert main(["replay", run, "--out", str(out), *words]) == 2
+        assert capsys.readouterr().err == (f"ami: the replay goes to '{out}': expected a folder that can be made "
+                                           "(Not a directory). Cure: --out FOLDER, another one\n")
+    assert main(["replay", run, "--out", str(tmp_path)]) == 2
+    assert f"--out is '{tmp_path}', which is there already. Cure: another folder" in capsys.readouterr().err
+
+
+def test_the_same_mind_learnt_otherwise_can_be_swapped_in(tmp_path: Path) -> None:
+    learns = ["learning.collect.episodes=4", "learning.collect.batch=4", "learning.collect.steps=10",
+              "learning.stages.model.steps=2", "learning.stages.critic.steps=2"]
+    config = ami.compose([*TINY, *learns, "trace.level=boundary", f"store={tmp_path}"])
+    recording = Recording.open(ami.run(config, tmp_path / "run").folder)
+    found = swap(recording, ["seed=1"], tmp_path / "swap")
+    assert found.nodes[:2] == ("perception", "world_model") and found.apart > 0 and found.gaps == []
+    assert swap(recording, ["planner.num_candidates=9"], tmp_path / "planner").nodes == ("planner", "actor")
+    with pytest.raises(SettingError, match=r"^evaluation\.pairs=3 changes nothing in this mind\."):
+        swap(recording, ["evaluation.pairs=3"], tmp_path / "nothing")

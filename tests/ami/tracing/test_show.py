@@ -90,6 +90,16 @@ def test_an_episode_is_a_strip_with_a_line_per_figure_and_module(run: Path) -> N
     assert "planner" in strips and "µs" in strips["planner"]
 
 
+def test_a_strip_of_one_module(run: Path) -> None:
+    lines = [line.split()[0].rstrip(",") for line in shown(run, row=0, node="planner")[2:] if line]
+    assert lines == ["planner.energy", "planner.model_steps", "planner"]
+
+
+def test_large_numbers_are_written_out() -> None:
+    assert _strip([18430.4, 0.25], each=1)[1].plain == "0.25 to 18,430"
+    assert _strip([1_234_567.0], each=1)[1].plain == "1,234,567"
+
+
 def test_a_long_strip_shows_the_highest_of_the_ticks_in_one_character() -> None:
     bars, told = _strip([0.0, 0.0, 8.0, 1.0, None, 4.0], each=2)
     assert bars.plain == "▁█▅" and told.plain == "0 to 8"
@@ -106,7 +116,10 @@ def test_ticks_are_found_by_a_condition(run: Path) -> None:
     assert [[int(text) for text in line[:3]] for line in found] == episodes[["wave", "row", "steps"]].to_numpy().tolist()
     assert "one of them: ami trace show " in "".join(lines)
     assert shown(run, where="success", wave=1)[0].startswith("success: 2 of ")
-    assert shown(run, where="energy > 1e9")[0].startswith("energy > 1e9: 0 of ")
+    none = shown(run, where="planner.energy > 1e9 and not success")
+    assert none[0].startswith("planner.energy > 1e9 and not success: 0 of "), "what there is instead is told"
+    energies = Tables(Trace.open(run)).ticks.to_pandas().query("live")["planner.energy"]
+    assert none[2:] == [f"planner.energy: {energies.min():.4g} to {energies.max():.4g}", "world.success: no, yes"]
 
 
 def test_one_node_over_time(run: Path) -> None:
@@ -125,6 +138,7 @@ def test_one_node_over_time(run: Path) -> None:
     ({"tick": 0, "node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
     ({"row": 9}, TraceError, r"run-7 holds no world 9 in wave 0: expected 0 to 1\. Cure: --row 1"),
     ({"row": 0, "tick": 0}, SettingError, "--tick and --row are asked for: expected one of them"),
+    ({"where": "surprise > 3", "node": "planner"}, SettingError, "--node planner has no effect with --where: .* Cure"),
     ({"where": "surprise > 3", "wave": 9}, TraceError, "holds no wave 9")])
 def test_what_is_not_there_is_refused(run: Path, what: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):

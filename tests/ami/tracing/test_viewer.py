@@ -30,10 +30,10 @@ from ami.tracing.viewer_data import pages
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def lived(graph: Graph, folder: Path, payload: bool, seed: int = 3) -> Path:
+def lived(graph: Graph, folder: Path, payload: bool, seed: int = 3, pairs: int = 5) -> Path:
     """Two waves of two pairs: one room, then across."""
     write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=seed)
-    manifest = Manifest.make(graph.drafts["world"], 5, 2)
+    manifest = Manifest.make(graph.drafts["world"], pairs, 2)
     manifest.save(folder / "manifest.json")
     with Agent(LocalRuntime(graph, seed, recorder=TraceLog(folder / "trace" / "agent-0", payload))) as agent:
         for wave, episodes in manifest.waves(2):
@@ -122,10 +122,14 @@ def test_another_mind_is_shown_beside_with_what_it_said_otherwise(
     assert whole.parts["other-0-0"]["imagined"] != whole.parts["episode-0-0"]["imagined"]
 
 
-def test_a_mind_of_other_episodes_is_not_shown_beside(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "other")
-    with pytest.raises(TraceError, match=r"--beside: .*other holds none of the episodes of .*run-7: expected a trace that"):
-        pages(Trace.open(run), beside=only_wave(Trace.open(tmp_path / "other"), 9))
+def test_a_mind_of_other_episodes_is_not_shown_beside(
+        run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    other = Trace.open(lived(tiny_mind(), tmp_path / "other", payload=True, pairs=6))
+    for foreign in (other, only_wave(Trace.open(run), 9)):
+        with pytest.raises(TraceError, match=r"--beside: .* holds none of the episodes of .*run-7: expected a trace that"):
+            pages(Trace.open(run), beside=foreign)
+    forked = replace(other, header={**other.header, "details": {"fork_of": "run-7"}})
+    assert pages(Trace.open(run), beside=forked).run["beside"] == "other", "a fork may go on in another world"
 
 
 def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(run: Path) -> None:
@@ -151,6 +155,11 @@ def test_what_cannot_be_shown_or_written_is_refused(run: Path, tmp_path: Path) -
         view(run, wave=9)
     with pytest.raises(TraceError, match="holds no run"):
         view(tmp_path)
+    with pytest.raises(SettingError, match=r"^--render has no effect on .*: it holds the pictures that its mind saw\. Cure"):
+        view(run, render=True)
+    for deadline in (0.0, -3.0, float("nan"), float("inf")):
+        with pytest.raises(SettingError, match=rf"^--deadline is {deadline}: expected milliseconds above 0, --deadline 20$"):
+            view(run, deadline=deadline)
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="expected a file that can be written"):
         view(run, tmp_path / "file" / "page.html")

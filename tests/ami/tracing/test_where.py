@@ -40,6 +40,12 @@ def test_a_condition_tells_its_columns_in_the_order_they_are_written() -> None:
     ("__import__('os').system('ls') == 0", SettingError, "expected comparisons"),
     ("tick in 3", SettingError, "expected comparisons"),
     ("kind > 3", SettingError, "expected comparisons"),
+    ("-kind > 3", SettingError, "--where is '-kind > 3': expected comparisons of figures"),
+    ("-success == 1", SettingError, "expected comparisons"),
+    ("kind", SettingError, "--where is 'kind': expected comparisons"),
+    ("surprise > 3 and 'across'", SettingError, "expected comparisons"),
+    ("3", SettingError, "--where is '3': expected comparisons"),
+    ("'surprise > 3'", SettingError, "expected comparisons"),
     ("surprize > 3", UnknownName, r"unknown figure 'surprize': did you mean 'surprise'\?"),
     ("energy > 3", SettingError, r"--where asks for 'energy': expected one of cost.energy, planner.energy")])
 def test_what_is_no_condition_is_refused(text: str, error: type, words: str) -> None:
