@@ -96,7 +96,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
            "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline, "extent": EXTENT,
            "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
-           "tells_success": bool(pairs.get("tells_success", any(e["success"] for wave in waves for e in wave["episodes"]))),
+           "tells_success": _tells_success(pairs, waves), "incomparable": other is not None and other.is_incomparable,
            "no_candidates": _no_candidates(trace), "torn": trace.truncated,
            "missing": [*trace.faults, *recorded.missing(readout, render), *_left_out(left, waves),
                        *(relive.told if relive else [])]}
@@ -120,6 +120,11 @@ class _Beside:
         # another world model has states of its own: they are read by what they say of the same world
         self._decode = Decoder(recorded, self._recorded) if self._recorded.has("world_model.state") else decode
         self._waves: dict[int, Wave] = {}
+
+    @property
+    def is_incomparable(self) -> bool:
+        """Whether its energies are of another cost or other states: a swap says which modules it executed a second time."""
+        return bool({"cost", "world_model", "goal"} & set(self._recorded.trace.header["details"].get("executed", ())))
 
     def wave(self, ours: Wave) -> dict[str, Plain]:
         """The nodes that said something else in this wave."""
@@ -184,6 +189,11 @@ def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
     if {other.header["details"].get(kind) for kind in ("replay_of", "swap_of", "fork_of")} & {ours.header["run_id"]}:
         return True
     return _first_shown(ours, wave) == _first_shown(other, wave)
+
+
+def _tells_success(pairs: Plain, waves: Sequence[Plain]) -> bool:
+    """Whether an episode can fail; without a manifest, whether one has succeeded."""
+    return bool(pairs.get("tells_success", bool(pairs) or any(e["success"] for wave in waves for e in wave["episodes"])))
 
 
 def _batch(trace: Trace, wave: int) -> int:

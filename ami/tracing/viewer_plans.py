@@ -50,7 +50,7 @@ def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
             for name, energy in noted.items():
                 if tick < ticks and energy.ndim == 1:
                     terms.setdefault(f"{node}: {name}", np.full(ticks, np.nan, np.float32))[tick] = float(energy[row])
-    return {**told, "terms": {name: packed(values) for name, values in terms.items()}} if terms else told
+    return {**told, "terms": {name: packed(values) for name, values in sorted(terms.items())}} if terms else told
 
 
 def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray], row: int, ticks: int) -> list[int] | None:

@@ -10,7 +10,8 @@ const NODES = new Map(RUN.nodes.map(node => [node.name, node]));
 const EPISODES = RUN.waves.flatMap(wave => wave.episodes.map((episode, row) => ({...episode, wave, row})));
 const colour = name => COLOURS[name] || "#334155";
 const short = number => number === undefined || Number.isNaN(number) ? "–" :
-  Math.abs(number) >= 1e5 || (number !== 0 && Math.abs(number) < 1e-3) ? number.toExponential(2) : String(+number.toPrecision(4));
+  Math.abs(number) >= 1e9 || (number !== 0 && Math.abs(number) < 1e-3) ? number.toExponential(2) :
+  Math.abs(number) >= 1e3 ? Math.round(number).toLocaleString("en") : String(+number.toPrecision(4));
 const make = (tag, content, parent, className) => {
   const made = document.createElement(tag);
   if (content !== undefined) made.textContent = content;
@@ -191,11 +192,11 @@ function drawWorld() {
   pen.clearRect(0, 0, canvas.width, canvas.height);
   el("key").textContent = "";
   const hasNumbers = Boolean(now.detail && now.detail.true && !now.detail.places);
-  canvas.hidden = hasNumbers && !now.pictures;
+  canvas.hidden = !now.pictures;
   numbers.hidden = !hasNumbers;
   if (now.pictures) drawPicture(pen, canvas);
   if (hasNumbers) drawNumbers(numbers.getContext("2d"), numbers);
-  if (!now.pictures && !hasNumbers) { pen.fillStyle = "#737a88"; pen.font = "14px sans-serif"; pen.fillText("the world was not recorded", 104, 192); }
+  if (!now.pictures && !hasNumbers && !RUN.missing.length) el("key").textContent = "no picture of the world here";
   const figure = el("goal");
   figure.hidden = !(now.detail && now.detail.goal);
   if (!figure.hidden) figure.firstChild.src = `data:image/png;base64,${now.detail.goal}`;
@@ -221,7 +222,7 @@ function drawPicture(pen, canvas) {
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.other); if (place) otherPath.push(at(place[0])); }
   const strays = otherPath.length && path.length && otherPath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);
   if (strays) line(pen, otherPath, OTHER, 2);
-  if (otherPlan) { line(pen, [...(strays ? otherPath : path).slice(-1), ...otherPlan.map(at)], OTHER, 3); key(`imagined beside: ${RUN.beside}`, OTHER); }
+  if (otherPlan) { line(pen, [...(strays ? otherPath : path).slice(-1), ...otherPlan.map(at)], OTHER, 3); key(strays ? "beside: walked, imagined" : "beside: imagined", OTHER); }
   line(pen, path, WALKED, 3);
   if (path.length > 1) key("walked", WALKED);
   const plan = rows("imagined", now.tick);
@@ -256,7 +257,7 @@ function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time
   key("lived", WALKED);
   key("lived later", "#c3c7d0");
   if (plan) key("imagined", PLAN);
-  if (otherPlan) key(`imagined beside: ${RUN.beside}`, OTHER);
+  if (otherPlan) key("beside: imagined", OTHER);
 }
 function line(pen, points, stroke, width) {
   if (points.length < 2) return;
@@ -265,9 +266,9 @@ function line(pen, points, stroke, width) {
   pen.stroke();
 }
 function key(name, stroke) {
-  const mark = make("i", "", el("key"));
-  mark.style.color = stroke;
-  el("key").append(name);
+  const entry = make("span", undefined, el("key"));
+  make("i", "", entry).style.color = stroke;
+  entry.append(name);
 }
 function drawRecalled() {
   const figure = el("recalled"), tick = now.detail && now.detail.recalled ? now.detail.recalled[now.tick] : -1;
@@ -287,14 +288,18 @@ function drawFacts() {
     make("td", told, row);
     if (RUN.beside) make("td", other, row, "other");
   };
+  if (RUN.beside) {
+    const row = make("tr", undefined, table);
+    for (const name of ["", "recorded", "beside"]) make("th", name, row, name === "beside" ? "other" : "");
+  }
   const shown = (node, port, from) => { const own = from(node, port, now.tick); return Number.isNaN(own) ? "–" : NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
-  const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(short).join(", ")})`).join(" ");
+  const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(part => part.toFixed(2)).join(", ")})`).join("\n");
   const mode = value("configurator", "mode", now.tick);
   if (!Number.isNaN(mode)) fact("mode", mode === 1 ? "1: reacts" : mode === 2 ? "2: plans" : String(mode));
   for (const {node, port} of scalars()) if (!(node === "configurator" && port === "mode") && port !== "terminated" && port !== "truncated")
     fact(`${node}.${port}`, shown(node, port, value), has(node, port, now.others) ? shown(node, port, beside) : "");
   if (actions(now.detail) || actions(now.other)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.other));
-  fact("all modules", `${short(now.spent[now.tick] / 1000)} ms`);
+  fact(now.wave.batch > 1 ? `${now.wave.batch} worlds took` : "all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
   fact("this episode", now.tick < now.ticks - 1 ? "goes on" : !episode.over ? "the record ends here" : episode.success ? "reached its goal" :
     RUN.tells_success ? "failed" : `ended, return ${short(episode.return)}`);
@@ -353,9 +358,12 @@ function drawCharts() {
   all.forEach(([title, series], place) => {
     const frame = make("div", undefined, el("charts"), "chart"), legend = make("div", undefined, frame, "legend");
     make("b", title, legend);
+    const recorded = series.filter(one => !one.beside);  // what is said beside has the colour of what was recorded, and is dashed
+    const lines = series.map(one => LINES[recorded.findIndex(own => own.node === one.node && own.port === one.port && own.term === one.term) % LINES.length]);
+    if (title === "other figures") make("span", "each on a scale of its own", legend, "note");
     const shown = series.map((one, i) => {
       const entry = make("span", undefined, legend);
-      make("i", "", entry).style.background = LINES[i % LINES.length];
+      make("i", "", entry, one.beside ? "beside" : "").style.color = lines[i];
       entry.append(`${one.term || `${one.node}.${one.port}`}${one.beside ? " beside" : ""} `);
       return {one, told: make("span", "", entry)};
     });
@@ -366,7 +374,7 @@ function drawCharts() {
       scales: {x: {time: false, range: [now.first, Math.max(now.first + 1, now.ticks - 1)]}},
       axes: [{show: isLast, size: 24, grid: {stroke: "#eef0f3"}, stroke: "#737a88"},
         {size: 56, grid: {stroke: "#eef0f3"}, stroke: "#737a88", space: 24, show: !apart}],
-      series: [{}, ...series.map((_, i) => ({stroke: LINES[i % LINES.length], width: 1.4, dash: series[i].beside ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `y${i}` : "y"}))],
+      series: [{}, ...series.map((_, i) => ({stroke: lines[i], width: 1.4, dash: series[i].beside ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `${series[i].node}.${series[i].port}` : "y"}))],
     }, [ticks, ...values], frame);
     const mark = make("div", undefined, plot.over, "now");
     scrubbing(plot.over, event => Math.round(plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, "x")));
@@ -379,7 +387,7 @@ function moveCharts() {
     for (const {one, told} of shown) told.textContent = short(figure(one, now.tick));
   }
 }
-const LANE = 17, LEFT = 96, RIGHT = 190;
+const LANE = 17, LEFT = 96, RIGHT = 200;
 const lanes = document.createElement("canvas");  // drawn once per episode, copied at every tick
 function laneWidth() { return el("lanes").clientWidth; }
 function tickAtLane(event) {
@@ -408,7 +416,7 @@ function drawLanes() {
     pen.globalAlpha = 1;
   });
   const y = names.length * LANE;
-  pen.fillStyle = "#262c3a"; pen.fillText("mode, over", 6, y + 12);
+  pen.fillStyle = "#262c3a"; pen.fillText("mode, overrun", 6, y + 12);
   for (let tick = 0; tick < now.ticks; tick++) {
     const mode = value("configurator", "mode", tick);
     if (!Number.isNaN(mode)) { pen.fillStyle = mode === 2 ? "#be185d" : "#f5c6da"; pen.fillRect(LEFT + tick * across, y + 9, Math.max(across, 0.5), 5); }
@@ -426,7 +434,7 @@ function drawLaneCursor() {
     const index = fired(node, now.tick), told = now.nodes[node];
     return {node, at: unpack(told, "at")[index], us: unpack(told, "us")[index]};
   });
-  const whole = Math.max(1, ...running.map(one => one.at + one.us)), scale = (RIGHT - 62) / whole;
+  const whole = Math.max(1, ...running.map(one => one.at + one.us)), scale = (RIGHT - 78) / whole;
   for (const {node, at, us} of running) {
     const y = names.indexOf(node) * LANE;
     pen.fillStyle = colour(node);
@@ -569,6 +577,8 @@ function inspect() {
 // Begin --------------------------------------------------------------------------------------------------------------------
 
 el("title").textContent = RUN.run + (RUN.beside ? ` beside ${RUN.beside}` : "");
+el("lanes_note").textContent = "one lane each, darker took longer; last lane: pale reacts, dark plans, red above: over the time limit; on the right this tick, in order";
+el("incomparable").hidden = !RUN.incomparable;
 el("title").title = `seed ${RUN.seed}, graph ${RUN.graph}, ${Object.entries(RUN.versions).map(pair => pair.join(" ")).join(", ")}`;
 document.title = `${RUN.run} – ami view`;
 for (const wave of RUN.waves) {

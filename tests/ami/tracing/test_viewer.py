@@ -1,4 +1,5 @@
 import base64
+import html
 import json
 import re
 import shutil
@@ -6,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -248,19 +250,60 @@ setTimeout(() => { told.played = tick(); press(" "); document.body.dataset.told 
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's script is not tried out")
-def test_a_page_in_a_browser_scrubs_plays_jumps_and_tells_a_message(run: Path, tmp_path: Path) -> None:
-    watched = view(run, tmp_path / "page.html").read_text().replace(
+IN_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's script is not tried out")
+
+
+def tried(page: Path, user: str) -> dict[str, Any]:
+    """What a user's script told of a page in a browser."""
+    watched = page.read_text().replace(
         "<head>", "<head><script>window.faults = []; addEventListener('error', fault => faults.push(fault.message)); "
                   "console.error = (...what) => faults.push(what.join(' '))</script>", 1)
-    (tmp_path / "tried.html").write_text(watched.replace("</body>", USER + "</body>"))
+    trial = page.with_name("tried.html")
+    trial.write_text(watched.replace("</body>", user + "</body>"))
     command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-               "--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
-               (tmp_path / "tried.html").as_uri()]
+               "--virtual-time-budget=3000", f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", trial.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search(r'data-told="([^"]*)"', done.stdout)
     assert found, done.stdout[:400]
-    told = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    return json.loads(html.unescape(found[1]))
+
+
+@IN_CHROMIUM
+def test_a_page_with_another_mind_beside_tells_them_apart(
+        run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    other = lived(tiny_mind(), tmp_path / "other", payload=True, seed=4)
+    told = tried(view(run, tmp_path / "page.html", beside=other), """
+<script>
+const text = id => document.getElementById(id).textContent;
+document.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
+document.body.dataset.told = JSON.stringify({errors: faults, title: text("title"), facts: text("facts"), key: text("key"),
+  hint: text("said"), charts: text("charts"), incomparable: !document.getElementById("incomparable").hidden});
+</script>""")
+    assert told["errors"] == [] and told["title"] == "run-7 beside other" and not told["incomparable"]
+    assert told["facts"].startswith("recordedbesidemode2: plans") and "2 worlds took" in told["facts"]
+    assert "beside: " in told["key"] and "planner.energy beside" in told["charts"]
+    assert told["hint"].startswith("keys: ← → a tick, with shift ten")
+
+
+def test_energies_of_another_cost_or_other_states_are_not_comparable(run: Path) -> None:
+    trace = Trace.open(run)
+    for executed, is_told in ((["planner", "actor"], False), (["perception", "world_model", "actor"], True)):
+        swapped = replace(trace, header={**trace.header, "details": {"swap_of": "run-7", "executed": executed}})
+        assert pages(trace, beside=swapped).run["incomparable"] is is_told
+
+
+def test_where_all_failed_they_are_said_to_have_failed(run: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "manifest.json", tmp_path)
+    trace = Trace.open(run)
+    world = trace.tables["world"]
+    never = world.set_column(world.column_names.index("success.rows"), "success.rows",
+                             pa.array([[0.0] * 2] * len(world), world["success.rows"].type))
+    assert pages(replace(trace, folder=tmp_path, tables={**trace.tables, "world": never})).run["tells_success"]
+
+
+@IN_CHROMIUM
+def test_a_page_in_a_browser_scrubs_plays_jumps_and_tells_a_message(run: Path, tmp_path: Path) -> None:
+    told = tried(view(run, tmp_path / "page.html"), USER)
     ticks = [episode["ticks"] for wave in parts(tmp_path / "page.html")["run"]["waves"] for episode in wave["episodes"]]
     assert told["errors"] == []
     assert (told["keys"], told["end"], told["home"]) == (1, ticks[0] - 1, 0)
