@@ -199,11 +199,13 @@ What a run perceived, wanted, imagined and did.
   --row R    one episode as a strip: every figure over time, for world R of the wave
   --where C  the ticks where a condition holds: comparisons of figures, numbers and 'texts' with and, or, not
   --wave W   which batch of episodes; the first is 0, and --where looks into all
-  --node N   one node, tick by tick
+  --node N   one node, tick by tick; with --tick or --row what belongs to it alone
 
 diff
   The first message that differs, what was set or wired differently, and per port how many messages differ, from which tick
-  on and by how much: between recorded values; or at least so much, where statistics alone were recorded.
+  on and by how much: between recorded values; or at least so much, where statistics alone were recorded. Columns: `by` is
+  the median over the differing messages of the largest distance between two values, `at most` the largest, `size` the mean
+  absolute value in the first run.
   Exit code 0: both runs say the same at every tick. 1: they differ. 2: one of them cannot be read.
 
 sync
@@ -240,8 +242,8 @@ A run as one HTML file that opens from the disk and needs no network: scrub thro
   --deadline MS  a tick that takes longer is an overrun; twice the median of its episode when nothing is said
   --render       a world that shows numbers draws its pictures while the recorded actions are done again; this makes the
                  world that the run names, so use it on runs that you trust
-  --beside OTHER what another mind planned and said on the same episodes, in orange; OTHER is a folder that
-                 `ami replay RUN --swap …` or `--fork …` left
+  --beside OTHER what another mind planned and said on the same episodes, in orange, and dotted in the charts; OTHER is a
+                 folder that `ami replay RUN --swap …` or `--fork …` left
 
 It shows the world with the imagined plans over it, energies, surprise, mode and recall over time, a lane per module, and the
 graph: click a wire for its message's shape, statistics and age.
@@ -267,6 +269,7 @@ alone    Every module fires again on what the world showed, and every message is
          versions, threads, processor. Exit code 0: identical. 1: different.
 --swap   The recorded inputs go through the other mind; the world never hears of it. What differs, and all that follows
          from it within a tick, is executed: how far the actions agree, whose plans have less energy, where they part.
+         What is to be learnt otherwise is found trained, or is learnt: world_model=generative, seed=1, checkpoint=FILE.
 --fork   Every module is brought to where it stood at the tick, and from there on the world is lived in differently:
          what became of each world, beside what was recorded.
 
