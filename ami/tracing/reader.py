@@ -51,7 +51,7 @@ class Trace:
         folder: the run's folder.
         header: the run header, see `ami.tracing.header`.
         tables: one Arrow table per node, in firing order; one row per invocation, sorted by wave and tick. The columns
-            are those of `ami.tracing.log`, and `agent`, the folder it was found in.
+            are those of `ami.tracing.node_file`, and `agent`, the folder it was found in.
         ports: {node: {port: (dtype, shape behind the batch)}}.
         truncated: how many files end in the middle of a record.
     """
