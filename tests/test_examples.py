@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,11 +35,10 @@ def run(here: Path, *words: str) -> str:
 
 def test_a_planner_a_world_and_their_comparison_are_sixty_lines_of_python_and_forty_of_words() -> None:
     lines = [line for file in EXAMPLES.glob("*.py") for line in file.read_text().splitlines() if line.strip()]
-    questions = [line for line in (EXAMPLES / "questions.py").read_text().splitlines() if line.strip()]
-    assert len(lines) - len(questions) <= 60 and len(questions) <= 20
+    assert len(lines) <= 60
     readme = (EXAMPLES / "README.md").read_text()
     assert len(readme.splitlines()) <= 40 and f"in {len(lines)} lines of Python" in readme
-    assert all(f"`{file.name}`" in readme for file in EXAMPLES.glob("*.py"))
+    assert all(f"`{file.name}`" in readme for file in EXAMPLES.iterdir() if file.suffix in (".py", ".ipynb"))
 
 
 def test_what_the_readme_asks_first_is_answered(here: Path) -> None:
@@ -61,8 +63,38 @@ def test_gymnasium_itself_accepts_the_world(here: Path, monkeypatch: pytest.Monk
 
 
 def test_the_questions_are_answered(here: Path) -> None:
-    short = ["agent=oracle", "runtime=local", "evaluation.pairs=2", "evaluation.beside=[]", "evaluation.film=0"]
-    run(here, "-m", "ami.cli", "run", *short, "store=runs", "hydra.run.dir=runs/first")
-    said = run(here, "questions.py", "runs/first")
-    assert [line[:2] for line in said.splitlines() if re.match(r"\d\. ", line)] == ["1.", "2.", "3.", "4.", "5."]
-    assert re.search(r"^planner +\d+", said, re.MULTILINE) and "model steps" in said
+    short = ["agent=oracle", "runtime=local", "evaluation.pairs=3", "evaluation.beside=[]", "evaluation.film=0"]
+    run(here, "-m", "ami.cli", "run", *short, "trace.level=boundary", "store=runs", "hydra.run.dir=runs/first")
+    cells = [source for kind, source, _ in notebook() if kind == "code"]
+    assert sum(cell.count('RUN = "runs/questions"') for cell in cells) == 1
+    for number, cell in enumerate(cells):
+        cells[number] = as_a_page_shows(cell.replace('"runs/questions"', '"runs/first"'))
+    (here / "cells.py").write_text("\n".join(cells))
+    said = run(here, "-W", "error", "cells.py")
+    assert re.search(r"^planner +\d+", said, re.MULTILINE) and "world_model.surprise" in said and "model steps" in said
+    assert "different messages per message" in said
+
+
+def notebook() -> Iterator[tuple[str, str, list[dict]]]:
+    """The cells of the notebook: kind, source, stored outputs."""
+    for cell in json.loads((EXAMPLES / "questions.ipynb").read_text())["cells"]:
+        yield cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])
+
+
+def as_a_page_shows(source: str) -> str:
+    """A cell as a script, which prints what a notebook shows: the cell's last expression."""
+    tree = ast.parse(source)
+    if isinstance(tree.body[-1], ast.Expr) and not source.endswith(";"):
+        tree.body[-1] = ast.parse(f"print({ast.unparse(tree.body[-1])})").body[0]
+    return ast.unparse(tree)
+
+
+def test_the_notebook_holds_its_answers() -> None:
+    cells = [*notebook()]
+    outputs = [output for kind, _, outputs in cells if kind == "code" for output in outputs]
+    assert sum(1 for kind, source, _ in cells if kind == "markdown" and re.match(r"## \d\. .*\?", source)) == 5
+    assert all(outputs for kind, _, outputs in cells if kind == "code"), "every code cell was run"
+    shown = [kind for output in outputs for kind in output["data"]]
+    assert shown.count("text/html") >= 5 and shown.count("image/png") == 2
+    content = (EXAMPLES / "questions.ipynb").read_text()
+    assert len(content) < 300_000 and not re.search(r"/(tmp|home|root|work|opt|Users)/", content)
