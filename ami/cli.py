@@ -29,15 +29,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except AmiError as error:
-        print(f"ami: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # `ami list | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if _is_stopped(error):
+            print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
+            return 130
+        if isinstance(error, AmiError):
+            print(f"ami: {error}", file=sys.stderr)
+            return 2
+        raise
+
+
+def _is_stopped(error: BaseException | None) -> bool:
+    """Whether it is Ctrl-C, or what a library made of it while it cleaned up."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _dispatch(words: list[str]) -> int:

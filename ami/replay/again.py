@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +94,9 @@ def again(recording: Recording, folder: Path) -> Replay:
         raise TraceError(f"{recording.folder} holds no whole tick: it was killed before one was over. Cure: run again")
     write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
-    log = TraceLog(folder / "trace" / "replay")
-    for _ in Mind(recording, recording.graph, recording.weights, log).live():
-        pass
-    log.close()
+    with closing(TraceLog(folder / "trace" / "replay")) as log:
+        for _ in Mind(recording, recording.graph, recording.weights, log).live():
+            pass
     anew = Trace.open(folder)
     first = recording.trace.compare(anew)
     if first is not None and first.port is None and first.tick >= recording.ticks.get(first.wave, 0):

@@ -7,6 +7,7 @@ begins as it did and is given the recorded actions again, since a gymnasium worl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,15 +95,14 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
     if not alive:
         raise TraceError(f"every world of wave {wave} was over before tick {tick}. Cure: an earlier tick")
     past = Worker(recording.graph, recording.graph.order, recording.seed, recording.weights)
-    log = TraceLog(folder / "trace" / "fork", payload=True)
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick]})
-    future = Worker(graph, graph.order, recording.seed, weights, log)
-    fresh = _bring_to(recording, wave, tick, past, future, learnt_alike=weights is recording.weights)
-    with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
-        lives, last = _live_on(future, tick, _lives(recording, wave, tick), lambda more: bar(more, ""))
-    log.close()
+    with closing(TraceLog(folder / "trace" / "fork", payload=True)) as log:
+        future = Worker(graph, graph.order, recording.seed, weights, log)
+        fresh = _bring_to(recording, wave, tick, past, future, learnt_alike=weights is recording.weights)
+        with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
+            lives, last = _live_on(future, tick, _lives(recording, wave, tick), lambda more: bar(more, ""))
     recorded = _lives(recording, wave, ticks)
     return Fork(folder, wave, tick, alive, tuple(recorded[row] for row in alive), tuple(lives[row] for row in alive),
                 fresh, last)

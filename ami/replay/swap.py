@@ -7,6 +7,7 @@ and with it the past, is the recorded mind's: what was done last is what was rea
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -121,15 +122,15 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "swap_of": recording.trace.header["run_id"], "executed": list(nodes)})
-    log = TraceLog(folder / "trace" / "swap", [f"{node}.{port}" for node in nodes for port in graph.outputs[node]])
+    kept = [f"{node}.{port}" for node in nodes for port in graph.outputs[node]]
     found = Swap(folder, nodes, isinstance(graph.dims[ACTOR].get("A"), Choices))
     same_cost = not {"cost", "world_model", "goal"} & set(nodes)
     total = sum(recording.ticks.values())
-    with (console or Console(quiet=True)).counting("replay", total, "ticks") as bar:
+    with (closing(TraceLog(folder / "trace" / "swap", kept)) as log,
+          (console or Console(quiet=True)).counting("replay", total, "ticks") as bar):
         for wave, tick, original, swapped in _side_by_side(recording, graph, weights, nodes, log):
             _judge(found, recording, wave, tick, original, swapped, same_cost)
             bar(1, "")
-    log.close()
     return found
 
 

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from ami.tracing.reader import KEY, Trace
 
+COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
+           "size: mean absolute value in A\n")
 FEW = 12  # so many differing settings are told
 BOUNDS = ("mean", "min", "max")  # two messages' values are at least as far apart as each of these
 VALUES, LEAST, RESHAPED, UNTOLD = "values", "at least", "shape", "content"
@@ -121,6 +123,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
     for sentence in missing(one, two):
         console.print(sentence.replace("the first", "A", 1).replace("the second", "B", 1))
     console.print(_table(partings(one, two)))
+    console.print(COLUMNS, style="dim")
     console.print(f"one tick of each: ami trace show {first} --wave {apart.wave} --tick {apart.tick} --node {apart.node}",
                   style="dim", soft_wrap=True)
     return False

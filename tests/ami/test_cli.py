@@ -16,7 +16,7 @@ import ami.job
 import ami.training
 from ami.cli import main
 from ami.config import Config, compose, to_graph
-from ami.errors import StartError
+from ami.errors import SettingError, StartError
 from ami.help import COMMANDS
 from ami.learning import checkpoint
 from ami.settings import ANY_NAME, SCHEMA
@@ -270,6 +270,19 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, in_folder: 
     monkeypatch.setattr(ami.job, "run", stop)
     assert main(["run"]) == 130
     assert capsys.readouterr().err == "ami: stopped by Ctrl-C; what was written until now is whole and stays\n"
+
+
+def test_ctrl_c_that_a_library_answers_with_an_error_of_its_own_is_ctrl_c(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def clean_up(*_: Any, **__: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise SettingError("the configuration does not compose: local variable 'f' is not there")
+
+    monkeypatch.setattr("ami.replay.report.replay", clean_up)
+    assert main(["replay", "runs/it"]) == 130
+    assert capsys.readouterr().err.startswith("ami: stopped by Ctrl-C")
 
 
 def test_train_says_where_the_agent_is_and_keeps_its_figures(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
