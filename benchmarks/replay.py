@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from ami.replay.recording import Recording
 from ami.tracing.reader import Trace
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).parents[1]
 COMMON = ["trace.level=boundary", "evaluation.pairs=10", "evaluation.beside=[]", "evaluation.film=0"]
 GRAPHS = {
     "jepa": ["experiment=quick"],
@@ -66,16 +68,9 @@ def other_setting(header: dict[str, Any]) -> None:
     header["details"]["overrides"].append("planner.temperature=0.4" if "mppi" in str(header) else "planner.num_elites=7")
 
 
-def other_code(header: dict[str, Any]) -> None:
-    """It was made by other code of the planner, which planned otherwise: one of its messages is another one."""
-    header["details"]["origin"]["code"]["planner"] = "0123456789abcdef"
-    header["details"]["overrides"].append("planner.min_std=0.2")
-
-
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a weight of the world model": (other_weight, "weights.world_model"),
     "a setting of the planner": (in_header(other_setting), "settings.planner.num_elites"),
-    "the planner's code": (in_header(other_code), "code.planner"),
 }
 
 
@@ -96,7 +91,7 @@ def main() -> int:
                              "messages": done.messages, "seconds": time.perf_counter() - begun, "cause": done.cause()})
                 print(f"{name:10} {runtime:6} {'identical' if same else 'DIFFERENT'} {done.messages:6,} messages of "
                       f"{done.ticks:4} ticks in {rows[-1]['seconds']:.1f} s")
-        named = [_named(Path(place), what) for what in CHANGES]
+        named = [*(_named(Path(place), what) for what in CHANGES), _other_code(Path(place))]
     ok = all(row["identical"] for row in rows) and all(row["named"] for row in named)
     record("replay", {"runs": rows, "changes": named, "met": ok})
     return 0 if ok else 1
@@ -112,6 +107,25 @@ def _named(place: Path, what: str) -> dict[str, Any]:
     ok = done.first is not None and any(text.startswith(expected) for text in done.changes[:2])
     print(f"{what}: {'named' if ok else 'NOT NAMED'}: parts at {done.first}; {done.cause()}")
     return {"change": what, "named": ok, "first": str(done.first), "cause": done.cause()}
+
+
+def _other_code(place: Path) -> dict[str, Any]:
+    """The JEPA's recording executed anew by a copy of all code in which one line of the planner is another one."""
+    code = place / "code"
+    for package in ("ami", "configs", "modules", "worlds"):
+        shutil.copytree(ROOT / package, code / package)
+    planner = code / "modules" / "planner" / "cem.py"
+    before = planner.read_text()
+    planner.write_text(before.replace("clamp_(-1.0, 1.0)", "clamp_(-0.9, 0.9)"))
+    if planner.read_text() == before:
+        raise SystemExit("modules/planner/cem.py clamps no plan to -1.0 … 1.0 any more: change another line of the copy")
+    done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli import main; sys.exit(main())", "replay",
+                           str(place / "jepa-local"), "--out", str(place / "code-again")], capture_output=True, text=True,
+                          cwd=code, env={**os.environ, "PYTHONPATH": str(code), "COLUMNS": "300"})
+    ok = done.returncode == 1 and "code.planner was" in done.stdout
+    said = " ".join(done.stdout.partition("by how much")[0].split())
+    print(f"a line of the planner's code: {'named' if ok else 'NOT NAMED'}: {said}{done.stderr}")
+    return {"change": "a line of the planner's code", "named": ok, "said": said}
 
 
 if __name__ == "__main__":
