@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ami.errors import SettingError, unknown_name
 from ami.words import parser
+
+if TYPE_CHECKING:
+    from ami.tracing.spans import Sample
 
 
 def view(words: Sequence[str]) -> int:
@@ -67,14 +71,13 @@ def diff(words: Sequence[str]) -> int:
 
 def sync(words: Sequence[str]) -> int:
     """Sampled ticks and episodes as MLflow traces."""
-    reader = _sampling(every=10)
+    reader = _sampling()
     reader.add_argument("--store", type=Path)
     given = reader.parse_args(words)
     from ami.files import check_folder
     from ami.tracing.header import read_header
-    from ami.tracing.spans import Sample
 
-    sample = Sample(given.every, given.episodes, given.surprise)
+    sample = _sample(given, every=10)
     store = given.store or Path((read_header(given.run)["config"] or {}).get("store", given.run.parent))
     check_folder(store, "store")
     from ami.tracing.mlflow_store import sync
@@ -88,32 +91,45 @@ def sync(words: Sequence[str]) -> int:
 
 def export(words: Sequence[str]) -> int:
     """A trace for other programs."""
-    reader = _sampling(every=1)
+    reader = _sampling()
     reader.add_argument("--format", required=True)
     reader.add_argument("--out", type=Path, required=True)
+    reader.add_argument("--wave", type=int)
+    reader.add_argument("--agent")
+    reader.add_argument("--where")
     given = reader.parse_args(words)
     from ami.tracing.export import FORMATS, export
-    from ami.tracing.spans import Sample
 
     if given.format not in FORMATS:
         raise unknown_name("format", given.format, FORMATS)
-    idle = [flag for flag in ("--every", "--episodes", "--surprise") if flag in words and given.format != "otlp"]
-    if idle:
-        raise SettingError(f"{idle[0]} has no effect on {given.format}: it holds every tick. "
-                           "Cure: leave it out, or --format otlp")
-    export(given.run, given.format, given.out, Sample(given.every, given.episodes, given.surprise))
+    for flag, why in IDLE.get(given.format, {}).items():
+        if getattr(given, flag.removeprefix("--")) is not None:
+            raise SettingError(f"{flag} has no effect on {given.format}: {why}. Cure: leave it out, or --format otlp")
+    sample = _sample(given, every=1)
+    export(given.run, given.format, given.out, sample, given.wave, given.agent)
     print(f"wrote {given.out}{HINTS.get(given.format, '')}")
     return 0
 
 
-def _sampling(every: int) -> ArgumentParser:
+def _sampling() -> ArgumentParser:
     reader = parser("trace")
     reader.add_argument("run", type=Path)
-    reader.add_argument("--every", type=int, default=every)
-    reader.add_argument("--episodes", type=int, default=1)
+    reader.add_argument("--every", type=int)
+    reader.add_argument("--episodes", type=int)
     reader.add_argument("--surprise", type=float)
     return reader
 
 
+def _sample(given: Namespace, every: int) -> Sample:
+    from ami.tracing.spans import Sample
+    from ami.tracing.where import Condition
+
+    where = getattr(given, "where", None)
+    return Sample(every if given.every is None else given.every, 1 if given.episodes is None else given.episodes,
+                  given.surprise, None if where is None else Condition(where))
+
+
+IDLE = {"perfetto": dict.fromkeys(("--every", "--episodes", "--surprise"), "it holds every tick, or those of --where"),
+        "parquet": dict.fromkeys(("--every", "--episodes", "--surprise", "--where"), "it holds every tick")}
 HINTS = {"perfetto": ": open it in https://ui.perfetto.dev, which keeps it in the browser"}
 ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff, "sync": sync, "export": export}

@@ -2,7 +2,7 @@
 
 * `perfetto`: JSON trace events for https://ui.perfetto.dev. A process per agent and group of modules, in it a track per
   module, a flow along every wire from the invocation that sent a message to the one that received it, and counters for
-  surprise and energies (means over the worlds whose episode is going on).
+  surprise and energies (means over the worlds whose episode is going on). Perfetto itself reads it in the tests.
 * `otlp`: OpenTelemetry's JSON, one trace per tick and per episode, as `ami.tracing.spans` makes them.
 * `parquet`: the tidy tables (docs/traces.md), one file each in a folder.
 """
@@ -12,16 +12,21 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ami.errors import SettingError, unknown_name
-from ami.files import write_atomically
+from ami.errors import SettingError, TraceError, require, unknown_name
+from ami.files import whole_file, write_atomically
+from ami.tracing.invocation import check
+from ami.tracing.reader import Trace
 from ami.tracing.spans import Forest, Link, Sample, Span, Tree
 from ami.tracing.tables import NAMES, Tables
 
@@ -30,38 +35,70 @@ NOT_COUNTED = ("planner.model_steps",)
 Slices = Mapping[tuple[str, int, int], tuple[int, int, float, float]]
 """By node, wave and tick: process, thread, start, length."""
 SPAN_KIND_INTERNAL, STATUS_OK, STATUS_ERROR = 1, 1, 2
+ALL = Sample(every=1)
+GZIP_LEVEL = 6
 
 
-def export(run: Path, form: str, out: Path, sample: Sample | None = None) -> None:
+def export(run: Path, form: str, out: Path, sample: Sample = ALL, wave: int | None = None,
+           agent: str | None = None) -> None:
     """Write the trace of a run for another program.
 
     Args:
         run: the run's folder.
         form: "perfetto", "otlp" or "parquet".
         out: the file, packed where its name ends in .gz; for parquet the folder.
-        sample: which ticks and episodes, for otlp; None takes all.
+        sample: which ticks and episodes, for otlp; which ticks, for perfetto.
+        wave: this batch of episodes alone.
+        agent: what this agent lived alone, "agent-0".
 
     Raises:
-        TraceError: there is no run in this folder, or it holds no trace.
-        UnknownName: there is no such format.
+        TraceError: there is no run in this folder, it holds no trace, or not this wave or any tick of the sample.
+        UnknownName: there is no such format, agent, or figure in the sample's condition.
         SettingError: `out` cannot be written.
     """
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
-    tables = Tables.load(run)
+    out = Path(out)
+    if form == "parquet":
+        require(out.suffix not in (".parquet", ".gz"), f"--out is '{out}': parquet is a folder of {len(NAMES)} files. "
+                                                       f"Cure: --out {out.with_suffix('')}")
+    forest = Forest(Tables(_chosen(Trace.open(Path(run)), wave, agent)))
+    if sample.where is not None and not forest.ticks(sample):
+        raise TraceError(f"{run} holds no tick of a living world in which {sample.where.text}: nothing is exported")
     try:
-        FORMATS[form](tables, Path(out), sample or Sample(every=1))
+        FORMATS[form](forest, out, sample)
     except OSError as error:
         what = "a folder" if form == "parquet" else "a file"
         raise SettingError(f"--out is '{out}': expected {what} that can be written ({error.strerror})") from None
 
 
+def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
+    """What one agent lived, one wave, or both. No wire leads from a wave to another, so that each is whole in itself."""
+    if agent is not None:
+        agents = sorted({name for table in trace.tables.values() for name in pc.unique(table["agent"]).to_pylist()})
+        if agent not in agents:
+            raise unknown_name("agent", agent, agents)
+        trace = _held(trace, "agent", agent)
+    if wave is not None:
+        check(trace, wave)
+        trace = _held(trace, "wave", wave)
+    return trace
+
+
+def _held(trace: Trace, column: str, value: str | int) -> Trace:
+    tables = {node: table.filter(pc.equal(table[column], value)).combine_chunks() for node, table in trace.tables.items()}
+    return replace(trace, tables={node: table for node, table in tables.items() if len(table)})
+
+
 # Perfetto ---------------------------------------------------------------------------------------------------------------
 
 
-def perfetto_events(tables: Tables) -> Iterator[dict[str, Any]]:
-    """The trace as JSON trace events; times are microseconds since the first one."""
+def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = None) -> Iterator[dict[str, Any]]:
+    """The trace as JSON trace events, or these (wave, tick) of it; times are microseconds since the first one."""
     invocations = tables.invocations
+    if ticks is not None:
+        key = invocations["wave"].to_numpy().astype(np.int64) << 32 | invocations["tick"].to_numpy()
+        invocations = invocations.filter(pa.array(np.isin(key, [wave << 32 | tick for wave, tick in ticks])))
     if not len(invocations):
         return
     start, end = (invocations[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
@@ -71,8 +108,8 @@ def perfetto_events(tables: Tables) -> Iterator[dict[str, Any]]:
     group_of = processes(tables.trace.header)
     places = list(dict.fromkeys((agent, group_of.get(node, "")) for agent, node in sorted(
         set(zip(agents, nodes, strict=True)), key=lambda one: (one[0], list(tables.trace.tables).index(one[1])))))
-    pid = {place: number for number, place in enumerate(places, 1)}
     tid = {node: number for number, node in enumerate(tables.trace.tables, 1)}
+    pid = {place: number for number, place in enumerate(places, len(tid) + 1)}  # equal numbers would say "main thread"
     for (agent, group), number in pid.items():
         yield _meta("process_name", number, 0, f"{agent} {group}".strip())
         yield {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "args": {"sort_index": number}}
@@ -120,11 +157,12 @@ def _flows(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
 
 
 def _counters(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
-    """Told when the module that said it was done."""
+    """Told when the module that said it was done; of one module all at once, since Perfetto adds the port to its name."""
     ticks = tables.ticks
     key = ticks["wave"].to_numpy().astype(np.int64) << 32 | ticks["tick"].to_numpy()
     found, of = np.unique(key, return_inverse=True)
     live = ticks["live"].to_numpy(zero_copy_only=False)
+    said: dict[tuple[str, int, int], dict[str, float]] = {}
     for name in ticks.column_names:
         node, _, port = name.partition(".")
         if node not in COUNTED or name in NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
@@ -132,18 +170,21 @@ def _counters(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
         values = ticks[name].to_numpy(zero_copy_only=False).astype(float)
         told = live & np.isfinite(values)
         total, count = (np.bincount(of[told], weights, len(found)) for weights in (values[told], None))
-        for one, mean in zip(found[count > 0], total[count > 0] / count[count > 0], strict=True):
-            where = where_of.get((node, int(one >> 32), int(one & 0xFFFFFFFF)))
-            if where is not None:
-                yield {"ph": "C", "name": name, "pid": where[0], "tid": 0, "ts": where[2] + where[3], "args": {port: mean}}
+        for one, mean in zip(found[count > 0].tolist(), (total[count > 0] / count[count > 0]).tolist(), strict=True):
+            said.setdefault((node, one >> 32, one & 0xFFFFFFFF), {})[port] = mean
+    for which, means in said.items():
+        if which in where_of:
+            process, _, start, length = where_of[which]
+            yield {"ph": "C", "name": which[0], "pid": process, "tid": 0, "ts": start + length, "args": means}
 
 
-def _perfetto(tables: Tables, out: Path, _: Sample) -> None:
-    first = tables.invocations["start"]
-    began = str(first[0].as_py()) if len(first) else ""
-    other = {"run": tables.trace.header["run_id"], "first": began, "ami": tables.trace.header["versions"].get("ami", "")}
-    _write(out, (json.dumps(event) for event in perfetto_events(tables)),
-           '{"displayTimeUnit": "ns", "otherData": ' + json.dumps(other) + ', "traceEvents": [\n', "\n]}\n")
+def _perfetto(forest: Forest, out: Path, sample: Sample) -> None:
+    began = forest.tables.invocations["start"]
+    other = {"run": forest.header["run_id"], "first": str(began[0].as_py()) if len(began) else "",
+             "ami": forest.header["versions"].get("ami", "")}
+    ticks = None if sample.where is None else forest.ticks(sample)
+    _write(out, (json.dumps(event) for event in perfetto_events(forest.tables, ticks)),
+           '{"displayTimeUnit": "ns", "otherData": ' + json.dumps(other) + ', "traceEvents": [', "\n]}\n")
 
 
 # OpenTelemetry ----------------------------------------------------------------------------------------------------------
@@ -186,29 +227,38 @@ def _any_value(value: Any) -> dict[str, Any]:
     return {"stringValue": str(value)}
 
 
-def _otlp(tables: Tables, out: Path, sample: Sample) -> None:
-    header = tables.trace.header
+def _otlp(forest: Forest, out: Path, sample: Sample) -> None:
+    header = forest.header
     resource = {"attributes": _attributes({"service.name": "ami", "service.instance.id": header["run_id"],
                                            "ami.seed": header["seed"], "ami.graph": header["graph_hash"]})}
     scope = {"name": "ami", "version": header["versions"].get("ami", "")}
-    spans = (json.dumps(otlp_span(tree, span)) for tree in Forest(tables).trees(sample) for span in tree.spans)
+    spans = (json.dumps(otlp_span(tree, span)) for tree in forest.trees(sample) for span in tree.spans)
     _write(out, spans, '{"resourceSpans": [{"resource": ' + json.dumps(resource) + ', "scopeSpans": [{"scope": '
-           + json.dumps(scope) + ', "spans": [\n', "\n]}]}]}\n")
+           + json.dumps(scope) + ', "spans": [', "\n]}]}]}\n")
 
 
 # Files ------------------------------------------------------------------------------------------------------------------
 
 
-def _parquet(tables: Tables, out: Path, _: Sample) -> None:
-    for name in NAMES:
-        content = io.BytesIO()
-        pq.write_table(getattr(tables, name), content)
+def _parquet(forest: Forest, out: Path, _: Sample) -> None:
+    contents = {name: io.BytesIO() for name in NAMES}
+    for name, content in contents.items():
+        pq.write_table(getattr(forest.tables, name), content)
+    for name, content in contents.items():  # all of one export, or none: what can fail or be stopped is done
         write_atomically(out / f"{name}.parquet", content.getvalue())
 
 
 def _write(out: Path, items: Iterable[str], before: str, after: str) -> None:
-    text = before + ",\n".join(items) + after
-    write_atomically(out, gzip.compress(text.encode()) if out.suffix == ".gz" else text)
+    """Piece by piece: the file of a long run may be larger than memory."""
+    with whole_file(out) as whole, _packed(whole) if out.suffix == ".gz" else nullcontext(whole) as file:
+        file.write(before.encode())
+        for number, item in enumerate(items):
+            file.write(f"{',' if number else ''}\n{item}".encode())
+        file.write(after.encode())
 
 
-FORMATS: dict[str, Callable[[Tables, Path, Sample], None]] = {"perfetto": _perfetto, "otlp": _otlp, "parquet": _parquet}
+def _packed(file: BinaryIO) -> AbstractContextManager[Any]:
+    return gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0)  # no time: the same trace is the same file
+
+
+FORMATS: dict[str, Callable[[Forest, Path, Sample], None]] = {"perfetto": _perfetto, "otlp": _otlp, "parquet": _parquet}

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from ami.errors import require
 from ami.tracing.tables import Tables
+from ami.tracing.where import Condition
 
 ROLES = ("world", "perception", "world_model", "configurator", "goal", "cost", "memory", "planner", "actor")
 FIGURES = {"surprise": "world_model.surprise", "energy": "cost.energy"}
@@ -97,11 +98,13 @@ class Sample:
         every: every so manieth tick of each wave.
         episodes: every so manieth episode; 0 takes none.
         surprise: also every tick in which a living world surprised the mind by more than this.
+        where: of all these, and of those that did not finish, only ticks in which this holds for a living world.
     """
 
     every: int = 10
     episodes: int = 1
     surprise: float | None = None
+    where: Condition | None = None
 
     def __post_init__(self) -> None:
         require(self.every >= 1, f"--every is {self.every}: expected 1 or more")
@@ -119,10 +122,8 @@ class Forest:
     def __init__(self, tables: Tables) -> None:
         self.tables, self.header = tables, tables.trace.header
         self.run = identity_of(self.header)
-        keys = {name: _keys(getattr(tables, name)) for name in ("ticks", "invocations", "inputs", "messages")}
-        self._ticks = np.unique(keys["ticks"])
-        self._parts = {name: (np.searchsorted(key, self._ticks), np.searchsorted(key, self._ticks, side="right"))
-                       for name, key in keys.items()}
+        self._ticks = np.unique(_keys(tables.ticks))
+        self._parts = dict[str, tuple[np.ndarray, np.ndarray]]()
         self._every = self.header["graph"].get("every", {})
 
     def tick_id(self, wave: int, tick: int) -> str:
@@ -130,15 +131,24 @@ class Forest:
         return _hex(32, self.run, "tick", wave, tick)
 
     def ticks(self, sample: Sample) -> list[tuple[int, int]]:
-        """The (wave, tick) that a sample takes, in order."""
+        """The (wave, tick) that a sample takes, in order.
+
+        Raises:
+            UnknownName: its condition asks for a figure that no node says.
+            SettingError: its condition asks for one that several nodes say.
+        """
         wave, tick = self._ticks >> 32, self._ticks & 0xFFFFFFFF
+        begins = self._bounds("ticks")[0]
         taken = tick % sample.every == 0
         if sample.surprise is not None and FIGURES["surprise"] in self.tables.ticks.column_names:
             surprise = self.tables.ticks[FIGURES["surprise"]].to_numpy(zero_copy_only=False)
             live = self.tables.ticks["live"].to_numpy(zero_copy_only=False)
             high = np.where(live, np.nan_to_num(surprise.astype(float), nan=-np.inf), -np.inf)
-            taken |= np.maximum.reduceat(high, self._parts["ticks"][0]) > sample.surprise
+            taken |= np.maximum.reduceat(high, begins) > sample.surprise
         taken |= np.array([bool(self._unfinished(place)) for place in range(len(self._ticks))], bool)
+        if sample.where is not None:
+            held = sample.where.holds(self.tables.ticks) & self.tables.ticks["live"].to_numpy(zero_copy_only=False)
+            taken &= np.logical_or.reduceat(held, begins)
         return list(zip(wave[taken].tolist(), tick[taken].tolist(), strict=True))
 
     def episodes(self, sample: Sample) -> list[tuple[int, int]]:
@@ -153,7 +163,7 @@ class Forest:
         for wave, tick in self.ticks(sample):
             one = self.tick_id(wave, tick)
             place = self._place(wave, tick)
-            begin, end = (int(side[place]) for side in self._parts["invocations"])
+            begin, end = (int(side[place]) for side in self._bounds("invocations"))
             if known.get(one) != 1 + end - begin:
                 yield self.tick(wave, tick)
         taken = set(self.ticks(sample))
@@ -246,8 +256,15 @@ class Forest:
     def _place(self, wave: int, tick: int) -> int:
         return int(np.searchsorted(self._ticks, wave << 32 | tick))
 
+    def _bounds(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Where each tick begins and ends in a table, (ticks,) each."""
+        if name not in self._parts:
+            key = _keys(getattr(self.tables, name))
+            self._parts[name] = np.searchsorted(key, self._ticks), np.searchsorted(key, self._ticks, side="right")
+        return self._parts[name]
+
     def _rows(self, name: str, place: int) -> list[dict[str, Any]]:
-        begin, end = (int(side[place]) for side in self._parts[name])
+        begin, end = (int(side[place]) for side in self._bounds(name))
         table: pa.Table = getattr(self.tables, name)
         return list(table.slice(begin, end - begin).to_pylist())
 
@@ -258,7 +275,7 @@ class Forest:
         """
         if place + 1 < len(self._ticks) and self._ticks[place + 1] >> 32 == self._ticks[place] >> 32:
             return []
-        begin, end = (int(side[place]) for side in self._parts["invocations"])
+        begin, end = (int(side[place]) for side in self._bounds("invocations"))
         tick = int(self._ticks[place] & 0xFFFFFFFF)
         due = [node for node in self.header["graph"]["order"] if tick % self._every.get(node, 1) == 0]
         if end - begin >= len(due):
