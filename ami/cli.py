@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from ami.errors import AmiError, unknown_name
@@ -27,19 +30,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 a check found a broken promise, 2 refused, 130 stopped by Ctrl-C."""
     os.umask(0o077)  # what a run leaves behind is its user's alone
     words = list(sys.argv[1:] if argv is None else argv)
+    with _hearing_ctrl_c() as heard:
+        try:
+            return _dispatch(words)
+        except BrokenPipeError:  # `ami list | head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (Exception, KeyboardInterrupt) as error:
+            if heard or _is_stopped(error):
+                print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
+                return 130
+            if isinstance(error, AmiError):
+                print(f"ami: {error}", file=sys.stderr)
+                return 2
+            raise
+
+
+@contextlib.contextmanager
+def _hearing_ctrl_c() -> Iterator[list[int]]:
+    """Whether Ctrl-C came: a compiled package that is being imported may swallow it, and fail by it later."""
+    heard: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield heard  # somebody else's business
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
     try:
-        return _dispatch(words)
-    except BrokenPipeError:  # `ami list | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (Exception, KeyboardInterrupt) as error:
-        if _is_stopped(error):
-            print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
-            return 130
-        if isinstance(error, AmiError):
-            print(f"ami: {error}", file=sys.stderr)
-            return 2
-        raise
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_stopped(error: BaseException | None) -> bool:

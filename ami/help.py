@@ -191,7 +191,7 @@ A choice is used as `group=name`: ami run planner=random_shooting. A star marks 
 ami trace show RUN [--tick T | --row R | --where CONDITION] [--wave W] [--node N]
 ami trace diff RUN OTHER
 ami trace sync RUN [--every N] [--episodes N] [--surprise X] [--store DIR]
-ami trace export RUN --format perfetto|otlp|parquet --out FILE
+ami trace export RUN --format perfetto|otlp|parquet --out FILE [--wave W] [--agent NAME] [--where CONDITION]
 What a run perceived, wanted, imagined and did.
 
   RUN        a run's folder
@@ -223,6 +223,9 @@ export
   otlp           OpenTelemetry's JSON, the same spans as sync; takes --every (1), --episodes and --surprise too
   parquet        the tables of docs/traces.md, one file each in the folder FILE
   A FILE whose name ends in .gz is packed.
+  --wave W       this batch of episodes alone
+  --agent NAME   what one agent lived alone: agent-0
+  --where C      perfetto, otlp: only the ticks in which the condition holds for a living world
 
 examples
   ami trace show runs/2026-01-31_12-00-00
@@ -231,7 +234,8 @@ examples
   ami trace show runs/2026-01-31_12-00-00 --where 'surprise > 3 and mode == 2'
   ami trace diff runs/2026-01-31_12-00-00 runs/2026-01-31_12-10-00
   ami trace sync runs/2026-01-31_12-00-00 --every 50 --surprise 3
-  ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz""",
+  ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz
+  ami trace export runs/2026-01-31_12-00-00 --format otlp --out spans.json --wave 0 --where 'surprise > 3'""",
     "view": """\
 ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render] [--beside OTHER]
 A run as one HTML file that opens from the disk and needs no network: scrub through its ticks and see a mind think.

@@ -83,9 +83,11 @@ def sync(words: Sequence[str]) -> int:
     from ami.tracing.mlflow_store import sync
 
     done = sync(given.run, store, sample)
+    high = float(f"{done.surprise or 0:.2g}") if given.surprise is None else given.surprise
+    found_by = "feedback.energy > 0" if done.surprise is None else f"feedback.surprise > {high:g}"
     print(f"wrote {done.written} traces; {store / 'mlflow.db'} holds {done.stored} of this run\n"
           f"  in a browser  ami ui --store {store}\n"
-          f"  to find them  mlflow.search_traces(locations=['{done.experiment_id}'], filter_string='feedback.surprise > 3')")
+          f"  to find them  mlflow.search_traces(locations=['{done.experiment_id}'], filter_string='{found_by}')")
     return 0
 
 

@@ -80,6 +80,10 @@ def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
             raise unknown_name("agent", agent, agents)
         trace = _held(trace, "agent", agent)
     if wave is not None:
+        if agent is not None and wave not in trace.waves:
+            lived = ", ".join(map(str, trace.waves))
+            raise TraceError(f"{trace.folder} holds no wave {wave} of {agent}: expected {lived}. "
+                             f"Cure: --wave {next(iter(trace.waves))}")
         check(trace, wave)
         trace = _held(trace, "wave", wave)
     return trace

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ami.errors import TraceError
+from ami.errors import SettingError, TraceError
 from ami.files import write_json
 from ami.tracing.header import read_header
 from ami.tracing.spans import Forest, Sample, Span, Tree, identity_of
@@ -37,12 +37,20 @@ Row = Mapping[str, float | str]
 
 
 class Synced(NamedTuple):
-    """What `sync` did: the MLflow experiment and run, how many traces it wrote, and how many of the run there are now."""
+    """What `sync` did.
+
+    Attributes:
+        experiment_id, run_id: MLflow's.
+        written: how many traces it wrote.
+        stored: how many of the run there are now.
+        surprise: which one tick in ten exceeds; None where nothing tells of it.
+    """
 
     experiment_id: str
     run_id: str
     written: int
     stored: int
+    surprise: float | None
 
 
 def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters: Mapping[str, Any] | None = None,
@@ -63,6 +71,7 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
 
     Raises:
         TraceError: there is no run in this folder.
+        SettingError: the store cannot be made, or what is there cannot be read.
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     header = read_header(folder)
@@ -89,6 +98,7 @@ def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "am
 
     Raises:
         TraceError: there is no run in this folder, or it holds no trace.
+        SettingError: the store cannot be made, or what is there cannot be read.
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     forest = Forest(Tables.load(folder))
@@ -100,7 +110,7 @@ def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "am
         else:
             experiment_id = client.get_run(known).info.experiment_id
         written = _log_trees(client, uri, forest, sample, experiment_id, known)
-        return Synced(experiment_id, known, written, len(_known_trees(client, experiment_id, known)))
+        return Synced(experiment_id, known, written, len(_known_trees(client, experiment_id, known)), forest.surprise(0.9))
 
 
 def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any],
@@ -155,14 +165,41 @@ def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any]
 
 @contextmanager
 def _store_in(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
-    """MLflow, a client and the address of a store, which is made if missing, whole or not at all."""
-    store_folder.mkdir(parents=True, exist_ok=True)
+    """MLflow, a client and the address of a store, which is made if missing, whole or not at all.
+
+    Raises:
+        SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
+    """
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
     database = store_folder / DATABASE
     uri = f"sqlite:///{database}"
     with _quiet_mlflow() as mlflow, _tracking_in(mlflow, uri):
-        if not database.exists():
-            _make_database(mlflow, database)
-        yield mlflow, mlflow.MlflowClient(), uri
+        faults = (SQLAlchemyError, CommandError, mlflow.MlflowException)
+        try:
+            store_folder.mkdir(parents=True, exist_ok=True)
+            if not database.exists():
+                _make_database(mlflow, database)
+            client = mlflow.MlflowClient()
+            client.search_experiments(max_results=1)
+        except OSError as error:
+            raise SettingError(f"store is '{store_folder}': expected a folder to write in ({error.strerror})") from None
+        except faults as error:
+            raise SettingError(f"store is '{store_folder}': expected {DATABASE} as this MLflow makes it "
+                               f"({_fault(error)}). Cure: another store") from None
+        try:
+            yield mlflow, client, uri
+        except (OSError, *faults) as error:
+            raise SettingError(f"store is '{store_folder}', and MLflow stopped writing there ({_fault(error)}): what was "
+                               "written stays. Cure: `ami trace sync` goes on where this stopped") from None
+
+
+def _fault(error: Exception) -> str:
+    """The line that a person can use: not the statement, not its parameters."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return str(error.__cause__ or error).partition("\n")[0].rpartition("Error) ")[2]
 
 
 def _make_database(mlflow: Any, database: Path) -> None:
@@ -201,7 +238,7 @@ def _quiet_mlflow() -> Iterator[ModuleType]:
         levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:
-                logger.setLevel(logging.ERROR)
+                logger.setLevel(logging.CRITICAL)  # its errors are raised, and told once
             yield mlflow
         finally:
             for logger, level in zip(loggers, levels, strict=True):
@@ -290,13 +327,13 @@ def _log_trees(client: Any, uri: str, forest: Forest, sample: Sample, experiment
     spans belong to it. Ids follow from the run, so what a kill left half done is written over, not written again.
     """
     whole = _known_trees(client, experiment_id, run_id)
-    stored, waiting = 0, list[Tree]()
+    stored, waiting, name = 0, list[Tree](), str(forest.header["run_id"])
     for tree in forest.trees(sample, whole):
         waiting.append(tree)
         if sum(len(one.spans) for one in waiting) >= SPANS_AT_ONCE:
-            stored += _write(uri, waiting, experiment_id, run_id)
+            stored += _write(uri, waiting, experiment_id, run_id, name)
             waiting = []
-    return stored + _write(uri, waiting, experiment_id, run_id)
+    return stored + _write(uri, waiting, experiment_id, run_id, name)
 
 
 def _known_trees(client: Any, experiment_id: str, run_id: str) -> dict[str, int]:
@@ -313,7 +350,7 @@ def _known_trees(client: Any, experiment_id: str, run_id: str) -> dict[str, int]
             return found
 
 
-def _write(uri: str, trees: list[Tree], experiment_id: str, run_id: str) -> int:
+def _write(uri: str, trees: list[Tree], experiment_id: str, run_id: str, name: str) -> int:
     import mlflow
     from mlflow.tracing.client import TracingClient
 
@@ -322,7 +359,7 @@ def _write(uri: str, trees: list[Tree], experiment_id: str, run_id: str) -> int:
     client = TracingClient(uri)
     client.log_spans(experiment_id, [_span(mlflow, tree, span) for tree in trees for span in tree.spans])
     for tree in trees:
-        client.start_trace(_found_by(mlflow, tree, experiment_id, run_id))
+        client.start_trace(_found_by(mlflow, tree, experiment_id, run_id, name))
     return len(trees)
 
 
@@ -338,23 +375,26 @@ def _span(mlflow: Any, tree: Tree, span: Span) -> Any:
                    "attributes": {"wire": link.wire, "message": link.message}} for link in span.links]})
 
 
-def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str) -> Any:
-    """A tree as MLflow lists it: its figures are feedback, since that alone can be searched by number."""
+def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str, name: str) -> Any:
+    """A tree as MLflow lists it: its figures are feedback, since that alone can be searched by number.
+
+    The list is of all runs of the store, so that the preview says which of them this is.
+    """
     entities, root = mlflow.entities, tree.root
     source = entities.AssessmentSource(source_type="CODE", source_id="ami")
     begun = root.start // 1_000_000
-    told = ", ".join(f"{name} {_short(value)}" for name, value in tree.figures.items())
+    told = ", ".join(f"{figure} {_short(value)}" for figure, value in tree.figures.items())
     feedback = []
-    for name, value in tree.figures.items():
-        one = entities.Feedback(name=name, value=value, source=source, trace_id=f"{TREE}{tree.id}", span_id=root.id,
+    for figure, value in tree.figures.items():
+        one = entities.Feedback(name=figure, value=value, source=source, trace_id=f"{TREE}{tree.id}", span_id=root.id,
                                 create_time_ms=begun, last_update_time_ms=begun)
-        one.assessment_id = f"a-{tree.id}-{name}"  # its own, so that it is there once however often it is written
+        one.assessment_id = f"a-{tree.id}-{figure}"  # its own, so that it is there once however often it is written
         feedback.append(one)
     return entities.TraceInfo(
         trace_id=f"{TREE}{tree.id}", trace_location=entities.TraceLocation.from_experiment_id(experiment_id),
         request_time=begun, execution_duration=(root.end - root.start) // 1_000_000,
         state=entities.TraceState.ERROR if root.fault else entities.TraceState.OK,
-        request_preview=tree.name, response_preview=told,
+        request_preview=f"{name}: {tree.name}", response_preview=told,
         trace_metadata={"mlflow.sourceRun": run_id, OF_RUN: run_id, NUM_SPANS: str(len(tree.spans))},
         tags={"mlflow.traceName": tree.name, "ami.kind": tree.kind, "ami.agent": tree.agent, "ami.wave": str(tree.wave)},
         assessments=feedback)

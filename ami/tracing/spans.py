@@ -18,11 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from ami.errors import require
+from ami.tracing.log import STATISTICS
 from ami.tracing.tables import Tables
 from ami.tracing.where import Condition
 
 ROLES = ("world", "perception", "world_model", "configurator", "goal", "cost", "memory", "planner", "actor")
 FIGURES = {"surprise": "world_model.surprise", "energy": "cost.energy"}
+DIGITS = 5  # of a number that people read
 WHEN = ("agent", "wave", "tick", "row", "episode", "kind", "start", "end", "us", "busy_us", "nodes", "live")
 
 
@@ -138,18 +140,19 @@ class Forest:
             SettingError: its condition asks for one that several nodes say.
         """
         wave, tick = self._ticks >> 32, self._ticks & 0xFFFFFFFF
-        begins = self._bounds("ticks")[0]
         taken = tick % sample.every == 0
-        if sample.surprise is not None and FIGURES["surprise"] in self.tables.ticks.column_names:
-            surprise = self.tables.ticks[FIGURES["surprise"]].to_numpy(zero_copy_only=False)
-            live = self.tables.ticks["live"].to_numpy(zero_copy_only=False)
-            high = np.where(live, np.nan_to_num(surprise.astype(float), nan=-np.inf), -np.inf)
-            taken |= np.maximum.reduceat(high, begins) > sample.surprise
+        if sample.surprise is not None:
+            taken |= self._surprises > sample.surprise
         taken |= np.array([bool(self._unfinished(place)) for place in range(len(self._ticks))], bool)
         if sample.where is not None:
             held = sample.where.holds(self.tables.ticks) & self.tables.ticks["live"].to_numpy(zero_copy_only=False)
-            taken &= np.logical_or.reduceat(held, begins)
+            taken &= np.logical_or.reduceat(held, self._bounds("ticks")[0])
         return list(zip(wave[taken].tolist(), tick[taken].tolist(), strict=True))
+
+    def surprise(self, share: float) -> float | None:
+        """What this share of the ticks does not exceed; None where no world model tells of a surprise."""
+        known = self._surprises[np.isfinite(self._surprises)]
+        return float(np.quantile(known, share)) if len(known) else None
 
     def episodes(self, sample: Sample) -> list[tuple[int, int]]:
         """The (wave, row) of the episodes that a sample takes, in order."""
@@ -183,8 +186,7 @@ class Forest:
                     _ns(max(one["end"] for one in fired)),
                     {"wave": wave, "tick": tick, "agent": rows[0]["agent"], "worlds": len(rows),
                      "live": sum(row["live"] for row in rows), "busy_us": rows[0]["busy_us"], **_told(scalars)},
-                    {"worlds": ", ".join(str(row["row"] if row["episode"] is None else row["episode"]) for row in live)},
-                    _told(scalars), fault=fault and f"did not finish: {fault}")
+                    _living(live), _by_node(scalars), fault=fault and f"did not finish: {fault}")
         spans = [root]
         for one in fired:
             node = one["node"]
@@ -230,6 +232,17 @@ class Forest:
         """The role of a node in capitals: its name where that is a role's, else the folder its module lies in."""
         path = str(self.header["graph"]["nodes"].get(node, {}).get("_target_", "")).split(".")
         return next((name for name in (node, *path[:-1]) if name in ROLES), "module").upper()
+
+    @cached_property
+    def _surprises(self) -> np.ndarray:
+        """The highest surprise over the living worlds, (ticks,); -inf where there is none."""
+        if FIGURES["surprise"] not in self.tables.ticks.column_names:
+            return np.full(len(self._ticks), -np.inf)
+        surprise = self.tables.ticks[FIGURES["surprise"]].to_numpy(zero_copy_only=False)
+        live = self.tables.ticks["live"].to_numpy(zero_copy_only=False)
+        high: np.ndarray = np.maximum.reduceat(
+            np.where(live, np.nan_to_num(surprise.astype(float), nan=-np.inf), -np.inf), self._bounds("ticks")[0])
+        return high
 
     @cached_property
     def _lived(self) -> Mapping[tuple[int, int], np.ndarray]:
@@ -316,6 +329,25 @@ def _told(scalars: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in scalars.items() if value is not None}
 
 
+def _living(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which worlds go on, by the numbers that people know them by."""
+    name = "row" if rows[0]["episode"] is None else "episode"
+    return {f"{name}s": ", ".join(str(row[name]) for row in rows)}
+
+
+def _by_node(scalars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """To be read: {"cost": {"energy": 0.6808}}. The attributes have every digit."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in _told(scalars).items():
+        node, _, port = name.partition(".")
+        found.setdefault(node, {})[port] = _short(value)
+    return found
+
+
 def _message(said: Mapping[str, Any]) -> dict[str, Any]:
     told = {"shape": f"{said['dtype']} {tuple(said['shape'])}", "hash": said["hash"]}
-    return told | _told({name: said[name] for name in ("mean", "std", "min", "max")})
+    return told | {name: _short(value) for name, value in _told({name: said[name] for name in STATISTICS}).items()}
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -283,6 +285,19 @@ def test_ctrl_c_that_a_library_answers_with_an_error_of_its_own_is_ctrl_c(
     monkeypatch.setattr("ami.replay.report.replay", clean_up)
     assert main(["replay", "runs/it"]) == 130
     assert capsys.readouterr().err.startswith("ami: stopped by Ctrl-C")
+
+
+def test_a_ctrl_c_that_a_package_swallows_is_no_traceback(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def half_imported(words: list[str]) -> int:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError("module 'numpy' has no attribute 'matrix'")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("ami.cli._dispatch", half_imported)
+    assert main(["list"]) == 130 and signal.getsignal(signal.SIGINT) is before
+    assert capsys.readouterr().err == "ami: stopped by Ctrl-C; what was written until now is whole and stays\n"
 
 
 def test_train_says_where_the_agent_is_and_keeps_its_figures(monkeypatch: pytest.MonkeyPatch, in_folder: Path,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from ami.agent import Agent
 from ami.blueprint import Episode
@@ -220,7 +221,7 @@ def test_a_sync_that_is_ended_before_or_after_any_of_its_writes_goes_on(
 def test_a_sync_that_finds_all_there_writes_nothing(run: Path, store_folder: Path) -> None:
     first = sync(run, store_folder, Sample(every=2))
     again = sync(run, store_folder, Sample(every=2))
-    assert first.written > 0 and again == (first.experiment_id, first.run_id, 0, first.stored)
+    assert first.written > 0 and again == first._replace(written=0)
     assert sync(run, store_folder, Sample(every=1)).written == Trace.open(run).waves[0] // 2
 
 
@@ -233,6 +234,48 @@ def test_an_episode_that_went_on_since_is_brought_up_to_date(run: Path, store_fo
         path.write_bytes(content)
     assert sync(run, store_folder, Sample(every=1000)).written == 1
     assert traces_of(client, run_id)["wave 0, row 0"].info.state == "OK"
+
+
+def test_the_list_says_which_run_and_the_page_what_every_module_said(run: Path, store_folder: Path, client: Any) -> None:
+    trace = traces_of(client, sync(run, store_folder, Sample(every=1)).run_id)["wave 0, tick 1"]
+    name = json.loads((run / "header.json").read_text())["run_id"]
+    assert trace.info.request_preview == f"{name}: wave 0, tick 1"
+    root = trace.data.spans[0]
+    assert root.inputs == {"rows": "0"}
+    assert root.outputs["planner"]["model_steps"] == 12 and root.outputs["world"]["terminated"] is False
+    energy = root.get_attribute("planner.energy")
+    assert root.outputs["planner"]["energy"] == float(f"{energy:.5g}") != energy
+
+
+def test_a_store_that_mlflow_cannot_read_is_refused(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    (folder / "mlflow.db").write_text("no database")
+    with pytest.raises(SettingError) as refused:
+        sync(run, folder, Sample())
+    assert str(refused.value) == (f"store is '{folder}': expected mlflow.db as this MLflow makes it "
+                                  "(file is not a database). Cure: another store")
+    assert (folder / "mlflow.db").read_text() == "no database"
+
+
+@pytest.mark.parametrize("fault, told", [
+    (OSError(28, "No space left on device"), "No space left on device"),
+    (OperationalError("INSERT INTO a_secret", {}, Exception("database is locked")), "database is locked")])
+def test_a_sync_that_cannot_write_on_says_why_and_goes_on_later(
+        run: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str) -> None:
+    from mlflow.tracing.client import TracingClient
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TracingClient, "start_trace", fails)
+        with pytest.raises(SettingError) as refused:
+            sync(run, store_folder, Sample(every=1))
+    assert told in str(refused.value) and "INSERT" not in str(refused.value)
+    assert str(refused.value).endswith("stays. Cure: `ami trace sync` goes on where this stopped")
+    done = sync(run, store_folder, Sample(every=1))
+    assert done.written == done.stored == Trace.open(run).waves[0] + 1
 
 
 def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
