@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from ami.errors import require
-from ami.tracing.log import STATISTICS
+from ami.tracing.node_file import STATISTICS
 from ami.tracing.tables import Tables
 from ami.tracing.where import Condition
 
