@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "compose": "ami.config",
-    "Comparison": "ami.comparison", "compare": "ami.comparison",
+    "Comparison": "ami.comparison.compare", "compare": "ami.comparison.compare",
     "lesion": "ami.lesions",
     "Run": "ami.job", "build": "ami.job", "run": "ami.job",
     "train": "ami.job",
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from ami.blueprint import Prediction as Prediction
     from ami.blueprint import World as World
     from ami.blueprint import WorldModel as WorldModel
-    from ami.comparison import Comparison as Comparison
-    from ami.comparison import compare as compare
+    from ami.comparison.compare import Comparison as Comparison
+    from ami.comparison.compare import compare as compare
     from ami.config import compose as compose
     from ami.errors import AmiError as AmiError
     from ami.job import Run as Run

@@ -30,7 +30,7 @@ def compare(words: Sequence[str]) -> int:
         seeds = [int(text) for text in given.seeds.split(",")]
     except ValueError:
         raise SettingError(f"--seeds is '{given.seeds}': expected whole numbers, --seeds 0,1,2") from None
-    from ami import comparison
+    from ami.comparison import compare as comparing
     from ami.console import Console
     from ami.lesions import lesion
 
@@ -39,8 +39,8 @@ def compare(words: Sequence[str]) -> int:
             raise SettingError("--against has no effect with --lesion: every lesion is held against the intact mind")
         lesion(overrides, seeds=seeds, parallel=given.parallel, folder=given.folder, console=Console(), allow=allow)
         return 0
-    comparison.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
-                       console=Console(), allow=allow, skip_refused=given.skip_refused)
+    comparing.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
+                      console=Console(), allow=allow, skip_refused=given.skip_refused)
     return 0
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ami.comparison import SEEDS, Comparison, Variant, compare_variants
+from ami.comparison.compare import SEEDS, Comparison, compare_variants
+from ami.comparison.variants import Variant
 from ami.config import Config, compose
 from ami.console import Console
 from ami.graph import Graph

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import STUDIES, page, record
 
 import ami
-from ami.comparison import Comparison, Variant, compare_variants
+from ami.comparison.compare import Comparison, compare_variants
+from ami.comparison.variants import Variant
 from ami.config import Config, to_graph
 from ami.console import Console
 from ami.files import write_json

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import page, record
 
 import ami
-from ami.comparison import Variant, compare_variants
+from ami.comparison.compare import compare_variants
+from ami.comparison.variants import Variant
 from ami.console import Console
 from ami.training import train
 

@@ -8,7 +8,8 @@ import pytest
 
 import ami
 from ami.cli import main
-from ami.comparison import Variant, compare_variants
+from ami.comparison.compare import compare_variants
+from ami.comparison.variants import Variant
 from ami.config import compose, to_graph
 from ami.errors import GraphError
 from ami.lesions import INTACT, lesion, lesions

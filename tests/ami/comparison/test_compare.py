@@ -15,7 +15,7 @@ import pytest
 
 import ami
 from ami.cli import main
-from ami.comparison import Comparison
+from ami.comparison.compare import Comparison
 from ami.errors import SettingError, UnknownName
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",

@@ -1,0 +1,88 @@
+"""A folder holds one comparison: what its figures depend on is written down first, and another one is refused there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ami import training
+from ami.comparison.variants import Sound
+from ami.errors import SettingError, require
+from ami.files import check_folder, write_json
+from ami.job import judged_graph
+
+IDENTITY = "comparison.json"
+FORMAT = 1
+SHOWN_DIFFERENCES = 3
+
+
+def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Sequence[int]) -> dict[str, Any]:
+    """All that the figures depend on: what a folder has to hold for a comparison to go on there."""
+    variants: dict[str, Any] = {}
+    for one in sound:
+        learner = judged_graph(one.learner) if one.variant.learner is not None else one.graph
+        variants[one.variant.label] = {
+            "agent": one.graph.describe(),
+            "learner": learner.describe() if learner is not one.graph else None,
+            "learning": one.learner.plain()["learning"],
+            "checkpoint": one.learner.settings.checkpoint,
+            "unlearnt": list(one.variant.unlearnt),
+            "code": training.sources(one.graph, one.graph.order),
+            "manifest": one.manifest.hash,
+        }
+    identity = {"format": FORMAT, "seeds": list(seeds), "variants": variants, "refused": sorted(refused)}
+    plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+    return plain
+
+
+def claim(folder: Path, store: Path, identity: Mapping[str, Any]) -> None:
+    """Begin a comparison in this folder, or find the same one begun; another one, or a run, is refused.
+
+    Raises:
+        SettingError: names the differences.
+    """
+    for place, what in ((folder, "the comparison's folder"), (store, "store")):
+        check_folder(place, what)
+    try:
+        found = json.loads((folder / IDENTITY).read_text())
+    except FileNotFoundError:
+        require(not folder.exists() or not any(folder.iterdir()),
+                f"'{folder}' is not empty and holds no comparison. Cure: another --folder")
+        write_json(folder / IDENTITY, identity)
+        return
+    except json.JSONDecodeError:
+        raise SettingError(f"'{folder / IDENTITY}' is not what a comparison writes. Cure: another --folder") from None
+    changed = list(_differences(found, identity))
+    if changed:
+        more = f" and {len(changed) - SHOWN_DIFFERENCES} more" if len(changed) > SHOWN_DIFFERENCES else ""
+        raise SettingError(f"'{folder}' holds another comparison: {'; '.join(changed[:SHOWN_DIFFERENCES])}{more}. "
+                           "Cure: another --folder, or delete it")
+
+
+def _differences(then: Any, now: Any, path: str = "") -> Iterator[str]:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*then, *now]):
+            inner = f"{path}: {key}" if path == "variants" else f"{path}.{key}" if path else str(key)
+            if key not in now:
+                yield f"it has {inner.removeprefix('variants: ')}, which is not asked for now"
+            elif key not in then:
+                yield f"it has no {inner.removeprefix('variants: ')}"
+            else:
+                yield from _differences(then[key], now[key], inner)
+    elif then != now:
+        what = path.removeprefix("variants: ")
+        yield (f"the code of {what.removesuffix('.code')} was changed" if path.endswith(".code") else
+               f"{what} was {_short(then)} and is now {_short(now)}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def short_hash(content: Any) -> str:
+    """Eight digits that name some plain content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
