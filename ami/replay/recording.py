@@ -60,6 +60,10 @@ class Recording:
         """
         trace = Trace.open(folder)
         details = trace.header["details"]
+        of = [str(details[kind]) for kind in ("replay_of", "swap_of", "fork_of") if kind in details]
+        if of:
+            raise TraceError(f"{folder} is a replay of {of[0]}, not a recording: expected a folder that `ami run` left. "
+                             f"Cure: the folder of {of[0]}")
         if WORLD not in trace.tables or f"{WORLD}.observation" not in _kept(trace):
             raise TraceError(f"{folder} holds hashes and statistics of what its world showed, not the messages: nothing can "
                              "be executed anew from that. Cure: run again with trace.level=boundary")

@@ -103,6 +103,7 @@ def _print_fork(terminal: Terminal, recording: Recording, done: Fork, overrides:
     if done.fresh:
         terminal.print(f"begun without a past, being other modules: {', '.join(done.fresh)}")
     _where(terminal, recording, done.folder)
+    terminal.print(f"to its own end: ami view {done.folder}", style="dim", soft_wrap=True)
 
 
 def _figures(lives: Sequence[Life]) -> tuple[str, str, str]:

@@ -94,7 +94,9 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
     waves = list(trace.waves)
     if wave not in trace.waves:
         raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(waves)}. Cure: --wave {waves[-1]}")
-    ticks = range(trace.waves[wave])
+    began = [table["tick"].to_numpy()[table["wave"].to_numpy() == wave].min(initial=trace.waves[wave] - 1)
+             for table in trace.tables.values()]  # a fork begins later
+    ticks = range(int(min(began)), trace.waves[wave])
     if tick is not None and tick not in ticks:
         raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: expected {_range(ticks)}. "
                          f"Cure: --tick {ticks[-1]}")
@@ -141,10 +143,15 @@ def _told(dtype: str, values: Sequence[float]) -> str:
     if dtype == "bool":
         return ("yes" if values[0] else "no") if len(values) == 1 else f"{sum(map(bool, values))} of {len(values)} yes"
     if len(set(values)) == 1:
-        return f"{values[0]:.4g}"
+        return number(values[0])
     if len(values) <= FEW:
-        return ", ".join(f"{value:.4g}" for value in values)
+        return ", ".join(map(number, values))
     return f"{np.mean(values):.3g} ± {np.std(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def number(value: float) -> str:
+    """Four digits, and all those before the point: 0.1235, 12.35, 18,430."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _range(numbers: Sequence[int]) -> str:

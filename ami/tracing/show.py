@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ami.errors import TraceError, require
-from ami.tracing.invocation import NOTHING_YET, Invocation, check, implementation, invocations
+from ami.tracing.invocation import NOTHING_YET, Invocation, check, implementation, invocations, number
 from ami.tracing.reader import Trace
 from ami.tracing.tables import Tables
 from ami.tracing.where import Condition
@@ -177,8 +177,9 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
         by_tick = dict(zip(table["tick"].to_numpy()[of_wave].tolist(), spent.tolist(), strict=True))
         lines.add_row(Text(f"{node}, µs", "cyan"), *_strip([by_tick.get(tick) for tick in mine], each))
     kind = ours["kind"][0].as_py()
+    first = ours["tick"][0].as_py()  # a fork begins later
     console.print(f"wave {wave}, world {row}{f', {kind}' if kind else ''}: {len(ours)} ticks"
-                  f"{f', {each} per character' if each > 1 else ''}\n")
+                  f"{f' from {first} on' if first else ''}{f', {each} per character' if each > 1 else ''}\n")
     console.print(lines)
 
 
@@ -192,12 +193,12 @@ def _strip(values: list[float | bool | None], each: int) -> tuple[Text, Text]:
         return Text("".join(FLAGS[yes] for yes in shown)), Text(f"{sum(known)} of {len(known)} yes", "dim")
     low, high = min(known), max(known)
     if low == high:
-        return Text("─" * -(-len(values) // each), "dim"), Text(_number(low), "dim")
+        return Text("─" * -(-len(values) // each), "dim"), Text(number(low), "dim")
     bars = ""
     for at in range(0, len(values), each):
         some = [value for value in values[at:at + each] if value is not None and np.isfinite(value)]
         bars += BARS[int((len(BARS) - 1) * (max(some) - low) / (high - low) + 0.5)] if some else " "
-    return Text(bars), Text(f"{_number(low)} to {_number(high)}", "dim")
+    return Text(bars), Text(f"{number(low)} to {number(high)}", "dim")
 
 
 def _print_found(console: Console, trace: Trace, condition: Condition, wave: int | None) -> None:
@@ -235,16 +236,11 @@ def _range(values: list[object]) -> str:
     known = {value for value in values if value is not None}
     numbers = [value for value in known if isinstance(value, int | float) and not isinstance(value, bool)]
     if numbers:
-        return f"{_number(min(numbers))} to {_number(max(numbers))}"
+        return f"{number(min(numbers))} to {number(max(numbers))}"
     return ", ".join(sorted(map(_cell, known))) or "unknown"
 
 
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value is None else _number(value) if isinstance(value, float) else str(value)
-
-
-def _number(value: float) -> str:
-    """Four digits, and all those before the point: 0.1235, 12.35, 18,430."""
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+    return "–" if value is None else number(value) if isinstance(value, float) else str(value)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     chosen = list(trace.waves) if wave is None else [wave]
     recorded = Recorded(trace)
     readout = Decoder(recorded)
-    pairs = _pairs(trace.folder)
+    pairs = _pairs(trace)
     relive = Reliving(recorded, pairs) if render else None
     other = None if beside is None else _Beside(recorded, readout, beside)
     parts: dict[str, Plain] = {}
@@ -144,7 +143,7 @@ class _Beside:
             return {}
         found = plans(self._recorded, self._decode, told, row, min(ticks, told.ticks))
         return {f"other-{ours.number}-{row}": {name: value for name, value in found.items()
-                                               if name.split("_")[0] in ("true", "plan", "imagined", "candidates")}}
+                                               if name.split("_")[0] in ("true", "plan", "imagined")}}
 
 
 # Small things ------------------------------------------------------------------------------------------------------------
@@ -163,10 +162,15 @@ def _wires(header: Mapping[str, Any]) -> Iterator[Plain]:
                    "cut": is_cut}
 
 
-def _pairs(folder: Path) -> Plain:
-    """The run's sealed pairs; a run without an evaluation has none."""
-    path = folder / MANIFEST
-    return json.loads(path.read_text()) if path.exists() else {}
+def _pairs(trace: Trace) -> Plain:
+    """The run's sealed pairs; a run without an evaluation has none, and a replay those of the run that it lies in."""
+    home = trace.folder.resolve().parent.parent if _replayed(trace) else trace.folder
+    return json.loads((home / MANIFEST).read_text()) if (home / MANIFEST).exists() else {}
+
+
+def _replayed(trace: Trace) -> set[str]:
+    """The run that a trace is a replay of, if it is one."""
+    return {trace.header["details"][kind] for kind in ("replay_of", "swap_of", "fork_of") if kind in trace.header["details"]}
 
 
 def _pair(pairs: Mapping[str, Any], recorded: Recorded, wave: Wave, row: int) -> Plain:
@@ -186,7 +190,7 @@ def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
     another run whose worlds first show the same."""
     if wave not in ours.waves or _batch(ours, wave) != _batch(other, wave):
         return False
-    if {other.header["details"].get(kind) for kind in ("replay_of", "swap_of", "fork_of")} & {ours.header["run_id"]}:
+    if ours.header["run_id"] in _replayed(other):
         return True
     return _first_shown(ours, wave) == _first_shown(other, wave)
 

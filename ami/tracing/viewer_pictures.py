@@ -44,15 +44,15 @@ class Reliving:
     """
 
     def __init__(self, recorded: Recorded, pairs: Plain) -> None:
-        known = set(recorded.trace.tables)
-        if not recorded.has(ACTION) or not pairs.get("pairs") or WORLD not in known:
+        sealed = recorded.trace.folder / MANIFEST
+        if not recorded.has(ACTION) or not pairs.get("pairs") or not sealed.exists() or WORLD not in recorded.trace.tables:
             raise TraceError(f"--render does the recorded actions again, but {recorded.trace.folder} holds no content of "
                              f"{ACTION}, or no {MANIFEST}. Cure: run again with trace.level=boundary")
         require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: it holds the pictures that its "
                                        "mind saw. Cure: leave it out")
         self.told: list[str] = []
         self._recorded, self._left = recorded, RENDERED
-        self._episodes = dict(enumerate(Manifest.load(recorded.trace.folder / MANIFEST).episodes()))
+        self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))
         self._renderer = Renderer(recorded.trace.header["graph"]["nodes"]["world"])
         self.close = self._renderer.close
 

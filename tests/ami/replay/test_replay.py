@@ -18,6 +18,7 @@ from ami.replay.fork import fork
 from ami.replay.recording import Recording
 from ami.replay.swap import swap
 from ami.tracing.reader import Trace
+from ami.tracing.viewer_data import pages
 
 TINY = ["runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.beside=[]", "evaluation.film=0",
         "planner.horizon=3", "planner.num_candidates=8", "planner.num_elites=2", "planner.num_iterations=1"]
@@ -224,6 +225,22 @@ def test_slips_are_told(recorded, capsys: pytest.CaptureFixture[str], words: lis
 def test_a_replay_that_is_refused_leaves_no_folder(recorded, tmp_path: Path) -> None:
     assert main(["replay", str(recorded("two rooms")), "--fork", "999", "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_replay_is_no_recording_but_can_be_looked_at(recorded, tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    run = recorded("two rooms")
+    assert main(["replay", str(run), "--fork", "4", "--out", str(run / "replays" / "later")]) == 0
+    assert f"to its own end: ami view {run / 'replays' / 'later'}" in capsys.readouterr().out
+    assert main(["replay", str(run / "replays" / "later")]) == 2
+    assert capsys.readouterr().err == (f"ami: {run / 'replays' / 'later'} is a replay of run, not a recording: expected a "
+                                       "folder that `ami run` left. Cure: the folder of run\n")
+    assert main(["trace", "show", str(run / "replays" / "later"), "--tick", "3"]) == 2
+    assert "holds no tick 3 in wave 0: expected 4 to " in capsys.readouterr().err
+    assert main(["trace", "show", str(run / "replays" / "later"), "--row", "0"]) == 0
+    assert " ticks from 4 on" in capsys.readouterr().out
+    names = [one["name"] for wave in pages(Trace.open(run / "replays" / "later")).run["waves"] for one in wave["episodes"]]
+    assert names == ["pair 0, same room", "pair 1, same room"], "a fork knows the pairs of the run that it lies in"
 
 
 def test_a_replay_that_is_stopped_leaves_nothing(recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
