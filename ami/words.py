@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,9 @@ class Parser(argparse.ArgumentParser):
     """Reads the words of one command; `ami.help` has the text of `--help`."""
 
     def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
+        if unknown:
+            raise unknown_name("flag", unknown[1], self._option_string_actions, f"`{self.prog} --help` explains them.")
         raise SettingError(f"{message}. `{self.prog} --help` explains it.")
 
 

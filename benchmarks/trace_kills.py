@@ -35,6 +35,7 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.config import to_graph
+from ami.errors import TraceError
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
@@ -92,10 +93,11 @@ def kill_runs(folder: Path, draw: random.Random) -> dict[str, Any]:
         run = folder / f"run-{number}"
         counts["at work"] += killed_after(draw.uniform(0.2, LONGEST),
                                           partial(live, graph, manifest, run, 0.01 if number % 2 else 1.0))
-        if not list((run / "trace").glob("**/*.arrow")):
+        try:
+            trace = Trace.open(run)
+        except TraceError:
             counts["before the first block"] += 1
             continue
-        trace = Trace.open(run)
         counts["cut in the middle of a record"] += trace.truncated > 0
         said = {node: rows_of(trace, node) if node in trace.tables else [] for node in graph.order}
         counts["a contiguous prefix of the whole"] += all(rows == whole[node][:len(rows)] for node, rows in said.items())

@@ -93,6 +93,9 @@ class Trace:
                 ports[node] = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described.items()}
                 agent = pa.repeat(pa.scalar(path.parent.name), len(table))
                 tables.setdefault(node, []).append(table.append_column("agent", agent))
+        if not tables:
+            raise TraceError(f"{folder} holds no trace: a kill or a full disk cut its files off before their first record "
+                             "was whole. Cure: run again")
         order = [node for node in header["graph"]["order"] if node in tables]
         order += sorted(set(tables) - set(order))
         return cls(folder, header, {node: _joined(tables[node]) for node in order}, ports, truncated)

@@ -154,6 +154,14 @@ def test_a_run_without_a_trace_says_so(graph: Graph, tmp_path: Path) -> None:
         Trace.open(tmp_path)
 
 
+def test_a_run_that_was_killed_before_its_first_record_was_whole_says_so(graph: Graph, tmp_path: Path) -> None:
+    told(tmp_path, graph, ("world", 0, 0, 0, 1.0))
+    path = tmp_path / "trace" / "agent-0" / "world.0.arrow"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(TraceError, match=r"cut its files off before their first record was whole\. Cure: run again$"):
+        Trace.open(tmp_path)
+
+
 def test_a_killed_agent_leaves_what_it_had_written(graph: Graph, tmp_path: Path) -> None:
     write_header(tmp_path, graph, seed=0)
     log = TraceLog(tmp_path / "trace" / "agent-0")
