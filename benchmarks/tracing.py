@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -70,9 +70,9 @@ class TimedWriter(Writer):
 
     spent = 0.0
 
-    def _write(self, blocks: Sequence[Block]) -> None:
+    def _write(self, block: Block) -> None:
         begun = time.thread_time()
-        super()._write(blocks)
+        super()._write(block)
         self.spent += time.thread_time() - begun
 
 

@@ -132,15 +132,25 @@ class RayRuntime:
         self._get(under_way)
 
     def close(self) -> None:
-        """Let every actor that lives write the rest of its trace, then stop them all."""
+        """Let every actor that lives write the rest of its trace, then stop them all.
+
+        Raises:
+            What went wrong in an actor while it wrote; the others have written theirs by then.
+        """
         closing = [actor.close.remote() for actor in self.actors.values()]
+        failed: RayTaskError | None = None
         try:
             for ref in closing:
-                with contextlib.suppress(RayActorError, RayTaskError):  # a dead one has written what it could
-                    ray.get(ref)
+                with contextlib.suppress(RayActorError):  # a dead one has written what it could
+                    try:
+                        ray.get(ref)
+                    except RayTaskError as error:
+                        failed = failed or error
         finally:
             for actor in self.actors.values():
                 ray.kill(actor)
+        if failed is not None:
+            raise failed.cause if isinstance(failed.cause, AmiError) else failed
 
     def _wait(self, refs: Any) -> Any:
         """Wait for results. One that fails may only follow from another that failed before: that one's error is told."""

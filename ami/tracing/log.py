@@ -8,6 +8,7 @@ whole record batch. A killed process leaves whole batches, and every reader stop
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Collection, Mapping
 from ctypes import string_at
@@ -16,11 +17,16 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from ami.errors import PortError
 from ami.tracing.node_file import NodeFile, Row
 from ami.tracing.writer import Block, Writer
 
 BLOCK_ROWS = 512
 BLOCK_SECONDS = 1.0
+
+
+Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], bytes]
+"""node, wave, tick, start, end, outputs, notes: an invocation whose messages are not copied yet."""
 
 
 class TraceLog:
@@ -34,31 +40,44 @@ class TraceLog:
     def __init__(self, folder: Path, payload: bool | Collection[str] = False) -> None:
         self.folder, self.payload = Path(folder), payload
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._fresh: list[tuple[str, int, int, int, int, Mapping[str, Tensor]]] = []
+        self._fresh: list[Fresh] = []
         self._held: dict[str, _Held] = {}
         self._notes: dict[str, dict[str, Tensor]] = {}
         self._writer = Writer(self.folder)
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
+        atexit.register(self.close)  # who never closes loses nothing either
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         """Remember one invocation."""
-        self._fresh.append((node, wave, tick, start, end, outputs))
-        if node in self._notes:
-            self._held_by(node, outputs).notes.append(_taken(self._notes[node]))
+        self._fresh.append((node, wave, tick, start, end, outputs,
+                            _taken(self._notes[node], node) if node in self._notes else b""))
 
     def keep(self) -> None:
-        """Copy what was sent since the last time; hand it to the writer when a block is due."""
-        if not self._fresh:
-            return
-        for node, wave, tick, start, end, outputs in self._fresh:
+        """Copy what was sent since the last time; hand it to the writer when a block is due.
+
+        Raises:
+            PortError: a message is not what its port sent before. It is not recorded, all others are.
+        """
+        fresh, self._fresh = self._fresh, []  # at once: what is interrupted here is not copied a second time
+        faulty: PortError | None = None
+        for node, wave, tick, start, end, outputs, notes in fresh:
             held = self._held.get(node) or self._held_by(node, outputs)
-            # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
-            contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
-                              else _content(value) for value in map(outputs.__getitem__, held.names)])
-            held.rows.append((wave, tick, outputs[held.names[0]].size(0), start, end, contents))
-        self._fresh.clear()
-        if end > self._due or len(held.rows) >= BLOCK_ROWS:
-            self._hand_over()
+            try:
+                # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
+                contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
+                                  else _content(value) for value in map(outputs.__getitem__, held.names)])
+                sizes = tuple(map(len, contents))
+                if sizes != held.sizes:
+                    held.measure(sizes, outputs)
+            except (KeyError, AttributeError, IndexError, TypeError, PortError):
+                faulty = PortError(f"at wave {wave}, tick {tick} {node} sent {_told(outputs)}: expected {held.told}, as "
+                                   f"before. Cure: the same ports, dtypes and shapes at every tick in {node}'s step()")
+                continue
+            held.rows.append((wave, tick, held.batch, start, end, contents, notes))
+            if end > self._due or len(held.rows) >= BLOCK_ROWS:
+                self._hand_over()
+        if faulty is not None:
+            raise faulty
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         """Where a node may put figures before it is told of; None where no message of it is recorded whole."""
@@ -76,35 +95,56 @@ class TraceLog:
 
     def close(self) -> None:
         """Write the rest and put it on the disk."""
-        self.keep()
-        self._hand_over()
-        self._writer.close()
+        atexit.unregister(self.close)
+        try:
+            self.keep()
+        finally:
+            self._hand_over()
+            self._writer.close()
 
     def _held_by(self, node: str, outputs: Mapping[str, Tensor]) -> _Held:
-        if node not in self._held:
-            self._held[node] = _Held(NodeFile(self.folder, node, outputs, self.payload, node in self._notes), tuple(outputs))
-        return self._held[node]
+        held = self._held[node] = _Held(NodeFile(self.folder, node, outputs, self.payload, node in self._notes), outputs)
+        return held
 
     def _hand_over(self) -> None:
-        blocks = [held.block() for held in self._held.values() if held.rows]
-        if blocks:
-            self._writer.take(blocks)
+        for held in self._held.values():
+            if held.rows:
+                # in this order, and in the log twice at worst, where the later counts: an interrupt in between loses nothing
+                self._writer.take(Block(held.file, held.rows))
+                held.rows = []
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
 
 class _Held:
-    """What is held in memory of one node's invocations."""
+    """What is held in memory of one node's invocations.
 
-    def __init__(self, file: NodeFile, names: tuple[str, ...]) -> None:
-        self.file, self.names = file, names
+    Attributes:
+        sizes: how many bytes each port's message has, with `batch` worlds.
+        told: the node's ports, for messages.
+    """
+
+    def __init__(self, file: NodeFile, outputs: Mapping[str, Tensor]) -> None:
+        self.file, self.names, self.told = file, tuple(outputs), _told(outputs)
         self.rows: list[Row] = []
-        self.notes: list[bytes] = []
+        self.batch = 0
+        self.sizes: tuple[int, ...] = ()
+        self._row_bytes = [value[:1].nbytes for value in outputs.values()]
 
-    def block(self) -> Block:
-        """Take it out."""
-        block = Block(self.file, self.rows, self.notes)
-        self.rows, self.notes = [], []
-        return block
+    def measure(self, sizes: tuple[int, ...], outputs: Mapping[str, Tensor]) -> None:
+        """Other sizes than the message before had: another number of worlds, or, a PortError, another shape or dtype."""
+        batch = outputs[self.names[0]].size(0)
+        if sizes != tuple(batch * row for row in self._row_bytes):
+            raise PortError("another shape or dtype")
+        # messages without content do not show by their sizes how many worlds there are
+        self.batch, self.sizes = batch, sizes if any(sizes) else ()
+
+
+def _told(outputs: object) -> str:
+    """What a step sent, in words: `energy float32 (2,), plan float32 (2, 8, 2)`."""
+    if not isinstance(outputs, Mapping):
+        return f"a {type(outputs).__name__}"
+    return ", ".join(f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if isinstance(value, Tensor)
+                     else f"{name}, a {type(value).__name__}" for name, value in outputs.items()) or "nothing"
 
 
 def _content(value: Tensor) -> bytes:
@@ -113,8 +153,16 @@ def _content(value: Tensor) -> bytes:
     return string_at(value.data_ptr(), value.nbytes)
 
 
-def _taken(notes: dict[str, Tensor]) -> bytes:
-    """What a step noted, which the next step may note anew."""
-    whole = {name: value.detach().cpu().contiguous() for name, value in notes.items()}
+def _taken(notes: dict[str, Tensor], node: str) -> bytes:
+    """What a step noted, which the next step may note anew.
+
+    Raises:
+        PortError: a figure is no tensor.
+    """
+    noted = notes.copy()
     notes.clear()
-    return safetensors.torch.save(whole) if whole else b""
+    for name, value in noted.items():
+        if not isinstance(value, Tensor):
+            raise PortError(f"{node} notes '{name}' as a {type(value).__name__}: expected a tensor with the worlds in front")
+    # copies: two figures may be parts of one tensor
+    return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in noted.items()}) if noted else b""

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import IO
 
@@ -31,8 +31,8 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
 
-Row = tuple[int, int, int, int, int, tuple[bytes, ...]]
-"""One invocation: wave, tick, batch, start, end, and what each port said."""
+Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
+"""One invocation: wave, tick, batch, start, end, what each port said, and what was noted."""
 
 
 class NodeFile:
@@ -43,12 +43,12 @@ class NodeFile:
         node: whose invocations.
         outputs: what the node sends, for dtypes and shapes.
         payload: whose bytes are kept: every port's, or those of some ports, "node.port".
-        takes_notes: whether every row comes with notes.
+        takes_notes: whether what was noted is kept.
     """
 
     def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str] = False,
                  takes_notes: bool = False) -> None:
-        self._folder, self._node = folder, node
+        self._folder, self._node, self._takes_notes = folder, node, takes_notes
         self._ports = {name: _Port(value) for name, value in outputs.items()}
         self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
         fields = list(COMMON)
@@ -60,7 +60,7 @@ class NodeFile:
         self._file: IO[bytes] | None = None
         self._whole = 0
 
-    def write(self, rows: Sequence[Row], notes: Sequence[bytes] = ()) -> float:
+    def write(self, rows: Sequence[Row]) -> float:
         """Append some rows as whole record batches; another number of worlds gets one of its own.
 
         Returns:
@@ -69,11 +69,7 @@ class NodeFile:
         Raises:
             OSError: the disk did not take it; `abandon` leaves what was whole.
         """
-        waited, left = 0.0, iter(notes)
-        for batch, some in groupby(rows, key=lambda row: row[2]):
-            same = list(some)
-            waited += self._append(same, list(islice(left, len(same))), batch)
-        return waited
+        return sum(self._append(list(some), batch) for batch, some in groupby(rows, key=lambda row: row[2]))
 
     def close(self) -> None:
         """End the stream and put it on the disk."""
@@ -94,15 +90,15 @@ class NodeFile:
             else:
                 Path(self._file.name).unlink()
 
-    def _append(self, rows: list[Row], notes: list[bytes], batch: int) -> float:
-        wave, tick, batches, start, end, contents = zip(*rows, strict=True)
+    def _append(self, rows: list[Row], batch: int) -> float:
+        wave, tick, batches, start, end, contents, notes = zip(*rows, strict=True)
         arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
         arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
         for (name, port), column in zip(self._ports.items(), zip(*contents, strict=True), strict=True):
             arrays += port.columns(column, batch)
             if name in self._kept:
                 arrays.append(pa.array(column, pa.binary()))
-        if notes:
+        if self._takes_notes:
             arrays.append(pa.array(notes, pa.binary()))
         # one whole message of the Arrow stream, in one write
         return self._send(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())

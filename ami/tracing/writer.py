@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -28,13 +28,12 @@ class Block(NamedTuple):
 
     file: NodeFile
     rows: Sequence[Row]
-    notes: Sequence[bytes]
 
     @property
     def bytes(self) -> int:
-        """About how much memory they take; all rows are about as long as the first."""
-        first = self.rows[0][-1]
-        return len(self.rows) * sum(map(len, first)) + sum(map(len, self.notes))
+        """About how much memory they take, by the first of them."""
+        *_, contents, notes = self.rows[0]
+        return len(self.rows) * (sum(map(len, contents)) + len(notes))
 
 
 class Writer:
@@ -48,18 +47,19 @@ class Writer:
         self.folder = folder
         self._thread = ThreadPoolExecutor(1, "ami-trace")
         self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._thread.submit(int).result()  # begun now: an interrupt while a thread begins would leave it behind
         self._files: dict[NodeFile, None] = {}
         self._is_closed = self._is_over = self._is_slow = self._is_behind = False
 
-    def take(self, blocks: Sequence[Block]) -> None:
-        """Have some nodes' blocks written; waits only where too much is waiting already."""
+    def take(self, block: Block) -> None:
+        """Have a node's block written; waits only where too much is waiting already."""
         while self._waiting and self._waiting[0][0].done():
             self._first()
-        size = sum(block.bytes for block in blocks)
+        size = block.bytes
         while self._waiting and (waiting := sum(size for _, size in self._waiting)) + size > BACKLOG_BYTES:
             self._tell_behind(waiting)
             self._first()
-        self._waiting.append((self._thread.submit(self._write, blocks), size))
+        self._waiting.append((self._begin(self._write, block), size))
 
     def drain(self) -> None:
         """Wait until all that came is written, or given up."""
@@ -71,22 +71,31 @@ class Writer:
         if not self._is_closed:
             self._is_closed = True
             with self._thread:
-                self.drain()
-                self._thread.submit(self._end).result()
+                try:
+                    self.drain()
+                finally:
+                    self._begin(self._end).result()
+
+    def _begin(self, work: Callable[..., None], *given: Block) -> Future[None]:
+        try:
+            return self._thread.submit(work, *given)
+        except RuntimeError:  # the interpreter is ending and has ended all threads; there is time enough now
+            work(*given)
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
 
     def _first(self) -> None:
         """Wait for the block that came first; raises what went wrong with it, a full disk aside."""
         self._waiting.popleft()[0].result()
 
-    def _write(self, blocks: Sequence[Block]) -> None:
+    def _write(self, block: Block) -> None:
         if self._is_over:
             return
-        wave, tick = blocks[0].rows[0][:2]
+        wave, tick = block.rows[0][:2]
+        self._files[block.file] = None
         try:
-            waited = 0.0
-            for block in blocks:
-                self._files[block.file] = None
-                waited += block.file.write(block.rows, block.notes)
+            waited = block.file.write(block.rows)
         except OSError as error:
             self._give_up(error, f"nothing is recorded from wave {wave}, tick {tick} on")
             return

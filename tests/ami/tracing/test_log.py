@@ -1,6 +1,9 @@
 """When the log writes, and what it copies."""
 
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from ami.errors import PortError
 from ami.tracing import log as log_module
 from ami.tracing.log import BLOCK_ROWS, BLOCK_SECONDS, TraceLog
 from ami.tracing.reader import read_batches
@@ -83,3 +87,73 @@ def test_a_second_log_in_the_folder_writes_files_of_its_own(tmp_path: Path) -> N
 def test_a_log_that_was_told_nothing_writes_nothing(tmp_path: Path) -> None:
     TraceLog(tmp_path / "trace").close()
     assert list((tmp_path / "trace").iterdir()) == []
+
+
+@pytest.mark.parametrize(("sent", "told"), [
+    ({"energy": torch.zeros(2, dtype=torch.float64), "plan": torch.zeros(2, 3)}, "energy float64 (2,), plan float32 (2, 3)"),
+    ({"energy": torch.zeros(2), "plan": torch.zeros(2, 4)}, "energy float32 (2,), plan float32 (2, 4)"),
+    ({"energy": torch.zeros(2)}, "energy float32 (2,)"),
+    ({"energy": 3.0, "plan": torch.zeros(2, 3)}, "energy, a float, plan float32 (2, 3)"),
+    ({}, "nothing"),
+    (None, "a NoneType")])
+def test_a_message_unlike_those_before_is_refused_and_all_others_are_kept(tmp_path: Path, sent: object, told: str) -> None:
+    log = TraceLog(tmp_path)
+    whole = {"energy": torch.zeros(2), "plan": torch.zeros(2, 3)}
+    for tick in range(3):
+        log.add("cost", 0, tick, 0, 0, whole if tick < 2 else sent)  # type: ignore[arg-type]
+        log.add("node", 0, tick, 0, 0, {"energy": torch.zeros(2)})
+        if tick < 2:
+            log.keep()
+    with pytest.raises(PortError) as refused:
+        log.keep()
+    assert str(refused.value) == (f"at wave 0, tick 2 cost sent {told}: expected energy float32 (2,), plan float32 (2, 3), "
+                                  "as before. Cure: the same ports, dtypes and shapes at every tick in cost's step()")
+    log.close()
+    assert table(tmp_path, "cost").num_rows == 2 and table(tmp_path).num_rows == 3
+
+
+def test_figures_that_share_memory_are_noted_and_what_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    log = TraceLog(tmp_path, payload=True)
+    noted = log.notes("node")
+    assert noted is not None
+    noted["candidates"] = torch.arange(6.0).reshape(1, 6)
+    noted["best"] = noted["candidates"][:, 0]
+    log.add("node", 0, 0, 0, 0, {"energy": torch.zeros(1)})
+    noted["best"] = 3.0  # type: ignore[assignment]
+    with pytest.raises(PortError, match="node notes 'best' as a float: expected a tensor with the worlds in front"):
+        log.add("node", 0, 1, 0, 0, {"energy": torch.zeros(1)})
+    log.close()
+    assert safetensors.torch.load(table(tmp_path)["notes"][0].as_py())["best"].tolist() == [0.0]
+
+
+def test_an_interrupt_anywhere_loses_no_earlier_tick_of_any_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = log_module.string_at
+    for at in range(1, 12):
+        calls = iter(range(1000))
+
+        def interrupted(*given: int, calls: Iterator[int] = calls, at: int = at) -> bytes:
+            if next(calls) == at:
+                raise KeyboardInterrupt
+            return copied(*given)
+
+        monkeypatch.setattr(log_module, "string_at", interrupted)
+        log = TraceLog(tmp_path / str(at), payload=True)
+        notes = log.notes("one")
+        assert notes is not None
+        with pytest.raises(KeyboardInterrupt):
+            for tick in range(9):
+                notes["why"] = torch.ones(1)
+                log.add("one", 0, tick, 0, 0, {"energy": torch.zeros(1)})
+                log.add("two", 0, tick, 0, 0, {"plan": torch.zeros(1, 3)})
+                log.keep()
+        log.close()
+        assert table(tmp_path / str(at), "one")["tick"].to_pylist() == list(range(-(-at // 2)))
+        if at > 1:
+            assert table(tmp_path / str(at), "two")["tick"].to_pylist() == list(range(at // 2))
+
+
+def test_a_log_that_is_never_closed_is_written_when_its_process_ends(tmp_path: Path) -> None:
+    script = ("import sys, torch; from pathlib import Path; from ami.tracing.log import TraceLog; "
+              "log = TraceLog(Path(sys.argv[1])); log.add('node', 0, 0, 0, 0, {'energy': torch.zeros(1)}); log.keep()")
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    assert table(tmp_path).num_rows == 1
