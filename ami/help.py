@@ -237,7 +237,7 @@ examples
   ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz
   ami trace export runs/2026-01-31_12-00-00 --format otlp --out spans.json --wave 0 --where 'surprise > 3'""",
     "view": """\
-ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render] [--beside OTHER]
+ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render] [--beside OTHER] [--allow mypkg.]
 A run as one HTML file that opens from the disk and needs no network: scrub through its ticks and see a mind think.
 
   RUN            a run's folder
@@ -245,9 +245,10 @@ A run as one HTML file that opens from the disk and needs no network: scrub thro
   --wave W       this batch of episodes alone; the first is 0
   --deadline MS  a tick that takes longer is an overrun; twice the median of its episode when nothing is said
   --render       a world that shows numbers draws its pictures while the recorded actions are done again; this makes the
-                 world that the run names, so use it on runs that you trust
+                 world that the run names
   --beside OTHER what another mind planned and said on the same episodes, in orange, and dotted in the charts; OTHER is a
                  folder that `ami replay RUN --swap …` or `--fork …` left
+  --allow mypkg. what --render may import besides gymnasium and its worlds, as when it was recorded
 
 It shows the world with the imagined plans over it, energies, surprise, mode and recall over time, a lane per module, and the
 graph: click a wire for its message's shape, statistics and age.

@@ -150,7 +150,10 @@ def _digest(folder: Path, console: Console) -> str | None:
         return None
     for fault in trace.faults:
         console.note(f"warning: {fault}; the figures are not touched by it")
-    return None if trace.faults else trace.digest()
+    if trace.unfinished and not trace.faults:
+        console.note(f"warning: {', '.join(trace.unfinished)} of the trace ended before the run did; the figures are not "
+                     "touched by it")
+    return None if trace.faults or trace.unfinished else trace.digest()
 
 
 def train(config: Config, folder: Path | None = None, console: Console | None = None) -> Trained:
@@ -178,7 +181,8 @@ def code_of(graph: Graph) -> dict[str, str]:
 
 def _describe(config: Config, graph: Graph, weights: Weights, folder: Path) -> None:
     """The run's header; and, where its world's messages are recorded, the weights that they were answered with."""
-    details = {"overrides": list(config.overrides), "origin": origin(weights, code_of(graph))}
+    threads = 1 if config.settings.runtime == "ray" else None  # an actor has one
+    details = {"overrides": list(config.overrides), "origin": origin(weights, code_of(graph), threads)}
     write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
     if _recorded_ports(config, graph) and config.settings.trace.record and weights:
         checkpoint.save(folder / WEIGHTS, checkpoint.flat(weights), {})

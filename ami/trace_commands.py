@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ami.errors import SettingError, unknown_name
-from ami.words import parser
+from ami.words import parser, take_allow
 
 if TYPE_CHECKING:
     from ami.tracing.spans import Sample
@@ -23,10 +23,11 @@ def view(words: Sequence[str]) -> int:
     reader.add_argument("--deadline", type=float)
     reader.add_argument("--render", action="store_true")
     reader.add_argument("--beside", type=Path)
-    given = reader.parse_args(words)
+    allow, rest = take_allow(words)
+    given = reader.parse_args(rest)
     from ami.tracing.viewer import view
 
-    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.beside)}")
+    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.beside, allow)}")
     return 0
 
 

@@ -22,14 +22,14 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("comparison", "replay"),
     ("job", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),
-    ("config", "sweep", "nodes", "settings", "trust"),
+    ("config", "sweep", "nodes", "settings"),
     ("console",),
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
     ("graph", "dims", "wiring", "parts"),
     ("gym_world", "gym_rows", "blueprint"),
     ("module",),
-    ("ports", "streams", "files"),
+    ("ports", "streams", "files", "trust"),
     ("errors",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

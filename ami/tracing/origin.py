@@ -17,15 +17,17 @@ from torch import Tensor
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def origin(weights: Mapping[str, Mapping[str, Tensor]], code: Mapping[str, str]) -> dict[str, Any]:
+def origin(weights: Mapping[str, Mapping[str, Tensor]], code: Mapping[str, str],
+           threads: int | None = None) -> dict[str, Any]:
     """What is written down with a run.
 
     Args:
         weights: by node, what was learnt.
         code: by node, a hash of the files its module comes from.
+        threads: how many the modules compute with; None is what this process has.
     """
     return {"weights": {node: weights_hash(own) for node, own in weights.items()}, "code": dict(code),
-            "threads": torch.get_num_threads(), "processor": processor()}
+            "threads": threads or torch.get_num_threads(), "processor": processor()}
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> Iterator[str]:

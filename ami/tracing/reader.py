@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
 from ami.tracing.header import read_header
-from ami.tracing.node_file import NOTES
+from ami.tracing.node_file import END_OF_STREAM, NOTES
 from ami.tracing.writer import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class Trace:
     def faults(self) -> tuple[str, ...]:
         """Why a disk stopped the record before the mind was done, a sentence per process; empty when nothing did."""
         return tuple(path.read_text().strip() for path in sorted((self.folder / "trace").glob(f"**/{INCOMPLETE}")))
+
+    @cached_property
+    def unfinished(self) -> tuple[str, ...]:
+        """The files that do not end as a closed log's do: their process was killed, or writes still, or its disk was full."""
+        paths = sorted((self.folder / "trace").glob("**/*.arrow"))
+        return tuple(path.relative_to(self.folder).as_posix() for path in paths if not _is_finished(path))
 
     def frame(self, node: str) -> pd.DataFrame:
         """One node's invocations as a pandas table, with `us`, how long each took in microseconds."""
@@ -205,6 +211,12 @@ def read_batches(path: Path) -> tuple[list[pa.RecordBatch], bool]:
             return batches, False
         except (pa.ArrowInvalid, OSError):  # Arrow says either, depending on where the file was cut
             return batches, True
+
+
+def _is_finished(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(END_OF_STREAM)))
+        return file.read() == END_OF_STREAM
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

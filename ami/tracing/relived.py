@@ -5,7 +5,7 @@ A world that shows numbers, such as CartPole, can still be looked at. Rewards sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -16,6 +16,7 @@ from PIL import Image
 from ami.blueprint import Episode
 from ami.errors import SettingError
 from ami.gym_world import GymWorld
+from ami.trust import allow_list, check_imports
 
 TARGET = "ami.gym_world.GymWorld"
 SIDE = 300  # pixels at most
@@ -26,17 +27,20 @@ class Renderer:
     """Makes the world that a run's header names, with a renderer.
 
     Args:
-        settings: of the world's node, as the header has them.
+        settings: of the world's node, as the header has them: a stranger's, so what they import is held against the list.
+        allow: prefixes of your own packages that they may import; see `ami.trust`.
 
     Raises:
         SettingError: it is no gymnasium world, cannot be made here, or draws no pictures.
+        TrustError: its id or wrappers import a package that is not on the allow-list.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
         own = dict(settings)
         name = own.pop("_target_", None)
         if name != TARGET:
             raise SettingError(f"--render: the world is a {name}: expected a gymnasium world, {TARGET}")
+        check_imports(own, "world", allow_list(allow))
         self._world = GymWorld(**{**own, "render_mode": "rgb_array"})
         self._world.set_up({})
         rows = self._world.rows

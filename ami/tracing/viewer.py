@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,7 +21,7 @@ NAME = "view.html"
 
 
 def view(folder: Path, out: Path | None = None, wave: int | None = None, deadline: float | None = None,
-         render: bool = False, beside: Path | None = None) -> Path:
+         render: bool = False, beside: Path | None = None, allow: Sequence[str] = ()) -> Path:
     """Write the page of a run.
 
     Args:
@@ -30,18 +31,21 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
         deadline: milliseconds that a tick may take; None takes twice the median of its episode.
         render: make the world that the run's header names; it draws pictures while the recorded actions are done again.
         beside: the folder of another mind's trace of the same episodes, as `ami replay` leaves it.
+        allow: prefixes of your own packages that the rendered world may import; see `ami.trust`.
 
     Returns:
         The file.
 
     Raises:
         TraceError: there is no run or trace in the folder, no such wave in it, or not what `render` needs.
+        TrustError: `render` would import a package that is not on the allow-list.
         SettingError: the deadline is no time, the file cannot be written, or the world cannot be made or drawn.
     """
     require(deadline is None or 0 < deadline < math.inf,
             f"--deadline is {deadline}: expected milliseconds above 0, --deadline 20")
     out = Path(out) if out is not None else Path(folder) / NAME
-    found = pages(Trace.open(Path(folder)), wave, deadline, render, None if beside is None else Trace.open(Path(beside)))
+    other = None if beside is None else Trace.open(Path(beside))
+    found = pages(Trace.open(Path(folder)), wave, deadline, render, other, allow)
     parts = [_script("run", found.run), *(_script(name, part) for name, part in found.parts.items())]
     html = _asset("viewer.html")
     for place, content in {

@@ -45,7 +45,7 @@ class Pages:
 
 
 def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, render: bool = False,
-          beside: Trace | None = None) -> Pages:
+          beside: Trace | None = None, allow: Sequence[str] = ()) -> Pages:
     """Everything a page shows.
 
     Args:
@@ -54,9 +54,11 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         deadline: milliseconds that a tick may take; None takes twice the median of its episode.
         render: make the world that the header names, and let it draw pictures while the recorded actions are done again.
         beside: another mind's trace of the same episodes, as `ami replay` leaves it.
+        allow: prefixes of your own packages that the rendered world may import.
 
     Raises:
         TraceError: the trace holds no such wave, or not what `render` needs.
+        TrustError: the world imports a package that is not on the allow-list.
         SettingError: the world cannot be made or drawn.
     """
     if wave is not None:
@@ -65,7 +67,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     recorded = Recorded(trace)
     readout = Decoder(recorded)
     pairs = _pairs(trace)
-    relive = Reliving(recorded, pairs) if render else None
+    relive = Reliving(recorded, pairs, allow) if render else None
     other = None if beside is None else _Beside(recorded, readout, beside)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ami.errors import TraceError, require
@@ -34,6 +36,7 @@ class Reliving:
     Args:
         recorded: the payloads of the run.
         pairs: what its manifest says.
+        allow: prefixes of packages that the world may import.
 
     Attributes:
         told: why there are none of some episodes, a sentence each.
@@ -43,7 +46,7 @@ class Reliving:
         SettingError: the run has pictures already; see `Renderer`.
     """
 
-    def __init__(self, recorded: Recorded, pairs: Plain) -> None:
+    def __init__(self, recorded: Recorded, pairs: Plain, allow: Sequence[str] = ()) -> None:
         sealed = recorded.trace.folder / MANIFEST
         if not recorded.has(ACTION) or not pairs.get("pairs") or not sealed.exists() or WORLD not in recorded.trace.tables:
             raise TraceError(f"--render does the recorded actions again, but {recorded.trace.folder} holds no content of "
@@ -53,7 +56,7 @@ class Reliving:
         self.told: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))
-        self._renderer = Renderer(recorded.trace.header["graph"]["nodes"]["world"])
+        self._renderer = Renderer(recorded.trace.header["graph"]["nodes"]["world"], allow)
         self.close = self._renderer.close
 
     def __call__(self, wave: Wave, row: int, ticks: int) -> Plain:

@@ -173,7 +173,9 @@ def test_a_killed_agent_leaves_what_it_had_written(graph: Graph, tmp_path: Path)
     agent.cycle()  # what follows the last block dies with the process: the log is never closed
     trace = Trace.open(tmp_path)
     assert trace.waves == {0: 4} and trace.truncated == 0
+    assert len(trace.unfinished) == len(trace.tables) and "trace/agent-0/world.0.arrow" in trace.unfinished
     agent.close()
+    assert Trace.open(tmp_path).unfinished == ()
 
 
 def test_why_a_disk_stopped_the_record_is_kept_with_it(graph: Graph, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.cli import main
 from ami.config import compose, to_graph
-from ami.errors import SettingError, TraceError
+from ami.errors import SettingError, TraceError, TrustError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
@@ -206,6 +206,13 @@ def test_what_cannot_be_drawn_anew_is_refused(tiny_mind: Callable[..., Graph], t
         view(bare, render=True)
     with pytest.raises(SettingError, match=r"the world is a mypkg\.World: expected a gymnasium world"):
         Renderer({"_target_": "mypkg.World"})
+    world = {"_target_": "ami.gym_world.GymWorld", "observe": "state"}
+    with pytest.raises(TrustError, match=r"^world\.id is 'evil:Pole-v1', which imports 'evil'.*--allow evil\."):
+        Renderer({**world, "id": "evil:Pole-v1"})
+    with pytest.raises(TrustError, match=r"^world\.wrappers names 'evil\.Wrapper'"):
+        Renderer({**world, "id": "CartPole-v1", "wrappers": ["evil.Wrapper"]})
+    with pytest.raises(SettingError, match="evil"):  # allowed, and not installed
+        Renderer({**world, "id": "evil:Pole-v1"}, ["evil."])
 
 
 def test_the_command_says_where_the_page_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
