@@ -2,12 +2,13 @@
 
     python benchmarks/trace_kills.py            # about three minutes; writes benchmarks/results/trace_kills.json
 
-1. A mind (the oracle, one world, hundreds of short episodes) is killed 50 times at a random moment. What is left is held
-   against the trace of the same mind left alone: for every module a prefix of the ticks, without a gap, of the same content
-   hashes; how far the modules' prefixes are apart is told. In every second life blocks are a hundred times as frequent as
-   in a run, so that more kills fall into a write.
-2. `sync` of a recorded run, every tick and episode, is killed 20 times at a random moment, the first ones while it makes the
-   store. Then it is left alone once: every trace is there once, with all its spans, and the run is there once.
+1. A mind (the oracle, one world, hundreds of short episodes) is killed at random moments until 50 of its lives have left a
+   trace; one that is killed before its first block has none to leave. What is left is held against the trace of the same
+   mind left alone: for every module a prefix of the ticks, without a gap, of the same content hashes; how far the modules'
+   prefixes are apart is told. In every second life blocks are a hundred times as frequent as in a run.
+2. `sync` of a recorded run, every tick and episode, is killed 20 times at a random moment while something is missing, the
+   first times while it makes the store; a store that is whole gives way to a new one. Then each is left alone once: every
+   trace is there once, with all its spans, and the run is there once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -88,16 +90,21 @@ def kill_runs(folder: Path, draw: random.Random) -> dict[str, Any]:
     whole = {node: rows_of(Trace.open(folder / "whole"), node) for node in graph.order}
     counts: Counter[str] = Counter()
     kept: list[int] = []
-    apart = 0
-    for number in range(RUN_KILLS):
-        run = folder / f"run-{number}"
-        counts["at work"] += killed_after(draw.uniform(0.2, LONGEST),
-                                          partial(live, graph, manifest, run, 0.01 if number % 2 else 1.0))
+    apart = number = 0
+    while counts["left a trace"] < RUN_KILLS:
+        number += 1
+        run, block_seconds = folder / f"run-{number}", 0.01 if number % 2 else 1.0
+        counts["killed at work"] += killed_after(draw.uniform(0.2, LONGEST),
+                                                 partial(live, graph, manifest, run, block_seconds))
+        header = run / "header.json"
+        lived = time.time() - header.stat().st_mtime if header.exists() else 0.0
         try:
             trace = Trace.open(run)
         except TraceError:
-            counts["before the first block"] += 1
+            counts["killed before the first block"] += 1
+            counts["of these, when one was long due"] += lived > block_seconds + 1.0
             continue
+        counts["left a trace"] += 1
         counts["cut in the middle of a record"] += trace.truncated > 0
         said = {node: rows_of(trace, node) if node in trace.tables else [] for node in graph.order}
         counts["a contiguous prefix of the whole"] += all(rows == whole[node][:len(rows)] for node, rows in said.items())
@@ -105,38 +112,61 @@ def kill_runs(folder: Path, draw: random.Random) -> dict[str, Any]:
         apart = max(apart, max(lengths) - min(lengths))
         kept.append(min(lengths))
     print("runs:", dict(counts))
-    return {"kills": RUN_KILLS, **counts, "ticks kept, least": min(kept), "ticks kept, most": max(kept),
+    return {**counts, "ticks kept, least": min(kept), "ticks kept, most": max(kept),
             "modules apart at most, ticks": apart, "ticks of the whole": len(whole["world"])}
 
 
 def kill_syncs(folder: Path, draw: random.Random) -> dict[str, Any]:
-    import mlflow
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (its import is no moment of the sync)
 
     from ami.tracing.mlflow_store import sync
 
     graph = to_graph(ami.compose(["agent=oracle"]))
     manifest = Manifest.make(graph.drafts["world"], 5, 20)
-    run, store = folder / "synced", folder / "store"
+    run = folder / "synced"
     live(graph, manifest, run, log.BLOCK_SECONDS)
-    forest = Forest(Tables.load(run))
-    expected = {f"tr-{tree.id}": len(tree.spans) for tree in forest.trees(ALL)}
-    at_work, tries = 0, 0
-    while at_work < SYNC_KILLS:
-        is_made = (store / "mlflow.db").exists()
-        # once the store is there, a sync is at its traces after some tenths of a second and needs about 20 s for all
-        at_work += killed_after(draw.uniform(0.1, 1.5 if is_made else 6.0), lambda: sync(run, store, ALL))
-        tries += 1
-    begun = time.perf_counter()
-    done = sync(run, store, ALL)
-    seconds = time.perf_counter() - begun
-    again = sync(run, store, ALL)
+    expected = {f"tr-{tree.id}": len(tree.spans) for tree in Forest(Tables.load(run)).trees(ALL)}
+    found: Counter[str] = Counter()
+    stored_before: list[int] = []
+    stores = 0
+    while len(stored_before) < SYNC_KILLS:
+        store = folder / f"store-{stores}"
+        stores += 1
+        while len(stored_before) < SYNC_KILLS and stored(store) < len(expected):
+            # a new store takes some seconds to make; then a sync is at its traces after some tenths of a second
+            is_made = (store / "mlflow.db").exists()
+            if killed_after(draw.uniform(0.1, 1.5 if is_made else 6.0), lambda store=store: sync(run, store, ALL)):
+                stored_before.append(stored(store))
+        found["left for a last sync"] += sync(run, store, ALL).written
+        found["written by one more"] += sync(run, store, ALL).written
+        found.update(held(store, expected))
+    figures = {"kills": SYNC_KILLS, "stores": stores, "traces of each": len(expected),
+               "spans of each": sum(expected.values()), "stored when it was killed": stored_before, **found}
+    print("sync:", figures)
+    return figures
+
+
+def stored(store: Path) -> int:
+    """How many traces a store holds."""
+    if not (store / "mlflow.db").exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{store / 'mlflow.db'}?mode=ro", uri=True) as database:
+            return int(database.execute("select count(*) from trace_info").fetchone()[0])
+    except sqlite3.OperationalError:  # its tables are not made yet
+        return 0
+
+
+def held(store: Path, expected: dict[str, int]) -> dict[str, int]:
+    """What a store holds against what it should."""
+    import mlflow
+
     mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
     client = mlflow.MlflowClient()
-    found, token = Counter[str](), None
-    short = 0
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    found, token, short = Counter[str](), None, 0
     while True:
-        page = client.search_traces(locations=[done.experiment_id], max_results=200, page_token=token)
+        page = client.search_traces(locations=experiments, max_results=200, page_token=token)
         for trace in page:
             found[trace.info.trace_id] += 1
             ids = [span.span_id for span in trace.data.spans]
@@ -145,14 +175,9 @@ def kill_syncs(folder: Path, draw: random.Random) -> dict[str, Any]:
         token = page.token
         if not token:
             break
-    figures = {"kills": SYNC_KILLS, "syncs": tries, "traces": len(expected), "spans": sum(expected.values()),
-               "left for the last sync": done.written, "seconds of the last sync": seconds,
-               "written by one more": again.written, "lost": len(set(expected) - set(found)),
-               "double": sum(count - 1 for count in found.values()), "not expected": len(set(found) - set(expected)),
-               "with missing or double spans": short,
-               "MLflow runs": len(client.search_runs([done.experiment_id]))}
-    print("sync:", figures)
-    return figures
+    return {"lost": len(set(expected) - set(found)), "double": sum(count - 1 for count in found.values()),
+            "not expected": len(set(found) - set(expected)), "with missing or double spans": short,
+            "MLflow runs": len(client.search_runs(experiments))}
 
 
 def main() -> int:
@@ -161,9 +186,9 @@ def main() -> int:
         runs = kill_runs(Path(text), draw)
         syncs = kill_syncs(Path(text), draw)
     met = {"every killed run is a contiguous prefix":
-           runs["a contiguous prefix of the whole"] + runs.get("before the first block", 0) == RUN_KILLS,
+           runs["a contiguous prefix of the whole"] == RUN_KILLS and not runs["of these, when one was long due"],
            "nothing lost": syncs["lost"] == syncs["with missing or double spans"] == 0,
-           "nothing double": syncs["double"] == syncs["not expected"] == 0 and syncs["MLflow runs"] == 1}
+           "nothing double": syncs["double"] == syncs["not expected"] == 0 and syncs["MLflow runs"] == syncs["stores"]}
     for name, is_met in met.items():
         print(f"{'met   ' if is_met else 'MISSED'} {name}")
     record("trace_kills", {"figures": {"runs": runs, "sync": syncs}, "met": met})

@@ -107,7 +107,7 @@ class Trace:
 
     @cached_property
     def unfinished(self) -> tuple[str, ...]:
-        """The files that do not end as a closed log's do: their process was killed, or writes still, or its disk was full."""
+        """The files that do not end as closed ones do: their process was killed, or writes still, or its disk was full."""
         paths = sorted((self.folder / "trace").glob("**/*.arrow"))
         return tuple(path.relative_to(self.folder).as_posix() for path in paths if not _is_finished(path))
 
