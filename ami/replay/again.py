@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from ami.errors import TraceError
 from ami.graph import Graph
 from ami.recorder import NoTrace, Recorder
-from ami.replay.recording import Recording
+from ami.replay.recording import ACTOR, Recording, cause
 from ami.tracing.header import write_header
 from ami.tracing.levels import WORLD
 from ami.tracing.log import TraceLog
@@ -40,16 +41,14 @@ class Replay:
 
     def cause(self) -> str:
         """Why it may differ: what has changed of the node that differs first comes first."""
-        if self.first is None:
-            return "identical"
-        own = [text for text in self.changes if f".{self.first.node}" in text.split(" was ")[0]]
-        named = own + [text for text in self.changes if text not in own]
-        return "; ".join(named) or "nothing that a recording knows of has changed: the module draws from elsewhere, keeps " \
-                                   "state outside its carry, or reads a clock"
+        return "identical" if self.first is None else cause(self.first, self.changes)
 
 
 class Mind:
-    """All modules of a recorded mind but its world, fired tick by tick on what the recorded world showed.
+    """All modules of a recorded mind but its world, fired tick by tick on what the recorded world showed and what was done.
+
+    The action that arrives late, at the world model for one, is the recorded one, also where this mind has come to choose
+    otherwise: so everything answers to what really was.
 
     Args:
         recording: what to execute.
@@ -68,12 +67,18 @@ class Mind:
         episodes = self.recording.waves[wave]
         self.worker.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
         self._wave = wave
+        self._acted: Outputs = {}
 
     def fire(self, tick: int) -> dict[str, Outputs]:
         """One tick: every node's outputs, the world's as recorded."""
         shown = self.recording.shown(self._wave, tick)
-        self.recorder.add(WORLD, self._wave, tick, 0, 0, shown)
-        return {WORLD: shown, **self.worker.fire(self.nodes, tick, [(tick, {WORLD: shown})])}
+        if tick % self.graph.every[WORLD] == 0:
+            now = time.perf_counter_ns()  # what is played back takes no time
+            self.recorder.add(WORLD, self._wave, tick, now, now, shown)
+        really = self.recording.deed(self._wave, tick - 1, self._acted)
+        said = self.worker.fire(self.nodes, tick, [*really, (tick, {WORLD: shown})])
+        self._acted = said.get(ACTOR, {})
+        return {WORLD: shown, **said}
 
     def live(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
         """Every recorded tick: (wave, tick, outputs by node)."""
@@ -98,8 +103,6 @@ def again(recording: Recording, folder: Path) -> Replay:
         for _ in Mind(recording, recording.graph, recording.weights, log).live():
             pass
     anew = Trace.open(folder)
-    first = recording.trace.compare(anew)
-    if first is not None and first.port is None and first.tick >= recording.ticks.get(first.wave, 0):
-        first = None  # the rest of a tick in which the run was killed
+    first = recording.trace.compare(anew, recording.ticks)  # beyond lie the rests of ticks in which the run was killed
     messages = sum(table.num_rows * len(anew.ports[node]) for node, table in anew.tables.items() if node != WORLD)
     return Replay(folder, ticks, messages, first, recording.changes() if first is not None else [])

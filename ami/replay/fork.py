@@ -1,7 +1,8 @@
 """Fork: a recorded life up to a tick, and from there on another one.
 
-Every module is brought to where it stood: the mind is executed anew up to the tick and its snapshots are restored; the world
-begins as it did and is given the recorded actions again, since a gymnasium world cannot be copied.
+Every module is brought to where it stood: the mind is executed anew up to the tick, held against the record, and its
+snapshots are restored; the world begins as it did and is given the recorded actions again, since a gymnasium world cannot be
+copied.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from torch import Tensor
 from ami.config import to_graph
 from ami.console import Console
 from ami.errors import TraceError
-from ami.replay.recording import Recording
+from ami.recorder import NoTrace
+from ami.replay.again import Mind
+from ami.replay.checked import Checked
+from ami.replay.recording import Recording, cause
 from ami.replay.swap import fitting_weights
 from ami.tracing.header import write_header
-from ami.tracing.levels import ACTION, WORLD
+from ami.tracing.levels import WORLD
 from ami.tracing.log import TraceLog
 from ami.worker import Outputs, Worker
-
-ACTOR = ACTION.split(".")[0]
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
         console: where progress is shown.
 
     Raises:
-        TraceError: there is no such wave or tick, every world was over by then, or the world does not do again what was
-            recorded.
+        TraceError: there is no such wave or tick, every world was over by then, or the mind or the world does not do again
+            what was recorded.
         UnknownName, SettingError, GraphError: the other mind is unsound.
     """
     ticks = recording.ticks.get(wave)
@@ -94,13 +96,12 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
     alive = _alive(recording, wave, tick)
     if not alive:
         raise TraceError(f"every world of wave {wave} was over before tick {tick}. Cure: an earlier tick")
-    past = Worker(recording.graph, recording.graph.order, recording.seed, recording.weights)
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
-                          "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick]})
+                          "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick], "alive": list(alive)})
     with closing(TraceLog(folder / "trace" / "fork", payload=True)) as log:
         future = Worker(graph, graph.order, recording.seed, weights, log)
-        fresh = _bring_to(recording, wave, tick, past, future, learnt_alike=weights is recording.weights)
+        fresh = _bring_to(recording, wave, tick, future, learnt_alike=weights is recording.weights)
         with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
             lives, last = _live_on(future, tick, _lives(recording, wave, tick), lambda more: bar(more, ""))
     recorded = _lives(recording, wave, ticks)
@@ -108,32 +109,35 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
                 fresh, last)
 
 
-def _bring_to(recording: Recording, wave: int, tick: int, past: Worker, future: Worker,
-              learnt_alike: bool) -> tuple[str, ...]:
+def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt_alike: bool) -> tuple[str, ...]:
     """Bring every module of the future to where it stood before `tick`; names those that could not be: other modules, and,
     where other states were learnt, all of them, for what they remember are states."""
+    past = recording.graph
+    held = Checked(recording.trace)
+    mind = Mind(recording, past, recording.weights, held)
+    mind.begin(wave)
     episodes = recording.waves[wave]
-    everywhere = torch.ones(len(episodes), dtype=torch.bool)
-    for worker in (past, future):
-        worker.begin(everywhere, episodes, wave)
+    future.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
     history: list[dict[str, Outputs]] = []
-    recorder, future.recorder = future.recorder, past.recorder  # the past has been recorded
-    same_world = past.graph.parts[WORLD] == future.graph.parts[WORLD]
+    recorder, future.recorder = future.recorder, NoTrace()  # the past has been recorded
+    same_world = past.parts[WORLD] == future.graph.parts[WORLD]
     for now in range(tick):
-        history.append(past.fire(past.graph.order, now))
-        shown, was = history[-1][WORLD], recording.shown(wave, now)
-        different = [port for port in was if not torch.equal(shown[port], was[port])]
+        history.append(mind.fire(now))
+        if held.first is not None:
+            raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its mind, executed anew, says something "
+                             f"else than was recorded at {held.first}, so its modules do not stand where they stood. "
+                             f"Because: {cause(held.first, recording.changes())}. Cure: fork it with what it was run with")
+        shown, was = future.fire([WORLD], now, recording.deed(wave, now - 1))[WORLD], history[-1][WORLD]
+        different = [port for port in was if not torch.equal(shown[port], was[port])] if same_world else []
         if different:
             raise TraceError(f"the world showed another {different[0]} at tick {now} than was recorded: it does not do "
                              "again what it did, so no life in it can go on from there")
-        before = [(now - 1, {ACTOR: history[-2][ACTOR]})] if now else []
-        future.fire([WORLD], now, before)
     future.recorder = recorder
     nodes = [node for node in future.graph.order if node != WORLD]
-    same = [node for node in nodes if learnt_alike and past.graph.parts.get(node) == future.graph.parts[node]
-            and past.graph.dims[node] == future.graph.dims[node]]
+    same = [node for node in nodes if learnt_alike and past.parts.get(node) == future.graph.parts[node]
+            and past.dims[node] == future.graph.dims[node]]
     for node in same:
-        future.modules[node].restore(past.modules[node].snapshot())
+        future.modules[node].restore(mind.worker.modules[node].snapshot())
     if tick:  # what is still under way on delayed wires
         future.fire([], tick, [(now, {node: said for node, said in outputs.items()
                                       if node in future.graph.order and (node != WORLD or same_world)})

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +19,12 @@ from ami.graph import Graph
 from ami.job import MANIFEST, WEIGHTS, code_of
 from ami.learning import checkpoint
 from ami.tracing.header import versions
-from ami.tracing.levels import WORLD
+from ami.tracing.levels import ACTION, WORLD
 from ami.tracing.origin import changes, origin
-from ami.tracing.reader import Trace
-from ami.worker import Outputs, Weights
+from ami.tracing.reader import Difference, Trace
+from ami.worker import Outputs, Parcel, Weights
+
+ACTOR = ACTION.split(".")[0]
 
 
 @dataclass(frozen=True)
@@ -114,35 +115,69 @@ class Recording:
 
     def shown(self, wave: int, tick: int) -> Outputs:
         """What the world showed at a tick: every output, (B, …)."""
-        return {port: self._tapes[port].message(wave, tick) for port in self.trace.ports[WORLD]}
+        return {port: self._tape(WORLD, port).message(wave, tick) for port in self.trace.ports[WORLD]}
 
     def done(self, wave: int, tick: int) -> Outputs:
         """What the mind did at a tick: {"action": (B, A)}."""
-        return {"action": self._action.message(wave, tick)}
+        return {"action": self._tape(ACTOR, "action").message(wave, tick)}
+
+    def told(self, node: str, port: str, wave: int, tick: int) -> np.ndarray:
+        """A scalar message as it was recorded, (B,): every level keeps those."""
+        return self._tape(node, port).values(wave, tick)
+
+    def deed(self, wave: int, tick: int, said: Outputs | None = None) -> list[Parcel]:
+        """What was really done at a tick, for a worker that may have chosen otherwise.
+
+        Args:
+            wave, tick: when; nothing was done before tick 0, or by a graph without an actor.
+            said: whatever else the actor's messages are.
+        """
+        if tick < 0 or not self._acts:
+            return []
+        return [(tick, {ACTOR: {**(said or {}), **self.done(wave, tick)}})]
+
+    def _tape(self, node: str, port: str) -> _Tape:
+        if (node, port) not in self._tapes:
+            self._tapes[node, port] = _Tape(self.trace, node, port)
+        return self._tapes[node, port]
 
     @cached_property
-    def _tapes(self) -> dict[str, _Tape]:
-        return {port: _Tape(self.trace, WORLD, port) for port in self.trace.ports[WORLD]}
+    def _acts(self) -> bool:
+        return ACTION in _kept(self.trace)
 
     @cached_property
-    def _action(self) -> _Tape:
-        return _Tape(self.trace, "actor", "action")
+    def _tapes(self) -> dict[tuple[str, str], _Tape]:
+        return {}
+
+
+def cause(first: Difference, changes: Sequence[str]) -> str:
+    """Why a mind may say something else than was recorded: what has changed of the node that does so first comes first."""
+    own = [text for text in changes if f".{first.node}" in text.split(" was ")[0]]
+    return "; ".join([*own, *(text for text in changes if text not in own)]) or (
+        "nothing that a recording knows of has changed: the module draws from elsewhere, keeps state outside its carry, or "
+        "reads a clock")
 
 
 class _Tape:
-    """One port's messages, found by wave and tick without a search."""
+    """One port's messages, found by wave and tick without a search; at a tick at which its node rested, the last one."""
 
     def __init__(self, trace: Trace, node: str, port: str) -> None:
-        table = trace.table(node)
-        self._data, self._batch = table[f"{port}.data"], table["batch"].to_numpy()
-        keys = zip(table["wave"].to_pylist(), table["tick"].to_pylist(), strict=True)
+        self._table, self._port = trace.table(node), port
+        self._every = _every(trace, node)
+        self._batch = self._table["batch"].to_numpy()
+        keys = zip(self._table["wave"].to_pylist(), self._table["tick"].to_pylist(), strict=True)
         self._rows = {key: row for row, key in enumerate(keys)}
         dtype, self._shape = trace.ports[node][port]
         self._dtype: torch.dtype = getattr(torch, dtype)
 
+    def values(self, wave: int, tick: int) -> np.ndarray:
+        row = self._rows[wave, tick - tick % self._every]
+        found: np.ndarray = self._table[f"{self._port}.rows"][row].values.to_numpy(zero_copy_only=False)
+        return found
+
     def message(self, wave: int, tick: int) -> Tensor:
-        row = self._rows[wave, tick]
-        full, data = (int(self._batch[row]), *self._shape), bytearray(self._data[row].as_py())
+        row = self._rows[wave, tick - tick % self._every]
+        full, data = (int(self._batch[row]), *self._shape), bytearray(self._table[f"{self._port}.data"][row].as_py())
         return torch.frombuffer(data, dtype=self._dtype).reshape(full) if data else torch.empty(full, dtype=self._dtype)
 
 
@@ -153,14 +188,17 @@ def _kept(trace: Trace) -> set[str]:
 
 
 def _whole_ticks(trace: Trace) -> dict[int, int]:
-    """Ticks by wave of which every node that fires at each tick has a record."""
-    every: Mapping[str, Any] = trace.header["graph"].get("every", {})
+    """Ticks by wave of which every node that was due has a record."""
     counts: dict[int, int] = dict(trace.waves)
     for node in trace.header["graph"]["order"]:
-        if node in every:
-            continue
         found = trace.tables.get(node)
         waves = np.zeros(0, int) if found is None else found["wave"].to_numpy()
         for wave in counts:
-            counts[wave] = min(counts[wave], int((waves == wave).sum()))
+            counts[wave] = min(counts[wave], int((waves == wave).sum()) * _every(trace, node))
     return counts
+
+
+def _every(trace: Trace, node: str) -> int:
+    """How many ticks passed between two firings of a node."""
+    every: Mapping[str, int] = trace.header["graph"].get("every", {})
+    return every.get(node, 1)

@@ -45,7 +45,7 @@ def replay(run: Path, *, overrides: Sequence[str] = (), swapping: bool = False, 
     Raises:
         TraceError, SettingError, UnknownName, GraphError, CheckpointError: see `Recording.open`, `swap` and `fork`.
     """
-    terminal = Terminal(highlight=False)
+    terminal = Terminal(highlight=False, markup=False, emoji=False)  # what people wrote is told as it is
     with private_files():
         recording = Recording.open(run, allow)
         kind = "swap" if swapping else "again" if tick is None else f"fork-{wave}-{tick}"
@@ -61,7 +61,7 @@ def replay(run: Path, *, overrides: Sequence[str] = (), swapping: bool = False, 
     what = f"{done.messages:,} messages of {done.ticks:,} ticks executed anew on what the world showed"
     terminal.print(f"identical: {what}" if same else f"different: {what}; they part at {done.first}", soft_wrap=True)
     if not same:
-        terminal.print(f"because: {done.cause()}", soft_wrap=True, markup=False)
+        terminal.print(f"because: {done.cause()}", soft_wrap=True)
         terminal.print(f"by how much: ami trace diff {run} {done.folder}", style="dim", soft_wrap=True)
     return same
 
@@ -70,18 +70,26 @@ def _print_swap(terminal: Terminal, recording: Recording, found: Swap, overrides
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", show_header=False,
                   title=f"{' '.join(overrides)}: its decisions beside the recorded ones, {len(found.moments):,} in all")
     table.add_row("executed a second time", ", ".join(found.nodes))
-    table.add_row("equal choices" if found.choices else "mean cosine of the actions", f"{found.agreement:.3f}")
+    of_all = "equal choices" if found.choices else "mean cosine of the actions"
+    table.add_row(of_all, f"{found.agreement:.3f}")
     if not found.choices:
         table.add_row("mean distance of the actions", f"{found.apart:.3f}")
-    gaps = found.gaps
-    if gaps:
+    planned, gaps = found.planned, found.gaps
+    table.add_row("both planned in", f"{len(planned):,} of the decisions")
+    if 0 < len(planned) < len(found.moments):
+        table.add_row(f"{of_all}, in those", f"{fmean(moment.alike for moment in planned):.3f}")
+    if found.promises_more is not None:
         low, high = mean_interval(gaps)
-        table.add_row("energy of its plans less the recorded ones'", f"{fmean(gaps):+.4g} [{low:+.4g}, {high:+.4g}]")
-        table.add_row("its plan promises more in", f"{100 * found.promises_more:.0f} % of the decisions")
+        table.add_row("energy of its plans less the recorded ones', in those",
+                      f"{fmean(gaps):+.4g} [{low:+.4g}, {high:+.4g}]")
+        table.add_row("its plan promises more in", f"{100 * found.promises_more:.0f} % of those")
     else:
-        table.add_row("energies", "not comparable: the cost, or what it judges by, is another one")
+        table.add_row("energies", f"not comparable: {found.incomparable or 'in no decision did both minds plan'}")
     table.add_row("they part most at", ", ".join(map(_told, found.most_apart())))
     terminal.print(table)
+    drift = found.drift()
+    if drift is not None:
+        terminal.print(f"warning: {drift}", style="yellow", soft_wrap=True)
     _where(terminal, recording, found.folder)
 
 

@@ -1,14 +1,16 @@
 """Swap: what another module would have done. It is given what was recorded, tick by tick; the world never hears of it.
 
-What differs between the two minds, and all that follows from it within a tick, is executed a second time. Everything else,
-and with it the past, is the recorded mind's: what was done last is what was really done.
+What differs between the two minds, and all that follows from it within a tick, is executed a second time; everything else is
+the recorded mind's. Of a module that is executed a second time the others hear what it said itself, late too: the energy or
+the state of another model would mean nothing to them. Only what was done last is always what was really done.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -22,63 +24,90 @@ from ami.errors import require
 from ami.graph import Graph
 from ami.ports import Choices
 from ami.replay.again import Mind
-from ami.replay.recording import Recording
+from ami.replay.checked import Checked
+from ami.replay.recording import ACTOR, Recording, cause
 from ami.tracing.header import write_header
-from ami.tracing.levels import ACTION, WORLD
+from ami.tracing.levels import WORLD
 from ami.tracing.log import TraceLog
 from ami.tracing.origin import weights_hash
+from ami.tracing.reader import Difference
 from ami.training import train
 from ami.worker import Outputs, Weights, Worker
 
-ACTOR = ACTION.split(".")[0]
 PLANNER = "planner"
+JUDGES = ("cost", "world_model", "goal")  # what says how much energy a plan has
+SETS = ("mode", "weights")  # what a planner is told, by its inputs
 LEARNT_BY = ("seed", "checkpoint", "learning")  # settings that say how a mind came by its weights
 MOST = 3  # so many moments where they part most are told
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One decision, in a world that was not over."""
+    """One decision, in a world that was not over.
+
+    Attributes:
+        wave, tick, row: when, and in which world.
+        alike: 1 or 0 for choices that are equal or not, else the cosine of the two actions.
+        apart: 0 or 1 for choices, else the Euclidean distance of the two actions.
+        planned: whether both minds searched for a plan.
+        gap: the other plan's energy less the recorded one's; None where they are not comparable or somebody did not plan.
+    """
 
     wave: int
     tick: int
     row: int
+    alike: float
     apart: float
+    planned: bool
     gap: float | None
 
 
 @dataclass
 class Swap:
-    """One mind's decisions beside another's, on the same inputs.
+    """One mind's decisions beside the recorded ones, on the same inputs.
 
     Attributes:
         folder: the other mind's trace, a run's folder.
         nodes: what was executed a second time, in firing order.
-        choices: whether an action is one of several choices; then `apart` is 0 or 1, else the Euclidean distance.
+        choices: whether an action is one of several choices.
         moments: every decision.
-        cosines: of the two actions at every decision; empty for choices.
+        incomparable: why the energies of the plans are not; None where they are.
+        first: where the recorded mind, executed anew to give the other one its inputs, parts from the record; None where it
+            says the same.
+        changes: what the recording depends on and has changed since, where it parts.
+        otherwise: in how many decisions it acts otherwise than was recorded.
     """
 
     folder: Path
     nodes: tuple[str, ...]
     choices: bool
     moments: list[Moment] = field(default_factory=list)
-    cosines: list[float] = field(default_factory=list)
+    incomparable: str | None = None
+    first: Difference | None = None
+    changes: list[str] = field(default_factory=list)
+    otherwise: int = 0
 
     @property
     def agreement(self) -> float:
-        """The share of equal choices, or the mean cosine of the two actions."""
-        return 1 - fmean(moment.apart for moment in self.moments) if self.choices else fmean(self.cosines)
+        """The share of equal choices, or the mean cosine of the two actions, over all decisions."""
+        return fmean(moment.alike for moment in self.moments)
 
     @property
     def apart(self) -> float:
-        """The mean distance of the two actions."""
+        """The mean distance of the two actions, over all decisions."""
         return fmean(moment.apart for moment in self.moments)
 
     @property
+    def planned(self) -> list[Moment]:
+        """The decisions in which both minds planned; in the others at least one of them reacted."""
+        return [moment for moment in self.moments if moment.planned]
+
+    @property
     def gaps(self) -> list[float]:
-        """The other plan's energy less the recorded one's, by the same cost: below 0 the other plan promises more. One mean
-        per world, since the decisions of one world hang together; empty where the costs are not the same."""
+        """The other plan's energy less the recorded one's, where both planned: below 0 the other plan promises more.
+
+        One mean per world, since the decisions of one world hang together; empty where the energies are not comparable.
+        """
         worlds: dict[tuple[int, int], list[float]] = {}
         for moment in self.moments:
             if moment.gap is not None:
@@ -86,13 +115,24 @@ class Swap:
         return [fmean(gaps) for gaps in worlds.values()]
 
     @property
-    def promises_more(self) -> float:
-        """The share of decisions in which the other plan has less energy."""
-        return fmean(moment.gap is not None and moment.gap < 0 for moment in self.moments)
+    def promises_more(self) -> float | None:
+        """Of the decisions in which both planned, the share in which the other plan has less energy; None where none can be
+        compared."""
+        gaps = [moment.gap for moment in self.moments if moment.gap is not None]
+        return fmean(gap < 0 for gap in gaps) if gaps else None
 
     def most_apart(self) -> list[Moment]:
         """Where they part most."""
         return sorted(self.moments, key=lambda moment: -moment.apart)[:MOST]
+
+    def drift(self) -> str | None:
+        """Why what the other mind is given is not quite what was recorded; None where it is."""
+        if self.first is None:
+            return None
+        return (f"the recorded mind, executed anew, says something else than was recorded at {self.first}, and acts "
+                f"otherwise in {self.otherwise:,} of {len(self.moments):,} decisions. The recorded actions and energies are "
+                f"those of the record, but what the other mind is given is what this code makes of the recorded world. "
+                f"Because: {cause(self.first, self.changes)}")
 
 
 def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: Console | None = None) -> Swap:
@@ -116,21 +156,26 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
             f"{' '.join(overrides)} changes the world: what it showed is recorded and cannot be swapped. "
             "Cure: --fork TICK, which lets another world go on")
     weights = fitting_weights(recording, other, graph, console)
-    nodes = _differing(recording, graph, weights)
+    changed = _changed(recording, graph, weights)
+    nodes = _following(graph, changed)
     require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this mind. Cure: `ami replay RUN` "
                          "alone executes it as it was")
-    write_header(folder, graph, other.plain(), seed=recording.seed,
-                 details={**recording.trace.header["details"], "overrides": list(other.overrides),
-                          "swap_of": recording.trace.header["run_id"], "executed": list(nodes)})
     kept = [f"{node}.{port}" for node in nodes for port in graph.outputs[node]]
     found = Swap(folder, nodes, isinstance(graph.dims[ACTOR].get("A"), Choices))
-    same_cost = not {"cost", "world_model", "goal"} & set(nodes)
+    found.incomparable = _incomparable(recording.graph, graph, changed)
+    held = Checked(recording.trace)
     total = sum(recording.ticks.values())
     with (closing(TraceLog(folder / "trace" / "swap", kept)) as log,
           (console or Console(quiet=True)).counting("replay", total, "ticks") as bar):
-        for wave, tick, original, swapped in _side_by_side(recording, graph, weights, nodes, log):
-            _judge(found, recording, wave, tick, original, swapped, same_cost)
+        for wave, tick, original, swapped in _side_by_side(recording, graph, weights, nodes, held, log):
+            _judge(found, recording, graph, wave, tick, original, swapped)
             bar(1, "")
+    if held.first is not None:
+        found.first, found.changes = held.first, recording.changes()
+    write_header(folder, graph, other.plain(), seed=recording.seed,
+                 details={**recording.trace.header["details"], "overrides": list(other.overrides),
+                          "swap_of": recording.trace.header["run_id"], "executed": list(nodes),
+                          "incomparable": found.incomparable})
     return found
 
 
@@ -145,58 +190,119 @@ def fitting_weights(recording: Recording, other: Config, graph: Graph, console: 
     return train(other, console).weights
 
 
-def _differing(recording: Recording, graph: Graph, weights: Weights) -> tuple[str, ...]:
-    """What is not the same in both minds, and all that follows from it within a tick."""
+def _changed(recording: Recording, graph: Graph, weights: Weights) -> list[str]:
+    """What is not the same in both minds."""
     ours = recording.graph
 
     def face(of: Graph, node: str, learnt: Weights) -> tuple[object, ...]:
-        return (of.parts.get(node), of.calls.get(node), of.dims.get(node), sorted(map(str, of.inputs.get(node, ()))),
-                weights_hash(learnt[node]) if node in learnt else None)
+        return (of.parts.get(node), of.calls.get(node), of.dims.get(node), of.every.get(node),
+                sorted(map(str, of.inputs.get(node, ()))), weights_hash(learnt[node]) if node in learnt else None)
 
-    changed = [node for node in graph.order if face(graph, node, weights) != face(ours, node, recording.weights)]
+    return [node for node in graph.order if face(graph, node, weights) != face(ours, node, recording.weights)]
+
+
+def _following(graph: Graph, changed: Sequence[str]) -> tuple[str, ...]:
+    """What has changed, and all that follows from it within a tick, in firing order."""
     following = graph.followers(changed) - {WORLD}
     return tuple(node for node in graph.order if node in following)
 
 
-def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: Sequence[str],
+def _incomparable(ours: Graph, graph: Graph, changed: Sequence[str]) -> str | None:
+    """Why the energies of two planners' plans cannot be held side by side, as far as their graphs tell; None where they can.
+
+    What a configurator that differs says is seen only while it is executed: see `_judge`.
+    """
+    if not all(PLANNER in one.order for one in (ours, graph)):
+        return f"one of the two minds has no node '{PLANNER}'"
+    sets = {wire.node for wire in graph.inputs[PLANNER] if wire.to_port in SETS and wire.node not in JUDGES}
+    others = [node for node in _following(graph, [node for node in changed if node not in sets]) if node in JUDGES]
+    if others:
+        return f"another {', '.join(others)}: energies of other costs, in other states or to other goals have no common unit"
+    if _asks(ours) != _asks(graph):
+        return "the planner is wired to another cost, model, state or goal"
+    far, was = (one.dims[PLANNER].get("H") for one in (graph, ours))
+    if far != was:
+        return f"its plans look {far} steps ahead, the recorded ones {was}, and an energy is a sum over these steps"
+    return None
+
+
+def _asks(graph: Graph) -> tuple[object, ...]:
+    """By which wires and calls a planner comes by the energy of a plan."""
+    wires = sorted(str(wire) for wire in graph.inputs[PLANNER] if wire.to_port in ("state", "goal", "weights"))
+    return wires, {name: callee for name, callee in graph.calls[PLANNER].items() if name in JUDGES}
+
+
+def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: Sequence[str], held: Checked,
                   log: TraceLog) -> Iterator[tuple[int, int, dict[str, Outputs], dict[str, Outputs]]]:
     """Every tick: (wave, tick, the recorded mind's outputs, the other's where it was executed)."""
-    recorded = Mind(recording, recording.graph, recording.weights)
+    recorded = Mind(recording, recording.graph, recording.weights, held)
     other = Worker(graph, nodes, recording.seed, weights, log)
     others = set(graph.order) - set(nodes)
-    before: dict[str, Outputs] = {}
+    before: Outputs = {}  # what the recorded actor said
+    acted: Outputs = {}  # what the other one did
     for wave, tick, original in recorded.live():
         if tick == 0:
             episodes = recording.waves[wave]
             other.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
-            before = {}
         given = {node: outputs for node, outputs in original.items() if node in others}
+        now = time.perf_counter_ns()  # what is played back takes no time
         for node, outputs in given.items():
-            log.add(node, wave, tick, 0, 0, outputs)
+            if tick % graph.every[node] == 0:
+                log.add(node, wave, tick, now, now, outputs)
         # what was done last is what was really done, whatever the other mind would have done
-        really = [(tick - 1, {ACTOR: before[ACTOR]})] if ACTOR in before else []
-        yield wave, tick, original, other.fire(nodes, tick, [*really, (tick, given)])
-        before = original
+        really = recording.deed(wave, tick - 1, before)
+        swapped = other.fire(nodes, tick, [*really, (tick, given)])
+        if ACTOR in swapped:
+            if tick % graph.every[ACTOR]:  # an actor that rests would go on with what it chose itself
+                swapped[ACTOR] = acted
+            acted = swapped[ACTOR]
+        before = original[ACTOR]
+        yield wave, tick, original, swapped
 
 
-def _judge(found: Swap, recording: Recording, wave: int, tick: int, original: dict[str, Outputs],
-           swapped: dict[str, Outputs], same_cost: bool) -> None:
+def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int, original: dict[str, Outputs],
+           swapped: dict[str, Outputs]) -> None:
+    """Hold one tick's decisions against the record."""
     over = _over(original[WORLD]) if tick else torch.zeros(len(recording.waves[wave]), dtype=torch.bool)
-    one, two = original[ACTOR]["action"], {**original, **swapped}[ACTOR]["action"]
-    apart = (one.argmax(-1) != two.argmax(-1)).float() if found.choices else torch.linalg.vector_norm(two - one, dim=-1)
-    gaps = _gaps(original, swapped) if same_cost else None
-    for row in (~over).nonzero()[:, 0].tolist():
-        found.moments.append(Moment(wave, tick, row, float(apart[row]), None if gaps is None else float(gaps[row])))
-    if not found.choices:
-        cosine = torch.nn.functional.cosine_similarity(one, two, dim=-1)
-        found.cosines += cosine[~over].tolist()
+    living = (~over).nonzero()[:, 0].tolist()
+    told = {**original, **swapped}
+    one, two = recording.done(wave, tick)["action"], told[ACTOR]["action"]
+    found.otherwise += int((one != original[ACTOR]["action"]).flatten(1).any(1)[~over].sum())
+    if found.choices:
+        apart = (one.argmax(-1) != two.argmax(-1)).float()
+        alike = 1 - apart
+    else:
+        apart = torch.linalg.vector_norm(two - one, dim=-1)
+        alike = torch.nn.functional.cosine_similarity(one, two, dim=-1)
+    if found.incomparable is None and (otherwise := _set_otherwise(graph, original, swapped, ~over)):
+        found.incomparable = f"{otherwise} at wave {wave}, tick {tick}, so the plans are not judged alike"
+        found.moments = [replace(moment, gap=None) for moment in found.moments]
+    planned = _planned(recording, graph, wave, tick, told)
+    gaps = None
+    if found.incomparable is None and any(planned):
+        gaps = told[PLANNER]["energy"].numpy() - recording.told(PLANNER, "energy", wave, tick)
+    for row in living:
+        gap = float(gaps[row]) if gaps is not None and planned[row] else None
+        found.moments.append(Moment(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
 
 
-def _gaps(original: dict[str, Outputs], swapped: dict[str, Outputs]) -> np.ndarray | None:
-    """How much more energy the other plan has, (B,); None where one of the minds makes none."""
-    both = [outputs.get(PLANNER, {}).get("energy") for outputs in (original, swapped)]
-    one, two = both
-    return None if one is None or two is None else (two - one).numpy()
+def _planned(recording: Recording, graph: Graph, wave: int, tick: int, told: dict[str, Outputs]) -> np.ndarray:
+    """Rows (B,) for which both minds searched at this tick: in Mode-1, at rest or without a planner nobody does."""
+    graphs = (recording.graph, graph)
+    if not all(PLANNER in one.order and tick % one.every[PLANNER] == 0 for one in graphs):
+        return np.zeros(len(recording.waves[wave]), bool)
+    searched: np.ndarray = told[PLANNER]["model_steps"].numpy() > 0
+    return searched & (recording.told(PLANNER, "model_steps", wave, tick) > 0)
+
+
+def _set_otherwise(graph: Graph, original: dict[str, Outputs], swapped: dict[str, Outputs], living: Tensor) -> str | None:
+    """What the planner is told otherwise than the recorded one in a living row, if anything."""
+    for wire in graph.inputs[PLANNER]:
+        if wire.to_port in SETS and wire.node in swapped and wire.node in original:
+            one, two = original[wire.node].get(wire.port), swapped[wire.node][wire.port]
+            if one is None or one.shape != two.shape or bool((one != two)[living].any()):
+                return f"{wire.node}.{wire.port} is not the recorded one"
+    return None
 
 
 def _over(world: Outputs) -> Tensor:

@@ -110,7 +110,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
         TraceError: there is no run or no trace in one of the folders.
     """
     one, two = Trace.open(first), Trace.open(second)
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False, emoji=False)
     for letter, trace in (("A", one), ("B", two)):
         console.print(_headline(letter, trace))
     apart = one.compare(two)

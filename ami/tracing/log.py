@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from ami.errors import PortError
-from ami.tracing.node_file import NodeFile, Row
+from ami.tracing.node_file import NodeFile, Row, hashes
 from ami.tracing.writer import Block, Writer
 
 BLOCK_ROWS = 512
@@ -151,6 +151,12 @@ def _content(value: Tensor) -> bytes:
     """A copy of what a tensor holds; by way of numpy it would take twice as long."""
     value = value.detach().cpu().contiguous()
     return string_at(value.data_ptr(), value.nbytes)
+
+
+def hash_of(value: Tensor) -> bytes:
+    """The hash that the log writes of a message."""
+    found: bytes = hashes([_content(value)])[0].as_py()
+    return found
 
 
 def _taken(notes: dict[str, Tensor], node: str) -> bytes:

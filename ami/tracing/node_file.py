@@ -133,7 +133,7 @@ class _Port:
 
     def columns(self, contents: Sequence[bytes], batch: int) -> list[pa.Array]:
         """What is kept of some messages, in the order of `fields`."""
-        arrays = [_hashes(contents)]
+        arrays = [hashes(contents)]
         if self.is_scalar:
             offsets = np.arange(0, len(contents) * batch + 1, batch, dtype=np.int32)
             arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(self._values(contents).reshape(-1))))
@@ -150,13 +150,13 @@ class _Port:
         return values.reshape(len(contents), -1)
 
 
-def _hashes(contents: Sequence[bytes]) -> pa.Array:
+def hashes(contents: Sequence[bytes]) -> pa.Array:
     """8 bytes per message."""
     if len(contents[0]) <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than all the rest
-        hashes = b"".join([content.ljust(HASH_BYTES, b"\0") for content in contents])
+        joined = b"".join([content.ljust(HASH_BYTES, b"\0") for content in contents])
     else:
-        hashes = b"".join(_digests(contents))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(contents), [None, pa.py_buffer(hashes)])
+        joined = b"".join(_digests(contents))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(contents), [None, pa.py_buffer(joined)])
 
 
 def _digests(contents: Sequence[bytes]) -> Iterator[bytes]:

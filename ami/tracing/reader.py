@@ -187,12 +187,26 @@ class Trace:
                 digest.update(b"".join(table[f"{port}.hash"].to_pylist()))
         return digest.hexdigest()
 
-    def compare(self, other: Trace) -> Difference | None:
-        """The first message, in the order they were sent, that differs; None when the traces say the same."""
+    def said(self, node: str) -> dict[tuple[int, int], dict[str, bytes]]:
+        """The hashes of a node's messages by (wave, tick) and port; empty where the trace holds no such node."""
+        if node not in self.tables:
+            return {}
+        table, ports = self.tables[node], list(self.ports[node])
+        hashes = zip(*(table[f"{port}.hash"].to_pylist() for port in ports), strict=True)
+        keys = zip(*(table[name].to_pylist() for name in KEY), strict=True)
+        return {key: dict(zip(ports, row, strict=True)) for key, row in zip(keys, hashes, strict=True)}
+
+    def compare(self, other: Trace, until: Mapping[int, int] | None = None) -> Difference | None:
+        """The first message, in the order they were sent, that differs; None when the traces say the same.
+
+        Args:
+            other: the other trace.
+            until: by wave, how many ticks are compared; None compares all.
+        """
         nodes = [*self.tables, *(node for node in other.tables if node not in self.tables)]
         firsts = [(wave, tick, rank, node, port)
                   for rank, node in enumerate(nodes)
-                  for wave, tick, port in _first_differences(self, other, node)]
+                  for wave, tick, port in _first_differences(self, other, node, until)]
         if not firsts:
             return None
         wave, tick, _, node, port = min(firsts, key=lambda first: first[:3])
@@ -230,10 +244,13 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     return table.take(pa.array(order[is_last])).combine_chunks()
 
 
-def _first_differences(one: Trace, two: Trace, node: str) -> Iterator[tuple[int, int, str | None]]:
+def _first_differences(one: Trace, two: Trace, node: str,
+                       until: Mapping[int, int] | None) -> Iterator[tuple[int, int, str | None]]:
     """At most one: where this node's messages differ first."""
-    said = [_said(trace, node) for trace in (one, two)]
+    said = [trace.said(node) for trace in (one, two)]
     for key in sorted(set(said[0]) | set(said[1])):
+        if until is not None and key[1] >= until.get(key[0], 0):
+            continue
         first, second = said[0].get(key), said[1].get(key)
         if first != second:
             port = None
@@ -241,13 +258,3 @@ def _first_differences(one: Trace, two: Trace, node: str) -> Iterator[tuple[int,
                 port = next(p for p in [*first, *second] if first.get(p) != second.get(p))
             yield (*key, port)
             return
-
-
-def _said(trace: Trace, node: str) -> dict[tuple[int, int], dict[str, bytes]]:
-    """The hashes of a node's messages by wave and tick."""
-    if node not in trace.tables:
-        return {}
-    table, ports = trace.tables[node], list(trace.ports[node])
-    hashes = zip(*(table[f"{port}.hash"].to_pylist() for port in ports), strict=True)
-    keys = zip(*(table[name].to_pylist() for name in KEY), strict=True)
-    return {key: dict(zip(ports, row, strict=True)) for key, row in zip(keys, hashes, strict=True)}

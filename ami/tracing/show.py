@@ -92,7 +92,7 @@ def _nodes(trace: Trace) -> Table:
     for node, us in spent.items():
         p95 = sorted(us.tolist())[int(0.95 * (len(us) - 1))]
         name = implementation(trace, node).rsplit(".", 1)[-1]
-        table.add_row(node, Text(name, "cyan"), f"{len(us):,}", f"{us.mean():,.0f}", f"{p95:,.0f}",
+        table.add_row(Text(node), Text(name, "cyan"), f"{len(us):,}", f"{us.mean():,.0f}", f"{p95:,.0f}",
                       f"{100 * us.sum() / total:.0f} %")
     return table
 
@@ -121,12 +121,12 @@ def _node(trace: Trace, node: str, wave: int) -> Table:
                          "left it out. Cure: another --wave or --node")
     told = [message.port for message in fired[0].outputs if message.content]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
-                  title=f"{node} ({implementation(trace, node)}), wave {wave}")
+                  title=Text(f"{node} ({implementation(trace, node)}), wave {wave}"))
     for name in ("tick", "µs", *told):
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for one in fired:
         contents = {message.port: message.content.split(" [")[0] for message in one.outputs}
-        table.add_row(str(one.tick), f"{one.us:,.0f}", *(contents[port] for port in told))
+        table.add_row(str(one.tick), f"{one.us:,.0f}", *(Text(contents[port]) for port in told))
     return table
 
 
@@ -167,7 +167,7 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
     for _ in range(3):
         lines.add_column(no_wrap=True)
     for name in figures:
-        lines.add_row(name, *_strip(ours[name].to_pylist(), each))
+        lines.add_row(Text(name), *_strip(ours[name].to_pylist(), each))
     mine = {one["tick"]: one["us"] for one in ours.select(["tick", "us"]).to_pylist()}
     for node, table in trace.tables.items():
         if only not in (None, node):
@@ -178,8 +178,8 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
         lines.add_row(Text(f"{node}, µs", "cyan"), *_strip([by_tick.get(tick) for tick in mine], each))
     kind = ours["kind"][0].as_py()
     first = ours["tick"][0].as_py()  # a fork begins later
-    console.print(f"wave {wave}, world {row}{f', {kind}' if kind else ''}: {len(ours)} ticks"
-                  f"{f' from {first} on' if first else ''}{f', {each} per character' if each > 1 else ''}\n")
+    console.print(Text(f"wave {wave}, world {row}{f', {kind}' if kind else ''}: {len(ours)} ticks"
+                       f"{f' from {first} on' if first else ''}{f', {each} per character' if each > 1 else ''}\n"))
     console.print(lines)
 
 
@@ -213,17 +213,17 @@ def _print_found(console: Console, trace: Trace, condition: Condition, wave: int
     found = ticks.filter(pa.array(condition.holds(ticks)))
     found = found.sort_by([(name, "ascending") for name in ("wave", "row", "tick")])
     episodes = len(found.group_by(["wave", "row"]).aggregate([]))
-    console.print(f"{condition.text}: {len(found):,} of {len(ticks):,} ticks, in {episodes:,} episodes\n")
+    console.print(Text(f"{condition.text}: {len(found):,} of {len(ticks):,} ticks, in {episodes:,} episodes\n"))
     if not len(found):
         for name in names:
             console.print(Text(f"{name}: {_range(ticks[name].to_pylist())}", "dim"))
         return
     shown = ["wave", "row", "tick", "kind", *(name for name in names if name not in ("wave", "row", "tick", "kind"))]
-    table = Table(*shown, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns:
-        column.justify = "right"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in shown:
+        table.add_column(Text(name), justify="right")
     for line in found.slice(0, MOST_FOUND).select(shown).to_pylist():
-        table.add_row(*(_cell(line[name]) for name in shown))
+        table.add_row(*(Text(_cell(line[name])) for name in shown))
     console.print(table)
     first = found.slice(0, 1).to_pylist()[0]
     more = f"{len(found) - MOST_FOUND:,} more; " if len(found) > MOST_FOUND else ""

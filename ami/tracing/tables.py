@@ -57,7 +57,7 @@ class Tables:
         firsts = np.r_[0, ends[:-1] + 1] if len(key) else ends
         last = live.take(pa.array(ends))
         columns: dict[str, Any] = {name: last[name] for name in ("agent", "wave", "row", "episode", "kind")}
-        columns["steps"] = pa.array((ends - firsts).astype(np.int32))
+        columns["steps"] = last["tick"].cast(pa.int32())  # a fork's first ticks are in the run that it forks
         flags = [last[name].to_numpy().astype(bool) for name in OVER if name in last.column_names]
         columns["over"] = pa.array(np.any(flags, axis=0) if flags else np.zeros(len(ends), bool))
         columns["success"] = (last["world.success"] if "world.success" in last.column_names
@@ -84,7 +84,9 @@ class Tables:
         scalars = {f"{node}.{port}": self._scalar(node, port)
                    for node in self.trace.tables for port in self.trace.ports[node]
                    if f"{port}.rows" in self.trace.tables[node].column_names}
-        columns["live"] = pa.array(_live(wave, tick, rows, [scalars[name] for name in OVER if name in scalars]))
+        live = _live(wave, tick, rows, [scalars[name] for name in OVER if name in scalars])
+        alive = self.trace.header["details"].get("alive")  # a fork: the worlds that were not over before it began
+        columns["live"] = pa.array(live if alive is None else live & np.isin(rows, alive))
         for name, values in scalars.items():
             node, port = name.split(".")
             kind = pa.bool_() if self.trace.ports[node][port][0] == "bool" else pa.float32()

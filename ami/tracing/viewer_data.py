@@ -124,8 +124,8 @@ class _Beside:
 
     @property
     def is_incomparable(self) -> bool:
-        """Whether its energies are of another cost or other states: a swap says which modules it executed a second time."""
-        return bool({"cost", "world_model", "goal"} & set(self._recorded.trace.header["details"].get("executed", ())))
+        """Whether its plans' energies have another unit: a swap says why."""
+        return bool(self._recorded.trace.header["details"].get("incomparable"))
 
     def wave(self, ours: Wave) -> dict[str, Plain]:
         """The nodes that said something else in this wave."""

@@ -1,4 +1,5 @@
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,15 @@ def test_what_is_not_there_is_refused(run: Path, what: dict, error: type, words:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"holds no run: expected a folder with header\.json"):
         shown(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["[/x]", "[red]", ":smile:"])
+def test_what_a_person_wrote_is_told_as_it_is(run: Path, word: str) -> None:
+    assert shown(run, where=f"kind == '{word}'")[0].startswith(f"kind == '{word}': 0 of ")
+    manifest = Manifest("two_rooms", {}, 0, tuple({"kind": word, "seed": number} for number in range(4)))
+    manifest.save(run / "manifest.json")
+    header = json.loads((run / "header.json").read_text())
+    (run / "header.json").write_text(json.dumps({**header, "config": {"evaluation": {"batch": 2}}}))
+    lines = shown(run, where=f"kind == '{word}'")
+    assert sum(line.split()[3:] == [word] for line in lines) > 5
+    assert shown(run, row=0)[0].startswith(f"wave 0, world 0, {word}: ")

@@ -294,8 +294,8 @@ document.body.dataset.told = JSON.stringify({errors: faults, title: text("title"
 
 def test_energies_of_another_cost_or_other_states_are_not_comparable(run: Path) -> None:
     trace = Trace.open(run)
-    for executed, is_told in ((["planner", "actor"], False), (["perception", "world_model", "actor"], True)):
-        swapped = replace(trace, header={**trace.header, "details": {"swap_of": "run-7", "executed": executed}})
+    for why, is_told in ((None, False), ("its plans look 8 steps ahead, the recorded ones 4", True)):
+        swapped = replace(trace, header={**trace.header, "details": {"swap_of": "run-7", "incomparable": why}})
         assert pages(trace, beside=swapped).run["incomparable"] is is_told
 
 

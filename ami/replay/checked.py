@@ -1,0 +1,36 @@
+"""Checked: a recorded mind that is executed anew, held against its record while it fires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ami.recorder import NoTrace
+from ami.tracing.levels import WORLD
+from ami.tracing.log import hash_of
+from ami.tracing.reader import Difference, Trace
+
+
+class Checked(NoTrace):
+    """A recorder that holds every message's hash against a trace, up to the first that differs. The world is played back.
+
+    Attributes:
+        first: where they part; None while they have not.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.first: Difference | None = None
+        self._said = {node: trace.said(node) for node in trace.tables if node != WORLD}
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        if self.first is not None or node == WORLD:
+            return
+        said = self._said.get(node, {}).get((wave, tick))
+        if said is None:
+            self.first = Difference(wave, tick, node, None)
+            return
+        for port in [*outputs, *(port for port in said if port not in outputs)]:
+            if port not in outputs or port not in said or hash_of(outputs[port]) != said[port]:
+                self.first = Difference(wave, tick, node, port)
+                return
