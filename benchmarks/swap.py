@@ -30,22 +30,24 @@ from ami.replay.recording import Recording
 from ami.replay.swap import swap
 
 torch.set_num_threads(1)
-PAIRS, MANIFEST_SEED = 100, 20261125
+PAIRS, MANIFEST_SEED = 100, 20261126
 COMMON = ["runtime=local", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}", "evaluation.batch=100",
           "evaluation.beside=[]", "evaluation.film=0"]
+CONTROL = "cem, a setting moved by a millionth"
 OTHERS = {
-    "cem, a setting moved by a millionth": ["planner.init_std=0.800001"],
+    CONTROL: ["planner.init_std=0.800001"],
     "planner=mppi": ["planner=mppi"],
     "planner=icem": ["planner=icem"],
     "planner=random_shooting": ["planner=random_shooting"],
+    "cem, half of the candidates": ["planner.num_candidates=16"],
     "cem, an eighth of the candidates": ["planner.num_candidates=4", "planner.num_elites=2"],
     "world_model=generative": ["world_model=generative"],
     "perception=pixels": ["perception=pixels"],
 }
-THRESHOLDS = {  # fixed before the run
-    "cem, a setting moved by a millionth: mean cosine, at least": 0.999,
+THRESHOLDS = {  # fixed before the run; an earlier one, on other pairs, was known
+    f"{CONTROL}: mean cosine, at least": 0.999,
     "fewest candidates: its plan promises more, share of decisions, at most": 0.4,
-    "rank correlation of energy gap and steps, planners, at least": 0.0,
+    "rank correlation of energy gap and steps, five planners without the control, at least": 0.7,  # by chance in 12 %
 }
 
 
@@ -62,12 +64,13 @@ def main() -> int:
             other = ami.run(ami.compose([*COMMON, f"store={store}", *overrides]), Path(place) / f"lived-{len(rows)}")
             gap = [fmean(found.gaps), *mean_interval(found.gaps)] if found.gaps else None
             rows[name] = {"agreement": found.agreement, "apart": found.apart, "gap": gap,
-                          "promises_more": found.promises_more, "decisions": len(found.moments), "executed": found.nodes,
-                          **_lived(other)}
+                          "promises_more": found.promises_more, "decisions": len(found.moments),
+                          "planned": len(found.planned), "incomparable": found.incomparable, "drift": found.drift(),
+                          "executed": found.nodes, **_lived(other)}
             print(f"{name}: cosine {found.agreement:.3f}, gap {gap}, {rows[name]['kinds']}")
-    planners = [row for row in rows.values() if row.get("gap")]
+    planners = [row for name, row in rows.items() if row.get("gap") and name != CONTROL]
     values = dict(zip(THRESHOLDS, (
-        rows["cem, a setting moved by a millionth"]["agreement"], rows["cem, an eighth of the candidates"]["promises_more"],
+        rows[CONTROL]["agreement"], rows["cem, an eighth of the candidates"]["promises_more"],
         _ranks_agree([row["gap"][0] for row in planners], [row["steps"] for row in planners])), strict=True))
     met = {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
            for name, value in values.items()}
