@@ -13,24 +13,31 @@ from ami.tracing.reader import Difference, Trace
 
 
 class Checked(NoTrace):
-    """A recorder that holds every message's hash against a trace, up to the first that differs. The world is played back.
+    """A recorder that holds every message's hash against a trace, of each node up to the first that differs.
+
+    The world is played back and not held against anything.
 
     Attributes:
-        first: where they part; None while they have not.
+        parted: by node, where it says something else first, in the order in which they came to do so.
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.first: Difference | None = None
+        self.parted: dict[str, Difference] = {}
         self._said = {node: trace.said(node) for node in trace.tables if node != WORLD}
 
+    @property
+    def first(self) -> Difference | None:
+        """Where they part; None while they have not."""
+        return next(iter(self.parted.values()), None)
+
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
-        if self.first is not None or node == WORLD:
+        if node in self.parted or node == WORLD:
             return
         said = self._said.get(node, {}).get((wave, tick))
         if said is None:
-            self.first = Difference(wave, tick, node, None)
+            self.parted[node] = Difference(wave, tick, node, None)
             return
         for port in [*outputs, *(port for port in said if port not in outputs)]:
             if port not in outputs or port not in said or hash_of(outputs[port]) != said[port]:
-                self.first = Difference(wave, tick, node, port)
+                self.parted[node] = Difference(wave, tick, node, port)
                 return

@@ -172,6 +172,10 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
             bar(1, "")
     if held.first is not None:
         found.first, found.changes = held.first, recording.changes()
+        named = {text.split(" was ")[0].split(".")[1] for text in found.changes if "." in text.split(" was ")[0]}
+        others = [name for name in (*JUDGES, "wires") if name in named | held.parted.keys()]
+        if others:
+            _refuse(found, f"{', '.join(others)}: not what the recorded energies were made with, see below")
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "swap_of": recording.trace.header["run_id"], "executed": list(nodes),
@@ -275,8 +279,7 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
         apart = torch.linalg.vector_norm(two - one, dim=-1)
         alike = torch.nn.functional.cosine_similarity(one, two, dim=-1)
     if found.incomparable is None and (otherwise := _set_otherwise(graph, original, swapped, ~over)):
-        found.incomparable = f"{otherwise} at wave {wave}, tick {tick}, so the plans are not judged alike"
-        found.moments = [replace(moment, gap=None) for moment in found.moments]
+        _refuse(found, f"{otherwise} at wave {wave}, tick {tick}, so the plans are not judged alike")
     planned = _planned(recording, graph, wave, tick, told)
     gaps = None
     if found.incomparable is None and any(planned):
@@ -284,6 +287,12 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
     for row in living:
         gap = float(gaps[row]) if gaps is not None and planned[row] else None
         found.moments.append(Moment(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
+
+
+def _refuse(found: Swap, why: str) -> None:
+    """Take back the gaps: the energies are not comparable after all."""
+    found.incomparable = found.incomparable or why
+    found.moments = [replace(moment, gap=None) for moment in found.moments]
 
 
 def _planned(recording: Recording, graph: Graph, wave: int, tick: int, told: dict[str, Outputs]) -> np.ndarray:

@@ -268,6 +268,15 @@ def test_a_mind_that_has_changed_is_not_taken_for_the_record(recorded, drifted: 
     assert "\nwarning: the recorded mind, executed anew, says something else" in capsys.readouterr().out
 
 
+def test_energies_of_a_cost_that_has_changed_since_are_not_compared(recorded, drifted: Path, tmp_path: Path) -> None:
+    content = json.loads((drifted / "header.json").read_text())
+    content["details"]["overrides"][-1] = "cost.gamma=0.5"  # a plan's energy, not that of what is lived, hangs on it
+    (drifted / "header.json").write_text(json.dumps(content))
+    found = swap(Recording.open(drifted), ["planner.num_candidates=9"], tmp_path / "swap")
+    assert found.first is not None and found.first.node == "planner" and found.planned and found.gaps == []
+    assert found.incomparable == "cost: not what the recorded energies were made with, see below"
+
+
 def test_a_fork_from_where_the_modules_did_not_stand_is_refused(drifted: Path, tmp_path: Path) -> None:
     with pytest.raises(TraceError) as error:
         fork(Recording.open(drifted), 0, 4, [], tmp_path / "fork")
