@@ -21,8 +21,8 @@ from ami.errors import TraceError
 from ami.recorder import NoTrace
 from ami.replay.again import Mind
 from ami.replay.checked import Checked
+from ami.replay.minds import changed_in, fitting_weights, incomparable
 from ami.replay.recording import Recording, cause
-from ami.replay.swap import fitting_weights
 from ami.tracing.header import write_header
 from ami.tracing.levels import WORLD
 from ami.tracing.log import TraceLog
@@ -98,7 +98,8 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
         raise TraceError(f"every world of wave {wave} was over before tick {tick}. Cure: an earlier tick")
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
-                          "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick], "alive": list(alive)})
+                          "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick], "alive": list(alive),
+                          "incomparable": incomparable(recording.graph, graph, changed_in(recording, graph, weights))})
     with closing(TraceLog(folder / "trace" / "fork", payload=True)) as log:
         future = Worker(graph, graph.order, recording.seed, weights, log)
         fresh = _bring_to(recording, wave, tick, future, learnt_alike=weights is recording.weights)

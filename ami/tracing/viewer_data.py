@@ -72,6 +72,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
     left = MOMENTS
+    alive = trace.header["details"].get("alive")  # a fork: the worlds that were not over before it began
     for number in chosen:
         told = wave_figures(trace, number)
         parts[f"wave-{number}"] = told.figures
@@ -80,6 +81,8 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         episodes = []
         for row in range(told.batch):
             episode = told.episode(row, _pair(pairs, recorded, told, row))
+            if alive is not None and row not in alive:
+                episode["name"] += ", over before the fork"
             is_shown = left > 0 and recorded.any
             if is_shown:
                 parts[f"episode-{number}-{row}"] = _episode(recorded, readout, told, row, int(episode["ticks"]))

@@ -376,6 +376,16 @@ def test_a_fork_holds_no_episode_that_was_over(recorded, tmp_path: Path) -> None
     one, = ami.tracing.load(done.folder).episodes.to_pylist()
     assert done.rows == (last,) and (one["row"], one["steps"]) == (last, done.forked[0].steps)
     assert one["return"] == done.forked[0].ret - over[first], "it begins at the fork: one for every step before is missing"
+    names = [each["name"] for each in pages(Trace.open(done.folder)).run["waves"][0]["episodes"]]
+    assert names[first].endswith(", over before the fork") and not names[last].endswith("fork")
+
+
+@pytest.mark.parametrize(("other", "why"), [
+    ("planner.num_candidates=9", None), ("planner.horizon=5", "its plans look 5 steps ahead, the recorded ones"),
+    ("cost=effort", "another cost: energies of other costs")])
+def test_a_fork_says_whether_its_energies_compare(recorded, tmp_path: Path, other: str, why: str | None) -> None:
+    said = Trace.open(fork(Recording.open(recorded("two rooms")), 0, 9, [other], tmp_path / "fork").folder).header["details"]
+    assert said["incomparable"] is None if why is None else said["incomparable"].startswith(why)
 
 
 @pytest.mark.parametrize(("wave", "tick", "words"), [
