@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
@@ -15,18 +14,7 @@ from ami.errors import PortError
 from ami.tracing import log as log_module
 from ami.tracing.log import BLOCK_ROWS, BLOCK_SECONDS, TraceLog
 from ami.tracing.reader import read_batches
-
-
-def table(folder: Path, node: str = "node", number: int = 0) -> pa.Table:
-    return pa.Table.from_batches(read_batches(folder / f"{node}.{number}.arrow")[0])
-
-
-def written(folder: Path, *outputs: dict[str, torch.Tensor], payload: bool = False) -> pa.Table:
-    log = TraceLog(folder, payload)
-    for tick, output in enumerate(outputs):
-        log.add("node", 0, tick, 10 * tick, 10 * tick + 3, output)
-    log.close()
-    return table(folder)
+from tests.ami.tracing.written import table, written
 
 
 def comes_to(folder: Path, rows: int) -> bool:
