@@ -170,12 +170,12 @@ def _store_in(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
     Raises:
         SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
     """
-    from alembic.util.exc import CommandError
-    from sqlalchemy.exc import SQLAlchemyError
-
     database = store_folder / DATABASE
     uri = f"sqlite:///{database}"
     with _quiet_mlflow() as mlflow, _tracking_in(mlflow, uri):
+        from alembic.util.exc import CommandError  # here, where what it says while it is imported is not heard
+        from sqlalchemy.exc import SQLAlchemyError
+
         faults = (SQLAlchemyError, CommandError, mlflow.MlflowException)
         try:
             store_folder.mkdir(parents=True, exist_ok=True)
@@ -232,13 +232,13 @@ def _quiet_mlflow() -> Iterator[ModuleType]:
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import mlflow
-        import mlflow.entities
-
         levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL)  # its errors are raised, and told once
+            import mlflow
+            import mlflow.entities
+
             yield mlflow
         finally:
             for logger, level in zip(loggers, levels, strict=True):

@@ -328,3 +328,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"holds no run: expected a folder with header\.json"):
         store(tmp_path, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_libraries_that_log_are_not_heard(run: Path, tmp_path: Path) -> None:
+    script = ("import logging, sys; logging.basicConfig(level=logging.INFO); from ami.cli import main; "
+              "sys.exit(main(sys.argv[1:]))")
+    done = subprocess.run([sys.executable, "-c", script, "trace", "sync", str(run), "--store", str(tmp_path / "store")],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == ""
