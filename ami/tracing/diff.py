@@ -199,7 +199,7 @@ def _headline(letter: str, trace: Trace) -> Text:
     text = Text.assemble((f"{letter}  {trace.header['run_id']}", "bold"),
                          f"   seed {trace.header['seed']}   graph {trace.header['graph_hash']}   "
                          f"{ticks:,} ticks in {len(trace.waves)} wave{'s' * (len(trace.waves) != 1)}")
-    if trace.truncated or trace.faults:
+    if trace.unfinished or trace.faults:
         text.append("   not whole", "yellow")
     return text
 

@@ -66,23 +66,26 @@ def implementation(trace: Trace, node: str) -> str:
     return str(trace.header["graph"]["nodes"].get(node, {}).get("_target_", "?"))
 
 
-def invocations(trace: Trace, wave: int, tick: int, only: str | None = None) -> list[Invocation]:
-    """Every firing of one tick, or that of one node, in firing order; a node that rests at this tick is left out.
+def invocations(trace: Trace, wave: int, tick: int) -> list[Invocation]:
+    """Every firing of one tick, in firing order; a node that rests at this tick is left out.
 
     Raises:
         TraceError: the trace holds no such wave or tick.
     """
     check(trace, wave, tick)
-    found = []
-    for node, table in trace.tables.items():
-        row = _row(table, wave, tick) if only in (None, node) else None
-        if row is None:
-            continue
-        start, end, batch = (int(table[name][row].as_py()) for name in ("start", "end", "batch"))
-        outputs = tuple(_message(trace, node, port, row, batch) for port in trace.ports[node])
-        found.append(Invocation(node, implementation(trace, node), wave, tick, start, end,
-                                _inputs(trace, node, wave, tick), outputs))
-    return found
+    return [one for node in trace.tables for one in _fired(trace, node, _of_wave(trace, node, wave, tick, tick + 1))]
+
+
+def history(trace: Trace, wave: int, node: str) -> list[Invocation]:
+    """Every firing of one node in a wave, in order.
+
+    Raises:
+        TraceError: the trace holds no such wave.
+        UnknownName: the trace holds no such node.
+    """
+    check(trace, wave)
+    trace.table(node)
+    return _fired(trace, node, _of_wave(trace, node, wave))
 
 
 def check(trace: Trace, wave: int, tick: int | None = None) -> None:
@@ -94,49 +97,70 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
     waves = list(trace.waves)
     if wave not in trace.waves:
         raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(waves)}. Cure: --wave {waves[-1]}")
-    began = [table["tick"].to_numpy()[table["wave"].to_numpy() == wave].min(initial=trace.waves[wave] - 1)
-             for table in trace.tables.values()]  # a fork begins later
-    ticks = range(int(min(began)), trace.waves[wave])
-    if tick is not None and tick not in ticks:
+    if tick is None:
+        return
+    ticks = ticks_of(trace, wave)
+    if tick not in ticks:
         raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: expected {_range(ticks)}. "
                          f"Cure: --tick {ticks[-1]}")
 
 
-def _inputs(trace: Trace, node: str, wave: int, tick: int) -> dict[str, str]:
-    """The message ids, derived from the wires: a delayed wire brings an older one, a resting node's last one holds."""
-    inputs: dict[str, str] = {}
+def ticks_of(trace: Trace, wave: int) -> range:
+    """The ticks of a wave that the trace holds: a fork begins later than at 0."""
+    firsts = [int(rows["tick"][0].as_py()) for node in trace.tables if len(rows := _of_wave(trace, node, wave))]
+    return range(min(firsts), trace.waves[wave])
+
+
+def _of_wave(trace: Trace, node: str, wave: int, since: int = 0, until: int | None = None) -> pa.Table:
+    """A node's invocations from one tick of a wave until before another; tables are sorted by wave and tick."""
+    table = trace.tables[node]
+    waves = table["wave"].to_numpy()
+    begin, end = (int(np.searchsorted(waves, wave, side)) for side in ("left", "right"))
+    ticks = table["tick"].to_numpy()[begin:end]
+    first = int(np.searchsorted(ticks, since))
+    last = len(ticks) if until is None else int(np.searchsorted(ticks, until))
+    return table.slice(begin + first, max(0, last - first))
+
+
+def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
+    """Rows of a node's table, all of one wave, in words."""
+    if not len(rows):
+        return []
+    wave, ticks = int(rows["wave"][0].as_py()), rows["tick"].to_numpy()
+    inputs = _inputs(trace, node, wave, ticks)
+    messages = [_messages(rows, port, *trace.ports[node][port]) for port in trace.ports[node]]
+    name = implementation(trace, node)
+    return [Invocation(node, name, wave, tick, start, end, {port: sent[at] for port, sent in inputs.items()},
+                       tuple(sent[at] for sent in messages))
+            for at, (tick, start, end) in enumerate(zip(*(rows[key].to_pylist() for key in ("tick", "start", "end")),
+                                                        strict=True))]
+
+
+def _inputs(trace: Trace, node: str, wave: int, ticks: np.ndarray) -> dict[str, list[str]]:
+    """The message ids by port and tick, derived from the wires: a delayed wire brings an older one, and of a node that rests
+    the last one holds."""
+    inputs: dict[str, list[str]] = {}
     for wire in wires_of(trace.header):
         if wire.to_node != node:
             continue
-        sent = _last_fired(trace, wire.node, wave, tick - wire.delay)
-        inputs[wire.to_port] = NOTHING_YET if sent is None else f"{wire.node}.{wire.port}@{sent}"
+        sent = _of_wave(trace, wire.node, wave)["tick"].to_pylist() if wire.node in trace.tables else []
+        last = np.searchsorted(sent, ticks - wire.delay, side="right") - 1
+        inputs[wire.to_port] = [NOTHING_YET if at < 0 else f"{wire.node}.{wire.port}@{sent[at]}" for at in last.tolist()]
     return inputs
 
 
-def _last_fired(trace: Trace, node: str, wave: int, tick: int) -> int | None:
-    table = trace.tables.get(node)
-    if table is None:
-        return None
-    ticks = table["tick"].to_numpy()[table["wave"].to_numpy() == wave]
-    return max(ticks[ticks <= tick].tolist(), default=None)
-
-
-def _row(table: pa.Table, wave: int, tick: int) -> int | None:
-    rows = np.flatnonzero((table["wave"].to_numpy() == wave) & (table["tick"].to_numpy() == tick))
-    return int(rows[0]) if len(rows) else None
-
-
-def _message(trace: Trace, node: str, port: str, row: int, batch: int) -> Message:
-    table = trace.tables[node]
-    dtype, shape = trace.ports[node][port]
-    sizes = ", ".join(map(str, (batch, *shape))) + ("," if not shape else "")
-    content = ""
-    if f"{port}.rows" in table.column_names:
-        content = _told(dtype, table[f"{port}.rows"][row].as_py())
-    elif f"{port}.mean" in table.column_names:
-        mean, std, low, high = (table[f"{port}.{name}"][row].as_py() for name in ("mean", "std", "min", "max"))
-        content = "" if mean is None else f"{mean:.3g} ± {std:.3g} [{low:.3g}, {high:.3g}]"
-    return Message(port, f"{dtype} ({sizes})", content, table[f"{port}.hash"][row].as_py().hex())
+def _messages(rows: pa.Table, port: str, dtype: str, shape: tuple[int, ...]) -> list[Message]:
+    """What a node sent through one port, in words."""
+    contents = [""] * len(rows)
+    if f"{port}.rows" in rows.column_names:
+        contents = [_told(dtype, values) for values in rows[f"{port}.rows"].to_pylist()]
+    elif f"{port}.mean" in rows.column_names:
+        statistics = zip(*(rows[f"{port}.{name}"].to_pylist() for name in ("mean", "std", "min", "max")), strict=True)
+        contents = ["" if mean is None else f"{mean:.3g} ± {std:.3g} [{low:.3g}, {high:.3g}]"
+                    for mean, std, low, high in statistics]
+    behind = "".join(f", {size}" for size in shape) or ","
+    said = zip(rows["batch"].to_pylist(), contents, rows[f"{port}.hash"].to_pylist(), strict=True)
+    return [Message(port, f"{dtype} ({batch}{behind})", content, hash.hex()) for batch, content, hash in said]
 
 
 def _told(dtype: str, values: Sequence[float]) -> str:

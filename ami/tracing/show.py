@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ami.errors import TraceError, require
-from ami.tracing.invocation import NOTHING_YET, Invocation, check, implementation, invocations, number
+from ami.tracing.invocation import NOTHING_YET, Invocation, check, history, implementation, invocations, number, ticks_of
 from ami.tracing.reader import Trace
 from ami.tracing.tables import Tables
 from ami.tracing.where import Condition
@@ -52,7 +52,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     if where is not None:
         _print_found(console, trace, Condition(where), wave)
         return
-    wave = 0 if wave is None else wave
+    wave = next(iter(trace.waves)) if wave is None else wave
     check(trace, wave, tick)
     if node is not None:
         trace.table(node)
@@ -108,14 +108,24 @@ def _waves(trace: Trace) -> Text:
                     "what is whole was read\n", "yellow")
     for fault in trace.faults:
         text.append(f"{fault}\n", "yellow")
-    text.append(f"trace digest {trace.digest()}\n")
-    text.append(f"one tick: ami trace show {trace.folder} --tick 0 [--wave 0] [--node {[*trace.tables][-1]}]", "dim")
+    unfinished = trace.unfinished
+    if unfinished:
+        more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
+        text.append(f"{unfinished[0]}{more} of the trace ended before the run did: killed, without room on its disk, or "
+                    "writing still\n", "yellow")
+    if unfinished or trace.faults:
+        text.append("no trace digest: the record is not whole\n", "yellow")
+    else:
+        text.append(f"trace digest {trace.digest()}\n")
+    wave = next(iter(trace.waves))
+    text.append(f"one tick: ami trace show {trace.folder} --tick {ticks_of(trace, wave)[0]} [--wave {wave}] "
+                f"[--node {[*trace.tables][-1]}]", "dim")
     return text
 
 
 def _node(trace: Trace, node: str, wave: int) -> Table:
     """One node's ticks, a column per output that is told in words."""
-    fired = [one for tick in range(trace.waves[wave]) for one in invocations(trace, wave, tick, only=node)]
+    fired = history(trace, wave, node)
     if not fired:
         raise TraceError(f"{trace.folder} holds no invocation of {node} in wave {wave}: a killed process may have "
                          "left it out. Cure: another --wave or --node")

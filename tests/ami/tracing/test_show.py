@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from ami.agent import Agent
@@ -56,9 +57,21 @@ def test_a_killed_run_says_what_was_lost(run: Path) -> None:
     assert any("1 file was cut off in the middle of a record" in line for line in shown(run))
 
 
+def test_a_record_that_is_not_whole_has_no_digest(run: Path) -> None:
+    path = run / "trace" / "agent-0" / "actor.0.arrow"
+    path.write_bytes(path.read_bytes()[:-8])  # whole blocks, without the end that a closed log writes
+    text = "\n".join(shown(run))
+    assert "trace/agent-0/actor.0.arrow of the trace ended before the run did: killed, without room on its disk" in text
+    assert "no trace digest: the record is not whole" in text and "trace digest " + Trace.open(run).digest() not in text
+    for other in path.parent.glob("*.arrow"):
+        other.write_bytes(other.read_bytes()[:-8])
+    assert any(" and 6 more of the trace ended before the run did" in line for line in shown(run))
+
+
 def test_a_run_whose_disk_was_full_says_so(run: Path) -> None:
     (run / "trace" / "agent-0" / "INCOMPLETE").write_text("the trace could not be written (No space left on device): …")
     assert any("the trace could not be written (No space left on device)" in line for line in shown(run))
+    assert "no trace digest: the record is not whole" in shown(run)
 
 
 def test_one_tick_is_a_tree_of_what_every_node_was_given_and_said(run: Path) -> None:
@@ -130,6 +143,22 @@ def test_one_node_over_time(run: Path) -> None:
     assert header == ["tick", "µs", "plan", "imagined", "energy", "model_steps"]
     ticks = [line.split()[0] for line in lines if line.strip() and line.split()[0].isdigit()]
     assert ticks == [str(tick) for tick in range(Trace.open(run).waves[1])]
+
+
+def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    """What `ami replay --fork` leaves begins at the tick it was forked at, in the wave that it was forked in."""
+    folder = tmp_path / "fork"
+    write_header(folder, tiny_mind(), seed=3)
+    log = TraceLog(folder / "trace" / "fork")
+    for tick in range(5, 8):
+        for node in ("planner", "actor")[tick % 2:]:
+            log.add(node, 2, tick, 1000 * tick, 1000 * tick + 500, {"port": torch.tensor([0.5 * tick])})
+    log.close()
+    assert " --tick 5 [--wave 2] [--node actor]" in " ".join(shown(folder))
+    lines = shown(folder, node="planner")
+    assert "), wave 2 tick " in " ".join(" ".join(lines).split())
+    assert [line.split() for line in lines if line.strip()[:1].isdigit()] == [["6", "0", "3"]]
+    assert [line.split()[0] for line in shown(folder, node="actor") if line.strip()[:1].isdigit()] == ["5", "6", "7"]
 
 
 @pytest.mark.parametrize("what, error, words", [
