@@ -249,6 +249,8 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iter
                                      payload, watch)
             else:
                 recorder = TraceLog(trace, payload) if trace is not None else None
+                if recorder is not None:
+                    stack.callback(recorder.close)  # also where the mind cannot be made
                 runtime = LocalRuntime(graph, settings.seed, weights, recorder, watch)
             started.append(stack.enter_context(Agent(runtime)))
         for agent in started:  # all of their actors start together

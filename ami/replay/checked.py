@@ -23,6 +23,7 @@ class Checked(NoTrace):
 
     def __init__(self, trace: Trace) -> None:
         self.parted: dict[str, Difference] = {}
+        self._fresh: list[tuple[str, int, int, Mapping[str, Tensor]]] = []
         self._said = {node: trace.said(node) for node in trace.tables if node != WORLD}
 
     @property
@@ -31,7 +32,16 @@ class Checked(NoTrace):
         return next(iter(self.parted.values()), None)
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
-        if node in self.parted or node == WORLD:
+        if node != WORLD:
+            self._fresh.append((node, wave, tick, outputs))
+
+    def keep(self) -> None:  # when the log copied them too: what was written into a message in between is in both
+        for fresh in self._fresh:
+            self._hold(*fresh)
+        self._fresh.clear()
+
+    def _hold(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor]) -> None:
+        if node in self.parted:
             return
         said = self._said.get(node, {}).get((wave, tick))
         if said is None:

@@ -15,6 +15,7 @@ from ctypes import string_at
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from ami.errors import PortError
@@ -27,6 +28,9 @@ BLOCK_SECONDS = 1.0
 
 Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], bytes]
 """node, wave, tick, start, end, outputs, notes: an invocation whose messages are not copied yet."""
+
+
+Face = tuple[torch.dtype, torch.Size]
 
 
 class TraceLog:
@@ -63,16 +67,18 @@ class TraceLog:
         for node, wave, tick, start, end, outputs, notes in fresh:
             held = self._held.get(node) or self._held_by(node, outputs)
             try:
-                # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
-                contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
-                                  else _content(value) for value in map(outputs.__getitem__, held.names)])
-                sizes = tuple(map(len, contents))
-                if sizes != held.sizes:
-                    held.measure(sizes, outputs)
-            except (KeyError, AttributeError, IndexError, TypeError, PortError):
-                faulty = PortError(f"at wave {wave}, tick {tick} {node} sent {_told(outputs)}: expected {held.told}, as "
-                                   f"before. Cure: the same ports, dtypes and shapes at every tick in {node}'s step()")
+                values = [outputs[name] for name in held.names]
+                faces = [(value.dtype, value.shape) for value in values]
+                if faces != held.faces or len(outputs) != len(faces):
+                    held.measure(faces, outputs)
+            except (KeyError, AttributeError, TypeError, PortError):
+                faulty = faulty or PortError(
+                    f"at wave {wave}, tick {tick} {node} sent {_told(outputs)}: expected {held.told}, as before. "
+                    f"Cure: the same ports, dtypes and shapes at every tick in {node}'s step()")
                 continue
+            # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
+            contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
+                              else _content(value) for value in values])
             held.rows.append((wave, tick, held.batch, start, end, contents, notes))
             if end > self._due or len(held.rows) >= BLOCK_ROWS:
                 self._hand_over()
@@ -119,24 +125,23 @@ class _Held:
     """What is held in memory of one node's invocations.
 
     Attributes:
-        sizes: how many bytes each port's message has, with `batch` worlds.
-        told: the node's ports, for messages.
+        faces: each port's dtype and shape, with `batch` worlds.
+        told: the same in words, as they were first.
     """
 
     def __init__(self, file: NodeFile, outputs: Mapping[str, Tensor]) -> None:
         self.file, self.names, self.told = file, tuple(outputs), _told(outputs)
         self.rows: list[Row] = []
         self.batch = 0
-        self.sizes: tuple[int, ...] = ()
-        self._row_bytes = [value[:1].nbytes for value in outputs.values()]
+        self.faces: list[Face] = []
+        self._rows = [(value.dtype, value.shape[1:]) for value in outputs.values()]
 
-    def measure(self, sizes: tuple[int, ...], outputs: Mapping[str, Tensor]) -> None:
-        """Other sizes than the message before had: another number of worlds, or, a PortError, another shape or dtype."""
-        batch = outputs[self.names[0]].size(0)
-        if sizes != tuple(batch * row for row in self._row_bytes):
-            raise PortError("another shape or dtype")
-        # messages without content do not show by their sizes how many worlds there are
-        self.batch, self.sizes = batch, sizes if any(sizes) else ()
+    def measure(self, faces: list[Face], outputs: Mapping[str, Tensor]) -> None:
+        """Another face than before: another number of worlds, or, a PortError, other ports, another shape or dtype."""
+        rows, batches = [(dtype, shape[1:]) for dtype, shape in faces], {shape[0] if shape else -1 for _, shape in faces}
+        if len(outputs) != len(faces) or rows != self._rows or len(batches) != 1 or -1 in batches:
+            raise PortError("other ports, another shape or dtype")
+        self.batch, self.faces = batches.pop(), faces
 
 
 def _told(outputs: object) -> str:

@@ -108,7 +108,7 @@ class NodeFile:
         if self._file is None:
             number = len(list(self._folder.glob(f"{self._node}.*.arrow")))
             self._file = (self._folder / f"{self._node}.{number}.arrow").open("xb")
-            self._send(self._schema.serialize())
+            self._file.write(self._schema.serialize())
         self._file.write(message)
         self._file.flush()
         self._whole = self._file.tell()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ami.errors import TraceError
 from ami.tracing.node_file import NodeFile, Row
 
 SLOW_SECONDS = 1.0  # a block that the disk takes so long to take is told
@@ -53,6 +54,8 @@ class Writer:
 
     def take(self, block: Block) -> None:
         """Have a node's block written; waits only where too much is waiting already."""
+        if self._is_closed:
+            raise TraceError(f"the trace in {self.folder} is closed: nothing more can be recorded there. Cure: another log")
         while self._waiting and self._waiting[0][0].done():
             self._first()
         size = block.bytes

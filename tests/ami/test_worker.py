@@ -29,12 +29,14 @@ class Notes:
         self.asks, self.noted = asks, {}
         self.rows: list[tuple[str, int, int]] = []
         self.closed = False
+        self.kept = 0
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         assert start <= end and outputs
         self.rows.append((node, wave, tick))
 
-    def keep(self) -> None: ...
+    def keep(self) -> None:
+        self.kept += 1
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return self.noted if node in self.asks else None
@@ -424,3 +426,16 @@ def test_weights_that_are_refused_change_nothing() -> None:
     with pytest.raises(CheckpointError):
         load_weights("book", module, {"reads.weight": torch.zeros(5, 3), "reads.bias": torch.zeros(4)})
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_what_was_sent_before_a_module_fails_is_kept_at_once() -> None:
+    """A mind that goes on after an error may write into what it sent."""
+    class Failing(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+            raise ZeroDivisionError
+
+    notes = Notes()
+    worker = begun(graph({"head": Part(Failing)}), recorder=notes)
+    with pytest.raises(ZeroDivisionError):
+        worker.fire(worker.nodes, 0)
+    assert [node for node, *_ in notes.rows] == ["eye"] and notes.kept == 1

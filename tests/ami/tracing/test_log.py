@@ -80,6 +80,12 @@ def test_a_log_that_was_told_nothing_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sent", "told"), [
     ({"energy": torch.zeros(2, dtype=torch.float64), "plan": torch.zeros(2, 3)}, "energy float64 (2,), plan float32 (2, 3)"),
     ({"energy": torch.zeros(2), "plan": torch.zeros(2, 4)}, "energy float32 (2,), plan float32 (2, 4)"),
+    ({"energy": torch.zeros(2), "plan": torch.zeros(2, 3, dtype=torch.int32)}, "energy float32 (2,), plan int32 (2, 3)"),
+    ({"energy": torch.zeros(2), "plan": torch.zeros(3, 2)}, "energy float32 (2,), plan float32 (3, 2)"),
+    ({"energy": torch.zeros(1), "plan": torch.zeros(2, 3)}, "energy float32 (1,), plan float32 (2, 3)"),
+    ({"energy": torch.tensor(0.0), "plan": torch.zeros(2, 3)}, "energy float32 (), plan float32 (2, 3)"),
+    ({"energy": torch.zeros(2), "plan": torch.zeros(2, 3), "more": torch.zeros(2)},
+     "energy float32 (2,), plan float32 (2, 3), more float32 (2,)"),
     ({"energy": torch.zeros(2)}, "energy float32 (2,)"),
     ({"energy": 3.0, "plan": torch.zeros(2, 3)}, "energy, a float, plan float32 (2, 3)"),
     ({}, "nothing"),
@@ -90,6 +96,7 @@ def test_a_message_unlike_those_before_is_refused_and_all_others_are_kept(tmp_pa
     for tick in range(3):
         log.add("cost", 0, tick, 0, 0, whole if tick < 2 else sent)  # type: ignore[arg-type]
         log.add("node", 0, tick, 0, 0, {"energy": torch.zeros(2)})
+        log.add("late", 0, tick, 0, 0, {"energy": torch.zeros(2 if tick < 2 else 5, 1 + tick // 2)})
         if tick < 2:
             log.keep()
     with pytest.raises(PortError) as refused:

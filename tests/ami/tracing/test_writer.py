@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from ami.errors import TraceError
 from ami.tracing import node_file, writer
 from ami.tracing.log import BLOCK_ROWS, TraceLog
 from ami.tracing.reader import read_batches
@@ -74,9 +75,10 @@ def test_a_full_disk_stops_the_record_and_not_the_mind(
     assert {path.name for path in tmp_path.iterdir()} == {"actor.0.arrow", "world.0.arrow", INCOMPLETE}
 
 
+@pytest.mark.parametrize("room", [10, 900])  # less than the schema, less than the first block
 def test_a_disk_that_is_full_from_the_beginning_leaves_no_file(
-        tmp_path: Path, small_disk: Callable[[int], None], capsys: pytest.CaptureFixture[str]) -> None:
-    small_disk(10)
+        tmp_path: Path, small_disk: Callable[[int], None], capsys: pytest.CaptureFixture[str], room: int) -> None:
+    small_disk(room)
     log = TraceLog(tmp_path)
     for tick in range(3):
         log.add("world", 1, tick, 0, 0, {"energy": torch.zeros(1)})
@@ -178,6 +180,15 @@ def test_a_fault_of_the_log_itself_reaches_the_mind(tmp_path: Path, monkeypatch:
     log.add("world", 0, 0, 0, 0, {"energy": torch.zeros(1)})
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         log.close()
+
+
+def test_a_log_that_is_closed_takes_nothing_more(tmp_path: Path) -> None:
+    log = TraceLog(tmp_path)
+    log.close()
+    log.close()
+    log.add("world", 0, 0, 0, 0, {"energy": torch.zeros(1)})
+    with pytest.raises(TraceError, match=r"^the trace in .* is closed: nothing more can be recorded there\. Cure: another"):
+        log.flush()
 
 
 def test_a_log_that_is_closed_leaves_no_thread(tmp_path: Path) -> None:
