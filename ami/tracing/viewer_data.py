@@ -1,7 +1,8 @@
 """What the viewer shows of a trace, as plain values: figures by wave, and pictures, paths and plans by episode.
 
-A wave's figures hold all of its worlds; what needs payloads is kept per episode and only as long as it lasts, for at most
-`MOMENTS` ticks in all, so that a page stays small. What is in them: `viewer_figures`, `viewer_pictures`, `viewer_plans`.
+A wave's figures hold all of its worlds; what needs payloads is kept per episode and only as long as it lasts, for the first
+`MOMENTS` ticks in all, so that a page stays small; an episode that is longer than what is left is shown in part. What is in
+them: `viewer_figures`, `viewer_pictures`, `viewer_plans`.
 """
 
 from __future__ import annotations
@@ -83,15 +84,15 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
             episode = told.episode(row, _pair(pairs, recorded, told, row))
             if alive is not None and row not in alive:
                 episode["name"] += ", over before the fork"
-            is_shown = left > 0 and recorded.any
-            if is_shown:
-                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, told, row, int(episode["ticks"]))
-                left -= int(episode["ticks"])
+            moments = min(left, int(episode["ticks"])) if recorded.any else 0
+            if moments:
+                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, told, row, moments)
+                left -= moments
                 if relive is not None:
-                    parts[f"episode-{number}-{row}"] |= relive(told, row, int(episode["ticks"]))
+                    parts[f"episode-{number}-{row}"] |= relive(told, row, moments)
                 if other is not None:
-                    parts |= other.episode(told, row, int(episode["ticks"]))
-            episodes.append({**episode, "shown": is_shown})
+                    parts |= other.episode(told, row, moments)
+            episodes.append({**episode, "shown": moments > 0, "moments": moments})
         waves.append({"wave": number, "agent": told.agent, "ticks": told.ticks, "batch": told.batch, "episodes": episodes})
     if relive is not None:
         relive.close()
@@ -225,8 +226,14 @@ def _no_candidates(trace: Trace) -> str:
 
 
 def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:
-    dark = sum(not episode["shown"] for wave in waves for episode in wave["episodes"])
-    if left > 0 or not dark:
+    """What the page has no room for."""
+    if left > 0:
         return []
-    return [f"Pictures and plans of {dark} episodes were left out, so that the page stays small. "
-            "Cure: one wave on a page of its own, --wave W."]
+    episodes = [episode for wave in waves for episode in wave["episodes"]]
+    told = [f"Pictures and plans of {one['name']} were left out from tick {one['moments']} on, so that the page stays small."
+            for one in episodes if 0 < one["moments"] < one["ticks"]]
+    dark = sum(not one["shown"] for one in episodes)
+    if dark:
+        told.append(f"Pictures and plans of {dark} episodes were left out, so that the page stays small. "
+                    "Cure: one wave on a page of its own, --wave W.")
+    return told

@@ -11,6 +11,8 @@ from ami.tracing.reader import Trace
 from ami.tracing.viewer_figures import Wave
 from ami.tracing.viewer_packing import Plain, dense, packed
 
+TOGETHER = 256  # answers of a memory that are held against all states at once
+
 
 def plans(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int) -> Plain:
     """What is true and what was planned, imagined, weighed and recalled in an episode, as far as it was recorded.
@@ -19,7 +21,7 @@ def plans(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int)
         recorded: the payloads.
         decode: reads what is drawn from imagined states.
         wave, row: whose episode.
-        ticks: how long it lived.
+        ticks: how many of its ticks are shown.
     """
     number = wave.number
     told = _noted(recorded.trace, wave, row, ticks)
@@ -57,13 +59,19 @@ def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray]
     """For each tick the past tick whose state is nearest to what was recalled; -1 where nothing was."""
     if not recall or not states or next(iter(recall.values())).shape[1:] != next(iter(states.values())).shape[1:]:
         return None
-    past: list[np.ndarray] = []
-    unknown = np.full(next(iter(states.values()))[row].size, np.inf)
-    found = []
-    for tick in range(ticks):
-        answer = recall.get(tick)
-        is_empty = answer is None or not past or not answer[row].any()
-        found.append(-1 if is_empty else
-                     int(np.square(np.stack(past) - answer[row].ravel()).sum(1).argmin()))  # type: ignore[index]
-        past.append(states[tick][row].ravel() if tick in states else unknown)
+    known = np.array([tick for tick in sorted(states) if tick < ticks and np.isfinite(states[tick][row]).all()], int)
+    if not len(known):
+        return [-1] * ticks
+    past = np.stack([states[tick][row].ravel() for tick in known.tolist()]).astype(float)  # (K, D)
+    sizes = np.square(past).sum(1)
+    asked = [tick for tick in range(int(known[0]) + 1, ticks)
+             if tick in recall and recall[tick][row].any() and np.isfinite(recall[tick][row]).all()]
+    found = [-1] * ticks
+    for begin in range(0, len(asked), TOGETHER):
+        some = asked[begin:begin + TOGETHER]
+        answers = np.stack([recall[tick][row].ravel() for tick in some]).astype(float)
+        apart = sizes - 2 * answers @ past.T  # (some, K), but for what is the same in all of a line
+        apart[known >= np.array(some)[:, None]] = np.inf
+        for tick, nearest in zip(some, known[apart.argmin(1)].tolist(), strict=True):
+            found[tick] = nearest
     return found

@@ -251,7 +251,7 @@ function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time
     if (otherPlan) line(pen, [all[all.length - 1], ...otherPlan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], OTHER, 2);
     if (plan) line(pen, [all[all.length - 1], ...plan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], PLAN, 2.5);
     pen.fillStyle = "#737a88"; pen.font = "11px sans-serif";
-    pen.fillText(`${now.detail.target} [${d}]   ${short(held[now.tick * width + d])}`, 8, d * height + 11);
+    pen.fillText(`${now.detail.target} [${d}]   ${short(held[now.tick * width + d] ?? NaN)}`, 8, d * height + 11);
   }
   line(pen, [[x(now.tick), 0], [x(now.tick), canvas.height]], NOW, 1);
   key("lived", WALKED);
@@ -271,7 +271,7 @@ function key(name, stroke) {
   entry.append(name);
 }
 function drawRecalled() {
-  const figure = el("recalled"), tick = now.detail && now.detail.recalled ? now.detail.recalled[now.tick] : -1;
+  const figure = el("recalled"), tick = now.detail && now.detail.recalled ? now.detail.recalled[now.tick] ?? -1 : -1;  // a long episode is shown in part
   figure.hidden = tick < 0;
   if (tick < 0) return;
   const shown = now.pictures && now.pictures[tick];
@@ -350,7 +350,7 @@ function groups() {
   const order = ["energy of the state", "energy of the state, term by term", "energy of the plan", "surprise", "other figures"];
   return order.filter(title => told[title] && told[title].length).map(title => [title, told[title]]);
 }
-const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] : (series.beside ? beside : value)(series.node, series.port, tick);
+const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] ?? NaN : (series.beside ? beside : value)(series.node, series.port, tick);
 function drawCharts() {
   while (charts.length) charts.pop().plot.destroy();
   el("charts").replaceChildren();

@@ -22,6 +22,7 @@ from ami.errors import SettingError, TraceError, TrustError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
+from ami.tracing import viewer_data, viewer_plans
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
 from ami.tracing.reader import Trace
@@ -142,6 +143,31 @@ def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(run: Path) -> No
     episode = whole.parts["episode-1-0"]
     assert episode["pictures"][:3] == [None] * 3 and episode["pictures"][3]
     assert whole.parts["wave-1"]["nodes"]["world"]["ticks"][0] == 3
+
+
+def test_a_long_episode_is_shown_in_part_and_the_page_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace.open(run)
+    lengths = [episode["ticks"] for wave in pages(trace).run["waves"] for episode in wave["episodes"]]
+    monkeypatch.setattr(viewer_data, "MOMENTS", lengths[0] + 3)
+    whole = pages(trace)
+    assert {"episode-0-0", "episode-0-1"} == {name for name in whole.parts if name.startswith("episode")}
+    assert [len(whole.parts[f"episode-0-{row}"]["pictures"]) for row in (0, 1)] == [lengths[0], 3]
+    assert whole.run["missing"] == [
+        "Pictures and plans of pair 1, same room were left out from tick 3 on, so that the page stays small.",
+        "Pictures and plans of 2 episodes were left out, so that the page stays small. "
+        "Cure: one wave on a page of its own, --wave W."]
+    assert whole.parts["wave-1"]["nodes"]["planner"]["ports"]["energy"]["rows"], "figures are shown to the end"
+
+
+def test_what_was_recalled_is_the_nearest_state_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {tick: np.array([[9.0, 9.0], [tick, 0.0]], np.float32) for tick in range(8) if tick != 3}
+    states[2][1] = np.nan
+    recall = {tick: np.array([[0.0, 0.0], [at, 0.0]], np.float32)
+              for tick, at in {0: 1.0, 1: 5.0, 2: 0.0, 4: 2.8, 5: 4.2, 6: 9.0, 7: 0.6}.items()}
+    monkeypatch.setattr(viewer_plans, "TOGETHER", 2)
+    assert viewer_plans._recalled(recall, states, 1, 8) == [-1, 0, -1, -1, 1, 4, 5, 1]
+    assert viewer_plans._recalled(recall, states, 1, 6) == [-1, 0, -1, -1, 1, 4]
+    assert viewer_plans._recalled(recall, states, 0, 8) == [-1] * 8, "it recalled nothing"
 
 
 def test_a_run_without_payloads_says_what_is_missing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
