@@ -438,4 +438,4 @@ def test_what_was_sent_before_a_module_fails_is_kept_at_once() -> None:
     worker = begun(graph({"head": Part(Failing)}), recorder=notes)
     with pytest.raises(ZeroDivisionError):
         worker.fire(worker.nodes, 0)
-    assert [node for node, *_ in notes.rows] == ["eye"] and notes.kept == 1
+    assert [node for node, *_ in notes.rows] == ["book", "eye"] and notes.kept == 1
