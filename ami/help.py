@@ -206,6 +206,7 @@ diff
   on and by how much: between recorded values; or at least so much, where statistics alone were recorded. Columns: `by` is
   the median over the differing messages of the largest distance between two values, `at most` the largest, `size` the mean
   absolute value in the first run.
+  A fork, as `ami replay --fork` leaves it, is compared from where it begins, in its wave alone.
   Exit code 0: both runs say the same at every tick. 1: they differ. 2: one of them cannot be read.
 
 sync
@@ -225,7 +226,8 @@ export
   A FILE whose name ends in .gz is packed.
   --wave W       this batch of episodes alone
   --agent NAME   what one agent lived alone: agent-0
-  --where C      perfetto, otlp: only the ticks in which the condition holds for a living world
+  --where C      perfetto, otlp: only the ticks in which the condition holds for a living world, and no episodes; with
+                 --episodes N every Nth of those in whose life it holds, whole
 
 examples
   ami trace show runs/2026-01-31_12-00-00

@@ -128,7 +128,8 @@ def _sample(given: Namespace, every: int) -> Sample:
     from ami.tracing.where import Condition
 
     where = getattr(given, "where", None)
-    return Sample(every if given.every is None else given.every, 1 if given.episodes is None else given.episodes,
+    episodes = 1 if where is None else 0  # an episode is every tick of it
+    return Sample(every if given.every is None else given.every, episodes if given.episodes is None else given.episodes,
                   given.surprise, None if where is None else Condition(where))
 
 

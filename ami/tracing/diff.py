@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def _told(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def diff(first: Path, second: Path, console: Console | None = None) -> bool:
-    """Print where two runs part, and how.
+    """Print where two runs part, and how; a fork holds one wave from a tick on, and is compared from there.
 
     Args:
         first, second: the runs' folders.
@@ -113,10 +113,15 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
     console = console or Console(highlight=False, markup=False, emoji=False)
     for letter, trace in (("A", one), ("B", two)):
         console.print(_headline(letter, trace))
+    begin = forked_at(one, two)
+    if begin is not None:
+        one, two = (_from_then_on(trace, *begin) for trace in (one, two))
+        console.print(f"\ncompared from wave {begin[0]}, tick {begin[1]} on, in this wave alone: what a fork holds")
     apart = one.compare(two)
     if apart is None:
-        console.print(f"\nthe same: {sum(table.num_rows for table in one.tables.values()):,} invocations, "
-                      f"trace digest {one.digest()}", soft_wrap=True)
+        digest = f", trace digest {one.digest()}" if begin is None else ""
+        console.print(f"\nthe same: {sum(table.num_rows for table in one.tables.values()):,} invocations{digest}",
+                      soft_wrap=True)
         return True
     console.print(_settings(settings_apart(one.header, two.header)))
     console.print(Text.assemble(("they part at ", ""), (str(apart), "bold"), "\n"))
@@ -127,6 +132,22 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
     console.print(f"one tick of each: ami trace show {first} --wave {apart.wave} --tick {apart.tick} --node {apart.node}",
                   style="dim", soft_wrap=True)
     return False
+
+
+def forked_at(one: Trace, two: Trace) -> tuple[int, int] | None:
+    """From which wave and tick on two traces compare, where one is a fork or both are; None where they compare whole."""
+    begins = [tuple(trace.header["details"]["forked_at"]) for trace in (one, two)
+              if "forked_at" in trace.header["details"]]
+    if not begins or begins[0][0] != begins[-1][0]:
+        return None
+    return max(begins)
+
+
+def _from_then_on(trace: Trace, wave: int, tick: int) -> Trace:
+    """One wave of a trace, from a tick on."""
+    kept = {node: table.filter(pa.array((table["wave"].to_numpy() == wave) & (table["tick"].to_numpy() >= tick)))
+            for node, table in trace.tables.items()}
+    return replace(trace, tables={node: table.combine_chunks() for node, table in kept.items() if len(table)})
 
 
 # One port ---------------------------------------------------------------------------------------------------------------

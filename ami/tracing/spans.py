@@ -100,7 +100,8 @@ class Sample:
         every: every so manieth tick of each wave.
         episodes: every so manieth episode; 0 takes none.
         surprise: also every tick in which a living world surprised the mind by more than this.
-        where: of all these, and of those that did not finish, only ticks in which this holds for a living world.
+        where: of all these, and of those that did not finish, only ticks in which this holds for a living world; and only
+            episodes in whose life it does.
     """
 
     every: int = 10
@@ -155,10 +156,14 @@ class Forest:
         return float(np.quantile(known, share)) if len(known) else None
 
     def episodes(self, sample: Sample) -> list[tuple[int, int]]:
-        """The (wave, row) of the episodes that a sample takes, in order."""
+        """The (wave, row) of the episodes that a sample takes, in order. Raises as `ticks`."""
         if not sample.episodes:
             return []
-        return list(self._ended)[::sample.episodes]
+        found = list(self._ended)
+        if sample.where is not None:
+            held = sample.where.holds(self.tables.ticks)
+            found = [one for one in found if held[self._lived[one]].any()]
+        return found[::sample.episodes]
 
     def trees(self, sample: Sample, known: Mapping[str, int] | None = None) -> Iterator[Tree]:
         """The trees that a sample takes, ticks first; not those that are known with as many spans as they have now."""

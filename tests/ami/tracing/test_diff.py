@@ -133,6 +133,41 @@ def test_the_first_difference_then_where_and_how_much(graph: Graph, tmp_path: Pa
     assert next(line for line in text.splitlines() if line.strip().startswith("1 more")).split() == ["1", "more", "3", "0"]
 
 
+@pytest.fixture
+def lives(graph: Graph, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run of two waves of 4 ticks, or its fork, whose planner then says something else from `changes` on."""
+    def write(name: str, fork: tuple[int, int] | None = None, changes: int = 99) -> Path:
+        folder = tmp_path / name
+        write_header(folder, graph, details={} if fork is None else {"fork_of": "run", "forked_at": list(fork)}, seed=0)
+        log = TraceLog(folder / "trace" / "agent-0")
+        for wave in (0, 1) if fork is None else (fork[0],):
+            for tick in range(0 if fork is None else fork[1], 4):
+                log.add("world", wave, tick, 10 * tick, 10 * tick + 3, {"reward": torch.tensor([float(tick)])})
+                log.add("planner", wave, tick, 10 * tick + 4, 10 * tick + 5,
+                        {"energy": torch.tensor([7.0 if tick >= changes else 1.0])})
+        log.close()
+        return folder
+    return write
+
+
+def test_a_fork_is_compared_from_where_it_begins_in_its_wave_alone(lives: Callable[..., Path]) -> None:
+    run = lives("run")
+    for pair in ((run, lives("fork", (1, 1), changes=2)), (lives("early", (1, 1), changes=2), lives("late", (1, 2)))):
+        for folders in (pair, pair[::-1]):
+            same, text = printed(*folders)
+            assert not same and "they part at wave 1, tick 2, planner.energy\n" in text and "alone holds" not in text
+    assert "compared from wave 1, tick 2 on, in this wave alone: what a fork holds" in text
+    line = next(line for line in text.splitlines() if line.strip().startswith("planner.energy"))
+    assert line.split()[1:5] == ["2", "2", "w1", "t2"]
+    same, text = printed(run, lives("alike", (1, 1)))
+    assert same and text.splitlines()[-1] == "the same: 6 invocations"
+
+
+def test_forks_of_other_waves_share_nothing(lives: Callable[..., Path]) -> None:
+    same, text = printed(lives("one", (0, 1)), lives("two", (1, 1)))
+    assert not same and "they part at wave 0, tick 1, world: only one trace holds this invocation" in text
+
+
 def test_a_folder_without_a_run_is_refused(graph: Graph, tmp_path: Path) -> None:
     run = told(tmp_path / "one", graph, {"world": {"p": torch.zeros(1)}})
     with pytest.raises(TraceError, match="nowhere holds no run"):

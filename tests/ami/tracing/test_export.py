@@ -244,6 +244,22 @@ def test_only_ticks_in_which_a_condition_holds(agents: Path, tmp_path: Path) -> 
     assert {span["traceId"] for span in read(tmp_path / "spans", "otlp")} == {forest.tick_id(*one) for one in wanted}
 
 
+def test_with_a_condition_episodes_are_whole_where_they_are_asked_for(agents: Path, tmp_path: Path) -> None:
+    tables = Tables.load(agents)
+    high = float(tables.ticks.filter(tables.ticks["live"])["planner.energy"].to_numpy().max())
+    asked = ["trace", "export", str(agents), "--format", "otlp", "--out", str(tmp_path / "out"),
+             "--where", f"planner.energy >= {high!r}"]
+
+    def kinds() -> list[str]:
+        roots = [span for span in read(tmp_path / "out", "otlp") if "parentSpanId" not in span]
+        return [attribute["value"]["stringValue"] for span in roots for attribute in span["attributes"]
+                if attribute["key"] == "ami.kind"]
+
+    assert main(asked) == 0 and kinds() == ["TICK"]
+    assert main([*asked, "--episodes", "1"]) == 0 and kinds() == ["TICK", "EPISODE"], "three episodes held no such tick"
+    assert main(asked[:-2]) == 0 and kinds().count("EPISODE") == 4
+
+
 @pytest.mark.parametrize("which, words", [
     ({"agent": "agent-2"}, "unknown agent 'agent-2': did you mean 'agent-1'?"),
     ({"wave": 2}, "RUN holds no wave 2: expected 0 to 1. Cure: --wave 1"),
