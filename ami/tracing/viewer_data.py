@@ -234,6 +234,6 @@ def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:
             for one in episodes if 0 < one["moments"] < one["ticks"]]
     dark = sum(not one["shown"] for one in episodes)
     if dark:
-        told.append(f"Pictures and plans of {dark} episodes were left out, so that the page stays small. "
+        told.append(f"Pictures and plans of {dark} episode{'s' * (dark > 1)} were left out, so that the page stays small. "
                     "Cure: one wave on a page of its own, --wave W.")
     return told
