@@ -174,8 +174,8 @@ the moments that the page's keys `f`, *failure*, and `s`, *highest surprise*, le
 
 ![Two rooms: a failed episode, five ticks before its end](viewer_two_rooms.png)
 
-The table says that {one["failed"]} of {one["across"]} pairs across the wall failed; this mind has learnt for half as
-long as one that solves them all. The page says how they fail: {one["at the wall"]} of them stand at the wall from tick
+The table says that {one["failed"]} of {one["across"]} pairs across the wall failed; this mind was given little
+to learn from. The page says how they fail: {one["at the wall"]} of them stand at the wall from tick
 {STUCK[0]} to {STUCK[1]}, {one["from the door"][1]:.0f} px from the middle of the door in the median. In the first of them,
 row {one["row"]} of wave {one["wave"]}, each plan imagines a first step of {one["imagined_step"]:.2f} px; the world grants
 {one["true_step"]:.2f}, up and down along the wall. At {100 * one["imagines to cross"]:.0f} % of these ticks the imagined

@@ -50,7 +50,7 @@ def following(graph: Graph, changed: Sequence[str]) -> tuple[str, ...]:
 def incomparable(ours: Graph, graph: Graph, changed: Sequence[str]) -> str | None:
     """Why the energies of two planners' plans cannot be held side by side, as far as their graphs tell; None where they can.
 
-    What a configurator that differs says is seen only while it is executed: see `_judge`.
+    What a configurator that differs says is seen only while it is executed; `ami.replay.swap` looks then.
     """
     if not all(PLANNER in one.order for one in (ours, graph)):
         return f"one of the two minds has no node '{PLANNER}'"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from rich import box
 from rich.console import Console
@@ -115,8 +116,10 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
         console.print(_headline(letter, trace))
     begin = forked_at(one, two)
     if begin is not None:
-        one, two = (_from_then_on(trace, *begin) for trace in (one, two))
-        console.print(f"\ncompared from wave {begin[0]}, tick {begin[1]} on, in this wave alone: what a fork holds")
+        wave, tick = begin
+        one, two = (trace.part(lambda table: pc.and_(pc.equal(table["wave"], wave), pc.greater_equal(table["tick"], tick)))
+                    for trace in (one, two))
+        console.print(f"\ncompared from wave {wave}, tick {tick} on, in this wave alone: what a fork holds")
     apart = one.compare(two)
     if apart is None:
         digest = f", trace digest {one.digest()}" if begin is None else ""
@@ -141,13 +144,6 @@ def forked_at(one: Trace, two: Trace) -> tuple[int, int] | None:
     if not begins or begins[0][0] != begins[-1][0]:
         return None
     return max(begins)
-
-
-def _from_then_on(trace: Trace, wave: int, tick: int) -> Trace:
-    """One wave of a trace, from a tick on."""
-    kept = {node: table.filter(pa.array((table["wave"].to_numpy() == wave) & (table["tick"].to_numpy() >= tick)))
-            for node, table in trace.tables.items()}
-    return replace(trace, tables={node: table.combine_chunks() for node, table in kept.items() if len(table)})
 
 
 # One port ---------------------------------------------------------------------------------------------------------------

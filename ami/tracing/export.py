@@ -14,7 +14,6 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,20 +77,15 @@ def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
         agents = sorted({name for table in trace.tables.values() for name in pc.unique(table["agent"]).to_pylist()})
         if agent not in agents:
             raise unknown_name("agent", agent, agents)
-        trace = _held(trace, "agent", agent)
+        trace = trace.part(lambda table: pc.equal(table["agent"], agent))
     if wave is not None:
         if agent is not None and wave not in trace.waves:
             lived = ", ".join(map(str, trace.waves))
             raise TraceError(f"{trace.folder} holds no wave {wave} of {agent}: expected {lived}. "
                              f"Cure: --wave {next(iter(trace.waves))}")
         check(trace, wave)
-        trace = _held(trace, "wave", wave)
+        trace = trace.part(lambda table: pc.equal(table["wave"], wave))
     return trace
-
-
-def _held(trace: Trace, column: str, value: str | int) -> Trace:
-    tables = {node: table.filter(pc.equal(table[column], value)).combine_chunks() for node, table in trace.tables.items()}
-    return replace(trace, tables={node: table for node, table in tables.items() if len(table)})
 
 
 # Perfetto ---------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The record of truth: a local append-only log of every invocation, written by the process that ran the module.
 
 One Arrow stream per node (`ami.tracing.node_file`). The bytes of a tick's messages are copied when its modules have fired:
-together, since that takes a quarter less time than one by one. Nothing that happens to a message later is recorded. At most
+together, since what copies is in the processor's caches then. Nothing that happens to a message later is recorded. At most
 `BLOCK_ROWS` ticks or `BLOCK_SECONDS` later a thread (`ami.tracing.writer`) hashes them, sums them up and appends them as one
 whole record batch. A killed process leaves whole batches, and every reader stops at the last one.
 """
@@ -25,10 +25,8 @@ from ami.tracing.writer import Block, Writer
 BLOCK_ROWS = 512
 BLOCK_SECONDS = 1.0
 
-
 Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], bytes]
 """node, wave, tick, start, end, outputs, notes: an invocation whose messages are not copied yet."""
-
 
 Face = tuple[torch.dtype, torch.Size]
 
@@ -69,9 +67,10 @@ class TraceLog:
             try:
                 values = [outputs[name] for name in held.names]
                 faces = [(value.dtype, value.shape) for value in values]
-                if faces != held.faces or len(outputs) != len(faces):
-                    held.measure(faces, outputs)
-            except (KeyError, AttributeError, TypeError, PortError):
+                fits = (faces == held.faces or held.measure(faces)) and len(outputs) == len(faces)
+            except (KeyError, AttributeError, TypeError):  # no mapping, no such port, no tensor
+                fits = False
+            if not fits:
                 faulty = faulty or PortError(
                     f"at wave {wave}, tick {tick} {node} sent {_told(outputs)}: expected {held.told}, as before. "
                     f"Cure: the same ports, dtypes and shapes at every tick in {node}'s step()")
@@ -136,12 +135,13 @@ class _Held:
         self.faces: list[Face] = []
         self._rows = [(value.dtype, value.shape[1:]) for value in outputs.values()]
 
-    def measure(self, faces: list[Face], outputs: Mapping[str, Tensor]) -> None:
-        """Another face than before: another number of worlds, or, a PortError, other ports, another shape or dtype."""
-        rows, batches = [(dtype, shape[1:]) for dtype, shape in faces], {shape[0] if shape else -1 for _, shape in faces}
-        if len(outputs) != len(faces) or rows != self._rows or len(batches) != 1 or -1 in batches:
-            raise PortError("other ports, another shape or dtype")
-        self.batch, self.faces = batches.pop(), faces
+    def measure(self, faces: list[Face]) -> bool:
+        """Whether faces unlike those before are the same ports, of another number of worlds."""
+        batches = {shape[0] if shape else -1 for _, shape in faces}
+        fits = len(batches) == 1 and -1 not in batches and [(dtype, shape[1:]) for dtype, shape in faces] == self._rows
+        if fits:
+            self.batch, self.faces = batches.pop(), faces
+        return fits
 
 
 def _told(outputs: object) -> str:

@@ -30,7 +30,6 @@ NOTES = "notes"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
-
 Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
 """One invocation: wave, tick, batch, start, end, what each port said, and what was noted."""
 

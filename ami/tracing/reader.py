@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -111,6 +111,11 @@ class Trace:
         """The files that do not end as closed ones do: their process was killed, or writes still, or its disk was full."""
         paths = sorted((self.folder / "trace").glob("**/*.arrow"))
         return tuple(path.relative_to(self.folder).as_posix() for path in paths if not _is_finished(path))
+
+    def part(self, kept: Callable[[pa.Table], pa.Array | pa.ChunkedArray]) -> Trace:
+        """The invocations for which `kept` says true, a table of one node at a time; nodes without any are left out."""
+        tables = {node: table.filter(kept(table)).combine_chunks() for node, table in self.tables.items()}
+        return replace(self, tables={node: table for node, table in tables.items() if len(table)})
 
     def frame(self, node: str) -> pd.DataFrame:
         """One node's invocations as a pandas table, with `us`, how long each took in microseconds."""
