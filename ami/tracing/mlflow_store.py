@@ -7,32 +7,23 @@ stored twice: `mlflow.json` in the run's folder remembers which one it is.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from ami.errors import SettingError, TraceError
+from ami.errors import TraceError
 from ami.files import write_json
 from ami.tracing.header import read_header
-from ami.tracing.spans import Forest, Sample, Span, Tree, identity_of
+from ami.tracing.mlflow_database import ARTIFACTS, DATABASE, opened
+from ami.tracing.mlflow_trees import OF_RUN, known_trees, store_trees
+from ami.tracing.spans import Forest, Sample, identity_of
 from ami.tracing.tables import Tables
 
-DATABASE, ARTIFACTS, MEMORY = "mlflow.db", "mlartifacts", "mlflow.json"
+MEMORY = "mlflow.json"
 MAX_KEY, MAX_VALUE, MAX_PARAMETERS, MAX_METRICS = 250, 6000, 100, 1000  # what one batch of MLflow takes
-SPANS_AT_ONCE, TRACES_AT_ONCE = 500, 500
-IDENTITY, OF_RUN, NUM_SPANS, TREE = "ami.run", "ami.run", "ami.spans", "tr-"
 SHORT = Sample(every=20, episodes=10)  # what every run stores of itself; `ami trace sync` stores more
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 Row = Mapping[str, float | str]
 
 
@@ -75,12 +66,12 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     header = read_header(folder)
-    with _store_in(store_folder) as (mlflow, client, uri):
+    with opened(store_folder) as (mlflow, client, uri):
         experiment_id = _experiment(client, experiment, store_folder)
         run_id = _store_run(mlflow, client, folder, header, experiment, experiment_id, parameters, metrics, rows)
         if sample is not None:
             with suppress(TraceError):  # a run without tracing is still a run
-                _log_trees(client, uri, Forest(Tables.load(folder)), sample, experiment_id, run_id)
+                store_trees(client, uri, Forest(Tables.load(folder)), sample, experiment_id, run_id)
     return run_id
 
 
@@ -102,15 +93,15 @@ def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "am
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     forest = Forest(Tables.load(folder))
-    with _store_in(store_folder) as (mlflow, client, uri):
+    with opened(store_folder) as (mlflow, client, uri):
         experiment_id = _experiment(client, experiment, store_folder)
         known = _known_run(mlflow, client, _read(folder / MEMORY).get("run_id"))
         if known is None or client.get_run(known).info.status != "FINISHED":
             known = _store_run(mlflow, client, folder, forest.header, experiment, experiment_id)
         else:
             experiment_id = client.get_run(known).info.experiment_id
-        written = _log_trees(client, uri, forest, sample, experiment_id, known)
-        return Synced(experiment_id, known, written, len(_known_trees(client, experiment_id, known)), forest.surprise(0.9))
+        written = store_trees(client, uri, forest, sample, experiment_id, known)
+        return Synced(experiment_id, known, written, len(known_trees(client, experiment_id, known)), forest.surprise(0.9))
 
 
 def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any],
@@ -128,7 +119,7 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
         The parent run's id.
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
-    with _store_in(store_folder) as (mlflow, client, _):
+    with opened(store_folder) as (mlflow, client, _):
         experiment_id = _experiment(client, experiment, store_folder)
         remembered = _read(folder / MEMORY)
         parent = _known_run(mlflow, client, remembered.get("run_id")) or str(client.create_run(
@@ -163,99 +154,6 @@ def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any]
     return run_id
 
 
-@contextmanager
-def _store_in(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
-    """MLflow, a client and the address of a store, which is made if missing, whole or not at all.
-
-    Raises:
-        SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
-    """
-    database = store_folder / DATABASE
-    uri = f"sqlite:///{database}"
-    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, uri):
-        from alembic.util.exc import CommandError  # here, where what it says while it is imported is not heard
-        from sqlalchemy.exc import SQLAlchemyError
-
-        faults = (SQLAlchemyError, CommandError, mlflow.MlflowException)
-        try:
-            store_folder.mkdir(parents=True, exist_ok=True)
-            if not database.exists():
-                _make_database(mlflow, database)
-            client = mlflow.MlflowClient()
-            client.search_experiments(max_results=1)
-        except OSError as error:
-            raise SettingError(f"store is '{store_folder}': expected a folder to write in ({error.strerror})") from None
-        except faults as error:
-            raise SettingError(f"store is '{store_folder}': expected {DATABASE} as this MLflow makes it "
-                               f"({_fault(error)}). Cure: another store") from None
-        try:
-            yield mlflow, client, uri
-        except (OSError, *faults) as error:
-            raise SettingError(f"store is '{store_folder}', and MLflow stopped writing there ({_fault(error)}): what was "
-                               "written stays. Cure: `ami trace sync` goes on where this stopped") from None
-
-
-def _fault(error: Exception) -> str:
-    """The line that a person can use: not the statement, not its parameters."""
-    if isinstance(error, OSError):
-        return str(error.strerror)
-    return str(error.__cause__ or error).partition("\n")[0].rpartition("Error) ")[2]
-
-
-def _make_database(mlflow: Any, database: Path) -> None:
-    """MLflow makes its tables one after another: a kill in between would leave a file that it refuses for ever."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    draft = database.with_name(f".{DATABASE}.{os.getpid()}.tmp")
-    for leftover in database.parent.glob(f".{DATABASE}.*.tmp*"):
-        try:
-            os.kill(int(leftover.name.split(".")[3]), 0)
-        except ProcessLookupError:
-            leftover.unlink(missing_ok=True)  # of a process that was killed here
-        except PermissionError:  # it lives, as somebody else's
-            continue
-    try:
-        made = SqlAlchemyStore(f"sqlite:///{draft}", (database.parent / ARTIFACTS).as_uri())
-        made.engine.dispose()
-        with suppress(FileExistsError):  # another process was quicker
-            database.hardlink_to(draft)
-    finally:
-        for leftover in database.parent.glob(f"{draft.name}*"):
-            leftover.unlink()
-
-
-@contextmanager
-def _quiet_mlflow() -> Iterator[ModuleType]:
-    """MLflow without telemetry, and without its remarks in the user's terminal."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        levels = [logger.level for logger in loggers]
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL)  # its errors are raised, and told once
-            import mlflow
-            import mlflow.entities
-
-            yield mlflow
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-@contextmanager
-def _tracking_in(mlflow: Any, uri: str) -> Iterator[None]:
-    """Spans go where MLflow's global state says; a notebook's own choice is put back."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
 def _experiment(client: Any, name: str, store_folder: Path) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -270,9 +168,9 @@ def _run(mlflow: Any, client: Any, run_id: str | None, experiment_id: str, heade
         return known
     identity = identity_of(header)
     # a process that was killed after it had made the run did not remember it
-    for found in client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'"):
+    for found in client.search_runs([experiment_id], f"tags.`{OF_RUN}` = '{identity}'"):
         return str(found.info.run_id)
-    tags = {"ami.graph": header["graph_hash"], "ami.seed": str(header["seed"]), IDENTITY: identity}
+    tags = {"ami.graph": header["graph_hash"], "ami.seed": str(header["seed"]), OF_RUN: identity}
     started = header["clock"]["epoch"] // 1_000_000
     return str(client.create_run(experiment_id, start_time=started, run_name=header["run_id"], tags=tags).info.run_id)
 
@@ -315,93 +213,6 @@ def _log_files(client: Any, run_id: str, folder: Path) -> None:
             client.log_artifact(run_id, str(path))
     if (folder / "trace").is_dir():
         client.log_artifacts(run_id, str(folder / "trace"), "trace")
-
-
-# Trees of spans ---------------------------------------------------------------------------------------------------------
-
-
-def _log_trees(client: Any, uri: str, forest: Forest, sample: Sample, experiment_id: str, run_id: str) -> int:
-    """Store the trees that a sample takes and that are not there whole; returns how many that were.
-
-    A tree's spans are written first, in one transaction, and then what it is found by, in another. The latter names how many
-    spans belong to it. Ids follow from the run, so what a kill left half done is written over, not written again.
-    """
-    whole = _known_trees(client, experiment_id, run_id)
-    stored, waiting, name = 0, list[Tree](), str(forest.header["run_id"])
-    for tree in forest.trees(sample, whole):
-        waiting.append(tree)
-        if sum(len(one.spans) for one in waiting) >= SPANS_AT_ONCE:
-            stored += _write(uri, waiting, experiment_id, run_id, name)
-            waiting = []
-    return stored + _write(uri, waiting, experiment_id, run_id, name)
-
-
-def _known_trees(client: Any, experiment_id: str, run_id: str) -> dict[str, int]:
-    """The trees of a run that are stored whole, and with how many spans."""
-    found: dict[str, int] = {}
-    token = None
-    while True:
-        page = client.search_traces(locations=[experiment_id], filter_string=f"metadata.`{OF_RUN}` = '{run_id}'",
-                                    max_results=TRACES_AT_ONCE, include_spans=False, page_token=token)
-        found.update((trace.info.trace_id.removeprefix(TREE), int(trace.info.trace_metadata[NUM_SPANS]))
-                     for trace in page if NUM_SPANS in trace.info.trace_metadata)
-        token = page.token
-        if not token:
-            return found
-
-
-def _write(uri: str, trees: list[Tree], experiment_id: str, run_id: str, name: str) -> int:
-    import mlflow
-    from mlflow.tracing.client import TracingClient
-
-    if not trees:
-        return 0
-    client = TracingClient(uri)
-    client.log_spans(experiment_id, [_span(mlflow, tree, span) for tree in trees for span in tree.spans])
-    for tree in trees:
-        client.start_trace(_found_by(mlflow, tree, experiment_id, run_id, name))
-    return len(trees)
-
-
-def _span(mlflow: Any, tree: Tree, span: Span) -> Any:
-    attributes = {"mlflow.traceRequestId": f"{TREE}{tree.id}", "mlflow.spanType": span.kind,
-                  "mlflow.spanInputs": span.inputs, "mlflow.spanOutputs": span.outputs, **span.attributes}
-    return mlflow.entities.Span.from_dict({
-        "trace_id": f"{TREE}{tree.id}", "span_id": span.id, "parent_span_id": span.parent, "name": span.name,
-        "start_time_unix_nano": span.start, "end_time_unix_nano": span.end, "events": [],
-        "status": {"code": "ERROR" if span.fault else "OK", "message": span.fault},
-        "attributes": {name: json.dumps(value) for name, value in attributes.items()},
-        "links": [{"trace_id": f"{TREE}{link.tree}", "span_id": link.span,
-                   "attributes": {"wire": link.wire, "message": link.message}} for link in span.links]})
-
-
-def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str, name: str) -> Any:
-    """A tree as MLflow lists it: its figures are feedback, since that alone can be searched by number.
-
-    The list is of all runs of the store, so that the preview says which of them this is.
-    """
-    entities, root = mlflow.entities, tree.root
-    source = entities.AssessmentSource(source_type="CODE", source_id="ami")
-    begun = root.start // 1_000_000
-    told = ", ".join(f"{figure} {_short(value)}" for figure, value in tree.figures.items())
-    feedback = []
-    for figure, value in tree.figures.items():
-        one = entities.Feedback(name=figure, value=value, source=source, trace_id=f"{TREE}{tree.id}", span_id=root.id,
-                                create_time_ms=begun, last_update_time_ms=begun)
-        one.assessment_id = f"a-{tree.id}-{figure}"  # its own, so that it is there once however often it is written
-        feedback.append(one)
-    return entities.TraceInfo(
-        trace_id=f"{TREE}{tree.id}", trace_location=entities.TraceLocation.from_experiment_id(experiment_id),
-        request_time=begun, execution_duration=(root.end - root.start) // 1_000_000,
-        state=entities.TraceState.ERROR if root.fault else entities.TraceState.OK,
-        request_preview=f"{name}: {tree.name}", response_preview=told,
-        trace_metadata={"mlflow.sourceRun": run_id, OF_RUN: run_id, NUM_SPANS: str(len(tree.spans))},
-        tags={"mlflow.traceName": tree.name, "ami.kind": tree.kind, "ami.agent": tree.agent, "ami.wave": str(tree.wave)},
-        assessments=feedback)
-
-
-def _short(value: float | bool) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.4g}"
 
 
 def _flattened(content: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -20,7 +20,8 @@ from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 from ami.tracing.header import write_header
 from ami.tracing.log import TraceLog
-from ami.tracing.mlflow_store import _store_in, store, sync
+from ami.tracing.mlflow_database import opened
+from ami.tracing.mlflow_store import store, sync
 from ami.tracing.reader import Trace, read_batches
 from ami.tracing.spans import Sample
 
@@ -192,7 +193,7 @@ def test_a_sync_that_is_ended_before_or_after_any_of_its_writes_goes_on(
         ending(MlflowClient, name)
     for name in ("log_spans", "start_trace"):
         ending(TracingClient, name)
-    monkeypatch.setattr("ami.tracing.mlflow_store.SPANS_AT_ONCE", 12)
+    monkeypatch.setattr("ami.tracing.mlflow_trees.SPANS_AT_ONCE", 12)
     ticks = Trace.open(run).waves[0]
     names = {"wave 0, row 0", *(f"wave 0, tick {tick}" for tick in range(0, ticks, 2))}
     header = json.loads((run / "header.json").read_text())
@@ -282,7 +283,7 @@ def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / f".mlflow.db.{gone.pid}.tmp").write_bytes(b"half a database")
-    with pytest.raises(TraceError), _store_in(tmp_path) as (_, client, _uri):
+    with pytest.raises(TraceError), opened(tmp_path) as (_, client, _uri):
         assert client.search_experiments()
         raise TraceError("enough")
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db"}

@@ -1,0 +1,114 @@
+"""MLflow's store, opened: one sqlite file and a folder of artifacts, no server; quietly, and made whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ami.errors import SettingError
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@contextmanager
+def opened(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
+    """MLflow, a client and the address of a store, which is made if missing, whole or not at all.
+
+    Raises:
+        SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
+    """
+    database = store_folder / DATABASE
+    uri = f"sqlite:///{database}"
+    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, uri):
+        from alembic.util.exc import CommandError  # here, where what it says while it is imported is not heard
+        from sqlalchemy.exc import SQLAlchemyError
+
+        faults = (SQLAlchemyError, CommandError, mlflow.MlflowException)
+        try:
+            store_folder.mkdir(parents=True, exist_ok=True)
+            if not database.exists():
+                _make_database(mlflow, database)
+            client = mlflow.MlflowClient()
+            client.search_experiments(max_results=1)
+        except OSError as error:
+            raise SettingError(f"store is '{store_folder}': expected a folder to write in ({error.strerror})") from None
+        except faults as error:
+            raise SettingError(f"store is '{store_folder}': expected {DATABASE} as this MLflow makes it "
+                               f"({_fault(error)}). Cure: another store") from None
+        try:
+            yield mlflow, client, uri
+        except (OSError, *faults) as error:
+            raise SettingError(f"store is '{store_folder}', and MLflow stopped writing there ({_fault(error)}): what was "
+                               "written stays. Cure: `ami trace sync` goes on where this stopped") from None
+
+
+def _fault(error: Exception) -> str:
+    """The line that a person can use: not the statement, not its parameters."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return str(error.__cause__ or error).partition("\n")[0].rpartition("Error) ")[2]
+
+
+def _make_database(mlflow: Any, database: Path) -> None:
+    """MLflow makes its tables one after another: a kill in between would leave a file that it refuses for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    draft = database.with_name(f".{DATABASE}.{os.getpid()}.tmp")
+    for leftover in database.parent.glob(f".{DATABASE}.*.tmp*"):
+        try:
+            os.kill(int(leftover.name.split(".")[3]), 0)
+        except ProcessLookupError:
+            leftover.unlink(missing_ok=True)  # of a process that was killed here
+        except PermissionError:  # it lives, as somebody else's
+            continue
+    try:
+        made = SqlAlchemyStore(f"sqlite:///{draft}", (database.parent / ARTIFACTS).as_uri())
+        made.engine.dispose()
+        with suppress(FileExistsError):  # another process was quicker
+            database.hardlink_to(draft)
+    finally:
+        for leftover in database.parent.glob(f"{draft.name}*"):
+            leftover.unlink()
+
+
+@contextmanager
+def _quiet_mlflow() -> Iterator[ModuleType]:
+    """MLflow without telemetry, and without its remarks in the user's terminal."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)  # its errors are raised, and told once
+            import mlflow
+            import mlflow.entities
+
+            yield mlflow
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def _tracking_in(mlflow: Any, uri: str) -> Iterator[None]:
+    """Spans go where MLflow's global state says; a notebook's own choice is put back."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
