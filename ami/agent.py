@@ -122,7 +122,7 @@ class Agent:
             self._wave = self._wave + 1 if wave is None else wave
             self.tick, self._parcels, self._batch = 0, {}, len(mask)
         require(len(mask) == self._batch, f"reset begins {int(mask.sum())} of {len(mask)} worlds while {self._batch} are "
-                                          "running. Cure: begin all of them first")
+                                          "running. Fix: begin all of them first")
         self.runtime.settle()
         self.runtime.begin(mask, episodes, self._wave)
 

@@ -44,7 +44,7 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = ())
         group = target.partition("=")[0].lstrip("+")
         menu = [name for name in groups() if name not in NO_MODULES]
         if group in NO_MODULES:
-            raise SettingError(f"'{target}' is no module: expected one of {', '.join(menu)}. Cure to check a whole wiring: "
+            raise SettingError(f"'{target}' is no module: expected one of {', '.join(menu)}. Fix to check a whole wiring: "
                                f"`ami graph {target}`")
         if group not in menu:
             raise unknown_name("group", group, menu)
@@ -52,7 +52,7 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = ())
     if WORLD_ID.match(target):
         return _check_choice("world", ["world=gym", f"world.id={target}", *overrides], allow)
     if CLASS.match(target):
-        require(not overrides, f"'{' '.join(overrides)}' stands behind a class: its settings are its defaults. Cure for "
+        require(not overrides, f"'{' '.join(overrides)}' stands behind a class: its settings are its defaults. Fix for "
                                "others: name it as a choice, `GROUP=CHOICE GROUP._target_=… GROUP.setting=…`")
         return _check_class(target, allow)
     raise SettingError(f"'{target}' names nothing to check: expected a choice such as planner=cem, a class such as "
@@ -85,7 +85,7 @@ def _check_class(name: str, allow: Sequence[str]) -> Report:
               if parameter.default is parameter.empty
               and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
     role = getattr(target, "role", "")
-    require(not needed, f"{name} needs {', '.join(needed)}, which have no defaults. Cure: `ami check {role}=CHOICE "
+    require(not needed, f"{name} needs {', '.join(needed)}, which have no defaults. Fix: `ami check {role}=CHOICE "
                         f"{role}._target_={name} {role}.{needed[0] if needed else ''}=…`")
     return _examined(part, name, {})
 

@@ -121,7 +121,7 @@ def replay(words: Sequence[str]) -> int:
         raise SettingError("--swap names nothing to swap: expected an override, --swap planner=mppi")
     if given.wave is not None and given.fork is None:
         raise SettingError(f"--wave {given.wave} has no effect without --fork TICK: every wave is executed. "
-                           "Cure: leave it out")
+                           "Fix: leave it out")
     from ami.console import Console
     from ami.replay.report import replay
 

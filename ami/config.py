@@ -172,7 +172,7 @@ def _check_hydra(settings: DictConfig, asked: tuple[str, ...]) -> None:
     changed = sorted(key for key in {*given, *own} if given.get(key) != own.get(key))
     if changed:
         raise TrustError(f"a leaf sets hydra.{changed[0]}: only the command line may, `hydra.{changed[0]}=…`. "
-                         "Cure: take it out of the leaf")
+                         "Fix: take it out of the leaf")
 
 
 @lru_cache(maxsize=8)
@@ -194,7 +194,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
     except OverrideParseException as error:
         raise SettingError(f"cannot read the override '{error.override.removeprefix('++')}': expected `key=value`, "
-                           "`+key=value` or `~key`. Cure for signs such as , : = in a value: quote it, `\"key='a,b'\"`"
+                           "`+key=value` or `~key`. Fix for signs such as , : = in a value: quote it, `\"key='a,b'\"`"
                            ) from None
 
 
@@ -203,16 +203,16 @@ def _check_override(override: Override) -> None:
     key, given = override.key_or_group, str(override.input_line).removeprefix("++")
     if override.is_sweep_override():
         raise SettingError(f"'{given}' asks for several runs: expected one value. "
-                           "Cure: `--multirun`, or, in Python, one call per value")
+                           "Fix: `--multirun`, or, in Python, one call per value")
     if "." in key or key.startswith("hydra") or override.type is not OverrideType.CHANGE:
         return
     if key not in (*groups(), *SCHEMA):
         raise unknown_name("setting or group", key, {*groups(), *SCHEMA})
     if key in groups() and not isinstance(override.value(), (str, list) if key == "experiment" else (str, dict)):
-        cure = f"Cure to take it out: `~{key}`"
+        fix = f"Fix to take it out: `~{key}`"
         if key in ("graph", *SCHEMA):
-            cure = "Cure: leave it out" + " or, to learn nothing, learning=none" * (key == "learning")
-        raise SettingError(f"'{given}' chooses no {key}: expected a name, see `ami list`. {cure}")
+            fix = "Fix: leave it out" + " or, to learn nothing, learning=none" * (key == "learning")
+        raise SettingError(f"'{given}' chooses no {key}: expected a name, see `ami list`. {fix}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from ami.module import Module
 from ami.ports import Dims, Port, Size
 from ami.wiring import Wire
 
-AGREE = "Cure: a setting that makes both ends agree, or another module or wire"
+AGREE = "Fix: a setting that makes both ends agree, or another module or wire"
 
 
 class DimSolver:
@@ -140,7 +140,7 @@ class DimSolver:
                        if not port.optional for dim in port.dims if isinstance(dim, str)}
             for symbol in sorted(symbols - set(self.known[node])):
                 self.mistakes.append(f"{node} does not know the size of '{symbol}': no wire tells it. "
-                                     f"Cure: return it from {type(module).__name__}.infer_dims()")
+                                     f"Fix: return it from {type(module).__name__}.infer_dims()")
 
 
 def _is_size(size: object) -> bool:

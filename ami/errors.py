@@ -3,7 +3,7 @@
     AmiError
     ├── SettingError     (ValueError)        a module's or a command's setting is unknown or out of range
     ├── UnknownName      (LookupError)       a name is not on the menu: node, port, module, world, experiment, command
-    ├── GraphError       (ValueError)        the wiring was refused; holds every mistake, each with its cure
+    ├── GraphError       (ValueError)        the wiring was refused; holds every mistake, each with its fix
     ├── PortError        (ValueError)        a message does not fit its port
     ├── CallError        (RuntimeError)      a call edge is unbound, or its method is not declared callable
     ├── CheckpointError  (RuntimeError)      a checkpoint is missing, broken, or belongs to another agent
@@ -12,7 +12,7 @@
     ├── StartError       (RuntimeError)      a runtime did not start
     └── WorkerLost       (RuntimeError)      a process that held modules died
 
-Each message says what was given, what was expected and the cure. Each class is also the built-in error a caller would
+Each message says what was given, what was expected and the fix. Each class is also the built-in error a caller would
 expect, so `except ValueError` works.
 """
 
@@ -66,7 +66,7 @@ class GraphError(AmiError, ValueError):
     """The wiring was refused before tick 0.
 
     Attributes:
-        mistakes: every mistake found, one sentence each, with its cure.
+        mistakes: every mistake found, one sentence each, with its fix.
     """
 
     def __init__(self, mistakes: Sequence[str]) -> None:
@@ -78,16 +78,16 @@ class GraphError(AmiError, ValueError):
         return GraphError, (self.mistakes,)
 
 
-def unknown_name(what: str, name: str, menu: Iterable[str], cure: str = "") -> UnknownName:
+def unknown_name(what: str, name: str, menu: Iterable[str], fix: str = "") -> UnknownName:
     """The error for a name that is not on the menu.
 
     Args:
         what: what kind of thing was named, e.g. "planner".
         name: the name that was given.
         menu: the names that exist.
-        cure: a sentence that tells what to do when the nearest name does not help.
+        fix: a sentence that tells what to do when the nearest name does not help.
     """
-    return UnknownName(f"unknown {what} '{name}'{suggestion(name, menu)}" + (f" {cure}" if cure else ""))
+    return UnknownName(f"unknown {what} '{name}'{suggestion(name, menu)}" + (f" {fix}" if fix else ""))
 
 
 def suggestion(name: str, menu: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ class Graph:
         warnings: what has no effect.
 
     Raises:
-        GraphError: the wiring is unsound; it lists every mistake with its cure.
+        GraphError: the wiring is unsound; it lists every mistake with its fix.
     """
 
     def __init__(self, parts: Mapping[str, Part], wiring: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Graph:
             part = self.parts.get(node)
             if part is None:
                 self.mistakes.append(f"node '{node}' is wired but has no module{suggestion(node, self.parts)} "
-                                     f"Cure: give it one, `+{node}._target_=…`, or remove its wiring, `~graph.{node}`")
+                                     f"Fix: give it one, `+{node}._target_=…`, or remove its wiring, `~graph.{node}`")
                 continue
             if not (isinstance(part.target, type) and issubclass(part.target, Module)):
                 self.mistakes.append(f"{node} is a {part.name}: expected an ami Module, see ami.blueprint")
@@ -153,7 +153,7 @@ class Graph:
         if wire.node not in self.calls:
             port = consumer.inputs.get(wire.to_port) if consumer is not None else None
             needless = port is not None and port.optional
-            out = f" Cure to do without: `~graph.{wire.to_node}.{wire.to_port}`" if needless else ""
+            out = f" Fix to do without: `~graph.{wire.to_node}.{wire.to_port}`" if needless else ""
             self.mistakes.append(f"{wire.to_node}.{wire.to_port} is wired from the unknown node '{wire.node}'"
                                  f"{suggestion(wire.node, self.calls)}{out}")
         if producer is not None and wire.port not in producer.outputs:
@@ -169,13 +169,13 @@ class Graph:
         given, expected = producer.outputs[wire.port], consumer.inputs[wire.to_port]
         if given.kind != expected.kind:
             fitting = self._outputs_of(expected.kind)
-            cure = f"Cure: wire it from {' or '.join(fitting)}" if fitting else "No output of this graph is of that kind"
+            fix = f"Fix: wire it from {' or '.join(fitting)}" if fitting else "No output of this graph is of that kind"
             self.mistakes.append(f"{wire} carries the kind '{given.kind}': {wire.to_node}.{wire.to_port} expects the kind "
-                                 f"'{expected.kind}'. {cure}")
+                                 f"'{expected.kind}'. {fix}")
             return False
         if given.dtype is not None and expected.dtype is not None and given.dtype != expected.dtype:
             self.mistakes.append(f"{wire} carries {given.dtype}: {wire.to_node}.{wire.to_port} expects {expected.dtype}. "
-                                 f"Cure: a module between them that casts")
+                                 f"Fix: a module between them that casts")
             return False
         return True
 
@@ -189,8 +189,8 @@ class Graph:
             for name, port in module.inputs.items():
                 if not port.optional and (node, name) not in wired:
                     fitting = self._outputs_of(port.kind)
-                    cure = f"Cure: graph.{node}.{name}={fitting[0]}" if fitting else "No output of this graph fits"
-                    self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {cure}")
+                    fix = f"Fix: graph.{node}.{name}={fitting[0]}" if fitting else "No output of this graph fits"
+                    self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {fix}")
 
     def _check_calls(self) -> None:
         for node, module in self._faces.items():
@@ -207,17 +207,17 @@ class Graph:
                     for method in module.wants[name].methods:
                         if method not in known:
                             self.mistakes.append(f"{node} calls {callee}.{method}, which {self.parts[callee].name} does not "
-                                                 f"declare callable{suggestion(method, known)} Cure: mark it "
+                                                 f"declare callable{suggestion(method, known)} Fix: mark it "
                                                  f"@callable_method, or bind graph.{node}.calls.{name} to another node{out}")
             for name, call in module.wants.items():
                 if name not in bound and not call.optional:
                     why = ": Mode-2 cannot search without it" if module.role == "planner" else ""
                     self.mistakes.append(f"{node} needs the call '{name}' ({', '.join(call.methods)}), which is not bound"
-                                         f"{why}. Cure: graph.{node}.calls.{name}=<node>")
+                                         f"{why}. Fix: graph.{node}.calls.{name}=<node>")
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
         for cycle in nx.simple_cycles(edges):
             calls = "call each other: call edges must not form a circle" if len(cycle) > 1 else "calls itself"
-            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {calls}. Cure: bind one of these calls to another node")
+            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {calls}. Fix: bind one of these calls to another node")
 
     def _undelayed(self) -> nx.DiGraph:
         graph = nx.DiGraph()
@@ -234,7 +234,7 @@ class Graph:
             steps = list(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
             wires = [w for step in steps for w in self.wires if w.delay == 0 and not w.cut and (w.node, w.to_node) == step]
             waits = "wait for each other" if len(cycle) > 1 else "waits for itself"
-            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {waits} within one tick. Cure: put `@-1` on "
+            self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {waits} within one tick. Fix: put `@-1` on "
                                  f"one of these wires: {', '.join(str(w) for w in wires)}")
         if loops:
             return tuple(nodes)

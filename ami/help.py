@@ -153,7 +153,7 @@ left on disk, in the folder
 {_OVERRIDES}""",
     "check": f"""\
 ami check TARGET [overrides] [--allow mypkg.]
-Every promise that a module or world makes to the engine: kept or broken, how, and what usually cures it.
+Every promise that a module or world makes to the engine: kept or broken, how, and what usually fixes it.
 
 TARGET is a choice, group=name; a class by its full name, with its default settings; or the id of a gymnasium world. A choice
 is checked with the sizes it has in its graph. Its calls are bound to small stubs, so nothing has to be learnt.
@@ -173,7 +173,7 @@ In a test of your own: `from ami.testing import check_planner`, or `examine` for
 ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.]
 Draw the wiring, or say what is wrong with it.
 
-Exit code 0: the wiring is sound; warnings are on stderr. 2: it was refused; every mistake is on stderr, with its cure.
+Exit code 0: the wiring is sound; warnings are on stderr. 2: it was refused; every mistake is on stderr, with its fix.
 
 examples
   ami graph

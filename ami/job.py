@@ -331,7 +331,7 @@ def _new_folder(config: Config, folder: Path | None) -> Path:
     """The folder of a run; one that holds a run already is refused."""
     folder = Path(folder or Path(config.settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     if (folder / HEADER).exists() or (folder / "trace").exists():
-        raise SettingError(f"'{folder}' holds a run already. Cure: another folder, hydra.run.dir=…, or delete it")
+        raise SettingError(f"'{folder}' holds a run already. Fix: another folder, hydra.run.dir=…, or delete it")
     for place, what in ((folder, "the run's folder"), (Path(config.settings.store), "store")):
         check_folder(place, what)
     return folder

@@ -70,7 +70,7 @@ class Calls:
         except KeyError:
             raise CallError(
                 f"{self._owner} calls '{name}', which is not bound. "
-                f"Cure: wire it in the graph, `{self._owner}: {{calls: {{{name}: <node>}}}}`"
+                f"Fix: wire it in the graph, `{self._owner}: {{calls: {{{name}: <node>}}}}`"
             ) from None
 
 
@@ -87,7 +87,7 @@ class Callee:
             raise AttributeError(name)
         raise CallError(
             f"{self._node}.{name} is not declared callable{suggestion(name, self._module.callable_methods())} "
-            f"Cure: mark the method with @callable_method in {type(self._module).__name__}"
+            f"Fix: mark the method with @callable_method in {type(self._module).__name__}"
         )
 
 

@@ -42,7 +42,7 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
         TrustError: a `_target_` is not on the allow-list.
     """
     if not isinstance(config.get(GRAPH), Mapping):
-        raise SettingError(f"the configuration has no graph: {config.get(GRAPH)!r}. Cure: graph=blueprint")
+        raise SettingError(f"the configuration has no graph: {config.get(GRAPH)!r}. Fix: graph=blueprint")
     nodes = {name for name in (*groups, *config[GRAPH]) if name != GRAPH and name not in SCHEMA}
     unknown = [_unknown(key, value, nodes, groups) for key, value in config.items()
                if key not in SCHEMA and key != GRAPH and key not in nodes]
@@ -51,7 +51,7 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
     wrong = check({key: value for key, value in config.items() if key in SCHEMA})
     for node in sorted(nodes & set(config)):
         if config[node] is not None and not _is_part(config[node]):
-            wrong.append(f"{node} names no class: it has no `_target_`. Cure: {node}=<choice>, see `ami list`")
+            wrong.append(f"{node} names no class: it has no `_target_`. Fix: {node}=<choice>, see `ami list`")
     for node, part in parts_of(config, allow).items():
         wrong.extend(part.check(node))
     if wrong:
@@ -61,7 +61,7 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
 def _unknown(key: str, value: Any, nodes: set[str], groups: Sequence[str]) -> str:
     if _is_part(value):
         menu = nodes - {"agent", "experiment"}
-        return f"unknown node '{key}'{suggestion(key, menu)} Cure for a node of your own: wire it, `+graph.{key}={{…}}`"
+        return f"unknown node '{key}'{suggestion(key, menu)} Fix for a node of your own: wire it, `+graph.{key}={{…}}`"
     return f"unknown setting or group '{key}'{suggestion(key, {*groups, *SCHEMA})}"
 
 

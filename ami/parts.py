@@ -47,7 +47,7 @@ class Part:
         for name in names:
             if parameters[name].default is inspect.Parameter.empty and name not in self.settings:
                 mistakes.append(f"{where} needs the setting '{name}', which {self.name} has no default for. "
-                                f"Cure: {where}.{name}=<value>")
+                                f"Fix: {where}.{name}=<value>")
         mistakes += self._wrong_types(where)
         for key, value in self.settings.items():
             mistakes.extend(_checked(value, f"{where}.{key}"))

@@ -110,7 +110,7 @@ class Port:
         if tuple(value.shape) != expected:
             raise PortError(f"{where} gave the shape {tuple(value.shape)}: expected {expected}, {self.describe()}")
         if self.dtype is not None and value.dtype != self.dtype:
-            raise PortError(f"{where} gave the dtype {value.dtype}: expected {self.dtype}. Cure: cast it in step()")
+            raise PortError(f"{where} gave the dtype {value.dtype}: expected {self.dtype}. Fix: cast it in step()")
 
     def sample(self, dims: Mapping[str, Size], batch: int, generator: torch.Generator) -> Tensor:
         """A random message that fits this port: a module's test needs no world."""

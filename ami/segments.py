@@ -57,7 +57,7 @@ def groups_of(graph: Graph, placement: Placement) -> dict[str, str]:
             group_of[node] = group
     forgotten = [node for node in graph.order if node not in group_of]
     if forgotten:
-        raise SettingError(f"placement forgets {', '.join(forgotten)}. Cure: put every node into one group")
+        raise SettingError(f"placement forgets {', '.join(forgotten)}. Fix: put every node into one group")
     return group_of
 
 

@@ -91,7 +91,7 @@ def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where
     if schema not in (STAGE, COLLECT):  # experiments give parts of these
         for key in (name for name in schema if name not in (*settings, ANY_NAME, *NEEDLESS)):
             path = f"{where}.{key}" if where else key
-            mistakes.append(f"{path} is missing. Cure: leave out the `~…` that removes it")
+            mistakes.append(f"{path} is missing. Fix: leave out the `~…` that removes it")
     for key, value in settings.items():
         path = f"{where}.{key}" if where else str(key)
         rule = schema.get(str(key), schema.get(ANY_NAME))

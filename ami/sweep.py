@@ -62,7 +62,7 @@ def combinations(overrides: Sequence[str]) -> list[Combination]:
         found.append(Combination(" ".join(filter(None, differing)), chosen))
     twice = [one.label for number, one in enumerate(found) if one.label in [other.label for other in found[:number]]]
     if twice:
-        raise SettingError(f"'{twice[0]}' is there twice. Cure: name each value once")
+        raise SettingError(f"'{twice[0]}' is there twice. Fix: name each value once")
     if len(found) < 2:
         raise SettingError(f"'{found[0].label}' is one variant alone: expected two or more, `key=a,b`")
     return found

@@ -107,7 +107,7 @@ def export(words: Sequence[str]) -> int:
         raise unknown_name("format", given.format, FORMATS)
     for flag, why in IDLE.get(given.format, {}).items():
         if getattr(given, flag.removeprefix("--")) is not None:
-            raise SettingError(f"{flag} has no effect on {given.format}: {why}. Cure: leave it out, or --format otlp")
+            raise SettingError(f"{flag} has no effect on {given.format}: {why}. Fix: leave it out, or --format otlp")
     sample = _sample(given, every=1)
     export(given.run, given.format, given.out, sample, given.wave, given.agent)
     print(f"wrote {given.out}{HINTS.get(given.format, '')}")

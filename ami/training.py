@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from ami.module import Module
 from ami.runtime.local import LocalRuntime
 from ami.settings import COLLECT
 from ami.streams import derive_seed
+from ami.tracing.header import versions
 from ami.worker import Weights, Worker
 
 PROBE_EPISODES = 200
@@ -131,7 +131,7 @@ def _stages(config: Config) -> list[Stage]:
     stages = [Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage]
     absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
     require(not stages or not absent,
-            f"learning.collect.{{{','.join(absent)}}} is missing. Cure: leave out the `~…` that removes it")
+            f"learning.collect.{{{','.join(absent)}}} is missing. Fix: leave out the `~…` that removes it")
     for stage in stages:
         require(stage.data != "experience" or stage.window <= settings.learning.collect.steps,
                 f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "
@@ -250,7 +250,7 @@ def training_key(config: Config, graph: Graph, who_lives: Mapping[str, Graph], n
         "nodes": {node: (graph.parts[node].resolved(), graph.dims[node], graph.calls[node]) for node in nodes},
         "lived": {name: other.describe() for name, other in who_lives.items()},
         "code": (sources(graph, nodes), *(sources(other, other.order) for other in who_lives.values())),
-        "versions": {package: version(package) for package in ("ami", "torch")},
+        "versions": versions(("ami", "torch")),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -264,7 +264,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
     file = Path(file) / AGENT_FILE if Path(file).is_dir() else Path(file)
     tensors, notes = checkpoint.load(file)
     if "nodes" not in notes:
-        raise CheckpointError(f"'{file}' holds a training that is not finished. Cure: finish it with `ami train`, "
+        raise CheckpointError(f"'{file}' holds a training that is not finished. Fix: finish it with `ami train`, "
                               f"which leaves {AGENT_FILE} beside it")
     own = _description(graph, [node for node in notes["nodes"] if node in graph.order])
     wrong = [f"{node} is not in this graph" for node in notes["nodes"] if node not in graph.order]
@@ -274,7 +274,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
                   for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
     if wrong:
         raise CheckpointError(f"'{file}' was trained with another graph: {'; '.join(wrong)}. "
-                              "Cure: run with the settings it was trained with, or train anew with checkpoint=null")
+                              "Fix: run with the settings it was trained with, or train anew with checkpoint=null")
     nodes = checkpoint.by_node(tensors)
     readout = Readout(**nodes.pop("readout")) if "readout" in nodes else None
     return Trained(nodes, file, notes["key"], True, notes["seconds"], notes["probes"], readout, notes["rows"])
@@ -288,7 +288,7 @@ def _save(trained: Trained, graph: Graph) -> None:
         checkpoint.save(trained.file, tensors, {
             "nodes": _description(graph, list(trained.weights)), "key": trained.key, "seconds": trained.seconds,
             "probes": trained.probes, "rows": trained.rows, "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {package: version(package) for package in ("ami", "torch")}})
+            "versions": versions(("ami", "torch"))})
 
 
 def _description(graph: Graph, nodes: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -99,8 +99,8 @@ def check_shadowing() -> None:
             found = str(folders[0] if folders else spec.origin) if spec else "nothing"
             raise TrustError(
                 f"the package '{name}' is found at {found}: expected {home / name}, the one that came with ami. "
-                f"Cure: run from another folder, take {Path(found).parent} off PYTHONPATH, or rename that package"
-                if spec else f"the package '{name}' is missing: expected {home / name}. Cure: install ami anew")
+                f"Fix: run from another folder, take {Path(found).parent} off PYTHONPATH, or rename that package"
+                if spec else f"the package '{name}' is missing: expected {home / name}. Fix: install ami anew")
 
 
 def _is_allowed(name: str, prefixes: Sequence[str]) -> bool:
@@ -110,7 +110,7 @@ def _is_allowed(name: str, prefixes: Sequence[str]) -> bool:
 def _refusal(given: str, name: str, prefixes: Sequence[str]) -> str:
     package = name.split(".")[0]
     return (f"{given}: expected a class from {', '.join(prefixes)} "
-            f"Cure, if you trust that code: `--allow {package}.`, or allow=['{package}.'] in Python")
+            f"Fix, if you trust that code: `--allow {package}.`, or allow=['{package}.'] in Python")
 
 
 def _find(target: str, where: str) -> object:
@@ -128,7 +128,7 @@ def _find(target: str, where: str) -> object:
                 continue
         if found is None:
             raise UnknownName(f"{where}._target_ is '{target}', but there is no package '{word}'. "
-                              f"Cure: install it, or put its folder on PYTHONPATH")
+                              f"Fix: install it, or put its folder on PYTHONPATH")
         if not hasattr(found, word):
             outer = ".".join(words[:count - 1])
             raise UnknownName(f"{where}._target_ is '{target}', but {outer} has no '{word}'"

@@ -43,13 +43,13 @@ def serve(store: Path, port: int) -> int:
     """
     require(0 < port < 65536, f"--port is {port}: expected 1 to 65535")
     if not (store / "mlflow.db").is_file():
-        raise SettingError(f"{store} holds no runs yet. Cure: `ami run`, or --store <folder>")
+        raise SettingError(f"{store} holds no runs yet. Fix: `ami run`, or --store <folder>")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise StartError(f"port {port} is not free ({error.strerror}). Cure: --port {port + 1}") from None
+            raise StartError(f"port {port} is not free ({error.strerror}). Fix: --port {port + 1}") from None
     print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
     # a closed terminal ends it as Ctrl-C does, and leaves no server behind
     before = {sign: signal.signal(sign, signal.default_int_handler) for sign in (signal.SIGTERM, signal.SIGHUP)}
@@ -62,7 +62,7 @@ def serve(store: Path, port: int) -> int:
         _end(server)
         for sign, handler in before.items():
             signal.signal(sign, handler)
-    raise StartError(f"the MLflow server ended by itself with code {code}. Cure if the port is taken: --port {port + 1}")
+    raise StartError(f"the MLflow server ended by itself with code {code}. Fix if the port is taken: --port {port + 1}")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

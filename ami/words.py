@@ -49,7 +49,7 @@ def split(words: Sequence[str], known: Sequence[str] = HYDRA_FLAGS) -> tuple[lis
         elif name not in known:
             menu = [*known, "--allow", "--help"]
             is_near = "did you mean" in suggestion(name, menu)
-            raise unknown_name("flag", name, menu, "" if is_near else "Cure for a setting: no dashes, seed=1")
+            raise unknown_name("flag", name, menu, "" if is_near else "Fix for a setting: no dashes, seed=1")
         elif name in ("--config-dir", "-cd"):
             value = value or next(rest, "")
             folder = Path(value).resolve()

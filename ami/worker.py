@@ -105,7 +105,7 @@ class Worker:
         fresh = len(mask) != next((m.batch for m in self.modules.values()), 0) or bool(mask.all())
         slow = [node for node, every in self.graph.every.items() if every > 1]
         require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds begin anew, but {', '.join(slow)} fires "
-                                   "only every few ticks, for all of them. Cure: begin all episodes together")
+                                   "only every few ticks, for all of them. Fix: begin all episodes together")
         for module in self.modules.values():
             if isinstance(module, World):
                 module.assign(mask, list(episodes))
@@ -203,7 +203,7 @@ class Worker:
         module = self.modules[node]
         if not isinstance(outputs, Mapping):
             raise PortError(f"{node}.step() gave a {type(outputs).__name__}: expected a dict of its outputs, "
-                            f"{{{', '.join(module.outputs)}}}. Cure: return one in {type(module).__name__}.step()")
+                            f"{{{', '.join(module.outputs)}}}. Fix: return one in {type(module).__name__}.step()")
         for name, port in module.outputs.items():
             port.validate(f"{node}.{name}", outputs.get(name), module.dims, module.batch)
 
@@ -236,5 +236,5 @@ def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> No
         raise CheckpointError(
             f"the checkpoint does not fit {node} ({type(module).__name__}): {', '.join(wrong[:3])}"
             f"{' and more' if len(wrong) > 3 else ''} differ in name or shape. "
-            f"Cure: train this agent anew, or load it with the settings it was trained with")
+            f"Fix: train this agent anew, or load it with the settings it was trained with")
     module.load_state_dict(dict(weights))

@@ -26,7 +26,7 @@ def _only_the_solvers() -> None:
     name = "stable_worldmodel"
     found = PathFinder.find_spec(name, [sysconfig.get_paths()["purelib"]])
     if found is None or found.submodule_search_locations is None:
-        raise ImportError(f"{name} is not installed here. Cure: python benchmarks/stable_worldmodel.py, which makes a "
+        raise ImportError(f"{name} is not installed here. Fix: python benchmarks/stable_worldmodel.py, which makes a "
                           "virtual environment for it")
     package = ModuleType(name)
     package.__path__ = list(found.submodule_search_locations)

@@ -27,7 +27,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
     ("graph", "dims", "wiring", "parts"),
-    ("gym_world", "gym_rows", "blueprint"),
+    ("envs", "blueprint"),
     ("module",),
     ("ports", "streams", "files", "trust"),
     ("errors",),
@@ -126,7 +126,7 @@ def test_a_file_says_first_what_it_is_about(file: Path) -> None:
 def test_no_setting_is_swallowed_and_no_error_caught_blindly(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         # a world hands its settings on to gymnasium, which refuses those that the environment does not know
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__" and name_of(file) != "ami/gym_world.py":
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__" and name_of(file) != "ami/envs/world.py":
             assert node.args.kwarg is None, f"line {node.lineno}: **{node.args.kwarg and node.args.kwarg.arg}"
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "nothing named"

@@ -23,12 +23,12 @@ SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {
     "perception=identity": ("JEPA receives percepts of shape (32, 32, 3): expected vectors", ["world.observe=state"]),
-    "world_model=simulator": ("expected the percept to be the true state. Cure: perception=identity", SEEN),
-    "goal=trail": ("Cure: graph.goal.state=world_model.state", ["graph.goal.state=world_model.state"]),
+    "world_model=simulator": ("expected the percept to be the true state. Fix: perception=identity", SEEN),
+    "goal=trail": ("Fix: graph.goal.state=world_model.state", ["graph.goal.state=world_model.state"]),
     "goal=vector": ("wrong shape along goal.goal → cost.goal: cost has S = (64,), not (32, 32, 3)",
                     ["world_model=simulator", *SEEN]),
-    "cost=curiosity": ("Cure: world_model=ensemble", ["world_model=ensemble"]),
-    "cost=reward": ("Cure: world_model.rewards=true", ["world_model.rewards=true"]),
+    "cost=curiosity": ("Fix: world_model=ensemble", ["world_model=ensemble"]),
+    "cost=reward": ("Fix: world_model.rewards=true", ["world_model.rewards=true"]),
     "planner=categorical": ("plans choices, but here an action is 2 continuous numbers", GYM),
     "planner=tree": ("plans choices, but here an action is 2 continuous numbers", GYM),
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),

@@ -122,7 +122,7 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
     if refused and not (skip_refused and sound and against not in refused):
         reasons = "\n".join(f"  {label}: {reason.replace(chr(10), chr(10) + '    ')}" for label, reason in refused.items())
         raise SettingError(f"{len(refused)} of {len(variants)} variants are refused:\n{reasons}\n"
-                           "Cure: mend or leave them out" + ", or --skip-refused" * bool(sound))
+                           "Fix: mend or leave them out" + ", or --skip-refused" * bool(sound))
     for text in dict.fromkeys(text for one in sound for text in one.config.overrides):
         if text.lstrip("+").split("=")[0].startswith(WITHOUT_EFFECT):
             console.note(f"warning: {text} has no effect in a comparison: its variants live in this process, or, with "
@@ -138,7 +138,7 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
         if broke_off and (not skip_refused or reference in broke_off):
             reasons = "\n".join(f"  {label}: {reason}" for label, reason in broke_off.items())
             raise SettingError(f"{len(broke_off)} of {len(variants)} variants broke off:\n{reasons}\nWhat is finished is "
-                               "kept. Cure: mend them and give the command again, or --skip-refused")
+                               "kept. Fix: mend them and give the command again, or --skip-refused")
         jobs = [job for job in jobs if job.label not in broke_off]
         return _conclude(folder, store, labels, {**refused, **broke_off}, seeds, reference, sound, jobs, console, by_loss)
 

@@ -50,16 +50,16 @@ def claim(folder: Path, store: Path, identity: Mapping[str, Any]) -> None:
         found = json.loads((folder / IDENTITY).read_text())
     except FileNotFoundError:
         require(not folder.exists() or not any(folder.iterdir()),
-                f"'{folder}' is not empty and holds no comparison. Cure: another --folder")
+                f"'{folder}' is not empty and holds no comparison. Fix: another --folder")
         write_json(folder / IDENTITY, identity)
         return
     except json.JSONDecodeError:
-        raise SettingError(f"'{folder / IDENTITY}' is not what a comparison writes. Cure: another --folder") from None
+        raise SettingError(f"'{folder / IDENTITY}' is not what a comparison writes. Fix: another --folder") from None
     changed = list(_differences(found, identity))
     if changed:
         more = f" and {len(changed) - SHOWN_DIFFERENCES} more" if len(changed) > SHOWN_DIFFERENCES else ""
         raise SettingError(f"'{folder}' holds another comparison: {'; '.join(changed[:SHOWN_DIFFERENCES])}{more}. "
-                           "Cure: another --folder, or delete it")
+                           "Fix: another --folder, or delete it")
 
 
 def _differences(then: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -61,7 +61,7 @@ def check(variants: Sequence[Variant], seed: int, allow: Sequence[str],
 def _sound_one(variant: Variant, seed: int, allow: Sequence[str]) -> Sound:
     for text in variant.overrides:
         require(not text.lstrip("+").startswith("seed="),
-                f"'{text}': every variant learns from the same seeds. Cure: --seeds 0,1,2")
+                f"'{text}': every variant learns from the same seeds. Fix: --seeds 0,1,2")
     config = compose(variant.overrides, allow=allow).seeded(seed)
     learner = config if variant.learner is None else compose(variant.learner, allow=allow).seeded(seed)
     graph = judged_graph(config)

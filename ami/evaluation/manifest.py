@@ -26,7 +26,7 @@ CHECKED_AT_ONCE = 64  # a world that is not vectorised makes one environment per
 
 @runtime_checkable
 class PairSampler(Protocol):
-    """A world that can say which episodes to be judged on; `ami.gym_world.GymWorld` is one."""
+    """A world that can say which episodes to be judged on; `ami.envs.world.GymWorld` is one."""
 
     env_id: str
     settings: dict[str, Any]
@@ -62,7 +62,7 @@ class Manifest:
         """
         if not isinstance(world, PairSampler):
             raise SettingError(f"{type(world).__name__} offers no pairs to be judged on: expected a world with env_id, "
-                               "settings and sample_pairs(seed, num_pairs), such as ami.gym_world.GymWorld")
+                               "settings and sample_pairs(seed, num_pairs), such as ami.envs.world.GymWorld")
         require(num_pairs >= 1, f"evaluation.pairs is {num_pairs}: expected 1 or more")
         pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
         manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "tells_success", True))
@@ -83,12 +83,12 @@ class Manifest:
             manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]),
                            content.get("tells_success", True))
         except FileNotFoundError:
-            raise SettingError(f"the manifest {path} does not exist. Cure: save one with Manifest.save") from None
+            raise SettingError(f"the manifest {path} does not exist. Fix: save one with Manifest.save") from None
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise SettingError(f"{path} is not a manifest ({error!r}): expected what Manifest.save wrote") from None
         if content.get("hash") != manifest.hash:
             raise SettingError(f"the manifest {path} says its hash is {content.get('hash')}, but its pairs give "
-                               f"{manifest.hash}: it was changed after it was sealed. Cure: draw it anew from its seed")
+                               f"{manifest.hash}: it was changed after it was sealed. Fix: draw it anew from its seed")
         return manifest
 
     def save(self, path: Path) -> None:
@@ -115,7 +115,7 @@ class Manifest:
         """
         require(given is None or given == self.hash,
                 f"evaluation.manifest_hash is {given}: this world, its settings, the seed {self.seed} and "
-                f"{len(self.pairs)} pairs give {self.hash}. Cure: the world, seed and number of pairs that {given} was "
+                f"{len(self.pairs)} pairs give {self.hash}. Fix: the world, seed and number of pairs that {given} was "
                 f"made with, or evaluation.manifest_hash={self.hash}")
 
     def episodes(self) -> list[Episode]:
@@ -157,7 +157,7 @@ class Manifest:
         if solved:
             pairs = ", ".join(f"{number} {dict(self.pairs[number])}" for number in solved[:3])
             raise SettingError(f"{len(solved)} of the manifest's pairs are solved at the start: {pairs}. "
-                               f"Cure: sample_pairs() of {self.world} must leave such pairs out")
+                               f"Fix: sample_pairs() of {self.world} must leave such pairs out")
 
     def _content(self) -> dict[str, Any]:
         content = {"world": self.world, "settings": dict(self.settings), "seed": self.seed,

@@ -36,7 +36,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at '{path}'. Cure: train one with `ami train`, "
+        raise CheckpointError(f"no checkpoint at '{path}'. Fix: train one with `ami train`, "
                               "or leave checkpoint=null and `ami run` learns first")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -44,7 +44,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"'{path}' is not a whole safetensors file ({error}). "
-                              "Cure: name another file or, if ami wrote this one, delete it and train again") from None
+                              "Fix: name another file or, if ami wrote this one, delete it and train again") from None
     if notes is None:
         raise CheckpointError(f"'{path}' was not written by ami: its metadata has no 'ami' entry")
     return tensors, json.loads(notes)

@@ -75,7 +75,7 @@ class Experience:
         starts = fits.nonzero()
         if len(starts) == 0:
             raise SettingError(f"a window of {window} steps was asked for, the longest episode has {int(self.steps.max())}. "
-                               "Cure: a smaller window, or learning.collect.steps larger")
+                               "Fix: a smaller window, or learning.collect.steps larger")
         return starts
 
     def endings(self, window: int) -> Tensor:

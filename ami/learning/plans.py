@@ -93,7 +93,7 @@ class Lessons:
             tensors, notes = checkpoint.load(file)
             if notes.get("identity") != self.identity:
                 raise CheckpointError(f"'{file}' belongs to another training ({notes.get('identity')}, this one is "
-                                      f"{self.identity}). Cure: delete it")
+                                      f"{self.identity}). Fix: delete it")
             return Plans(**tensors)
         name = self.stage.agents[number]
         weights = {node: module.state_dict() for node, module in self.modules.items()}
@@ -102,7 +102,7 @@ class Lessons:
             plans = live(agent, numbers, derive_seed(self.seed, "plans", self.stage.name),
                          lambda done: self.on_lived(step, numbers.start + done))
         require(len(plans.plan) > 0, f"learning.stages.{self.stage.name}.agents names {name}, which never planned in "
-                                     f"{self.stage.episodes} episodes. Cure: an agent in Mode-2, such as teacher")
+                                     f"{self.stage.episodes} episodes. Fix: an agent in Mode-2, such as teacher")
         checkpoint.save(file, vars(plans), {"identity": self.identity})
         return plans
 

@@ -77,7 +77,7 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     (fit, fit_truth), (test, test_truth) = parts
     require(bool(fit.isfinite().all() and test.isfinite().all()),
             f"{type(world_model).__name__} believes states that are not finite: learning has diverged. "
-            "Cure: a smaller learning_rate, or clip > 0")
+            "Fix: a smaller learning_rate, or clip > 0")
     readout = fit_readout(fit, fit_truth)
     error = (readout(test).double() - test_truth).square().mean(0)
     variance = test_truth.var(0, correction=0)

@@ -83,7 +83,7 @@ class Stage:
                 raise unknown_name(f"setting of learning.stages.{name}", str(key), known)
         for key in ("train", "loss", "steps"):
             require(key in settings, f"learning.stages.{name} has no '{key}': this agent has no such stage to change{near} "
-                                     f"Cure: take out learning.stages.{name}, or the experiment that sets it; to make it a "
+                                     f"Fix: take out learning.stages.{name}, or the experiment that sets it; to make it a "
                                      f"stage, +learning.stages.{name}.{key}=…")
         return cls(name=name, **settings)
 
@@ -115,9 +115,9 @@ def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module
             if isinstance(inner, IntrinsicTerm):
                 raise SettingError(
                     f"learning.stages.{stage.name} would train {'.'.join(filter(None, (path, name)))}, an intrinsic cost: "
-                    "those are immutable. Cure: name the critic alone, e.g. train: [cost.critics.critic]")
+                    "those are immutable. Fix: name the critic alone, e.g. train: [cost.critics.critic]")
         if not any(True for _ in part.parameters()):
             raise SettingError(f"learning.stages.{stage.name}.train names {path}, which has nothing to learn "
-                               f"({type(part).__name__} has no parameters). Cure: leave it out, or swap the module")
+                               f"({type(part).__name__} has no parameters). Fix: leave it out, or swap the module")
         found[path] = part
     return found

@@ -90,7 +90,7 @@ class Trainer:
                 raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
             if not hasattr(modules[stage.loss], "loss"):
                 raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
-                                   f"{type(modules[stage.loss]).__name__} has no loss(batch). Cure: drop the stage with "
+                                   f"{type(modules[stage.loss]).__name__} has no loss(batch). Fix: drop the stage with "
                                    f"~learning.stages.{stage.name}, or swap the module")
 
     def learn(self, collected: Collector) -> Course:
@@ -212,7 +212,7 @@ class Trainer:
             if not other:
                 raise
             raise SettingError(f"learning.stages.{stage.name}.data is {stage.data}, which holds {', '.join(batch)}: the "
-                               f"loss of {stage.loss} needs {error}. Cure: data={other[0]}, or another loss") from None
+                               f"loss of {stage.loss} needs {error}. Fix: data={other[0]}, or another loss") from None
         optimiser.zero_grad()
         loss.backward()
         if stage.clip:
@@ -224,7 +224,7 @@ class Trainer:
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
             raise SettingError(f"the loss of learning.stages.{stage.name} became {value} at step {step}. "
-                               "Cure: a smaller learning_rate, or clip > 0")
+                               "Fix: a smaller learning_rate, or clip > 0")
         return {"stage": stage.name, "step": float(step), "loss": value,
                 **{name: float(figure) for name, figure in figures.items()}}
 
@@ -285,7 +285,7 @@ class Trainer:
         tensors, notes = checkpoint.load(self.progress)
         if notes.get("identity") != self.identity:
             raise CheckpointError(f"'{self.progress}' belongs to another training ({notes.get('identity')}, this one is "
-                                  f"{self.identity}). Cure: delete it")
+                                  f"{self.identity}). Fix: delete it")
         return tensors, notes
 
     def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:

@@ -96,7 +96,7 @@ def again(recording: Recording, folder: Path) -> Replay:
     """
     ticks = sum(recording.ticks.values())
     if not ticks:
-        raise TraceError(f"{recording.folder} holds no whole tick: it was killed before one was over. Cure: run again")
+        raise TraceError(f"{recording.folder} holds no whole tick: it was killed before one was over. Fix: run again")
     write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
     with closing(TraceLog(folder / "trace" / "replay")) as log:

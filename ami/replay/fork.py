@@ -87,15 +87,15 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
     """
     ticks = recording.ticks.get(wave)
     if ticks is None or not 0 <= tick < ticks:
-        told = (f"waves {', '.join(map(str, recording.ticks))}. Cure: --wave {max(recording.ticks)}" if ticks is None else
-                f"ticks 0 to {ticks - 1} of wave {wave}. Cure: --fork {ticks - 1}, or an earlier one")
+        told = (f"waves {', '.join(map(str, recording.ticks))}. Fix: --wave {max(recording.ticks)}" if ticks is None else
+                f"ticks 0 to {ticks - 1} of wave {wave}. Fix: --fork {ticks - 1}, or an earlier one")
         raise TraceError(f"{recording.folder} cannot be forked at tick {tick} of wave {wave}: it holds {told}")
     other = recording.other(overrides)
     graph = to_graph(other)
     weights = fitting_weights(recording, other, graph, console)
     alive = _alive(recording, wave, tick)
     if not alive:
-        raise TraceError(f"every world of wave {wave} was over before tick {tick}. Cure: an earlier tick")
+        raise TraceError(f"every world of wave {wave} was over before tick {tick}. Fix: an earlier tick")
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick], "alive": list(alive),
@@ -127,7 +127,7 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
         if held.first is not None:
             raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its mind, executed anew, says something "
                              f"else than was recorded at {held.first}, so its modules do not stand where they stood. "
-                             f"Because: {cause(held.first, recording.changes())}. Cure: fork it with what it was run with")
+                             f"Because: {cause(held.first, recording.changes())}. Fix: fork it with what it was run with")
         shown, was = future.fire([WORLD], now, recording.deed(wave, now - 1))[WORLD], history[-1][WORLD]
         different = [port for port in was if not torch.equal(shown[port], was[port])] if same_world else []
         if different:

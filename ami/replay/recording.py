@@ -64,12 +64,12 @@ class Recording:
         of = [str(details[kind]) for kind in ("replay_of", "swap_of", "fork_of") if kind in details]
         if of:
             raise TraceError(f"{folder} is a replay of {of[0]}, not a recording: expected a folder that `ami run` left. "
-                             f"Cure: the folder of {of[0]}")
+                             f"Fix: the folder of {of[0]}")
         if WORLD not in trace.tables or f"{WORLD}.observation" not in _kept(trace):
             raise TraceError(f"{folder} holds hashes and statistics of what its world showed, not the messages: nothing can "
-                             "be executed anew from that. Cure: run again with trace.level=boundary")
+                             "be executed anew from that. Fix: run again with trace.level=boundary")
         if "overrides" not in details:
-            raise TraceError(f"{folder} does not say how it was composed: expected what `ami run` writes. Cure: run again")
+            raise TraceError(f"{folder} does not say how it was composed: expected what `ami run` writes. Fix: run again")
         config = compose(details["overrides"], allow=allow)
         tensors = checkpoint.load(folder / WEIGHTS)[0] if (folder / WEIGHTS).exists() else {}
         manifest = Manifest.load(folder / MANIFEST)
@@ -101,7 +101,7 @@ class Recording:
             if not idle:
                 raise
             raise SettingError(f"{error}\n{self.folder} was run with these settings of the module that is swapped. "
-                               f"Cure: take them back, {' '.join([*overrides, *idle])}") from None
+                               f"Fix: take them back, {' '.join([*overrides, *idle])}") from None
 
     def changes(self) -> list[str]:
         """What the recording depends on and is not any more what it was, a sentence each."""

@@ -128,13 +128,13 @@ def _where(terminal: Terminal, recording: Recording, folder: Path) -> None:
 def _whole(folder: Path) -> Iterator[Path]:
     """A new folder that is gone again where its replay is refused or stopped: half a trace would say that they part."""
     if folder.exists():
-        raise SettingError(f"--out is '{folder}', which is there already. Cure: another folder, or delete it")
+        raise SettingError(f"--out is '{folder}', which is there already. Fix: another folder, or delete it")
     made = [path for path in folder.absolute().parents if not path.exists()]
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise SettingError(f"the replay goes to '{folder}': expected a folder that can be made ({error.strerror}). "
-                           "Cure: --out FOLDER, another one") from None
+                           "Fix: --out FOLDER, another one") from None
     try:
         yield folder
     except BaseException:

@@ -149,11 +149,11 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     graph = to_graph(other)
     require(graph.parts[WORLD] == recording.graph.parts[WORLD],
             f"{' '.join(overrides)} changes the world: what it showed is recorded and cannot be swapped. "
-            "Cure: --fork TICK, which lets another world go on")
+            "Fix: --fork TICK, which lets another world go on")
     weights = fitting_weights(recording, other, graph, console)
     changed = changed_in(recording, graph, weights)
     nodes = following(graph, changed)
-    require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this mind. Cure: `ami replay RUN` "
+    require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this mind. Fix: `ami replay RUN` "
                          "alone executes it as it was")
     kept = [f"{node}.{port}" for node in nodes for port in graph.outputs[node]]
     found = Swap(folder, nodes, isinstance(graph.dims[ACTOR].get("A"), Choices))

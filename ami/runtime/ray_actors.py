@@ -177,4 +177,4 @@ class RayRuntime:
 def _lost(error: RayActorError) -> WorkerLost:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     return WorkerLost(f"a process that held modules died ({reason}). The trace holds what was written before. "
-                      "Cure: run again; if it dies again, runtime=local shows the error where it happens")
+                      "Fix: run again; if it dies again, runtime=local shows the error where it happens")

@@ -52,7 +52,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 def _start(address: str | None) -> None:
     if address is None and ray_constants.ENABLE_RAY_CLUSTER:
-        raise StartError("Ray was imported before ami and would listen on every interface of this machine. Cure: import ami "
+        raise StartError("Ray was imported before ami and would listen on every interface of this machine. Fix: import ami "
                          "first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment")
     with private_files():  # Ray's session folder and token file are for this user alone
         for attempt in range(1, ATTEMPTS + 1):
@@ -65,7 +65,7 @@ def _start(address: str | None) -> None:
                 ray.shutdown()
                 if attempt == ATTEMPTS:
                     where = f"at {address}" if address else "on this machine"
-                    raise StartError(f"Ray did not start {where}, twice ({error}). Cure: try again when the machine is less "
+                    raise StartError(f"Ray did not start {where}, twice ({error}). Fix: try again when the machine is less "
                                      "busy, or run in this process with runtime=local") from error
             time.sleep(RETRY_AFTER_SECONDS)
 

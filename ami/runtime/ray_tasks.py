@@ -76,5 +76,5 @@ def _result(ref: Any) -> Any:
             raise error.cause from None
         raise
     except WorkerCrashedError as error:
-        raise WorkerLost("a process that lived a variant died. What is finished is kept. Cure: the same command again goes "
+        raise WorkerLost("a process that lived a variant died. What is finished is kept. Fix: the same command again goes "
                          "on; if it dies again, leave out --parallel to see why") from error

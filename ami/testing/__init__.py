@@ -8,7 +8,7 @@
 
 Each check takes what makes the module: a class whose settings all have defaults, or a function without arguments such as
 `lambda: CEM(horizon=6)`. It builds the module without a graph, samples its inputs from its ports, binds small stubs to its
-calls, and raises AssertionError when a promise is broken; the message says which one, how, and what usually cures it.
+calls, and raises AssertionError when a promise is broken; the message says which one, how, and what usually fixes it.
 `examine(MyPlanner)` judges all of them and gives a report instead, which is what `ami check mypkg.MyPlanner` prints.
 """
 

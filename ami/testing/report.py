@@ -14,21 +14,21 @@ class Broken(AssertionError):
     Attributes:
         promise: what was promised.
         how: what was seen instead.
-        cure: what usually mends it.
+        fix: what usually mends it.
     """
 
-    def __init__(self, name: str, promise: str, how: str, cure: str) -> None:
-        super().__init__(f"{name} breaks the promise that {promise}: {how}. Cure: {cure}")
-        self.promise, self.how, self.cure = promise, how, cure
+    def __init__(self, name: str, promise: str, how: str, fix: str) -> None:
+        super().__init__(f"{name} breaks the promise that {promise}: {how}. Fix: {fix}")
+        self.promise, self.how, self.fix = promise, how, fix
 
 
 @dataclass
 class Finding:
-    """What became of one promise: kept, broken or unjudged; how and the cure where it is broken."""
+    """What became of one promise: kept, broken or unjudged; how and the fix where it is broken."""
 
     state: str = KEPT
     how: str = ""
-    cure: str = ""
+    fix: str = ""
 
 
 @dataclass
@@ -50,11 +50,11 @@ class Report:
         """Whether every promise is kept."""
         return all(finding.state == KEPT for finding in self.findings.values())
 
-    def note(self, promise: str, state: str, how: str = "", cure: str = "") -> None:
+    def note(self, promise: str, state: str, how: str = "", fix: str = "") -> None:
         """Write down one finding; what is broken once stays broken, however often it is checked."""
-        before = self.findings.setdefault(promise, Finding(state, how, cure))
+        before = self.findings.setdefault(promise, Finding(state, how, fix))
         if STATES.index(state) > STATES.index(before.state):
-            self.findings[promise] = Finding(state, how, cure)
+            self.findings[promise] = Finding(state, how, fix)
 
     def __str__(self) -> str:
         kept = sum(finding.state == KEPT for finding in self.findings.values())
@@ -62,7 +62,7 @@ class Report:
         for promise, finding in self.findings.items():
             lines.append(f"  {SIGNS[finding.state]} {promise}")
             if finding.state == BROKEN:
-                lines += [f"      seen  {finding.how}", f"      cure  {finding.cure}"]
+                lines += [f"      seen  {finding.how}", f"      fix   {finding.fix}"]
         if any(finding.state == UNJUDGED for finding in self.findings.values()):
             lines += ["", "  – could not be judged because of what is broken above"]
         return "\n".join(lines)

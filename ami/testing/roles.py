@@ -93,7 +93,7 @@ def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Ma
             return
         if not all(bool(torch.isfinite(outputs["action"]).all()) for outputs in reacted):
             subject.broken("it acts in Mode-1 too, or refuses with an AmiError", "an action is not finite",
-                           "raise SettingError with the cure where there is no policy")
+                           "raise SettingError with the fix where there is no policy")
 
 
 def check_configurator(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,

@@ -60,9 +60,9 @@ class Subject:
         if report is not None:
             self.fresh([0])  # what cannot be built at all says so itself
 
-    def broken(self, promise: str, how: str, cure: str) -> NoReturn:
+    def broken(self, promise: str, how: str, fix: str) -> NoReturn:
         """Say which promise is broken."""
-        raise Broken(self.name, promise, how, cure)
+        raise Broken(self.name, promise, how, fix)
 
     @contextmanager
     def keeps(self, *promises: str, vital: bool = False) -> Iterator[None]:
@@ -78,7 +78,7 @@ class Subject:
         except Broken as found:
             if self.report is None:
                 raise
-            broken = found.promise, found.how, found.cure
+            broken = found.promise, found.how, found.fix
         except Exception as error:
             if self.report is None:
                 raise

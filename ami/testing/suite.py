@@ -45,5 +45,5 @@ def examine(make: Make, dims: Mapping[str, Size] | None = None) -> Report:
         else:
             check(make, dims=dims, report=report)
     except Broken as found:  # before there was anything to live with
-        report.note(found.promise, BROKEN, found.how, found.cure)
+        report.note(found.promise, BROKEN, found.how, found.fix)
     return report

@@ -60,7 +60,7 @@ def export(run: Path, form: str, out: Path, sample: Sample = ALL, wave: int | No
     out = Path(out)
     if form == "parquet":
         require(out.suffix not in (".parquet", ".gz"), f"--out is '{out}': parquet is a folder of {len(NAMES)} files. "
-                                                       f"Cure: --out {out.with_suffix('')}")
+                                                       f"Fix: --out {out.with_suffix('')}")
     forest = Forest(Tables(_chosen(Trace.open(Path(run)), wave, agent)))
     if sample.where is not None and not forest.ticks(sample):
         raise TraceError(f"{run} holds no tick of a living world in which {sample.where.text}: nothing is exported")
@@ -82,7 +82,7 @@ def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
         if agent is not None and wave not in trace.waves:
             lived = ", ".join(map(str, trace.waves))
             raise TraceError(f"{trace.folder} holds no wave {wave} of {agent}: expected {lived}. "
-                             f"Cure: --wave {next(iter(trace.waves))}")
+                             f"Fix: --wave {next(iter(trace.waves))}")
         check(trace, wave)
         trace = trace.part(lambda table: pc.equal(table["wave"], wave))
     return trace

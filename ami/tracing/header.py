@@ -24,6 +24,8 @@ from ami.wiring import Wire
 NAME = "header.json"
 FORMAT = 1
 PACKAGES = ("ami", "torch", "numpy", "gymnasium", "ray", "mlflow", "pyarrow")
+DISTRIBUTIONS = {"ami": "ami-sim"}
+"""Where a package is not distributed under its own name."""
 _WIRE = re.compile(r"(\w+)\.(\w+)(?:@-(\d+))? → (\w+)\.(\w+)")
 
 
@@ -75,12 +77,12 @@ def read_header(folder: Path) -> dict[str, Any]:
                          f"{_nearby(Path(folder))}") from None
     except PermissionError as error:
         raise TraceError(f"{path} cannot be read ({error.strerror}): a run belongs to the user who made it alone. "
-                         "Cure: as that user, or let them share it") from None
+                         "Fix: as that user, or let them share it") from None
     except json.JSONDecodeError as error:
         raise TraceError(f"{path} is not a run header ({error}): expected JSON as `ami run` writes it") from None
     if header.get("format") != FORMAT:
         raise TraceError(f"{path} has the format {header.get('format')}: expected {FORMAT}. "
-                         "Cure: read it with the version of ami that wrote it")
+                         "Fix: read it with the version of ami that wrote it")
     return header
 
 
@@ -122,7 +124,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            found[package] = metadata.version(DISTRIBUTIONS.get(package, package))
         except metadata.PackageNotFoundError:
             continue
     return found
@@ -137,4 +139,4 @@ def _nearby(folder: Path) -> str:
     """Runs one or two folders below: people name the folder above, or yesterday's."""
     runs = sorted((path.parent for path in folder.glob("*/header.json")), reverse=True)
     runs += sorted((path.parent for path in folder.glob("*/*/header.json")), reverse=True)
-    return f". Cure: name one of {', '.join(map(str, runs[:3]))}" if runs else ""
+    return f". Fix: name one of {', '.join(map(str, runs[:3]))}" if runs else ""

@@ -96,13 +96,13 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
     """
     waves = list(trace.waves)
     if wave not in trace.waves:
-        raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(waves)}. Cure: --wave {waves[-1]}")
+        raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(waves)}. Fix: --wave {waves[-1]}")
     if tick is None:
         return
     ticks = ticks_of(trace, wave)
     if tick not in ticks:
         raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: expected {_range(ticks)}. "
-                         f"Cure: --tick {ticks[-1]}")
+                         f"Fix: --tick {ticks[-1]}")
 
 
 def ticks_of(trace: Trace, wave: int) -> range:

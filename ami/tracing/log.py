@@ -73,7 +73,7 @@ class TraceLog:
             if not fits:
                 faulty = faulty or PortError(
                     f"at wave {wave}, tick {tick} {node} sent {_told(outputs)}: expected {held.told}, as before. "
-                    f"Cure: the same ports, dtypes and shapes at every tick in {node}'s step()")
+                    f"Fix: the same ports, dtypes and shapes at every tick in {node}'s step()")
                 continue
             # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
             contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu

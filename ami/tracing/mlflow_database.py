@@ -45,12 +45,12 @@ def opened(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
             raise SettingError(f"store is '{store_folder}': expected a folder to write in ({error.strerror})") from None
         except faults as error:
             raise SettingError(f"store is '{store_folder}': expected {DATABASE} as this MLflow makes it "
-                               f"({_fault(error)}). Cure: another store") from None
+                               f"({_fault(error)}). Fix: another store") from None
         try:
             yield mlflow, client, uri
         except (OSError, *faults) as error:
             raise SettingError(f"store is '{store_folder}', and MLflow stopped writing there ({_fault(error)}): what was "
-                               "written stays. Cure: `ami trace sync` goes on where this stopped") from None
+                               "written stays. Fix: `ami trace sync` goes on where this stopped") from None
 
 
 def _fault(error: Exception) -> str:

@@ -80,12 +80,12 @@ class Recorded:
     def missing(self, decoder: Decoder, is_drawn: bool) -> list[str]:
         """What the page cannot show, why, and how to get it."""
         told = []
-        again = "Cure: run again with trace.level=full"
+        again = "Fix: run again with trace.level=full"
         if not self.has("world.observation"):
             told.append("No pictures of the world: the content of world.observation was not recorded. "
                         f"{again}, or boundary.")
         elif not self.pictures and not is_drawn:
-            told.append("No pictures of the world: it shows none to its mind. Cure: ami view --render, where it draws them "
+            told.append("No pictures of the world: it shows none to its mind. Fix: ami view --render, where it draws them "
                         "while the recorded actions are done again.")
         if "planner" in self.trace.tables:
             lacking = [port for port in ("planner.imagined", "world_model.state", decoder.target) if not self.has(port)]

@@ -81,8 +81,8 @@ class Trace:
         if not paths:
             fault = next((path.read_text().strip() for path in (folder / "trace").glob(f"**/{INCOMPLETE}")), "")
             raise TraceError(f"{folder} holds no trace: expected {folder / 'trace'}/**/*.arrow"
-                             + (f", but {fault}. Cure: run again, on a disk with room" if fault else
-                                ". Cure: run again with trace.record=true"))
+                             + (f", but {fault}. Fix: run again, on a disk with room" if fault else
+                                ". Fix: run again with trace.record=true"))
         for path in paths:
             whole, is_torn = read_batches(path)
             truncated += is_torn
@@ -95,7 +95,7 @@ class Trace:
                 tables.setdefault(node, []).append(table.append_column("agent", agent))
         if not tables:
             raise TraceError(f"{folder} holds no trace: a kill or a full disk cut its files off before their first record "
-                             "was whole. Cure: run again")
+                             "was whole. Fix: run again")
         order = [node for node in header["graph"]["order"] if node in tables]
         order += sorted(set(tables) - set(order))
         # what is joined is let go: a long trace is not held twice
@@ -154,7 +154,7 @@ class Trace:
             raise unknown_name("port", f"{node}.{port}", [f"{node}.{name}" for name in self.ports[node]])
         if f"{port}.data" not in table.column_names:
             raise TraceError(f"{self.folder} holds hashes and statistics of {node}.{port}, not its values. "
-                             f"Cure: run again with trace.level=full 'trace.ports=[{node}.{port}]'")
+                             f"Fix: run again with trace.level=full 'trace.ports=[{node}.{port}]'")
         found = np.flatnonzero((table["wave"].to_numpy() == wave) & (table["tick"].to_numpy() == tick))
         if not len(found):
             raise TraceError(f"{self.folder} holds no tick {tick} of wave {wave} for {node}: expected one of "

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from ami.blueprint import Episode
+from ami.envs.world import GymWorld
 from ami.errors import SettingError
-from ami.gym_world import GymWorld
 from ami.trust import allow_list, check_imports
 
-TARGET = "ami.gym_world.GymWorld"
+TARGET = "ami.envs.world.GymWorld"
 SIDE = 300  # pixels at most
 COLOURS = 64
 
@@ -80,7 +80,7 @@ class Renderer:
             return np.asarray(drawn[0] if isinstance(drawn, tuple | list) else drawn)
         except gymnasium.error.DependencyNotInstalled as error:
             raise SettingError(f"--render: the renderer needs a package that is not installed: {error}. "
-                               "Cure: pip install 'ami[worlds]'") from None
+                               "Fix: pip install 'ami[worlds]'") from None
 
     def close(self) -> None:
         """Close the world."""

@@ -46,7 +46,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     given = [flag for flag, value in asked.items() if value is not None]
     require(len(given) < 2, f"{' and '.join(given)} are asked for: expected one of them")
     require(node is None or where is None, f"--node {node} has no effect with --where: a condition names its figures, "
-                                           "--where 'planner.energy > 3'. Cure: leave it out")
+                                           "--where 'planner.energy > 3'. Fix: leave it out")
     trace = Trace.open(folder)
     console = console or Console(highlight=False)
     if where is not None:
@@ -128,7 +128,7 @@ def _node(trace: Trace, node: str, wave: int) -> Table:
     fired = history(trace, wave, node)
     if not fired:
         raise TraceError(f"{trace.folder} holds no invocation of {node} in wave {wave}: a killed process may have "
-                         "left it out. Cure: another --wave or --node")
+                         "left it out. Fix: another --wave or --node")
     told = [message.port for message in fired[0].outputs if message.content]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
                   title=Text(f"{node} ({implementation(trace, node)}), wave {wave}"))
@@ -168,7 +168,7 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
     ours = ticks.filter(pa.array(of_wave & (rows == row) & ticks["live"].to_numpy()))
     if not len(ours):
         most = int(rows[of_wave].max())
-        raise TraceError(f"{trace.folder} holds no world {row} in wave {wave}: expected 0 to {most}. Cure: --row {most}")
+        raise TraceError(f"{trace.folder} holds no world {row} in wave {wave}: expected 0 to {most}. Fix: --row {most}")
     ours = ours.sort_by("tick")
     each = -(-len(ours) // max(console.width - 52, 10))  # ticks per character
     figures = [name for name in ours.column_names if "." in name and name not in ("world.terminated", "world.truncated")

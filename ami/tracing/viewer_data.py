@@ -28,7 +28,7 @@ from ami.tracing.viewer_plans import plans
 
 MOMENTS = 12_000
 EXTENT = 32.0  # the side of the square that a picture of places shows, in units of the true state
-NO_CANDIDATES = "The candidates' energies were not recorded. Cure: run again with trace.level=full."
+NO_CANDIDATES = "The candidates' energies were not recorded. Fix: run again with trace.level=full."
 
 
 @dataclass(frozen=True)
@@ -235,5 +235,5 @@ def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:
     dark = sum(not one["shown"] for one in episodes)
     if dark:
         told.append(f"Pictures and plans of {dark} episode{'s' * (dark > 1)} were left out, so that the page stays small. "
-                    "Cure: one wave on a page of its own, --wave W.")
+                    "Fix: one wave on a page of its own, --wave W.")
     return told

@@ -50,9 +50,9 @@ class Reliving:
         sealed = recorded.trace.folder / MANIFEST
         if not recorded.has(ACTION) or not pairs.get("pairs") or not sealed.exists() or WORLD not in recorded.trace.tables:
             raise TraceError(f"--render does the recorded actions again, but {recorded.trace.folder} holds no content of "
-                             f"{ACTION}, or no {MANIFEST}. Cure: run again with trace.level=boundary")
+                             f"{ACTION}, or no {MANIFEST}. Fix: run again with trace.level=boundary")
         require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: it holds the pictures that its "
-                                       "mind saw. Cure: leave it out")
+                                       "mind saw. Fix: leave it out")
         self.told: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))

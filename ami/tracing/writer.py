@@ -21,7 +21,7 @@ from ami.tracing.node_file import NodeFile, Row
 SLOW_SECONDS = 1.0  # a block that the disk takes so long to take is told
 BACKLOG_BYTES = 256 * 2**20
 INCOMPLETE = "INCOMPLETE"
-CURE = "Cure: a store on a quicker disk, or trace.record=false"
+FIX = "Fix: a store on a quicker disk, or trace.record=false"
 
 
 class Block(NamedTuple):
@@ -55,7 +55,7 @@ class Writer:
     def take(self, block: Block) -> None:
         """Have a node's block written; waits only where too much is waiting already."""
         if self._is_closed:
-            raise TraceError(f"the trace in {self.folder} is closed: nothing more can be recorded there. Cure: another log")
+            raise TraceError(f"the trace in {self.folder} is closed: nothing more can be recorded there. Fix: another log")
         while self._waiting and self._waiting[0][0].done():
             self._first()
         size = block.bytes
@@ -105,7 +105,7 @@ class Writer:
         if waited > SLOW_SECONDS and not self._is_slow:
             self._is_slow = True
             _tell(f"the disk took {waited:.1f} s to take a block of the trace in {self.folder}: the mind goes on ahead of "
-                  f"it, by up to {BACKLOG_BYTES / 2**20:.0f} MiB in memory. {CURE}")
+                  f"it, by up to {BACKLOG_BYTES / 2**20:.0f} MiB in memory. {FIX}")
 
     def _end(self) -> None:
         try:
@@ -121,7 +121,7 @@ class Writer:
             file.abandon()
         self._files.clear()
         fault = f"the trace could not be written ({error.strerror or error}): {lost}"
-        _tell(f"{self.folder}: {fault}; the mind goes on. Cure: room on this disk, or another store")
+        _tell(f"{self.folder}: {fault}; the mind goes on. Fix: room on this disk, or another store")
         with suppress(OSError):
             (self.folder / INCOMPLETE).write_text(f"{fault}\n")
 
@@ -129,7 +129,7 @@ class Writer:
         if not self._is_behind:
             self._is_behind = True
             _tell(f"{waiting / 2**20:.0f} MiB of the trace wait for the disk of {self.folder}: from now on ticks "
-                  f"wait for it. {CURE}")
+                  f"wait for it. {FIX}")
 
 
 def _tell(sentence: str) -> None:

@@ -47,7 +47,7 @@ class PlanFollower(Actor):
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         if bool((mode != 2).any()):
             raise SettingError("actor was asked to react (mode 1), but PlanFollower has no policy. "
-                               "Cure: configurator.mode=2, or an actor that reacts, such as actor=random")
+                               "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
         if self.num_steps == 1:
             return {"action": explored(self, plan[:, 0], self.explore)}
         done = self.carry["done"]

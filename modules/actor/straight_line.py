@@ -32,7 +32,7 @@ class StraightLine(Actor):
         state, width = self.inputs["state"].shape(dims), self.outputs["action"].shape(dims)[0]
         require(len(state) == 1 and state[0] >= width,
                 f"StraightLine was given states of the shape {state}: expected a vector that begins with a position of "
-                f"{width} numbers. Cure: world.observe=state and perception=identity")
+                f"{width} numbers. Fix: world.observe=state and perception=identity")
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         width = self.outputs["action"].shape(self.dims)[0]

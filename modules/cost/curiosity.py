@@ -25,4 +25,4 @@ class Curiosity(IntrinsicTerm):
         if actions is None:
             return prediction.states.new_zeros(prediction.states.shape[0])
         raise SettingError("cost has the term Curiosity, and the world model does not tell how uncertain it is (its "
-                           "predictions have no spread). Cure: world_model=ensemble, or another cost")
+                           "predictions have no spread). Fix: world_model=ensemble, or another cost")

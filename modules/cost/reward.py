@@ -24,5 +24,5 @@ class Reward(IntrinsicTerm):
         if prediction.reward is None:
             raise SettingError("cost.intrinsic asks for the reward of states of which it is not known: the world model does "
                                "not foresee it, a critic learns from pairs of states, or a memory keeps imagined ones. "
-                               "Cure: world_model.rewards=true, the critic modules.cost.value.Value, memory=episodic")
+                               "Fix: world_model.rewards=true, the critic modules.cost.value.Value, memory=episodic")
         return -prediction.reward

@@ -160,7 +160,7 @@ class WeightedSum(Cost):
             SettingError: there is no critic.
         """
         require(len(self._critics) > 0,
-                "WeightedSum has no critic to train. Cure: name one under `critics`, or drop the stage")
+                "WeightedSum has no critic to train. Fix: name one under `critics`, or drop the stage")
         state, successors, goal = batch["state"], batch["successors"], batch["goal"]
         distance = self.calls.world_model.distance
         given = dict(batch)
@@ -210,12 +210,12 @@ def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, C
     for name, term in intrinsic.items():
         if isinstance(term, CriticTerm):
             raise SettingError(f"WeightedSum.intrinsic.{name} is a critic ({type(term).__name__}): intrinsic terms are "
-                               f"immutable. Cure: name it under `critics`")
+                               f"immutable. Fix: name it under `critics`")
         require(isinstance(term, IntrinsicTerm),
                 f"WeightedSum.intrinsic.{name} is a {type(term).__name__}: expected an ami.blueprint.IntrinsicTerm")
         for parameter, _ in term.named_parameters():
             raise SettingError(f"WeightedSum.intrinsic.{name} has the trainable parameter '{parameter}': intrinsic "
-                               f"terms are immutable. Cure: make it a buffer, or the term a critic")
+                               f"terms are immutable. Fix: make it a buffer, or the term a critic")
     for name, critic in critics.items():
         require(isinstance(critic, CriticTerm),
                 f"WeightedSum.critics.{name} is a {type(critic).__name__}: expected an ami.blueprint.CriticTerm")

@@ -96,7 +96,7 @@ class ShortTerm(Memory):
     def _write_imagined(self, imagined: Tensor, goal: Tensor | None, tick: Tensor) -> None:
         """States (B, H, *S) that the planner imagined at the tick before, for this tick and those that follow."""
         if goal is None or "cost" not in self.calls:
-            raise SettingError("ShortTerm receives imagined states, and nothing tells their intrinsic energy. Cure: "
+            raise SettingError("ShortTerm receives imagined states, and nothing tells their intrinsic energy. Fix: "
                                "graph.memory.goal=goal.goal and graph.memory.calls.cost=cost, or ~graph.memory.imagined")
         begun = tick > 0  # at an episode's first tick nothing was imagined yet
         for h, states in enumerate(imagined.unbind(1)):

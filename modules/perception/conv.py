@@ -75,5 +75,5 @@ def _check_picture(shape: Size) -> tuple[int, int, int]:
     height, width, colours = shape if isinstance(shape, tuple) and len(shape) == 3 else (0, 0, 0)
     require(all(side % PATCH == 0 and PATCH <= side <= MAX_SIDE for side in (height, width)),
             f"Conv sees observations of shape {shape}: expected pictures (H, W, C), H and W divisible by {PATCH} and "
-            f"at most {MAX_SIDE}. Cure: let the world draw such pictures, or perception=identity if it shows vectors")
+            f"at most {MAX_SIDE}. Fix: let the world draw such pictures, or perception=identity if it shows vectors")
     return height, width, colours

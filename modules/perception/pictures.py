@@ -26,7 +26,7 @@ def picture_shape(shape: Size, who: str) -> tuple[int, int, int]:
         height, width, colours = (*shape, 1)[:3]
         return height, width, colours
     raise SettingError(f"{who} sees observations of shape {shape}: expected pictures (H, W, C) or (H, W). "
-                       "Cure: perception=vector, or let the world draw pictures")
+                       "Fix: perception=vector, or let the world draw pictures")
 
 
 class Colours(nn.Module):

@@ -116,5 +116,5 @@ class ViT(Perception):
         fits = [side for side in range(1, min(height, width) + 1) if height % side == width % side == 0]
         nearest = min(fits, key=lambda side: abs(side - self.patch))
         require(self.patch in fits, f"ViT.patch is {self.patch}, which does not divide the sides of pictures of shape "
-                                    f"{shape}. Cure: perception.patch={nearest}")
+                                    f"{shape}. Fix: perception.patch={nearest}")
         return height * width // self.patch**2

@@ -19,7 +19,7 @@ class ChoicePlanner(SamplingPlanner):
     def accept(self, width: Size) -> None:
         if not isinstance(width, Choices):
             raise SettingError(f"{type(self).__name__} plans choices, but here an action is {width} continuous numbers. "
-                               "Cure: planner=cem, or another planner of continuous actions")
+                               "Fix: planner=cem, or another planner of continuous actions")
 
 
 def one_hot(chosen: Tensor, width: int) -> Tensor:

@@ -72,11 +72,11 @@ class GradientDescent(SamplingPlanner):
         with torch.enable_grad():
             moved = plans.detach().requires_grad_()
             states, energy = self.imagine(state, goal, weights, moved)
-            # without allow_unused a gradient that stops on the way would be torch's error, which tells no cure
+            # without allow_unused a gradient that stops on the way would be torch's error, which tells no fix
             slope = torch.autograd.grad(energy.sum(), moved, allow_unused=True)[0] if energy.requires_grad else None
         if slope is None:
             raise SettingError("GradientDescent needs the energy's gradient with respect to the actions, and "
                                "world_model.rollout or cost.energy gives none: is one of them computed outside torch? "
-                               "Cure: planner=cem, or another planner that needs no gradient")
+                               "Fix: planner=cem, or another planner that needs no gradient")
         # a distance may have no slope where it is 0
         return states.detach(), energy.detach(), slope.nan_to_num_(0.0, 0.0, 0.0)

@@ -83,7 +83,7 @@ class SamplingPlanner(Planner):
         """Refuse a world, by its action width, whose actions this search cannot plan."""
         if isinstance(width, Choices):
             raise SettingError(f"{type(self).__name__} plans continuous actions, but here an action is one of {int(width)} "
-                               "choices. Cure: planner=categorical or planner=tree")
+                               "choices. Fix: planner=categorical or planner=tree")
 
     def build(self, dims: Dims) -> None:
         (self.width,) = self.outputs["plan"].shape(dims)[1:]

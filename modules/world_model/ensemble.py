@@ -37,7 +37,7 @@ class Ensemble(JEPA):
                  num_predictors: int = 3) -> None:
         super().__init__(hidden, anti_collapse, rewards)
         require(num_predictors >= 2, f"Ensemble.num_predictors is {num_predictors}: expected 2 or more. "
-                                     "Cure: world_model=jepa is the one with 1")
+                                     "Fix: world_model=jepa is the one with 1")
         self.num_predictors = num_predictors
 
     def build(self, dims: Dims) -> None:

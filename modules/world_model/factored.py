@@ -100,7 +100,7 @@ class Factored(MarkovWorldModel):
         percept = known["P"]
         require(isinstance(percept, tuple) and len(percept) == 1 and percept[0] > self.static,
                 f"Factored receives percepts of shape {percept}: expected vectors (D,), D more than static, {self.static}. "
-                "Cure: perception=conv, or a smaller world_model.static")
+                "Fix: perception=conv, or a smaller world_model.static")
         return {"S": percept}
 
     def build(self, dims: Dims) -> None:

@@ -83,7 +83,7 @@ class JEPA(MarkovWorldModel):
         self.in_steps = in_steps
         require(not in_steps or type(self.method) is AntiCollapse,
                 f"JEPA.in_steps is true and JEPA.anti_collapse {anti_collapse!r}: states that are learnt have steps of no "
-                "size of their own, others cannot collapse. Cure: in_steps=false, or anti_collapse=none")
+                "size of their own, others cannot collapse. Fix: in_steps=false, or anti_collapse=none")
         if rewards:
             self.register_buffer("reward_scale", torch.ones(()))
 
@@ -92,7 +92,7 @@ class JEPA(MarkovWorldModel):
             return {}
         percept = known["P"]
         require(isinstance(percept, tuple) and len(percept) == 1,
-                f"JEPA receives percepts of shape {percept}: expected vectors (D,). Cure: perception=conv")
+                f"JEPA receives percepts of shape {percept}: expected vectors (D,). Fix: perception=conv")
         return {"S": percept}
 
     def build(self, dims: Dims) -> None:
@@ -158,7 +158,7 @@ class JEPA(MarkovWorldModel):
             perception = module_behind(self.calls.perception)
             require(not any(True for _ in perception.parameters()),
                     f"JEPA.in_steps is true, but states are learnt, by {type(perception).__name__}: their steps have no "
-                    "size of their own. Cure: world_model.in_steps=false, or perception=vector with perception.width=0")
+                    "size of their own. Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
             with torch.no_grad():
                 states = self.believe(self.calls.perception.encode(batch["observation"]))
                 moved = (states[1:] - states[:-1])[~batch["last"][:-1]].abs().mean(0)

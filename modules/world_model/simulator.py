@@ -44,7 +44,7 @@ class Simulator(MarkovWorldModel):
         size, width = dims["S"], dims["A"]
         after = np.shape(self.dynamics.step(np.zeros(size, np.float32), np.zeros(width, np.float32)))
         require(after == size, f"Simulator.dynamics turns a percept of shape {size} into a state of shape {after}: "
-                               "expected the percept to be the true state. Cure: perception=identity in a world that "
+                               "expected the percept to be the true state. Fix: perception=identity in a world that "
                                "shows its state (two rooms: world.observe=state)")
 
     @callable_method

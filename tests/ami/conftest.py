@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Actor, Configurator, Goal, Perception, Planner, WorldModel
+from ami.envs.world import GymWorld
 from ami.graph import Graph
-from ami.gym_world import GymWorld
 from ami.parts import Part
 
 DOOR = torch.tensor([16.0, 10.0])

@@ -138,7 +138,7 @@ def test_leaving_the_block_closes_the_runtime(tiny_mind: Callable[..., Graph]) -
 
 @pytest.mark.parametrize(("mask", "numbers", "words"), [
     ([True, True], [1], "reset got 1 episodes for 2 worlds: expected one each"),
-    ([True, False], [1, 2], "reset begins 1 of 2 worlds while 0 are running. Cure: begin all of them first"),
+    ([True, False], [1, 2], "reset begins 1 of 2 worlds while 0 are running. Fix: begin all of them first"),
 ])
 def test_a_reset_that_leaves_rows_without_an_episode_is_refused(mask: list[bool], numbers: list[int], words: str) -> None:
     agent = local(graph())

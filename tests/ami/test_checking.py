@@ -1,4 +1,4 @@
-"""`ami check`: every leaf keeps its contract, a broken promise is told with its cure, what is no module is refused."""
+"""`ami check`: every leaf keeps its contract, a broken promise is told with its fix, what is no module is refused."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_every_broken_promise_is_told_with_its_cure() -> None:
     broken = {promise: finding for promise, finding in report.findings.items() if finding.state == BROKEN}
     assert list(broken) == ["it counts its model steps truthfully", "rows in Mode-1 stay idle"]
     assert "model_steps adds up to 1536" in broken["it counts its model steps truthfully"].how
-    assert "mode == 2" in broken["rows in Mode-1 stay idle"].cure
+    assert "mode == 2" in broken["rows in Mode-1 stay idle"].fix
     assert str(report).startswith("Boastful keeps 17 of the 19 promises of a planner\n")
-    assert re.search(r"  ✗ it counts its model steps truthfully\n      seen  .+\n      cure  per world", str(report))
+    assert re.search(r"  ✗ it counts its model steps truthfully\n      seen  .+\n      fix   per world", str(report))
 
 
 def test_one_check_still_raises_at_the_first() -> None:
@@ -85,7 +85,7 @@ def test_a_users_class_is_checked_from_the_command_line(tmp_path: Path, monkeypa
     assert main(["check", "--allow", "mine.", "mine.Bad"]) == 1
     assert "✗ it counts its model steps truthfully" in capsys.readouterr().out
     assert main(["check", "mine.Needy", "--allow", "mine."]) == 2
-    assert "mine.Needy needs patience, which have no defaults. Cure: `ami check planner=CHOICE " in capsys.readouterr().err
+    assert "mine.Needy needs patience, which have no defaults. Fix: `ami check planner=CHOICE " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

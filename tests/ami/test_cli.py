@@ -76,7 +76,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(("words", "sentence"), [
     (["grph"], "ami: unknown command 'grph': did you mean 'graph'? `ami --help` explains them."),
     (["run", "--mutirun"], "ami: unknown flag '--mutirun': did you mean '--multirun'?"),
-    (["run", "--seed", "1"], "--resolve, -cd, -m. Cure for a setting: no dashes, seed=1"),
+    (["run", "--seed", "1"], "--resolve, -cd, -m. Fix for a setting: no dashes, seed=1"),
     (["run", "--config-dir", "nowhere_at_all"], "expected a folder that holds groups of leaves"),
     (["run", "--config-dir"], "ami: --config-dir names '': expected a folder that holds groups of leaves"),
     (["run", "--allow"], "ami: argument --allow: expected one argument. `ami run --help` explains it."),
@@ -88,7 +88,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     (["trace", "sync", "somewhere"], "ami: somewhere holds no run: expected a folder with header.json"),
     (["trace", "diff", "somewhere"], "ami: the following arguments are required: other. `ami trace --help` explains it."),
     (["ui", "--port", "0"], "ami: --port is 0: expected 1 to 65535"),
-    (["ui", "--store", "nowhere_at_all"], "ami: nowhere_at_all holds no runs yet. Cure: `ami run`, or --store <folder>"),
+    (["ui", "--store", "nowhere_at_all"], "ami: nowhere_at_all holds no runs yet. Fix: `ami run`, or --store <folder>"),
 ])
 def test_a_slip_in_the_words_is_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
@@ -129,17 +129,17 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("unknown module", ["planner=cme"], "unknown planner 'cme': did you mean 'cem'?"),
     ("wrong kind", ["graph.planner.goal=world_model.state"],
      "world_model.state → planner.goal carries the kind 'state': planner.goal expects the kind 'goal'. "
-     "Cure: wire it from goal.goal"),
+     "Fix: wire it from goal.goal"),
     ("wrong shape", ["goal=vector"], "wrong shape along goal.goal → planner.goal: planner has S = (64,), not (32, 32, 3). "
-                                     "Cure: a setting that makes both ends agree, or another module or wire"),
+                                     "Fix: a setting that makes both ends agree, or another module or wire"),
     ("loop", ["graph.configurator.energy=cost.energy"],
-     "configurator → cost → configurator wait for each other within one tick. Cure: put `@-1` on one of these wires: "
+     "configurator → cost → configurator wait for each other within one tick. Fix: put `@-1` on one of these wires: "
      "configurator.weights → cost.weights, cost.energy → configurator.energy"),
     ("unwired input", ["~graph.planner.state"],
-     "planner.state is not wired and planner needs it (state float32 (B, *S)). Cure: graph.planner.state=world_model.state"),
+     "planner.state is not wired and planner needs it (state float32 (B, *S)). Fix: graph.planner.state=world_model.state"),
     ("Mode-2 without calls", ["~graph.planner.calls"],
      "planner needs the call 'world_model' (rollout), which is not bound: Mode-2 cannot search without it. "
-     "Cure: graph.planner.calls.world_model=<node>"),
+     "Fix: graph.planner.calls.world_model=<node>"),
     ("negative horizon", ["planner.horizon=-3"], "planner: CEM.horizon is -3: expected 1 or more"),
 ]
 
@@ -235,7 +235,7 @@ def test_multirun_refuses_a_mistake_before_the_first_job_starts(jobs: list[tuple
 
 def test_a_sweep_without_multirun_is_told(capsys: pytest.CaptureFixture[str], in_folder: Path) -> None:
     assert main(["run", "planner.horizon=2,3"]) == 2
-    assert "asks for several runs: expected one value. Cure: `--multirun`" in capsys.readouterr().err
+    assert "asks for several runs: expected one value. Fix: `--multirun`" in capsys.readouterr().err
 
 
 def test_cfg_prints_the_configuration_and_runs_nothing(jobs: list[tuple[Config, Path]],
@@ -256,11 +256,11 @@ def test_leaves_of_ones_own_are_found_by_run_and_by_its_baselines(jobs: list[tup
 def test_an_error_of_the_job_is_one_message_and_no_traceback(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
                                                              capsys: pytest.CaptureFixture[str]) -> None:
     def fail(*_: Any) -> None:
-        raise StartError("Ray did not start. Cure: runtime=local")
+        raise StartError("Ray did not start. Fix: runtime=local")
 
     monkeypatch.setattr(ami.job, "run", fail)
     assert main(["run"]) == 2
-    assert capsys.readouterr().err == "ami: Ray did not start. Cure: runtime=local\n"
+    assert capsys.readouterr().err == "ami: Ray did not start. Fix: runtime=local\n"
     assert not any(Path("runs").iterdir())
 
 

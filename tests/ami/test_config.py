@@ -59,48 +59,48 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
      "planner has no setting 'horizn': did you mean 'horizon'? (modules.planner.cem.CEM)"),
     (["planer.horizon=6"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),
     (["planer._target_=modules.planner.cem.CEM"], UnknownName,
-     "unknown node 'planer': did you mean 'planner'? Cure for a node of your own: wire it, `+graph.planer={…}`"),
+     "unknown node 'planer': did you mean 'planner'? Fix for a node of your own: wire it, `+graph.planer={…}`"),
     (["+colour=red"], UnknownName, f"unknown setting or group 'colour': expected one of {MENU}."),
     (["evaluation.pair=9"], SettingError, "unknown setting 'evaluation.pair': did you mean 'pairs'?"),
     (["learning.stages.model.step=9"], SettingError,
      "unknown setting 'learning.stages.model.step': did you mean 'steps'?"),
     (["evaluation.pairs=many"], SettingError, "evaluation.pairs is 'many': expected a whole number, 1 or more"),
     (["evaluation=3"], SettingError, "'evaluation=3' chooses no evaluation: expected a name, see `ami list`. "
-                                     "Cure: leave it out"),
+                                     "Fix: leave it out"),
     (["learning=null"], SettingError, "'learning=null' chooses no learning: expected a name, see `ami list`. "
-                                      "Cure: leave it out or, to learn nothing, learning=none"),
+                                      "Fix: leave it out or, to learn nothing, learning=none"),
     (["experiment=null"], SettingError, "'experiment=null' chooses no experiment: expected a name, see `ami list`. "
-                                        "Cure to take it out: `~experiment`"),
-    (["~seed"], SettingError, "seed is missing. Cure: leave out the `~…` that removes it"),
+                                        "Fix to take it out: `~experiment`"),
+    (["~seed"], SettingError, "seed is missing. Fix: leave out the `~…` that removes it"),
     (["~evaluation.pairs", "~trace"], SettingError,
-     "trace is missing. Cure: leave out the `~…` that removes it\n"
-     "evaluation.pairs is missing. Cure: leave out the `~…` that removes it"),
+     "trace is missing. Fix: leave out the `~…` that removes it\n"
+     "evaluation.pairs is missing. Fix: leave out the `~…` that removes it"),
     (["+extra._target_=modules.memory.none.NoMemory"], UnknownName,
      "unknown node 'extra': expected one of actor, configurator, cost, goal, memory, perception, planner, world, "
-     "world_model. Cure for a node of your own: wire it, `+graph.extra={…}`"),
+     "world_model. Fix for a node of your own: wire it, `+graph.extra={…}`"),
     (["runtime=loacl"], SettingError, "runtime is 'loacl': expected one of local, ray"),
     (["placement={a: planner}"], SettingError,
      "placement is {'a': 'planner'}: expected module, agent, or a mapping {group: [nodes]}"),
     (["~planner", "+planner.horizon=6"], SettingError,
-     "planner names no class: it has no `_target_`. Cure: planner=<choice>, see `ami list`"),
+     "planner names no class: it has no `_target_`. Fix: planner=<choice>, see `ami list`"),
     (["planner.horizon=2,4"], SettingError, "'planner.horizon=2,4' asks for several runs: expected one value. "
-                                            "Cure: `--multirun`, or, in Python, one call per value"),
+                                            "Fix: `--multirun`, or, in Python, one call per value"),
     (["planner=null"], SettingError, "'planner=null' chooses no planner: expected a name, see `ami list`. "
-                                     "Cure to take it out: `~planner`"),
+                                     "Fix to take it out: `~planner`"),
     (["planner"], SettingError, "cannot read the override 'planner': expected `key=value`, `+key=value` or `~key`. "
-                                "Cure for signs such as , : = in a value: quote it, `\"key='a,b'\"`"),
+                                "Fix for signs such as , : = in a value: quote it, `\"key='a,b'\"`"),
     (["~graph.memry"], SettingError, "the configuration does not compose: Could not delete from config. "
                                      "'graph.memry' does not exist."),
-    (["~graph"], SettingError, "the configuration has no graph: None. Cure: graph=blueprint"),
+    (["~graph"], SettingError, "the configuration has no graph: None. Fix: graph=blueprint"),
     (["planner.horizon=${nowhere}"], SettingError,
      "the configuration does not resolve: Interpolation key 'nowhere' not found"),
     (["planner.horizon=???"], SettingError, "the configuration does not resolve: Missing mandatory value: horizon"),
     (["planner._target_=os.system"], TrustError,
      "planner._target_ is 'os.system': expected a class from modules., worlds., ami., torch.nn., torch.optim., gymnasium., "
-     "minigrid., gymnasium_robotics. Cure, if you trust that code: `--allow os.`, or allow=['os.'] in Python"),
+     "minigrid., gymnasium_robotics. Fix, if you trust that code: `--allow os.`, or allow=['os.'] in Python"),
     (["world.id=antigravity:Fly-v0"], TrustError,
      "world.id is 'antigravity:Fly-v0', which imports 'antigravity': expected a class from modules., worlds., ami., "
-     "torch.nn., torch.optim., gymnasium., minigrid., gymnasium_robotics. Cure, if you trust that code: "
+     "torch.nn., torch.optim., gymnasium., minigrid., gymnasium_robotics. Fix, if you trust that code: "
      "`--allow antigravity.`, or allow=['antigravity.'] in Python"),
 ]
 
@@ -153,7 +153,7 @@ def test_no_leaf_can_reach_hydras_own_callbacks(tmp_path: Path) -> None:
     with pytest.raises(TrustError) as refused:
         compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=evil"])
     assert str(refused.value) == ("a leaf sets hydra.callbacks: only the command line may, `hydra.callbacks=…`. "
-                                  "Cure: take it out of the leaf")
+                                  "Fix: take it out of the leaf")
 
 
 def test_a_class_of_ones_own_is_allowed_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Errors: the tree is the one that is drawn, each is also a built-in one, and sentences name the nearest cure."""
+"""Errors: the tree is the one that is drawn, each is also a built-in one, and sentences name the nearest fix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MENU = ("cem", "none", "random_shooting")
 
 def made(name: str) -> AmiError:
     cls = DEFINED[name]
-    return cls(["one. Cure: a", "two. Cure: b"]) if cls is GraphError else cls("what was given. Cure: this")
+    return cls(["one. Fix: a", "two. Fix: b"]) if cls is GraphError else cls("what was given. Fix: this")
 
 
 def test_the_drawing_shows_every_error_and_no_other() -> None:
@@ -41,7 +41,7 @@ def test_an_error_travels_between_processes(name: str) -> None:
 
 
 def test_a_refused_graph_lists_every_mistake() -> None:
-    assert str(GraphError(["a is wrong. Cure: b"])) == "the graph was refused, 1 mistake:\n  - a is wrong. Cure: b"
+    assert str(GraphError(["a is wrong. Fix: b"])) == "the graph was refused, 1 mistake:\n  - a is wrong. Fix: b"
     assert str(GraphError(["a", "b"])) == "the graph was refused, 2 mistakes:\n  - a\n  - b"
     assert GraphError(iter(["a", "b"])).mistakes == ("a", "b")  # type: ignore[arg-type]
 
@@ -63,8 +63,8 @@ def test_a_suggestion_is_the_nearest_name_or_the_menu(name: str, menu: list[str]
 
 def test_an_unknown_name_says_what_was_named_and_what_is_near() -> None:
     assert str(unknown_name("planner", "cme", MENU)) == "unknown planner 'cme': did you mean 'cem'?"
-    assert str(unknown_name("world", "maze", ["two_rooms"], "Cure: see `ami list`")) == (
-        "unknown world 'maze': expected 'two_rooms'. Cure: see `ami list`")
+    assert str(unknown_name("world", "maze", ["two_rooms"], "Fix: see `ami list`")) == (
+        "unknown world 'maze': expected 'two_rooms'. Fix: see `ami list`")
 
 
 def test_a_requirement_that_holds_is_silent_and_one_that_does_not_is_a_setting_error() -> None:

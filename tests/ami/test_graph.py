@@ -1,4 +1,4 @@
-"""The graph refuses an unsound wiring before tick 0: all mistakes at once, each in words that say the cure."""
+"""The graph refuses an unsound wiring before tick 0: all mistakes at once, each in words that say the fix."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("unknown input", {"hand": {"plan": "head.plan", "pln": "head.plan"}},
      f"hand has no input 'pln': did you mean 'plan'? ({Hand.__module__}.Hand)"),
     ("wrong kind", {"hand": {"plan": "head.energy"}},
-     "head.energy → hand.plan carries the kind 'energy': hand.plan expects the kind 'plan'. Cure: wire it from head.plan"),
+     "head.energy → hand.plan carries the kind 'energy': hand.plan expects the kind 'plan'. Fix: wire it from head.plan"),
     ("a kind that nobody has", {"head": {"state": "eye.state", "hint": "eye.reward", "calls": {"book": "book"}},
                                 "parts": {"head": Part(type("Odd", (Head,), {"inputs": {
                                     **Head.inputs, "hint": Port("surprise", optional=True)}}))}},
@@ -61,26 +61,26 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
      "No output of this graph is of that kind"),
     ("wrong dtype", {"hand": {"plan": "head.plan", "energy": "head.energy"}, "parts": {"hand": Part(Whole)}},
      "head.energy → hand.energy carries torch.float32: hand.energy expects torch.int64. "
-     "Cure: a module between them that casts"),
+     "Fix: a module between them that casts"),
     ("an input that is needed", {"hand": {}},
-     "hand.plan is not wired and hand needs it (plan float32 (B, H, A)). Cure: graph.hand.plan=head.plan"),
+     "hand.plan is not wired and hand needs it (plan float32 (B, H, A)). Fix: graph.hand.plan=head.plan"),
     ("a loop", {"eye": {"action": "hand.action"}},
-     "eye → head → hand → eye wait for each other within one tick. Cure: put `@-1` on one of these wires: "
+     "eye → head → hand → eye wait for each other within one tick. Fix: put `@-1` on one of these wires: "
      "eye.state → head.state, head.plan → hand.plan, hand.action → eye.action"),
     ("a loop of one", {"head": {"state": "eye.state", "hint": "head.energy", "calls": {"book": "book"}}},
-     "head → head waits for itself within one tick. Cure: put `@-1` on one of these wires: head.energy → head.hint"),
+     "head → head waits for itself within one tick. Fix: put `@-1` on one of these wires: head.energy → head.hint"),
     ("a call that is needed", {"head": {"state": "eye.state"}},
-     "head needs the call 'book' (look_up), which is not bound. Cure: graph.head.calls.book=<node>"),
+     "head needs the call 'book' (look_up), which is not bound. Fix: graph.head.calls.book=<node>"),
     ("an unknown callee", {"head": {"state": "eye.state", "calls": {"book": "bok"}}},
      "head calls the unknown node 'bok': did you mean 'book'?"),
     ("an undeclared method", {"head": {"state": "eye.state", "calls": {"book": "hand"}}},
      f"head calls hand.look_up, which {Hand.__module__}.Hand does not declare callable: there is none. "
-     "Cure: mark it @callable_method, or bind graph.head.calls.book to another node"),
+     "Fix: mark it @callable_method, or bind graph.head.calls.book to another node"),
     ("a book that asks itself", {"book": {"calls": {"book": "book"}}, "parts": {"book": Part(Echo)}},
-     "book → book calls itself. Cure: bind one of these calls to another node"),
+     "book → book calls itself. Fix: bind one of these calls to another node"),
     ("no module", {"nose": {}},
      "node 'nose' is wired but has no module: expected one of book, eye, hand, head. "
-     "Cure: give it one, `+nose._target_=…`, or remove its wiring, `~graph.nose`"),
+     "Fix: give it one, `+nose._target_=…`, or remove its wiring, `~graph.nose`"),
     ("an unknown setting", {"parts": {"eye": Part(Eye, {"sise": 3})}},
      f"eye has no setting 'sise': did you mean 'size'? ({Eye.__module__}.Eye)"),
     ("a setting that cannot be", {"parts": {"eye": Part(Eye, {"size": 0})}},
@@ -91,10 +91,10 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
      "eye: tests.ami.test_graph.Unborn.__init__() does not begin with super().__init__()"),
     ("an unknown node on a wire that may go", {"head": {"state": "eye.state", "hint": "stomach.energy"}},
      "head.hint is wired from the unknown node 'stomach': expected one of book, eye, hand, head. "
-     "Cure to do without: `~graph.head.hint`"),
+     "Fix to do without: `~graph.head.hint`"),
     ("two sizes for one symbol", {"parts": {"eye": Part(Eye, {"size": 4})}},
      "wrong shape along the call head ⇄ book: head has S = (4,), not (3,). "
-     "Cure: a setting that makes both ends agree, or another module or wire"),
+     "Fix: a setting that makes both ends agree, or another module or wire"),
 ]
 
 
@@ -114,8 +114,8 @@ def test_all_mistakes_come_in_one_report() -> None:
         "  - eye.acton is wired from 'hand.actoin', but hand has no output 'actoin': did you mean 'action'?",
         f"  - eye has no input 'acton': did you mean 'action'? ({Eye.__module__}.Eye)",
         "  - eye.reward → head.state carries the kind 'reward': head.state expects the kind 'state'. "
-        "Cure: wire it from eye.state",
-        "  - head needs the call 'book' (look_up), which is not bound. Cure: graph.head.calls.book=<node>",
+        "Fix: wire it from eye.state",
+        "  - head needs the call 'book' (look_up), which is not bound. Fix: graph.head.calls.book=<node>",
     ])
 
 

@@ -96,7 +96,7 @@ def test_two_agents_of_ray_actors_bring_the_same(folder: Path) -> None:
 
 def test_a_folder_that_holds_a_run_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *SMALL, "runtime=local", f"store={folder}", f"hydra.run.dir={folder / 'run'}"]) == 2
-    assert "holds a run already. Cure: another folder" in capsys.readouterr().err
+    assert "holds a run already. Fix: another folder" in capsys.readouterr().err
 
 
 def test_python_does_what_the_command_line_does(folder: Path) -> None:

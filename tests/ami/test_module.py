@@ -173,21 +173,21 @@ def refusal(ask: Callable[[], Any]) -> str:
 
 def test_a_call_that_is_not_bound_says_where_to_wire_it() -> None:
     assert refusal(lambda: Calls("head", {"pen": Callee("pen", Book())}).book) == (
-        "head calls 'book', which is not bound. Cure: wire it in the graph, `head: {calls: {book: <node>}}`")
+        "head calls 'book', which is not bound. Fix: wire it in the graph, `head: {calls: {book: <node>}}`")
     assert refusal(lambda: Head().calls.book.look_up) == (
-        "module calls 'book', which is not bound. Cure: wire it in the graph, `module: {calls: {book: <node>}}`")
+        "module calls 'book', which is not bound. Fix: wire it in the graph, `module: {calls: {book: <node>}}`")
 
 
 def test_a_method_that_is_not_declared_callable_is_refused() -> None:
     callee = Callee("book", Library())
     assert refusal(lambda: callee.look_upp) == (
         "book.look_upp is not declared callable: did you mean 'look_up'? "
-        "Cure: mark the method with @callable_method in Library")
+        "Fix: mark the method with @callable_method in Library")
     assert refusal(lambda: callee.burn) == (
         "book.burn is not declared callable: expected one of look_up, shelves. "
-        "Cure: mark the method with @callable_method in Library")
+        "Fix: mark the method with @callable_method in Library")
     assert refusal(lambda: Callee("eye", Eye()).step) == (
-        "eye.step is not declared callable: there is none. Cure: mark the method with @callable_method in Eye")
+        "eye.step is not declared callable: there is none. Fix: mark the method with @callable_method in Eye")
 
 
 def test_a_module_can_ask_whether_a_call_is_bound() -> None:

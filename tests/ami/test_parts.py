@@ -50,9 +50,9 @@ def test_an_unknown_setting_gets_the_nearest_name() -> None:
 
 def test_a_missing_setting_says_how_to_give_it() -> None:
     assert Part(Sum).check("cost") == [
-        f"cost needs the setting 'terms', which {HERE}.Sum has no default for. Cure: cost.terms=<value>"]
+        f"cost needs the setting 'terms', which {HERE}.Sum has no default for. Fix: cost.terms=<value>"]
     assert Part(Takes).check("world") == [
-        f"world needs the setting 'env', which {HERE}.Takes has no default for. Cure: world.env=<value>"]
+        f"world needs the setting 'env', which {HERE}.Takes has no default for. Fix: world.env=<value>"]
 
 
 def test_every_mistake_is_told_those_of_inner_parts_too() -> None:
@@ -65,7 +65,7 @@ def test_every_mistake_is_told_those_of_inner_parts_too() -> None:
         f"cost.terms.deep.er {words}",
         f"cost.terms.many[0] {words}",
         f"cost.terms.many[1] needs the setting 'terms', which {HERE}.Sum has no default for. "
-        "Cure: cost.terms.many[1].terms=<value>"]
+        "Fix: cost.terms.many[1].terms=<value>"]
 
 
 class Typed:

@@ -47,7 +47,7 @@ def test_a_message_of_another_batch_is_refused() -> None:
 
 def test_a_message_of_another_dtype_is_refused() -> None:
     assert refusal(Port("energy"), torch.zeros(2, dtype=torch.float64)) == (
-        "planner.plan gave the dtype torch.float64: expected torch.float32. Cure: cast it in step()")
+        "planner.plan gave the dtype torch.float64: expected torch.float32. Fix: cast it in step()")
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:])

@@ -29,7 +29,7 @@ def test_no_experiment_is_one_side_of_a_comparison() -> None:
 @pytest.mark.parametrize(("overrides", "sentence"), [
     ([], "nothing to compare in ''"),
     (["planner=cem"], "nothing to compare in 'planner=cem': expected a key with several values, such as"),
-    (["planner=cem,cem"], "'planner=cem' is there twice. Cure: name each value once"),
+    (["planner=cem,cem"], "'planner=cem' is there twice. Fix: name each value once"),
     (["planner=choice(cem)"], "'planner=cem' is one variant alone: expected two or more"),
     (["planner=glob(*)"], r"'planner=glob\(\*\)' does not say which values: expected them one by one"),
     (["planner.horizon=interval(2,4)"], "does not say which values"),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ami.blueprint import Actor, Configurator, Goal, Memory, Perception, Prediction
-from ami.gym_world import GymWorld
+from ami.envs.world import GymWorld
 from ami.module import Call, Module, callable_method
 from ami.ports import Port
 from ami.testing import (
@@ -210,7 +210,7 @@ class CallsTheUnknown(Echo):
 def test_what_every_module_promises(make, words):
     message = broken(check_module, make)
     assert message.startswith(f"{make.__name__} breaks the promise that {words}")
-    assert ". Cure: " in message
+    assert ". Fix: " in message
 
 
 def test_a_module_in_place_of_its_class_is_told():
@@ -224,7 +224,7 @@ def test_sizes_that_the_module_decides_otherwise_are_told():
 
     assert broken(check_module, Wide, dims={"S": (6,)}) == (
         "Wide breaks the promise that it fits the sizes it is given: S = (6,) was given and it decides (9,). "
-        "Cure: return only sizes it decides from infer_dims()")
+        "Fix: return only sizes it decides from infer_dims()")
 
 
 def test_a_call_that_no_stub_serves_can_be_bound():
@@ -334,7 +334,7 @@ class Undecided(Categorical):
 
 def test_a_planner_of_choices_is_checked_with_choices():
     check_planner(Categorical)
-    assert ("its actions are one-hot where they are choices: one is [0.033, 0.033, 0.933]. Cure: plan "
+    assert ("its actions are one-hot where they are choices: one is [0.033, 0.033, 0.933]. Fix: plan "
             "torch.nn.functional.one_hot(chosen, self.dims['A']).float()") in broken(check_planner, Undecided)
 
 

@@ -19,14 +19,14 @@ REFUSED = [
 ALIASES = [
     "torch.nn.modules.module.torch.load", "torch.nn.modules.module.OrderedDict", "ami.trust.importlib.import_module",
     "ami.trust.os.system", "ami.trust.Path", "ami.files.os.remove", "ami.ui.subprocess.Popen", "worlds.gymnasium.make",
-    "ami.trust.trusted_class", "ami.trust", "torch.nn.functional.relu", "ami.gym_world._Rows", "ami.parts.Part.__init__",
+    "ami.trust.trusted_class", "ami.trust", "torch.nn.functional.relu", "ami.envs.world._Rows", "ami.parts.Part.__init__",
 ]
 
 
 @pytest.mark.parametrize("target", REFUSED)
 def test_a_foreign_target_is_refused_by_its_name_without_importing_it(target: str) -> None:
     before = set(sys.modules)
-    with pytest.raises(TrustError, match=r"Cure, if you trust that code: `--allow "):
+    with pytest.raises(TrustError, match=r"Fix, if you trust that code: `--allow "):
         trusted_class(target, "planner", ALLOWED)
     assert set(sys.modules) == before
 
@@ -42,7 +42,7 @@ def test_the_refusal_names_the_target_the_list_and_the_cure() -> None:
         trusted_class("os.system", "planner", ALLOWED)
     assert str(refused.value) == (
         f"planner._target_ is 'os.system': expected a class from {LIST} "
-        "Cure, if you trust that code: `--allow os.`, or allow=['os.'] in Python")
+        "Fix, if you trust that code: `--allow os.`, or allow=['os.'] in Python")
 
 
 def test_an_alias_is_called_by_its_real_name() -> None:
@@ -78,7 +78,7 @@ def test_a_package_that_is_not_there_is_told() -> None:
     with pytest.raises(UnknownName) as unknown:
         trusted_class("mypkg.MyPlanner", "planner", allow_list(["mypkg"]))
     assert str(unknown.value) == ("planner._target_ is 'mypkg.MyPlanner', but there is no package 'mypkg'. "
-                                  "Cure: install it, or put its folder on PYTHONPATH")
+                                  "Fix: install it, or put its folder on PYTHONPATH")
 
 
 @pytest.mark.parametrize("target", [None, 3, "", "CEM", "modules.planner.", "modules planner.cem"])
@@ -132,4 +132,4 @@ def test_a_package_that_shadows_ours_is_named_with_its_folder(tmp_path: Path, mo
     home = Path(worlds.__file__).parent.parent
     assert str(refused.value) == (
         f"the package 'modules' is found at {tmp_path / 'modules'}: expected {home / 'modules'}, the one that came with "
-        f"ami. Cure: run from another folder, take {tmp_path} off PYTHONPATH, or rename that package")
+        f"ami. Fix: run from another folder, take {tmp_path} off PYTHONPATH, or rename that package")

@@ -37,7 +37,7 @@ def test_a_server_that_ends_by_itself_is_told(store: Path, monkeypatch: pytest.M
     with pytest.raises(StartError) as ended:
         serve(store, 5001)
     assert str(ended.value) == ("the MLflow server ended by itself with code 3. "
-                                "Cure if the port is taken: --port 5002")
+                                "Fix if the port is taken: --port 5002")
 
 
 def test_a_taken_port_is_told_before_the_server_starts(store: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_taken_port_is_told_before_the_server_starts(store: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(StartError, match=rf"port {port} is not free \(.*\)\. Cure: --port {port + 1}"):
+        with pytest.raises(StartError, match=rf"port {port} is not free \(.*\)\. Fix: --port {port + 1}"):
             serve(store, port)
 
 

@@ -207,7 +207,7 @@ def test_rows_cannot_begin_anew_alone_where_a_node_is_slow() -> None:
     with pytest.raises(SettingError) as refused:
         begin(worker, [True, False, False])
     assert str(refused.value) == ("1 of 3 worlds begin anew, but head fires only every few ticks, for all of them. "
-                                  "Cure: begin all episodes together")
+                                  "Fix: begin all episodes together")
 
 
 # Messages -------------------------------------------------------------------------------------------------------------
@@ -230,10 +230,10 @@ class Fickle(Hand):
 
 @pytest.mark.parametrize(("what", "words"), [
     ("shape", "hand.action gave the shape (2, 2, 2): expected (2, 2), action float32 (B, A)"),
-    ("dtype", "hand.action gave the dtype torch.float64: expected torch.float32. Cure: cast it in step()"),
+    ("dtype", "hand.action gave the dtype torch.float64: expected torch.float32. Fix: cast it in step()"),
     ("missing", "hand.action gave a NoneType: expected a tensor, action float32 (B, A)"),
     ("kind", "hand.action gave a float: expected a tensor, action float32 (B, A)"),
-    ("nothing", "hand.step() gave a NoneType: expected a dict of its outputs, {action}. Cure: return one in Fickle.step()"),
+    ("nothing", "hand.step() gave a NoneType: expected a dict of its outputs, {action}. Fix: return one in Fickle.step()"),
 ])
 def test_a_message_that_does_not_fit_its_port_is_refused_at_the_first_tick(what: str, words: str) -> None:
     worker = begun(graph({"hand": Part(Fickle, {"what": what})}), batch=2)
@@ -417,7 +417,7 @@ def test_weights_of_another_shape_or_name_are_refused(weights: dict[str, tuple[i
         Worker(WISE, ["head"], 0, trained)
     assert str(refused.value) == (
         f"the checkpoint does not fit book (Wise): {which} differ in name or shape. "
-        "Cure: train this agent anew, or load it with the settings it was trained with")
+        "Fix: train this agent anew, or load it with the settings it was trained with")
 
 
 def test_weights_that_are_refused_change_nothing() -> None:

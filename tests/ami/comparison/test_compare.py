@@ -103,14 +103,14 @@ def test_another_comparison_is_refused_with_the_difference(story: Path, capsys: 
     said = capsys.readouterr().err
     assert "holds another comparison: seeds was [0, 1] and is now [0, 2]" in said
     assert 'planner=cem.agent.nodes.cost.objective was "path" and is now "paper_sum"' in said
-    assert "Cure: another --folder" in said
+    assert "Fix: another --folder" in said
     assert main(["compare", "planner=cem,none", *SMALL, "--seeds", "0,1", *here]) == 2
     assert "it has planner=random_shooting, which is not asked for now" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(SettingError, match=r"is not empty and holds no comparison. Cure: another --folder"):
+    with pytest.raises(SettingError, match=r"is not empty and holds no comparison. Fix: another --folder"):
         ami.compare(["planner=cem,none", *SMALL, f"store={tmp_path / 'runs'}"], folder=tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_a_variant_that_breaks_off_is_told_and_can_be_a_row(story: Path, monkeyp
     (["planner=cem,none", "--seeds", "1,1"], "--seeds is 1, 1: expected different whole numbers, 0 or more"),
     (["planner=cem,none", "--parallel", "-1"], "--parallel is -1: expected 0 or more"),
     (["planner=cem,none", "--agianst", "x"], "unknown flag '--agianst': did you mean '--against'?"),
-    (["planner=cem,none", "seed=1"], "'seed=1': every variant learns from the same seeds. Cure: --seeds 0,1,2"),
+    (["planner=cem,none", "seed=1"], "'seed=1': every variant learns from the same seeds. Fix: --seeds 0,1,2"),
     (["planner=cem,none", "--multirun"], "unknown flag '--multirun'"),
 ])
 def test_a_slip_is_refused(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ami.envs.world import GymWorld
 from ami.errors import SettingError
 from ami.evaluation.manifest import Manifest
-from ami.gym_world import GymWorld
 from ami.module import Module
 
 
@@ -39,7 +39,7 @@ def test_a_changed_pair_breaks_the_seal(tmp_path: Path) -> None:
     content["pairs"][0]["goal"][0] += 0.001
     path.write_text(json.dumps(content))
     with pytest.raises(SettingError, match=f"says its hash is {sealed.hash}, but its pairs give .* was changed after it "
-                                           "was sealed. Cure: draw it anew from its seed"):
+                                           "was sealed. Fix: draw it anew from its seed"):
         Manifest.load(path)
 
 
@@ -51,7 +51,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"manifest .*none\.json does not exist\. Cure: save one with Manifest\.save"):
+    with pytest.raises(SettingError, match=r"manifest .*none\.json does not exist\. Fix: save one with Manifest\.save"):
         Manifest.load(tmp_path / "none.json")
 
 
@@ -59,7 +59,7 @@ def test_an_expected_hash_must_be_this_one() -> None:
     sealed = make()
     sealed.expect(None)
     sealed.expect(sealed.hash)
-    with pytest.raises(SettingError, match=f"manifest_hash is 00ff: .*the seed 3 and 8 pairs give {sealed.hash}. Cure: "):
+    with pytest.raises(SettingError, match=f"manifest_hash is 00ff: .*the seed 3 and 8 pairs give {sealed.hash}. Fix: "):
         sealed.expect("00ff")
 
 
@@ -90,7 +90,7 @@ class SolvedRooms(GymWorld):
 
 def test_a_pair_solved_at_the_start_is_refused_by_name() -> None:
     with pytest.raises(SettingError, match=r"1 of the manifest's pairs are solved at the start: 1 \{'kind': 'same_room'.*"
-                                           r"Cure: sample_pairs\(\) of worlds:ami/TwoRooms-v0 must leave such pairs out"):
+                                           r"Fix: sample_pairs\(\) of worlds:ami/TwoRooms-v0 must leave such pairs out"):
         Manifest.make(SolvedRooms("worlds:ami/TwoRooms-v0"), 3, 4)
 
 

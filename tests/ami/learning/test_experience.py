@@ -82,7 +82,7 @@ def test_a_window_longer_than_every_episode_is_refused() -> None:
     with pytest.raises(SettingError) as refused:
         collected([2, 4, 3], steps=8).starts(5)
     assert str(refused.value) == ("a window of 5 steps was asked for, the longest episode has 4. "
-                                  "Cure: a smaller window, or learning.collect.steps larger")
+                                  "Fix: a smaller window, or learning.collect.steps larger")
 
 
 def test_it_is_told_which_frames_are_the_last_of_their_episode() -> None:

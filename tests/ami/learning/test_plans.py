@@ -114,14 +114,14 @@ def test_plans_of_another_training_are_refused(tmp_path: Path) -> None:
     stage = Stage("policy", ["actor"], "actor", 5, "plans")
     checkpoint.save(file_of(tmp_path, stage, 0), {"state": torch.zeros(1)}, {"identity": "another"})
     lessons = Lessons(stage, {}, {}, 0, tmp_path, "mine", lambda step, episodes: None)
-    with pytest.raises(CheckpointError, match=r"belongs to another training \(another, this one is mine\). Cure: delete it"):
+    with pytest.raises(CheckpointError, match=r"belongs to another training \(another, this one is mine\). Fix: delete it"):
         lessons.draw(0)
 
 
 @pytest.mark.parametrize(("overrides", "words"), [
     (["learning.stages.policy.agents=[]"], "learning.stages.policy.agents is []: expected one or more names"),
-    (["learning.stages.policy.agents=[random]"], "random, which never planned in 3 episodes. Cure: an agent in Mode-2"),
-    (["learning.stages.policy.data=memory"], "needs 'plan'. Cure: data=plans, or another loss"),
+    (["learning.stages.policy.agents=[random]"], "random, which never planned in 3 episodes. Fix: an agent in Mode-2"),
+    (["learning.stages.policy.data=memory"], "needs 'plan'. Fix: data=plans, or another loss"),
 ])
 def test_a_stage_that_cannot_learn_from_plans_says_why(overrides: list[str], words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:

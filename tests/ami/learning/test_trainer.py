@@ -115,7 +115,7 @@ def test_a_checkpoint_is_whole_json_and_tensors(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as refusal:
         train(config(tmp_path, f"checkpoint={tmp_path / 'none.safetensors'}"))
-    assert str(refusal.value) == (f"no checkpoint at '{tmp_path / 'none.safetensors'}'. Cure: train one with `ami train`, "
+    assert str(refusal.value) == (f"no checkpoint at '{tmp_path / 'none.safetensors'}'. Fix: train one with `ami train`, "
                                   "or leave checkpoint=null and `ami run` learns first")
 
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_another_graph_names_what_differs(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError) as refusal:
         train(config(tmp_path, f"checkpoint={trained.file}", "world_model.hidden=32"))
     assert "was trained with another graph: world_model.hidden was 256 and is now 32" in str(refusal.value)
-    assert "Cure: run with the settings it was trained with" in str(refusal.value)
+    assert "Fix: run with the settings it was trained with" in str(refusal.value)
 
 
 def test_a_checkpoint_loads_and_runs_with_another_planner(tmp_path: Path) -> None:
@@ -162,16 +162,16 @@ def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str
 
 @pytest.mark.parametrize(("overrides", "sentence"), [
     (["learning.stages.modle.steps=9"],
-     "learning.stages.modle has no 'train': this agent has no such stage to change: did you mean 'model'? Cure: take out "
+     "learning.stages.modle has no 'train': this agent has no such stage to change: did you mean 'model'? Fix: take out "
      "learning.stages.modle, or the experiment that sets it; to make it a stage, +learning.stages.modle.train=…"),
     (["agent=oracle", "experiment=quick"],
-     "learning.stages.model has no 'train': this agent has no such stage to change. Cure: take out "
+     "learning.stages.model has no 'train': this agent has no such stage to change. Fix: take out "
      "learning.stages.model, or the experiment that sets it; to make it a stage, +learning.stages.model.train=…"),
     (["learning.stages.model.window=33"], "learning.stages.model.window is 33: expected at most learning.collect.steps, 32"),
-    (["~learning.collect.steps"], "learning.collect.{steps} is missing. Cure: leave out the `~…` that removes it"),
+    (["~learning.collect.steps"], "learning.collect.{steps} is missing. Fix: leave out the `~…` that removes it"),
     (["learning.stages.model.data=memory"],
      "learning.stages.model.data is memory, which holds state, successors, goal: the loss of world_model needs "
-     "'observation'. Cure: data=experience, or another loss"),
+     "'observation'. Fix: data=experience, or another loss"),
 ])
 def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:

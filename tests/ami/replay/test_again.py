@@ -35,7 +35,7 @@ def test_a_full_recording_holds_chosen_messages_besides(tmp_path: Path) -> None:
     trace = ami.run(config, tmp_path / "run").trace()
     assert trace.message("planner", "plan", 0, 3).shape == (2, 3, 2)
     assert trace.message("world", "observation", 0, 3).dtype == torch.uint8
-    with pytest.raises(TraceError, match=r"Cure: run again with trace\.level=full 'trace\.ports=\[planner\.imagined\]'$"):
+    with pytest.raises(TraceError, match=r"Fix: run again with trace\.level=full 'trace\.ports=\[planner\.imagined\]'$"):
         trace.message("planner", "imagined", 0, 3)
 
 
@@ -49,7 +49,7 @@ def test_levels_and_ports_that_cannot_be_are_refused() -> None:
 
 
 def test_statistics_alone_cannot_be_executed(recorded) -> None:
-    with pytest.raises(TraceError, match=r"Cure: run again with trace\.level=boundary$"):
+    with pytest.raises(TraceError, match=r"Fix: run again with trace\.level=boundary$"):
         Recording.open(recorded("two rooms", "stats"))
 
 

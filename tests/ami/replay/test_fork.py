@@ -20,7 +20,7 @@ def test_a_fork_from_where_the_modules_did_not_stand_is_refused(drifted: Path, t
     assert str(error.value) == (
         f"{drifted} cannot be forked at tick 4: its mind, executed anew, says something else than was recorded at wave 0, "
         "tick 0, planner.plan, so its modules do not stand where they stood. Because: settings.planner.num_elites was 2 and "
-        "is 5. Cure: fork it with what it was run with")
+        "is 5. Fix: fork it with what it was run with")
 
 
 def test_a_world_that_does_something_else_is_told_from_a_mind_that_does(recorded, tmp_path: Path,
@@ -80,9 +80,9 @@ def test_a_fork_says_whether_its_energies_compare(recorded, tmp_path: Path, othe
 
 
 @pytest.mark.parametrize(("wave", "tick", "words"), [
-    (7, 0, r"cannot be forked at tick 0 of wave 7: it holds waves 0, 1\. Cure: --wave 1$"),
-    (0, 999, r"cannot be forked at tick 999 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Cure: --fork \1, or an earl"),
-    (0, -1, r"cannot be forked at tick -1 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Cure: --fork \1, or an earl"),
+    (7, 0, r"cannot be forked at tick 0 of wave 7: it holds waves 0, 1\. Fix: --wave 1$"),
+    (0, 999, r"cannot be forked at tick 999 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Fix: --fork \1, or an earl"),
+    (0, -1, r"cannot be forked at tick -1 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Fix: --fork \1, or an earl"),
 ])
 def test_a_fork_where_nothing_was_recorded_is_refused(recorded, tmp_path: Path, wave: int, tick: int, words: str) -> None:
     with pytest.raises(TraceError, match=words):

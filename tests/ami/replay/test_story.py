@@ -29,17 +29,17 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     (["planner=mppi"], "planner=mppi would make it another mind: expected `--swap`"),
     (["--swap"], "--swap names nothing to swap: expected an override, --swap planner=mppi"),
     (["--swap", "--fork", "3"], "--swap and --fork are two ways to differ: expected one of them"),
-    (["--wave", "1"], "--wave 1 has no effect without --fork TICK: every wave is executed. Cure: leave it out"),
+    (["--wave", "1"], "--wave 1 has no effect without --fork TICK: every wave is executed. Fix: leave it out"),
     (["--swp", "planner=mppi"], "unknown flag '--swp': did you mean '--swap'?"),
     (["--fork", "x"], "argument --fork: invalid int value: 'x'"),
     (["--swap", "planner.horizn=3"], "planner has no setting 'horizn': did you mean 'horizon'?"),
     (["--swap", "planner=tree"],
-     "was run with these settings of the module that is swapped. Cure: take them back, planner=tree ~planner.num_candidates "
+     "was run with these settings of the module that is swapped. Fix: take them back, planner=tree ~planner.num_candidates "
      "~planner.num_elites ~planner.num_iterations"),
     (["--swap", "planner=tree", "~planner.num_candidates", "~planner.num_elites", "~planner.num_iterations"],
      "planner: TreeSearch plans choices, but here an action is 2 continuous numbers"),
     (["--swap", "graph.planner.state=world.observation"],
-     "planner.state expects the kind 'state'. Cure: wire it from world_model.state"),
+     "planner.state expects the kind 'state'. Fix: wire it from world_model.state"),
     (["--fork", "3", "world=gym", "world.id=CartPole-v1"], "Conv sees observations of shape (0,): expected pictures"),
 ])
 def test_slips_are_told(recorded, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
@@ -59,7 +59,7 @@ def test_a_replay_is_no_recording_but_can_be_looked_at(recorded, tmp_path: Path,
     assert f"to its own end: ami view {run / 'replays' / 'later'}" in capsys.readouterr().out
     assert main(["replay", str(run / "replays" / "later")]) == 2
     assert capsys.readouterr().err == (f"ami: {run / 'replays' / 'later'} is a replay of run, not a recording: expected a "
-                                       "folder that `ami run` left. Cure: the folder of run\n")
+                                       "folder that `ami run` left. Fix: the folder of run\n")
     assert main(["trace", "show", str(run / "replays" / "later"), "--tick", "3"]) == 2
     assert "holds no tick 3 in wave 0: expected 4 to " in capsys.readouterr().err
     assert main(["trace", "show", str(run / "replays" / "later"), "--row", "0"]) == 0
@@ -86,6 +86,6 @@ def test_a_replay_that_cannot_be_written_is_refused_before_it_begins(recorded, t
     for words in ([], ["--swap", "planner.num_candidates=9"], ["--fork", "3"]):
         assert main(["replay", run, "--out", str(out), *words]) == 2
         assert capsys.readouterr().err == (f"ami: the replay goes to '{out}': expected a folder that can be made "
-                                           "(Not a directory). Cure: --out FOLDER, another one\n")
+                                           "(Not a directory). Fix: --out FOLDER, another one\n")
     assert main(["replay", run, "--out", str(tmp_path)]) == 2
-    assert f"--out is '{tmp_path}', which is there already. Cure: another folder" in capsys.readouterr().err
+    assert f"--out is '{tmp_path}', which is there already. Fix: another folder" in capsys.readouterr().err

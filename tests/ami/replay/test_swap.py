@@ -170,7 +170,7 @@ def test_energies_of_a_cost_that_has_changed_since_are_not_compared(recorded, dr
 
 
 @pytest.mark.parametrize(("overrides", "words"), [
-    (["world.noise=tv"], r"^world\.noise=tv changes the world: .* Cure: --fork TICK"),
+    (["world.noise=tv"], r"^world\.noise=tv changes the world: .* Fix: --fork TICK"),
     (["planner=cem"], r"^planner=cem changes nothing in this mind\."),
 ])
 def test_a_swap_of_nothing_or_of_the_world_is_refused(recorded, tmp_path: Path, overrides: list[str], words: str) -> None:

@@ -110,14 +110,14 @@ def test_a_start_that_fails_twice_offers_to_run_without_ray(start: Any, failure:
         raise AssertionError("the block must not be entered")
     assert str(refused.value) == (
         f"Ray did not start on this machine, twice ({failure}). "
-        "Cure: try again when the machine is less busy, or run in this process with runtime=local")
+        "Fix: try again when the machine is less busy, or run in this process with runtime=local")
     assert refused.value.__cause__ is failure
     assert fake.did == ["init", "shutdown", RETRY_AFTER_SECONDS, "init", "shutdown"]
 
 
 def test_a_cluster_that_does_not_answer_is_named(start: Any) -> None:
     start(ConnectionError("no answer"), ConnectionError("no answer"))
-    with pytest.raises(StartError, match=r"^Ray did not start at 10\.0\.0\.7:6379, twice \(no answer\)\. Cure: "), \
+    with pytest.raises(StartError, match=r"^Ray did not start at 10\.0\.0\.7:6379, twice \(no answer\)\. Fix: "), \
             cluster("10.0.0.7:6379"):
         pass
 
@@ -153,7 +153,7 @@ def test_a_ray_that_would_listen_on_every_interface_is_not_started(start: Any, m
         pass
     assert str(refused.value) == (
         "Ray was imported before ami and would listen on every interface of this machine. "
-        "Cure: import ami first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment")
+        "Fix: import ami first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment")
     assert fake.did == []
     with cluster("10.0.0.7:6379"):
         assert fake.did == ["init"]

@@ -262,8 +262,8 @@ def test_with_a_condition_episodes_are_whole_where_they_are_asked_for(agents: Pa
 
 @pytest.mark.parametrize("which, words", [
     ({"agent": "agent-2"}, "unknown agent 'agent-2': did you mean 'agent-1'?"),
-    ({"wave": 2}, "RUN holds no wave 2: expected 0 to 1. Cure: --wave 1"),
-    ({"agent": "agent-0", "wave": 1}, "RUN holds no wave 1 of agent-0: expected 0. Cure: --wave 0"),
+    ({"wave": 2}, "RUN holds no wave 2: expected 0 to 1. Fix: --wave 1"),
+    ({"agent": "agent-0", "wave": 1}, "RUN holds no wave 1 of agent-0: expected 0. Fix: --wave 0"),
     ({"sample": Sample(where=Condition("surprise > 1e9"))},
      "RUN holds no tick of a living world in which surprise > 1e9: nothing is exported"),
     ({"sample": Sample(where=Condition("surprize > 1"))}, "unknown figure 'surprize': did you mean 'surprise'?")])
@@ -303,7 +303,7 @@ def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
         export(run, "perfeto", tmp_path / "out")
     with pytest.raises(SettingError, match="expected a file that can be written"):
         export(run, "otlp", tmp_path)
-    with pytest.raises(SettingError, match=r"parquet is a folder of 5 files\. Cure: --out .*/tables$"):
+    with pytest.raises(SettingError, match=r"parquet is a folder of 5 files\. Fix: --out .*/tables$"):
         export(run, "parquet", tmp_path / "tables.parquet")
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="expected a folder that can be written"):
@@ -318,11 +318,11 @@ def test_the_command_says_where_it_is(run: Path, tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == "ami: unknown format 'perfeto': did you mean 'perfetto'?\n"
     for words, told in (
             (["parquet", "--every", "3"], "--every has no effect on parquet: it holds every tick. "
-                                          "Cure: leave it out, or --format otlp"),
+                                          "Fix: leave it out, or --format otlp"),
             (["parquet", "--where", "tick < 3"], "--where has no effect on parquet: it holds every tick. "
-                                                 "Cure: leave it out, or --format otlp"),
+                                                 "Fix: leave it out, or --format otlp"),
             (["perfetto", "--every=3"], "--every has no effect on perfetto: it holds every tick, or those of --where. "
-                                        "Cure: leave it out, or --format otlp"),
+                                        "Fix: leave it out, or --format otlp"),
             (["perfetto", "--where", "tick <"], f"--where is 'tick <': {EXPECTED}")):
         assert main(["trace", "export", str(run), "--out", str(tmp_path / "no"), "--format", *words]) == 2
         assert capsys.readouterr().err == f"ami: {told}\n"

@@ -55,13 +55,13 @@ def test_a_folder_without_a_run_says_where_runs_are(tiny_mind: Callable[..., Gra
     with pytest.raises(TraceError, match=r"file holds no run: "):
         read_header(tmp_path / "file")
     write_header(tmp_path / "runs" / "monday", tiny_mind(), seed=0)
-    with pytest.raises(TraceError, match=r"holds no run: .*\. Cure: name one of .*monday$"):
+    with pytest.raises(TraceError, match=r"holds no run: .*\. Fix: name one of .*monday$"):
         read_header(tmp_path)
 
 
 @pytest.mark.parametrize("content, words", [
     ("{", r"header\.json is not a run header .*: expected JSON"),
-    ('{"format": 99}', r"header\.json has the format 99: expected 1\. Cure: read it with the version of ami that wrote it")])
+    ('{"format": 99}', r"header\.json has the format 99: expected 1\. Fix: read it with the version of ami that wrote it")])
 def test_a_strange_header_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "header.json").write_text(content)
     with pytest.raises(TraceError, match=words):

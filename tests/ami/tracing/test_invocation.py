@@ -62,12 +62,12 @@ def test_a_message_is_told_in_a_few_words(
 
 def test_the_implementation_is_the_dotted_path(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     fired = invocations(traced(tmp_path, tiny_mind(), ("world", 0, {"reward": torch.zeros(1)})), 0, 0)
-    assert fired[0].implementation == "ami.gym_world.GymWorld"
+    assert fired[0].implementation == "ami.envs.world.GymWorld"
 
 
-@pytest.mark.parametrize("wave, tick, words", [(0, 2, r"holds no tick 2 in wave 0: expected 0 to 1\. Cure: --tick 1"),
+@pytest.mark.parametrize("wave, tick, words", [(0, 2, r"holds no tick 2 in wave 0: expected 0 to 1\. Fix: --tick 1"),
                                                (0, -1, r"holds no tick -1 in wave 0: expected 0 to 1"),
-                                               (3, 0, r"holds no wave 3: expected 0\. Cure: --wave 0")])
+                                               (3, 0, r"holds no wave 3: expected 0\. Fix: --wave 0")])
 def test_what_was_not_recorded_is_refused(
         tiny_mind: Callable[..., Graph], tmp_path: Path, wave: int, tick: int, words: str) -> None:
     trace = traced(tmp_path, tiny_mind(), ("actor", 0, ACTION), ("actor", 1, ACTION))

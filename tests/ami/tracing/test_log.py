@@ -102,7 +102,7 @@ def test_a_message_unlike_those_before_is_refused_and_all_others_are_kept(tmp_pa
     with pytest.raises(PortError) as refused:
         log.keep()
     assert str(refused.value) == (f"at wave 0, tick 2 cost sent {told}: expected energy float32 (2,), plan float32 (2, 3), "
-                                  "as before. Cure: the same ports, dtypes and shapes at every tick in cost's step()")
+                                  "as before. Fix: the same ports, dtypes and shapes at every tick in cost's step()")
     log.close()
     assert table(tmp_path, "cost").num_rows == 2 and table(tmp_path).num_rows == 3
 

@@ -255,7 +255,7 @@ def test_a_store_that_mlflow_cannot_read_is_refused(run: Path, tmp_path: Path) -
     with pytest.raises(SettingError) as refused:
         sync(run, folder, Sample())
     assert str(refused.value) == (f"store is '{folder}': expected mlflow.db as this MLflow makes it "
-                                  "(file is not a database). Cure: another store")
+                                  "(file is not a database). Fix: another store")
     assert (folder / "mlflow.db").read_text() == "no database"
 
 
@@ -274,7 +274,7 @@ def test_a_sync_that_cannot_write_on_says_why_and_goes_on_later(
         with pytest.raises(SettingError) as refused:
             sync(run, store_folder, Sample(every=1))
     assert told in str(refused.value) and "INSERT" not in str(refused.value)
-    assert str(refused.value).endswith("stays. Cure: `ami trace sync` goes on where this stopped")
+    assert str(refused.value).endswith("stays. Fix: `ami trace sync` goes on where this stopped")
     done = sync(run, store_folder, Sample(every=1))
     assert done.written == done.stored == Trace.open(run).waves[0] + 1
 

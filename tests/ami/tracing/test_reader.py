@@ -138,7 +138,7 @@ def test_a_recorded_message_comes_back(graph: Graph, tmp_path: Path) -> None:
 
 def test_a_message_that_is_not_there_is_refused(graph: Graph, tmp_path: Path) -> None:
     trace = record(tmp_path / "a", graph)
-    with pytest.raises(TraceError, match=r"holds hashes and statistics of actor\.action, not its values\. Cure: run again"):
+    with pytest.raises(TraceError, match=r"holds hashes and statistics of actor\.action, not its values\. Fix: run again"):
         trace.message("actor", "action", 0, 0)
     with pytest.raises(UnknownName, match=r"unknown node 'planer': did you mean 'planner'\?"):
         trace.message("planer", "plan", 0, 0)
@@ -150,7 +150,7 @@ def test_a_message_that_is_not_there_is_refused(graph: Graph, tmp_path: Path) ->
 
 def test_a_run_without_a_trace_says_so(graph: Graph, tmp_path: Path) -> None:
     write_header(tmp_path, graph, seed=0)
-    with pytest.raises(TraceError, match=r"holds no trace: expected .*/\*\.arrow\. Cure: run again with trace\.record=true"):
+    with pytest.raises(TraceError, match=r"holds no trace: expected .*/\*\.arrow\. Fix: run again with trace\.record=true"):
         Trace.open(tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_a_run_that_was_killed_before_its_first_record_was_whole_says_so(graph: 
     told(tmp_path, graph, ("world", 0, 0, 0, 1.0))
     path = tmp_path / "trace" / "agent-0" / "world.0.arrow"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(TraceError, match=r"cut its files off before their first record was whole\. Cure: run again$"):
+    with pytest.raises(TraceError, match=r"cut its files off before their first record was whole\. Fix: run again$"):
         Trace.open(tmp_path)
 
 

@@ -162,13 +162,13 @@ def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(tiny_mind: Calla
 
 
 @pytest.mark.parametrize("what, error, words", [
-    ({"tick": 999}, TraceError, r"run-7 holds no tick 999 in wave 0: expected 0 to \d+\. Cure: --tick \d+"),
-    ({"wave": 9}, TraceError, r"run-7 holds no wave 9: expected 0 to 1\. Cure: --wave 1"),
+    ({"tick": 999}, TraceError, r"run-7 holds no tick 999 in wave 0: expected 0 to \d+\. Fix: --tick \d+"),
+    ({"wave": 9}, TraceError, r"run-7 holds no wave 9: expected 0 to 1\. Fix: --wave 1"),
     ({"node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
     ({"tick": 0, "node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
-    ({"row": 9}, TraceError, r"run-7 holds no world 9 in wave 0: expected 0 to 1\. Cure: --row 1"),
+    ({"row": 9}, TraceError, r"run-7 holds no world 9 in wave 0: expected 0 to 1\. Fix: --row 1"),
     ({"row": 0, "tick": 0}, SettingError, "--tick and --row are asked for: expected one of them"),
-    ({"where": "surprise > 3", "node": "planner"}, SettingError, "--node planner has no effect with --where: .* Cure"),
+    ({"where": "surprise > 3", "node": "planner"}, SettingError, "--node planner has no effect with --where: .* Fix"),
     ({"where": "surprise > 3", "wave": 9}, TraceError, "holds no wave 9")])
 def test_what_is_not_there_is_refused(run: Path, what: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):

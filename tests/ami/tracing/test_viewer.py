@@ -155,7 +155,7 @@ def test_a_long_episode_is_shown_in_part_and_the_page_says_so(run: Path, monkeyp
     assert whole.run["missing"] == [
         "Pictures and plans of pair 1, same room were left out from tick 3 on, so that the page stays small.",
         "Pictures and plans of 2 episodes were left out, so that the page stays small. "
-        "Cure: one wave on a page of its own, --wave W."]
+        "Fix: one wave on a page of its own, --wave W."]
     assert whole.parts["wave-1"]["nodes"]["planner"]["ports"]["energy"]["rows"], "figures are shown to the end"
 
 
@@ -179,11 +179,11 @@ def test_a_run_without_payloads_says_what_is_missing(tiny_mind: Callable[..., Gr
 
 
 def test_what_cannot_be_shown_or_written_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match=r"holds no wave 9: expected 0 to 1\. Cure: --wave 1"):
+    with pytest.raises(TraceError, match=r"holds no wave 9: expected 0 to 1\. Fix: --wave 1"):
         view(run, wave=9)
     with pytest.raises(TraceError, match="holds no run"):
         view(tmp_path)
-    with pytest.raises(SettingError, match=r"^--render has no effect on .*: it holds the pictures that its mind saw\. Cure"):
+    with pytest.raises(SettingError, match=r"^--render has no effect on .*: it holds the pictures that its mind saw\. Fix"):
         view(run, render=True)
     for deadline in (0.0, -3.0, float("nan"), float("inf")):
         with pytest.raises(SettingError, match=rf"^--deadline is {deadline}: expected milliseconds above 0, --deadline 20$"):
@@ -211,7 +211,7 @@ def test_a_world_of_numbers_is_drawn_anew_from_the_recorded_actions(pole: Path) 
 
 
 def test_a_world_that_is_made_as_a_vector_is_drawn_too() -> None:
-    renderer = Renderer({"_target_": "ami.gym_world.GymWorld", "id": "worlds:ami/TwoRooms-v0", "observe": "state"})
+    renderer = Renderer({"_target_": "ami.envs.world.GymWorld", "id": "worlds:ami/TwoRooms-v0", "observe": "state"})
     options = {"start": (4.0, 4.0), "goal": (28.0, 28.0), "door": 10.0}
     pictures = renderer.pictures(Episode(0, 5, options), np.zeros((2, 2)), np.zeros(2))
     assert [picture.size for picture in pictures] == [(256, 256)] * 2
@@ -232,7 +232,7 @@ def test_what_cannot_be_drawn_anew_is_refused(tiny_mind: Callable[..., Graph], t
         view(bare, render=True)
     with pytest.raises(SettingError, match=r"the world is a mypkg\.World: expected a gymnasium world"):
         Renderer({"_target_": "mypkg.World"})
-    world = {"_target_": "ami.gym_world.GymWorld", "observe": "state"}
+    world = {"_target_": "ami.envs.world.GymWorld", "observe": "state"}
     with pytest.raises(TrustError, match=r"^world\.id is 'evil:Pole-v1', which imports 'evil'.*--allow evil\."):
         Renderer({**world, "id": "evil:Pole-v1"})
     with pytest.raises(TrustError, match=r"^world\.wrappers names 'evil\.Wrapper'"):
@@ -348,5 +348,5 @@ def test_a_page_in_a_browser_scrubs_plays_jumps_and_tells_a_message(run: Path, t
     assert told["lit"] == 13, "every wire of the tiny mind"
     assert "actor.action → world.action" in told["message"] and "1 tick old, tick 0" in told["message"]
     assert "float32 (2, 2)" in told["message"] and re.search(r"hash[0-9a-f]{16}", told["message"])
-    assert "world: ami.gym_world.GymWorld" in told["module"] and "fired at this tick" in told["module"]
+    assert "world: ami.envs.world.GymWorld" in told["module"] and "fired at this tick" in told["module"]
     assert told["played"] > 1

@@ -68,7 +68,7 @@ def test_a_full_disk_stops_the_record_and_not_the_mind(
     log.close()
     assert capfd.readouterr().err == (
         f"ami: {tmp_path}: the trace could not be written (File too large): nothing is recorded from wave 0, tick 10 on; "
-        "the mind goes on. Cure: room on this disk, or another store\n")
+        "the mind goes on. Fix: room on this disk, or another store\n")
     assert (tmp_path / INCOMPLETE).read_text() == (
         "the trace could not be written (File too large): nothing is recorded from wave 0, tick 10 on\n")
     assert ticks(tmp_path / "actor.0.arrow") == list(range(10))
@@ -138,7 +138,7 @@ def test_no_tick_waits_for_a_slow_disk_which_is_told_once(
     said = capfd.readouterr().err
     assert said.count("\n") == 1 and said.endswith(
         f" s to take a block of the trace in {tmp_path}: the mind goes on ahead of it, by up to 256 MiB in memory. "
-        "Cure: a store on a quicker disk, or trace.record=false\n")
+        "Fix: a store on a quicker disk, or trace.record=false\n")
     assert ticks(tmp_path / "world.0.arrow") == list(range(3 * BLOCK_ROWS))
 
 
@@ -167,7 +167,7 @@ def test_ticks_wait_once_too_much_is_waiting_and_nothing_is_lost(
     log.close()
     assert capfd.readouterr().err == (
         f"ami: 0 MiB of the trace wait for the disk of {tmp_path}: from now on ticks wait for it. "
-        "Cure: a store on a quicker disk, or trace.record=false\n")
+        "Fix: a store on a quicker disk, or trace.record=false\n")
     assert ticks(tmp_path / "world.0.arrow") == list(range(6 * BLOCK_ROWS))
 
 
@@ -187,7 +187,7 @@ def test_a_log_that_is_closed_takes_nothing_more(tmp_path: Path) -> None:
     log.close()
     log.close()
     log.add("world", 0, 0, 0, 0, {"energy": torch.zeros(1)})
-    with pytest.raises(TraceError, match=r"^the trace in .* is closed: nothing more can be recorded there\. Cure: another"):
+    with pytest.raises(TraceError, match=r"^the trace in .* is closed: nothing more can be recorded there\. Fix: another"):
         log.flush()
 
 

@@ -10,7 +10,7 @@ from ami.testing.subject import Subject
 from modules.actor.plan_follower import PlanFollower
 
 REACT = ("actor was asked to react (mode 1), but PlanFollower has no policy. "
-         "Cure: configurator.mode=2, or an actor that reacts, such as actor=random")
+         "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3])

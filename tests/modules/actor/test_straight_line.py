@@ -25,7 +25,7 @@ def test_states_without_a_position_are_refused():
         Subject(StraightLine, {"S": (2, 3)}).fresh([0])
     assert str(error.value) == (
         "StraightLine was given states of the shape (2, 3): expected a vector that begins with a position of 2 numbers. "
-        "Cure: world.observe=state and perception=identity")
+        "Fix: world.observe=state and perception=identity")
 
 
 def test_a_gain_that_does_not_move_is_refused():

@@ -30,7 +30,7 @@ def test_a_world_model_that_tells_no_spread_is_refused_with_the_cure():
         energy(None)
     assert str(error.value) == (
         "cost has the term Curiosity, and the world model does not tell how uncertain it is (its predictions have no "
-        "spread). Cure: world_model=ensemble, or another cost")
+        "spread). Fix: world_model=ensemble, or another cost")
 
 
 def test_a_lived_state_leaves_nothing_open():

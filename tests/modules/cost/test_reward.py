@@ -26,7 +26,7 @@ def test_it_is_the_reward_turned_round():
 
 
 def test_a_reward_that_is_not_known_is_refused():
-    with pytest.raises(SettingError, match=r"asks for the reward of states of which it is not known: .*Cure: "
+    with pytest.raises(SettingError, match=r"asks for the reward of states of which it is not known: .*Fix: "
                                            r"world_model\.rewards=true, the critic modules\.cost\.value\.Value"):
         Reward().energy(Prediction(torch.zeros(2, 1)), None, torch.zeros(2, 1), lambda one, other: one[..., 0])
 

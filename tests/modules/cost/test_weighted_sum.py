@@ -152,9 +152,9 @@ def test_learning_measures_how_long_a_step_is():
     ({"intrinsic": {}}, "WeightedSum.intrinsic is empty: expected one term or more, such as "
                         "modules.cost.goal_distance.GoalDistance"),
     ({"intrinsic": {"critic": Critic()}}, "WeightedSum.intrinsic.critic is a critic (Critic): intrinsic terms are "
-                                          "immutable. Cure: name it under `critics`"),
+                                          "immutable. Fix: name it under `critics`"),
     ({"intrinsic": {"greed": Greedy()}}, "WeightedSum.intrinsic.greed has the trainable parameter 'taste': intrinsic terms "
-                                         "are immutable. Cure: make it a buffer, or the term a critic"),
+                                         "are immutable. Fix: make it a buffer, or the term a critic"),
     ({"intrinsic": {"net": nn.Identity()}}, "WeightedSum.intrinsic.net is a Identity: expected an "
                                             "ami.blueprint.IntrinsicTerm"),
     ({"critics": {"goal2": GoalDistance()}}, "WeightedSum.critics.goal2 is a GoalDistance: expected an "
@@ -171,7 +171,7 @@ def test_without_a_critic_there_is_nothing_to_train():
     module = Subject(lambda: WeightedSum({"goal": GoalDistance()})).fresh([0])
     with pytest.raises(SettingError) as error:
         module.loss({})
-    assert str(error.value) == "WeightedSum has no critic to train. Cure: name one under `critics`, or drop the stage"
+    assert str(error.value) == "WeightedSum has no critic to train. Fix: name one under `critics`, or drop the stage"
 
 
 def test_it_notes_every_weighted_term_where_somebody_wants_to_know():

@@ -89,7 +89,7 @@ def test_imagined_states_without_a_cost_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
         subject.live(module, [{**inputs, "goal": None}])
     assert str(error.value) == (
-        "ShortTerm receives imagined states, and nothing tells their intrinsic energy. Cure: graph.memory.goal=goal.goal "
+        "ShortTerm receives imagined states, and nothing tells their intrinsic energy. Fix: graph.memory.goal=goal.goal "
         "and graph.memory.calls.cost=cost, or ~graph.memory.imagined")
 
 

@@ -55,7 +55,7 @@ def test_refuses_what_is_no_small_picture(size):
         Conv().infer_dims({"O": size})
     assert str(error.value) == (
         f"Conv sees observations of shape {size}: expected pictures (H, W, C), H and W divisible by 4 and at most 64. "
-        "Cure: let the world draw such pictures, or perception=identity if it shows vectors")
+        "Fix: let the world draw such pictures, or perception=identity if it shows vectors")
 
 
 @pytest.mark.parametrize("name", ["width", "channels", "hidden"])

@@ -65,7 +65,7 @@ def test_refuses_what_is_no_picture(size):
     with pytest.raises(SettingError) as error:
         Pixels().infer_dims({"O": size})
     assert str(error.value) == (f"Pixels sees observations of shape {size}: expected pictures (H, W, C) or (H, W). "
-                                "Cure: perception=vector, or let the world draw pictures")
+                                "Fix: perception=vector, or let the world draw pictures")
 
 
 @pytest.mark.parametrize("name", ["width", "channels", "places", "hidden"])

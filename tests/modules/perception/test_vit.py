@@ -67,7 +67,7 @@ def test_a_patch_that_does_not_divide_the_picture_is_refused_with_one_that_does(
     with pytest.raises(SettingError) as error:
         ViT(patch=patch).infer_dims({"O": size})
     assert str(error.value) == (f"ViT.patch is {patch}, which does not divide the sides of pictures of shape {size}. "
-                                f"Cure: perception.patch={nearest}")
+                                f"Fix: perception.patch={nearest}")
 
 
 def test_refuses_what_is_no_picture():

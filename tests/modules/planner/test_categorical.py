@@ -80,7 +80,7 @@ def test_a_search_starts_at_what_the_policy_proposes():
 def test_continuous_actions_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
         Categorical().infer_dims({"A": 2})
-    assert str(error.value) == ("Categorical plans choices, but here an action is 2 continuous numbers. Cure: planner=cem, "
+    assert str(error.value) == ("Categorical plans choices, but here an action is 2 continuous numbers. Fix: planner=cem, "
                                 "or another planner of continuous actions")
 
 

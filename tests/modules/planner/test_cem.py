@@ -88,7 +88,7 @@ def test_settings_out_of_range_are_refused(settings, words):
 def test_choices_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
         CEM().infer_dims({"A": Choices(3)})
-    assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3 choices. Cure: "
+    assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3 choices. Fix: "
                                 "planner=categorical or planner=tree")
 
 

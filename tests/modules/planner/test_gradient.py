@@ -100,7 +100,7 @@ def test_an_energy_without_gradient_is_refused_with_the_cure(weights):
         subject.live(subject.fresh([0]), subject.life(1, 1))
     assert str(error.value) == (
         "GradientDescent needs the energy's gradient with respect to the actions, and world_model.rollout or cost.energy "
-        "gives none: is one of them computed outside torch? Cure: planner=cem, or another planner that needs no gradient")
+        "gives none: is one of them computed outside torch? Fix: planner=cem, or another planner that needs no gradient")
 
 
 def test_the_shipped_mind_plans_with_it():

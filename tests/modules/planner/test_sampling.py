@@ -91,7 +91,7 @@ def test_an_actor_without_proposals_is_refused_with_the_cure():
     with pytest.raises(GraphError) as refusal:
         to_graph(compose(["graph.planner.calls.policy=actor"]))
     assert ("planner calls actor.propose, which modules.actor.plan_follower.PlanFollower does not declare callable: there "
-            "is none. Cure: mark it @callable_method, or bind graph.planner.calls.policy to another node; to do without: "
+            "is none. Fix: mark it @callable_method, or bind graph.planner.calls.policy to another node; to do without: "
             "graph.planner.calls.policy=null") in str(refusal.value)
 
 
@@ -101,7 +101,7 @@ def test_a_planner_that_cannot_plan_the_worlds_actions_is_refused_before_the_fir
     with pytest.raises(GraphError) as refusal:
         to_graph(compose(["planner=categorical"]))
     assert ("planner: Categorical plans choices, but here an action is 2 continuous numbers. "
-            "Cure: planner=cem") in str(refusal.value)
+            "Fix: planner=cem") in str(refusal.value)
 
 
 @pytest.mark.parametrize("make, iterations, candidates", [

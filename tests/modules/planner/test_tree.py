@@ -94,7 +94,7 @@ def test_what_the_world_model_tells_beside_states_reaches_the_cost():
 def test_continuous_actions_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
         TreeSearch().infer_dims({"A": 2})
-    assert str(error.value) == ("TreeSearch plans choices, but here an action is 2 continuous numbers. Cure: planner=cem, "
+    assert str(error.value) == ("TreeSearch plans choices, but here an action is 2 continuous numbers. Fix: planner=cem, "
                                 "or another planner of continuous actions")
 
 

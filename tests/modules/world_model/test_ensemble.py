@@ -79,4 +79,4 @@ def test_after_learning_the_spread_is_large_only_where_nothing_was_learnt():
 def test_words_of_refusal():
     with pytest.raises(SettingError) as error:
         Ensemble(num_predictors=1)
-    assert str(error.value) == "Ensemble.num_predictors is 1: expected 2 or more. Cure: world_model=jepa is the one with 1"
+    assert str(error.value) == "Ensemble.num_predictors is 1: expected 2 or more. Fix: world_model=jepa is the one with 1"

@@ -159,4 +159,4 @@ def test_words_of_refusal():
     with pytest.raises(SettingError) as error:
         Factored(static=8).infer_dims({"P": (8,)})
     assert str(error.value) == ("Factored receives percepts of shape (8,): expected vectors (D,), D more than static, 8. "
-                                "Cure: perception=conv, or a smaller world_model.static")
+                                "Fix: perception=conv, or a smaller world_model.static")

@@ -238,7 +238,7 @@ def test_words_of_refusal():
         JEPA(anti_collapse="emma")
     with pytest.raises(SettingError) as error:
         JEPA().infer_dims({"P": (16, 32)})
-    assert str(error.value) == "JEPA receives percepts of shape (16, 32): expected vectors (D,). Cure: perception=conv"
+    assert str(error.value) == "JEPA receives percepts of shape (16, 32): expected vectors (D,). Fix: perception=conv"
 
 
 def test_learning_without_the_call_edge_is_refused():
@@ -337,7 +337,7 @@ def test_learnt_states_have_no_steps_to_measure_in():
     with pytest.raises(SettingError) as error:
         model.measure({"observation": windows()["observation"].flatten(0, 1), "last": torch.zeros(1, dtype=torch.bool)})
     assert str(error.value) == ("JEPA.in_steps is true, but states are learnt, by Conv: their steps have no size of their "
-                                "own. Cure: world_model.in_steps=false, or perception=vector with perception.width=0")
+                                "own. Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
 
 
 def seeing(rewards: bool, in_steps: bool = False) -> JEPA:

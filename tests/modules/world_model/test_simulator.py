@@ -73,5 +73,5 @@ def test_words_of_refusal():
         Simulator(Dynamics()).set_up({"P": (64,), "S": (64,), "A": 2})
     assert str(error.value) == (
         "Simulator.dynamics turns a percept of shape (64,) into a state of shape (3,): expected the percept to be the "
-        "true state. Cure: perception=identity in a world that shows its state "
+        "true state. Fix: perception=identity in a world that shows its state "
         "(two rooms: world.observe=state)")

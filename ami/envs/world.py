@@ -1,6 +1,6 @@
 """GymWorld: any gymnasium environment as the world node.
 
-What a mind can see and do there, and what is refused, is told in `ami.gym_rows`. Evaluators read the true state from
+What a mind can see and do there, and what is refused, is told in `ami.envs.vector`. Evaluators read the true state from
 info["state"] and success from info["success"]; a world that tells no success claims none and is judged by its returns.
 """
 
@@ -16,8 +16,8 @@ from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from ami.blueprint import Episode, World
+from ami.envs.vector import SUCCESS, make_rows
 from ami.errors import SettingError, require
-from ami.gym_rows import SUCCESS, make_rows
 from ami.ports import Choices, Size
 
 

@@ -19,9 +19,9 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from ami.blueprint import Actor, Episode
+from ami.envs.world import GymWorld
 from ami.errors import SettingError
 from ami.graph import Graph
-from ami.gym_world import GymWorld
 from ami.parts import Part
 from ami.ports import Choices
 from ami.testing import check_world
@@ -255,7 +255,7 @@ def test_a_repeated_action_gathers_its_rewards_and_stops_at_the_end() -> None:
 
 
 def test_wrappers_are_named_by_their_path() -> None:
-    shown = world("Shown-v0", 1, seen=HAND, wrappers=["tests.ami.test_gym_world.Halved", "tests.ami.test_gym_world.Halved"])
+    shown = world("Shown-v0", 1, seen=HAND, wrappers=["tests.ami.envs.test_world.Halved"] * 2)
     assert [step(shown, 0)["reward"].item() for _ in range(2)] == [0, 0.25]
     assert GymWorld("worlds:ami/TwoRooms-v0", wrappers=["gymnasium.wrappers.RecordEpisodeStatistics"]).settings == {
         "wrappers": ["gymnasium.wrappers.RecordEpisodeStatistics"]}
@@ -365,9 +365,9 @@ def test_an_environment_that_begins_anew_by_itself_is_made_row_by_row() -> None:
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Pendulm-v1", {}, "world 'Pendulm-v1' is not registered with gymnasium: did you mean 'Pendulum-v1'? "
-                       "Cure: 'package:id' imports the package that registers it"),
+                       "Fix: 'package:id' imports the package that registers it"),
     ("worlds:ami/TwoRoom-v0", {}, "world 'worlds:ami/TwoRoom-v0' is not registered with gymnasium: did you mean "
-                                  "'ami/TwoRooms-v0'? Cure: 'package:id' imports the package that registers it"),
+                                  "'ami/TwoRooms-v0'? Fix: 'package:id' imports the package that registers it"),
     ("nowhere:Maze-v0", {}, "world 'nowhere:Maze-v0' needs the package 'nowhere': No module named 'nowhere'."),
     ("Line-v0", {"lenght": 3}, "Line-v0 has no setting 'lenght': did you mean 'length'?"),
     ("minigrid:MiniGrid-DoorKey-6x6-v0", {"max_step": 9}, "minigrid:MiniGrid-DoorKey-6x6-v0 has no setting 'max_step': did "
@@ -375,17 +375,17 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("worlds:ami/TwoRooms-v0", {"dor": "fixed"}, "worlds:ami/TwoRooms-v0 has no setting 'dor': did you mean 'door'?"),
     ("Line-v0", {"repeat": 0}, "world.repeat is 0: expected 1 or more"),
     ("Line-v0", {"wrappers": ["nowhere.Blind"]}, "world.wrappers names 'nowhere.Blind', whose package cannot be imported: "
-     "No module named 'nowhere'. Cure: pip install 'ami[worlds]', or put its folder on PYTHONPATH"),
+     "No module named 'nowhere'. Fix: pip install 'ami[worlds]', or put its folder on PYTHONPATH"),
     ("Line-v0", {"wrappers": ["gymnasium.wrappers.FlatenObservation"]}, "world.wrappers names "
      "'gymnasium.wrappers.FlatenObservation', which is no gymnasium wrapper: did you mean 'FlattenObservation'?"),
     ("Shown-v0", {"seen": Dict(mission=Text(3, charset="a"))}, "Shown-v0 has the observation space Dict('mission': Text(1, "
-     "3, charset=a)), which is no vector of numbers: expected a Box, a Discrete or a Dict of them. Cure: a wrapper of your "
+     "3, charset=a)), which is no vector of numbers: expected a Box, a Discrete or a Dict of them. Fix: a wrapper of your "
      "own, world.wrappers=[package.file.Class]"),
     ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": MultiDiscrete([2, 3])}, "Shown-v0 has the action space MultiDiscrete([2 "
-     "3]): expected a Box of real numbers or a Discrete. Cure: a wrapper of your own, world.wrappers=[package.file.Class], "
+     "3]): expected a Box of real numbers or a Discrete. Fix: a wrapper of your own, world.wrappers=[package.file.Class], "
      "that turns actions into one of these"),
     ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": Box(-np.inf, 1, (1,))}, "Shown-v0 has the action space Box(-inf, 1.0, "
-     "(1,), float32), which is unbounded: expected finite bounds, to which actions in [-1, 1] are rescaled. Cure: a wrapper "
+     "(1,), float32), which is unbounded: expected finite bounds, to which actions in [-1, 1] are rescaled. Fix: a wrapper "
      "of your own, world.wrappers=[package.file.Class], that turns actions into one of these"),
     ("Impatient-v0", {}, "Impatient-v0 begins episodes anew by itself: expected a vector environment with autoreset_mode "
                          "DISABLED, or a single one beside it"),
@@ -400,7 +400,7 @@ def test_what_is_no_world_is_told_why(env: str, settings: dict[str, Any], words:
 
 
 def test_an_id_of_another_package_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_mazes.py").write_text("import gymnasium\nfrom tests.ami.test_gym_world import Line\n"
+    (tmp_path / "my_mazes.py").write_text("import gymnasium\nfrom tests.ami.envs.test_world import Line\n"
                                           "gymnasium.register('mine/Maze-v0', 'my_mazes:Line')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingError, match="world 'mine/Maze-v0' is not registered with gymnasium"):

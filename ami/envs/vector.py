@@ -75,7 +75,7 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
         raise SettingError(f"{env_id} refused the settings {dict(settings)}: {error}") from None
     except gymnasium.error.DependencyNotInstalled as error:
         raise SettingError(f"world '{env_id}' needs a package that is not installed: {error}. "
-                           f"Cure: pip install 'ami[{_extra(str(error))}]'") from None
+                           f"Fix: pip install 'ami[{_extra(str(error))}]'") from None
 
 
 class Rows:
@@ -141,12 +141,12 @@ def rescaled(env: Any, env_id: str, space: Any, wrapper: Callable[..., Any]) -> 
     """
     if isinstance(space, Discrete):
         return env
-    cure = "Cure: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
+    fix = "Fix: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
     require(isinstance(space, Box) and np.issubdtype(space.dtype, np.floating),
-            f"{env_id} has the action space {space}: expected a Box of real numbers or a Discrete. {cure}")
+            f"{env_id} has the action space {space}: expected a Box of real numbers or a Discrete. {fix}")
     require(bool(np.isfinite(space.low).all() and np.isfinite(space.high).all()),
             f"{env_id} has the action space {space}, which is unbounded: expected finite bounds, to which actions in "
-            f"[-1, 1] are rescaled. {cure}")
+            f"[-1, 1] are rescaled. {fix}")
     whole = (space.low == -1).all() and (space.high == 1).all()
     return env if whole else wrapper(env, np.full(space.shape, -1, space.dtype), np.full(space.shape, 1, space.dtype))
 
@@ -202,7 +202,7 @@ def _has_numbers(space: Space) -> bool:
 
 def _refuse(env_id: str, space: Space) -> Any:
     raise SettingError(f"{env_id} has the observation space {space}, which is no vector of numbers: expected a Box, a "
-                       "Discrete or a Dict of them. Cure: a wrapper of your own, world.wrappers=[package.file.Class]")
+                       "Discrete or a Dict of them. Fix: a wrapper of your own, world.wrappers=[package.file.Class]")
 
 
 # Making them, and saying why not --------------------------------------------------------------------------------------
@@ -216,12 +216,12 @@ def _spec(env_id: str) -> tuple[str, Any]:
                 importlib.import_module(package)
         return name, gymnasium.spec(name)
     except ImportError as error:
-        cure = f" Cure: pip install 'ami[{EXTRAS[package]}]'" if package in EXTRAS else ""
-        raise SettingError(f"world '{env_id}' needs the package '{package}': {error}.{cure}") from None
+        fix = f" Fix: pip install 'ami[{EXTRAS[package]}]'" if package in EXTRAS else ""
+        raise SettingError(f"world '{env_id}' needs the package '{package}': {error}.{fix}") from None
     except gymnasium.error.Error:
         near = suggestion(name, gymnasium.registry)
         raise SettingError(f"world '{env_id}' is not registered with gymnasium{near} "
-                           "Cure: 'package:id' imports the package that registers it") from None
+                           "Fix: 'package:id' imports the package that registers it") from None
 
 
 def _check_settings(env_id: str, entry_point: Any, settings: Mapping[str, Any], others: Sequence[str]) -> None:
@@ -254,7 +254,7 @@ def _wrapper(path: str) -> type[gymnasium.Wrapper]:
         file = importlib.import_module(package)
     except ImportError as error:
         raise SettingError(f"world.wrappers names '{path}', whose package cannot be imported: {error}. "
-                           f"Cure: pip install 'ami[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
+                           f"Fix: pip install 'ami[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
                            ) from None
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):

@@ -1,0 +1,1 @@
+"""Gymnasium environments as the world node of an agent."""
