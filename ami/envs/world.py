@@ -1,6 +1,6 @@
 """GymWorld: any gymnasium environment as the world node.
 
-What a mind can see and do there, and what is refused, is told in `ami.envs.vector`. Evaluators read the true state from
+What a mind can see and do there, and what is refused, is told in `ami.envs.spaces`. Evaluators read the true state from
 info["state"] and success from info["success"]; a world that tells no success claims none and is judged by its returns.
 """
 
