@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ami.errors import SettingError, unknown_name
+from ami.store import default_store
 from ami.words import FOLDER_FLAGS, parser, split, take_allow
 
 
@@ -136,6 +137,6 @@ def ui(words: Sequence[str]) -> int:
 
     reader = parser("ui")
     reader.add_argument("--port", type=int, default=5000)
-    reader.add_argument("--store", type=Path, default=Path("runs"))
+    reader.add_argument("--store", type=Path, default=Path(default_store()))
     given = reader.parse_args(words)
     return serve(given.store, given.port)

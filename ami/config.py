@@ -28,6 +28,7 @@ from ami.errors import SettingError, TrustError, unknown_name
 from ami.nodes import parts_of, validate
 from ami.parts import Part
 from ami.settings import SCHEMA
+from ami.store import default_store
 from ami.trust import check_shadowing
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 PACKAGE, NAME = "configs", "ami"
 _OF_THE_AGENT = ("agent", "experiment", "checkpoint")
+OmegaConf.register_new_resolver("ami_store", default_store, replace=True)
 _DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 
 

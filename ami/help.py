@@ -45,8 +45,9 @@ keys
   trace.record=true   write the cognitive-loop trace
   trace.level=stats   stats: hashes and statistics; boundary: also all that the world shows and the actions, for
                       `ami replay`; full: also every message, or those of trace.ports=[node.port, …]
-  store=runs          where runs, trained agents and MLflow's database are kept
-  checkpoint=null     a trained agent's folder to use instead of learning
+  store=runs          where runs, trained agents and MLflow's database are kept; the default is the folder AMI_STORE, or
+                      `runs` in the root of the project around the current folder (.git, pyproject.toml)
+  checkpoint=null     a trained agent to use instead of learning: a run's folder or its name in the store, or a file
   learning.collect.{agent,episodes,steps,batch}
                       who gathers the experience, how much of it, how many worlds at once
   learning.{rounds,explore}

@@ -40,6 +40,7 @@ from ami.graph import Graph
 from ami.learning import checkpoint
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
+from ami.store import default_store
 from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
 from ami.tracing.levels import recorded_ports
@@ -349,7 +350,7 @@ def where_to_look(folder: Path, store_folder: Path) -> str:
     """The last lines of a run, with the folder as one would type it."""
     folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     film_line = "\n  the plans it imagined  episodes.gif" if (folder / "episodes.gif").exists() else ""
-    other = "" if store_folder == Path("runs") else f" --store {store_folder}"
+    other = "" if store_folder == Path(default_store()) else f" --store {store_folder}"
     return (f"Everything is in {folder}\n  every figure           summary.json{film_line}\n"
             f"  one cycle of its mind  ami trace show {folder} --tick 3\n  all runs, in a browser ami ui{other}")
 
