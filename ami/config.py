@@ -24,7 +24,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ami.errors import SettingError, TrustError, unknown_name
+from ami import option_file
+from ami.errors import AmiError, SettingError, TrustError, shown, unknown_name
 from ami.nodes import parts_of, validate
 from ami.parts import Part
 from ami.settings import SCHEMA
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from ami.graph import Graph
 
 PACKAGE, NAME = "configs", "ami"
-_OF_THE_AGENT = ("agent", "experiment", "checkpoint")
+PRESETS, SEARCH_PATH = ("agent", "experiment"), "hydra.searchpath"
+_OF_THE_AGENT = (*PRESETS, "checkpoint")
 OmegaConf.register_new_resolver("ami_store", default_store, replace=True)
 _DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 
@@ -59,7 +61,8 @@ class Config:
         try:
             values: Any = OmegaConf.to_container(self.settings, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
-            raise SettingError(f"the configuration does not resolve: {_first_line(error)}") from None
+            where = f"{error.full_key}: " if error.full_key else ""
+            raise SettingError(f"the configuration does not resolve: {where}{_first_line(error)}") from None
         return {str(key): value for key, value in values.items() if key != "hydra"}
 
     def seeded(self, seed: int) -> Config:
@@ -89,17 +92,26 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
     if isinstance(overrides, str):
         raise SettingError(f"compose was given the text {overrides!r}: expected a list of overrides, [{overrides!r}]")
     allow = [allow] if isinstance(allow, str) else allow  # one name, not its letters
-    given = forced(overrides)
+    given = for_hydra(overrides)
     for override in _parse(given):
         _check_override(override)
     try:
         settings = _composed(given)
         _check_hydra(settings, tuple(text for text in given if text.lstrip("+~").startswith("hydra")))
+        _put_chosen_over_presets(settings, given)
     except MissingConfigException as error:
         group, _, leaf = str(error.missing_cfg_file).rpartition("/")
         raise unknown_name(group or "configuration", leaf, error.options or ()) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}") from None
+    except AmiError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError, AssertionError) as error:  # Hydra on odd `defaults`
+        raise SettingError(f"the configuration does not compose: {_first_line(error)}. "
+                           "Fix: look at the `defaults` and `@package` of your own options") from None
+    except RecursionError:
+        raise SettingError("the configuration does not compose: an option takes itself in, or values are nested too deep. "
+                           "Fix: look at the `defaults` of your own options") from None
     with open_dict(settings):
         del settings["hydra"]
     config = Config(settings, tuple(overrides), tuple(allow))
@@ -151,6 +163,33 @@ def forced(overrides: Sequence[str]) -> list[str]:
     return [f"++{text}" if _DOTTED.match(text) else text for text in overrides]
 
 
+def for_hydra(overrides: Sequence[str]) -> list[str]:
+    """The overrides as Hydra reads them: forced, and folders of options checked file by file as they are read."""
+    given = forced(overrides)
+    folders = [str(place) for place in _search_path(overrides)]
+    checked = [f"{option_file.SCHEME}://{place.removeprefix('file://')}" if "://" not in place or place.startswith("file://")
+               else place for place in folders]
+    rest = [text for text in given if not text.startswith(SEARCH_PATH)]
+    return [*rest, f"{SEARCH_PATH}={_written(checked)}"] if folders else rest
+
+
+def refuse_two_values(overrides: Sequence[str]) -> None:
+    """Refuse a key that is given twice on one command line; in Python the later of two counts.
+
+    Raises:
+        SettingError: names both.
+    """
+    given: dict[str, str] = {}
+    for text in overrides:
+        key, equals, _ = text.lstrip("+").partition("=")
+        if equals and text.removeprefix("++") != given.get(key, text.removeprefix("++")):
+            both = f"{given[key]} {text}"
+            values = [one.partition("=")[2] for one in both.split(" ")]
+            fix = f"experiment=[{','.join(values)}] for both" if key == "experiment" else "leave one out"
+            raise SettingError(f"'{both}' gives {key} two values: expected one. Fix: {fix}")
+        given[key] = text
+
+
 def groups() -> tuple[str, ...]:
     """The groups that `configs/ami.yaml` chooses from, in its order."""
     names = [next(iter(entry)) for entry in _load(resources.files(PACKAGE) / f"{NAME}.yaml")["defaults"]
@@ -166,6 +205,24 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
             return hydra.compose(NAME, overrides=list(overrides), return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = theirs  # leaving the block above made a new instance
+
+
+def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None:
+    """A module chosen on the command line wins over one that an agent or experiment names by its `_target_`.
+
+    Hydra lets the choice win over a preset's defaults list already; a preset's own `planner: {_target_: …}` would silently
+    replace it.
+    """
+    parsed = _parse(given)
+    chosen = [o.key_or_group for o in parsed if o.type is OverrideType.CHANGE and o.key_or_group in groups()]
+    nodes = [group for group in chosen if group not in (*PRESETS, *SCHEMA, "graph")]
+    if not nodes or not any(preset in chosen for preset in PRESETS):
+        return
+    plain = _composed([text for text, o in zip(given, parsed, strict=True) if o.key_or_group not in PRESETS])
+    with open_dict(settings):
+        for node in nodes:
+            if OmegaConf.select(settings, f"{node}._target_") != OmegaConf.select(plain, f"{node}._target_"):
+                settings[node] = plain[node]
 
 
 def _check_hydra(settings: DictConfig, asked: tuple[str, ...]) -> None:
@@ -194,8 +251,10 @@ def _hydra_settings(config: DictConfig) -> dict[str, Any]:
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
+    except RecursionError:
+        raise SettingError("the overrides cannot be read: a value is nested too deep. Fix: fewer brackets") from None
     except OverrideParseException as error:
-        raise SettingError(f"cannot read the override '{error.override.removeprefix('++')}': expected `key=value`, "
+        raise SettingError(f"cannot read the override {shown(error.override.removeprefix('++'))}: expected `key=value`, "
                            "`+key=value` or `~key`. Fix for signs such as , : = in a value: quote it, `\"key='a,b'\"`"
                            ) from None
 
@@ -204,7 +263,7 @@ def _check_override(override: Override) -> None:
     """What Hydra would say less well: sweeps, unknown names, and choices that are no name."""
     key, given = override.key_or_group, str(override.input_line).removeprefix("++")
     if override.is_sweep_override():
-        raise SettingError(f"'{given}' asks for several runs: expected one value. "
+        raise SettingError(f"{shown(given)} asks for several runs: expected one value. "
                            "Fix: `--multirun`, or, in Python, one call per value")
     if "." in key or key.startswith("hydra") or override.type is not OverrideType.CHANGE:
         return
@@ -214,7 +273,7 @@ def _check_override(override: Override) -> None:
         fix = f"Fix to take it out: `~{key}`"
         if key in ("graph", *SCHEMA):
             fix = "Fix: leave it out" + " or, to learn nothing, learning=none" * (key == "learning")
-        raise SettingError(f"'{given}' chooses no {key}: expected a name, see `ami list`. {fix}")
+        raise SettingError(f"{shown(given)} chooses no {key}: expected a name, see `ami list`. {fix}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -231,8 +290,13 @@ def _first_line(error: BaseException) -> str:
 
 def _folders(overrides: Sequence[str]) -> list[Any]:
     """Where leaves are looked for: what `hydra.searchpath` adds, and our package."""
-    given: list[Any] = [o.value() for o in _parse(forced(overrides)) if o.key_or_group == "hydra.searchpath"]
-    return [*(Path(str(place).removeprefix("file://")) for places in given for place in places), resources.files(PACKAGE)]
+    return [*(Path(place.removeprefix("file://")) for place in _search_path(overrides)), resources.files(PACKAGE)]
+
+
+def _search_path(overrides: Sequence[str]) -> list[str]:
+    """The folders of the user's own options, in the order they were given."""
+    given: list[Any] = [o.value() for o in _parse([text for text in overrides if text.startswith(SEARCH_PATH)])]
+    return [str(place) for places in given for place in (places if isinstance(places, list) else [places])]
 
 
 def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
@@ -245,7 +309,8 @@ def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
 
 
 def _load(file: Any) -> dict[str, Any]:
-    content: Any = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8") or "{}"))
+    text = option_file.read(file) if isinstance(file, Path) else file.read_text(encoding="utf-8")
+    content: Any = OmegaConf.to_container(OmegaConf.create(text or "{}"))
     return dict(content or {})
 
 

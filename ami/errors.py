@@ -87,6 +87,7 @@ def unknown_name(what: str, name: str, menu: Iterable[str], fix: str = "") -> Un
         menu: the names that exist.
         fix: a sentence that tells what to do when the nearest name does not help.
     """
+    name = name if len(name) <= 80 else f"{name[:60]}…"
     return UnknownName(f"unknown {what} '{name}'{suggestion(name, menu)}" + (f" {fix}" if fix else ""))
 
 
@@ -103,6 +104,12 @@ def suggestion(name: str, menu: Iterable[str]) -> str:
     if len(names) == 1:
         return f": expected '{names[0]}'."
     return f": expected one of {', '.join(names)}."
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """What was given, for a message: its repr, cut in the middle where it is long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit // 2]}…{text[-limit // 4:]} ({len(text)} characters)"
 
 
 def require(condition: bool, message: str) -> None:

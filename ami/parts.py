@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ami.errors import SettingError, suggestion
+from ami.errors import SettingError, shown, suggestion
 
 PLAIN: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null",
                          Mapping: "a mapping", Sequence: "a list", list: "a list", dict: "a mapping"}
@@ -65,7 +65,7 @@ class Part:
             kinds = _plain_kinds(hints.get(key))
             if kinds and not any(_is_a(value, kind) for kind in kinds):
                 names = " or ".join(PLAIN[kind] for kind in kinds)
-                mistakes.append(f"{where}.{key} is {value!r}: expected {names} ({self.name})")
+                mistakes.append(f"{where}.{key} is {shown(value)}: expected {names} ({self.name})")
         return mistakes
 
     def make(self) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ami.errors import suggestion
+from ami.errors import shown, suggestion
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where
             mistakes.append(f"unknown setting '{path}'{suggestion(str(key), schema)}")
         elif isinstance(rule, Rule):
             if not rule.accepts(value):
-                mistakes.append(f"{path} is {value!r}: expected {rule.expected}")
+                mistakes.append(f"{path} is {shown(value)}: expected {rule.expected}")
         elif isinstance(value, Mapping):
             mistakes.extend(check(value, rule, path))
         elif value is None and ANY_NAME in schema:
             continue  # what one may name, one may take out: learning.stages.critic=null
         else:
-            mistakes.append(f"{path} is {value!r}: expected a mapping of {', '.join(rule).replace(ANY_NAME, 'names')}")
+            mistakes.append(f"{path} is {shown(value)}: expected a mapping of {', '.join(rule).replace(ANY_NAME, 'names')}")
     return mistakes

@@ -22,7 +22,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("comparison", "replay"),
     ("job", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),
-    ("config", "sweep", "nodes", "settings"),
+    ("config", "option_file", "sweep", "nodes", "settings"),
     ("console",),
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
@@ -35,8 +35,8 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ONLY_IN = {
     "networkx": {"ami/graph.py"},
-    "hydra": {"ami/config.py", "ami/sweep.py", "ami/cli.py"},
-    "omegaconf": {"ami/config.py", "ami/cli.py"},
+    "hydra": {"ami/config.py", "ami/option_file.py", "ami/sweep.py", "ami/cli.py"},
+    "omegaconf": {"ami/config.py", "ami/option_file.py", "ami/cli.py"},
 }
 
 

@@ -8,7 +8,7 @@ import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from ami.config import compose, compose_baseline, forced, groups, to_graph, to_parts
+from ami.config import compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_parts
 from ami.errors import SettingError, TrustError, UnknownName
 from ami.menu import leaves
 from ami.parts import Part
@@ -93,8 +93,9 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
                                      "'graph.memry' does not exist."),
     (["~graph"], SettingError, "the configuration has no graph: None. Fix: graph=blueprint"),
     (["planner.horizon=${nowhere}"], SettingError,
-     "the configuration does not resolve: Interpolation key 'nowhere' not found"),
-    (["planner.horizon=???"], SettingError, "the configuration does not resolve: Missing mandatory value: horizon"),
+     "the configuration does not resolve: planner.horizon: Interpolation key 'nowhere' not found"),
+    (["planner.horizon=???"], SettingError, "the configuration does not resolve: planner.horizon: Missing "
+                                               "mandatory value: horizon"),
     (["planner._target_=os.system"], TrustError,
      "planner._target_ is 'os.system': expected a class from modules., worlds., ami., torch.nn., torch.optim., gymnasium., "
      "minigrid., gymnasium_robotics. Fix, if you trust that code: `--allow os.`, or allow=['os.'] in Python"),
@@ -169,10 +170,64 @@ def test_a_folder_of_ones_own_leaves_is_searched(tmp_path: Path) -> None:
     assert to_parts(config)["planner"].settings["horizon"] == 3
 
 
-def test_a_broken_leaf_is_told_without_a_traceback(tmp_path: Path) -> None:
-    leaf(tmp_path, "planner/mine", "_target_: [\n")
-    with pytest.raises(SettingError, match=r"the configuration does not compose: .*mine\.yaml, line 2: expected "):
-        compose([f"hydra.searchpath=[file://{tmp_path}]", "planner=mine"])
+def test_several_folders_are_searched_in_their_order(tmp_path: Path) -> None:
+    for number, folder in enumerate(("a, b", "c=d"), start=1):
+        leaf(tmp_path / folder, "planner/mine", f"_target_: modules.planner.cem.CEM\nhorizon: {number}\n")
+        leaf(tmp_path / folder, f"planner/mine{number}", "_target_: modules.planner.cem.CEM\n")
+    searched = [f"hydra.searchpath=['{tmp_path}/a, b']", f"hydra.searchpath=['file://{tmp_path}/c=d']"]
+    assert compose([*searched, "planner=mine"]).settings.planner.horizon == 1
+    assert compose([*searched, "planner=mine2"]).settings.planner._target_ == "modules.planner.cem.CEM"
+
+
+# Order: configs < agent < experiment < command line -------------------------------------------------------------------
+
+PRESETS = {
+    "defaults list": "defaults: [override /planner: mppi]\n",
+    "own settings": "planner: {_target_: modules.planner.mppi.MPPI, temperature: 0.1}\n",
+    "package": "defaults: [/planner/mppi@planner]\n",
+}
+
+
+@pytest.mark.parametrize("how", PRESETS)
+@pytest.mark.parametrize("kind", ["agent", "experiment"])
+def test_a_choice_on_the_command_line_wins_over_a_preset(kind: str, how: str, tmp_path: Path) -> None:
+    leaf(tmp_path, f"{kind}/two", f"# @package _global_\n# Two?\n{PRESETS[how]}")
+    mine = [f"hydra.searchpath=[file://{tmp_path}]", f"{kind}=two"]
+    assert compose(mine).settings.planner._target_ == "modules.planner.mppi.MPPI"
+    for words in (["planner=cem", *mine], [*mine, "planner=cem"]):
+        planner = compose([*words, "planner.horizon=3"]).settings.planner
+        assert planner == {"_target_": "modules.planner.cem.CEM", "horizon": 3}
+
+
+def test_an_experiment_wins_over_an_agent_and_keeps_its_settings_for_a_chosen_module(tmp_path: Path) -> None:
+    leaf(tmp_path, "agent/two", "# @package _global_\n# Two\nplanner: {horizon: 3}\n")
+    leaf(tmp_path, "experiment/three", "# @package _global_\n# Three?\nplanner: {horizon: 7}\n")
+    mine = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=three", "agent=two", "planner=mppi"]
+    assert compose(mine).settings.planner == {"_target_": "modules.planner.mppi.MPPI", "horizon": 7}
+    assert compose([*mine, "planner.horizon=9"]).settings.planner.horizon == 9
+
+
+def test_two_experiments_are_combined() -> None:
+    both = compose(["experiment=[quick,ema]"]).settings
+    assert (both.evaluation.pairs, both.world_model.anti_collapse) == (10, "ema")
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["planner=cem", "planner=mppi"],
+     "'planner=cem planner=mppi' gives planner two values: expected one. Fix: leave one out"),
+    (["planner.horizon=3", "+planner.horizon=4"],
+     "'planner.horizon=3 +planner.horizon=4' gives planner.horizon two values: expected one. Fix: leave one out"),
+    (["experiment=quick", "experiment=ema"], "'experiment=quick experiment=ema' gives experiment two values: expected one. "
+                                             "Fix: experiment=[quick,ema] for both"),
+])
+def test_two_values_for_one_key_are_refused(words: list[str], sentence: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        refuse_two_values(["seed=1", *words])
+    assert str(refused.value) == sentence
+
+
+def test_the_same_value_twice_is_one_value() -> None:
+    refuse_two_values(["planner=cem", "planner=cem", "~graph.memory", "~graph.memory", "planner.horizon=3"])
 
 
 def test_composing_leaves_another_hydra_alone() -> None:
