@@ -10,6 +10,7 @@
     ├── TraceError       (RuntimeError)      a trace is missing or does not hold what was asked for
     ├── TrustError       (PermissionError)   a `_target_` is not on the allow-list, or a foreign package shadows ours
     ├── StartError       (RuntimeError)      a runtime did not start
+    ├── WorldFault       (RuntimeError)      an environment failed, or returned what breaks gymnasium's API
     └── WorkerLost       (RuntimeError)      a process that held modules died
 
 Each message says what was given, what was expected and the fix. Each class is also the built-in error a caller would
@@ -56,6 +57,10 @@ class TrustError(AmiError, PermissionError):
 
 class StartError(AmiError, RuntimeError):
     """A runtime did not start."""
+
+
+class WorldFault(AmiError, RuntimeError):
+    """An environment failed, or returned what breaks gymnasium's API: names the world, row and tick."""
 
 
 class WorkerLost(AmiError, RuntimeError):

@@ -1,70 +1,33 @@
-"""Gym rows: gymnasium environments made fit for a mind, B of them side by side.
+"""Rows: B gymnasium environments side by side that never begin anew by themselves.
 
-Their spaces are brought into a mind's form by `ami.envs.spaces`.
+`Rows` steps single environments one after another; `VectorRows` holds a vector environment.
 """
-
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
-from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import RescaleAction
-from gymnasium.wrappers.vector import RescaleAction as RescaleActions
 
-from ami.envs.spaces import fit_observation, rescaled
-from ami.errors import SettingError, require, suggestion
+from ami.envs.guard import Breach, raised, success_of
 
 SUCCESS = ("success", "is_success")
 """What environments call it in their info; one that says neither is judged by its return."""
-EXTRAS = {"minigrid": "worlds", "gymnasium_robotics": "mujoco", "mujoco": "mujoco"}
-"""Which of ami's extras installs a package; what is not here comes with `worlds`."""
-OF_MAKE = ("max_episode_steps", "disable_env_checker")
-"""What `gymnasium.make` itself takes beside an environment's own settings."""
 
 
-def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str] = ()) -> Any:
-    """B environments as one vector environment that never begins anew by itself.
+class RowFault(Exception):
+    """An environment failed, or returned what breaks gymnasium's API.
 
-    One made as a vector (`vector_entry_point`) is taken as it is where its autoreset mode is DISABLED; any other is made B
-    times.
-
-    Args:
-        env_id: a gymnasium id; "package:id" imports the package that registers it.
-        num_envs: B.
-        settings: keyword arguments of the environment.
-        wrappers: gymnasium wrappers by their full name, the innermost first.
-
-    Raises:
-        SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
+    Attributes:
+        row: which; None where a vector environment does not say.
+        found: what was found, what was expected, the fix.
     """
-    name, spec = _spec(env_id)
-    try:
-        with _foreign_code():
-            if spec.vector_entry_point is not None and not wrappers:
-                _check_settings(env_id, spec.vector_entry_point, settings, OF_MAKE[:1])
-                rows = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
-                if rows.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
-                    return rescaled(rows, env_id, rows.single_action_space, RescaleActions)
-                rows.close()  # it would begin anew by itself
-                require(spec.entry_point is not None, f"{env_id} begins episodes anew by itself: expected a vector "
-                                                      "environment with autoreset_mode DISABLED, or a single one beside it")
-            _check_settings(env_id, spec.entry_point, settings, OF_MAKE)
-            wraps = [_wrapper(wrapper) for wrapper in wrappers]
-            return Rows([_driven(name, env_id, settings, wraps) for _ in range(num_envs)])
-    except (TypeError, AssertionError) as error:
-        raise SettingError(f"{env_id} refused the settings {dict(settings)}: {error}") from None
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise SettingError(f"world '{env_id}' needs a package that is not installed: {error}. "
-                           f"Fix: pip install 'ami[{_extra(str(error))}]'") from None
+
+    def __init__(self, row: int | None, found: str) -> None:
+        super().__init__(row, found)
+        self.row, self.found = row, found
 
 
 class Rows:
@@ -73,8 +36,6 @@ class Rows:
     Args:
         envs: equal environments, as `make_rows` makes them.
     """
-
-    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
 
     def __init__(self, envs: Sequence[gymnasium.Env]) -> None:
         self.envs = list(envs)
@@ -85,22 +46,38 @@ class Rows:
         self._infos: list[dict[str, Any]] = [{}] * self.num_envs
         self._flags = np.zeros((2, self.num_envs), bool)
 
-    def reset(self, seed: Any = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin the rows that options["reset_mask"] (B,) names, or all of them."""
-        seeds = [seed] * self.num_envs if seed is None or isinstance(seed, int) else seed
-        given = dict(options or {})
-        mask = given.pop("reset_mask", np.ones(self.num_envs, bool))
-        for row in np.flatnonzero(mask):
-            own = {name: value[row] for name, value in given.items()} or None
-            self._last[row], self._infos[row] = self.envs[row].reset(seed=seeds[row], options=own)
+    def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
+              options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Begin the rows of `mask` (B,): observation and info of all rows. `options` are arrays, a row per environment.
+
+        Raises:
+            RowFault: an environment failed.
+        """
+        for row in np.flatnonzero(mask).tolist():
+            own = {name: value[row] for name, value in options.items()} or None
+            try:
+                self._last[row], self._infos[row] = self.envs[row].reset(seed=seeds[row], options=own)
+            except Breach as breach:
+                raise RowFault(row, str(breach)) from None
+            except (Exception, SystemExit) as error:
+                raise RowFault(row, raised(error, "reset")) from error
             self._flags[:, row] = False
         return self._stacked(), self._info()
 
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
-        """Step the rows that are not over: observation, reward, terminated, truncated and info of all rows."""
-        reward = np.zeros(self.num_envs, np.float32)
-        for row in np.flatnonzero(~self._flags.any(axis=0)):
-            self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self.envs[row].step(actions[row])
+        """Step the rows that are not over: observation, reward, terminated, truncated and info of all rows.
+
+        Raises:
+            RowFault: an environment failed.
+        """
+        reward = np.zeros(self.num_envs, np.float64)
+        for row in np.flatnonzero(~self._flags.any(axis=0)).tolist():
+            try:
+                self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self.envs[row].step(actions[row])
+            except Breach as breach:
+                raise RowFault(row, str(breach)) from None
+            except (Exception, SystemExit) as error:
+                raise RowFault(row, raised(error, "step")) from error
         return self._stacked(), reward, self._flags[0].copy(), self._flags[1].copy(), self._info()
 
     def _stacked(self) -> Any:
@@ -110,11 +87,28 @@ class Rows:
 
     def _info(self) -> dict[str, Any]:
         """What evaluators read, where it is told: of success, some environments speak from the first step on."""
-        info = {name: np.array([bool(info.get(name, False)) for info in self._infos])
-                for name in SUCCESS if any(name in info for info in self._infos)}
-        if all("state" in info for info in self._infos):
-            info["state"] = np.stack([np.reshape(info["state"], -1) for info in self._infos])
+        info: dict[str, Any] = {}
+        if any(name in told for told in self._infos for name in SUCCESS):
+            info["success"] = np.array([self._success(row, told) for row, told in enumerate(self._infos)])
+        if any("state" in told for told in self._infos):
+            info["state"] = [told.get("state") for told in self._infos]
         return info
+
+    def _success(self, row: int, told: dict[str, Any]) -> bool:
+        try:
+            return success_of(told, SUCCESS)
+        except Breach as breach:
+            raise RowFault(row, str(breach)) from None
+
+    @property
+    def drawing(self) -> Any:
+        """The environment that draws the first row."""
+        return self.envs[0]
+
+    @property
+    def pair_sampler(self) -> Callable[..., Any] | None:
+        """The environment's own `sample_pairs`."""
+        return getattr(self.envs[0].unwrapped, "sample_pairs", None)
 
     def close(self) -> None:
         """Close every environment."""
@@ -122,80 +116,82 @@ class Rows:
             env.close()
 
 
-def _driven(name: str, env_id: str, settings: Mapping[str, Any], wrappers: Sequence[type[gymnasium.Wrapper]]) -> Any:
-    # we drive and do not check; `gymnasium.utils.env_checker.check_env` is for authors
-    env = gymnasium.make(name, **{"disable_env_checker": True, **settings})
-    for wrapper in wrappers:
-        env = wrapper(env)
-    return rescaled(fit_observation(env, env_id), env_id, env.action_space, RescaleAction)
+class VectorRows:
+    """A vector environment of autoreset mode DISABLED, checked as single ones are.
 
+    What it returns is copied: it may fill the same arrays at every step.
 
-# Making them, and saying why not --------------------------------------------------------------------------------------
+    Args:
+        env: the vector environment.
+    """
 
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.num_envs = env.num_envs
+        self.single_observation_space = env.single_observation_space
+        self.single_action_space = env.single_action_space
 
-def _spec(env_id: str) -> tuple[str, Any]:
-    package, _, name = env_id.rpartition(":")
-    try:
-        if package:
-            with _foreign_code():
-                importlib.import_module(package)
-        return name, gymnasium.spec(name)
-    except ImportError as error:
-        fix = f" Fix: pip install 'ami[{EXTRAS[package]}]'" if package in EXTRAS else ""
-        raise SettingError(f"world '{env_id}' needs the package '{package}': {error}.{fix}") from None
-    except gymnasium.error.Error:
-        near = suggestion(name, gymnasium.registry)
-        raise SettingError(f"world '{env_id}' is not registered with gymnasium{near} "
-                           "Fix: 'package:id' imports the package that registers it") from None
+    def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
+              options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """As `Rows.reset`."""
+        found = self._called("reset", seed=list(seeds), options={"reset_mask": mask, **options})
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise RowFault(None, "reset() of a vector environment returned no (observation, info)")
+        return self._taken(found[0], self.single_observation_space), self._told(found[1])
 
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        """As `Rows.step`."""
+        found = self._called("step", actions)
+        if not isinstance(found, tuple) or len(found) != 5:
+            raise RowFault(None, "step() of a vector environment returned no (observation, reward, terminated, truncated, "
+                                 "info)")
+        seen, *columns, info = found
+        reward, *flags = (self._column(name, column) for name, column in zip(("reward", "terminated", "truncated"), columns,
+                                                                            strict=True))
+        return (self._taken(seen, self.single_observation_space), reward.astype(np.float64),
+                *(flag.astype(bool) for flag in flags), self._told(info))
 
-def _check_settings(env_id: str, entry_point: Any, settings: Mapping[str, Any], others: Sequence[str]) -> None:
-    """Name the nearest setting where an environment would only say that it does not know one."""
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    known, open_ended = _parameters(creator)
-    for name in settings:
-        if not open_ended and name not in (*known, *others):
-            raise SettingError(f"{env_id} has no setting '{name}'{suggestion(name, known)}")
+    def _called(self, method: str, *arguments: Any, **named: Any) -> Any:
+        try:
+            return getattr(self.env, method)(*arguments, **named)
+        except (Exception, SystemExit) as error:
+            raise RowFault(None, raised(error, method)) from error
 
+    def _taken(self, seen: Any, space: Any, name: str = "observation") -> Any:
+        if isinstance(space, gymnasium.spaces.Dict):
+            if not isinstance(seen, dict) or not space.spaces.keys() <= seen.keys():
+                raise RowFault(None, f"the {name} is no dict with the keys {', '.join(space.spaces)}, as its space declares")
+            return {key: self._taken(seen[key], inner, f"{name}['{key}']") for key, inner in space.spaces.items()}
+        found = np.array(seen)
+        if space.shape is not None and found.shape != (self.num_envs, *space.shape):
+            raise RowFault(None, f"the {name} has the shape {found.shape}: expected {(self.num_envs, *space.shape)}, as its "
+                                 "space declares")
+        return found
 
-def _parameters(creator: Any) -> tuple[list[str], bool]:
-    """The names of an environment's settings, those it hands on to its base classes too, and whether there may be more."""
-    chain = creator.__mro__ if inspect.isclass(creator) else (creator,)
-    names: list[str] = []
-    for one in chain:
-        function = vars(one).get("__init__") if inspect.isclass(one) else one
-        if function is None:
-            continue
-        parameters = list(inspect.signature(function).parameters.values())
-        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return [name for name in names if name != "num_envs"], False
-    return names, True
+    def _column(self, name: str, column: Any) -> np.ndarray:
+        found = np.array(column)
+        if found.shape != (self.num_envs,) or found.dtype.kind not in "biuf":
+            raise RowFault(None, f"{name} has the shape {found.shape} and the dtype {found.dtype}: expected {self.num_envs} "
+                                 "numbers")
+        return found
 
+    def _told(self, info: Any) -> dict[str, Any]:
+        if not isinstance(info, dict):
+            raise RowFault(None, f"info is a {type(info).__name__}: expected a dict")
+        told = {"state": np.array(info["state"])} if "state" in info else {}
+        name = next((name for name in SUCCESS if name in info), None)
+        return told if name is None else told | {"success": self._column(f"info['{name}']", info[name]).astype(bool)}
 
-def _wrapper(path: str) -> type[gymnasium.Wrapper]:
-    package, _, name = path.rpartition(".")
-    try:
-        file = importlib.import_module(package)
-    except ImportError as error:
-        raise SettingError(f"world.wrappers names '{path}', whose package cannot be imported: {error}. "
-                           f"Fix: pip install 'ami[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
-                           ) from None
-    found = getattr(file, name, None)
-    if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):
-        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
-        raise SettingError(f"world.wrappers names '{path}', which is no gymnasium wrapper{suggestion(name, menu)}")
-    return found
+    @property
+    def drawing(self) -> Any:
+        """The environment that draws, all of its rows at once."""
+        return self.env
 
+    @property
+    def pair_sampler(self) -> Callable[..., Any] | None:
+        """The environment's own `sample_pairs`."""
+        return getattr(self.env.unwrapped, "sample_pairs", None)
 
-def _extra(text: str) -> str:
-    return next((extra for package, extra in EXTRAS.items() if package in text.lower()), "worlds")
-
-
-@contextmanager
-def _foreign_code() -> Iterator[None]:
-    """What other packages deprecate inside themselves is not ours to tell: where warnings are errors, Box2D's would end
-    the process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.env.close()

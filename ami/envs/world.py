@@ -16,9 +16,12 @@ from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from ami.blueprint import Episode, World
-from ami.envs.vector import SUCCESS, make_rows
-from ami.errors import SettingError, require
+from ami.envs.make import make_rows
+from ami.envs.vector import RowFault
+from ami.errors import PortError, SettingError, WorldFault, require
 from ami.ports import Choices, Size
+
+FLOAT32_SQUARED = 1e76
 
 
 class GymWorld(World):
@@ -50,9 +53,14 @@ class GymWorld(World):
         self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
         if self._goal is not None:
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
-        _, info = self.rows.reset(seed=0)
-        self._truth_size = int(np.shape(info["state"])[1]) if "state" in info else 0
-        self.tells_success = _tells(info) or _tells(self._stepped(np.zeros((1, self._width), np.float32))[-1])
+        self._ticks = np.zeros(1, np.int64)
+        try:
+            _, info = self.rows.reset([0], np.ones(1, bool), {})
+            self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
+            self._ticks += 1
+            self.tells_success = _tells(info) or _tells(self._stepped(np.zeros((1, self._width), np.float32))[-1])
+        except RowFault as fault:
+            raise self._fault(fault, [0]) from fault.__cause__
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
 
@@ -76,29 +84,38 @@ class GymWorld(World):
             self.rows = self._make(len(mask))
         # a new batch size made new environments: all of them have to begin
         self._fresh = mask | self._fresh if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
+        if len(self._ticks) != len(mask):
+            self._ticks = np.zeros(len(mask), np.int64)
 
     def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        try:
+            return self._sent(action)
+        except RowFault as fault:
+            raise self._fault(fault, [episode.seed for episode in self._episodes]) from fault.__cause__
+
+    def _sent(self, action: Tensor) -> dict[str, Tensor]:
         batch = len(action)
-        reward, over = np.zeros(batch, np.float32), [np.zeros(batch, bool), np.zeros(batch, bool)]
+        reward, over = np.zeros(batch), [np.zeros(batch, bool), np.zeros(batch, bool)]
         fresh = self._fresh.numpy()
+        self._ticks += 1
         if not fresh.all():
-            seen, reward, *over, info = self._stepped(action.cpu().numpy())
+            seen, reward, *over, info = self._stepped(self._received(action))
         if fresh.any():
+            self._ticks[fresh] = 0
             seeds = [e.seed if new else None for e, new in zip(self._episodes, fresh, strict=True)]
-            seen, info = self.rows.reset(seed=seeds, options={"reset_mask": fresh.copy(), **self._options()})
+            seen, info = self.rows.reset(seeds, fresh.copy(), self._options())
             over = [np.where(fresh, False, flag) for flag in over]
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
         shown, goal = (seen["observation"], seen["goal"]) if isinstance(seen, dict) else (seen, np.zeros((batch, 0)))
-        success = next((info[name] for name in SUCCESS if name in info), np.zeros(batch, bool))
         return {
-            "observation": torch.as_tensor(shown, dtype=self.outputs["observation"].dtype),
-            "goal": torch.as_tensor(goal, dtype=self.outputs["goal"].dtype or torch.float32),
-            "reward": torch.as_tensor(reward, dtype=torch.float32),
+            "observation": self._tensor("observation", shown),
+            "goal": self._tensor("goal", goal),
+            "reward": self._tensor("reward", reward),
             "terminated": torch.as_tensor(over[0], dtype=torch.bool),
             "truncated": torch.as_tensor(over[1], dtype=torch.bool),
-            "success": torch.as_tensor(success, dtype=torch.bool),
-            "truth": torch.as_tensor(info.get("state", np.zeros((batch, 0))), dtype=torch.float32),
+            "success": torch.as_tensor(info.get("success", np.zeros(batch, bool)), dtype=torch.bool),
+            "truth": self._tensor("truth", self._truth(info, batch)),
         }
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
@@ -106,7 +123,7 @@ class GymWorld(World):
 
         A world that offers none is judged on episodes: seeds only, of the kind "episode".
         """
-        sampler = getattr(self.rows, "sample_pairs", None)
+        sampler = self.rows.pair_sampler
         if sampler is None:
             draw = np.random.default_rng(seed)
             return [{"kind": "episode", "seed": int(draw.integers(2**31))} for _ in range(num_pairs)]
@@ -125,6 +142,45 @@ class GymWorld(World):
             reward = reward + more
         return seen, reward, *over, info
 
+    def _received(self, action: Tensor) -> np.ndarray:
+        """The actions (B, A) as numbers; raises PortError where one is none."""
+        found = np.asarray(action.cpu())
+        if not _is_finite(found):
+            row = int((~np.isfinite(found)).any(axis=1).argmax())
+            raise PortError(f"world.action received {found[row].tolist()} in row {row} at tick {self._ticks[row]}: expected "
+                            "finite numbers. Fix: mend the module that it is wired from")
+        return found
+
+    def _tensor(self, port: str, values: np.ndarray) -> Tensor:
+        """What goes out by a port; raises RowFault where a number is not finite."""
+        sent = torch.as_tensor(values, dtype=self.outputs[port].dtype or torch.float32)
+        if not _is_finite(values) and not bool(sent.isfinite().all()):
+            row, *place = (~sent.isfinite()).nonzero()[0].tolist()
+            name = ("info['state']" if port == "truth" else port) + (str(place) if place else "")
+            raise RowFault(row, f"port world.{port}: {name} is {float(sent[(row, *place)])}: expected finite numbers. Fix: "
+                                "mend the environment, or replace the value in a wrapper, world.wrappers=[package.Class]")
+        return sent
+
+    def _truth(self, info: Mapping[str, Any], batch: int) -> np.ndarray:
+        """The true states (B, X): what the first reset told the size of."""
+        if not self._truth_size:
+            return np.zeros((batch, 0), np.float32)
+        states = info.get("state", [None] * batch)
+        if isinstance(states, np.ndarray) and states.size == batch * self._truth_size:
+            return states.reshape(batch, -1)
+        for row, state in enumerate(states):
+            if state is None or np.size(state) != self._truth_size:
+                found = "is missing" if state is None else f"has the shape {np.shape(state)}"
+                raise RowFault(row, f"port world.truth: info['state'] {found}: expected {self._truth_size} numbers at every "
+                                    "step, as at the first reset")
+        return np.asarray(states, np.float64).reshape(batch, -1)
+
+    def _fault(self, fault: RowFault, seeds: Sequence[int]) -> WorldFault:
+        """What went wrong, and in which world, row, tick and episode."""
+        where = f"one of {len(seeds)} rows" if fault.row is None else f"row {fault.row}"
+        seed = "" if fault.row is None else f", seed {seeds[fault.row]}"
+        return WorldFault(f"world {self.env_id}, {where}, tick {self._ticks[fault.row or 0]}{seed}: {fault.found}")
+
     def _options(self) -> dict[str, Any]:
         """What the episodes say of their beginnings, one array per option, a row per world."""
         names = sorted({name for episode in self._episodes for name in episode.options})
@@ -139,7 +195,12 @@ class GymWorld(World):
 
 def _tells(info: Mapping[str, Any]) -> bool:
     """Whether an environment says if it was solved."""
-    return any(name in info for name in SUCCESS)
+    return "success" in info
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    """Whether no number is NaN, infinite or beyond float32, at the price of one product; False may be a false alarm."""
+    return values.dtype.kind != "f" or float(np.vdot(values, values)) < FLOAT32_SQUARED
 
 
 def _dtype(space: Any) -> torch.dtype:

@@ -43,9 +43,7 @@ class Renderer:
         check_imports(own, "world", allow_list(allow))
         self._world = GymWorld(**{**own, "render_mode": "rgb_array"})
         self._world.set_up({})
-        rows = self._world.rows
-        # environments that are made as a vector draw all of their rows; ours is one
-        self._drawing = rows.envs[0] if hasattr(rows, "envs") else rows
+        self._drawing = self._world.rows.drawing
         if "rgb_array" not in self._drawing.metadata.get("render_modes", ()):
             raise SettingError(f"--render: {own.get('id')} draws no pictures: expected a world with render_mode=rgb_array")
 

@@ -439,4 +439,4 @@ def test_a_world_with_goals_gives_its_own_pairs() -> None:
     rooms = GymWorld("worlds:ami/TwoRooms-v0")
     pairs = rooms.sample_pairs(seed=3, num_pairs=2)
     assert [pair["kind"] for pair in pairs] == ["same_room", "same_room", "across", "across"]
-    assert pairs == rooms.rows.sample_pairs(seed=3, num_pairs=2)
+    assert pairs == rooms.rows.drawing.unwrapped.sample_pairs(seed=3, num_pairs=2)

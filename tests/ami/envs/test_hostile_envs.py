@@ -1,0 +1,154 @@
+"""Other people's environments: a table of what becomes of each. It runs, or it is refused in exactly these words.
+
+An outcome that begins with "runs" says for how many steps, with which return and whether success was told; any other is the
+message, with WORLD for `world tests.support.hostile_envs:hostile/NAME-v0` and @5 for `WORLD, row 0, tick 5, seed 7`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ami.blueprint import Episode
+from ami.envs.world import GymWorld
+from ami.errors import AmiError
+
+PACKAGE = "tests.support.hostile_envs:hostile"
+NEW_API = ("Fix: `return observation, {}` from reset() and `return observation, reward, terminated, truncated, info` from "
+           "step(); for a package of others, shimmy's GymV21CompatibilityV0")
+FINITE = ("expected finite numbers. Fix: mend the environment, or replace the value in a wrapper, "
+          "world.wrappers=[package.Class]")
+MEND = "Fix: mend the environment, or give it what it needs"
+DECLARED = "Fix: declare the shape that is returned, or return the one that is declared"
+RUNS = "runs 12 steps, return 12"
+
+TABLE: list[tuple[str, dict[str, Any], str]] = [
+    ("Plain", {}, RUNS),
+    # numbers that are none
+    ("NanReward", {}, f"@5: port world.reward: reward is nan: {FINITE}"),
+    ("NanObservation", {}, f"@5: port world.observation: observation[1] is nan: {FINITE}"),
+    ("Huge", {}, f"@5: port world.observation: observation[2] is inf: {FINITE}"),
+    ("State", {}, f"@5: port world.truth: info['state'][1] is inf: {FINITE}"),
+    # the API before gymnasium 0.26
+    ("OldApi", {}, "WORLD, row 0, tick 0, seed 0: reset() returned an array (3,) of float32 alone, as before gymnasium "
+                   f"0.26: expected (observation, info). {NEW_API}"),
+    ("OldStep", {}, "WORLD, row 0, tick 1, seed 0: step() returned 4 values, as before gymnasium 0.26: expected 5. "
+                    f"{NEW_API}"),
+    ("OldStepWithLimit", {}, "WORLD, row 0, tick 1, seed 0: step() returned 4 values, as before gymnasium 0.26: expected 5. "
+                             f"{NEW_API}"),
+    ("OldReset", {}, "WORLD, row 0, tick 0, seed 0: reset() does not take gymnasium's arguments (OldReset.reset() got an "
+                     "unexpected keyword argument 'seed'): expected reset(self, *, seed=None, options=None). Fix: add them, "
+                     "and begin with super().reset(seed=seed)"),
+    # rewards
+    ("RewardArray", {}, RUNS),
+    ("Returns", {"reward": np.array([3])}, "runs 12 steps, return 14"),
+    ("Returns", {"reward": True}, RUNS),
+    ("Returns", {"reward": None}, "@5: the reward is None: expected a number. Fix: return "
+                                  "float(reward) from step()"),
+    ("Returns", {"reward": "1"}, "@5: the reward is '1' (str): expected a number. Fix: return "
+                                 "float(reward) from step()"),
+    ("Returns", {"reward": np.ones(2)}, "@5: the reward is an array (2,) of float64: expected a "
+                                        "number. Fix: return float(reward) from step()"),
+    # flags and infos
+    ("Returns", {"truncated": 1}, "runs 5 steps, return 5"),
+    ("Returns", {"terminated": np.array([True])}, "runs 5 steps, return 5"),
+    ("Returns", {"terminated": None}, "@5: terminated is None: expected True or False. Fix: return "
+                                      "bool(terminated)"),
+    ("Returns", {"terminated": "no"}, "@5: terminated is 'no' (str): expected True or False. Fix: "
+                                      "return bool(terminated)"),
+    ("Returns", {"info": None}, "@5: step() returned the info None: expected a dict. Fix: return {} "
+                                "where there is nothing to say"),
+    ("Returns", {"info": {"success": float("nan")}}, "@5: info['success'] is nan (float): expected "
+                                                     "True or False. Fix: return bool(info['success'])"),
+    # observations that are not as declared
+    ("Double", {}, RUNS),
+    ("Misdeclared", {}, RUNS),
+    ("Whole", {}, RUNS),
+    ("Scalar", {}, RUNS),
+    ("OneAgain", {}, RUNS),
+    ("Returns", {"seen": [0, 0, 0]}, RUNS),
+    ("Returns", {"seen": None}, "@5: the observation is None: expected float32 numbers of shape (3,), "
+                                "as its space declares"),
+    ("Misshapen", {}, "WORLD, row 0, tick 0, seed 0: the observation has the shape (1, 3): expected (3,), as its space "
+                      f"declares. {DECLARED}"),
+    ("Grows", {}, "@5: the observation has the shape (4,): expected (3,), as its space declares. "
+                  f"{DECLARED}"),
+    ("FloatPicture", {}, "WORLD, row 0, tick 2, seed 7: the observation is float64 with values from 0.003734 to 0.9955: "
+                         "expected uint8, as its space declares, to which these cannot be cast without loss. Fix: return "
+                         "it, or declare Box(low, high, (8, 8, 3), np.float64)"),
+    # environments that fail
+    ("Dies", {}, "WORLD, row 0, tick 6, seed 7: step() raised ConnectionError: simulator lost: port 5005 (hostile_envs.py, "
+                 f"line LINE, in step). {MEND}"),
+    ("Exits", {}, "WORLD, row 0, tick 6, seed 7: step() raised SystemExit: no licence (hostile_envs.py, line LINE, in "
+                  f"step). {MEND}"),
+    ("FailsToStart", {}, "world 'tests.support.hostile_envs:hostile/FailsToStart-v0' cannot be made: __init__() raised "
+                         f"FileNotFoundError: no file 'maze.xml' (hostile_envs.py, line LINE, in __init__). {MEND}"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "expected"), TABLE, ids=[
+    f"{name}-{i}" if settings else name for i, (name, settings, _) in enumerate(TABLE)])
+def test_outcome_of_each_environment(name: str, settings: dict[str, Any], expected: str) -> None:
+    found = outcome(name, settings)
+    shown = found.replace(f"world {PACKAGE}/{name}-v0", "WORLD").replace("WORLD, row 0, tick 5, seed 7", "@5")
+    assert shown == with_line(expected, found)
+
+
+def outcome(name: str, settings: dict[str, Any], limit: int = 60) -> str:
+    """Run two rows of an environment, seeds 7 and 8, with its first action, until both are over."""
+    try:
+        world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
+        world.set_up(dict(world.infer_dims({})))
+        every = torch.ones(2, dtype=torch.bool)
+        world.assign(every, [Episode(0, 7), Episode(1, 8)])
+        world.begin(every, [0, 1])
+        action = torch.zeros(2, *world.inputs["action"].shape(world.dims))
+        returned = 0.0
+        for tick in range(limit):
+            sent = world.step(action=action)
+            for port, spec in world.outputs.items():
+                spec.validate(f"world.{port}", sent[port], world.dims, 2)
+            returned += float(sent["reward"][0])
+            if bool((sent["terminated"] | sent["truncated"]).all()):
+                return f"runs {tick} steps, return {returned:g}"
+    except AmiError as error:
+        return str(error)
+    return f"runs on after {limit} steps"
+
+
+def with_line(expected: str, found: str) -> str:
+    """The number of a line is taken from what was found: the file of the environments may grow."""
+    line = found.partition(", line ")[2].partition(",")[0]
+    return expected.replace("LINE", line) if line.isdigit() else expected
+
+
+def test_a_fault_in_one_row_names_that_row() -> None:
+    world = GymWorld(f"{PACKAGE}/FailsAbove-v0")
+    world.set_up(dict(world.infer_dims({})))
+    every = torch.ones(3, dtype=torch.bool)
+    world.assign(every, [Episode(0, 1), Episode(1, 50), Episode(2, 2)])
+    with pytest.raises(AmiError, match="row 1, tick 0, seed 50: reset\\(\\) raised ValueError: seed 50"):
+        world.begin(every, [0, 1, 2])
+        world.step(action=torch.zeros(3, 3))
+
+
+def test_an_observation_that_is_filled_anew_is_copied() -> None:
+    world = GymWorld(f"{PACKAGE}/OneAgain-v0")
+    world.set_up(dict(world.infer_dims({})))
+    world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
+    world.begin(torch.ones(1, dtype=torch.bool), [0])
+    sent = [world.step(action=torch.zeros(1, 3))["observation"] for _ in range(3)]
+    assert [round(float(seen[0, 0]), 2) for seen in sent] == [0, 0.01, 0.02]
+
+
+def test_an_action_that_is_no_number_is_not_taken_for_the_worlds_fault() -> None:
+    world = GymWorld(f"{PACKAGE}/Plain-v0")
+    world.set_up(dict(world.infer_dims({})))
+    world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
+    world.begin(torch.ones(1, dtype=torch.bool), [0])
+    world.step(action=torch.zeros(1, 3))
+    with pytest.raises(AmiError, match=r"world.action received \[nan, 0.0, 0.0\] in row 0 at tick 1: expected finite"):
+        world.step(action=torch.tensor([[float("nan"), 0, 0]]))
