@@ -1,16 +1,163 @@
-"""Writing files so that nothing is ever half there: a temporary name, fsync, rename, fsync of the folder."""
+"""Writing files so that nothing is ever half there, and reading files that anybody may have written.
+
+Written: a temporary name, fsync, rename, fsync of the folder. Read: regular files alone, of a limited size, within the
+folder that they are part of; what is refused is one line that names the file and the fault.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ami.errors import require
+from ami.errors import AmiError, require
+from ami.schema import Mismatch, check, shown
+
+DEEPEST = 64  # brackets within brackets in JSON
+MOST_VALUES = 2_000_000  # of one JSON file: each takes about 100 bytes once it is read
+MIB = 2**20
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that ami reads.
+
+    Attributes:
+        what: its name in messages, "a run header".
+        error: what is raised where a file is not of this kind.
+        fix: a remedy, "run again".
+        limit: bytes.
+        schema: the type of its JSON, see `ami.schema`.
+    """
+
+    what: str
+    error: type[AmiError]
+    fix: str
+    limit: int = 64 * MIB
+    schema: Any = Any
+
+    def refusal(self, path: Path, fault: object) -> AmiError:
+        """The error for a file that is not of this kind."""
+        return self.error(f"{path} is not {self.what}: {fault}. Fix: {self.fix}")
+
+    def read(self, path: Path, within: Path | None = None) -> bytes:
+        """Read a file.
+
+        Args:
+            path: of a regular file; a pipe or a device is never waited for.
+            within: the folder that holds it; a link that leads elsewhere is refused.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            AmiError: it is no regular file, too large, or cannot be read; of the class `error`.
+        """
+        with self.open(path, within) as file:
+            return file.read(self.limit)
+
+    @contextmanager
+    def open(self, path: Path, within: Path | None = None) -> Iterator[BinaryIO]:
+        """Open a file for reading; arguments and errors are those of `read`."""
+        try:
+            if within is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within)):
+                raise self.refusal(path, f"it is a link that leads out of {within}: expected a file in this folder")
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(str(path)) from None
+        except PermissionError as error:
+            raise self.error(f"{path} cannot be read ({error.strerror}): a run belongs to the user who made it alone. "
+                             "Fix: as that user, or let them share it") from None
+        except OSError as error:
+            raise self.refusal(path, f"it cannot be opened ({error.strerror})") from None
+        try:
+            fault = self._fault(os.fstat(handle))
+            if fault:
+                raise self.refusal(path, fault)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                yield file
+        except OSError as error:  # a bad sector, a file of /proc
+            raise self.refusal(path, f"it cannot be read ({error.strerror or error})") from None
+        finally:
+            os.close(handle)
+
+    def _fault(self, status: os.stat_result) -> str:
+        if not stat.S_ISREG(status.st_mode):
+            return f"it is {_TYPES.get(stat.S_IFMT(status.st_mode), 'no file')}: expected a regular file"
+        return f"it has {status.st_size:,} bytes: expected at most {self.limit:,}" if status.st_size > self.limit else ""
+
+    def read_text(self, path: Path, within: Path | None = None) -> str:
+        """Read a file of UTF-8; arguments and errors are those of `read`."""
+        try:
+            return self.read(path, within).decode()
+        except UnicodeDecodeError as error:
+            raise self.refusal(path, f"byte {error.start:,} is no UTF-8") from None
+
+    def read_json(self, path: Path, within: Path | None = None) -> Any:
+        """Read a file of JSON that is what `schema` declares; arguments and errors are those of `read`."""
+        try:
+            content = parse_json(self.read_text(path, within))
+        except Mismatch as fault:
+            raise self.refusal(path, fault) from None
+        self.check(path, content, self.schema)
+        return content
+
+    def check(self, path: Path, content: Any, schema: Any) -> None:
+        """Hold what was read against a schema; raises as `read`."""
+        try:
+            check(content, schema)
+        except Mismatch as fault:
+            raise self.refusal(path, fault) from None
+
+
+def parse_json(text: str) -> Any:
+    """Plain values from JSON of a stranger.
+
+    Raises:
+        Mismatch: it is no JSON, holds too many values or nests too deep.
+    """
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise Mismatch(f"it holds too many values: expected at most {MOST_VALUES:,}")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise Mismatch(f"it nests too deep: expected at most {DEEPEST} levels") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise Mismatch(f"it is no JSON ({error}): expected JSON as ami writes it") from None
+    _check_values(content)
+    return content
+
+
+def _check_values(content: Any) -> None:
+    """Refuse what JSON can express and no file of ours holds, before anything walks through it."""
+    level = [content]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                inner += value.keys()
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str):
+                if not value.isascii() and _LONE_SURROGATE.search(value):
+                    raise Mismatch(f"{shown(value)} is no text: expected Unicode without lone surrogates")
+            elif isinstance(value, int) and abs(value) >= 2**64:
+                raise Mismatch(f"a number of {value.bit_length()} bits: expected at most 64")
+        if not inner:
+            return
+        level = inner
+    raise Mismatch(f"it nests too deep: expected at most {DEEPEST} levels")
+
+
+_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+          stat.S_IFSOCK: "a socket"}
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -30,6 +30,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("envs", "blueprint"),
     ("module",),
     ("ports", "streams", "files", "store", "trust", "limits"),
+    ("schema", "terminal"),
     ("errors",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

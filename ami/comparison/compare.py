@@ -15,7 +15,6 @@ goes on where it was stopped.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from rich.table import Table
 
 from ami.comparison.identity import claim, identity_of, short_hash
 from ami.comparison.variants import Sound, Variant, check
-from ami.comparison.work import Job, jobs_of, work
+from ami.comparison.work import RECORD_FILE, Job, jobs_of, work
 from ami.console import Console
 from ami.errors import SettingError, require, unknown_name
 from ami.evaluation.compare_table import compare_csv, compare_table
@@ -149,7 +148,7 @@ def _conclude(folder: Path, store: Path, labels: Sequence[str], refused: Mapping
     """From the records to figures, table, plot and MLflow; made anew whenever the command is given again."""
     records: dict[str, dict[int, Any]] = {}
     for job in jobs:
-        records.setdefault(job.label, {})[job.seed] = json.loads(job.file.read_text())
+        records.setdefault(job.label, {})[job.seed] = RECORD_FILE.read_json(job.file, folder)
     evaluations = {label: {seed: _evaluation(record["evaluation"]) for seed, record in own.items()}
                    for label, own in records.items()}
     lived = {label: Lived(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},

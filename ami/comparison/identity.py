@@ -11,12 +11,13 @@ from typing import Any
 from ami import training
 from ami.comparison.variants import Sound
 from ami.errors import SettingError, require
-from ami.files import check_folder, write_json
+from ami.files import FileKind, check_folder, write_json
 from ami.job import judged_graph
 
 IDENTITY = "comparison.json"
 FORMAT = 1
 SHOWN_DIFFERENCES = 3
+FILE = FileKind("a comparison's identity", SettingError, "another --folder", schema=dict[str, Any])
 
 
 def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -47,14 +48,12 @@ def claim(folder: Path, store: Path, identity: Mapping[str, Any]) -> None:
     for place, what in ((folder, "the comparison's folder"), (store, "store")):
         check_folder(place, what)
     try:
-        found = json.loads((folder / IDENTITY).read_text())
+        found = FILE.read_json(folder / IDENTITY, folder)
     except FileNotFoundError:
         require(not folder.exists() or not any(folder.iterdir()),
                 f"'{folder}' is not empty and holds no comparison. Fix: another --folder")
         write_json(folder / IDENTITY, identity)
         return
-    except json.JSONDecodeError:
-        raise SettingError(f"'{folder / IDENTITY}' is not what a comparison writes. Fix: another --folder") from None
     changed = list(_differences(found, identity))
     if changed:
         more = f" and {len(changed) - SHOWN_DIFFERENCES} more" if len(changed) > SHOWN_DIFFERENCES else ""

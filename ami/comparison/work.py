@@ -8,17 +8,33 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ami import training
 from ami.comparison.variants import Sound
 from ami.config import Config
 from ami.console import Console
-from ami.errors import AmiError
-from ami.files import private_files, write_json
+from ami.errors import AmiError, SettingError
+from ami.evaluation.evaluate import Evaluation
+from ami.files import FileKind, private_files, write_json
 from ami.job import evaluate_local, judged_graph, seal
 
 RECORDS, FAILED = "records", "failed"
+
+
+class Record(TypedDict):
+    """What became of one variant with one seed; `live` writes it."""
+
+    seed: int
+    manifest: str
+    pairs: str
+    learning_seconds: float
+    checkpoint: str | None
+    probes: dict[str, dict[str, float]]
+    evaluation: Evaluation
+
+
+RECORD_FILE = FileKind("a comparison's record", SettingError, "delete it: the same command makes it anew", schema=Record)
 
 
 @dataclass(frozen=True)

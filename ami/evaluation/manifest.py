@@ -11,16 +11,38 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
 
 from ami.blueprint import Episode, World
 from ami.errors import SettingError, require
-from ami.files import write_json
+from ami.files import FileKind, write_json
 from ami.module import Module
+from ami.schema import Like
 
 NOT_OPTIONS = ("kind", "seed")
+
+
+class Pair(TypedDict):
+    """One pair; what else it holds are the options of its episode's reset."""
+
+    kind: str
+    seed: int
+
+
+class Sealed(TypedDict):
+    """What the file of a manifest holds."""
+
+    hash: Annotated[str, Like(r"[0-9a-f]{16}", "16 hex digits")]
+    world: str
+    settings: dict[str, Any]
+    seed: int
+    pairs: list[Pair]
+    tells_success: NotRequired[bool]
+
+
+FILE = FileKind("a manifest", SettingError, "draw it anew from its seed", schema=Sealed)
 CHECKED_AT_ONCE = 64  # a world that is not vectorised makes one environment per row
 
 
@@ -79,15 +101,13 @@ class Manifest:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text())
-            manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]),
-                           content.get("tells_success", True))
+            content = FILE.read_json(path, path.parent)
         except FileNotFoundError:
             raise SettingError(f"the manifest {path} does not exist. Fix: save one with Manifest.save") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise SettingError(f"{path} is not a manifest ({error!r}): expected what Manifest.save wrote") from None
-        if content.get("hash") != manifest.hash:
-            raise SettingError(f"the manifest {path} says its hash is {content.get('hash')}, but its pairs give "
+        manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]),
+                       content.get("tells_success", True))
+        if content["hash"] != manifest.hash:
+            raise SettingError(f"the manifest {path} says its hash is {content['hash']}, but its pairs give "
                                f"{manifest.hash}: it was changed after it was sealed. Fix: draw it anew from its seed")
         return manifest
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from ami.blueprint import Cost
 from ami.errors import TraceError
-from ami.files import write_json
+from ami.files import MIB, FileKind, write_json
 from ami.graph import Graph
 from ami.parts import Part
+from ami.schema import AtMost, Between, Count, Like, Name, Whole, shown
 from ami.wiring import Wire
 
 NAME = "header.json"
@@ -26,7 +27,74 @@ FORMAT = 1
 PACKAGES = ("ami", "torch", "numpy", "gymnasium", "ray", "mlflow", "pyarrow")
 DISTRIBUTIONS = {"ami": "ami-sim"}
 """Where a package is not distributed under its own name."""
-_WIRE = re.compile(r"(\w+)\.(\w+)(?:@-(\d+))? → (\w+)\.(\w+)")
+_NAME = r"[A-Za-z_]\w{0,99}"
+_WIRE = re.compile(rf"({_NAME})\.({_NAME})(?:@-(\d{{1,9}}))? → ({_NAME})\.({_NAME})")
+WireText = Annotated[str, Like(_WIRE.pattern, "a wire, 'node.port@-delay → node.port'")]
+Text = Annotated[str, AtMost(100_000)]
+
+
+class Clock(TypedDict):
+    """Both clocks at one moment, nanoseconds."""
+
+    monotonic: Whole
+    epoch: Whole
+
+
+class Wired(TypedDict):
+    """The graph, as `ami.graph.Graph.describe` writes it."""
+
+    nodes: Annotated[dict[Name, dict[str, Any]], AtMost(1000)]
+    order: Annotated[list[Name], AtMost(1000)]
+    wires: list[WireText]
+    cut: NotRequired[list[WireText]]
+    calls: NotRequired[dict[Name, dict[Name, Name]]]
+    every: NotRequired[dict[Name, Annotated[int, Between(1, 10**9)]]]
+
+
+class Evaluated(TypedDict):
+    """The settings of an evaluation that a reader of its trace needs."""
+
+    batch: NotRequired[Annotated[int, Between(1, 10**6)]]
+
+
+class Settings(TypedDict):
+    """The settings that a reader of a trace needs; the others are any plain values."""
+
+    evaluation: NotRequired[Evaluated | None]
+    runtime: NotRequired[str]
+    placement: NotRequired[str | dict[str, list[Name]]]
+
+
+class Details(TypedDict):
+    """What `ami run`, `ami train` and `ami replay` note besides."""
+
+    overrides: NotRequired[list[Text]]
+    origin: NotRequired[dict[str, Any]]
+    replay_of: NotRequired[Text]
+    swap_of: NotRequired[Text]
+    fork_of: NotRequired[Text]
+    forked_at: NotRequired[tuple[Count, Count]]
+    alive: NotRequired[list[Count]]
+    incomparable: NotRequired[Text | None]
+
+
+class Header(TypedDict):
+    """What `header.json` holds."""
+
+    run_id: Text
+    seed: Annotated[int, Between(0, 2**64 - 1)]
+    graph_hash: Text
+    config_hash: NotRequired[Text | None]
+    intrinsic_cost_hash: Text | None
+    clock: Clock
+    versions: dict[Text, Text]
+    details: Details
+    graph: Wired
+    config: Settings | None
+
+
+FILE = FileKind("a run header", TraceError, "copy the run again from where it was made, or run again", 8 * MIB,
+                dict[str, Any])
 
 
 def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = None, *, seed: int,
@@ -71,18 +139,14 @@ def read_header(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / NAME
     try:
-        header: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
+        header: dict[str, Any] = FILE.read_json(path, folder)
+    except FileNotFoundError:
         raise TraceError(f"{folder} holds no run: expected a folder with {NAME}, as `ami run` leaves it"
                          f"{_nearby(Path(folder))}") from None
-    except PermissionError as error:
-        raise TraceError(f"{path} cannot be read ({error.strerror}): a run belongs to the user who made it alone. "
-                         "Fix: as that user, or let them share it") from None
-    except json.JSONDecodeError as error:
-        raise TraceError(f"{path} is not a run header ({error}): expected JSON as `ami run` writes it") from None
     if header.get("format") != FORMAT:
-        raise TraceError(f"{path} has the format {header.get('format')}: expected {FORMAT}. "
+        raise TraceError(f"{path} has the format {shown(header.get('format'))}: expected {FORMAT}. "
                          "Fix: read it with the version of ami that wrote it")
+    FILE.check(path, header, Header)
     return header
 
 

@@ -6,15 +6,15 @@ stored twice: `mlflow.json` in the run's folder remembers which one it is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 from ami.errors import TraceError
-from ami.files import write_json
+from ami.files import FileKind, write_json
+from ami.schema import Like
 from ami.tracing.header import read_header
 from ami.tracing.mlflow_database import ARTIFACTS, DATABASE, opened
 from ami.tracing.mlflow_trees import OF_RUN, known_trees, store_trees
@@ -25,6 +25,19 @@ MEMORY = "mlflow.json"
 MAX_KEY, MAX_VALUE, MAX_PARAMETERS, MAX_METRICS = 250, 6000, 100, 1000  # what one batch of MLflow takes
 SHORT = Sample(every=20, episodes=10)  # what every run stores of itself; `ami trace sync` stores more
 Row = Mapping[str, float | str]
+RunId = Annotated[str, Like(r"\w{1,100}", "the id of an MLflow run")]
+
+
+class Memory(TypedDict):
+    """What `mlflow.json` holds."""
+
+    run_id: RunId
+    experiment: NotRequired[str]
+    children: NotRequired[dict[str, RunId]]
+
+
+MEMORY_FILE = FileKind("the memory of an MLflow run", TraceError, "delete it: the run is then stored anew", schema=Memory)
+SUMMARY_FILE = FileKind("a summary", TraceError, "run again", schema=dict[str, Any])
 
 
 class Synced(NamedTuple):
@@ -95,7 +108,7 @@ def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "am
     forest = Forest(Tables.load(folder))
     with opened(store_folder) as (mlflow, client, uri):
         experiment_id = _experiment(client, experiment, store_folder)
-        known = _known_run(mlflow, client, _read(folder / MEMORY).get("run_id"))
+        known = _known_run(mlflow, client, _read(folder / MEMORY, MEMORY_FILE).get("run_id"))
         if known is None or client.get_run(known).info.status != "FINISHED":
             known = _store_run(mlflow, client, folder, forest.header, experiment, experiment_id)
         else:
@@ -121,7 +134,7 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     with opened(store_folder) as (mlflow, client, _):
         experiment_id = _experiment(client, experiment, store_folder)
-        remembered = _read(folder / MEMORY)
+        remembered = _read(folder / MEMORY, MEMORY_FILE)
         parent = _known_run(mlflow, client, remembered.get("run_id")) or str(client.create_run(
             experiment_id, run_name=folder.resolve().name, tags={"ami.kind": "comparison"}).info.run_id)
         _log_parameters(mlflow, client, parent, parameters)
@@ -144,10 +157,10 @@ def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any]
                rows: Sequence[Row] = ()) -> str:
     """The MLflow run with all but its traces."""
     parameters = header["config"] or header["graph"]["nodes"] if parameters is None else parameters
-    run_id = _run(mlflow, client, _read(folder / MEMORY).get("run_id"), experiment_id, header)
+    run_id = _run(mlflow, client, _read(folder / MEMORY, MEMORY_FILE).get("run_id"), experiment_id, header)
     write_json(folder / MEMORY, {"run_id": run_id, "experiment": experiment})
     _log_parameters(mlflow, client, run_id, parameters)
-    _log_metrics(mlflow, client, run_id, _read(folder / "summary.json") if metrics is None else metrics, rows,
+    _log_metrics(mlflow, client, run_id, _read(folder / "summary.json", SUMMARY_FILE) if metrics is None else metrics, rows,
                  header["clock"]["epoch"] // 1_000_000)
     _log_files(client, run_id, folder)
     client.set_terminated(run_id)
@@ -229,9 +242,10 @@ def _key(names: tuple[str, ...], separator: str) -> str:
     return re.sub(r"[^\w\-./ :]", "_", separator.join(names))[:MAX_KEY]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: FileKind) -> dict[str, Any]:
+    """What a file of the folder holds; nothing where it is missing."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = kind.read_json(path, path.parent)
     except FileNotFoundError:
         return {}
     return content

@@ -5,7 +5,6 @@ Each table is made when it is first asked for, and is an ordinary `pyarrow.Table
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ami.errors import SettingError
 from ami.evaluation.manifest import Manifest
 from ami.tracing.header import wires_of
 from ami.tracing.invocation import implementation
@@ -220,13 +218,10 @@ class Tables:
 
     def _pairs(self, wave: np.ndarray, rows: np.ndarray) -> dict[str, pa.Array]:
         """Which sealed pair each world lives, where the run keeps its manifest; else null."""
-        config = self.trace.header["config"] or {}
-        batch = config.get("evaluation", {}).get("batch")
-        try:
-            kinds = [str(pair["kind"]) for pair in Manifest.load(self.trace.folder / "manifest.json").pairs] if batch else []
-        except (SettingError, json.JSONDecodeError):  # a trace without its manifest is still a trace
-            kinds = []
-        numbers = wave * (batch or 0) + rows
+        batch = ((self.trace.header["config"] or {}).get("evaluation") or {}).get("batch")
+        sealed = self.trace.folder / "manifest.json"  # a trace without its manifest is still a trace
+        kinds = [str(pair["kind"]) for pair in Manifest.load(sealed).pairs] if batch and sealed.exists() else []
+        numbers = wave.astype(np.int64) * (batch or 0) + rows
         unknown = numbers >= len(kinds)
         return {"episode": pa.array(numbers, pa.int32(), mask=unknown),
                 "kind": pa.array([None if gone else kinds[number] for gone, number in zip(unknown, numbers, strict=True)],

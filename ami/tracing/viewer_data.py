@@ -7,7 +7,6 @@ them: `viewer_figures`, `viewer_pictures`, `viewer_plans`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ami.errors import TraceError
+from ami.evaluation.manifest import Manifest
 from ami.tracing.header import wires_of
 from ami.tracing.invocation import check, implementation
 from ami.tracing.levels import WORLD
@@ -171,7 +171,10 @@ def _wires(header: Mapping[str, Any]) -> Iterator[Plain]:
 def _pairs(trace: Trace) -> Plain:
     """The run's sealed pairs; a run without an evaluation has none, and a replay those of the run that it lies in."""
     home = trace.folder.resolve().parent.parent if _replayed(trace) else trace.folder
-    return json.loads((home / MANIFEST).read_text()) if (home / MANIFEST).exists() else {}
+    if not (home / MANIFEST).exists():
+        return {}
+    sealed = Manifest.load(home / MANIFEST)
+    return {"pairs": sealed.pairs, "tells_success": sealed.tells_success}
 
 
 def _replayed(trace: Trace) -> set[str]:

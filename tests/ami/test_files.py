@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ami.errors import SettingError
-from ami.files import check_folder, write_atomically, write_json
+from ami.files import FileKind, check_folder, write_atomically, write_json
 
 OLD, NEW = b"old " * 50_000, b"new!" * 70_000
 
@@ -145,3 +145,56 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SettingError, match="may not be written in: expected a folder to write in"):
         check_folder(tmp_path / "a", "store")
+
+
+# Reading what anybody may have written -----------------------------------------------------------------------------------
+
+KIND = FileKind("a note", SettingError, "write it anew", limit=200_000, schema=dict[str, int])
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda path: os.mkfifo(path), "it is a pipe: expected a regular file"),
+    (lambda path: path.mkdir(), "it is a folder: expected a regular file"),
+    (lambda path: path.symlink_to("/dev/zero"), "it is a link that leads out of .*: expected a file in this folder"),
+    (lambda path: path.symlink_to("/etc/hostname"), "it is a link that leads out of .*: expected a file in this folder"),
+    (lambda path: path.symlink_to(path.name), r"it cannot be opened \(Too many levels of symbolic links\)"),
+    (lambda path: path.write_bytes(b"x" * 200_001), "it has 200,001 bytes: expected at most 200,000"),
+    (lambda path: path.write_bytes(b'{"a": "\xff"}'), "byte 7 is no UTF-8"),
+    (lambda path: path.write_text("{"), "it is no JSON .*: expected JSON as ami writes it"),
+    (lambda path: path.write_text("[" * 100_000 + "]" * 100_000), "it nests too deep: expected at most 64 levels"),
+    (lambda path: path.write_text("[" * 80 + "]" * 80), "it nests too deep: expected at most 64 levels"),
+    (lambda path: path.write_text('{"a": "\\ud800"}'), r"'\\ud800' is no text: expected Unicode without lone surrogates"),
+    (lambda path: path.write_text('{"a": ' + "9" * 400 + "}"), "a number of 1329 bits: expected at most 64"),
+    (lambda path: path.write_text('{"a": "b"}'), "a is 'b': expected a whole number"),
+])
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], None], words: str) -> None:
+    make(tmp_path / "note.json")
+    with pytest.raises(SettingError, match=rf"note\.json is not a note: ({words})\. Fix: write it anew$") as caught:
+        KIND.read_json(tmp_path / "note.json", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_is_refused_without_reading_it() -> None:
+    with pytest.raises(SettingError, match="it is a device: expected a regular file"):
+        KIND.read(Path("/dev/zero"))
+
+
+def test_too_many_values_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    many = FileKind("a note", SettingError, "write it anew")
+    (tmp_path / "note.json").write_text("[" + "0," * 2_000_001 + "0]")
+    with pytest.raises(SettingError, match="it holds too many values: expected at most 2,000,000"):
+        many.read_json(tmp_path / "note.json")
+
+
+def test_what_is_of_its_kind_is_read_also_through_a_link_within_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "note.json").write_text('{"a": 1}')
+    (tmp_path / "link.json").symlink_to("note.json")
+    (tmp_path / "folder").symlink_to(".")
+    assert KIND.read_json(tmp_path / "link.json", tmp_path) == KIND.read_json(tmp_path / "folder" / "note.json") == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["none.json", "note.json/none.json"])
+def test_a_missing_file_is_for_the_caller_to_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "note.json").write_text('{"a": 1}')
+    with pytest.raises(FileNotFoundError):
+        KIND.read(tmp_path / name)

@@ -43,10 +43,12 @@ def test_a_changed_pair_breaks_the_seal(tmp_path: Path) -> None:
         Manifest.load(path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"world": "x"}'])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(("content", "words"), [
+    ("{", "it is no JSON"), ("[]", r"the content is \[\]: expected a mapping"),
+    ('{"world": "x"}', "hash is missing: expected 16 hex digits")])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "m.json").write_text(content)
-    with pytest.raises(SettingError, match=r"m\.json is not a manifest .*: expected what Manifest\.save wrote"):
+    with pytest.raises(SettingError, match=rf"m\.json is not a manifest: {words}.*\. Fix: draw it anew from its seed"):
         Manifest.load(tmp_path / "m.json")
 
 
