@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ami.errors import AmiError, unknown_name
 from ami.help import COMMANDS, OVERVIEW
+from ami.terminal import escaped
 from ami.trust import check_shadowing
 from ami.words import split, take_allow
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
                 return 130
             if isinstance(error, AmiError):
-                print(f"ami: {error}", file=sys.stderr)
+                print(escaped(f"ami: {error}"), file=sys.stderr)
                 return 2
             raise
 
@@ -127,7 +128,7 @@ def _job(command: str, words: Sequence[str]) -> int:
             config.validate()
             _do(command, config, folder)
         except AmiError as error:  # before Hydra writes a traceback of it
-            print(f"ami: {error}", file=sys.stderr)
+            print(escaped(f"ami: {error}"), file=sys.stderr)
             sys.exit(2)
         finally:
             with contextlib.suppress(OSError):

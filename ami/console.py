@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from ami.learning.stage import Stage
+from ami.terminal import terminal
 
 Figures = Mapping[str, float | str]
 OnLearn = Callable[[Stage, int, Figures | None], None]
@@ -27,7 +27,7 @@ class Console:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.rich = rich.console.Console(quiet=quiet, highlight=False)
+        self.rich = terminal(quiet, markup=True)
 
     def note(self, text: str) -> None:
         """One line, as it is: a long path is not broken, and brackets in it are no markup."""

@@ -21,6 +21,7 @@ from ami.replay.again import again
 from ami.replay.fork import Fork, Life, fork
 from ami.replay.recording import Recording
 from ami.replay.swap import Moment, Swap, swap
+from ami.terminal import terminal as make_terminal
 
 REPLAYS = "replays"
 
@@ -45,7 +46,7 @@ def replay(run: Path, *, overrides: Sequence[str] = (), swapping: bool = False, 
     Raises:
         TraceError, SettingError, UnknownName, GraphError, CheckpointError: see `Recording.open`, `swap` and `fork`.
     """
-    terminal = Terminal(highlight=False, markup=False, emoji=False)  # what people wrote is told as it is
+    terminal = make_terminal()
     with private_files():
         recording = Recording.open(run, allow)
         kind = "swap" if swapping else "again" if tick is None else f"fork-{wave}-{tick}"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ami.terminal import terminal
 from ami.tracing.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
@@ -111,7 +112,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
         TraceError: there is no run or no trace in one of the folders.
     """
     one, two = Trace.open(first), Trace.open(second)
-    console = console or Console(highlight=False, markup=False, emoji=False)
+    console = console or terminal()
     for letter, trace in (("A", one), ("B", two)):
         console.print(_headline(letter, trace))
     begin = forked_at(one, two)

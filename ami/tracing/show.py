@@ -13,6 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ami.errors import TraceError, require
+from ami.terminal import terminal
 from ami.tracing.invocation import NOTHING_YET, Invocation, check, history, implementation, invocations, number, ticks_of
 from ami.tracing.reader import Trace
 from ami.tracing.tables import Tables
@@ -48,7 +49,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     require(node is None or where is None, f"--node {node} has no effect with --where: a condition names its figures, "
                                            "--where 'planner.energy > 3'. Fix: leave it out")
     trace = Trace.open(folder)
-    console = console or Console(highlight=False)
+    console = console or terminal()
     if where is not None:
         _print_found(console, trace, Condition(where), wave)
         return
