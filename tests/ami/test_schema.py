@@ -56,7 +56,8 @@ def test_values_of_the_declared_types_pass() -> None:
     ({"place": [1]}, "place is [1]: expected a list of 2"),
     ({"files": {"a b": []}}, "a key of files is 'a b': expected a name of letters, digits and _"),
     ({"files": {"a": 1}}, "files.a is 1: expected a list"),
-    ({"files": {"a": [], "b": [], "c": []}}, "files is {'a': [], 'b': [], 'c': []}: expected at most 2 characters or entries"),
+    ({"files": {"a": [], "b": [], "c": []}},
+     "files is {'a': [], 'b': [], 'c': []}: expected at most 2 characters or entries"),
     ({"other": 1}, "other is unknown: expected name, inner, pairs, place, files, rest"),
 ])
 def test_a_mismatch_names_the_field_what_was_found_and_what_was_expected(change: dict[str, Any], words: str) -> None:
