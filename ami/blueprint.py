@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ami.envs.overlay import Overlay
 from ami.module import Batch, Call, Module, callable_method
 from ami.ports import Dims, Port
 
@@ -57,9 +58,11 @@ class World(Module):
     Attributes:
         tells_success: whether its episodes can succeed or fail; a world that only rewards sends `success` = False always
             and is judged by its returns.
+        overlay: where `truth` lies in its picture; None draws no paths over pictures.
     """
 
     tells_success: bool = True
+    overlay: Overlay | None = None
 
     role: ClassVar[str] = "world"
     inputs = {"action": Port("action", ("A",))}

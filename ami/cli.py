@@ -95,7 +95,8 @@ def _dispatch(words: list[str]) -> int:
     from ami import commands, trace_commands
 
     does = {"compare": commands.compare, "check": commands.check, "graph": commands.graph, "list": commands.list_choices,
-            "trace": trace_commands.trace, "view": trace_commands.view, "replay": commands.replay, "ui": commands.ui}
+            "trace": trace_commands.trace, "view": trace_commands.view, "replay": commands.replay, "ui": commands.ui,
+            "plot": commands.plot}
     return does[command](rest)
 
 

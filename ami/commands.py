@@ -1,4 +1,4 @@
-"""The commands that need no Hydra job: `ami compare | check | graph | list | replay | ui`.
+"""The commands that need no Hydra job: `ami compare | check | graph | list | plot | replay | ui`.
 
 `ami trace` and `ami view` are in `ami.trace_commands`.
 """
@@ -42,6 +42,21 @@ def compare(words: Sequence[str]) -> int:
         return 0
     comparing.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
                       console=Console(), allow=allow, skip_refused=given.skip_refused)
+    return 0
+
+
+def plot(words: Sequence[str]) -> int:
+    """The plots and the film of a finished run, made again."""
+    allow, rest = take_allow(words)
+    reader = parser("plot")
+    reader.add_argument("run", type=Path)
+    folder = reader.parse_args(rest).run
+    from ami.presentation import Presentation
+
+    for name, make in Presentation.open(folder, allow, print).parts():
+        make()
+        if (folder / name).is_file():
+            print(f"wrote {folder / name}")
     return 0
 
 

@@ -13,6 +13,7 @@ ami: agents built after LeCun's blueprint, as message graphs of modules
   ami list     every module, world, agent and experiment, one line each
   ami trace    look into what a run perceived, wanted, imagined and did
   ami view     a run as one page in the browser: world, plans, energies, surprise, every message, tick by tick
+  ami plot     make a run's plots and film again
   ami replay   execute a recorded mind anew, with another module in it, or let it go on differently
   ami ui       open the runs in MLflow's pages, on this machine only
 
@@ -61,8 +62,9 @@ keys
                       steps between two saves; how many threads learning uses
   evaluation.{pairs,manifest_seed,manifest_hash}
                       sealed pairs of each kind, the seed they come from, the hash they must have
-  evaluation.{batch,beside,film}
-                      worlds side by side; the baselines on the same pairs; how many episodes are filmed"""
+  evaluation.{batch,beside,film,film_formats}
+                      worlds side by side; the baselines on the same pairs; how many episodes are filmed, and as what,
+                      [gif, mp4]"""
 
 _FLAGS = """\
 flags
@@ -290,6 +292,18 @@ examples
   ami replay runs/it
   ami replay runs/it --swap planner=mppi
   ami replay runs/it --fork 12 planner=mppi planner.num_candidates=256""",
+    "plot": """\
+ami plot RUN [--allow mypkg.]
+Make the plots and the film of a finished run again, from its folder.
+
+What `ami run` could not make, because a disk was full or a package was missing, is made later with this. Nothing learns, and
+nothing is evaluated again; the film's episodes are run again with the trained agent.
+
+  RUN            a run's folder
+  --allow mypkg. for modules of your own, as when it was run
+
+examples
+  ami plot runs/2026-01-31_12-00-00""",
     "ui": """\
 ami ui [--port 5000] [--store runs]
 Open the runs in MLflow's pages.

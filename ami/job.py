@@ -6,14 +6,14 @@
     ├── header.json       what ran: config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
     ├── weights.safetensors   with trace.level=boundary or full: what `ami replay` needs besides
-    ├── results.png, learning.png, episodes.gif
+    ├── results.png, learning.png, episodes.gif, episodes.mp4
     └── mlflow.json       which run of the store's mlflow.db shows all this
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,22 +25,20 @@ from rich.table import Table
 
 from ami import training
 from ami.agent import Agent, Runtime
-from ami.blueprint import Episode
+from ami.best_effort import best_effort
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
 from ami.errors import SettingError, TraceError, require, suggestion
 from ami.evaluation.evaluate import Evaluation, Progress, evaluate
-from ami.evaluation.film import WATCH as FILM_WATCH
-from ami.evaluation.film import film
 from ami.evaluation.manifest import Manifest
-from ami.evaluation.plots import plot_learning, plot_results
+from ami.evaluation.plots import plot_learning
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
 from ami.learning import checkpoint
+from ami.presentation import Presentation, film_formats, present, store
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
-from ami.store import default_store
 from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
 from ami.tracing.levels import recorded_ports
@@ -108,6 +106,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     graph = judged_graph(config)
     groups_of(graph, config.plain()["placement"])
     _recorded_ports(config, graph)
+    film_formats(config)
     folder = _new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
@@ -138,7 +137,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     write_json(folder / "summary.json", figures)
     done = Run(folder, figures, evaluations, trained)
     console.table(done.table())
-    _show(config, graph, manifest, done, console)
+    present(Presentation(folder, config, graph, manifest, figures, trained, console.note), console)
     return done
 
 
@@ -170,8 +169,9 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
                                              "details": {"probes": trained.probes, "learning_was_cached": trained.cached,
                                                          "checkpoint": str(trained.file)}})
         if trained.rows:
-            plot_learning(trained.rows, folder / "learning.png")
-        _store(config, folder, trained, console)
+            with best_effort(console, "learning.png was not made", "Fix: `ami train` again, which finds the agent trained"):
+                plot_learning(trained.rows, folder / "learning.png")
+        store(config, folder, trained, console)
     return trained
 
 
@@ -303,31 +303,6 @@ def _runs_trained(baseline: Graph, graph: Graph) -> bool:
                if node in baseline.order and node in graph.order)
 
 
-def _show(config: Config, graph: Graph, manifest: Manifest, done: Run, console: Console) -> None:
-    """Pictures, film and the MLflow run: for people, after the record of truth is complete."""
-    settings, folder, trained = config.settings, done.folder, done.trained
-    plot_results(done.summary, folder / "results.png")
-    if trained.rows:
-        plot_learning(trained.rows, folder / "learning.png")
-    watch = tuple(port for port in FILM_WATCH if port.split(".")[0] in graph.order)
-    if settings.evaluation.film:
-        with Agent(LocalRuntime(graph, settings.seed, trained.weights, watch=watch)) as agent:
-            episodes = _worth_filming(manifest, settings.evaluation.film)
-            kinds = [str(manifest.pairs[episode.number]["kind"]) for episode in episodes]
-            film(agent, episodes, folder / "episodes.gif", trained.readout, kinds=kinds)
-    _store(config, folder, trained, console)
-    console.note(where_to_look(folder, Path(settings.store)))
-
-
-def _store(config: Config, folder: Path, trained: Trained, console: Console) -> None:
-    from ami.tracing.mlflow_store import store
-
-    place = Path(config.settings.store)
-    with console.counting("store in MLflow", 1, "") as bar:
-        store(folder, place, rows=trained.rows)
-        bar(1, str(place / "mlflow.db"))
-
-
 def _new_folder(config: Config, folder: Path | None) -> Path:
     """The folder of a run; one that holds a run already is refused."""
     folder = Path(folder or Path(config.settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
@@ -344,22 +319,3 @@ def _without_effect(config: Config) -> list[str]:
         return []
     asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
     return [f"{text} has no effect with runtime=local: all modules live in this process" for text in asked]
-
-
-def where_to_look(folder: Path, store_folder: Path) -> str:
-    """The last lines of a run, with the folder as one would type it."""
-    folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    film_line = "\n  the plans it imagined  episodes.gif" if (folder / "episodes.gif").exists() else ""
-    other = "" if store_folder == Path(default_store()) else f" --store {store_folder}"
-    return (f"Everything is in {folder}\n  every figure           summary.json{film_line}\n"
-            f"  one cycle of its mind  ami trace show {folder} --tick 3\n  all runs, in a browser ami ui{other}")
-
-
-def _worth_filming(manifest: Manifest, count: int) -> list[Episode]:
-    """The first pairs of each kind in turn, the hardest kind first: what is filmed is not chosen by its outcome."""
-    kinds: dict[str, list[Episode]] = {}
-    for episode, pair in zip(manifest.episodes(), manifest.pairs, strict=True):
-        kinds.setdefault(str(pair["kind"]), []).append(episode)
-    queues: Sequence[list[Episode]] = list(reversed(kinds.values()))
-    chosen = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
-    return chosen[:count]

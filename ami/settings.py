@@ -48,6 +48,8 @@ SHARE = Rule("a number from 0 to 1", lambda value: isinstance(value, (int, float
              and 0 <= value <= 1)
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 NAMES = Rule("a list of names, `[a, b]`", _is_names)
+FORMATS = Rule("a list of gif and mp4, `[gif, mp4]`",
+               lambda value: isinstance(value, list) and value != [] and all(name in ("gif", "mp4") for name in value))
 PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
                  lambda value: value in ("module", "agent") if isinstance(value, str)
                  else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
@@ -81,6 +83,7 @@ SCHEMA: dict[str, Any] = {
     "evaluation": {
         "pairs": _whole(1), "manifest_seed": _whole(0), "manifest_hash": _optional(TEXT), "batch": _whole(1),
         "beside": NAMES, "film": _whole(0),
+        "film_formats": _optional(FORMATS),
     },
 }
 

@@ -20,10 +20,10 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("cli", "commands", "trace_commands", "words", "help", "menu", "ui"),
     ("lesions",),
     ("comparison", "replay"),
-    ("job", "training", "checking"),
+    ("job", "presentation", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),
     ("config", "option_file", "sweep", "nodes", "settings"),
-    ("console",),
+    ("console", "best_effort"),
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
     ("graph", "dims", "wiring", "parts"),
@@ -132,7 +132,9 @@ def test_no_setting_is_swallowed_and_no_error_caught_blindly(file: Path) -> None
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "nothing named"
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-            assert raises or caught not in ("nothing named", "Exception", "BaseException"), f"line {node.lineno}: {caught}"
+            after_the_work = name_of(file) == "ami/best_effort.py"  # must not cost it, whatever is raised
+            blind = caught in ("nothing named", "Exception", "BaseException")
+            assert raises or after_the_work or not blind, f"line {node.lineno}: {caught}"
 
 
 # The configuration ----------------------------------------------------------------------------------------------------

@@ -62,6 +62,9 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         "render_modes": list(RENDER_MODES),
         "render_fps": 10,
         "autoreset_mode": AutoresetMode.DISABLED,
+        # where the state lies in a picture of any size
+        "overlay": {"state": [0, 1], "top_left": [0, 0], "bottom_right": [physics.SIDE, physics.SIDE],
+                    "goal_radius": physics.SUCCESS_RADIUS},
     }
     pair_kinds = pairs.PAIR_KINDS
 
@@ -207,7 +210,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
 class TwoRoomsEnv(gymnasium.Env):
     """One row of the two rooms; settings and ends are the vector world's, options have no row dimension."""
 
-    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10, "overlay": TwoRoomsVectorEnv.metadata["overlay"]}
     pair_kinds = pairs.PAIR_KINDS
 
     def __init__(

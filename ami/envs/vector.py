@@ -110,6 +110,10 @@ class Rows:
         """The environment's own `sample_pairs`."""
         return getattr(self.envs[0].unwrapped, "sample_pairs", None)
 
+    def render(self) -> tuple[Any, ...]:
+        """What every environment draws."""
+        return tuple(env.render() for env in self.envs)
+
     def close(self) -> None:
         """Close every environment."""
         for env in self.envs:
@@ -191,6 +195,10 @@ class VectorRows:
     def pair_sampler(self) -> Callable[..., Any] | None:
         """The environment's own `sample_pairs`."""
         return getattr(self.env.unwrapped, "sample_pairs", None)
+
+    def render(self) -> tuple[Any, ...]:
+        """As `Rows.render`."""
+        return tuple(self.env.render())
 
     def close(self) -> None:
         """Close the vector environment."""

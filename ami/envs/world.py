@@ -2,6 +2,7 @@
 
 What a mind can see and do there, and what is refused, is told in `ami.envs.spaces`. Evaluators read the true state from
 info["state"] and success from info["success"]; a world that tells no success claims none and is judged by its returns.
+Where the state lies in its picture is stated in the environment's metadata, `ami.envs.overlay`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from ami.blueprint import Episode, World
 from ami.envs.make import make_rows
+from ami.envs.overlay import KEY as OVERLAY
+from ami.envs.overlay import Overlay
 from ami.envs.vector import RowFault
 from ami.errors import PortError, SettingError, WorldFault, require
 from ami.ports import Choices, Size
@@ -61,6 +64,7 @@ class GymWorld(World):
             self.tells_success = _tells(info) or _tells(self._stepped(np.zeros((1, self._width), np.float32))[-1])
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
+        self.overlay = self._overlay()
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
 
@@ -117,6 +121,10 @@ class GymWorld(World):
             "success": torch.as_tensor(info.get("success", np.zeros(batch, bool)), dtype=torch.bool),
             "truth": self._tensor("truth", self._truth(info, batch)),
         }
+
+    def render(self) -> list[np.ndarray]:
+        """A picture per row, (H, W, 3) bytes; needs the setting render_mode="rgb_array"."""
+        return [np.asarray(picture) for picture in self.rows.render()]
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
         """Start and goal pairs for an evaluation, `num_pairs` of each kind the world knows, none solved at the start.
@@ -188,6 +196,17 @@ class GymWorld(World):
             raise SettingError(f"the episodes of one batch give different options ({', '.join(names)}): "
                                "expected the same ones in every row")
         return {name: np.asarray([episode.options[name] for episode in self._episodes]) for name in names}
+
+    def _overlay(self) -> Overlay | None:
+        """Where its state lies in its picture, as the environment's metadata states it."""
+        where = f"{self.env_id}: metadata['{OVERLAY}']"
+        overlay = Overlay.read((self.rows.drawing.metadata or {}).get(OVERLAY), where)
+        is_vector = len(self._observation.shape) == 1
+        width = self._truth_size or (int(self._observation.shape[0]) if is_vector else 0)
+        require(overlay is None or overlay.fits(width),
+                f"{where}['state'] is {overlay and list(overlay.state)}: expected entries of info['state'], or of an "
+                f"observation that is a vector, which has {width} numbers")
+        return overlay
 
     def _make(self, num_envs: int) -> Any:
         return make_rows(self.env_id, num_envs, self._own, self.wrappers)

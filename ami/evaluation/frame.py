@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 Place = tuple[float, float]
 
 WORLD_SIDE = 384  # pixels at most, of the enlarged world
+LEAST_WIDTH = 280  # of a frame's title
 GOAL_SIDE = 160
+LINE = 26  # pixels, of text beside the world
 MARGIN = 20
 TITLE_HEIGHT = 44
 SMOOTH = 2  # lines are drawn this much larger and shrunk, which smooths their edges
@@ -31,8 +33,9 @@ class Shot:
         tick: since its beginning.
         picture: (H, W, 3) bytes.
         goal: the goal's picture, (H, W, 3) bytes.
-        place: where the agent is, in units of the true state.
-        wanted: where the goal is.
+        place: where the agent is: shares of the picture's width and height, from its top left corner; None if not known.
+        wanted: where the goal is, likewise.
+        goal_radii: how large it is, in shares of the picture's width and height.
         plan: the places the imagined plan leads through.
         energy: of the plan.
         mode: 1 reacts, 2 plans.
@@ -46,6 +49,7 @@ class Shot:
     goal: np.ndarray | None = None
     place: Place | None = None
     wanted: Place | None = None
+    goal_radii: Place | None = None
     plan: Sequence[Place] = ()
     energy: float | None = None
     mode: int | None = None
@@ -53,66 +57,79 @@ class Shot:
     success: bool = False
 
 
-def draw(shots: Sequence[Shot], extent: float) -> Image.Image:
+def draw(shots: Sequence[Shot]) -> Image.Image:
     """Draw the last of the shots; the ones before it are its past.
 
     Args:
         shots: one episode's, from its first tick to now.
-        extent: the side of the square that a picture shows, in units of the true state.
     """
     now = shots[-1]
-    world = _enlarged(now.picture, WORLD_SIDE)
-    world = _with_lines(world, shots, world.width / extent)
-    frame = Image.new("RGB", (world.width + GOAL_SIDE + 3 * MARGIN, world.height + TITLE_HEIGHT + MARGIN), PAPER)
+    world = _with_lines(_scaled(now.picture, WORLD_SIDE), shots)
+    width, height = max(world.width, LEAST_WIDTH), max(world.height, _panel_height(shots))
+    frame = Image.new("RGB", (width + GOAL_SIDE + 3 * MARGIN, height + TITLE_HEIGHT + MARGIN), PAPER)
     pen = ImageDraw.Draw(frame)
     pen.text((MARGIN, 12), now.title, INK, _font(20))
-    pen.text((MARGIN + world.width, 15), _ending(now), WANTED if now.success else FAINT, _font(16), anchor="ra")
+    pen.text((MARGIN + width, 15), _ending(now), WANTED if now.success else FAINT, _font(16), anchor="ra")
     frame.paste(world, (MARGIN, TITLE_HEIGHT))
-    _draw_panel(frame, pen, shots, MARGIN * 2 + world.width, TITLE_HEIGHT)
+    _draw_panel(frame, pen, shots, MARGIN * 2 + width, TITLE_HEIGHT)
     return frame
+
+
+def _panel_height(shots: Sequence[Shot]) -> int:
+    """What stands beside the world needs so much; the same for every frame of an episode."""
+    first = shots[0]
+    goal = 0 if first.goal is None else _scaled(first.goal, GOAL_SIDE).height + MARGIN
+    mode = 0 if first.mode is None else LINE
+    energy = 0 if first.energy is None else LINE + SPARK_HEIGHT + MARGIN
+    return goal + mode + energy + LINE * len(_legend(first))
 
 
 def _draw_panel(frame: Image.Image, pen: ImageDraw.ImageDraw, shots: Sequence[Shot], left: int, top: int) -> None:
     now = shots[-1]
     if now.goal is not None:
-        goal = _enlarged(now.goal, GOAL_SIDE)
-        pen.text((left, 15), "what it wants", FAINT, _font(16))
+        goal = _scaled(now.goal, GOAL_SIDE)
+        pen.text((left, 15), "goal", FAINT, _font(16))
         frame.paste(goal, (left, top))
         top += goal.height + MARGIN
     if now.mode is not None:
         pen.text((left, top), MODES.get(now.mode, f"mode {now.mode}"), INK, _font(16))
-        top += 26
+        top += LINE
     if now.energy is not None:
         pen.text((left, top), "energy of its plan", FAINT, _font(16))
         pen.text((left + GOAL_SIDE, top), f"{now.energy:.3g}", INK, _font(16), anchor="ra")
-        _draw_spark(frame, [shot.energy for shot in shots if shot.energy is not None], left, top + 28)
-    pen.line([(left, frame.height - MARGIN - 50), (left + 22, frame.height - MARGIN - 50)], PATH, 3)
-    pen.text((left + 32, frame.height - MARGIN - 60), "walked", FAINT, _font(16))
-    if any(shot.plan for shot in shots):
-        pen.line([(left, frame.height - MARGIN - 26), (left + 22, frame.height - MARGIN - 26)], PLAN, 3)
-        pen.text((left + 32, frame.height - MARGIN - 36), "imagined", FAINT, _font(16))
-    if now.wanted is not None:
-        pen.ellipse([(left + 5, frame.height - MARGIN - 9), (left + 17, frame.height - MARGIN + 3)], None, WANTED, 2)
-        pen.text((left + 32, frame.height - MARGIN - 12), "goal", FAINT, _font(16))
+        _draw_spark(frame, [shot.energy for shot in shots if shot.energy is not None], left, top + LINE + 2)
+    legend = _legend(shots[0])
+    for number, (name, colour) in enumerate(legend):
+        middle = frame.height - MARGIN - LINE * (len(legend) - number) + LINE // 2
+        if colour == WANTED:
+            pen.ellipse([(left + 5, middle - 6), (left + 17, middle + 6)], None, colour, 2)
+        else:
+            pen.line([(left, middle), (left + 22, middle)], colour, 4 if colour == PLAN else 3)
+        pen.text((left + 32, middle), name, FAINT, _font(16), anchor="lm")
 
 
-def _with_lines(world: Image.Image, shots: Sequence[Shot], scale: float) -> Image.Image:
-    """The world with path, plan and goal over it; `scale` is pixels per unit of the true state."""
+def _legend(first: Shot) -> list[tuple[str, tuple[int, int, int]]]:
+    """What is drawn over the world, as far as the first tick tells."""
+    drawn = (("walked", PATH, first.place), ("imagined", PLAN, first.plan), ("goal", WANTED, first.wanted))
+    return [(name, colour) for name, colour, there in drawn if there]
+
+
+def _with_lines(world: Image.Image, shots: Sequence[Shot]) -> Image.Image:
+    """The world with path, plan and goal over it."""
     now = shots[-1]
     layer = Image.new("RGBA", (world.width * SMOOTH, world.height * SMOOTH), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
-    unit = scale * SMOOTH
 
     def point(place: Place) -> Place:
-        return place[0] * unit, place[1] * unit
+        return place[0] * layer.width, place[1] * layer.height
 
     def disc(place: Place, radius: float, colour: tuple[int, ...]) -> None:
         x, y = point(place)
         pen.ellipse([x - radius, y - radius, x + radius, y + radius], colour)
 
-    if now.wanted is not None:
-        x, y = point(now.wanted)
-        pen.ellipse([x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit], None, (*WANTED, 255), 3 * SMOOTH)
+    if now.wanted is not None and now.goal_radii is not None:
+        (x, y), (across, up) = point(now.wanted), point(now.goal_radii)
+        pen.ellipse([x - across, y - up, x + across, y + up], None, (*WANTED, 255), 3 * SMOOTH)
     past = [shot.place for shot in shots if shot.place is not None]
     if len(past) > 1:
         pen.line([point(place) for place in past], (*PATH, 200), 3 * SMOOTH, joint="curve")
@@ -141,10 +158,15 @@ def _draw_spark(frame: Image.Image, values: Sequence[float], left: int, top: int
     pen.ellipse([x - 3, y - 3, x + 3, y + 3], PLAN)
 
 
-def _enlarged(picture: np.ndarray, side: int) -> Image.Image:
-    factor = max(1, side // max(picture.shape[:2]))
-    height, width = picture.shape[0] * factor, picture.shape[1] * factor
-    return Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+def _scaled(picture: np.ndarray, side: int) -> Image.Image:
+    """A picture at most `side` pixels wide and high: enlarged by a whole factor, or made smaller."""
+    height, width = picture.shape[:2]
+    factor = side // max(height, width)
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    if factor:
+        return image.resize((width * factor, height * factor), Image.Resampling.NEAREST)
+    image.thumbnail((side, side))
+    return image
 
 
 def _ending(now: Shot) -> str:

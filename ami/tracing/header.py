@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from ami.blueprint import Cost
+from ami.blueprint import Cost, World
+from ami.envs.overlay import Overlay
 from ami.errors import TraceError
 from ami.files import MIB, FileKind, write_json
 from ami.graph import Graph
@@ -123,6 +124,7 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
         "intrinsic_cost_hash": intrinsic_cost_hash(graph),
         "clock": {"monotonic": time.perf_counter_ns(), "epoch": time.time_ns()},
         "versions": versions(),
+        "overlay": None if (overlay := overlay_of(graph)) is None else overlay.plain(),
         "details": dict(details or {}),
         "graph": graph.describe(),
         "config": None if config is None else dict(config),
@@ -148,6 +150,11 @@ def read_header(folder: Path) -> dict[str, Any]:
                          "Fix: read it with the version of ami that wrote it")
     FILE.check(path, header, Header)
     return header
+
+
+def overlay_of(graph: Graph) -> Overlay | None:
+    """Where the state of a graph's world lies in its picture."""
+    return next((draft.overlay for draft in graph.drafts.values() if isinstance(draft, World)), None)
 
 
 def wires_of(header: Mapping[str, Any], cut: bool = False) -> list[Wire]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from ami.evaluation.pictures import is_picture
 from ami.learning.probe import Readout, fit_readout
 from ami.tracing.reader import Trace
 
@@ -44,11 +45,13 @@ class Recorded:
 
     @cached_property
     def pictures(self) -> bool:
-        """Whether the world shows pictures, (H, W, 3) bytes, and they were recorded."""
-        if not self.has("world.observation"):
-            return False
-        dtype, shape = self.shape("world.observation")
-        return dtype == "uint8" and len(shape) == 3 and shape[-1] == 3
+        """Whether the world shows pictures, and they were recorded."""
+        return self.has("world.observation") and self.are_pictures("world.observation")
+
+    def are_pictures(self, port: str) -> bool:
+        """Whether the messages of `node.port` can be looked at."""
+        dtype, shape = self.shape(port)
+        return is_picture(getattr(torch, dtype), shape)
 
     @cached_property
     def numbers(self) -> bool:

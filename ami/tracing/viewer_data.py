@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ami.errors import TraceError
+from ami.envs.overlay import Overlay
+from ami.errors import SettingError, TraceError
 from ami.evaluation.manifest import Manifest
+from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import wires_of
 from ami.tracing.invocation import check, implementation
 from ami.tracing.levels import WORLD
@@ -27,7 +29,8 @@ from ami.tracing.viewer_pictures import MANIFEST, Reliving, pictures
 from ami.tracing.viewer_plans import plans
 
 MOMENTS = 12_000
-EXTENT = 32.0  # the side of the square that a picture of places shows, in units of the true state
+NO_OVERLAY = ("No paths over the pictures: the world does not state where its state lies in them. Fix: "
+              "metadata['overlay'], see docs/own_world.md.")
 NO_CANDIDATES = "The candidates' energies were not recorded. Fix: run again with trace.level=full."
 
 
@@ -67,6 +70,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     chosen = list(trace.waves) if wave is None else [wave]
     recorded = Recorded(trace)
     readout = Decoder(recorded)
+    overlay = _overlay(trace)
     pairs = _pairs(trace)
     relive = Reliving(recorded, pairs, allow) if render else None
     other = None if beside is None else _Beside(recorded, readout, beside)
@@ -81,15 +85,17 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
             parts |= other.wave(told)
         episodes = []
         for row in range(told.batch):
-            episode = told.episode(row, _pair(pairs, recorded, told, row))
+            episode = told.episode(row, _pair(pairs, told, row))
+            episode["goal"] = _goal(overlay, episode["goal"], recorded, told, row)
             if alive is not None and row not in alive:
                 episode["name"] += ", over before the fork"
             moments = min(left, int(episode["ticks"])) if recorded.any else 0
             if moments:
-                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, told, row, moments)
+                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, told, row, moments)
                 left -= moments
                 if relive is not None:
                     parts[f"episode-{number}-{row}"] |= relive(told, row, moments)
+                parts[f"episode-{number}-{row}"]["places"] &= "pictures" in parts[f"episode-{number}-{row}"]
                 if other is not None:
                     parts |= other.episode(told, row, moments)
             episodes.append({**episode, "shown": moments > 0, "moments": moments})
@@ -99,18 +105,20 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     header = trace.header
     run = {"run": header["run_id"], "seed": header["seed"], "graph": header["graph_hash"], "versions": header["versions"],
            "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
-           "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline, "extent": EXTENT,
+           "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline,
+           "overlay": None if overlay is None else overlay.plain(),
            "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
            "tells_success": _tells_success(pairs, waves), "incomparable": other is not None and other.is_incomparable,
            "no_candidates": _no_candidates(trace), "torn": trace.truncated,
-           "missing": [*trace.faults, *recorded.missing(readout, render), *_left_out(left, waves),
+           "missing": [*trace.faults, *recorded.missing(readout, render),
+                       *([NO_OVERLAY] if overlay is None and recorded.pictures else []), *_left_out(left, waves),
                        *(relive.told if relive else [])]}
     return Pages(run, parts)
 
 
-def _episode(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int) -> Plain:
+def _episode(recorded: Recorded, decode: Decoder, overlay: Overlay | None, wave: Wave, row: int, ticks: int) -> Plain:
     """What payloads say of one episode."""
-    return {"target": decode.target, "places": recorded.pictures and decode.target == "world.truth",
+    return {"target": decode.target, "places": overlay is not None and _lies_in(overlay, recorded, decode.target),
             **pictures(recorded, wave, row, ticks), **plans(recorded, decode, wave, row, ticks)}
 
 
@@ -182,16 +190,42 @@ def _replayed(trace: Trace) -> set[str]:
     return {trace.header["details"][kind] for kind in ("replay_of", "swap_of", "fork_of") if kind in trace.header["details"]}
 
 
-def _pair(pairs: Mapping[str, Any], recorded: Recorded, wave: Wave, row: int) -> Plain:
-    """What to call an episode and where its goal is: waves are cut from the pairs in order."""
+def _overlay(trace: Trace) -> Overlay | None:
+    """Where the state lies in the world's pictures, as the header has it.
+
+    Raises:
+        TraceError: the header holds something else in its place.
+    """
+    try:
+        return Overlay.read(trace.header.get("overlay"), f"{trace.folder / HEADER}: overlay")
+    except SettingError as error:
+        raise TraceError(str(error)) from None
+
+
+def _lies_in(overlay: Overlay, recorded: Recorded, target: str) -> bool:
+    """Whether the overlay speaks of what is read from states: the true state; the observation if there is no true state."""
+    width = recorded.shape("world.truth")[1] if recorded.has("world.truth") else (0,)
+    of = "world.truth" if width[0] else "world.observation"
+    return target == of and recorded.has(of) and overlay.fits(recorded.shape(of)[1][0])
+
+
+def _goal(overlay: Overlay | None, option: Any, recorded: Recorded, wave: Wave, row: int) -> list[float] | None:
+    """Where an episode's goal is, x and y in the state's units."""
+    if overlay is None:
+        return None
+    shown = recorded.at("world.goal", wave.number)
+    place = overlay.goal(option, shown[min(shown)][row] if shown else None)
+    return None if place is None else list(place)
+
+
+def _pair(pairs: Mapping[str, Any], wave: Wave, row: int) -> Plain:
+    """What to call an episode and what its option "goal" is: waves are cut from the pairs in order."""
     known: Sequence[Plain] = pairs.get("pairs", ())
     if wave.first is None or wave.first + row >= len(known):
         return {}
     pair = known[wave.first + row]
     kind = str(pair.get("kind", "")).replace("_", " ")
-    goal = pair.get("goal")
-    is_place = isinstance(goal, list) and len(goal) == 2 and recorded.pictures
-    return {"name": f"pair {wave.first + row}, {kind}", "goal": goal if is_place else None}
+    return {"name": f"pair {wave.first + row}, {kind}", "goal": pair.get("goal")}
 
 
 def _is_same(ours: Trace, other: Trace, wave: int) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ami.errors import TraceError, require
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.pictures import coloured
 from ami.tracing.levels import ACTION, WORLD
 from ami.tracing.payloads import Recorded
 from ami.tracing.relived import Renderer
@@ -23,10 +24,10 @@ def pictures(recorded: Recorded, wave: Wave, row: int, ticks: int) -> Plain:
     seen = recorded.at("world.observation", wave.number) if recorded.pictures else {}
     if not seen:
         return {}
-    told: Plain = {"pictures": [png(seen[tick][row]) if tick in seen else None for tick in range(ticks)]}
+    told: Plain = {"pictures": [png(coloured(seen[tick][row])) if tick in seen else None for tick in range(ticks)]}
     goal = recorded.at("world.goal", wave.number)
-    if goal and next(iter(goal.values())).dtype == np.uint8 and next(iter(goal.values())).ndim == 4:
-        told["goal"] = png(goal[min(goal)][row])
+    if goal and recorded.are_pictures("world.goal"):
+        told["goal"] = png(coloured(goal[min(goal)][row]))
     return told
 
 

@@ -63,6 +63,22 @@ def test_every_file_is_there_and_nothing_half_written(folder: Path) -> None:
     assert (folder / "mlflow.db").exists()
 
 
+def test_plots_and_film_can_be_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = ("results.png", "learning.png", "episodes.gif")
+    before = {name: (folder / "run" / name).read_bytes() for name in made}
+    for name in made:
+        (folder / "run" / name).unlink()
+    assert main(["plot", str(folder / "run")]) == 0
+    assert f"wrote {folder / 'run' / 'results.png'}\n" in capsys.readouterr().out
+    assert (folder / "run" / "episodes.gif").read_bytes() == before["episodes.gif"], "the same episodes"
+    assert all((folder / "run" / name).exists() for name in made)
+
+
+def test_a_folder_without_a_finished_run_has_nothing_to_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(tmp_path)]) == 2
+    assert "holds no run: expected a folder with header.json" in capsys.readouterr().err
+
+
 def test_files_are_for_their_user_alone(folder: Path) -> None:
     for path in (folder / "run").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"

@@ -5,7 +5,7 @@ const RUN = JSON.parse(el("run").textContent);
 const COLOURS = {world: "#475569", perception: "#2563eb", world_model: "#7c3aed", memory: "#0d9488", goal: "#b45309",
   cost: "#dc2626", planner: "#15803d", actor: "#c2410c", configurator: "#be185d"};
 const LINES = ["#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a"];
-const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", NOW = "#c2403a", OTHER = "#e08a1e";
+const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", WIDEST = 12, NOW = "#c2403a", OTHER = "#e08a1e";
 const NODES = new Map(RUN.nodes.map(node => [node.name, node]));
 const EPISODES = RUN.waves.flatMap(wave => wave.episodes.map((episode, row) => ({...episode, wave, row})));
 const colour = name => COLOURS[name] || "#334155";
@@ -191,7 +191,7 @@ function drawWorld() {
   const canvas = el("world"), numbers = el("numbers"), pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
   el("key").textContent = "";
-  const hasNumbers = Boolean(now.detail && now.detail.true && !now.detail.places);
+  const hasNumbers = Boolean(now.detail && now.detail.true && !now.detail.places && now.detail.true_shape[0] <= WIDEST);
   canvas.hidden = !now.pictures;
   numbers.hidden = !hasNumbers;
   if (now.pictures) drawPicture(pen, canvas);
@@ -204,20 +204,24 @@ function drawWorld() {
 }
 function drawPicture(pen, canvas) {
   const image = now.pictures[now.tick];
+  let wide = canvas.width, high = canvas.height;  // of the picture as it is drawn
   if (image && image.complete && image.naturalWidth) {
-    const high = Math.min(384, Math.round(canvas.width * image.naturalHeight / image.naturalWidth));
-    if (canvas.height !== high) canvas.height = high;
+    const fitting = Math.min(384, Math.round(canvas.width * image.naturalHeight / image.naturalWidth));
+    if (canvas.height !== fitting) canvas.height = fitting;
     pen.imageSmoothingEnabled = Boolean(now.detail.drawn);
     const scale = Math.min(canvas.width / image.naturalWidth, canvas.height / image.naturalHeight);
-    pen.drawImage(image, 0, 0, image.naturalWidth * scale, image.naturalHeight * scale);
+    [wide, high] = [image.naturalWidth * scale, image.naturalHeight * scale];
+    pen.drawImage(image, 0, 0, wide, high);
   }
   const places = now.detail.places;
   if (!places) return;
-  const unit = canvas.width / RUN.extent, at = place => [place[0] * unit, place[1] * unit];
+  const {state: [x, y], top_left: [left, top], bottom_right: [right, bottom], goal_radius: radius} = RUN.overlay;
+  const across = wide / (right - left), down = high / (bottom - top);
+  const point = (px, py) => [(px - left) * across, (py - top) * down], at = state => point(state[x], state[y]);
   const path = [];
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick); if (place) path.push(at(place[0])); }
   const goal = EPISODES[now.number].goal;
-  if (goal) { pen.strokeStyle = WANTED; pen.lineWidth = 3; pen.beginPath(); pen.arc(...at(goal), 2 * unit, 0, 7); pen.stroke(); key("goal", WANTED); }
+  if (goal) { pen.strokeStyle = WANTED; pen.lineWidth = 3; pen.beginPath(); pen.ellipse(...point(...goal), radius * Math.abs(across), radius * Math.abs(down), 0, 0, 7); pen.stroke(); key("goal", WANTED); }
   const otherPlan = rows("imagined", now.tick, now.other), otherPath = [];
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.other); if (place) otherPath.push(at(place[0])); }
   const strays = otherPath.length && path.length && otherPath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);

@@ -1,13 +1,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.evaluation.film import HOLD_SECONDS, WATCH, film
-from ami.evaluation.frame import MARGIN, PLAN, TITLE_HEIGHT, WANTED
+from ami.envs.overlay import Overlay
+from ami.evaluation.film import HOLD_SECONDS, WATCH, film, write_gif, write_mp4
+from ami.evaluation.frame import MARGIN, PATH, PLAN, TITLE_HEIGHT, WANTED
+from ami.evaluation.pictures import coloured, is_picture
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 
@@ -15,9 +19,16 @@ EPISODES = [Episode(0, 1, {"start": [6.0, 10.0], "goal": [12.0, 10.0], "door": 1
             Episode(1, 2, {"start": [6.0, 20.0], "goal": [13.0, 20.0], "door": 10.0})]
 
 
-def filmed(graph: Graph, path: Path, watch: tuple[str, ...] = WATCH, **settings: object) -> bool:
+TWO_ROOMS = Overlay((0, 1), (0, 0), (32, 32), 2)
+
+
+def filmed(graph: Graph, path: Path, watch: tuple[str, ...] = WATCH, overlay: Overlay | None = TWO_ROOMS,
+           **settings: object) -> bool:
     with Agent(LocalRuntime(graph, 0, watch=watch)) as agent:
-        return film(agent, EPISODES, path, **settings)
+        shown = film(agent, EPISODES, overlay=overlay, **settings)
+    if shown is not None:
+        write_gif(shown, path)
+    return shown is not None
 
 
 def colours(picture: Image.Image) -> set[tuple[int, ...]]:
@@ -62,3 +73,38 @@ def test_a_world_without_pictures_has_no_film(tiny_mind: Callable[..., Graph], t
     assert not filmed(tiny_mind(observe="state"), tmp_path / "f.gif")
     assert not filmed(tiny_mind(), tmp_path / "f.gif", watch=())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_world_that_states_no_overlay_is_filmed_without_paths(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    assert filmed(tiny_mind(), tmp_path / "f.gif", overlay=None, readout=lambda states: states)
+    with Image.open(tmp_path / "f.gif") as gif:
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            world = gif.convert("RGB").crop((MARGIN, TITLE_HEIGHT, MARGIN + 384, TITLE_HEIGHT + 384))
+            assert not is_there(PLAN, world) and not is_there(WANTED, world) and not is_there(PATH, world)
+
+
+def test_a_world_of_numbers_is_filmed_by_its_renderer(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    grey = [np.full((20, 30, 1), 90 * row + 60, np.uint8) for row in range(len(EPISODES))]
+    assert filmed(tiny_mind(observe="state"), tmp_path / "f.gif", render=lambda: grey, readout=lambda states: states)
+    with Image.open(tmp_path / "f.gif") as gif:
+        first = gif.convert("RGB")
+    assert is_there((60, 60, 60), first) and is_there(PLAN, first) and is_there(WANTED, first)
+
+
+def test_an_mp4_holds_the_same_pictures(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    video = pytest.importorskip("imageio_ffmpeg")
+    with Agent(LocalRuntime(tiny_mind(max_episode_steps=2, size=17), 0, watch=WATCH)) as agent:
+        shown = film(agent, EPISODES, overlay=TWO_ROOMS)
+    write_mp4(shown, tmp_path / "a" / "f.mp4")
+    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "f.mp4"]
+    frames, seconds = video.count_frames_and_secs(str(tmp_path / "a" / "f.mp4"))
+    assert frames == sum(shown.holds) and seconds == pytest.approx(frames / shown.fps, abs=0.2)
+
+
+def test_what_counts_as_a_picture() -> None:
+    for shape in ((8, 9), (8, 9, 1), (8, 9, 3), (8, 9, 4)):
+        assert is_picture(torch.uint8, shape) and coloured(np.zeros(shape, np.uint8)).shape == (8, 9, 3)
+    for shape in ((8,), (3, 8, 9), (8, 9, 2), (4, 8, 9, 3)):
+        assert not is_picture(torch.uint8, shape)
+    assert not is_picture(torch.float32, (8, 9, 3))

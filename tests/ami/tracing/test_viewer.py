@@ -114,6 +114,22 @@ def test_an_episode_shows_the_energies_of_candidates_and_of_the_costs_terms(tmp_
     assert trace.notes("actor", 1) == {}
 
 
+def test_paths_are_drawn_where_the_world_states_its_state_lies(run: Path, tmp_path: Path) -> None:
+    trace = Trace.open(run)
+    whole = pages(trace)
+    assert whole.run["overlay"] == {"state": [0, 1], "top_left": [0, 0], "bottom_right": [32, 32], "goal_radius": 2}
+    assert whole.parts["episode-0-0"]["places"] and len(whole.run["waves"][0]["episodes"][0]["goal"]) == 2
+    silent = pages(replace(trace, header={**trace.header, "overlay": None}))
+    assert not silent.parts["episode-0-0"]["places"] and silent.parts["episode-0-0"]["pictures"]
+    assert silent.run["waves"][0]["episodes"][0]["goal"] is None
+    assert silent.run["missing"] == ["No paths over the pictures: the world does not state where its state lies in them. "
+                                     "Fix: metadata['overlay'], see docs/own_world.md."]
+    wide = {"state": [0, 9], "top_left": [0, 0], "bottom_right": [1, 1]}
+    assert not pages(replace(trace, header={**trace.header, "overlay": wide})).parts["episode-0-0"]["places"]
+    with pytest.raises(TraceError, match=r"header\.json: overlay\['top_left'\] is \[0\]: expected two finite numbers"):
+        pages(replace(trace, header={**trace.header, "overlay": {**wide, "top_left": [0]}}))
+
+
 def test_another_mind_is_shown_beside_with_what_it_said_otherwise(
         run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     other = lived(tiny_mind(), tmp_path / "other", payload=True, seed=4)  # it trembles in another way
