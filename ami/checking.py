@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ami.config import compose, groups, to_graph, to_parts
@@ -17,8 +17,8 @@ from ami.errors import AmiError, GraphError, SettingError, require, unknown_name
 from ami.module import Module
 from ami.nodes import GRAPH
 from ami.parts import Part
-from ami.ports import Size
 from ami.testing.report import Report
+from ami.testing.subject import Sizes
 from ami.testing.suite import examine
 from ami.trust import allow_list, trusted_class
 
@@ -65,9 +65,10 @@ def _check_choice(group: str, overrides: Sequence[str], allow: Sequence[str]) ->
     parts = to_parts(config)
     if group not in parts:
         raise SettingError(f"'{overrides[0]}' makes no node: expected a choice with a `_target_`")
-    dims: Mapping[str, Size] = {}
+    dims: Sizes = {}
     with contextlib.suppress(GraphError):
-        dims = to_graph(config).dims.get(group, {})
+        graph = to_graph(config)
+        dims = {**graph.dims.get(group, {}), **({"A": graph.actions[group]} if group in graph.actions else {})}
     return _examined(parts[group], f"{group}={overrides[0].partition('=')[2]}", dims)
 
 
@@ -90,7 +91,7 @@ def _check_class(name: str, allow: Sequence[str]) -> Report:
     return _examined(part, name, {})
 
 
-def _examined(part: Part, name: str, dims: Mapping[str, Size]) -> Report:
+def _examined(part: Part, name: str, dims: Sizes) -> Report:
     try:
         report = examine(part.make, _given(part, dims))
     except AmiError as error:
@@ -99,7 +100,7 @@ def _examined(part: Part, name: str, dims: Mapping[str, Size]) -> Report:
     return report
 
 
-def _given(part: Part, dims: Mapping[str, Size]) -> dict[str, Any]:
+def _given(part: Part, dims: Sizes) -> dict[str, Any]:
     """The sizes of the module's own ports; what only its callees use is the stubs' affair."""
     draft = part.make()
     symbols = {str(symbol).lstrip("*") for port in (*draft.inputs.values(), *draft.outputs.values()) for symbol in port.dims}

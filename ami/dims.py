@@ -1,7 +1,8 @@
 """Resolving symbolic dims: sizes flow from the world's spaces along the wires and the call edges.
 
 Every node has its own symbols; a wire equates the dims at its two ends, a call edge equates the symbols it names, and a
-module adds those it decides (`Module.infer_dims`). Repeated until nothing new comes.
+module adds those it decides (`Module.infer_dims`). Repeated until nothing new comes. The action space of a world's port goes
+the same ways: along every wire of an action or a plan, and along the calls that name the width "A".
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from ami.errors import AmiError
 from ami.module import Module
-from ami.ports import Dims, Port, Size
+from ami.ports import ActionSpace, Dims, Port, Size
 from ami.wiring import Wire
 
+OF_ACTIONS = ("action", "plan", "mask")
+"""The kinds of ports that share the world's action space."""
 AGREE = "Fix: a setting that makes both ends agree, or another module or wire"
 
 
@@ -29,11 +32,16 @@ class DimSolver:
                  calls: Mapping[str, Mapping[str, str]]) -> None:
         self.modules, self.wires, self.calls = modules, wires, calls
         self.known: dict[str, Dims] = {node: {} for node in modules}
+        self.actions: dict[str, ActionSpace] = {}
         self.mistakes: list[str] = []
         self._changed = False
 
     def solve(self, complete: bool = True) -> dict[str, Dims]:
         """The sizes of every symbol, by node; `mistakes` holds what went wrong, with `complete` also what stays open."""
+        for node, module in self.modules.items():
+            for port in (*module.inputs.values(), *module.outputs.values()):
+                if port.space is not None:
+                    self._share(node, port.space, f"{node} states two action spaces")
         self._changed = True
         while self._changed and not self.mistakes:
             self._changed = False
@@ -53,12 +61,26 @@ class DimSolver:
             self.known[node][symbol] = size
             self._changed = True
         elif before != size:
-            mistake = f"{why}: {node} has {symbol} = {before}, not {size}. {AGREE}"
-            if mistake not in self.mistakes:
-                self.mistakes.append(mistake)
+            self._mistake(f"{why}: {node} has {symbol} = {before}, not {size}. {AGREE}")
+
+    def _share(self, node: str, space: ActionSpace | None, why: str) -> None:
+        """An action space arrives at a node."""
+        before = self.actions.get(node)
+        if space is None or before == space:
+            return
+        if before is None:
+            self.actions[node] = space
+            self._changed = True
+        else:
+            self._mistake(f"{why}: {node} has actions of {before}, not {space}. {AGREE}")
+
+    def _mistake(self, mistake: str) -> None:
+        if mistake not in self.mistakes:
+            self.mistakes.append(mistake)
 
     def _infer(self, node: str) -> None:
         module = self.modules[node]
+        module.actions = self.actions.get(node)
         try:
             decided = module.infer_dims(dict(self.known[node]))
         except KeyError:  # asked for a size that is not known yet; what stays unknown is told in the end
@@ -77,6 +99,9 @@ class DimSolver:
         source = (wire.node, self.modules[wire.node].outputs[wire.port])
         target = (wire.to_node, self.modules[wire.to_node].inputs[wire.to_port])
         why = f"wrong shape along {wire}"
+        if source[1].kind in OF_ACTIONS and target[1].kind in OF_ACTIONS:
+            self._share(wire.to_node, self.actions.get(wire.node), f"other actions along {wire}")
+            self._share(wire.node, self.actions.get(wire.to_node), f"other actions along {wire}")
         self._carry_over(source, target, why)
         if not self.mistakes:  # the way back would only say the same again
             self._carry_over(target, source, why)
@@ -124,15 +149,16 @@ class DimSolver:
                 continue
             for theirs, mine in call.dims.items():
                 why = f"wrong shape along the call {node} ⇄ {callee}"
+                if theirs == "A":
+                    self._share(node, self.actions.get(callee), f"other actions along the call {node} ⇄ {callee}")
+                    self._share(callee, self.actions.get(node), f"other actions along the call {node} ⇄ {callee}")
                 if theirs in self.known[callee]:
                     self._bind(node, mine, self.known[callee][theirs], why)
                 if mine in self.known[node]:
                     self._bind(callee, theirs, self.known[node][mine], why)
 
     def _mismatch(self, why: str, shape: tuple[int, ...], port: Port) -> None:
-        mistake = f"{why}: ({', '.join(map(str, ('B', *shape)))}) arrives, expected {port.describe()}. {AGREE}"
-        if mistake not in self.mistakes:
-            self.mistakes.append(mistake)
+        self._mistake(f"{why}: ({', '.join(map(str, ('B', *shape)))}) arrives, expected {port.describe()}. {AGREE}")
 
     def _report_open(self) -> None:
         for node, module in self.modules.items():

@@ -36,6 +36,7 @@ class Graph:
         calls: the call edges, {node: {name: callee}}.
         every: how many ticks pass between two firings, by node.
         dims: the resolved sizes, by node.
+        actions: what an action consists of, by node that has to do with actions, as the world's port states it.
         outputs: the names of each node's output ports.
         drafts: one unbuilt module per node: its ports and declared calls can be read.
         warnings: what has no effect.
@@ -61,6 +62,7 @@ class Graph:
         whole = [wire for wire in self.wires if wire.node in self.drafts and wire.to_node in self.drafts]
         solver = DimSolver(self.drafts, whole, self.calls)
         self.dims: dict[str, Dims] = solver.solve(complete=not self.mistakes)
+        self.actions = dict(solver.actions)
         self.mistakes += solver.mistakes
         if self.mistakes:
             raise GraphError(self.mistakes)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ami.errors import CallError, suggestion
-from ami.ports import Dims, Port, Size
+from ami.ports import ActionSpace, Dims, Port, Size
 from ami.streams import Streams
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -103,6 +103,9 @@ class Module(nn.Module):
         inputs, outputs: the ports, by name. A role fixes them; a module may add its own.
         wants: the calls this module makes, by the name it uses for them.
         calls: the bound call edges, set by the engine.
+        dims: the sizes of its ports, by symbol, set by the engine.
+        actions: what an action consists of, as the world's port states it, set by the engine: before `infer_dims` where it
+            is known, and before `build`. None for a module without actions.
         random: this node's random streams, set by the engine.
         carry: what is remembered from tick to tick: batch-first tensors, shaped by `initial`.
         batch: how many worlds run in parallel, B.
@@ -121,6 +124,7 @@ class Module(nn.Module):
         self.random = Streams(0, self.role)
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
+        self.actions: ActionSpace | None = None
         self.batch = 0
         self.notes: dict[str, Tensor] | None = None
 
@@ -143,9 +147,16 @@ class Module(nn.Module):
 
     # What the engine does with it ------------------------------------------------------------------------------------
 
-    def set_up(self, dims: Dims) -> None:
-        """Second phase of construction: remember the sizes and build."""
+    def set_up(self, dims: Dims, actions: ActionSpace | None = None) -> None:
+        """Second phase of construction: remember the sizes and build.
+
+        Args:
+            dims: every size, by symbol.
+            actions: what an action consists of; None where no world states it: then actions are continuous.
+        """
         self.dims = dict(dims)
+        width = dims.get("A")
+        self.actions = actions if actions is not None or not isinstance(width, int) else ActionSpace(width)
         self.build(self.dims)
 
     def begin(self, mask: Tensor, episodes: Sequence[int]) -> None:

@@ -17,19 +17,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ami.actions import ActionSpace as ActionSpace
 from ami.errors import PortError
 
 Size = int | tuple[int, ...]
-
-
-class Choices(int):
-    """A size that counts alternatives of which one is taken: such an action is one-hot, (…, Choices(3)) in {0, 1}.
-
-    The width "A" of a world with a few discrete actions is one; it equals a plain 3 in every other respect.
-    """
-
-    def __repr__(self) -> str:
-        return f"Choices({int(self)})"
 
 
 Dims = dict[str, Size]
@@ -52,6 +43,7 @@ KINDS = {
     "count": "how many of something were used",
     "reward": "the world's own reward",
     "flag": "yes or no",
+    "mask": "which alternatives of an action are allowed now",
     "truth": "the world's true state: for probes and pictures, never for a mind",
 }
 
@@ -65,12 +57,14 @@ class Port:
         dims: symbols or sizes after the leading "B", e.g. ("A",), ("*S",), ("H", "*S").
         dtype: the tensor's dtype; None accepts any.
         optional: an input that may stay unwired; `step` then receives None.
+        space: of a world's action port, what an action consists of; None leaves that to other ports.
     """
 
     kind: str
     dims: tuple[str | int, ...] = ()
     dtype: torch.dtype | None = torch.float32
     optional: bool = False
+    space: ActionSpace | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -112,11 +106,22 @@ class Port:
         if self.dtype is not None and value.dtype != self.dtype:
             raise PortError(f"{where} gave the dtype {value.dtype}: expected {self.dtype}. Fix: cast it in step()")
 
-    def sample(self, dims: Mapping[str, Size], batch: int, generator: torch.Generator) -> Tensor:
-        """A random message that fits this port: a module's test needs no world."""
+    def sample(self, dims: Mapping[str, Size], batch: int, generator: torch.Generator,
+               actions: ActionSpace | None = None) -> Tensor:
+        """A random message that fits this port: a module's test needs no world.
+
+        Args:
+            dims: the sizes, by symbol.
+            batch: B.
+            generator: of torch.
+            actions: what an action consists of; None: numbers in [-1, 1].
+        """
         shape = (batch, *self.shape(dims))
         if self.kind == "mode":
             return torch.full(shape, 2, dtype=torch.int64)
+        if self.kind == "mask" and actions is not None and actions.choices:  # of every choice one is allowed at least
+            allowed = actions.draw(torch.rand(batch, actions.num_draws, generator=generator)) > 0
+            return allowed | (torch.rand(shape, generator=generator) < 0.5)
         if self.dtype == torch.bool:
             return torch.rand(shape, generator=generator) < 0.5
         if self.dtype == torch.uint8:
@@ -125,9 +130,8 @@ class Port:
             return torch.randint(0, 8, shape, generator=generator, dtype=self.dtype)
         real = self.dtype or torch.float32
         if self.kind in ("action", "plan"):
-            if isinstance(dims.get("A"), Choices):
-                taken = torch.randint(0, shape[-1], shape[:-1], generator=generator)
-                return torch.nn.functional.one_hot(taken, shape[-1]).to(real)
+            if actions is not None and actions.choices:
+                return actions.draw(torch.rand(*shape[:-1], actions.num_draws, generator=generator)).to(real)
             return torch.rand(shape, generator=generator, dtype=real) * 2 - 1
         if self.kind == "weights":
             return torch.ones(shape, dtype=real)

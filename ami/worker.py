@@ -219,7 +219,7 @@ def build_module(graph: Graph, node: str, seed: int) -> Module:
     module.random = Streams(seed, node)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, node, "weights"))
-        module.set_up(graph.dims[node])
+        module.set_up(graph.dims[node], graph.actions.get(node))
     return module
 
 

@@ -29,7 +29,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("graph", "dims", "wiring", "parts"),
     ("envs", "blueprint"),
     ("module",),
-    ("ports", "streams", "files", "store", "trust", "limits"),
+    ("ports", "streams", "files", "store", "trust", "limits", "actions"),
     ("schema", "terminal"),
     ("errors",),
 ]

@@ -29,8 +29,8 @@ REFUSED = {
                     ["world_model=simulator", *SEEN]),
     "cost=curiosity": ("Fix: world_model=ensemble", ["world_model=ensemble"]),
     "cost=reward": ("Fix: world_model.rewards=true", ["world_model.rewards=true"]),
-    "planner=categorical": ("plans choices, but here an action is 2 continuous numbers", GYM),
-    "planner=tree": ("plans choices, but here an action is 2 continuous numbers", GYM),
+    "planner=categorical": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
+    "planner=tree": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
     "world=gym": ("perception: Conv sees observations of shape", [*GYM, "planner=categorical"]),
 }

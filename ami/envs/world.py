@@ -8,6 +8,7 @@ Where the state lies in its picture is stated in the environment's metadata, `am
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -22,7 +23,7 @@ from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
 from ami.envs.vector import RowFault
 from ami.errors import PortError, SettingError, WorldFault, require
-from ami.ports import Choices, Size
+from ami.ports import ActionSpace, Size
 
 FLOAT32_SQUARED = 1e76
 
@@ -53,6 +54,10 @@ class GymWorld(World):
         spaces: dict[str, Any] = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"observation": seen}
         self._observation, self._goal = spaces["observation"], spaces.get("goal")
         self._action = self.rows.single_action_space
+        discrete = isinstance(self._action, Discrete)
+        space = ActionSpace(choices=(int(self._action.n),)) if discrete else ActionSpace(int(np.prod(self._action.shape)))
+        self._width = space.width
+        self.inputs = {"action": replace(World.inputs["action"], space=space)}
         self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
         if self._goal is not None:
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
@@ -68,13 +73,9 @@ class GymWorld(World):
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
 
-    @property
-    def _width(self) -> int:
-        return int(self._action.n) if isinstance(self._action, Discrete) else int(np.prod(self._action.shape))
-
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"O": self._observation.shape, "G": (0,) if self._goal is None else self._goal.shape, "X": self._truth_size,
-                "A": Choices(self._width) if isinstance(self._action, Discrete) else self._width}
+                "A": self._width}
 
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
         if len(mask) != len(self._episodes):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
 from ami.learning.experience import Experience
-from ami.ports import Choices
+from ami.ports import ActionSpace
 
 FRAMES_AT_ONCE = 1024
 
@@ -75,16 +75,15 @@ class Memories:
 def remember(experience: Experience, perception: Perception, world_model: WorldModel, imagined: int) -> Memories:
     """Perceive all experience and imagine `imagined` (M) one-step futures of every state.
 
-    Where actions are choices, each of them is imagined once, unless `imagined` is 0.
+    Where an action is a choice, each of its alternatives is imagined once, unless `imagined` is 0; of several choices M
+    combinations at most, and beside numbers their combinations take turns.
     """
     steps = experience.steps.tolist()
     states = torch.cat([world_model.believe(perception.encode(part)) for part in experience.frames().split(FRAMES_AT_ONCE)])
     last = torch.cat([torch.full((n + 1,), end) for n, end in zip(steps, _ends(steps), strict=True)])
     first = torch.arange(len(states)) + 1
     following = states[torch.minimum(first, last)][:, None]
-    choices = world_model.dims.get("A")
-    width = experience.action.shape[-1]
-    actions = (torch.eye(width) if isinstance(choices, Choices) else directions(imagined, width))[:, None]
+    actions = spread(world_model.actions or ActionSpace(experience.action.shape[-1]), imagined)[:, None]
     foreseen = [world_model.rollout(part, actions.expand(len(part), *actions.shape))
                 for part in states.split(FRAMES_AT_ONCE)] if imagined else []
     futures = [following, *([torch.cat([part.states[:, :, 0] for part in foreseen])] if foreseen else [])]
@@ -104,6 +103,19 @@ def _told(lived: Tensor | None, steps: list[int], foreseen: list[Tensor | None])
     if not foreseen:
         return perceived
     return torch.cat([perceived, torch.cat([part[:, :, 0] for part in foreseen if part is not None])], dim=1)
+
+
+def spread(space: ActionSpace, count: int) -> Tensor:
+    """About `count` different actions, (M, A): every alternative of a single choice, however many; else `count`."""
+    if not space.choices:
+        return directions(count, space.numbers)
+    if space.is_discrete and (len(space.choices) == 1 or space.num_joint <= count):
+        return space.joint()
+    uniform = torch.rand(count, space.num_draws, generator=torch.Generator().manual_seed(0))
+    actions = space.draw(uniform)
+    if space.numbers:
+        actions[:, :space.numbers] = directions(count, space.numbers)
+    return actions
 
 
 def directions(count: int, width: int) -> Tensor:

@@ -22,7 +22,7 @@ from ami.config import to_graph
 from ami.console import Console
 from ami.errors import require
 from ami.graph import Graph
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.replay.again import Mind
 from ami.replay.checked import Checked
 from ami.replay.minds import JUDGES, PLANNER, SETS, changed_in, fitting_weights, following, incomparable
@@ -42,8 +42,8 @@ class Moment:
 
     Attributes:
         wave, tick, row: when, and in which world.
-        alike: 1 or 0 for choices that are equal or not, else the cosine of the two actions.
-        apart: 0 or 1 for choices, else the Euclidean distance of the two actions.
+        alike: the share of equal choices where an action consists of choices, else the cosine of the two actions.
+        apart: the share of other choices, or the Euclidean distance of the two actions.
         planned: whether both minds searched for a plan.
         gap: the other plan's energy less the recorded one's; None where they are not comparable or somebody did not plan.
     """
@@ -64,7 +64,7 @@ class Swap:
     Attributes:
         folder: the other mind's trace, a run's folder.
         nodes: what was executed a second time, in firing order.
-        choices: whether an action is one of several choices.
+        actions: what an action consists of.
         moments: every decision.
         incomparable: why the energies of the plans are not; None where they are.
         first: where the recorded mind, executed anew to give the other one its inputs, parts from the record; None where it
@@ -75,12 +75,17 @@ class Swap:
 
     folder: Path
     nodes: tuple[str, ...]
-    choices: bool
+    actions: ActionSpace
     moments: list[Moment] = field(default_factory=list)
     incomparable: str | None = None
     first: Difference | None = None
     changes: list[str] = field(default_factory=list)
     otherwise: int = 0
+
+    @property
+    def choices(self) -> bool:
+        """Whether an action consists of choices alone."""
+        return self.actions.is_discrete
 
     @property
     def agreement(self) -> float:
@@ -156,7 +161,7 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this mind. Fix: `ami replay RUN` "
                          "alone executes it as it was")
     kept = [f"{node}.{port}" for node in nodes for port in graph.outputs[node]]
-    found = Swap(folder, nodes, isinstance(graph.dims[ACTOR].get("A"), Choices))
+    found = Swap(folder, nodes, graph.actions.get(ACTOR, ActionSpace()))
     found.incomparable = incomparable(recording.graph, graph, changed)
     held = Checked(recording.trace)
     total = sum(recording.ticks.values())
@@ -215,7 +220,7 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
     one, two = recording.done(wave, tick)["action"], told[ACTOR]["action"]
     found.otherwise += int((one != original[ACTOR]["action"]).flatten(1).any(1)[~over].sum())
     if found.choices:
-        apart = (one.argmax(-1) != two.argmax(-1)).float()
+        apart = (found.actions.chosen(one) != found.actions.chosen(two)).float().mean(-1)
         alike = 1 - apart
     else:
         apart = torch.linalg.vector_norm(two - one, dim=-1)

@@ -12,18 +12,17 @@ import torch
 
 from ami.blueprint import CriticTerm, IntrinsicTerm, Prediction
 from ami.module import Module
-from ami.ports import Size
 from ami.testing.learning import check_learning
 from ami.testing.methods import K, arguments
 from ami.testing.module import check_module
 from ami.testing.report import Report
 from ami.testing.stubs import sizes
-from ami.testing.subject import Make, Subject, close
+from ami.testing.subject import Make, Sizes, Subject, close
 
 STATES, SUCCESSORS = 16, 3
 
 
-def check_cost(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+def check_cost(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                batch: int = 3, report: Report | None = None) -> None:
     """Check what every cost promises, with a stub world model.
 

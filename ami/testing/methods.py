@@ -29,7 +29,7 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | No
         return torch.randn(*shape, generator=generator)
 
     def actions() -> Tensor:
-        return draw(batch, K, H, *sizes(dims["A"])).clamp(-1, 1)
+        return subject.actions.nearest(draw(batch, K, H, *sizes(dims["A"])))
 
     state = sizes(dims["S"])
     if method == "encode":

@@ -8,17 +8,16 @@ import torch
 
 from ami.blueprint import World
 from ami.module import Module
-from ami.ports import Size
 from ami.testing.methods import check_callable_methods
 from ami.testing.report import Report
-from ami.testing.subject import Inputs, Make, Outputs, Subject, copied, difference, rows
+from ami.testing.subject import Inputs, Make, Outputs, Sizes, Subject, copied, difference, rows
 
 TICKS = 4
 OF_ITS_PORTS = ("step() returns a dict of its outputs", "its outputs fit its ports", "its outputs are finite",
                 "it sends what its ports declare", "its carry is batch-first")
 
 
-def check_module(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                  batch: int = 3, report: Report | None = None) -> Subject:
     """Check what every module promises.
 

@@ -1,6 +1,6 @@
 """The contract of planners.
 
-Shapes: B parallel worlds, K random plans, H horizon, A action width or number of choices.
+Shapes: B parallel worlds, K random plans, H horizon, A action width.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from ami.module import Module
-from ami.ports import Choices, Size
 from ami.testing.module import TICKS, check_module, check_row_alone
 from ami.testing.report import Report
 from ami.testing.stubs import StubWorldModel
-from ami.testing.subject import Make, Subject
+from ami.testing.subject import Make, Sizes, Subject
 
 RANDOM_PLANS = 64
 ONE_HOT = "its actions are one-hot where they are choices"
 
 
-def check_planner(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                   batch: int = 3, report: Report | None = None) -> None:
     """Check what every planner promises, over a stub world model and a stub cost.
 
@@ -30,8 +29,8 @@ def check_planner(make: Make, *, dims: Mapping[str, Size] | None = None, calls: 
 
     Args:
         make: makes the planner: a class whose settings have defaults, or a function without arguments.
-        dims: sizes to use, by symbol: {"A": Choices(3)} checks it where actions are choices, which is also what happens
-            when nothing is said and the planner refuses continuous ones.
+        dims: sizes to use, by symbol: {"A": ActionSpace(choices=(3,))} checks it where an action is a choice, which is also
+            what happens when nothing is given and the planner refuses continuous ones.
         calls: modules to bind to its calls, by name, in place of stubs.
         batch: B.
         report: collects what becomes of every promise; None raises at the first broken one.
@@ -43,7 +42,7 @@ def check_planner(make: Make, *, dims: Mapping[str, Size] | None = None, calls: 
     with subject.keeps("it counts its model steps truthfully"):
         _check_counting(subject, batch)
     if subject.draft.wants:  # one that searches nothing promises nothing of its plans
-        fits = ONE_HOT if isinstance(subject.dims["A"], Choices) else "its actions lie in [-1, 1]"
+        fits = ONE_HOT if subject.actions.choices else "its actions lie in [-1, 1]"
         with subject.keeps(fits, "its plans have less energy than random ones"):
             _check_quality(subject, batch)
     with subject.keeps("rows in Mode-1 stay idle"):
@@ -70,16 +69,16 @@ def _check_quality(subject: Subject, batch: int) -> None:
     inputs = subject.life(batch, 1)[0]
     (outputs,) = subject.live(module, [inputs])
     plan = outputs["plan"]
-    if isinstance(subject.dims["A"], Choices):
-        fits = ((plan == 0) | (plan == 1)).all(-1) & (plan.sum(-1) == 1)
+    if subject.actions.choices:
+        fits = subject.actions.fits(plan)
         if not bool(fits.all()):
             wrong = [round(number, 3) for number in plan[~fits][0].tolist()]
-            subject.broken(ONE_HOT, f"one is {wrong}",
-                           "plan torch.nn.functional.one_hot(chosen, self.dims['A']).float()")
+            subject.broken(ONE_HOT, f"one is {wrong}", "plan self.actions.nearest(scores), or self.actions.one_hot(chosen)")
     elif bool((plan.abs() > 1 + 1e-6).any()):
         subject.broken("its actions lie in [-1, 1]", f"one is {float(plan.abs().max()):.3g}", "clamp the plan")
     generator = torch.Generator().manual_seed(3)
-    drawn = torch.stack([module.outputs["plan"].sample(module.dims, batch, generator) for _ in range(RANDOM_PLANS)], 1)
+    drawn = torch.stack([module.outputs["plan"].sample(module.dims, batch, generator, subject.actions)
+                         for _ in range(RANDOM_PLANS)], 1)
     own, by_chance = _energy(module, inputs, plan[:, None])[:, 0], _energy(module, inputs, drawn).mean(1)
     worse = (own >= by_chance).nonzero()[:, 0].tolist()
     if worse:

@@ -11,15 +11,14 @@ import torch
 
 from ami.errors import AmiError
 from ami.module import Module
-from ami.ports import Size
 from ami.testing.module import check_module
 from ami.testing.report import Report
-from ami.testing.subject import Make
+from ami.testing.subject import Make, Sizes
 
 FAR = 10.0
 
 
-def check_memory(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,
+def check_memory(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                  report: Report | None = None) -> None:
     """Check what every memory promises.
 
@@ -54,7 +53,7 @@ def check_memory(make: Make, *, dims: Mapping[str, Size] | None = None, batch: i
                            "lower it with distance")
 
 
-def check_goal(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+def check_goal(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                batch: int = 3, report: Report | None = None) -> None:
     """Check what every goal promises: all of `check_module` · what is shown unchanged is wanted unchanged.
 
@@ -70,7 +69,7 @@ def check_goal(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Map
                            "keep the goal in self.carry")
 
 
-def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+def check_actor(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                 batch: int = 3, report: Report | None = None) -> None:
     """Check what every actor promises.
 
@@ -96,7 +95,7 @@ def check_actor(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Ma
                            "raise SettingError with the fix where there is no policy")
 
 
-def check_configurator(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,
+def check_configurator(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                        report: Report | None = None) -> None:
     """Check what every configurator promises: all of `check_module` · modes are 1 or 2 · weights are 0 or more.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ami.blueprint import Episode, World
 from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
-from ami.ports import Choices, Dims, Size
+from ami.ports import ActionSpace, Dims, Size
 from ami.streams import Streams
 from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
@@ -23,6 +23,8 @@ from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
 Make = Callable[[], Module]
 Inputs = dict[str, Tensor | None]
 Outputs = dict[str, Tensor]
+Sizes = Mapping[str, Size | ActionSpace]
+"""Sizes by symbol; that of "A" may be an action space, which has a width."""
 SIZES: Dims = {"O": (16, 16, 3), "G": (16, 16, 3), "P": (6,), "S": (6,), "A": 2, "H": 3, "W": 2, "X": 3}
 """The sizes of symbols that neither the caller nor the module decides."""
 
@@ -32,7 +34,8 @@ class Subject:
 
     Args:
         make: makes one module with its settings; called many times.
-        dims: sizes that the check shall use, by symbol; the module's own decisions and `SIZES` fill in the rest.
+        dims: sizes that the check shall use, by symbol, or an action space for "A"; the module's own decisions and `SIZES`
+            fill in the rest.
         calls: modules to bind to its calls, by name, in place of stubs.
         report: collects what becomes of every promise; None raises at the first broken one.
 
@@ -40,9 +43,14 @@ class Subject:
         AssertionError: the module is no ami Module, or it makes a call that no stub serves.
     """
 
-    def __init__(self, make: Make, dims: Mapping[str, Size] | None = None,
+    def __init__(self, make: Make, dims: Sizes | None = None,
                  calls: Mapping[str, Module] | None = None, report: Report | None = None) -> None:
-        self.make, self.given, self.callees, self.report = make, dict(dims or {}), dict(calls or {}), report
+        self.make, self.callees, self.report = make, dict(calls or {}), report
+        given = {symbol: size.width if isinstance(size, ActionSpace) else size for symbol, size in (dims or {}).items()}
+        self.given: Dims = given
+        width = given.get("A", SIZES["A"])
+        space = (dims or {}).get("A")
+        self.actions = space if isinstance(space, ActionSpace) else ActionSpace(width if isinstance(width, int) else 0)
         self._lives = True
         if isinstance(make, Module):
             raise AssertionError(f"a check was given the module {type(make).__name__}(): expected its class, or a function "
@@ -56,7 +64,12 @@ class Subject:
         if "_modules" not in vars(draft):
             self.broken("it is an ami Module", "__init__() leaves out super().__init__()", "begin __init__() with it")
         self.draft = draft
+        spaces = [port.space for port in (*draft.inputs.values(), *draft.outputs.values()) if port.space is not None]
+        self.actions = spaces[0] if spaces else self.actions
         self.dims = self._solve(draft)
+        width = self.dims["A"]
+        if isinstance(width, int) and width != self.actions.width:  # a world of one's own that states no space
+            self.actions = ActionSpace(width)
         if report is not None:
             self.fresh([0])  # what cannot be built at all says so itself
 
@@ -97,7 +110,7 @@ class Subject:
         module.random = Streams(0, module.role)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module.set_up(self.dims)
+            module.set_up(self.dims, self.actions)
         module.eval()
         module.calls = Calls(module.role, {name: Callee(name, callee) for name, callee in self._bind(module).items()})
         self.begin(module, torch.ones(len(episodes), dtype=torch.bool), episodes)
@@ -112,7 +125,7 @@ class Subject:
     def life(self, batch: int, ticks: int, optional: bool = True) -> list[Inputs]:
         """Inputs sampled from the ports; without `optional`, optional inputs are None."""
         generator = torch.Generator().manual_seed(7)
-        return [{name: port.sample(self.dims, batch, generator) if optional or not port.optional else None
+        return [{name: port.sample(self.dims, batch, generator, self.actions) if optional or not port.optional else None
                  for name, port in self.draft.inputs.items()} for _ in range(ticks)]
 
     def live(self, module: Module, life: Sequence[Inputs]) -> list[Outputs]:
@@ -130,12 +143,14 @@ class Subject:
     def _solve(self, module: Module) -> Dims:
         known: Dims = {**SIZES, **self.given}
         for _ in range(len(known) + 1):
+            module.actions = self.actions
             try:
                 decided = module.infer_dims(known)
             except SettingError:
-                if "A" in self.given or isinstance(known["A"], Choices):
+                if "A" in self.given or self.actions.choices:
                     raise
-                known["A"] = Choices(3)  # a module that takes no continuous actions may take choices
+                self.actions = ActionSpace(choices=(3,))  # a module that takes no continuous actions may take choices
+                known["A"] = self.actions.width
                 continue
             if not isinstance(decided, Mapping):
                 self.broken("infer_dims() returns sizes by symbol", f"it returns {decided!r}", "return {'H': 4}, or {}")
@@ -144,7 +159,7 @@ class Subject:
                 self.broken("it fits the sizes it is given", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "
                             f"{decided[clash[0]]}", "return only sizes it decides from infer_dims()")
             settled = all(known.get(symbol) == size for symbol, size in decided.items())
-            known.update(decided)  # where all are equal too: a size may be Choices, which equals a plain number
+            known.update(decided)
             if settled:
                 break
         for call in module.wants.values():
@@ -162,7 +177,8 @@ class Subject:
                 self.broken("its calls can be bound", f"it calls {name}.{', '.join(call.methods)}, which no stub has",
                             f"pass a module, calls={{'{name}': …}}")
             if isinstance(stub, (StubPerception, StubWorldModel)) or not stub.dims:
-                stub.set_up({**self.dims, **{theirs: self.dims[mine] for theirs, mine in call.dims.items()}})
+                stub.set_up({**self.dims, **{theirs: self.dims[mine] for theirs, mine in call.dims.items()}},
+                            self.actions)
             bound[name] = stub
         return bound
 

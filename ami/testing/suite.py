@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ami.blueprint import Actor, Configurator, Cost, Goal, Memory, Perception, Planner, World, WorldModel
 from ami.module import Module
-from ami.ports import Size
 from ami.testing.cost import check_cost
 from ami.testing.module import check_module
 from ami.testing.planner import check_planner
 from ami.testing.report import BROKEN, Broken, Report
 from ami.testing.roles import check_actor, check_configurator, check_goal, check_memory
-from ami.testing.subject import Make
+from ami.testing.subject import Make, Sizes
 from ami.testing.world import check_world
 from ami.testing.world_model import check_perception, check_world_model
 
@@ -22,7 +21,7 @@ CHECKS: dict[type[Module], Callable[..., Any]] = {
     Cost: check_cost, Planner: check_planner, Actor: check_actor, Configurator: check_configurator}
 
 
-def examine(make: Make, dims: Mapping[str, Size] | None = None) -> Report:
+def examine(make: Make, dims: Sizes | None = None) -> Report:
     """Judge every promise of a module's role, the broken ones too.
 
     Args:

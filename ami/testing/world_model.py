@@ -13,18 +13,17 @@ from torch import Tensor
 
 from ami.blueprint import Prediction, WorldModel
 from ami.module import Module
-from ami.ports import Size
 from ami.testing.learning import check_learning
 from ami.testing.methods import H, K, arguments
 from ami.testing.module import check_module
 from ami.testing.report import Report
 from ami.testing.stubs import StubPerception, sizes
-from ami.testing.subject import Make, Subject, close
+from ami.testing.subject import Make, Sizes, Subject, close
 
 WINDOWS, LENGTH = 16, 4
 
 
-def check_perception(make: Make, *, dims: Mapping[str, Size] | None = None, batch: int = 3,
+def check_perception(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                      report: Report | None = None) -> None:
     """Check what every perception promises.
 
@@ -48,7 +47,7 @@ def check_perception(make: Make, *, dims: Mapping[str, Size] | None = None, batc
             subject.broken("the percept is what encode gives", "step() gives another one", "step() may only call encode()")
 
 
-def check_world_model(make: Make, *, dims: Mapping[str, Size] | None = None, calls: Mapping[str, Module] | None = None,
+def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                       batch: int = 3, report: Report | None = None) -> None:
     """Check what every world model promises, with a stub perception.
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ami.module import Module
-from ami.ports import Choices
 
 
 def explored(actor: Module, action: Tensor, share: float) -> Tensor:
@@ -19,8 +18,7 @@ def explored(actor: Module, action: Tensor, share: float) -> Tensor:
     width = action.shape[1]
     drawn = actor.random.uniform(0.0, 1.0, 1 + width).to(action.device)
     whether, noise = drawn[:, :1], drawn[:, 1:]
-    if isinstance(actor.dims["A"], Choices):
-        random = torch.nn.functional.one_hot(noise.argmax(-1), width).to(action)
-    else:
-        random = 2 * noise - 1
+    random = 2 * noise - 1
+    if actor.actions is not None and actor.actions.choices:  # the largest of equal draws: all alternatives are as likely
+        random = actor.actions.nearest(random).to(action)
     return torch.where(whether < share, random, action)

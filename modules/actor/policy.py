@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ami.blueprint import Actor
 from ami.errors import require
 from ami.module import Batch, callable_method
-from ami.ports import Choices, Dims
+from ami.ports import ActionSpace, Dims
 from modules.actor.exploring import explored
 
 
@@ -25,8 +25,8 @@ class Policy(Actor):
     In Mode-2 it follows the plan, the first step of the newest one; in Mode-1, or where no plan is wired, it reacts. A
     planner may start its search from `propose`: `graph.planner.calls.policy=actor`.
 
-    For continuous actions the loss is the mean squared error of the plan's first action and the output a tanh. Of discrete
-    actions (`ami.ports.Choices`) it learns by cross-entropy which one the plan begins with, and takes the most probable.
+    For an action's numbers the loss is the mean squared error of the plan's first action and the output a tanh. For each of
+    its choices it learns by cross-entropy which alternative the plan begins with, and takes the most probable.
 
     Args:
         hidden: width of the MLP's two hidden layers.
@@ -41,11 +41,12 @@ class Policy(Actor):
         require(hidden >= 1, f"Policy.hidden is {hidden}: expected 1 or more")
         require(0 <= explore <= 1, f"Policy.explore is {explore}: expected 0 to 1")
         self.hidden, self.explore = hidden, explore
-        self._state_dims, self._chooses = 1, False
+        self._state_dims = 1
 
     def build(self, dims: Dims) -> None:
         state, width = self.inputs["state"].shape(dims), cast(int, dims["A"])
-        self._state_dims, self._chooses = len(state), isinstance(width, Choices)
+        self._state_dims = len(state)
+        self.space = self.actions or ActionSpace(width)
         self.first = nn.Linear(2 * prod(state), self.hidden)
         self.second = nn.Linear(self.hidden, self.hidden)
         self.last = nn.Linear(self.hidden, width)
@@ -54,7 +55,9 @@ class Policy(Actor):
     def propose(self, state: Tensor, goal: Tensor) -> Tensor:
         """What to do: states (…, *S) and goals (…, *S) to actions (…, A)."""
         score = self._score(state, goal)
-        return F.one_hot(score.argmax(-1), score.shape[-1]).to(score) if self._chooses else score.tanh()
+        if not self.space.choices:
+            return score.tanh()
+        return self.space.one_hot(self.space.chosen(score), score[..., :self.space.numbers].tanh())
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         return {"action": explored(self, self._chosen(state, goal, mode, plan), self.explore)}
@@ -74,14 +77,18 @@ class Policy(Actor):
             batch: "state" (N, *S), "goal" (N, *S) and "plan" (N, H, A), made by Mode-2.
 
         Returns:
-            The loss, and `action_error`, the mean squared error, or `agreement`, the share of equal choices.
+            The loss, and `action_error`, the mean squared error of the numbers, and `agreement`, the share of equal choices.
         """
         score, wanted = self._score(batch["state"], batch["goal"]), batch["plan"][:, 0]
-        if self._chooses:
-            chosen = wanted.argmax(-1)
-            return F.cross_entropy(score, chosen), {"agreement": (score.argmax(-1) == chosen).float().mean()}
-        loss = F.mse_loss(torch.tanh(score), wanted)
-        return loss, {"action_error": loss.detach()}
+        losses, figures = [], {}
+        if self.space.numbers:
+            losses.append(F.mse_loss(torch.tanh(score[:, :self.space.numbers]), wanted[:, :self.space.numbers]))
+            figures["action_error"] = losses[0].detach()
+        if self.space.choices:
+            chosen = self.space.chosen(wanted)
+            losses += [F.cross_entropy(block, chosen[:, i]) for i, block in enumerate(self.space.blocks(score))]
+            figures["agreement"] = (self.space.chosen(score) == chosen).float().mean()
+        return torch.stack(losses).sum(), figures
 
     def _score(self, state: Tensor, goal: Tensor) -> Tensor:
         if self._state_dims > 1:

@@ -10,19 +10,20 @@ from torch import Tensor
 
 from ami.blueprint import Actor
 from ami.errors import require
-from ami.ports import Choices, Dims
+from ami.ports import ActionSpace, Dims
 
 
 class RandomActor(Actor):
-    """First-order autoregressive noise: n ← rho · n + √(1 - rho²) · sigma · ε, and action = n, its norm clipped to 1.
+    """First-order autoregressive noise: n ← rho · n + √(1 - rho²) · sigma · ε, and the action's numbers are n, its norm
+    clipped to 1.
 
-    The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Where actions are choices, the last
-    one is kept with the probability `keep`, and else one is drawn, all alike.
+    The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Where actions have choices, those of
+    the last action are kept with the probability `keep`, and else drawn anew, all alternatives alike.
 
     Args:
         rho: how much of the last noise stays, 0 (white noise) up to but not 1.
-        sigma: the standard deviation of the noise in each of the A directions.
-        keep: how likely a choice is kept, 0 up to but not 1.
+        sigma: the standard deviation of the noise in each direction.
+        keep: how likely choices are kept, 0 up to but not 1.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -36,24 +37,27 @@ class RandomActor(Actor):
         self.rho, self.sigma, self.keep = rho, sigma, keep
 
     def build(self, dims: Dims) -> None:
-        self._chooses = isinstance(dims["A"], Choices)
+        self.space = self.actions or ActionSpace(self.outputs["action"].shape(dims)[0])
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        return {"noise": torch.zeros(batch, *self.outputs["action"].shape(self.dims)), "keep": torch.zeros(batch, 1)}
+        return {"noise": torch.zeros(batch, self.space.width), "keep": torch.zeros(batch, 1)}
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        if self._chooses:
-            return self._choice(state.device)
-        keep = self.carry["keep"]  # 0 at an episode's first tick
-        drawn = self.random.normal(self.carry["noise"].shape[1]).to(state.device)
-        noise = keep * self.carry["noise"] + torch.sqrt(1 - keep.square()) * self.sigma * drawn
-        self.carry = {"noise": noise, "keep": torch.full_like(keep, self.rho)}
-        return {"action": noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)}
+        numbers, last = self.space.numbers, self.carry["noise"]
+        begun = self.carry["keep"]  # 0 at an episode's first tick, else 1
+        noise = action = last[:, :numbers]
+        if numbers:
+            keep = begun * self.rho
+            drawn = self.random.normal(numbers).to(state.device)
+            noise = keep * noise + torch.sqrt(1 - keep.square()) * self.sigma * drawn
+            action = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)
+        chosen = self._choose(last, begun * self.keep) if self.space.choices else last[:, numbers:]
+        self.carry = {"noise": torch.cat([noise, chosen], 1), "keep": torch.ones_like(begun)}
+        return {"action": torch.cat([action, chosen], 1)}
 
-    def _choice(self, device: torch.device) -> dict[str, Tensor]:
-        keep, last = self.carry["keep"], self.carry["noise"]
-        whether, which = self.random.uniform(0.0, 1.0, 2).to(device).split(1, dim=1)
-        drawn = torch.nn.functional.one_hot((which[:, 0] * last.shape[1]).long(), last.shape[1]).to(last)
-        action = torch.where(whether < keep, last, drawn)
-        self.carry = {"noise": action, "keep": torch.full_like(keep, self.keep)}
-        return {"action": action}
+    def _choose(self, last: Tensor, keep: Tensor) -> Tensor:
+        """The one-hot part of the next actions: the last ones' (B, A) with the probability `keep` (B, 1), else drawn."""
+        numbers = self.space.numbers
+        uniform = self.random.uniform(0.0, 1.0, 1 + len(self.space.choices)).to(last.device)
+        drawn = ActionSpace(choices=self.space.choices).draw(uniform[:, 1:])
+        return torch.where(uniform[:, :1] < keep, last[:, numbers:], drawn)

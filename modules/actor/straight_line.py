@@ -20,7 +20,7 @@ class StraightLine(Actor):
         gain: action per unit of distance; one over the length of a full step reaches the goal without passing it.
 
     Raises:
-        SettingError: the gain is not positive, or a state is no vector of A numbers or more.
+        SettingError: the gain is not positive, an action has choices, or a state is no vector of A numbers or more.
     """
 
     def __init__(self, gain: float = 0.5) -> None:
@@ -30,6 +30,8 @@ class StraightLine(Actor):
 
     def build(self, dims: Dims) -> None:
         state, width = self.inputs["state"].shape(dims), self.outputs["action"].shape(dims)[0]
+        require(self.actions is None or not self.actions.choices,
+                f"StraightLine walks with continuous actions, but here an action is {self.actions}. Fix: actor=random")
         require(len(state) == 1 and state[0] >= width,
                 f"StraightLine was given states of the shape {state}: expected a vector that begins with a position of "
                 f"{width} numbers. Fix: world.observe=state and perception=identity")

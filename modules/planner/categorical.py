@@ -1,6 +1,6 @@
 """The cross-entropy method over choices: imagine, keep the best, choose more often what they chose.
 
-Shapes: R the rows that plan, K candidates, E elites, H horizon, A the number of choices.
+Shapes: R the rows that plan, K candidates, E elites, H horizon, A the number of alternatives, over all C choices.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ami.errors import require
-from modules.planner.choosing import ChoicePlanner, one_hot
+from ami.ports import Dims
+from modules.planner.choosing import ChoicePlanner
 from modules.planner.sampling import Best, Found
 
 
 class Categorical(ChoicePlanner):
-    """Cross-entropy method for discrete actions (Rubinstein, 1999): one categorical distribution for each of H steps.
+    """Cross-entropy method for discrete actions (Rubinstein, 1999): one categorical distribution for every choice of each of
+    H steps.
 
     Each iteration draws K plans and refits every step's distribution to how often the E of least energy chose what. The
     plan is the best candidate of all iterations, so that `imagined` and `energy` are its own. Search starts near the last
@@ -32,6 +34,9 @@ class Categorical(ChoicePlanner):
         SettingError: a setting is out of its range, or the world's actions are continuous.
     """
 
+    counts: Tensor
+    least: Tensor
+
     def __init__(self, horizon: int = 8, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
                  trust: float = 0.5, min_share: float = 0.1) -> None:
         super().__init__(horizon)
@@ -44,25 +49,33 @@ class Categorical(ChoicePlanner):
         self.num_candidates, self.num_iterations, self.num_elites = num_candidates, num_iterations, num_elites
         self.trust, self.min_share = trust, min_share
 
+    def build(self, dims: Dims) -> None:
+        super().build(dims)
+        counts = [count for count in self.space.choices for _ in range(count)]
+        self.register_buffer("counts", torch.tensor(counts, dtype=torch.float32), persistent=False)
+        least = [self.min_share / count for count in counts]
+        self.register_buffer("least", torch.tensor(least, dtype=torch.float32), persistent=False)
+
     def draw(self) -> Tensor:
-        return self.random.uniform(0.0, 1.0, self.num_iterations, self.num_candidates, self.horizon)
+        return self.random.uniform(0.0, 1.0, self.num_iterations, self.num_candidates, self.horizon, self.space.num_draws)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        known = start.sum(-1, keepdim=True)  # (R, H, 1): 1 where the start chooses, 0 where it knows nothing
-        share = self.trust * start + (1 - self.trust * known) / self.width
+        known = start.any(-1, keepdim=True).float()  # (R, H, 1): 1 where the start chooses, 0 where it knows nothing
+        share = self.trust * start + (1 - self.trust * known) / self.counts
         best: Best | None = None
         for draws in noise.unbind(1):
-            candidates = one_hot(self._chosen(share, draws), self.width)  # (R, K, H, A)
+            candidates = self.space.one_hot(self._chosen(share, draws))  # (R, K, H, A)
             if best is None:
                 candidates[:, 0] = torch.where(known > 0, start, candidates[:, 0])
             states, energy = self.imagine(state, goal, weights, candidates)
             best = self.best_of(candidates, states, energy, best)
             elites = self.taken(candidates, energy.topk(self.num_elites, largest=False).indices)
-            share = (1 - self.min_share) * elites.mean(1) + self.min_share / self.width
+            share = (1 - self.min_share) * elites.mean(1) + self.least
         assert best is not None
         return Found(*best, self.num_iterations * self.num_candidates * self.horizon)
 
     def _chosen(self, share: Tensor, draws: Tensor) -> Tensor:
-        """Distributions (R, H, A) and uniform draws (R, K, H) to numbers of choices (R, K, H)."""
-        edges = share.cumsum(-1)[:, None, :, :-1]  # the last edge is 1, but for the last bits
-        return (draws[..., None] >= edges).sum(-1)
+        """Distributions (R, H, A) and uniform draws (R, K, H, C) to numbers of alternatives (R, K, H, C)."""
+        chosen = [(draw[..., None] >= block.cumsum(-1)[:, None, :, :-1]).sum(-1)  # the last edge is 1, but for the last bits
+                  for draw, block in zip(draws.unbind(-1), self.space.blocks(share), strict=True)]
+        return torch.stack(chosen, -1)

@@ -58,13 +58,13 @@ class CEM(SamplingPlanner):
             std, mean = torch.std_mean(elites, dim=1, keepdim=True)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)
-        return Found(elites.mean(1).view_as(start), self.taken(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
-                     self.num_iterations * self.num_candidates * self.horizon)
+        return Found(self.decided(elites.mean(1).view_as(start)), self.taken(states, best.narrow(1, 0, 1)).squeeze(1),
+                     least.select(1, 0), self.num_iterations * self.num_candidates * self.horizon)
 
     def _select(self, state: Tensor, goal: Tensor, weights: Tensor | None,
                 candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Clip and evaluate (R, K, H · A): all states, and the elites' energies (R, E), numbers (R, E) and plans."""
-        plans = candidates.clamp_(-1.0, 1.0).view(*candidates.shape[:2], self.horizon, self.width)
+        plans = self.clipped(candidates.view(*candidates.shape[:2], self.horizon, self.width))
         states, energy = self.imagine(state, goal, weights, plans)
         least, best = energy.topk(self.num_elites, largest=False)
-        return states, least, best, self.taken(candidates, best)
+        return states, least, best, self.taken(plans.flatten(2), best)

@@ -53,25 +53,33 @@ class GradientDescent(SamplingPlanner):
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         noise[:, 0] = 0.0
-        plans = torch.add(start[:, None], noise, alpha=self.init_std).clamp_(-1.0, 1.0)
+        plans = self._bounded(torch.add(start[:, None], noise, alpha=self.init_std))
         direction, size = torch.zeros_like(plans), torch.zeros_like(plans)
         best: Best | None = None
         for number in range(1, self.num_iterations + 1):
             states, energy, slope = self._slope(state, goal, weights, plans)
-            best = self.best_of(plans, states, energy, best)
+            best = self.best_of(self.decided(plans), states, energy, best)
             direction = direction.lerp(slope, 1 - SLOWNESS[0])
             size = size.lerp(slope.square(), 1 - SLOWNESS[1])
             ahead = direction / (1 - SLOWNESS[0]**number)
             pace = (size / (1 - SLOWNESS[1]**number)).sqrt_().add_(SMALLEST)
-            plans = torch.addcdiv(plans, ahead, pace, value=-self.learning_rate).clamp_(-1.0, 1.0)
+            plans = self._bounded(torch.addcdiv(plans, ahead, pace, value=-self.learning_rate))
+        plans = self.decided(plans)
         best = self.best_of(plans, *self.imagine(state, goal, weights, plans), best)
         return Found(*best, (self.num_iterations + 1) * self.num_candidates * self.horizon)
+
+    def _bounded(self, plans: Tensor) -> Tensor:
+        """Numbers of plans (R, K, H, A) clipped to [-1, 1] in place; the scores of alternatives have no bounds."""
+        plans[..., :self.space.numbers].clamp_(-1.0, 1.0)
+        return plans
 
     def _slope(self, state: Tensor, goal: Tensor, weights: Tensor | None, plans: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Imagine plans (R, K, H, A): states (R, K, H, *S), energies (R, K), and the energy's gradient (R, K, H, A)."""
         with torch.enable_grad():
             moved = plans.detach().requires_grad_()
-            states, energy = self.imagine(state, goal, weights, moved)
+            # choices are imagined one-hot and descend as if they were not (Bengio and others, 2013: straight-through)
+            taken = moved + (self.decided(moved) - moved).detach() if self.space.choices else moved
+            states, energy = self.imagine(state, goal, weights, taken)
             # without allow_unused a gradient that stops on the way would be torch's error, which tells no fix
             slope = torch.autograd.grad(energy.sum(), moved, allow_unused=True)[0] if energy.requires_grad else None
         if slope is None:

@@ -76,11 +76,11 @@ class ICEM(SamplingPlanner):
         best: Best | None = None
         kept, kept_energy = start.new_zeros(len(start), 0, *start.shape[1:]), start.new_zeros(len(start), 0)
         for number, draws in enumerate(smooth.split(self.populations, 1)):
-            candidates = torch.addcmul(mean, std, draws).clamp_(-1.0, 1.0)
+            candidates = self.clipped(torch.addcmul(mean, std, draws))
             if number == 0:
                 self._go_on_with_the_last_elites(candidates)
             if number == len(self.populations) - 1 or (number == 0 and self.proposes):
-                candidates[:, -1] = mean[:, 0]
+                candidates[:, -1] = self.decided(mean[:, 0])
             states, energy = self.imagine(state, goal, weights, candidates)
             best = self.best_of(candidates, states, energy, best)
             pool, energies = torch.cat([candidates, kept], 1), torch.cat([energy, kept_energy], 1)

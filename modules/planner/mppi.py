@@ -51,12 +51,12 @@ class MPPI(SamplingPlanner):
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         mean = start
         for number, draws in enumerate(noise.unbind(1)):
-            candidates = torch.add(mean[:, None], draws, alpha=self.std).clamp_(-1.0, 1.0)  # (R, K, H, A)
+            candidates = self.clipped(torch.add(mean[:, None], draws, alpha=self.std))  # (R, K, H, A)
             if number == 0 and self.proposes:
                 candidates[:, 0] = start
             states, energy = self.imagine(state, goal, weights, candidates)
             mean = torch.einsum("rk,rkha->rha", self._say(energy), candidates)
-        return Found(mean, *self.best_of(candidates, states, energy)[1:],
+        return Found(self.decided(mean), *self.best_of(candidates, states, energy)[1:],
                      self.num_iterations * self.num_candidates * self.horizon)
 
     def _say(self, energy: Tensor) -> Tensor:

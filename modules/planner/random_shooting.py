@@ -8,16 +8,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from ami.errors import require
-from ami.ports import Choices, Dims, Size
-from modules.planner.choosing import one_hot
+from ami.ports import ActionSpace
 from modules.planner.sampling import Found, SamplingPlanner
 
 
 class RandomShooting(SamplingPlanner):
     """Imagines K plans and takes the one of least energy: the search without improvement.
 
-    Continuous actions are drawn uniformly from [-1, 1]; of choices all are alike. Where a policy is bound, its plan is one
-    of the K.
+    Numbers are drawn uniformly from [-1, 1], and all alternatives of a choice are as likely: any action space is planned.
+    Where a policy is bound, its plan is one of the K.
 
     Args:
         horizon: H, how many actions a plan has.
@@ -31,23 +30,18 @@ class RandomShooting(SamplingPlanner):
         super().__init__(horizon)
         require(num_candidates >= 1, f"RandomShooting.num_candidates is {num_candidates}: expected 1 or more")
         self.num_candidates = num_candidates
-        self._chooses = False
 
-    def accept(self, width: Size) -> None:
+    def accept(self, actions: ActionSpace) -> None:
         """Plans any actions."""
 
-    def build(self, dims: Dims) -> None:
-        super().build(dims)
-        self._chooses = isinstance(dims["A"], Choices)
-
     def draw(self) -> Tensor:
-        if self._chooses:
-            drawn = self.random.uniform(0.0, 1.0, self.num_candidates, self.horizon)
-            return one_hot((drawn * self.width).long(), self.width)
+        if self.space.choices:
+            return self.random.uniform(0.0, 1.0, self.num_candidates, self.horizon, self.space.num_draws)
         return self.random.uniform(-1.0, 1.0, self.num_candidates, self.horizon, self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        candidates = self.space.draw(noise) if self.space.choices else noise
         if self.proposes:
-            noise[:, 0] = start
-        states, energy = self.imagine(state, goal, weights, noise)
-        return Found(*self.best_of(noise, states, energy), self.num_candidates * self.horizon)
+            candidates[:, 0] = start
+        states, energy = self.imagine(state, goal, weights, candidates)
+        return Found(*self.best_of(candidates, states, energy), self.num_candidates * self.horizon)

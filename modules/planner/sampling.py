@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from ami.blueprint import Planner
 from ami.errors import SettingError, require
 from ami.module import Call
-from ami.ports import Choices, Dims, Size
+from ami.ports import ActionSpace, Dims, Size
 
 
 class Best(NamedTuple):
@@ -59,7 +59,9 @@ class SamplingPlanner(Planner):
     Rows in Mode-1 stay idle: a zero plan, 0 model steps, and no random numbers. Every row has its own stream, so that what
     one world does never moves another's.
 
-    Actions are continuous, in [-1, 1]; a search over choices is a `modules.planner.choosing.ChoicePlanner`.
+    Actions are numbers in [-1, 1]. Where an action has choices beside its numbers, a search moves a score for every
+    alternative, and each candidate takes the alternative of the largest score before it is imagined. Where an action has
+    choices alone, continuous search is refused: that is a `modules.planner.choosing.ChoicePlanner`.
     """
 
     wants = {**Planner.wants, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
@@ -75,18 +77,20 @@ class SamplingPlanner(Planner):
         self._at_rest: dict[str, Tensor] | None = None
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        if "A" in known:
-            self.accept(known["A"])
+        if self.actions is not None:
+            self.accept(self.actions)
         return {"H": self.horizon}
 
-    def accept(self, width: Size) -> None:
-        """Refuse a world, by its action width, whose actions this search cannot plan."""
-        if isinstance(width, Choices):
-            raise SettingError(f"{type(self).__name__} plans continuous actions, but here an action is one of {int(width)} "
-                               "choices. Fix: planner=categorical or planner=tree")
+    def accept(self, actions: ActionSpace) -> None:
+        """Refuse a world whose actions this search cannot plan."""
+        if actions.is_discrete:
+            raise SettingError(f"{type(self).__name__} plans continuous actions, but here an action is {actions}. "
+                               "Fix: planner=categorical or planner=tree")
 
     def build(self, dims: Dims) -> None:
         (self.width,) = self.outputs["plan"].shape(dims)[1:]
+        self.space = self.actions or ActionSpace(self.width)
+        self.accept(self.space)
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"plan": torch.zeros(batch, self.horizon, self.width)}
@@ -95,6 +99,14 @@ class SamplingPlanner(Planner):
     def proposes(self) -> bool:
         """Whether a policy says where to start: then its plan is worth to be a candidate itself."""
         return "policy" in self.calls
+
+    def clipped(self, actions: Tensor) -> Tensor:
+        """Valid actions for any numbers (…, A), which are changed in place: clipped to [-1, 1], choices one-hot."""
+        return self.space.nearest(actions) if self.space.choices else actions.clamp_(-1.0, 1.0)
+
+    def decided(self, actions: Tensor) -> Tensor:
+        """Means of valid actions (…, A) as valid ones: of each choice the most frequent alternative."""
+        return self.space.nearest(actions) if self.space.choices else actions
 
     def draw(self) -> Tensor:
         """All the random numbers of one tick, (R, …)."""

@@ -1,7 +1,7 @@
 """Tree search: of the plans begun so far, go on with the most promising one.
 
-Shapes: R the rows that plan, N nodes of a row's tree, r rows whose node has the same depth, H horizon, A the number of
-choices.
+Shapes: R the rows that plan, N nodes of a row's tree, r rows whose node has the same depth, H horizon, A the width of an
+action, J the number of actions: every combination of its choices.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Prediction
-from ami.errors import require
-from modules.planner.choosing import ChoicePlanner, one_hot
+from ami.errors import SettingError, require
+from ami.ports import ActionSpace, Dims
+from modules.planner.choosing import ChoicePlanner
 from modules.planner.sampling import Found
+
+MOST_ACTIONS = 256
+"""So many combinations of choices are branched over at most."""
 
 
 class TreeSearch(ChoicePlanner):
@@ -23,8 +27,8 @@ class TreeSearch(ChoicePlanner):
     A node is a whole plan whose first d actions are decided; the rest is a random playout (Coulom, *Efficient selectivity
     and backup operators in Monte-Carlo tree search*, 2006), so that nodes of every depth are compared by the energy of H
     steps. An expansion takes the open node of least energy and decides its next action: the node itself keeps the action
-    that it has, and each of the other A - 1 becomes a node with a new playout. What was imagined of the decided actions is
-    never imagined again: an expansion at depth d costs (A - 1) · (H - d) model steps.
+    that it has, and each of the other J - 1 becomes a node with a new playout. What was imagined of the decided actions is
+    never imagined again: an expansion at depth d costs (J - 1) · (H - d) model steps.
 
     The tree's root is the last plan, one step on, or the policy's. The plan is the best node's.
 
@@ -33,19 +37,31 @@ class TreeSearch(ChoicePlanner):
         num_expansions: how often a node is expanded; fewer where the tree has no more.
 
     Raises:
-        SettingError: a setting is out of its range, or the world's actions are continuous.
+        SettingError: a setting is out of its range, the world's actions are continuous, or they are too many.
     """
+
+    each: Tensor
 
     def __init__(self, horizon: int = 8, num_expansions: int = 32) -> None:
         super().__init__(horizon)
         require(num_expansions >= 1, f"TreeSearch.num_expansions is {num_expansions}: expected 1 or more")
         self.num_expansions = num_expansions
 
+    def accept(self, actions: ActionSpace) -> None:
+        super().accept(actions)
+        if actions.num_joint > MOST_ACTIONS:
+            raise SettingError(f"TreeSearch branches over every combination of choices, and here an action is {actions}: "
+                               f"{actions.num_joint}, expected at most {MOST_ACTIONS}. Fix: planner=categorical")
+
+    def build(self, dims: Dims) -> None:
+        super().build(dims)
+        self.register_buffer("each", self.space.joint(), persistent=False)  # (J, A)
+
     def draw(self) -> Tensor:
-        return self.random.uniform(0.0, 1.0, 1 + self.num_expansions * (self.width - 1), self.horizon)
+        return self.random.uniform(0.0, 1.0, 1 + self.num_expansions * (len(self.each) - 1), self.horizon)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        plans = one_hot((noise * self.width).long(), self.width)  # (R, N, H, A): playouts, until their beginning is decided
+        plans = self.each[(noise * len(self.each)).long()]  # (R, N, H, A): playouts, until their beginning is decided
         plans[:, 0] = torch.where(start.sum(-1, keepdim=True) > 0, start, plans[:, 0])
         root = self.calls.world_model.rollout(state, plans[:, :1])
         energy = state.new_full(plans.shape[:2], torch.inf)
@@ -55,7 +71,7 @@ class TreeSearch(ChoicePlanner):
         depth[:, 0] = 0
         tree = _each(root, lambda one: one.expand(-1, plans.shape[1], *one.shape[2:]).clone())
         steps = torch.full((len(state),), self.horizon, dtype=torch.int64, device=state.device)
-        others = self.width - 1
+        others = len(self.each) - 1
         for first in range(1, plans.shape[1], max(others, 1)):
             least, node = energy.masked_fill(depth == self.horizon, torch.inf).min(1)
             at = depth.gather(1, node[:, None])[:, 0].masked_fill(least.isinf(), self.horizon)
@@ -64,9 +80,9 @@ class TreeSearch(ChoicePlanner):
                 nodes, new = node[rows], (rows[:, None], torch.arange(first, first + others, device=state.device))
                 children = plans[new]
                 children[:, :, :decided] = plans[rows, nodes, None, :decided]
-                taken = plans[rows, nodes, decided].argmax(-1, keepdim=True)
-                turned = torch.arange(1, self.width, device=state.device)
-                children[:, :, decided] = one_hot((taken + turned) % self.width, self.width)
+                taken = (plans[rows, nodes, decided] @ self.each.T).argmax(-1, keepdim=True)  # the number of the action
+                turned = torch.arange(1, len(self.each), device=state.device)
+                children[:, :, decided] = self.each[(taken + turned) % len(self.each)]
                 before = state[rows] if decided == 0 else tree.states[rows, nodes, decided - 1]
                 after = self.calls.world_model.rollout(before, children[:, :, decided:])
                 path = _joined(_at(tree, rows, nodes, decided), after)
@@ -93,7 +109,7 @@ def _at(tree: Prediction, rows: Tensor, nodes: Tensor, decided: int) -> Predicti
 
 
 def _joined(known: Prediction, after: Prediction) -> Prediction:
-    """What was imagined before, (r, 1, d, …), for every child, and what is imagined now, (r, A - 1, H - d, …)."""
+    """What was imagined before, (r, 1, d, …), for every child, and what is imagined now, (r, J - 1, H - d, …)."""
     def join(one: Tensor, other: Tensor) -> Tensor:
         return torch.cat([one.expand(-1, other.shape[1], *one.shape[2:]), other], 2)
 

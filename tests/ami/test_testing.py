@@ -335,7 +335,7 @@ class Undecided(Categorical):
 def test_a_planner_of_choices_is_checked_with_choices():
     check_planner(Categorical)
     assert ("its actions are one-hot where they are choices: one is [0.033, 0.033, 0.933]. Fix: plan "
-            "torch.nn.functional.one_hot(chosen, self.dims['A']).float()") in broken(check_planner, Undecided)
+            "self.actions.nearest(scores), or self.actions.one_hot(chosen)") in broken(check_planner, Undecided)
 
 
 @pytest.mark.parametrize(("make", "words"), [

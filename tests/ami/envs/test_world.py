@@ -23,7 +23,7 @@ from ami.envs.world import GymWorld
 from ami.errors import SettingError
 from ami.graph import Graph
 from ami.parts import Part
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_world
 
 Outputs = dict[str, Tensor]
@@ -239,7 +239,7 @@ def test_what_is_flattened_is_what_gymnasium_flattens() -> None:
 
 def test_an_action_of_choices_is_the_one_that_is_taken() -> None:
     shown = world("Shown-v0", 2, seen=HAND, done=Discrete(3, start=5))
-    assert isinstance(shown.dims["A"], Choices) and shown.dims["A"] == 3
+    assert shown.inputs["action"].space == ActionSpace(choices=(3,)) and shown.dims["A"] == 3
     for _ in range(2):
         shown.step(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     assert [env.unwrapped.done for env in shown.rows.envs] == [[6], [7]]

@@ -14,8 +14,8 @@ from torch import Tensor
 from ami.blueprint import Perception, Prediction, WorldModel
 from ami.learning import memories
 from ami.learning.experience import Experience
-from ami.learning.memories import Memories, directions, remember
-from ami.ports import Choices, Size
+from ami.learning.memories import Memories, directions, remember, spread
+from ami.ports import ActionSpace, Size
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(any)
 
@@ -184,10 +184,17 @@ def test_what_the_model_does_not_foresee_is_left_out() -> None:
 
 def test_every_choice_is_imagined_once() -> None:
     model = Foresees()
-    model.dims = {"A": Choices(4)}
+    model.actions = ActionSpace(choices=(4,))
     made = told([2], model, 1, width=4)
     assert made.successors.shape[1] == 1 + 4 and made.reward is not None
     assert made.reward[:, 1:].tolist() == [[1, 0, 0, 0]] * 3
+
+
+def test_of_several_choices_and_numbers_valid_actions_are_imagined() -> None:
+    assert spread(ActionSpace(choices=(3, 2)), 9).shape == (6, 5), "every combination, where they are few"
+    for space in (ActionSpace(choices=(3, 2)), ActionSpace(2, (3,))):
+        actions = spread(space, 5)
+        assert actions.shape == (5, 5) and space.fits(actions).all() and torch.equal(actions, spread(space, 5))
 
 
 def test_states_shortly_before_an_end_that_is_no_time_limit_are_drawn_more_often() -> None:

@@ -37,7 +37,7 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
      "was run with these settings of the module that is swapped. Fix: take them back, planner=tree ~planner.num_candidates "
      "~planner.num_elites ~planner.num_iterations"),
     (["--swap", "planner=tree", "~planner.num_candidates", "~planner.num_elites", "~planner.num_iterations"],
-     "planner: TreeSearch plans choices, but here an action is 2 continuous numbers"),
+     "planner: TreeSearch plans choices, but here an action is 2 numbers in [-1, 1]"),
     (["--swap", "graph.planner.state=world.observation"],
      "planner.state expects the kind 'state'. Fix: wire it from world_model.state"),
     (["--fork", "3", "world=gym", "world.id=CartPole-v1"], "Conv sees observations of shape (0,): expected pictures"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.plan_follower import PlanFollower
@@ -36,15 +36,15 @@ def test_it_executes_several_steps_of_a_plan_before_it_takes_the_next():
     assert actions(2, 5) == [0.0, 0.1, 2.0, 2.1, 4.0]
 
 
-@pytest.mark.parametrize("width", [2, Choices(4)])
+@pytest.mark.parametrize("width", [2, ActionSpace(choices=(4,))])
 def test_for_a_share_of_the_time_it_explores(width):
     subject = Subject(lambda: PlanFollower(explore=0.3), {"A": width, "H": 1})
     (inputs,) = subject.life(2000, 1)
-    inputs["plan"] = torch.zeros(2000, 1, int(width))
+    inputs["plan"] = torch.zeros(2000, 1, subject.actions.width)
     (outputs,) = subject.live(subject.fresh(range(2000)), [inputs])
     drawn = outputs["action"][outputs["action"].any(-1)]
     assert len(drawn) / 2000 == pytest.approx(0.3, abs=0.04)
-    if isinstance(width, Choices):
+    if isinstance(width, ActionSpace):
         assert torch.equal(drawn.sum(-1), torch.ones(len(drawn))) and drawn.mean(0).min() > 0.2
     else:
         assert drawn.min() < -0.9 and drawn.max() > 0.9 and abs(drawn.mean()) < 0.1

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.policy import Policy
 
-SIZES = [{}, {"S": (3, 2), "A": 4}, {"A": Choices(3)}]
+SIZES = [{}, {"S": (3, 2), "A": 4}, {"A": ActionSpace(choices=(3,))}]
 
 
 @pytest.mark.parametrize("dims", SIZES)
@@ -45,20 +45,20 @@ def test_where_no_plan_is_wired_it_reacts():
 
 
 def test_of_discrete_actions_it_takes_one():
-    action, _, _ = acts([1, 1, 1], {"A": Choices(3)})
+    action, _, _ = acts([1, 1, 1], {"A": ActionSpace(choices=(3,))})
     assert action.sum(-1).tolist() == [1, 1, 1] and set(action.flatten().tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize(("dims", "figure", "reached"), [
     ({}, "action_error", lambda error: error < 0.02),
-    ({"A": Choices(3)}, "agreement", lambda share: share > 0.95),
+    ({"A": ActionSpace(choices=(3,))}, "agreement", lambda share: share > 0.95),
 ])
 def test_it_learns_what_the_plans_begin_with(dims, figure, reached):
     subject = Subject(Policy, {**dims, "S": (3,)})
     module = subject.fresh([0])
     state, goal = torch.randn(2, 256, 3, generator=torch.Generator().manual_seed(0))
     wanted = (goal - state).clamp(-1, 1)[:, :subject.dims["A"]]
-    if isinstance(subject.dims["A"], Choices):
+    if subject.actions.choices:
         wanted = torch.nn.functional.one_hot(wanted.argmax(-1), 3).float()
     batch = {"state": state, "goal": goal, "plan": torch.stack([wanted, torch.zeros_like(wanted)], 1)}
     optimiser = torch.optim.Adam(module.parameters(), lr=3e-3)
@@ -79,7 +79,7 @@ def test_a_share_of_its_actions_may_explore(dims):
     with torch.no_grad():
         own = [bool((action == wanted).all()) for inputs, outputs in zip(life, subject.live(module, life), strict=True)
                for action, wanted in zip(outputs["action"], module.propose(inputs["state"], inputs["goal"]), strict=True)]
-    by_chance = 0.5 / 3 if isinstance(subject.dims["A"], Choices) else 0
+    by_chance = 0.5 / 3 if subject.actions.choices else 0
     assert sum(own) / len(own) == pytest.approx(0.5 + by_chance, abs=0.1)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.random import RandomActor
@@ -38,7 +38,7 @@ def test_without_rho_it_is_white():
 
 
 def test_choices_are_kept_as_likely_as_told_and_else_drawn_alike():
-    subject = Subject(lambda: RandomActor(keep=0.7), {"A": Choices(4)})
+    subject = Subject(lambda: RandomActor(keep=0.7), {"A": ActionSpace(choices=(4,))})
     record = subject.live(subject.fresh(range(600)), subject.life(600, 5))
     taken = torch.stack([outputs["action"] for outputs in record])
     assert torch.equal(taken.sum(-1), torch.ones(5, 600)) and set(taken.flatten().tolist()) == {0, 1}
@@ -48,7 +48,7 @@ def test_choices_are_kept_as_likely_as_told_and_else_drawn_alike():
 
 
 def test_it_keeps_the_contract_where_actions_are_choices():
-    check_actor(RandomActor, dims={"A": Choices(3)})
+    check_actor(RandomActor, dims={"A": ActionSpace(choices=(3,))})
 
 
 def test_no_action_is_longer_than_1():

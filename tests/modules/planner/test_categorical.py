@@ -8,12 +8,12 @@ import torch
 from ami.blueprint import Actor
 from ami.errors import SettingError
 from ami.module import callable_method
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from ami.testing.subject import Subject
 from modules.planner.categorical import Categorical
 
-THREE = {"A": Choices(3)}
+THREE = {"A": ActionSpace(choices=(3,))}
 
 
 def planned(make, batch=8, ticks=1):
@@ -36,7 +36,7 @@ def test_it_keeps_the_contract():
 
 def test_it_keeps_the_contract_with_other_settings_and_widths():
     check_planner(lambda: Categorical(horizon=3, num_candidates=9, num_iterations=4, num_elites=2),
-                  dims={"A": Choices(5), "S": (2, 3)})
+                  dims={"A": ActionSpace(choices=(5,)), "S": (2, 3)})
 
 
 def test_it_spends_candidates_times_horizon_times_iterations():
@@ -79,8 +79,8 @@ def test_a_search_starts_at_what_the_policy_proposes():
 
 def test_continuous_actions_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
-        Categorical().infer_dims({"A": 2})
-    assert str(error.value) == ("Categorical plans choices, but here an action is 2 continuous numbers. Fix: planner=cem, "
+        check_planner(Categorical, dims={"A": 2})
+    assert str(error.value) == ("Categorical plans choices, but here an action is 2 numbers in [-1, 1]. Fix: planner=cem, "
                                 "or another planner of continuous actions")
 
 

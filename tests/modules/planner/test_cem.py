@@ -7,7 +7,7 @@ import torch
 from planning_objectives import A, H, bowl, search, valleys
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from ami.testing.subject import Subject
 from modules.planner.cem import CEM
@@ -87,8 +87,8 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 def test_choices_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
-        CEM().infer_dims({"A": Choices(3)})
-    assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3 choices. Fix: "
+        check_planner(CEM, dims={"A": ActionSpace(choices=(3,))})
+    assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3. Fix: "
                                 "planner=categorical or planner=tree")
 
 

@@ -9,7 +9,7 @@ from ami.blueprint import Prediction
 from ami.config import compose, to_graph
 from ami.errors import SettingError
 from ami.module import callable_method
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from ami.testing.stubs import StubCost, StubWorldModel
 from ami.testing.subject import Subject
@@ -114,7 +114,7 @@ def test_the_shipped_mind_plans_with_it():
 
 def test_choices_are_refused_with_the_cure():
     with pytest.raises(SettingError, match="GradientDescent plans continuous actions, but here an action is one of 3"):
-        GradientDescent().infer_dims({"A": Choices(3)})
+        check_planner(GradientDescent, dims={"A": ActionSpace(choices=(3,))})
 
 
 @pytest.mark.parametrize(("settings", "words"), [

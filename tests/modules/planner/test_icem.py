@@ -5,7 +5,7 @@ import torch
 from planning_objectives import H, bowl, search, valleys
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from modules.planner.cem import CEM
 from modules.planner.icem import ICEM, coloured
@@ -71,8 +71,8 @@ def test_more_iterations_find_better_plans(objective):
 
 
 def test_choices_are_refused_with_the_cure():
-    with pytest.raises(SettingError, match="ICEM plans continuous actions, but here an action is one of 3 choices"):
-        ICEM().infer_dims({"A": Choices(3)})
+    with pytest.raises(SettingError, match="ICEM plans continuous actions, but here an action is one of 3"):
+        check_planner(ICEM, dims={"A": ActionSpace(choices=(3,))})
 
 
 @pytest.mark.parametrize(("settings", "words"), [

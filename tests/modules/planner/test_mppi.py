@@ -6,7 +6,7 @@ from planning_objectives import A, H, bowl, search, valleys
 from pytorch_mppi import MPPI as Reference
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from modules.planner.mppi import MPPI
 
@@ -87,8 +87,8 @@ def test_the_search_starts_at_the_last_plan_one_step_on():
 
 
 def test_choices_are_refused_with_the_cure():
-    with pytest.raises(SettingError, match="MPPI plans continuous actions, but here an action is one of 3 choices"):
-        MPPI().infer_dims({"A": Choices(3)})
+    with pytest.raises(SettingError, match="MPPI plans continuous actions, but here an action is one of 3"):
+        check_planner(MPPI, dims={"A": ActionSpace(choices=(3,))})
 
 
 @pytest.mark.parametrize(("settings", "words"), [

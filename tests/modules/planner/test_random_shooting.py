@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from ami.testing.subject import Subject
 from modules.planner.random_shooting import RandomShooting
@@ -35,4 +35,4 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 def test_it_keeps_the_contract_where_actions_are_choices():
-    check_planner(RandomShooting, dims={"A": Choices(3)})
+    check_planner(RandomShooting, dims={"A": ActionSpace(choices=(3,))})

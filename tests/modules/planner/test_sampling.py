@@ -100,7 +100,7 @@ def test_an_actor_without_proposals_is_refused_with_the_cure():
 def test_a_planner_that_cannot_plan_the_worlds_actions_is_refused_before_the_first_tick():
     with pytest.raises(GraphError) as refusal:
         to_graph(compose(["planner=categorical"]))
-    assert ("planner: Categorical plans choices, but here an action is 2 continuous numbers. "
+    assert ("planner: Categorical plans choices, but here an action is 2 numbers in [-1, 1]. "
             "Fix: planner=cem") in str(refusal.value)
 
 

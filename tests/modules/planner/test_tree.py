@@ -8,14 +8,14 @@ import torch
 from ami.blueprint import Prediction
 from ami.errors import SettingError
 from ami.module import callable_method
-from ami.ports import Choices
+from ami.ports import ActionSpace
 from ami.testing import check_planner
 from ami.testing.stubs import StubCost, StubWorldModel
 from ami.testing.subject import Subject
 from modules.planner.random_shooting import RandomShooting
 from modules.planner.tree import TreeSearch
 
-THREE = {"A": Choices(3)}
+THREE = {"A": ActionSpace(choices=(3,))}
 
 
 def planned(make, batch=8, ticks=1, **settings):
@@ -37,8 +37,8 @@ def test_it_keeps_the_contract():
 
 
 def test_it_keeps_the_contract_with_other_settings_and_widths():
-    check_planner(lambda: TreeSearch(horizon=5, num_expansions=9), dims={"A": Choices(2), "S": (2, 3)})
-    check_planner(lambda: TreeSearch(horizon=2, num_expansions=50), dims={"A": Choices(4)})
+    check_planner(lambda: TreeSearch(horizon=5, num_expansions=9), dims={"A": ActionSpace(choices=(2,)), "S": (2, 3)})
+    check_planner(lambda: TreeSearch(horizon=2, num_expansions=50), dims={"A": ActionSpace(choices=(4,))})
 
 
 def test_with_time_enough_it_finds_the_best_of_all_plans_and_imagines_no_beginning_twice():
@@ -93,8 +93,8 @@ def test_what_the_world_model_tells_beside_states_reaches_the_cost():
 
 def test_continuous_actions_are_refused_with_the_cure():
     with pytest.raises(SettingError) as error:
-        TreeSearch().infer_dims({"A": 2})
-    assert str(error.value) == ("TreeSearch plans choices, but here an action is 2 continuous numbers. Fix: planner=cem, "
+        check_planner(TreeSearch, dims={"A": 2})
+    assert str(error.value) == ("TreeSearch plans choices, but here an action is 2 numbers in [-1, 1]. Fix: planner=cem, "
                                 "or another planner of continuous actions")
 
 
@@ -109,7 +109,7 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 def test_it_notes_the_energies_of_the_nodes_it_grew_where_somebody_wants_to_know():
-    subject = Subject(lambda: TreeSearch(horizon=2, num_expansions=1), {"A": Choices(3)})
+    subject = Subject(lambda: TreeSearch(horizon=2, num_expansions=1), {"A": ActionSpace(choices=(3,))})
     module = subject.fresh(range(2))
     module.notes = {}
     (inputs,) = subject.life(2, 1)
