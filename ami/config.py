@@ -35,7 +35,7 @@ from ami.trust import check_shadowing
 if TYPE_CHECKING:
     from ami.graph import Graph
 
-PACKAGE, NAME = "configs", "ami"
+PACKAGE, NAME, DEFAULT_GRAPH = "configs", "ami", "blueprint"
 PRESETS, SEARCH_PATH = ("agent", "experiment"), "hydra.searchpath"
 _OF_THE_AGENT = (*PRESETS, "checkpoint")
 OmegaConf.register_new_resolver("ami_store", default_store, replace=True)
@@ -123,7 +123,8 @@ def compose_baseline(config: Config, agent: str) -> Config:
     """The configuration of a baseline in the user's own world.
 
     What the preset `agent` replaces (its defaults list says what) is not the user's any more; every other override stays,
-    those of an experiment included. So the oracle keeps the user's planner, and all keep the user's world.
+    those of an experiment included. So the oracle keeps the user's planner, and all keep the user's world. Wires, calls and
+    nodes of the user's that need what was replaced are taken out; see `ami.baselines`.
 
     Raises:
         UnknownName: there is no such agent; further errors are those of `compose`.
@@ -139,7 +140,12 @@ def compose_baseline(config: Config, agent: str) -> Config:
         else:
             asked.append(text)
     kept = [text for text in asked if _head(text) not in (*replaced, *_OF_THE_AGENT)]
-    return compose([*kept, f"agent={agent}"], allow=config.allow)
+    composed = compose([*kept, f"agent={agent}"], allow=config.allow)
+    from ami.baselines import rewire  # brings torch
+
+    composed.settings.graph = rewire(composed.plain()["graph"], _leaf(folders, "graph", DEFAULT_GRAPH), to_parts(composed),
+                                     replaced, groups())
+    return composed
 
 
 def to_parts(config: Config) -> dict[str, Part]:

@@ -22,7 +22,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("comparison", "replay"),
     ("job", "presentation", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),
-    ("config", "option_file", "sweep", "nodes", "settings"),
+    ("config", "baselines", "option_file", "sweep", "nodes", "settings"),
     ("console", "best_effort"),
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
