@@ -1,4 +1,4 @@
-"""The command line: `ami run | train | compare | check | graph | list | trace | view | replay | ui`.
+"""The command line: `ami run | train | export | compare | check | graph | list | trace | view | replay | ui`.
 
 Here is the way from the words to a command, and what Hydra does for `run` and `train`; the other commands are in
 `ami.commands` and `ami.trace_commands`, and what a command does is in the file it imports. Heavy packages are imported
@@ -21,7 +21,7 @@ from ami.errors import AmiError, unknown_name
 from ami.help import COMMANDS, OVERVIEW
 from ami.terminal import escaped
 from ami.trust import check_shadowing
-from ami.words import split, take_allow
+from ami.words import split, take_allow, take_from
 
 if TYPE_CHECKING:
     from ami.config import Config
@@ -94,9 +94,9 @@ def _dispatch(words: list[str]) -> int:
         return _job(command, rest)
     from ami import commands, trace_commands
 
-    does = {"compare": commands.compare, "check": commands.check, "graph": commands.graph, "list": commands.list_choices,
-            "trace": trace_commands.trace, "view": trace_commands.view, "replay": commands.replay, "ui": commands.ui,
-            "plot": commands.plot}
+    does = {"export": commands.export, "compare": commands.compare, "check": commands.check, "graph": commands.graph,
+            "list": commands.list_choices, "trace": trace_commands.trace, "view": trace_commands.view,
+            "replay": commands.replay, "plot": commands.plot, "ui": commands.ui}
     return does[command](rest)
 
 
@@ -113,7 +113,12 @@ def _job(command: str, words: Sequence[str]) -> int:
     from ami.sweep import jobs
 
     allow, rest = take_allow(words)
+    saved, rest = take_from(rest)
     flags, overrides = split(rest)
+    if saved is not None:
+        from ami.saved import SavedAgent
+
+        overrides = SavedAgent.open(saved).run_overrides(overrides)
     for job in jobs(overrides) if "--multirun" in flags or "-m" in flags else [overrides]:
         asked = compose(job, allow=allow)  # refuse before the first of them starts, and before Hydra makes its folder
         to_graph(asked)

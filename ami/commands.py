@@ -1,4 +1,4 @@
-"""The commands that need no Hydra job: `ami compare | check | graph | list | plot | replay | ui`.
+"""The commands that need no Hydra job: `ami compare | check | export | graph | list | plot | replay | ui`.
 
 `ami trace` and `ami view` are in `ami.trace_commands`.
 """
@@ -72,6 +72,25 @@ def check(words: Sequence[str]) -> int:
     report = checking.check(target, overrides, allow)
     print(report)
     return 0 if report.is_kept else 1
+
+
+def export(words: Sequence[str]) -> int:
+    """Write an agent into a folder that another machine can run."""
+    reader = parser("export")
+    reader.add_argument("run")
+    reader.add_argument("out", type=Path)
+    given = reader.parse_args(words)
+    from ami.saved import SavedAgent
+    from ami.saved import export as write
+
+    folder = write(given.run, given.out)
+    packages = SavedAgent.open(folder).packages()
+    allow = "".join(f" --allow {package}." for package in packages)
+    print(f"wrote {folder}\n  run it there    ami run --from {folder}{allow}\n"
+          f"  in a program    ami.load({str(folder)!r}{f', allow={packages}' if packages else ''})")
+    if packages:
+        print(f"  it needs besides ami: {', '.join(packages)}")
+    return 0
 
 
 def graph(words: Sequence[str]) -> int:

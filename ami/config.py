@@ -176,7 +176,7 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
     checked = [f"{option_file.SCHEME}://{place.removeprefix('file://')}" if "://" not in place or place.startswith("file://")
                else place for place in folders]
     rest = [text for text in given if not text.startswith(SEARCH_PATH)]
-    return [*rest, f"{SEARCH_PATH}={_written(checked)}"] if folders else rest
+    return [*rest, f"{SEARCH_PATH}={quoted(checked)}"] if folders else rest
 
 
 def refuse_two_values(overrides: Sequence[str]) -> None:
@@ -305,6 +305,13 @@ def _search_path(overrides: Sequence[str]) -> list[str]:
     return [str(place) for places in given for place in (places if isinstance(places, list) else [places])]
 
 
+def own_leaves(overrides: Sequence[str]) -> dict[str, str]:
+    """The user's own options that overrides may choose from: the text of each YAML file, by its path in its folder."""
+    *folders, _ = _folders(overrides)  # the last one is ours
+    return {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8")
+            for folder in reversed(folders) for file in sorted(folder.rglob("*.yaml")) if file.is_file()}
+
+
 def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
     for folder in folders:
         if (folder / group / f"{name}.yaml").is_file():
@@ -335,20 +342,25 @@ def _flat(leaf: Mapping[str, Any], path: str = "") -> Iterator[str]:
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{path}{key}.")
         else:
-            yield f"{path}{key}={_written(value)}"
+            yield f"{path}{key}={quoted(value)}"
 
 
-def _written(value: Any) -> str:
-    """A value in Hydra's grammar."""
+def quoted(value: Any) -> str:
+    """A value as it is written in an override."""
     if value is None:
         return "null"
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {quoted(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_written, value)) + "]"
+        return "[" + ", ".join(map(quoted, value)) + "]"
     return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def override_key(override: str) -> str:
+    """What an override sets: `++planner.horizon=6` → planner.horizon."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _head(override: str) -> str:

@@ -7,6 +7,7 @@ ami: agents built after LeCun's blueprint, as message graphs of modules
 
   ami run      learn if need be, live the evaluation's episodes, print one table and keep everything
   ami train    learn only, and keep the trained agent
+  ami export   write an agent into a folder that another machine can run
   ami compare  several variants on the same pairs and seeds: one table, one plot, honest statistics
   ami check    does a module or a world, ours or yours, keep what the engine relies on?
   ami graph    draw the wiring as text, Mermaid or SVG, or say what is wrong with it
@@ -70,6 +71,7 @@ _FLAGS = """\
 flags
   --allow mypkg.      let `_target_` name classes of this package; also AMI_ALLOW=mypkg. in the environment
   --config-dir DIR    a folder of your own leaves, DIR/planner/mine.yaml
+  --from AGENT        run a saved agent: the folder of a run or an export, or a run's name; overrides given here win
   --multirun          one job per combination of comma-separated values, in folders 0, 1, 2 …
   --cfg job           print the composed configuration and stop"""
 
@@ -117,6 +119,19 @@ examples
 {_KEYS}
 
 {_FLAGS}""",
+    "export": """\
+ami export RUN OUT
+Write an agent into a new folder that another machine, or another Python, can run: its weights and configuration
+(agent.safetensors), the same to read (config.yaml), and the options of your own that it was composed from (config/).
+
+RUN is a run's folder, its name in the store, or an agent.safetensors. The folder's name is the agent's name.
+
+examples
+  ami export runs/first agents/alice
+  ami run --from agents/alice evaluation.pairs=50
+  python -c "import ami; agent = ami.load('agents/alice')"
+
+Classes of your own are not copied: install their package there, and allow it, `--allow mypkg.`""",
     "compare": f"""\
 ami compare 'key=a,b,c' [more overrides] [flags]
 ami compare --lesion [overrides] [flags]

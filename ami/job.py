@@ -5,7 +5,7 @@
     ├── manifest.json     the sealed pairs
     ├── header.json       what ran: config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
-    ├── weights.safetensors   with trace.level=boundary or full: what `ami replay` needs besides
+    ├── agent.safetensors the agent: weights and configuration; `ami.load`, `ami export`, `checkpoint=` read it
     ├── results.png, learning.png, episodes.gif, episodes.mp4
     └── mlflow.json       which run of the store's mlflow.db shows all this
 """
@@ -35,22 +35,22 @@ from ami.evaluation.plots import plot_learning
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
-from ami.learning import checkpoint
 from ami.presentation import Presentation, film_formats, present, store
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
+from ami.store import find
 from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
 from ami.tracing.levels import recorded_ports
 from ami.tracing.log import TraceLog
 from ami.tracing.origin import origin
 from ami.tracing.reader import Trace
-from ami.training import Trained, open_trained
+from ami.training import AGENT_FILE, Trained, open_trained
 from ami.worker import Weights, build_module
 
 RUNTIMES = ("local", "ray")
 UNTRAINED, WORLD = "untrained", "world"
-MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def build(config: Config) -> Agent:
 
     Its weights are those of `checkpoint`, or initial ones when that is null.
     """
-    graph = to_graph(config)
-    weights = open_trained(Path(config.settings.checkpoint), graph).weights if config.settings.checkpoint else {}
-    return Agent(LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph)))
+    graph, settings = to_graph(config), config.settings
+    weights = open_trained(find(settings.checkpoint, settings.store), graph).weights if settings.checkpoint else {}
+    return Agent(LocalRuntime(graph, settings.seed, weights, watch=_planning_watch(graph)))
 
 
 def run(config: Config, folder: Path | None = None, console: Console | None = None) -> Run:
@@ -124,7 +124,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     beside = _living(beside, settings.seed, manifest, console)
     trained = training.train(config, console)
     console.note(trained.line())
-    _describe(config, graph, trained.weights, folder)
+    _describe(config, graph, trained, folder)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
     for name, baseline in beside.items():
         weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
@@ -165,6 +165,7 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
         trained = training.train(config, console)
         console.note(trained.line())
         write_header(folder, graph, config.plain(), seed=config.settings.seed, details={"checkpoint": str(trained.file)})
+        training.save(folder / AGENT_FILE, trained, graph, config)
         write_json(folder / "summary.json", {"seed": config.settings.seed, "learning_seconds": trained.seconds,
                                              "details": {"probes": trained.probes, "learning_was_cached": trained.cached,
                                                          "checkpoint": str(trained.file)}})
@@ -180,13 +181,12 @@ def code_of(graph: Graph) -> dict[str, str]:
     return {node: training.sources(graph, [node]) for node in graph.order}
 
 
-def _describe(config: Config, graph: Graph, weights: Weights, folder: Path) -> None:
-    """The run's header; and, where its world's messages are recorded, the weights that they were answered with."""
+def _describe(config: Config, graph: Graph, trained: Trained, folder: Path) -> None:
+    """Write the run's header, and the agent that runs."""
     threads = 1 if config.settings.runtime == "ray" else None  # an actor has one
-    details = {"overrides": list(config.overrides), "origin": origin(weights, code_of(graph), threads)}
+    details = {"overrides": list(config.overrides), "origin": origin(trained.weights, code_of(graph), threads)}
     write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
-    if _recorded_ports(config, graph) and config.settings.trace.record and weights:
-        checkpoint.save(folder / WEIGHTS, checkpoint.flat(weights), {})
+    training.save(folder / AGENT_FILE, trained, graph, config)
 
 
 def _recorded_ports(config: Config, graph: Graph) -> frozenset[str]:

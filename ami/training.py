@@ -32,6 +32,7 @@ from ami.learning.trainer import Row, Trainer
 from ami.module import Module
 from ami.runtime.local import LocalRuntime
 from ami.settings import COLLECT
+from ami.store import find
 from ami.streams import derive_seed
 from ami.tracing.header import versions
 from ami.worker import Weights, Worker
@@ -90,7 +91,7 @@ def train(config: Config, console: Console | None = None) -> Trained:
     torch.set_num_threads(settings.learning.threads)
     graph = to_graph(config)
     if settings.checkpoint is not None:
-        return open_trained(Path(settings.checkpoint), graph)
+        return open_trained(find(settings.checkpoint, settings.store), graph)
     stages = _stages(config)
     if not stages:
         return Trained()
@@ -116,7 +117,7 @@ def check(config: Config) -> None:
     """Hold the checkpoint, or the stages of learning, against the modules that they are for; raises as `train` does."""
     graph = to_graph(config)
     if config.settings.checkpoint is not None:
-        open_trained(Path(config.settings.checkpoint), graph)
+        open_trained(find(config.settings.checkpoint, config.settings.store), graph)
         return
     stages = _stages(config)
     modules = Worker(graph, learning_nodes(graph, stages), config.settings.seed).modules
@@ -205,7 +206,7 @@ def _learn(config: Config, graph: Graph, explorer: Graph, learner: Graph, teache
     if untrained is not None and after is not None:
         trained.probes = {"trained": after[0].plain(), "untrained": untrained[0].plain()}
         trained.readout = after[1]
-    _save(trained, graph)
+    save(folder / AGENT_FILE, trained, graph, config)
     trainer.tidy()
     for number in range(1, trainer.rounds):
         _round_file(folder, number).unlink(missing_ok=True)
@@ -266,6 +267,9 @@ def open_trained(file: Path, graph: Graph) -> Trained:
     if "nodes" not in notes:
         raise CheckpointError(f"'{file}' holds a training that is not finished. Fix: finish it with `ami train`, "
                               f"which leaves {AGENT_FILE} beside it")
+    if not notes["nodes"]:
+        raise CheckpointError(f"'{file}' holds an agent that learnt nothing: expected one with weights. "
+                              "Fix: checkpoint=null")
     own = _description(graph, [node for node in notes["nodes"] if node in graph.order])
     wrong = [f"{node} is not in this graph" for node in notes["nodes"] if node not in graph.order]
     for node, now in own.items():
@@ -280,15 +284,20 @@ def open_trained(file: Path, graph: Graph) -> Trained:
     return Trained(nodes, file, notes["key"], True, notes["seconds"], notes["probes"], readout, notes["rows"])
 
 
-def _save(trained: Trained, graph: Graph) -> None:
+def save(file: Path, trained: Trained, graph: Graph, config: Config) -> None:
+    """Write an agent as one file: its weights, the configuration it was made by, and its figures of learning."""
     tensors = checkpoint.flat(trained.weights)
     if trained.readout is not None:
         tensors |= checkpoint.flat({"readout": vars(trained.readout)})
-    if trained.file is not None:
-        checkpoint.save(trained.file, tensors, {
-            "nodes": _description(graph, list(trained.weights)), "key": trained.key, "seconds": trained.seconds,
-            "probes": trained.probes, "rows": trained.rows, "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(("ami", "torch"))})
+    checkpoint.save(file, tensors, {
+        "nodes": _description(graph, list(trained.weights)), "key": trained.key, "seconds": trained.seconds,
+        "probes": trained.probes, "rows": trained.rows, "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(("ami", "torch")), "config": config.plain(), "overrides": list(config.overrides)})
+
+
+def read_weights(file: Path) -> Weights:
+    """The weights in an agent's file, by node; raises as `ami.learning.checkpoint.load` does."""
+    return {node: state for node, state in checkpoint.by_node(checkpoint.load(file)[0]).items() if node != "readout"}
 
 
 def _description(graph: Graph, nodes: Sequence[str]) -> dict[str, dict[str, Any]]:

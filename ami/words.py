@@ -37,6 +37,14 @@ def take_allow(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return found.allow, rest
 
 
+def take_from(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """`--from FOLDER` names the saved agent that a run begins with."""
+    reader = parser("run")
+    reader.add_argument("--from", dest="saved")
+    found, rest = reader.parse_known_args(list(words))
+    return found.saved, rest
+
+
 def split(words: Sequence[str], known: Sequence[str] = HYDRA_FLAGS) -> tuple[list[str], list[str]]:
     """The known flags and the overrides. A folder of the user's own leaves becomes part of the search path."""
     flags: list[str] = []
@@ -47,7 +55,7 @@ def split(words: Sequence[str], known: Sequence[str] = HYDRA_FLAGS) -> tuple[lis
         if not word.startswith("-"):
             overrides.append(word)
         elif name not in known:
-            menu = [*known, "--allow", "--help"]
+            menu = [*known, "--allow", "--from", "--help"]
             is_near = "did you mean" in suggestion(name, menu)
             raise unknown_name("flag", name, menu, "" if is_near else "Fix for a setting: no dashes, seed=1")
         elif name in ("--config-dir", "-cd"):

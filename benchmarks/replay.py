@@ -49,9 +49,9 @@ RUNTIMES = ("local", "ray")
 
 
 def other_weight(run: Path) -> None:
-    tensors, notes = checkpoint.load(run / "weights.safetensors")
+    tensors, notes = checkpoint.load(run / "agent.safetensors")
     tensors["world_model/predictor.last.bias"] = tensors["world_model/predictor.last.bias"] + 1e-3
-    checkpoint.save(run / "weights.safetensors", tensors, notes)
+    checkpoint.save(run / "agent.safetensors", tensors, notes)
 
 
 def in_header(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:

@@ -16,12 +16,12 @@ from ami.config import Config, compose, to_graph
 from ami.errors import SettingError, TraceError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
-from ami.job import MANIFEST, WEIGHTS, code_of
-from ami.learning import checkpoint
+from ami.job import MANIFEST, code_of
 from ami.tracing.header import versions
 from ami.tracing.levels import ACTION, WORLD
 from ami.tracing.origin import changes, origin
 from ami.tracing.reader import Difference, Trace
+from ami.training import AGENT_FILE, read_weights
 from ami.worker import Outputs, Parcel, Weights
 
 ACTOR = ACTION.split(".")[0]
@@ -71,11 +71,10 @@ class Recording:
         if "overrides" not in details:
             raise TraceError(f"{folder} does not say how it was composed: expected what `ami run` writes. Fix: run again")
         config = compose(details["overrides"], allow=allow)
-        tensors = checkpoint.load(folder / WEIGHTS)[0] if (folder / WEIGHTS).exists() else {}
         manifest = Manifest.load(folder / MANIFEST)
         sealed = manifest.waves(config.settings.evaluation.batch)
         waves = {wave: episodes for wave, episodes in sealed if wave in trace.waves}
-        return cls(trace, config, to_graph(config), checkpoint.by_node(tensors), waves, _whole_ticks(trace))
+        return cls(trace, config, to_graph(config), read_weights(folder / AGENT_FILE), waves, _whole_ticks(trace))
 
     @property
     def folder(self) -> Path:

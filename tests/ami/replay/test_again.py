@@ -58,10 +58,10 @@ def test_a_changed_weight_is_named(tmp_path: Path) -> None:
               "learning.stages.model.steps=2", "learning.stages.critic.steps=2"]
     config = ami.compose([*TINY, *learns, "trace.level=boundary", f"store={tmp_path}"])
     run = ami.run(config, tmp_path / "run").folder
-    tensors, notes = checkpoint.load(run / "weights.safetensors")
+    tensors, notes = checkpoint.load(run / "agent.safetensors")
     name = "world_model/predictor.last.bias"
     tensors[name] = tensors[name] + 0.5
-    checkpoint.save(run / "weights.safetensors", tensors, notes)
+    checkpoint.save(run / "agent.safetensors", tensors, notes)
     done = again(Recording.open(run), tmp_path / "again")
     assert done.first is not None and (done.first.tick, done.first.node) <= (1, "world_model")
     assert done.cause().startswith("weights.world_model was ")
