@@ -6,6 +6,7 @@ is quick and imports neither torch, ray nor mlflow.
     config = ami.compose(["planner.horizon=6"])   # what the command line says
     agent = ami.build(config)                     # an agent in this process, ready for `reset` and `cycle`
     result = ami.run(config)                      # learns if need be, lives, evaluates: a Run with its tables
+    agent = ami.load("runs/first")                # a saved agent: `agent.act(observation)` in a loop of your own
     table = ami.compare(["planner=cem,none"])     # variants on the same pairs and seeds: a Comparison
     ticks = ami.tracing.load(folder).ticks        # a run's trace as tidy tables
 """
@@ -21,6 +22,7 @@ _HOME = {
     "lesion": "ami.lesions",
     "Run": "ami.job", "build": "ami.job", "run": "ami.job",
     "train": "ami.job",
+    "LoadedAgent": "ami.loaded", "load": "ami.loaded",
     "Agent": "ami.agent",
     "Call": "ami.module", "Module": "ami.module", "callable_method": "ami.module",
     "Port": "ami.ports",
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from ami.job import run as run
     from ami.job import train as train
     from ami.lesions import lesion as lesion
+    from ami.loaded import LoadedAgent as LoadedAgent
+    from ami.loaded import load as load
     from ami.module import Call as Call
     from ami.module import Module as Module
     from ami.module import callable_method as callable_method

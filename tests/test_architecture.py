@@ -20,6 +20,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("cli", "commands", "trace_commands", "words", "help", "menu", "ui"),
     ("lesions",),
     ("comparison", "replay"),
+    ("loaded",),
     ("saved",),
     ("job", "presentation", "training", "checking"),
     ("drawing", "svg", "layout", "routes"),

@@ -74,7 +74,32 @@ def _driven(name: str, env_id: str, settings: Mapping[str, Any], wrappers: Seque
     env = gymnasium.make(name, **{"disable_env_checker": True, **settings})
     for wrapper in wrappers:
         env = wrapper(env)
-    return rescaled(fit_observation(Guard(env), env_id), env_id, env.action_space, RescaleAction)
+    return fitted(env, env_id)
+
+
+def fitted(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
+    """An environment that is checked, and whose spaces are those of a world node; raises SettingError if they cannot be."""
+    fit: gymnasium.Env = rescaled(fit_observation(Guard(env), env_id), env_id, env.action_space, RescaleAction)
+    return fit
+
+
+def make_env(env_id: str, settings: Mapping[str, Any], wrappers: Sequence[str] = ()) -> gymnasium.Env:
+    """One environment as gymnasium makes it, with its wrappers, its spaces unchanged.
+
+    Raises:
+        SettingError: as `make_rows`, or the world has a vector environment alone.
+    """
+    rows = make_rows(env_id, 1, settings, wrappers)
+    if isinstance(rows, Rows):
+        env = rows.envs[0]
+        while not isinstance(env, Guard):
+            env = env.env  # type: ignore[attr-defined]
+        return env.env
+    rows.close()
+    name, spec = _spec(env_id)
+    require(spec.entry_point is not None, f"{env_id} is registered as a vector environment alone: expected an entry_point "
+                                          "beside it")
+    return gymnasium.make(name, **{"disable_env_checker": True, **settings})
 
 
 def _spec(env_id: str) -> tuple[str, Any]:
