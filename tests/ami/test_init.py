@@ -23,8 +23,8 @@ def test_every_name_is_there(name: str) -> None:
 def test_the_names_are_these() -> None:
     assert ami.__all__ == [
         "Actor", "Agent", "AmiError", "Call", "Comparison", "Configurator", "Cost", "Episode", "Goal", "LoadedAgent",
-        "Memory", "Module", "Perception", "Planner", "Port", "Prediction", "Run", "World", "WorldModel", "__version__", "build",
-        "callable_method", "compare", "compose", "lesion", "load", "run", "tracing", "train"]
+        "Memory", "Module", "Perception", "Planner", "Port", "Prediction", "Run", "World", "WorldModel", "__version__",
+        "build", "callable_method", "compare", "compose", "lesion", "load", "run", "tracing", "train"]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
