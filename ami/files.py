@@ -60,7 +60,7 @@ class FileKind:
             AmiError: it is no regular file, too large, or cannot be read; of the class `error`.
         """
         with self.open(path, within) as file:
-            return file.read(self.limit)
+            return file.read(os.fstat(file.fileno()).st_size)  # read(limit) would allocate all of it
 
     @contextmanager
     def open(self, path: Path, within: Path | None = None) -> Iterator[BinaryIO]:

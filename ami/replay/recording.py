@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ami.blueprint import Episode
@@ -20,7 +20,7 @@ from ami.job import MANIFEST, code_of
 from ami.tracing.header import versions
 from ami.tracing.levels import ACTION, WORLD
 from ami.tracing.origin import changes, origin
-from ami.tracing.reader import Difference, Trace
+from ami.tracing.reader import Difference, Trace, tensor_of
 from ami.training import AGENT_FILE, read_weights
 from ami.worker import Outputs, Parcel, Weights
 
@@ -166,18 +166,23 @@ class _Tape:
         self._batch = self._table["batch"].to_numpy()
         keys = zip(self._table["wave"].to_pylist(), self._table["tick"].to_pylist(), strict=True)
         self._rows = {key: row for row, key in enumerate(keys)}
-        dtype, self._shape = trace.ports[node][port]
-        self._dtype: torch.dtype = getattr(torch, dtype)
+        self._dtype, self._shape = trace.ports[node][port]
+        self._where = f"{trace.folder} holds no content of {node}.{port}"
 
     def values(self, wave: int, tick: int) -> np.ndarray:
-        row = self._rows[wave, tick - tick % self._every]
-        found: np.ndarray = self._table[f"{self._port}.rows"][row].values.to_numpy(zero_copy_only=False)
-        return found
+        return np.array(self._held("rows", wave, tick)[0], np.float32)
 
     def message(self, wave: int, tick: int) -> Tensor:
-        row = self._rows[wave, tick - tick % self._every]
-        full, data = (int(self._batch[row]), *self._shape), bytearray(self._table[f"{self._port}.data"][row].as_py())
-        return torch.frombuffer(data, dtype=self._dtype).reshape(full) if data else torch.empty(full, dtype=self._dtype)
+        data, batch = self._held("data", wave, tick)
+        return tensor_of(data, self._dtype, (batch, *self._shape))
+
+    def _held(self, kind: str, wave: int, tick: int) -> tuple[Any, int]:
+        """A cell, and how many worlds it is of."""
+        row, column = self._rows.get((wave, tick - tick % self._every)), f"{self._port}.{kind}"
+        held = None if row is None or column not in self._table.column_names else self._table[column][row].as_py()
+        if row is None or held is None:
+            raise TraceError(f"{self._where} at wave {wave}, tick {tick}. Fix: run again with trace.level=boundary")
+        return held, int(self._batch[row])
 
 
 def _kept(trace: Trace) -> set[str]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ami.terminal import terminal
+from ami.tracing.node_file import DTYPES
 from ami.tracing.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
@@ -196,7 +197,7 @@ def _gaps(one: pa.Table, two: pa.Table, port: str,
 def _values(content: bytes, dtype: str) -> np.ndarray:
     if not content:
         return np.zeros(0)
-    values: np.ndarray = torch.frombuffer(bytearray(content), dtype=getattr(torch, dtype)).double().numpy()
+    values: np.ndarray = torch.frombuffer(bytearray(content), dtype=DTYPES[dtype]).double().numpy()
     return values
 
 

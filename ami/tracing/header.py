@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import platform
 import re
 import sys
@@ -117,7 +118,7 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
     folder = Path(folder)
     header = {
         "format": FORMAT,
-        "run_id": run_id or folder.resolve().name,
+        "run_id": run_id or printable_name(folder.resolve()),
         "seed": seed,
         "graph_hash": graph.hash(),
         "config_hash": None if config is None else _hash(config),
@@ -155,6 +156,11 @@ def read_header(folder: Path) -> dict[str, Any]:
 def overlay_of(graph: Graph) -> Overlay | None:
     """Where the state of a graph's world lies in its picture."""
     return next((draft.overlay for draft in graph.drafts.values() if isinstance(draft, World)), None)
+
+
+def printable_name(folder: Path) -> str:
+    """A folder's name as text; names that are no UTF-8 exist."""
+    return os.fsencode(folder.name).decode(errors="replace")
 
 
 def wires_of(header: Mapping[str, Any], cut: bool = False) -> list[Wire]:

@@ -24,11 +24,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from ami.errors import PortError
+
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
 NOTES = "notes"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
+
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
+    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.float16, torch.bfloat16, torch.float32, torch.float64)}
+"""The dtypes that a message may have, by the name that a file gives them."""
 
 Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
 """One invocation: wave, tick, batch, start, end, what each port said, and what was noted."""
@@ -48,13 +55,14 @@ class NodeFile:
     def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str] = False,
                  takes_notes: bool = False) -> None:
         self._folder, self._node, self._takes_notes = folder, node, takes_notes
-        self._ports = {name: _Port(value) for name, value in outputs.items()}
+        self._ports = {name: _Port(f"{node}.{name}", value) for name, value in outputs.items()}
         self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
         fields = list(COMMON)
         for name, port in self._ports.items():
-            fields += port.fields(name) + ([(f"{name}.data", pa.binary())] if name in self._kept else [])
+            fields += port_columns(name, port.dtype, port.shape)
+            fields += [(f"{name}.data", pa.binary())] if name in self._kept else []
         fields += [(NOTES, pa.binary())] if takes_notes else []
-        told = {name: (str(port.dtype).removeprefix("torch."), port.shape) for name, port in self._ports.items()}
+        told = {name: (port.dtype, port.shape) for name, port in self._ports.items()}
         self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
         self._file: IO[bytes] | None = None
         self._whole = 0
@@ -114,24 +122,29 @@ class NodeFile:
         return time.perf_counter() - begun
 
 
+def port_columns(name: str, dtype: str, shape: Sequence[int]) -> list[tuple[str, pa.DataType]]:
+    """The columns of a port besides its bytes, as its dtype and its shape behind the batch give them."""
+    columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
+    if not len(shape):
+        columns.append((f"{name}.rows", pa.list_(pa.float32())))
+    elif DTYPES[dtype].is_floating_point:
+        columns.extend((f"{name}.{statistic}", pa.float32()) for statistic in STATISTICS)
+    return columns
+
+
 class _Port:
     """How the messages of one port are told: its dtype, its shape behind the batch, and which columns follow from them."""
 
-    def __init__(self, like: Tensor) -> None:
-        self.dtype, self.shape = like.dtype, list(like.shape[1:])
+    def __init__(self, name: str, like: Tensor) -> None:
+        self.dtype, self.shape = str(like.dtype).removeprefix("torch."), list(like.shape[1:])
+        if self.dtype not in DTYPES:
+            raise PortError(f"{name} sent {self.dtype}: a trace records {', '.join(DTYPES)}. Fix: cast it in step(), or "
+                            "trace.record=false")
         self.is_scalar = like.ndim == 1
         self.is_float = like.is_floating_point()
 
-    def fields(self, name: str) -> list[tuple[str, pa.DataType]]:
-        columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
-        if self.is_scalar:
-            columns.append((f"{name}.rows", pa.list_(pa.float32())))
-        elif self.is_float:
-            columns.extend((f"{name}.{statistic}", pa.float32()) for statistic in STATISTICS)
-        return columns
-
     def columns(self, contents: Sequence[bytes], batch: int) -> list[pa.Array]:
-        """What is kept of some messages, in the order of `fields`."""
+        """What is kept of some messages, in the order of `port_columns`."""
         arrays = [hashes(contents)]
         if self.is_scalar:
             offsets = np.arange(0, len(contents) * batch + 1, batch, dtype=np.int32)
@@ -145,7 +158,7 @@ class _Port:
         joined = bytearray().join(contents)
         if not joined:
             return np.zeros((len(contents), 0), np.float32)
-        values: np.ndarray = torch.frombuffer(joined, dtype=self.dtype).float().numpy()
+        values: np.ndarray = torch.frombuffer(joined, dtype=DTYPES[self.dtype]).float().numpy()
         return values.reshape(len(contents), -1)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from ami.evaluation.pictures import is_picture
 from ami.learning.probe import Readout, fit_readout
-from ami.tracing.reader import Trace
+from ami.tracing.node_file import DTYPES
+from ami.tracing.reader import Trace, tensor_of
 
 FITTED_ON = 8_000  # states; more make a linear readout no better
 RIDGE = 1e-4
@@ -51,7 +51,7 @@ class Recorded:
     def are_pictures(self, port: str) -> bool:
         """Whether the messages of `node.port` can be looked at."""
         dtype, shape = self.shape(port)
-        return is_picture(getattr(torch, dtype), shape)
+        return is_picture(DTYPES[dtype], shape)
 
     @cached_property
     def numbers(self) -> bool:
@@ -145,8 +145,7 @@ class Decoder:
 
 
 def _array(data: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    kind: torch.dtype = getattr(torch, dtype)
     if not data:
         return np.zeros(shape, np.float32)
-    value: Tensor = torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)
+    value = tensor_of(data, dtype, shape)
     return (value.float() if dtype == "bfloat16" else value).numpy()

@@ -6,7 +6,6 @@ A killed process leaves its files cut off at any byte: what is whole is read, th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,19 +14,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
-from ami.tracing.header import read_header
-from ami.tracing.node_file import END_OF_STREAM, NOTES
+from ami.files import MIB, FileKind
+from ami.schema import shown
+from ami.terminal import escaped
+from ami.tracing.header import printable_name, read_header
+from ami.tracing.node_file import DTYPES, END_OF_STREAM, NOTES
+from ami.tracing.stream_reader import FILE, Stream
 from ami.tracing.writer import INCOMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ("wave", "tick")
+OTHER_COLUMNS = 12  # of the tick table, besides the scalars
+FREE_CELLS = 20_000_000  # of the tick table, whatever the size of the files
+INCOMPLETE_FILE = FileKind("a note of what was not recorded", TraceError, "delete it", limit=MIB)
 
 
 class Difference(NamedTuple):
@@ -77,40 +84,42 @@ class Trace:
         tables: dict[str, list[pa.Table]] = {}
         ports: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
         truncated = 0
-        paths = sorted((folder / "trace").glob("**/*.arrow"))
+        paths = _below(folder, "*.arrow")
         if not paths:
-            fault = next((path.read_text().strip() for path in (folder / "trace").glob(f"**/{INCOMPLETE}")), "")
+            fault = next(iter(_faults(folder)), "")
             raise TraceError(f"{folder} holds no trace: expected {folder / 'trace'}/**/*.arrow"
                              + (f", but {fault}. Fix: run again, on a disk with room" if fault else
                                 ". Fix: run again with trace.record=true"))
         for path in paths:
-            whole, is_torn = read_batches(path)
-            truncated += is_torn
-            if whole:
-                table = pa.Table.from_batches(whole)
-                node = table.schema.metadata[b"node"].decode()
-                described = json.loads(table.schema.metadata[b"ports"])
-                ports[node] = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described.items()}
-                agent = pa.repeat(pa.scalar(path.parent.name), len(table))
-                tables.setdefault(node, []).append(table.append_column("agent", agent))
+            stream = Stream(path, folder)
+            truncated += stream.is_torn
+            if stream.batches:
+                table = pa.Table.from_batches(stream.batches)
+                if ports.setdefault(stream.node, dict(stream.ports)) != stream.ports:
+                    raise FILE.refusal(path, f"its ports are {shown(list(stream.ports))}: expected those of the other files "
+                                             f"of {stream.node}, dtypes and shapes included")
+                agent = pa.repeat(pa.scalar(printable_name(path.parent)), len(table))
+                tables.setdefault(stream.node, []).append(table.append_column("agent", agent))
         if not tables:
             raise TraceError(f"{folder} holds no trace: a kill or a full disk cut its files off before their first record "
                              "was whole. Fix: run again")
-        order = [node for node in header["graph"]["order"] if node in tables]
+        order = [node for node in dict.fromkeys(header["graph"]["order"]) if node in tables]
         order += sorted(set(tables) - set(order))
         # what is joined is let go: a long trace is not held twice
-        return cls(folder, header, {node: _joined(tables.pop(node)) for node in order}, ports, truncated)
+        trace = cls(folder, header, {node: _joined(tables.pop(node)) for node in order}, ports, truncated)
+        trace._check_extent(sum(path.stat().st_size for path in paths))
+        return trace
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
         """Why a disk stopped the record before the mind was done, a sentence per process; empty when nothing did."""
-        return tuple(path.read_text().strip() for path in sorted((self.folder / "trace").glob(f"**/{INCOMPLETE}")))
+        return _faults(self.folder)
 
     @cached_property
     def unfinished(self) -> tuple[str, ...]:
         """The files that do not end as closed ones do: their process was killed, or writes still, or its disk was full."""
-        paths = sorted((self.folder / "trace").glob("**/*.arrow"))
-        return tuple(path.relative_to(self.folder).as_posix() for path in paths if not _is_finished(path))
+        return tuple(path.relative_to(self.folder).as_posix() for path in _below(self.folder, "*.arrow")
+                     if not _is_finished(path))
 
     def part(self, kept: Callable[[pa.Table], pa.Array | pa.ChunkedArray]) -> Trace:
         """The invocations for which `kept` says true, a table of one node at a time; nodes without any are left out."""
@@ -161,10 +170,11 @@ class Trace:
                              f"{self.waves} (ticks by wave)")
         row = int(found[0])
         dtype, shape = self.ports[node][port]
-        data = bytearray(table[f"{port}.data"][row].as_py())
-        full = (table["batch"][row].as_py(), *shape)
-        kind: torch.dtype = getattr(torch, dtype)
-        return torch.frombuffer(data, dtype=kind).reshape(full) if data else torch.empty(full, dtype=kind)
+        data = table[f"{port}.data"][row].as_py()
+        if data is None:
+            raise TraceError(f"{self.folder} holds no values of {node}.{port} at tick {tick} of wave {wave}. "
+                             "Fix: run again with trace.level=full")
+        return tensor_of(data, dtype, (table["batch"][row].as_py(), *shape))
 
     def notes(self, node: str, wave: int) -> dict[int, dict[str, Tensor]]:
         """What a node's steps noted, (B, …) by tick and name: needs a run that recorded the node's payloads.
@@ -176,8 +186,45 @@ class Trace:
         if NOTES not in table.column_names:
             return {}
         rows = np.flatnonzero(table["wave"].to_numpy() == wave)
-        held = table.select(["tick", NOTES]).take(pa.array(rows)).to_pylist()
-        return {row["tick"]: safetensors.torch.load(row[NOTES]) for row in held if row[NOTES]}
+        held = table.select(["tick", "batch", NOTES]).take(pa.array(rows)).to_pylist()
+        return {row["tick"]: self._noted(node, wave, row) for row in held if row[NOTES]}
+
+    def _noted(self, node: str, wave: int, row: Mapping[str, Any]) -> dict[str, Tensor]:
+        where = f"{self.folder} holds notes of {node} at wave {wave}, tick {row['tick']} that"
+        try:
+            figures = safetensors.torch.load(row[NOTES])
+        except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:  # KeyError: a dtype of no torch
+            raise TraceError(f"{where} are no safetensors ({str(error)[:100]}). Fix: {FILE.fix}") from None
+        for name, figure in figures.items():
+            if str(figure.dtype).removeprefix("torch.") not in DTYPES or figure.ndim not in (1, 3) or (
+                    figure.shape[0] != row["batch"] or figure.numel() == 0):
+                raise TraceError(f"{where} hold {shown(name)} as {figure.dtype} {tuple(figure.shape)}: expected numbers of "
+                                 f"{row['batch']} worlds, (B,) or (B, iterations, candidates). Fix: {FILE.fix}")
+        return figures
+
+    def _check_extent(self, size: int) -> None:
+        """Refuse a trace whose tables would be far larger than its files: few records may name distant ticks.
+
+        Args:
+            size: of all files, bytes; a scalar takes 4 of them per world and tick.
+        """
+        wave, tick, batch = (np.concatenate([table[name].to_numpy() for table in self.tables.values()])
+                             for name in ("wave", "tick", "batch"))
+        waves, of = np.unique(wave, return_inverse=True)
+        last, most, least = np.zeros(len(waves), np.int64), np.zeros(len(waves), np.int64), np.full(len(waves), 2**62)
+        np.maximum.at(last, of, tick)
+        np.maximum.at(most, of, batch)
+        np.minimum.at(least, of, batch)
+        if (least != most).any():
+            one = int(np.flatnonzero(least != most)[0])
+            raise TraceError(f"{self.folder} holds wave {waves[one]} with {least[one]:,} and {most[one]:,} worlds in column "
+                             f"batch: expected one number of worlds per wave. Fix: {FILE.fix}")
+        scalars = sum(name.endswith(".rows") for table in self.tables.values() for name in table.column_names)
+        cells = float(((last + 1.0) * most).sum()) * (scalars + len(self.tables) + OTHER_COLUMNS)
+        if cells > FREE_CELLS + size:
+            raise TraceError(f"{self.folder} holds ticks up to {last.max():,} of {most.max():,} worlds, whose tables have "
+                             f"{cells:,.0f} cells, in files of {size:,} bytes: expected at most {FREE_CELLS + size:,}. "
+                             f"Fix: {FILE.fix}")
 
     def digest(self) -> str:
         """SHA-256 over (wave, tick, node, port, content hash) of every message, node by node in firing order.
@@ -220,17 +267,24 @@ class Trace:
 
 
 def read_batches(path: Path) -> tuple[list[pa.RecordBatch], bool]:
-    """The whole record batches of one file, and whether it ends in the middle of one."""
-    batches: list[pa.RecordBatch] = []
-    with pa.OSFile(str(path)) as file:
-        try:
-            stream = pa.ipc.open_stream(file)
-            while True:
-                batches.append(stream.read_next_batch())
-        except StopIteration:
-            return batches, False
-        except (pa.ArrowInvalid, OSError):  # Arrow says either, depending on where the file was cut
-            return batches, True
+    """The whole record batches of one file, and whether it ends in the middle of one. Raises as `Stream` does."""
+    stream = Stream(path)
+    return stream.batches, stream.is_torn
+
+
+def tensor_of(data: bytes, dtype: str, shape: tuple[int, ...]) -> Tensor:
+    """A message from its recorded bytes, which `Stream` held against its shape."""
+    kind = DTYPES[dtype]
+    return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    """The files of a trace: in the folders of its agents, or of their parts."""
+    return sorted(path for depth in ("", "*/", "*/*/") for path in (folder / "trace").glob(depth + pattern))
+
+
+def _faults(folder: Path) -> tuple[str, ...]:
+    return tuple(escaped(INCOMPLETE_FILE.read_text(path, folder).strip(), keep="") for path in _below(folder, INCOMPLETE))
 
 
 def _is_finished(path: Path) -> bool:
