@@ -91,6 +91,7 @@ class Header(TypedDict):
     clock: Clock
     versions: dict[Text, Text]
     details: Details
+    overlay: NotRequired[dict[str, Any] | None]
     graph: Wired
     config: Settings | None
 
