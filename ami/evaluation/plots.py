@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,7 +19,15 @@ from ami.evaluation.table import AGENT, BASELINES, judged_by
 from ami.files import write_atomically
 
 COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
+CURVES = (*COLOURS, "#1f3a5f", "#c9a227", "#17a2a2", "#8c564b", "#e377c2", "#6b8e23", "#483d8b", "#ff7f50")
 NOT_FIGURES = ("stage", "step")
+COLLECT = "collect"
+SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "steps", "lived")
+PANELS: dict[str, Callable[[str], bool]] = {
+    "loss": lambda name: name not in (*SHARES, *RETURNS), "share": lambda name: name in SHARES,
+    "episodes": lambda name: name in RETURNS}
+"""What is drawn together, because it has one scale."""
+SMOOTHED_FROM, MOST_NAMES = 30, 8
 
 
 def plot_results(summary: Mapping[str, Any], path: Path) -> None:
@@ -107,30 +117,89 @@ def _points(axes: Axes, variants: Sequence[Mapping[str, Any]], kinds: Sequence[s
 
 
 def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None:
-    """One panel per stage of learning, a curve per figure, as a PNG.
+    """The figures of learning over its steps, as a PNG: losses on a log scale, and below them shares and returns.
+
+    Stages follow each other along the axis and are marked. A figure has one colour; the raw curve is behind the
+    smoothed one.
 
     Args:
         rows: what was logged: "stage", "step" and any figures; a figure may be missing in some rows.
     """
-    stages = list(dict.fromkeys(str(row.get("stage", "learning")) for row in rows))
-    figure = Figure(figsize=(1 + 5 * max(len(stages), 1), 4.2), layout="constrained")
-    for place, stage in enumerate(stages):
-        axes = figure.add_subplot(1, len(stages), place + 1)
-        own = [row for row in rows if str(row.get("stage", "learning")) == stage]
-        names = [n for n in dict.fromkeys(name for row in own for name in row) if n not in NOT_FIGURES]
-        smallest = float("inf")
-        for number, name in enumerate(names):
-            curve = [(float(row["step"]), float(row[name])) for row in own if name in row]
-            smallest = min(smallest, *(value for _, value in curve))
-            axes.plot(*zip(*curve, strict=True), label=name.replace("_", " "), color=COLOURS[number % len(COLOURS)],
-                      linewidth=2.2 if name == "loss" else 1.3, marker="." if len(curve) < 12 else None)
-        if smallest > 0:
-            axes.set_yscale("log")
-        axes.set_title(stage.replace("_", " "), loc="left")
-        axes.set_xlabel("step")
+    curves, begins, end = _curves(rows)
+    panels = {title: names for title, of in PANELS.items() if (names := [name for name in curves if of(name)])}
+    panels = panels or {"loss": []}
+    colours = {name: CURVES[number % len(CURVES)] for number, name in enumerate(curves)}
+    figure = Figure(figsize=(10, 0.6 + 2.9 * len(panels)), layout="constrained")
+    for place, (title, names) in enumerate(panels.items()):
+        axes = figure.add_subplot(len(panels), 1, place + 1)
+        for name in names:
+            steps, values = curves[name]
+            is_long = len(values) > SMOOTHED_FROM
+            smooth = _smoothed(values) if is_long else values
+            if is_long:
+                axes.plot(steps, values, color=colours[name], linewidth=0.8, alpha=0.25)
+            axes.plot(steps, smooth, color=colours[name], linewidth=2.2 if name == "loss" else 1.5,
+                      label=name.replace("_", " "), marker=None if is_long else ".")
+        drawn = np.concatenate([curves[name][1] for name in names]) if names else np.ones(1)
+        if title == "loss":
+            axes.set_yscale("log" if (drawn[np.isfinite(drawn)] > 0).all() else "symlog")
+        _mark_stages(axes, begins, end, with_names=place == 0)
+        axes.set_ylabel(title)
         _tidy(axes)
-        axes.legend(frameon=False, fontsize=9)
+        if names:
+            axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.axes[-1].set_xlabel("step")
     _save(figure, path)
+
+
+def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
+                                                                 list[tuple[float, str]], float]:
+    """By figure its steps and values, one stage behind the other; where each stage begins, with its name; where all ends."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    begins: list[tuple[float, str]] = []
+    stage, last, offset, end = None, -1.0, 0.0, 0.0
+    for row in rows:
+        name, step = str(row.get("stage", "learning")), float(row["step"])
+        if name == COLLECT:  # its steps are rounds
+            step = end - offset
+        elif name != stage or step < last:
+            stage, offset = name, end
+            begins.append((offset, name))
+        last = step
+        end = max(end, offset + step)
+        for figure, value in row.items():
+            if figure not in NOT_FIGURES:
+                found = points.setdefault(figure, [])
+                if found and found[-1][0] < offset and PANELS["loss"](figure):
+                    found.append((offset, math.nan))  # another stage's loss is another figure
+                found.append((offset + step, float(value)))
+    return {name: (np.array(found)[:, 0], np.array(found)[:, 1]) for name, found in points.items()}, begins, end
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """An exponential moving average, as slow as the curve is long; corrected for its start (Kingma and Ba, 2015). Begins
+    anew behind each gap."""
+    keep = 1 - 1 / max(2.0, len(values) / 60)
+    mean, weight, smooth = 0.0, 0.0, []
+    for value in values:
+        if np.isfinite(value):
+            mean, weight = keep * mean + (1 - keep) * float(value), keep * weight + 1 - keep
+        else:
+            mean = weight = 0.0
+        smooth.append(mean / weight if weight else math.nan)
+    return np.array(smooth)
+
+
+def _mark_stages(axes: Axes, begins: Sequence[tuple[float, str]], end: float, with_names: bool) -> None:
+    """A line where each stage begins; its name above the first panel, unless there are too many to be read."""
+    for number, (begin, name) in enumerate(begins):
+        if number:
+            axes.axvline(begin, color="#9aa0ac", linewidth=0.8, linestyle=":")
+        if with_names and len(begins) <= MOST_NAMES:
+            axes.annotate(name.replace("_", " "), (begin, 1), (3, 3), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", size=9, color="#565c68")
+    if end > 0:
+        axes.set_xlim(0, end)
 
 
 def _tidy(axes: Axes) -> None:

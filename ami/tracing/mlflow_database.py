@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from ami.errors import SettingError
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+SECONDS_OF_LOCK = 20
+"""So long MLflow waits for another process that writes into its sqlite file."""
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
@@ -22,15 +24,19 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def opened(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
+def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, str]]:
     """MLflow, a client and the address of a store, which is made if missing, whole or not at all.
+
+    Args:
+        store_folder: holds `mlflow.db` and `mlartifacts/`.
+        quiet: whether MLflow's warnings are silenced; False in a thread, since warning filters belong to the whole process.
 
     Raises:
         SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
     """
     database = store_folder / DATABASE
     uri = f"sqlite:///{database}"
-    with _quiet_mlflow() as mlflow, _tracking_in(mlflow, uri):
+    with quiet_mlflow(quiet) as mlflow, _tracking_in(mlflow, uri):
         from alembic.util.exc import CommandError  # here, where what it says while it is imported is not heard
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -44,6 +50,9 @@ def opened(store_folder: Path) -> Iterator[tuple[Any, Any, str]]:
         except OSError as error:
             raise SettingError(f"store is '{store_folder}': expected a folder to write in ({error.strerror})") from None
         except faults as error:
+            if "database is locked" in _fault(error):
+                raise SettingError(f"store is '{store_folder}', and another process holds the lock of {DATABASE} since "
+                                   f"{SECONDS_OF_LOCK} s. Fix: end that process, or another store") from None
             raise SettingError(f"store is '{store_folder}': expected {DATABASE} as this MLflow makes it "
                                f"({_fault(error)}). Fix: another store") from None
         try:
@@ -83,13 +92,14 @@ def _make_database(mlflow: Any, database: Path) -> None:
 
 
 @contextmanager
-def _quiet_mlflow() -> Iterator[ModuleType]:
-    """MLflow without telemetry, and without its remarks in the user's terminal."""
+def quiet_mlflow(quiet: bool = True) -> Iterator[ModuleType]:
+    """MLflow without telemetry, and without its remarks in the user's terminal; see `opened`."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings() if quiet else nullcontext():
+        if quiet:
+            warnings.simplefilter("ignore")
         levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:

@@ -1,9 +1,11 @@
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from ami.evaluation.plots import plot_learning, plot_results
+from ami.evaluation.plots import _curves, _smoothed, plot_learning, plot_results
 
 
 def test_success_is_plotted_for_those_who_were_judged(tmp_path: Path) -> None:
@@ -22,8 +24,28 @@ def test_success_is_plotted_for_those_who_were_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [
     [{"stage": "world_model", "step": 0.0, "loss": 2.0}, {"stage": "world_model", "step": 20.0, "loss": 1.0, "r2": 0.9},
      {"stage": "critic", "step": 0.0, "loss": -1.0}],
-    [{"step": 0.0, "loss": 1.0}], []])
+    [{"step": 0.0, "loss": 1.0}], [],
+    [{"stage": "model", "step": float(step), "loss": math.inf if step == 9 else 1.0, "success": 0.5} for step in range(40)]])
 def test_learning_is_plotted_whatever_was_logged(tmp_path: Path, rows: list[dict]) -> None:
     plot_learning(rows, tmp_path / "learning.png")
     with Image.open(tmp_path / "learning.png") as plot:
         assert plot.format == "PNG"
+
+
+def test_stages_follow_each_other_and_a_loss_has_a_gap_between_them() -> None:
+    rows = [{"stage": "collect", "step": 0.0, "return": 1.0},
+            {"stage": "model", "step": 0.0, "loss": 2.0, "success": 0.0}, {"stage": "model", "step": 20.0, "loss": 1.0},
+            {"stage": "critic", "step": 0.0, "loss": 9.0, "success": 0.5}, {"stage": "critic", "step": 30.0, "loss": 8.0},
+            {"stage": "collect", "step": 1.0, "return": 2.0}, {"stage": "model", "step": 0.0, "loss": 0.5}]
+    curves, begins, end = _curves(rows)
+    assert begins == [(0.0, "model"), (20.0, "critic"), (50.0, "model")] and end == 50
+    assert curves["loss"][0].tolist() == [0, 20, 20, 50, 50]
+    assert curves["success"][0].tolist() == [0, 20] and curves["return"][0].tolist() == [0, 50]
+
+
+def test_smoothing_follows_the_curve_and_begins_anew_behind_a_gap() -> None:
+    values = np.array([4.0] * 50 + [np.nan] + [1.0] * 50)
+    smooth = _smoothed(values)
+    assert np.allclose(smooth[:50], 4) and np.isnan(smooth[50]) and np.allclose(smooth[51:], 1)
+    noisy = np.tile([0.0, 2.0], 100)
+    assert abs(_smoothed(noisy)[-20:] - 1).max() < 0.5

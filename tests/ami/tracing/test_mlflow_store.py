@@ -91,8 +91,10 @@ def test_parameters_metrics_and_files_of_a_run_are_stored(run: Path, store_folde
     run_id = store(run, store_folder, rows=ROWS)
     stored = client.get_run(run_id)
     assert stored.info.run_name == "run-7" and stored.info.status == "FINISHED"
-    assert stored.data.params == {"seed": "3", "planner._target_": "modules.planner.cem.CEM", "planner.horizon": "4",
-                                  "long": "x" * 6000, "list": "[1, 2]"}
+    params = stored.data.params
+    assert params.items() >= {"seed": "3", "long": "x" * 6000, "list": "[1, 2]", "world.observe": "state"}.items()
+    assert params["world.repeat"] == "1" and params["world.wrappers"] == "[]", "defaults of constructors are settings too"
+    assert params["planner._target_"].endswith("conftest.Steps"), "of the module that ran"
     assert stored.data.metrics == {"agent/across/n": 4, "agent/across/success": 0.75, "seed": 3,
                                    "world_model/loss": pytest.approx(1 / 1181)}
     assert [metric.step for metric in client.get_metric_history(run_id, "world_model/loss")] == list(range(0, 1200, 20))
@@ -315,6 +317,39 @@ def test_a_run_that_was_deleted_from_the_store_is_stored_anew(run: Path, store_f
     store(run, store_folder)
     (run / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
     assert store(run, store_folder) != "0" * 32
+
+
+def test_a_deleted_experiment_is_left_alone_and_the_next_one_is_used(run: Path, store_folder: Path, client: Any) -> None:
+    first = client.get_run(store(run, store_folder, experiment="deleted", sample=None)).info
+    client.delete_experiment(first.experiment_id)
+    second = client.get_run(store(run, store_folder, experiment="deleted", sample=None)).info
+    assert client.get_experiment(second.experiment_id).name == "deleted-2" and second.run_id != first.run_id
+    assert client.get_experiment(first.experiment_id).lifecycle_stage == "deleted"
+    client.rename_experiment(second.experiment_id, "renamed")
+    assert store(run, store_folder, experiment="deleted", sample=None) == second.run_id, "it is known by its id"
+    client.delete_experiment(second.experiment_id)
+    third = client.get_run(store(run, store_folder, experiment="deleted", sample=None)).info
+    assert client.get_experiment(third.experiment_id).name == "deleted-2"
+
+
+def test_a_locked_database_is_waited_for_a_while_and_the_lock_is_named(
+        run: Path, store_folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(run, store_folder, sample=None)
+    monkeypatch.setattr("mlflow.MlflowClient.search_experiments", lambda *_, **__: locked())
+    with pytest.raises(SettingError, match=r"another process holds the lock of mlflow\.db since 20 s\. Fix: end"):
+        store(run, store_folder, sample=None)
+
+
+def locked() -> None:
+    raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+
+def test_a_run_without_a_trace_is_synced_too(run: Path, store_folder: Path, client: Any) -> None:
+    for file in (run / "trace" / "agent-0").iterdir():
+        file.unlink()
+    done = sync(run, store_folder, Sample())
+    assert (done.written, done.stored, done.surprise) == (0, 0, None)
+    assert client.get_run(done.run_id).info.status == "FINISHED"
 
 
 def test_a_run_without_a_trace_is_stored_too(run: Path, store_folder: Path, client: Any) -> None:
