@@ -35,6 +35,7 @@ from ami.evaluation.plots import plot_learning
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
+from ami.learning.threads import torch_threads
 from ami.presentation import Presentation, film_formats, present, store
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
@@ -43,9 +44,9 @@ from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
 from ami.tracing.levels import recorded_ports
 from ami.tracing.log import TraceLog
-from ami.tracing.origin import origin
+from ami.tracing.origin import origin, run_code
 from ami.tracing.reader import Trace
-from ami.training import AGENT_FILE, Trained, open_trained
+from ami.trained import AGENT_FILE, Trained, open_trained, save
 from ami.worker import Weights, build_module
 
 RUNTIMES = ("local", "ray")
@@ -110,7 +111,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     folder = _new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
-    with private_files():
+    with private_files(), torch_threads(settings.learning.threads):
         return _run(config, graph, folder, console)
 
 
@@ -165,7 +166,7 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
         trained = training.train(config, console)
         console.note(trained.line())
         write_header(folder, graph, config.plain(), seed=config.settings.seed, details={"checkpoint": str(trained.file)})
-        training.save(folder / AGENT_FILE, trained, graph, config)
+        save(folder / AGENT_FILE, trained, graph, config)
         write_json(folder / "summary.json", {"seed": config.settings.seed, "learning_seconds": trained.seconds,
                                              "details": {"probes": trained.probes, "learning_was_cached": trained.cached,
                                                          "checkpoint": str(trained.file)}})
@@ -176,17 +177,12 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
     return trained
 
 
-def code_of(graph: Graph) -> dict[str, str]:
-    """By node, a hash of the files that its module comes from."""
-    return {node: training.sources(graph, [node]) for node in graph.order}
-
-
 def _describe(config: Config, graph: Graph, trained: Trained, folder: Path) -> None:
     """Write the run's header, and the agent that runs."""
     threads = 1 if config.settings.runtime == "ray" else None  # an actor has one
-    details = {"overrides": list(config.overrides), "origin": origin(trained.weights, code_of(graph), threads)}
+    details = {"overrides": list(config.overrides), "origin": origin(trained.weights, run_code(graph), threads)}
     write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
-    training.save(folder / AGENT_FILE, trained, graph, config)
+    save(folder / AGENT_FILE, trained, graph, config)
 
 
 def _recorded_ports(config: Config, graph: Graph) -> frozenset[str]:

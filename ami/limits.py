@@ -13,6 +13,7 @@ from ami.errors import SettingError
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 DAY, YEAR = 86_400.0, 365 * 86_400.0
+_NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
 _UNITS = (("years", YEAR), ("days", DAY), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
@@ -52,6 +53,12 @@ def check_time(setting: str, value: object, seconds: float, fix: str) -> str | N
     if seconds > YEAR:
         raise SettingError(f"{setting} is {value}: that takes about {in_time(seconds)} on this machine. Fix: {fix}")
     return f"{setting} is {value}: that takes about {in_time(seconds)} on this machine" if seconds > DAY else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that there is no more memory; torch's allocator raises a plain RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(
+        words in str(error) for words in _NO_MEMORY))
 
 
 def memory() -> float:

@@ -191,6 +191,11 @@ class Module(nn.Module):
         self.batch = len(parts["random"]["episodes"])
 
     @classmethod
+    def code_roots(cls, settings: Mapping[str, Any]) -> Sequence[Any]:
+        """What these settings make run besides the class itself: roots for `ami.code_hash`."""
+        return ()
+
+    @classmethod
     def callable_methods(cls) -> tuple[str, ...]:
         """The names of the methods that may be used over a call edge."""
 

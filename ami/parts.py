@@ -7,7 +7,7 @@ where they will live.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -68,6 +68,10 @@ class Part:
                 mistakes.append(f"{where}.{key} is {shown(value)}: expected {names} ({self.name})")
         return mistakes
 
+    def takes(self, setting: str) -> bool:
+        """Whether the constructor names such a setting."""
+        return setting in inspect.signature(self.target).parameters
+
     def make(self) -> Any:
         """Call the target with its settings, inner parts first.
 
@@ -81,11 +85,19 @@ class Part:
 
     def files(self) -> list[str]:
         """The names of the Python modules that define the target and the targets of its inner parts."""
-        found = [self.target.__module__]
+        return [part.target.__module__ for part in self._all()]
+
+    def code_roots(self) -> list[Any]:
+        """What runs because of this part, for `ami.code_hash`: the targets, and what their settings name."""
+        return [root for part in self._all()
+                for root in (part.target, *(part.target.code_roots(part.settings) if hasattr(part.target, "code_roots")
+                                            else ()))]
+
+    def _all(self) -> Iterator[Part]:
+        """This part and its inner ones, at any depth."""
+        yield self
         for value in self.settings.values():
-            inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else [value]
-            found += [name for part in inner if isinstance(part, Part) for name in part.files()]
-        return found
+            yield from (part for inner in _inner(value) for part in inner._all())
 
     def resolved(self) -> dict[str, Any]:
         """Plain values: the target's path, and every setting with the defaults filled in."""
@@ -107,6 +119,15 @@ def _checked(value: Any, where: str) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [mistake for i, inner in enumerate(value) for mistake in _checked(inner, f"{where}[{i}]")]
     return []
+
+
+def _inner(value: Any) -> Iterator[Part]:
+    """The outermost parts in a setting."""
+    if isinstance(value, Part):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _inner(inner)
 
 
 def _plain_kinds(hint: Any) -> tuple[type, ...]:

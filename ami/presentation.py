@@ -29,7 +29,7 @@ from ami.parts import Part
 from ami.runtime.local import LocalRuntime
 from ami.store import default_store
 from ami.tracing.header import overlay_of, read_header
-from ami.training import Trained, open_trained
+from ami.trained import Trained, open_trained
 
 WORLD, OBSERVATION = "world", "world.observation"
 SUMMARY, MANIFEST = "summary.json", "manifest.json"

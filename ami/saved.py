@@ -15,7 +15,7 @@ from ami.errors import CheckpointError, SettingError
 from ami.files import check_folder, write_atomically, write_json
 from ami.learning import checkpoint
 from ami.store import default_store, find
-from ami.training import AGENT_FILE, read_weights
+from ami.trained import AGENT_FILE, read_weights
 from ami.trust import ALLOWED
 from ami.worker import Weights
 

@@ -17,7 +17,8 @@ from ami.graph import Graph
 from ami.job import seal
 from ami.recorder import Recorder
 from ami.runtime.local import LocalRuntime
-from ami.training import Trained, train
+from ami.trained import Trained
+from ami.training import train
 from ami.worker import Weights, Worker
 
 SEED = 20261125

@@ -15,7 +15,8 @@ from ami.config import to_graph
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
 from ami.runtime.local import LocalRuntime
-from ami.training import Trained, train
+from ami.trained import Trained
+from ami.training import train
 from ami.worker import build_module
 
 SHORT = ["learning.collect.episodes=400", "learning.stages.model.steps=450", "learning.stages.critic.steps=800",

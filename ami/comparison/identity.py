@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ami import training
 from ami.comparison.variants import Sound
 from ami.errors import SettingError, require
 from ami.files import FileKind, check_folder, write_json
 from ami.job import judged_graph
+from ami.tracing.origin import code_of, engine_code
 
 IDENTITY = "comparison.json"
-FORMAT = 1
+FORMAT = 2
+RUNS = ("ami.training", "ami.learning.trainer", "ami.evaluation.evaluate")
+"""The files of ami that a comparison's figures depend on, besides those that run an agent."""
 SHOWN_DIFFERENCES = 3
 FILE = FileKind("a comparison's identity", SettingError, "another --folder", schema=dict[str, Any])
 
@@ -27,14 +29,15 @@ def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Seque
         learner = judged_graph(one.learner) if one.variant.learner is not None else one.graph
         variants[one.variant.label] = {
             "agent": one.graph.describe(),
-            "learner": learner.describe() if learner is not one.graph else None,
+            "learner": None if learner is one.graph else {"agent": learner.describe(), "code": code_of(learner)},
             "learning": one.learner.plain()["learning"],
             "checkpoint": one.learner.settings.checkpoint,
             "unlearnt": list(one.variant.unlearnt),
-            "code": training.sources(one.graph, one.graph.order),
+            "code": code_of(one.graph),
             "manifest": one.manifest.hash,
         }
-    identity = {"format": FORMAT, "seeds": list(seeds), "variants": variants, "refused": sorted(refused)}
+    identity = {"format": FORMAT, "seeds": list(seeds), "engine": engine_code(RUNS), "variants": variants,
+                "refused": sorted(refused)}
     plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
     return plain
 
@@ -73,7 +76,9 @@ def _differences(then: Any, now: Any, path: str = "") -> Iterator[str]:
                 yield from _differences(then[key], now[key], inner)
     elif then != now:
         what = path.removeprefix("variants: ")
-        yield (f"the code of {what.removesuffix('.code')} was changed" if path.endswith(".code") else
+        owner, _, node = what.rpartition(".code.")
+        yield ("the code of ami was changed" if what == "engine" else
+               f"the code of {node} in {owner} was changed" if owner else
                f"{what} was {_short(then)} and is now {_short(now)}")
 
 

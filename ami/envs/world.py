@@ -18,6 +18,7 @@ from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from ami.blueprint import Episode, World
+from ami.envs.code import world_code
 from ami.envs.make import make_rows
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
@@ -72,6 +73,10 @@ class GymWorld(World):
         self.overlay = self._overlay()
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
+
+    @classmethod
+    def code_roots(cls, settings: Mapping[str, Any]) -> Sequence[Any]:
+        return tuple(world_code(settings))
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"O": self._observation.shape, "G": (0,) if self._goal is None else self._goal.shape, "X": self._truth_size,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.errors import CheckpointError, require
+from ami.errors import require
 from ami.learning import checkpoint
 from ami.learning.experience import SEED_RANGE
 from ami.learning.stage import Stage
@@ -66,15 +66,14 @@ class Lessons:
         teachers: makes each agent that it names.
         modules: what learns; an agent lives with the weights of the moment.
         seed: the worlds' seeds derive from it.
-        folder: where what was lived is kept.
-        identity: what it must have been lived for.
+        file_of: where what an agent lived is kept, by its number; the name holds the hash of what it depends on.
         on_lived: is told the stage's step and how many episodes are done.
     """
 
     def __init__(self, stage: Stage, teachers: Mapping[str, Teacher], modules: Mapping[str, Module], seed: int,
-                 folder: Path, identity: str, on_lived: Callable[[int, int], None]) -> None:
+                 file_of: Callable[[int], Path], on_lived: Callable[[int, int], None]) -> None:
         self.stage, self.teachers, self.modules, self.seed = stage, teachers, modules, seed
-        self.folder, self.identity, self.on_lived = folder, identity, on_lived
+        self.file_of, self.on_lived = file_of, on_lived
         self._rounds: list[Plans] = []
         self._all: Plans | None = None
 
@@ -88,28 +87,23 @@ class Lessons:
         return self._all.draw(self.stage.batch)
 
     def _round(self, number: int, step: int) -> Plans:
-        file = file_of(self.folder, self.stage, number)
+        file = self.file_of(number)
         if file.exists():
-            tensors, notes = checkpoint.load(file)
-            if notes.get("identity") != self.identity:
-                raise CheckpointError(f"'{file}' belongs to another training ({notes.get('identity')}, this one is "
-                                      f"{self.identity}). Fix: delete it")
-            return Plans(**tensors)
+            return Plans(**checkpoint.load(file)[0])
         name = self.stage.agents[number]
         weights = {node: module.state_dict() for node, module in self.modules.items()}
         with self.teachers[name](weights) as agent:
             numbers = range(number * self.stage.episodes, (number + 1) * self.stage.episodes)
             plans = live(agent, numbers, derive_seed(self.seed, "plans", self.stage.name),
                          lambda done: self.on_lived(step, numbers.start + done))
-        require(len(plans.plan) > 0, f"learning.stages.{self.stage.name}.agents names {name}, which never planned in "
-                                     f"{self.stage.episodes} episodes. Fix: an agent in Mode-2, such as teacher")
-        checkpoint.save(file, vars(plans), {"identity": self.identity})
+        _require_plans(plans, self.stage, name)
+        checkpoint.save(file, vars(plans), {})
         return plans
 
 
-def file_of(folder: Path, stage: Stage, number: int) -> Path:
-    """Where the plans of a stage's round are kept until learning is done."""
-    return folder / f"plans-{stage.name}-{number}.safetensors"
+def _require_plans(plans: Plans, stage: Stage, name: str) -> None:
+    require(len(plans.plan) > 0, f"learning.stages.{stage.name}.agents names {name}, which never planned in "
+                                 f"{stage.episodes} episodes. Fix: an agent in Mode-2, such as teacher")
 
 
 def live(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None]) -> Plans:
@@ -121,12 +115,53 @@ def live(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None
         seed: the worlds' seeds derive from it and the episode's number alone.
         on_lived: is told how many of them are done.
     """
-    kept: dict[str, list[Tensor]] = {name: [] for name in PORTS}
+    kept = _Kept()
     for wave, first in enumerate(range(0, len(numbers), WORLDS_AT_ONCE)):
         some = numbers[first:first + WORLDS_AT_ONCE]
         for moment in agent.live([Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in some], wave):
-            planned = (moment[MODEL_STEPS] > 0) & ~(moment["world.terminated"] | moment["world.truncated"])
-            for name, port in PORTS.items():
-                kept[name].append(moment[port][planned])
+            kept.add(moment)
         on_lived(first + len(some))
-    return Plans(*(torch.cat(parts) for parts in kept.values()))
+    return kept.plans()
+
+
+def little_lived(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: int = 200) -> Plans:
+    """The first plans that an agent makes in a few episodes.
+
+    Args:
+        agent: built to watch `WATCH`.
+        stage: which it lives for: so many episodes.
+        name: the agent's, for messages.
+        seed: of the worlds.
+        most_ticks: after which it may never have planned: a gate may wait for long. Any message stands for a plan then.
+
+    Raises:
+        SettingError: it never planned in whole episodes.
+    """
+    kept, anything = _Kept(), _Kept()
+    episodes = [Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in range(stage.episodes)]
+    for tick, moment in enumerate(agent.live(episodes)):
+        anything.add(moment, all_rows=True)
+        if kept.add(moment):
+            return kept.plans()
+        if tick == most_ticks:
+            return anything.plans()
+    _require_plans(kept.plans(), stage, name)
+    return kept.plans()
+
+
+class _Kept:
+    """What is kept of an agent's life."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in PORTS}
+
+    def add(self, moment: Mapping[str, Tensor], all_rows: bool = False) -> int:
+        """Keep the plans of a tick, of worlds that are not over; returns how many."""
+        planned = (moment[MODEL_STEPS] > 0) & ~(moment["world.terminated"] | moment["world.truncated"])
+        rows = torch.ones_like(planned) if all_rows else planned
+        for name, port in PORTS.items():
+            self._parts[name].append(moment[port][rows])
+        return int(rows.sum())
+
+    def plans(self) -> Plans:
+        return Plans(*(torch.cat(parts) for parts in self._parts.values()))

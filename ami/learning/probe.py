@@ -6,6 +6,7 @@ A ridge regression is fitted on some episodes and scored on others. Absolute spr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ami.blueprint import Perception, WorldModel
 from ami.errors import require
 from ami.learning.experience import Experience
+from ami.module import Module
 
 TRAIN_SHARE = 0.75
 RIDGE = 1e-6
@@ -58,6 +60,18 @@ class ProbeFigures:
         return asdict(self)
 
 
+def probe_modules(modules: Mapping[str, Module], experience: Experience | None) -> tuple[ProbeFigures, Readout] | None:
+    """Probe the first perception and world model among some modules; None without them, or where the true state is unknown.
+
+    Raises as `probe` does.
+    """
+    perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
+    world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
+    if perception is None or world_model is None or experience is None or 0 in experience.truth.shape:
+        return None
+    return probe(experience, perception, world_model)
+
+
 @torch.no_grad()
 def probe(experience: Experience, perception: Perception, world_model: WorldModel) -> tuple[ProbeFigures, Readout]:
     """Fit on three quarters of the episodes, score on the rest.
@@ -76,8 +90,8 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
         parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
     require(bool(fit.isfinite().all() and test.isfinite().all()),
-            f"{type(world_model).__name__} believes states that are not finite: learning has diverged. "
-            "Fix: a smaller learning_rate, or clip > 0")
+            f"{type(world_model).__name__} believes states that are not finite: "
+            f"{_cause(experience, perception, world_model)}")
     readout = fit_readout(fit, fit_truth)
     error = (readout(test).double() - test_truth).square().mean(0)
     variance = test_truth.var(0, correction=0)
@@ -89,6 +103,16 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     share = eigenvalues / eigenvalues.sum().clamp(min=1e-300)
     rank = torch.exp(-(share * share.clamp(min=1e-300).log()).sum())
     return ProbeFigures(float(r2), float(test.std(0).mean()), float(rank)), readout
+
+
+def _cause(experience: Experience, perception: Perception, world_model: WorldModel) -> str:
+    """Why states are not finite: what the world showed, the weights, or the modules' own computation."""
+    if not bool(experience.observation.isfinite().all()):
+        return "the world showed observations that are not. Fix: mend the world, or cut such values off in a wrapper"
+    weights = [*perception.state_dict().values(), *world_model.state_dict().values()]
+    if not all(bool(value.isfinite().all()) for value in weights):
+        return "their weights are not, learning has diverged. Fix: a smaller learning_rate, or clip > 0"
+    return "observations and weights are. Fix: mend what the perception or the world model computes"
 
 
 def fit_readout(states: Tensor, truth: Tensor, ridge: float = RIDGE) -> Readout:

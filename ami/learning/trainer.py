@@ -1,7 +1,8 @@
 """The trainer: one loop for anything with a `loss(batch)`.
 
-Everything a stage's course depends on is in its progress file (weights, optimiser, random state, step), so a killed
-training goes on to bit-identical weights.
+Learning is a schedule of steps, each with a key that hashes all it depends on: experience is collected, then stages learn
+from it. What was kept under the same key is loaded instead. Within a stage everything its course depends on is in a progress
+file (weights, optimiser, random state, step), so that a killed training goes on to bit-identical weights.
 """
 
 from __future__ import annotations
@@ -10,130 +11,133 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ami.blueprint import Perception, WorldModel
-from ami.errors import CheckpointError, SettingError, unknown_name
+from ami.errors import AmiError, SettingError, unknown_name
 from ami.learning import checkpoint
+from ami.learning.cache import Cache
+from ami.learning.divergence import not_finite
 from ami.learning.experience import Experience, joined
-from ami.learning.memories import remember
-from ami.learning.plans import Lessons, Teacher, file_of
+from ami.learning.plans import Lessons, Teacher
+from ami.learning.sources import MADE_OF, Draw, memory, windows
 from ami.learning.stage import Stage, parts_of
+from ami.limits import is_out_of_memory
 from ami.module import Module
 from ami.streams import derive_seed
 
 LOG_EVERY = 20
 COLLECT = "collect"
 """What rows of the learning curve are filed under that tell how a round's episodes went."""
-MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal"),
-           "plans": ("state", "goal", "plan")}
-"""What a batch of each kind of data holds."""
 LEARNING_STATE = "learning_state"
-Draw = Callable[[int], dict[str, Tensor]]
-"""Step of the stage to batch."""
 Row = dict[str, float | str]
+
+
+class Step(NamedTuple):
+    """One step of the schedule.
+
+    Attributes:
+        key: the hash of all that its result depends on.
+        round: how often all stages were run before.
+        stage: the stage that learns; None where the experience of the round is collected.
+        nodes: those that the stage may change, and those it uses.
+    """
+
+    key: str
+    round: int
+    stage: Stage | None = None
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass
 class Course:
-    """How far learning has come.
+    """How learning went.
 
     Attributes:
-        stage, step: what comes next, in this round.
-        round: how often all stages have been run.
-        seconds: spent so far, killed attempts' unsaved work not counted.
-        rows: the figures logged so far, one dict per logged step with "stage" and "step".
-        resumed: whether it went on from a progress file.
+        rows: the figures logged, one dict per logged step with "stage" and "step".
+        seconds: what all of it took, when it was done; killed attempts' unsaved work not counted.
+        found: the steps that were loaded.
+        found_seconds: what those took when they were done.
+        resumed: whether a stage went on from a progress file.
     """
 
-    stage: int = 0
+    rows: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
+    found: list[Step] = field(default_factory=list)
+    found_seconds: float = 0.0
+    resumed: bool = False
+
+
+@dataclass
+class _Running:
+    """A stage on its way: the next step, the seconds and rows so far."""
+
     step: int = 0
     seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
-    resumed: bool = False
-    round: int = 0
 
 
-Collector = Callable[[int], Experience]
-"""The number of a round to what was lived in it: by an explorer, and in later rounds by what was learnt before."""
+Collector = Callable[[Step], tuple[Experience, float, bool]]
+"""A step to what was lived in it, the seconds that took, and whether it was found."""
 OnStep = Callable[[Stage, int, Row | None], None]
 
 
 class Trainer:
-    """Runs the stages of learning over the modules of one agent.
+    """Runs a schedule over the modules of one agent.
 
     Args:
         modules: the modules, bound to each other (see `ami.worker.Worker`).
-        stages: in order.
+        schedule: in order; a round begins with its experience.
         seed: every draw derives from it and the stage's name.
-        progress: where the progress file goes.
+        cache: where finished stages are found and kept, and the progress of the running one.
         save_every: steps between two saves.
-        identity: what the progress must have been made with to be continued.
         on_step: is told of every step, with figures when they are logged.
         teachers: makes the agents that bring plans, by name, for stages that learn from those.
-        rounds: how often all stages are run, each time on more experience.
     """
 
-    def __init__(self, modules: Mapping[str, Module], stages: Sequence[Stage], seed: int, progress: Path,
-                 save_every: int, identity: str, on_step: OnStep = lambda stage, step, row: None,
-                 teachers: Mapping[str, Teacher] | None = None, rounds: int = 1) -> None:
-        self.teachers, self.rounds = teachers or {}, rounds
-        self.modules, self.stages, self.seed = modules, list(stages), seed
-        self.progress, self.save_every, self.identity, self.on_step = Path(progress), save_every, identity, on_step
-        for stage in self.stages:
-            parts_of(stage, modules)
-            if stage.loss not in modules:
-                raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
-            if not hasattr(modules[stage.loss], "loss"):
-                raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
-                                   f"{type(modules[stage.loss]).__name__} has no loss(batch). Fix: drop the stage with "
-                                   f"~learning.stages.{stage.name}, or swap the module")
+    def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Step], seed: int, cache: Cache, save_every: int,
+                 on_step: OnStep = lambda stage, step, row: None, teachers: Mapping[str, Teacher] | None = None) -> None:
+        self.teachers = teachers or {}
+        self.modules, self.schedule, self.seed = modules, list(schedule), seed
+        self.cache, self.save_every, self.on_step = cache, save_every, on_step
+        for step in self.schedule:
+            if step.stage is not None:
+                _check(step.stage, modules)
 
     def learn(self, collected: Collector) -> Course:
-        """Run all stages, round after round, from where the progress file stands.
+        """Run the schedule, from where the cache and the progress of a killed training stand.
 
         Args:
-            collected: brings the experience of a round; asked for every round once, in order, and again after a kill.
+            collected: brings the experience of a round; asked for every round once, in order.
         """
         course = Course()
-        saved = self._open_progress()
-        if saved is not None:
-            notes = saved[1]
-            course = Course(notes["stage"], notes["step"], notes["seconds"], notes["rows"], True, notes["round"])
-        if course.step == 0 and saved is not None:  # between two rounds nothing but weights was kept
-            self._load_weights(saved[0])
-            saved = None
         lived: list[Experience] = []
+        experience: Experience | None = None
         with _own_random_state():
-            while course.round < self.rounds:
-                lived += [self._live(course, number, collected) for number in range(len(lived), course.round + 1)]
-                experience = joined(lived)
-                if course.stage == course.step == 0:
+            for step in self.schedule:
+                if step.stage is None:
+                    lived.append(self._collect(course, step, collected))
+                    experience = joined(lived)
                     self._measure(experience)
-                while course.stage < len(self.stages):
-                    self._run_stage(course, experience, saved)
-                    self._drop_learning_state()
-                    saved = None
-                    course.stage, course.step = course.stage + 1, 0
-                self._end_round(course)
+                    continue
+                if experience is None:
+                    raise ValueError("a schedule begins with experience: expected its first step without a stage")
+                if not self._find(course, step):
+                    self._run_stage(course, step, step.stage, experience)
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         return course
 
-    def _live(self, course: Course, number: int, collected: Collector) -> Experience:
-        """One round's experience; that of later rounds counts as learning, and each is a point of the learning curve."""
-        begun = time.perf_counter()
+    def _collect(self, course: Course, step: Step, collected: Collector) -> Experience:
+        """One round's experience; each round is a point of the learning curve."""
         for module in self.modules.values():
             module.eval()
-        experience = collected(number)
-        known = sum(row["stage"] == COLLECT for row in course.rows)
-        if self.rounds > 1 and known <= number:
-            course.seconds += time.perf_counter() - begun if number else 0.0
-            course.rows.append({"stage": COLLECT, "step": float(number), "return": experience.mean_return,
+        experience, seconds, found = collected(step)
+        self._account(course, step, seconds, found)
+        if any(other.round for other in self.schedule):
+            course.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
                                 "steps": float(experience.steps.float().mean())})
         return experience
 
@@ -146,47 +150,61 @@ class Trainer:
         for module in self.modules.values():
             self._tell(module, "measure", batch)
 
-    def _end_round(self, course: Course) -> None:
-        course.round, course.stage, course.step = course.round + 1, 0, 0
-        if course.round == self.rounds:
-            return
-        self._forget_plans()  # they are made anew, by what has learnt more
-        self._save(course, None)
+    def _account(self, course: Course, step: Step, seconds: float, found: bool) -> None:
+        course.seconds += seconds
+        if found:
+            course.found.append(step)
+            course.found_seconds += seconds
 
-    def tidy(self) -> None:
-        """Learning is done and saved elsewhere: delete what was kept for going on."""
-        self.progress.unlink(missing_ok=True)
-        self._forget_plans()
+    # One stage -------------------------------------------------------------------------------------------------------
 
-    def _forget_plans(self) -> None:
-        for stage in self.stages:
-            for number in range(len(stage.agents)):
-                file_of(self.progress.parent, stage, number).unlink(missing_ok=True)
+    def _find(self, course: Course, step: Step) -> bool:
+        """Whether the stage was learnt before; its nodes are then as it left them."""
+        kept = self.cache.find(stage_name(step))
+        if kept is None:
+            return False
+        tensors, notes = kept
+        self._load_weights(tensors)
+        course.rows += notes["rows"]
+        self._account(course, step, notes["seconds"], True)
+        return True
 
-    def _run_stage(self, course: Course, experience: Experience, saved: Any) -> None:
-        started = time.perf_counter() - course.seconds
-        stage = self.stages[course.stage]
+    def _run_stage(self, course: Course, step: Step, stage: Stage, experience: Experience) -> None:
+        running, saved = _Running(), self._progress(step)
+        if saved is not None:
+            notes = saved[1]
+            running = _Running(notes["step"], notes["seconds"], notes["rows"])
+            course.resumed = True
+        started = time.perf_counter() - running.seconds
         learner = self.modules[stage.loss]
-        torch.manual_seed(derive_seed(self.seed, "learning", stage.name, *([course.round] if course.round else [])))
+        torch.manual_seed(derive_seed(self.seed, "learning", stage.name, *([step.round] if step.round else [])))
         parameters = self._free(stage)
         self._tell(learner, "begin_learning")
         optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
         if saved is not None:
             self._load_weights(saved[0])
-        draw = self._source(stage, experience)
+        with _faults_named(stage, learner, running):
+            draw = self._source(step, stage, experience)
         if saved is not None:
             self._load_optimiser(saved[0], optimiser)
             torch.set_rng_state(saved[0]["random"])
-        while course.step < stage.steps:
-            row = self._step(stage, course.step, learner, parameters, optimiser, draw)
-            course.step += 1
-            course.seconds = time.perf_counter() - started
+        while running.step < stage.steps:
+            with _faults_named(stage, learner, running):
+                row = self._step(stage, running.step, learner, parameters, optimiser, draw)
+            running.step += 1
+            running.seconds = time.perf_counter() - started
             if row is not None:
-                course.rows.append(row)
-            self.on_step(stage, course.step, row)
-            if course.step % self.save_every == 0 and course.step < stage.steps:
-                self._save(course, optimiser)
-        course.seconds = time.perf_counter() - started
+                running.rows.append(row)
+            self.on_step(stage, running.step, row)
+            if running.step % self.save_every == 0 and running.step < stage.steps:
+                self._save(step, running, optimiser)
+        running.seconds = time.perf_counter() - started
+        self._drop_learning_state()
+        course.rows += running.rows
+        self._account(course, step, running.seconds, False)
+        self.cache.keep(stage_name(step), checkpoint.flat({node: self.modules[node].state_dict() for node in step.nodes}),
+                        {"stage": stage.name, "seconds": running.seconds, "rows": running.rows})
+        self.cache.forget(f"{stage_name(step)}.")
 
     def _tell(self, learner: Module, hook: str, *news: Any) -> None:
         """Call a hook that a module may have."""
@@ -213,6 +231,8 @@ class Trainer:
                 raise
             raise SettingError(f"learning.stages.{stage.name}.data is {stage.data}, which holds {', '.join(batch)}: the "
                                f"loss of {stage.loss} needs {error}. Fix: data={other[0]}, or another loss") from None
+        if not bool(loss.isfinite()):
+            raise not_finite(stage, step, loss, batch, self.modules)
         optimiser.zero_grad()
         loss.backward()
         if stage.clip:
@@ -221,72 +241,43 @@ class Trainer:
         self._tell(learner, "after_step", step, stage.steps)
         if step % LOG_EVERY and step + 1 < stage.steps:
             return None
-        value = float(loss.detach())
-        if value != value or value in (float("inf"), float("-inf")):
-            raise SettingError(f"the loss of learning.stages.{stage.name} became {value} at step {step}. "
-                               "Fix: a smaller learning_rate, or clip > 0")
-        return {"stage": stage.name, "step": float(step), "loss": value,
+        return {"stage": stage.name, "step": float(step), "loss": float(loss.detach()),
                 **{name: float(figure) for name, figure in figures.items()}}
 
     def _free(self, stage: Stage) -> list[nn.Parameter]:
-        """Freeze everything, then free what the stage names."""
+        """Freeze everything, then free what the stage names; a parameter that two parts share is learnt once."""
         for module in self.modules.values():
             module.requires_grad_(False).eval()
-        parameters: list[nn.Parameter] = []
+        parameters: dict[int, nn.Parameter] = {}
         for part in parts_of(stage, self.modules).values():
             part.requires_grad_(True).train()
-            parameters.extend(part.parameters())
-        return parameters
+            parameters |= {id(parameter): parameter for parameter in part.parameters()}
+        return list(parameters.values())
 
-    def _source(self, stage: Stage, experience: Experience) -> Draw:
+    def _source(self, step: Step, stage: Stage, experience: Experience) -> Draw:
         if stage.data == "memory":
-            perceptions = [m for m in self.modules.values() if isinstance(m, Perception)]
-            models = [m for m in self.modules.values() if isinstance(m, WorldModel)]
-            if len(perceptions) != 1 or len(models) != 1:
-                raise SettingError(f"learning.stages.{stage.name} learns from memory, which one perception and one world "
-                                   f"model make: the graph has {len(perceptions)} and {len(models)}")
-            memories = remember(experience, perceptions[0], models[0], stage.imagined)
-            endings = memories.endings(stage.window) if stage.ends else None
-            share = round(stage.ends * stage.batch) if endings is not None and len(endings) else 0
-            return lambda step: memories.draw(stage.batch, endings, share)
-        if stage.data == "plans":
-            return self._lessons(stage).draw
-        starts, ends = experience.starts(stage.window), experience.endings(stage.window)
-        from_ends = round(stage.ends * stage.batch) if len(ends) else 0
+            return memory(stage, experience, self.modules)
+        if stage.data == "experience":
+            return windows(stage, experience)
 
-        def windows(step: int) -> dict[str, Tensor]:
-            drawn = [starts[torch.randint(len(starts), (stage.batch - from_ends,))]]
-            if from_ends:
-                drawn.append(ends[torch.randint(len(ends), (from_ends,))])
-            return experience.windows(torch.cat(drawn), stage.window)
+        def on_lived(at: int, episodes: int) -> None:
+            self.on_step(stage, at, {"stage": stage.name, "step": float(at), "lived": float(episodes)})
 
-        return windows
-
-    def _lessons(self, stage: Stage) -> Lessons:
-        def on_lived(step: int, episodes: int) -> None:
-            self.on_step(stage, step, {"stage": stage.name, "step": float(step), "lived": float(episodes)})
-
-        return Lessons(stage, self.teachers, self.modules, self.seed, self.progress.parent, self.identity, on_lived)
+        return Lessons(stage, self.teachers, self.modules, self.seed,
+                       lambda number: self.cache.file(f"{stage_name(step)}.plans-{number}"), on_lived).draw
 
     # The progress file -----------------------------------------------------------------------------------------------
 
-    def _save(self, course: Course, optimiser: torch.optim.Optimizer | None) -> None:
+    def _save(self, step: Step, running: _Running, optimiser: torch.optim.Optimizer) -> None:
         tensors = checkpoint.flat({node: module.state_dict() for node, module in self.modules.items()})
-        for index, state in optimiser.state_dict()["state"].items() if optimiser is not None else ():
+        for index, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{index}.{name}": value for name, value in state.items()}
         tensors["random"] = torch.get_rng_state()
-        checkpoint.save(self.progress, tensors, {
-            "identity": self.identity, "round": course.round, "stage": course.stage, "step": course.step,
-            "seconds": course.seconds, "rows": course.rows})
+        checkpoint.save(self.cache.file(f"{stage_name(step)}.progress"), tensors,
+                        {"step": running.step, "seconds": running.seconds, "rows": running.rows})
 
-    def _open_progress(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        if not self.progress.exists():
-            return None
-        tensors, notes = checkpoint.load(self.progress)
-        if notes.get("identity") != self.identity:
-            raise CheckpointError(f"'{self.progress}' belongs to another training ({notes.get('identity')}, this one is "
-                                  f"{self.identity}). Fix: delete it")
-        return tensors, notes
+    def _progress(self, step: Step) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        return self.cache.find(f"{stage_name(step)}.progress")
 
     def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         for node, state in checkpoint.by_node(tensors).items():
@@ -299,6 +290,40 @@ class Trainer:
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
+    parts_of(stage, modules)
+    if stage.loss not in modules:
+        raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
+    if not hasattr(modules[stage.loss], "loss"):
+        raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
+                           f"{type(modules[stage.loss]).__name__} has no loss(batch). Fix: drop the stage with "
+                           f"~learning.stages.{stage.name}, or swap the module")
+
+
+def stage_name(step: Step) -> str:
+    """What a stage is kept under."""
+    return f"stage-{step.key}"
+
+
+@contextmanager
+def _faults_named(stage: Stage, learner: Module, running: _Running) -> Iterator[None]:
+    """Name stage, step and node where a module's own code fails, or there is not enough memory for it."""
+    try:
+        yield
+    except (AmiError, OSError):
+        raise
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        where = f"learning.stages.{stage.name}"
+        if is_out_of_memory(error):
+            raise SettingError(f"{where} got no more memory at step {running.step}: {said or 'MemoryError'}. Fix: "
+                               f"{where}.batch below {stage.batch}, or smaller modules; what was saved stays, and the "
+                               "same command goes on from there") from None
+        raise SettingError(f"{where} broke off at step {running.step}: {stage.loss} ({type(learner).__name__}) raised "
+                           f"{type(error).__name__}: {said}. Fix: mend its loss(batch), or drop the stage, ~{where}"
+                           ) from error
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from ami.config import Config, compose, to_graph
 from ami.errors import SettingError, TraceError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
-from ami.job import MANIFEST, code_of
+from ami.job import MANIFEST
 from ami.tracing.header import versions
 from ami.tracing.levels import ACTION, WORLD
-from ami.tracing.origin import changes, origin
+from ami.tracing.origin import changes, origin, run_code
 from ami.tracing.reader import Difference, Trace, tensor_of
-from ami.training import AGENT_FILE, read_weights
+from ami.trained import AGENT_FILE, read_weights
 from ami.worker import Outputs, Parcel, Weights
 
 ACTOR = ACTION.split(".")[0]
@@ -109,7 +109,7 @@ class Recording:
         plain = {"settings": {**then["nodes"], "wires": dict.fromkeys(then["wires"], "wired")}}
         given = {"settings": {**now["nodes"], "wires": dict.fromkeys(now["wires"], "wired")}}
         found = list(changes(plain, given))
-        found += changes(header["details"]["origin"], origin(self.weights, code_of(self.graph)))
+        found += changes(header["details"]["origin"], origin(self.weights, run_code(self.graph)))
         return found + [f"versions.{text}" for text in changes(header["versions"], versions())]
 
     def shown(self, wave: int, tick: int) -> Outputs:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ami.code_hash import code_hash
+from ami.graph import Graph
+
+ENGINE = ("ami.agent", "ami.worker", "ami.runtime.local", "ami.envs.world")
+"""What runs an agent: with all that these files import of ami, they decide what an agent does with its modules' code."""
+NO_ENGINE = ("ami.errors", "ami.limits", "ami.recorder", "ami.trust", "ami.files", "ami.config", "ami.nodes", "ami.settings",
+             "ami.console", "ami.tracing", "ami.code_hash", "ami.envs.code")
+"""What decides nothing: words, files, records, and the reading of settings, which are counted themselves."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -28,6 +36,27 @@ def origin(weights: Mapping[str, Mapping[str, Tensor]], code: Mapping[str, str],
     """
     return {"weights": {node: weights_hash(own) for node, own in weights.items()}, "code": dict(code),
             "threads": threads or torch.get_num_threads(), "processor": processor()}
+
+
+def code_of(graph: Graph, nodes: Iterable[str] | None = None) -> dict[str, str]:
+    """By node, a hash of the code that it runs: its class, what that imports, the world's package and its data.
+
+    Args:
+        graph: the graph.
+        nodes: which of its nodes; None for all.
+    """
+    chosen = graph.order if nodes is None else nodes
+    return {node: code_hash(graph.parts[node].code_roots(), without=("ami",)) for node in chosen}
+
+
+def run_code(graph: Graph) -> dict[str, str]:
+    """What a run depends on: the code of every node, and of the engine."""
+    return {**code_of(graph), "engine": engine_code()}
+
+
+def engine_code(more: Iterable[str] = ()) -> str:
+    """A hash of the code that runs every graph, and of more files of ami, with what they import of it."""
+    return code_hash((*ENGINE, *more), without=NO_ENGINE)
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> Iterator[str]:

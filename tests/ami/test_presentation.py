@@ -20,7 +20,7 @@ from ami.errors import SettingError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.presentation import Presentation, film_formats, present
-from ami.training import Trained
+from ami.trained import Trained
 
 KINDS = {kind: {"n": 2, "success": 0.5, "low": 0.1, "high": 0.9, "mean_steps": 9.0, "return": 0.5, "return_low": 0.0,
                 "return_high": 1.0} for kind in ("same_room", "across")}

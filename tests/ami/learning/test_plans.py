@@ -10,12 +10,13 @@ import torch
 import ami
 from ami.agent import Agent
 from ami.config import Config, compose_baseline, to_graph
-from ami.errors import CheckpointError, SettingError
+from ami.errors import SettingError
 from ami.learning import checkpoint
-from ami.learning.plans import WATCH, Lessons, file_of, live
+from ami.learning.plans import WATCH, live
 from ami.learning.stage import Stage
 from ami.runtime.local import LocalRuntime
-from ami.training import Trained, open_trained, train
+from ami.trained import Trained, open_trained
+from ami.training import train
 
 SMALL = ["experiment=mode1", "learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=10",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=10", "learning.stages.critic.batch=8",
@@ -108,14 +109,6 @@ def test_who_taught_makes_another_agent_and_the_configurator_that_runs_does_not(
     assert train(config(store, "configurator.mode=2")).cached
     assert train(config(tmp_path, "planner.horizon=3")).key != whole.key
     open_trained(whole.file, to_graph(config(store, "planner=random_shooting")))
-
-
-def test_plans_of_another_training_are_refused(tmp_path: Path) -> None:
-    stage = Stage("policy", ["actor"], "actor", 5, "plans")
-    checkpoint.save(file_of(tmp_path, stage, 0), {"state": torch.zeros(1)}, {"identity": "another"})
-    lessons = Lessons(stage, {}, {}, 0, tmp_path, "mine", lambda step, episodes: None)
-    with pytest.raises(CheckpointError, match=r"belongs to another training \(another, this one is mine\). Fix: delete it"):
-        lessons.draw(0)
 
 
 @pytest.mark.parametrize(("overrides", "words"), [

@@ -160,5 +160,5 @@ def test_figures_are_plain_numbers() -> None:
 
 
 def test_states_that_are_not_finite_are_told() -> None:
-    with pytest.raises(SettingError, match=r"Mind believes states that are not finite: learning has diverged\. Fix: "):
+    with pytest.raises(SettingError, match=r"believes states that are not finite: observations and weights are\. Fix: "):
         probed(lambda seen: seen / 0)

@@ -18,7 +18,8 @@ from ami.config import Config, to_graph
 from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.learning import checkpoint
 from ami.learning.stage import Stage, parts_of
-from ami.training import open_trained, train
+from ami.trained import open_trained
+from ami.training import train
 from ami.worker import Worker
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=40",
@@ -48,7 +49,7 @@ def test_training_is_found_again(tmp_path: Path) -> None:
                for node, state in first.weights.items() for name, value in state.items())
     assert first.rows and {row["stage"] for row in first.rows} == {"model", "critic"}
     assert first.probes["trained"].keys() == {"r2", "std", "effective_rank"}
-    assert not list(first.file.parent.glob("*progress*")), "a finished training leaves no progress file"
+    assert not list(tmp_path.rglob("*progress*")), "a finished training leaves no progress file"
 
 
 def test_what_weights_depend_on_makes_another_agent_and_the_planner_does_not(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
                f"hydra.run.dir={tmp_path / 'job'}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "cut").glob("trained/*/progress.safetensors")):
+    while not list((tmp_path / "cut").glob("cache/*.progress.safetensors")):
         assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         assert time.monotonic() < deadline, "no progress file appeared"
         time.sleep(0.01)

@@ -1,0 +1,60 @@
+"""Divergence: why a loss is not a number: what it was given, the weights it was computed with, or the loss itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ami.errors import SettingError
+from ami.learning.stage import Stage
+from ami.module import Module
+
+MADE_BY = {"experience": "the world sent it", "memory": "perception and world model made it",
+           "plans": "the agents of the stage made it"}
+
+
+def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor],
+               modules: Mapping[str, Module]) -> SettingError:
+    """The error that names stage, step, node and the probable cause.
+
+    Args:
+        stage: the stage.
+        step: its step, from 0.
+        loss: a scalar that is not finite.
+        batch: what it was computed from.
+        modules: what it was computed with, by node.
+    """
+    node = stage.loss
+    kind = type(modules[node]).__name__
+    what = f"the loss of learning.stages.{stage.name} ({node}, {kind}) is {float(loss)} at step {step}"
+    bad = [f"{name} ({_count(value)} of {value.numel()} numbers)" for name, value in batch.items() if _count(value)]
+    if bad:
+        return SettingError(f"{what}: its batch holds {', '.join(bad)} that are not finite; {MADE_BY[stage.data]}. "
+                            f"{_data_fix(stage)}")
+    weights = [f"{owner}.{name}" for owner, module in modules.items() for name, value in module.state_dict().items()
+               if _count(value)]
+    if weights:
+        more = f" and {len(weights) - 1} more tensors" if len(weights) > 1 else ""
+        return SettingError(f"{what}: the weights {weights[0]}{more} are not finite since the step before, its data are. "
+                            f"Fix: learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}"
+                            f"{_clip_fix(stage)}")
+    if step == 0:
+        return SettingError(f"{what}, with finite data and initial weights. Fix: mend {kind}.loss(), which "
+                            "divides by zero, overflows, or takes the logarithm of 0")
+    return SettingError(f"{what}: its data and all weights are finite, so the loss overflows. Fix: "
+                        f"learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}{_clip_fix(stage)}")
+
+
+def _count(value: Tensor) -> int:
+    return int((~value.isfinite()).sum()) if value.is_floating_point() else 0
+
+
+def _data_fix(stage: Stage) -> str:
+    if stage.data == "experience":
+        return "Fix: mend the world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"
+    return "Fix: mend the module that computes it, or let it learn with a smaller learning_rate"
+
+
+def _clip_fix(stage: Stage) -> str:
+    return "" if stage.clip else f", or learning.stages.{stage.name}.clip above 0"
