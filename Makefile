@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/ami run
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: install
 	$(BIN)/ruff check .

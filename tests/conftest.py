@@ -1,4 +1,4 @@
-"""What all tests share: one thread, a small config of the shipped agent, one Ray cluster for the session."""
+"""What all tests share: one thread, one Ray cluster, and which of them one worker runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
+SHARED = ("ray_cluster", "recorded")
+"""Session-scoped fixtures that are slow to make."""
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job: its children would not hear Ctrl-C either
@@ -32,6 +35,13 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, so that nothing is written into the source tree."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`-n auto --dist loadgroup`), tests that share a fixture stay together: one file, or all that need Ray."""
+    for item in items:
+        shares = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(shares))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
