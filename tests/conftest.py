@@ -38,7 +38,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`-n auto --dist loadgroup`), tests that share a fixture stay together: one file, or all that need Ray."""
+    """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all those that share a slow fixture."""
     for item in items:
         shares = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), str(item.path))
         item.add_marker(pytest.mark.xdist_group(shares))
