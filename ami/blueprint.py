@@ -76,6 +76,10 @@ class World(Module):
         "truth": Port("truth", ("X",)),
     }
 
+    def warnings(self) -> list[str]:
+        """What a user should know of this world before learning in it, found by a trial; raises what fails in the trial."""
+        return []
+
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
         """Tell the masked rows (B,) which episode they live next; called just before `begin`."""
         raise NotImplementedError

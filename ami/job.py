@@ -26,6 +26,7 @@ from rich.table import Table
 from ami import training
 from ami.agent import Agent, Runtime
 from ami.best_effort import best_effort
+from ami.blueprint import World
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
 from ami.errors import SettingError, TraceError, require, suggestion
@@ -119,7 +120,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     settings = config.settings
     beside = {str(name): graph if name == UNTRAINED else to_graph(compose_baseline(config, str(name)))
               for name in settings.evaluation.beside}
-    manifest = seal(config, graph)
+    manifest = seal(config, graph, console)
     manifest.save(folder / MANIFEST)
     try_out(graph, settings.seed, manifest)
     beside = _living(beside, settings.seed, manifest, console)
@@ -217,9 +218,12 @@ def _living(beside: dict[str, Graph], seed: int, manifest: Manifest, console: Co
     return living
 
 
-def seal(config: Config, graph: Graph) -> Manifest:
-    """The sealed pairs that a config's evaluation uses."""
+def seal(config: Config, graph: Graph, console: Console | None = None) -> Manifest:
+    """The sealed pairs that a config's evaluation uses; raises what fails in a trial of its world, before any work."""
     world = build_module(graph, WORLD, config.settings.seed)
+    if isinstance(world, World):
+        for warning in world.warnings():
+            (console or Console(quiet=True)).note(f"warning: {warning}")
     how = config.settings.evaluation
     manifest = Manifest.make(world, how.manifest_seed, how.pairs)
     manifest.expect(how.manifest_hash)

@@ -70,7 +70,7 @@ class GivenWorld(GymWorld):
 
     def _make(self, num_envs: int) -> Rows:
         if not hasattr(self, "spaces"):
-            env = make_env(self.env_id, self._own, self.wrappers)
+            env = make_env(self.env_id, self._own, self.wrappers, self._entry_point)
             self.spaces = env.observation_space, env.action_space
             env.close()
         self.stand_ins = [StandIn(*self.spaces) for _ in range(num_envs)]
@@ -135,7 +135,7 @@ class LoadedAgent:
         Raises:
             SettingError: it cannot be made here.
         """
-        return make_env(self._world.env_id, self._world._own, self._world.wrappers)
+        return make_env(self._world.env_id, self._world._own, self._world.wrappers, self._world._entry_point)
 
     def reset(self, rows: Any = None) -> None:
         """Start new episodes with the next observation.

@@ -71,7 +71,9 @@ def _is_part(value: Any) -> bool:
 
 def _part(node: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> Part:
     target = trusted_class(node["_target_"], where, prefixes)
-    settings = {str(key): _value(value, f"{where}.{key}", prefixes) for key, value in node.items() if key != "_target_"}
+    kept = ("wrappers",) if getattr(target, "role", "") == "world" else ()  # they lack their first argument, the environment
+    settings = {str(key): value if key in kept else _value(value, f"{where}.{key}", prefixes)
+                for key, value in node.items() if key != "_target_"}
     check_imports(settings, where, prefixes)
     return Part(target, settings)
 

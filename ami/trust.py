@@ -75,14 +75,20 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
 
 
 def check_imports(settings: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> None:
-    """A gymnasium id of the form "package:id" imports that package, and a world's wrappers are classes: both have to be on
-    the allow-list too."""
+    """A gymnasium id of the form "package:id" imports that package; an entry point is a class, and so are wrappers, by name
+    or as {_target_: name, …}: all have to be on the allow-list too."""
     package, colon, _ = str(settings.get("id", "")).rpartition(":")
     if colon and not _is_allowed(package + ".", prefixes):
         raise TrustError(_refusal(f"{where}.id is '{settings['id']}', which imports '{package}'", package, prefixes))
-    for wrapper in settings.get("wrappers") or () if "id" in settings else ():
-        if not _is_allowed(str(wrapper), prefixes):
-            raise TrustError(_refusal(f"{where}.wrappers names '{wrapper}'", str(wrapper), prefixes))
+    entry = str(settings.get("entry_point") or "")
+    if entry and not _is_allowed(entry.replace(":", "."), prefixes):
+        raise TrustError(_refusal(f"{where}.entry_point is '{entry}'", entry.replace(":", "."), prefixes))
+    for wrapper in settings.get("wrappers") or ():
+        if not isinstance(wrapper, (str, Mapping)):
+            continue  # a part, whose class was held against the list when it was made
+        name = str(wrapper.get("_target_") if isinstance(wrapper, Mapping) else wrapper)
+        if not _is_allowed(name, prefixes):
+            raise TrustError(_refusal(f"{where}.wrappers names '{name}'", name, prefixes))
 
 
 def check_shadowing() -> None:

@@ -75,7 +75,7 @@ def raised(error: BaseException, method: str) -> str:
                   for frame in reversed(traceback.extract_tb(error.__traceback__))
                   if not frame.filename.startswith("<")), "")
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{method}() raised {words}{place}. Fix: mend the environment, or give it what it needs"
+    return f"{method} raised {words}{place}. Fix: mend the environment, or give it what it needs"
 
 
 def success_of(info: dict[str, Any], names: tuple[str, ...]) -> bool:

@@ -5,51 +5,56 @@ Their spaces are brought into a mind's form by `ami.envs.spaces`, and what they 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import RescaleAction
+from gymnasium.wrappers import RescaleAction, TimeLimit
 from gymnasium.wrappers.vector import RescaleAction as RescaleActions
 
 from ami.envs.guard import Guard, raised
 from ami.envs.spaces import fit_observation, rescaled
-from ami.envs.vector import Rows, VectorRows
+from ami.envs.vector import LIMIT, Rows, VectorRows, declared_limit
 from ami.errors import AmiError, SettingError, require, suggestion
 
+EXAMPLE = "CartPole-v1"
+"""The world where none is named."""
 EXTRAS = {"minigrid": "worlds", "gymnasium_robotics": "mujoco", "mujoco": "mujoco"}
 """Which of ami's extras installs a package; what is not here comes with `worlds`."""
 OF_MAKE = ("max_episode_steps", "disable_env_checker")
 """What `gymnasium.make` itself takes beside an environment's own settings."""
 
 
-def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str] = ()) -> Rows | VectorRows:
+def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
+              entry_point: str | None = None) -> Rows | VectorRows:
     """B environments side by side, as `Rows` or `VectorRows`.
 
     One made as a vector (`vector_entry_point`) is taken as it is where its autoreset mode is DISABLED; any other is made B
-    times.
+    times. Episodes of an environment that declares no limit are truncated after `LIMIT` steps.
 
     Args:
         env_id: a gymnasium id; "package:id" imports the package that registers it.
         num_envs: B.
         settings: keyword arguments of the environment.
-        wrappers: gymnasium wrappers by their full name, the innermost first.
+        wrappers: gymnasium wrappers, the innermost first, each by its full name or as {_target_: name, argument: value}.
+        entry_point: the class to make, "module:Class", in place of a registered id.
 
     Raises:
         SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
     """
-    name, spec = _spec(env_id)
+    spec = _spec(env_id) if entry_point is None else _unregistered(entry_point)
     try:
         with _foreign_code():
             if spec.vector_entry_point is not None and not wrappers:
                 _check_settings(env_id, spec.vector_entry_point, settings, OF_MAKE[:1])
-                rows = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
+                rows = gymnasium.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **settings)
                 if rows.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
                     return VectorRows(rescaled(rows, env_id, rows.single_action_space, RescaleActions))
                 rows.close()  # it would begin anew by itself
@@ -57,65 +62,97 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
                                                       "environment with autoreset_mode DISABLED, or a single one beside it")
             _check_settings(env_id, spec.entry_point, settings, OF_MAKE)
             wraps = [_wrapper(wrapper) for wrapper in wrappers]
-            return Rows([_driven(name, env_id, settings, wraps) for _ in range(num_envs)])
+            bare = [_bare(spec, settings, wraps) for _ in range(num_envs)]
+            limit = declared_limit(bare[0])
+            envs: list[Any] = [fitted(env, env_id) for env in bare]
+            return Rows(envs if limit else [TimeLimit(env, LIMIT) for env in envs], limit)
     except AmiError:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise SettingError(f"world '{env_id}' needs a package that is not installed: {error}. "
-                           f"Fix: pip install 'ami[{_extra(str(error))}]'") from None
+                           f"Fix: pip install 'ami-sim[{_extra(str(error))}]'") from None
     except (Exception, SystemExit) as error:
         if isinstance(error, (TypeError, AssertionError)) and settings:
             raise SettingError(f"{env_id} refused the settings {dict(settings)}: {error}") from error
-        raise SettingError(f"world '{env_id}' cannot be made: {raised(error, '__init__')}") from error
+        raise SettingError(f"world '{env_id}' cannot be made: {raised(error, '__init__()')}") from error
 
 
-def _driven(name: str, env_id: str, settings: Mapping[str, Any], wrappers: Sequence[type[gymnasium.Wrapper]]) -> Any:
+def _bare(spec: EnvSpec, settings: Mapping[str, Any], wrappers: Sequence[Callable[..., Any]]) -> Any:
     # we drive and do not check; `gymnasium.utils.env_checker.check_env` is for authors
-    env = gymnasium.make(name, **{"disable_env_checker": True, **settings})
+    env: Any = gymnasium.make(spec, **{"disable_env_checker": True, **settings})
     for wrapper in wrappers:
         env = wrapper(env)
-    return fitted(env, env_id)
+    return env
 
 
 def fitted(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
-    """An environment that is checked, and whose spaces are those of a world node; raises SettingError if they cannot be."""
+    """An environment that is checked and whose spaces are those of a world node; raises SettingError if they cannot be."""
     fit: gymnasium.Env = rescaled(fit_observation(Guard(env), env_id), env_id, env.action_space, RescaleAction)
     return fit
 
 
-def make_env(env_id: str, settings: Mapping[str, Any], wrappers: Sequence[str] = ()) -> gymnasium.Env:
+def make_env(env_id: str, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
+             entry_point: str | None = None) -> gymnasium.Env:
     """One environment as gymnasium makes it, with its wrappers, its spaces unchanged.
 
     Raises:
         SettingError: as `make_rows`, or the world has a vector environment alone.
     """
-    rows = make_rows(env_id, 1, settings, wrappers)
+    rows = make_rows(env_id, 1, settings, wrappers, entry_point)
     if isinstance(rows, Rows):
         env = rows.envs[0]
         while not isinstance(env, Guard):
             env = env.env  # type: ignore[attr-defined]
         return env.env
     rows.close()
-    name, spec = _spec(env_id)
+    spec = _spec(env_id) if entry_point is None else _unregistered(entry_point)
     require(spec.entry_point is not None, f"{env_id} is registered as a vector environment alone: expected an entry_point "
                                           "beside it")
-    return gymnasium.make(name, **{"disable_env_checker": True, **settings})
+    return gymnasium.make(spec, **{"disable_env_checker": True, **settings})
 
 
-def _spec(env_id: str) -> tuple[str, Any]:
+def _spec(env_id: str) -> EnvSpec:
     package, _, name = env_id.rpartition(":")
     try:
         if package:
             with _foreign_code():
                 importlib.import_module(package)
-        return name, gymnasium.spec(name)
+        return gymnasium.spec(name)
     except ImportError as error:
-        fix = f" Fix: pip install 'ami[{EXTRAS[package]}]'" if package in EXTRAS else ""
+        fix = f" Fix: pip install 'ami-sim[{EXTRAS[package]}]'" if package in EXTRAS else ""
         raise SettingError(f"world '{env_id}' needs the package '{package}': {error}.{fix}") from None
     except gymnasium.error.Error:
         near = suggestion(name, gymnasium.registry)
-        raise SettingError(f"world '{env_id}' is not registered with gymnasium{near} "
-                           "Fix: 'package:id' imports the package that registers it") from None
+        raise SettingError(f"world '{env_id}' is not registered with gymnasium in this process{near} Fix: 'package:id' "
+                           "imports the package that registers it, and world.entry_point=module:Class needs no registration"
+                           ) from None
+    except Exception as error:
+        raise SettingError(f"world '{env_id}': {raised(error, f'importing {package}')}") from error
+
+
+def _unregistered(entry_point: str) -> EnvSpec:
+    """A registration for this one use."""
+    path, _, name = entry_point.partition(":")
+    require(bool(path and name) and all(word.isidentifier() for word in [*path.split("."), name]),
+            f"world.entry_point is '{entry_point}': expected module:Class")
+    require(path != "__main__", f"world.entry_point is '{entry_point}': other processes cannot find a class of the "
+                                "script. Fix: put it in a file of its own, world.entry_point=file:Class")
+    try:
+        with _foreign_code():
+            file = importlib.import_module(path)
+    except ImportError as error:
+        raise SettingError(f"world.entry_point is '{entry_point}', and its module cannot be imported: {error}. Fix: put its "
+                           "folder on PYTHONPATH") from None
+    except Exception as error:
+        raise SettingError(f"world.entry_point is '{entry_point}': {raised(error, 'importing it')}") from error
+    found = getattr(file, name, None)
+    if not (inspect.isclass(found) and issubclass(found, (gymnasium.Env, gymnasium.vector.VectorEnv))):
+        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Env)]
+        what = f", which is no gymnasium.Env, it is a {type(found).__name__}" if found is not None else ""
+        raise SettingError(f"world.entry_point is '{entry_point}'{what}{suggestion(name, menu)}")
+    if issubclass(found, gymnasium.vector.VectorEnv):
+        return EnvSpec(id=entry_point, vector_entry_point=entry_point)
+    return EnvSpec(id=entry_point, entry_point=entry_point, disable_env_checker=True)
 
 
 def _check_settings(env_id: str, entry_point: Any, settings: Mapping[str, Any], others: Sequence[str]) -> None:
@@ -142,19 +179,37 @@ def _parameters(creator: Any) -> tuple[list[str], bool]:
     return names, True
 
 
-def _wrapper(path: str) -> type[gymnasium.Wrapper]:
+def _wrapper(given: str | Mapping[str, Any]) -> Callable[..., Any]:
+    """A wrapper's class, with its arguments where there are some."""
+    arguments = {} if isinstance(given, str) else {str(key): value for key, value in given.items() if key != "_target_"}
+    path = given if isinstance(given, str) else str(given.get("_target_"))
     package, _, name = path.rpartition(".")
+    require(bool(package), f"world.wrappers names '{path}': expected a wrapper by its full name, package.file.Class")
     try:
         file = importlib.import_module(package)
     except ImportError as error:
         raise SettingError(f"world.wrappers names '{path}', whose package cannot be imported: {error}. "
-                           f"Fix: pip install 'ami[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
+                           f"Fix: pip install 'ami-sim[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
                            ) from None
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):
         menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
         raise SettingError(f"world.wrappers names '{path}', which is no gymnasium wrapper{suggestion(name, menu)}")
-    return found
+    _check_arguments(path, found, arguments)
+    return functools.partial(found, **arguments)
+
+
+def _check_arguments(path: str, wrapper: type, arguments: Mapping[str, Any]) -> None:
+    """Hold arguments against a wrapper's constructor, whose first parameter is the environment."""
+    _, *parameters = inspect.signature(wrapper).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [p.name for p in named]
+    for key in arguments:
+        if key not in names and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            raise SettingError(f"world.wrappers: {path} has no argument '{key}'{suggestion(key, names)}")
+    needed = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    require(not needed, f"world.wrappers: {path} needs {', '.join(needed)}. Fix: world.wrappers=[{{_target_: {path}, "
+                        f"{', '.join(f'{name}: …' for name in needed)}}}]")
 
 
 def _extra(text: str) -> str:

@@ -15,6 +15,10 @@ from ami.envs.guard import Breach, raised, success_of
 
 SUCCESS = ("success", "is_success")
 """What environments call it in their info; one that says neither is judged by its return."""
+LIMIT = 10_000
+"""Steps after which an episode is truncated where the environment declares no limit."""
+LIMITS = ("max_episode_steps", "_max_episode_steps", "max_steps")
+"""What environments call the limit that they keep themselves."""
 
 
 class RowFault(Exception):
@@ -35,10 +39,11 @@ class Rows:
 
     Args:
         envs: equal environments, as `make_rows` makes them.
+        limit: the steps after which they themselves end an episode; None where they declare none.
     """
 
-    def __init__(self, envs: Sequence[gymnasium.Env]) -> None:
-        self.envs = list(envs)
+    def __init__(self, envs: Sequence[gymnasium.Env], limit: int | None = None) -> None:
+        self.envs, self.limit = list(envs), limit
         self.num_envs = len(self.envs)
         self.single_observation_space = self.envs[0].observation_space
         self.single_action_space = self.envs[0].action_space
@@ -60,7 +65,7 @@ class Rows:
             except Breach as breach:
                 raise RowFault(row, str(breach)) from None
             except (Exception, SystemExit) as error:
-                raise RowFault(row, raised(error, "reset")) from error
+                raise RowFault(row, raised(error, "reset()")) from error
             self._flags[:, row] = False
         return self._stacked(), self._info()
 
@@ -77,7 +82,7 @@ class Rows:
             except Breach as breach:
                 raise RowFault(row, str(breach)) from None
             except (Exception, SystemExit) as error:
-                raise RowFault(row, raised(error, "step")) from error
+                raise RowFault(row, raised(error, "step()")) from error
         return self._stacked(), reward, self._flags[0].copy(), self._flags[1].copy(), self._info()
 
     def _stacked(self) -> Any:
@@ -130,7 +135,7 @@ class VectorRows:
     """
 
     def __init__(self, env: Any) -> None:
-        self.env = env
+        self.env, self.limit = env, declared_limit(env)
         self.num_envs = env.num_envs
         self.single_observation_space = env.single_observation_space
         self.single_action_space = env.single_action_space
@@ -159,7 +164,7 @@ class VectorRows:
         try:
             return getattr(self.env, method)(*arguments, **named)
         except (Exception, SystemExit) as error:
-            raise RowFault(None, raised(error, method)) from error
+            raise RowFault(None, raised(error, f"{method}()")) from error
 
     def _taken(self, seen: Any, space: Any, name: str = "observation") -> Any:
         if isinstance(space, gymnasium.spaces.Dict):
@@ -203,3 +208,10 @@ class VectorRows:
     def close(self) -> None:
         """Close the vector environment."""
         self.env.close()
+
+
+def declared_limit(env: Any) -> int | None:
+    """The steps after which an environment itself ends an episode: its registration says it, or an attribute does."""
+    spec = getattr(env, "spec", None)
+    found = [getattr(spec, "max_episode_steps", None), *(getattr(env.unwrapped, name, None) for name in LIMITS)]
+    return next((int(limit) for limit in found if isinstance(limit, (int, np.integer)) and limit > 0), None)

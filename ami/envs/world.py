@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -19,13 +20,15 @@ from torch import Tensor
 
 from ami.blueprint import Episode, World
 from ami.envs.code import world_code
-from ami.envs.make import make_rows
+from ami.envs.make import EXAMPLE, make_rows
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
-from ami.envs.vector import RowFault
-from ami.errors import PortError, SettingError, WorldFault, require
+from ami.envs.trial import SEED, TRIAL, Trial, try_out
+from ami.envs.vector import LIMIT, RowFault
+from ami.errors import PortError, SettingError, WorldFault, require, suggestion
 from ami.ports import ActionSpace, Size
 
+RULES = ("last", "any")
 FLOAT32_SQUARED = 1e76
 
 
@@ -33,32 +36,43 @@ class GymWorld(World):
     """B gymnasium worlds side by side. Rows whose episode is over stand still until they begin anew.
 
     Args:
-        id: a gymnasium id; "package:id" imports the package that registers it.
-        wrappers: gymnasium wrappers by their full name, `minigrid.wrappers.FullyObsWrapper`, the innermost first.
+        id: a gymnasium id; "package:id" imports the package that registers it. CartPole-v1 where neither it nor
+            `entry_point` is given.
+        wrappers: gymnasium wrappers, the innermost first: each by its full name, `minigrid.wrappers.FullyObsWrapper`, or
+            with arguments, `{_target_: gymnasium.wrappers.FrameStackObservation, stack_size: 4}`.
         repeat: how often each action is done in a row; what the world rewards meanwhile is summed.
+        entry_point: the class of an environment that is not registered, "module:Class".
+        success: "last": an episode is solved if it is at its last step; "any": if it was at any step. None: as "last", where
+            the environment is seen to tell success (first step, or trial); else it is judged by its returns.
         settings: keyword arguments of the environment, which refuses those it does not know.
 
     Raises:
         SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
+        WorldFault: the environment fails at its first reset or step.
     """
 
-    def __init__(self, id: str, wrappers: Sequence[str] = (), repeat: int = 1, **settings: Any) -> None:
+    def __init__(self, id: str | None = None, wrappers: Sequence[str | Mapping[str, Any]] = (), repeat: int = 1,
+                 entry_point: str | None = None, success: str | None = None, **settings: Any) -> None:
         super().__init__()
         require(repeat >= 1, f"world.repeat is {repeat}: expected 1 or more")
-        self.env_id, self.wrappers, self.repeat = id, tuple(wrappers), repeat
-        self._own = settings
+        require(id is None or entry_point is None, f"world.id is '{id}' and world.entry_point is '{entry_point}': expected "
+                                                   "one of them. Fix: leave one out")
+        require(success in (None, *RULES), f"world.success is {success!r}{suggestion(str(success), RULES)}")
+        self.env_id, self.wrappers, self.repeat = entry_point or id or EXAMPLE, tuple(wrappers), repeat
+        self._own, self._entry_point, self._success = settings, entry_point, success
         # what shapes the world, for the manifest's seal
-        shape = {"wrappers": list(wrappers)} if wrappers else {}
-        self.settings = settings | shape | ({"repeat": repeat} if repeat > 1 else {})
+        shape: dict[str, Any] = {"wrappers": list(wrappers)} if wrappers else {}
+        shape |= ({"repeat": repeat} if repeat > 1 else {}) | ({"success": success} if success else {})
+        self.settings = settings | shape
         self.rows: Any = self._make(1)
         seen = self.rows.single_observation_space
         spaces: dict[str, Any] = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"observation": seen}
         self._observation, self._goal = spaces["observation"], spaces.get("goal")
         self._action = self.rows.single_action_space
-        discrete = isinstance(self._action, Discrete)
-        space = ActionSpace(choices=(int(self._action.n),)) if discrete else ActionSpace(int(np.prod(self._action.shape)))
-        self._width = space.width
-        self.inputs = {"action": replace(World.inputs["action"], space=space)}
+        choices = (int(self._action.n),) if isinstance(self._action, Discrete) else ()
+        self.space = ActionSpace(0 if choices else int(np.prod(self._action.shape)), choices)
+        self._width = self.space.width
+        self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
         self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
         if self._goal is not None:
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
@@ -67,12 +81,60 @@ class GymWorld(World):
             _, info = self.rows.reset([0], np.ones(1, bool), {})
             self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
             self._ticks += 1
-            self.tells_success = _tells(info) or _tells(self._stepped(np.zeros((1, self._width), np.float32))[-1])
+            self.told_success = "success" in info
+            self.told_success |= "success" in self._stepped(np.zeros((1, self._width), np.float32))[-1]
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
         self.overlay = self._overlay()
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
+        self._solved = np.zeros(1, bool)
+
+    @property
+    def limit(self) -> int | None:
+        """The steps after which the environment itself ends an episode; None where it declares no limit."""
+        limit: int | None = self.rows.limit
+        return limit
+
+    @property
+    def tells_success(self) -> bool:  # type: ignore[override]
+        """Whether episodes are judged by success: `success` says how, or the environment was seen to tell it."""
+        return self._success is not None or self.told_success or self.trial.tells_success
+
+    @cached_property
+    def trial(self) -> Trial:
+        """One whole episode of random actions, in an environment of its own.
+
+        Raises:
+            WorldFault: the environment fails in it.
+            SettingError: it does not end, and no limit is declared.
+        """
+        twin = type(self)(None if self._entry_point else self.env_id, self.wrappers, self.repeat, self._entry_point,
+                          **self._own)
+        twin.set_up(dict(twin.infer_dims({})))
+        try:
+            trial = try_out(twin)
+        finally:
+            twin.rows.close()
+        require(trial.ended or self.limit is not None,
+                f"world {self.env_id} declares no limit, and an episode of random actions had not ended after {TRIAL} "
+                "steps: expected an end. Fix: world.max_episode_steps=1000, or as many as an episode shall have")
+        return trial
+
+    def warnings(self) -> list[str]:
+        """What a trial shows that a user should know before learning; raises as `trial` does."""
+        trial, found = self.trial, []
+        if not trial.is_seeded:
+            found.append(f"world {self.env_id} ignores its seed: reset(seed={SEED}) and the same actions gave another "
+                         "episode. The pairs of an evaluation are then not the same for all agents. Fix: draw from "
+                         "self.np_random, after super().reset(seed=seed)")
+        if self.limit is None:
+            found.append(f"world {self.env_id} declares no limit: an episode is truncated after {LIMIT} steps. "
+                         "Fix: world.max_episode_steps=1000, or as many as an episode shall have")
+        if trial.solved_at is not None and not trial.solved_at_end and self._success is None:
+            found.append(f"world {self.env_id} was solved at step {trial.solved_at} of a random episode and not at its end: "
+                         "it counts as not solved. Fix: world.success=any counts it, world.success=last accepts the rule")
+        return found
 
     @classmethod
     def code_roots(cls, settings: Mapping[str, Any]) -> Sequence[Any]:
@@ -95,7 +157,7 @@ class GymWorld(World):
         # a new batch size made new environments: all of them have to begin
         self._fresh = mask | self._fresh if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
         if len(self._ticks) != len(mask):
-            self._ticks = np.zeros(len(mask), np.int64)
+            self._ticks, self._solved = np.zeros(len(mask), np.int64), np.zeros(len(mask), bool)
 
     def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         try:
@@ -117,6 +179,10 @@ class GymWorld(World):
             over = [np.where(fresh, False, flag) for flag in over]
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
+        self.told_success |= "success" in info
+        solved = info.get("success", np.zeros(batch, bool))
+        if self._success == "any":
+            self._solved = solved = solved | (self._solved & ~fresh)
         shown, goal = (seen["observation"], seen["goal"]) if isinstance(seen, dict) else (seen, np.zeros((batch, 0)))
         return {
             "observation": self._tensor("observation", shown),
@@ -124,7 +190,7 @@ class GymWorld(World):
             "reward": self._tensor("reward", reward),
             "terminated": torch.as_tensor(over[0], dtype=torch.bool),
             "truncated": torch.as_tensor(over[1], dtype=torch.bool),
-            "success": torch.as_tensor(info.get("success", np.zeros(batch, bool)), dtype=torch.bool),
+            "success": torch.as_tensor(solved, dtype=torch.bool),
             "truth": self._tensor("truth", self._truth(info, batch)),
         }
 
@@ -151,9 +217,12 @@ class GymWorld(World):
             low, high = self._action.low, self._action.high
             taken = np.clip(action.reshape(len(action), *self._action.shape), low, high).astype(self._action.dtype)
         seen, reward, *over, info = self.rows.step(taken)
+        solved = info.get("success", False)
         for _ in range(self.repeat - 1):  # rows that are over stand still, and reward nothing
             seen, more, *over, info = self.rows.step(taken)
-            reward = reward + more
+            reward, solved = reward + more, solved | info.get("success", False)
+            if self._success == "any" and "success" in info:
+                info["success"] = solved
         return seen, reward, *over, info
 
     def _received(self, action: Tensor) -> np.ndarray:
@@ -215,12 +284,7 @@ class GymWorld(World):
         return overlay
 
     def _make(self, num_envs: int) -> Any:
-        return make_rows(self.env_id, num_envs, self._own, self.wrappers)
-
-
-def _tells(info: Mapping[str, Any]) -> bool:
-    """Whether an environment says if it was solved."""
-    return "success" in info
+        return make_rows(self.env_id, num_envs, self._own, self.wrappers, self._entry_point)
 
 
 def _is_finite(values: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ message, with WORLD for `world tests.support.hostile_envs:hostile/NAME-v0` and @
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 
 from ami.blueprint import Episode
 from ami.envs.world import GymWorld
-from ami.errors import AmiError
+from ami.errors import AmiError, TrustError
+from ami.nodes import parts_of
 
 PACKAGE = "tests.support.hostile_envs:hostile"
 NEW_API = ("Fix: `return observation, {}` from reset() and `return observation, reward, terminated, truncated, info` from "
@@ -97,6 +99,77 @@ def test_outcome_of_each_environment(name: str, settings: dict[str, Any], expect
     assert shown == with_line(expected, found)
 
 
+SET_LIMIT = "Fix: world.max_episode_steps=1000, or as many as an episode shall have"
+NO_LIMIT = f"WORLD declares no limit: an episode is truncated after 10000 steps. {SET_LIMIT}"
+SEEDLESS = ("WORLD ignores its seed: reset(seed=0) and the same actions gave another episode. The pairs of an evaluation "
+            "are then not the same for all agents. Fix: draw from self.np_random, after super().reset(seed=seed)")
+LOST = ("WORLD was solved at step 3 of a random episode and not at its end: it counts as not solved. Fix: world.success=any "
+        "counts it, world.success=last accepts the rule")
+LONG = {"max_episode_steps": 100}
+# and whether it tells success; None where it is refused
+TRIALS: list[tuple[str, dict[str, Any], list[str], bool | None]] = [
+    ("Plain", {}, [NO_LIMIT], False),
+    ("Plain", LONG, [], False),
+    ("NeverEnds", {}, ["WORLD declares no limit, and an episode of random actions had not ended after 200 steps: expected "
+                       f"an end. {SET_LIMIT}"], None),
+    ("NeverEnds", LONG, [], False),
+    ("SuccessAtTheEnd", LONG, [], True),
+    ("SuccessOnTheWay", LONG, [LOST], True),
+    ("SuccessOnTheWay", LONG | {"success": "any"}, [], True),
+    ("SuccessOnTheWay", LONG | {"success": "last"}, [], True),
+    ("Unseeded", LONG, [SEEDLESS], False),
+    ("Dies", LONG, ["WORLD, row 0, tick 6, seed 0: step() raised ConnectionError: simulator lost: port 5005 "
+                    f"(hostile_envs.py, line LINE, in step). {MEND}"], None),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "expected", "tells"), TRIALS)
+def test_trial_before_any_work(name: str, settings: dict[str, Any], expected: list[str], tells: bool | None,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("world", "trial"):
+        monkeypatch.setattr(f"ami.envs.{place}.TRIAL", 200)
+    world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
+    try:
+        found = world.warnings()
+    except AmiError as error:
+        found = [str(error)]
+        assert tells is None
+    else:
+        assert world.tells_success is tells
+    assert [text.replace(f"world {PACKAGE}/{name}-v0", "WORLD") for text in found] == [
+        with_line(wanted, shown) for wanted, shown in zip(expected, found, strict=True)]
+
+
+@pytest.mark.parametrize(("rule", "expected"), [(None, [False, False]), ("last", [False, False]), ("any", [True, True])])
+def test_success_is_that_of_the_last_step_or_of_any(rule: str | None, expected: list[bool]) -> None:
+    world = begun("SuccessOnTheWay", success=rule)
+    sent = [world.step(action=torch.zeros(1, 3))["success"].item() for _ in range(14)]
+    assert sent[2:5] == [False, True, rule == "any"] and sent[12:] == expected
+    world.assign(torch.ones(1, dtype=torch.bool), [Episode(1, 9)])
+    world.begin(torch.ones(1, dtype=torch.bool), [1])
+    assert not world.step(action=torch.zeros(1, 3))["success"].item()
+
+
+def test_success_within_a_repeated_action_counts_by_the_rule_any() -> None:
+    for rule, expected in (("any", True), ("last", False)):
+        world = begun("SuccessOnTheWay", success=rule, repeat=4)
+        assert [world.step(action=torch.zeros(1, 3))["success"].item() for _ in range(2)] == [False, expected]
+
+
+def test_an_episode_without_a_limit_is_truncated_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ami.envs.make.LIMIT", 40)
+    assert outcome("NeverEnds", {}) == "runs 40 steps, return 40"
+
+
+def begun(name: str, **settings: Any) -> GymWorld:
+    """A world of one row whose episode begins at its next step."""
+    world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
+    world.set_up(dict(world.infer_dims({})))
+    world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
+    world.begin(torch.ones(1, dtype=torch.bool), [0])
+    return world
+
+
 def outcome(name: str, settings: dict[str, Any], limit: int = 60) -> str:
     """Run two rows of an environment, seeds 7 and 8, with its first action, until both are over."""
     try:
@@ -136,19 +209,74 @@ def test_a_fault_in_one_row_names_that_row() -> None:
 
 
 def test_an_observation_that_is_filled_anew_is_copied() -> None:
-    world = GymWorld(f"{PACKAGE}/OneAgain-v0")
-    world.set_up(dict(world.infer_dims({})))
-    world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
-    world.begin(torch.ones(1, dtype=torch.bool), [0])
+    world = begun("OneAgain")
     sent = [world.step(action=torch.zeros(1, 3))["observation"] for _ in range(3)]
     assert [round(float(seen[0, 0]), 2) for seen in sent] == [0, 0.01, 0.02]
 
 
 def test_an_action_that_is_no_number_is_not_taken_for_the_worlds_fault() -> None:
-    world = GymWorld(f"{PACKAGE}/Plain-v0")
-    world.set_up(dict(world.infer_dims({})))
-    world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
-    world.begin(torch.ones(1, dtype=torch.bool), [0])
+    world = begun("Plain")
     world.step(action=torch.zeros(1, 3))
     with pytest.raises(AmiError, match=r"world.action received \[nan, 0.0, 0.0\] in row 0 at tick 1: expected finite"):
         world.step(action=torch.tensor([[float("nan"), 0, 0]]))
+
+
+STACK = "gymnasium.wrappers.FrameStackObservation"
+WRAPPED: list[tuple[dict[str, Any], str]] = [
+    ({"stack_size": 4}, "(4, 3)"),
+    ({"stack_sise": 4}, f"world.wrappers: {STACK} has no argument 'stack_sise': did you mean 'stack_size'?"),
+    ({}, f"world.wrappers: {STACK} needs stack_size. Fix: world.wrappers=[{{_target_: {STACK}, stack_size: …}}]"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), WRAPPED)
+def test_wrappers_with_arguments(arguments: dict[str, Any], expected: str) -> None:
+    try:
+        world = GymWorld(f"{PACKAGE}/Plain-v0", wrappers=[{"_target_": STACK, **arguments}])
+        assert str(world.infer_dims({})["O"]) == expected
+        assert world.settings == {"wrappers": [{"_target_": STACK, "stack_size": 4}]}
+    except AmiError as error:
+        assert str(error) == expected
+
+
+def test_wrappers_of_a_config_are_held_against_the_allow_list() -> None:
+    given = [{"_target_": STACK, "stack_size": 2}, "gymnasium.wrappers.FlattenObservation"]
+    assert made(id="CartPole-v1", wrappers=given).infer_dims({})["O"] == (8,)
+    with pytest.raises(TrustError, match=r"world.wrappers names 'nowhere.Stack': expected a class from"):
+        made(id="CartPole-v1", wrappers=[{"_target_": "nowhere.Stack", "stack_size": 2}])
+    with pytest.raises(TrustError, match=r"world.wrappers names 'nowhere.Stack': expected a class from"):
+        made(wrappers=["nowhere.Stack"])
+
+
+def made(allow: Sequence[str] = (), **settings: Any) -> GymWorld:
+    """The world of a configuration."""
+    world: GymWorld = parts_of({"world": {"_target_": "ami.envs.world.GymWorld", **settings}}, allow)["world"].make()
+    return world
+
+
+POINTS: list[tuple[dict[str, Any], str]] = [
+    ({"entry_point": "tests.support.hostile_envs:Plein"},
+     "world.entry_point is 'tests.support.hostile_envs:Plein': did you mean 'Plain'?"),
+    ({"entry_point": "nowhere:Plain"}, "world.entry_point is 'nowhere:Plain', and its module cannot be imported: No module "
+                                       "named 'nowhere'. Fix: put its folder on PYTHONPATH"),
+    ({"entry_point": "Plain"}, "world.entry_point is 'Plain': expected module:Class"),
+    ({"entry_point": "__main__:Plain"}, "world.entry_point is '__main__:Plain': other processes cannot find a class of the "
+                                        "script. Fix: put it in a file of its own, world.entry_point=file:Class"),
+    ({"entry_point": "a:B", "id": "CartPole-v1"}, "world.id is 'CartPole-v1' and world.entry_point is 'a:B': expected one "
+                                                  "of them. Fix: leave one out"),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), POINTS)
+def test_entry_points_that_name_no_environment(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(AmiError) as refused:
+        GymWorld(**settings)
+    assert str(refused.value) == expected
+
+
+def test_an_environment_needs_no_registration() -> None:
+    given = {"entry_point": "tests.support.hostile_envs:Plain", "max_episode_steps": 5}
+    with pytest.raises(TrustError, match=r"world.entry_point is 'tests.support.hostile_envs:Plain': expected a class from"):
+        made(**given)
+    world = made(["tests."], **given)
+    assert world.infer_dims({})["O"] == (3,) and world.limit == 5

@@ -363,11 +363,13 @@ def test_an_environment_that_begins_anew_by_itself_is_made_row_by_row() -> None:
 
 # What is no world -----------------------------------------------------------------------------------------------------
 
+REGISTER = ("Fix: 'package:id' imports the package that registers it, and world.entry_point=module:Class needs no "
+            "registration")
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("Pendulm-v1", {}, "world 'Pendulm-v1' is not registered with gymnasium: did you mean 'Pendulum-v1'? "
-                       "Fix: 'package:id' imports the package that registers it"),
-    ("worlds:ami/TwoRoom-v0", {}, "world 'worlds:ami/TwoRoom-v0' is not registered with gymnasium: did you mean "
-                                  "'ami/TwoRooms-v0'? Fix: 'package:id' imports the package that registers it"),
+    ("Pendulm-v1", {}, "world 'Pendulm-v1' is not registered with gymnasium in this process: did you mean 'Pendulum-v1'? "
+                       f"{REGISTER}"),
+    ("worlds:ami/TwoRoom-v0", {}, "world 'worlds:ami/TwoRoom-v0' is not registered with gymnasium in this process: did you "
+                                  f"mean 'ami/TwoRooms-v0'? {REGISTER}"),
     ("nowhere:Maze-v0", {}, "world 'nowhere:Maze-v0' needs the package 'nowhere': No module named 'nowhere'."),
     ("Line-v0", {"lenght": 3}, "Line-v0 has no setting 'lenght': did you mean 'length'?"),
     ("minigrid:MiniGrid-DoorKey-6x6-v0", {"max_step": 9}, "minigrid:MiniGrid-DoorKey-6x6-v0 has no setting 'max_step': did "
@@ -375,7 +377,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("worlds:ami/TwoRooms-v0", {"dor": "fixed"}, "worlds:ami/TwoRooms-v0 has no setting 'dor': did you mean 'door'?"),
     ("Line-v0", {"repeat": 0}, "world.repeat is 0: expected 1 or more"),
     ("Line-v0", {"wrappers": ["nowhere.Blind"]}, "world.wrappers names 'nowhere.Blind', whose package cannot be imported: "
-     "No module named 'nowhere'. Fix: pip install 'ami[worlds]', or put its folder on PYTHONPATH"),
+     "No module named 'nowhere'. Fix: pip install 'ami-sim[worlds]', or put its folder on PYTHONPATH"),
     ("Line-v0", {"wrappers": ["gymnasium.wrappers.FlatenObservation"]}, "world.wrappers names "
      "'gymnasium.wrappers.FlatenObservation', which is no gymnasium wrapper: did you mean 'FlattenObservation'?"),
     ("Shown-v0", {"seen": Dict(mission=Text(3, charset="a"))}, "Shown-v0 has the observation space Dict('mission': Text(1, "

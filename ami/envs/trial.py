@@ -1,0 +1,78 @@
+"""Trial: one whole episode of random actions in a world, before any work is spent on it.
+
+It finds what can only be seen at some later step: a fault, an episode that does not end, a success that is told at the last
+step alone, a seed that is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Episode
+
+if TYPE_CHECKING:
+    from ami.envs.world import GymWorld
+
+TRIAL = 2_000
+"""How many steps a trial takes at most."""
+REPLAYED = 20
+"""How many steps the same seed and the same actions have to give again."""
+SEED = 0
+SAME = ("observation", "goal", "reward")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an episode of random actions showed.
+
+    Attributes:
+        steps: how many it took, at most `TRIAL`.
+        ended: whether it ended within them.
+        tells_success: whether a reset or a step said if it was solved.
+        solved_at: the first step at which it was solved; None where it was not.
+        solved_at_end: whether it was solved at its last step.
+        is_seeded: whether the same seed and actions gave the same beginning again.
+    """
+
+    steps: int
+    ended: bool
+    tells_success: bool
+    solved_at: int | None
+    solved_at_end: bool
+    is_seeded: bool
+
+
+def try_out(world: GymWorld) -> Trial:
+    """Run an episode of random actions in one row of a world of its own, and its beginning once more.
+
+    Raises:
+        WorldFault: the environment fails in it.
+    """
+    first, solved_at, solved, over, steps = [], None, False, False, 0
+    for steps, sent in enumerate(_episode(world, TRIAL)):
+        if steps <= REPLAYED:
+            first.append(sent)
+        solved, over = bool(sent["success"]), bool(sent["terminated"] | sent["truncated"])
+        solved_at = steps if solved and solved_at is None else solved_at
+    tells = world.told_success
+    again = list(_episode(world, REPLAYED))
+    same = len(first) == len(again) and all(torch.equal(one[port], other[port])
+                                            for one, other in zip(first, again, strict=True) for port in SAME)
+    return Trial(steps, over, tells, solved_at, solved, same)
+
+
+def _episode(world: GymWorld, limit: int) -> Iterator[dict[str, Tensor]]:
+    """What the world sends at each tick, up to the end of an episode or `limit` steps."""
+    every, draw = torch.ones(1, dtype=torch.bool), torch.Generator().manual_seed(SEED)
+    world.assign(every, [Episode(0, SEED)])
+    world.begin(every, [0])
+    for _ in range(limit + 1):
+        sent = world.step(action=world.space.draw(torch.rand(1, world.space.num_draws, generator=draw)))
+        yield sent
+        if bool(sent["terminated"] | sent["truncated"]):
+            return
