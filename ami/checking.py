@@ -27,13 +27,14 @@ WORLD_ID = re.compile(r"^[\w.:-]*[\w/-]*-v\d+$")
 NO_MODULES = ("agent", "experiment", GRAPH, "learning", "evaluation")
 
 
-def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Report:
+def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = (), searched: Sequence[str] = ()) -> Report:
     """Judge every promise of what is named.
 
     Args:
         target: `group=choice`, a class by its full name, or the id of a gymnasium world.
         overrides: with a choice or an id, more of the command line's overrides.
         allow: prefixes of your own packages that may be named; see `ami.trust`.
+        searched: overrides of the search path, `hydra.searchpath=[…]`.
 
     Raises:
         SettingError: it is no module, or its settings cannot be.
@@ -48,9 +49,9 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = ())
                                f"`ami graph {target}`")
         if group not in menu:
             raise unknown_name("group", group, menu)
-        return _check_choice(group, [target, *overrides], allow)
+        return _check_choice(group, [target, *overrides, *searched], allow)
     if WORLD_ID.match(target):
-        return _check_choice("world", ["world=gym", f"world.id={target}", *overrides], allow)
+        return _check_choice("world", ["world=gym", f"world.id={target}", *overrides, *searched], allow)
     if CLASS.match(target):
         require(not overrides, f"'{' '.join(overrides)}' stands behind a class: its settings are its defaults. Fix for "
                                "others: name it as a choice, `GROUP=CHOICE GROUP._target_=… GROUP.setting=…`")

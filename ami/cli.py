@@ -1,7 +1,7 @@
 """The command line: `ami run | train | export | compare | check | graph | list | trace | view | replay | ui`.
 
-Here is the way from the words to a command, and what Hydra does for `run` and `train`; the other commands are in
-`ami.commands` and `ami.trace_commands`, and what a command does is in the file it imports. Heavy packages are imported
+Here is the way from the words to a command: `run` and `train` are in `ami.launch`, the other commands in `ami.commands` and
+`ami.trace_commands`, and what a command does is in the file it imports. Heavy packages are imported
 inside the commands, so that `ami --help` is there at once.
 """
 
@@ -13,18 +13,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from ami.errors import AmiError, unknown_name
 from ami.help import COMMANDS, OVERVIEW
 from ami.terminal import escaped
 from ami.trust import check_shadowing
-from ami.words import split, take_allow, take_from
-
-if TYPE_CHECKING:
-    from ami.config import Config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,77 +85,15 @@ def _dispatch(words: list[str]) -> int:
         return 0
     check_shadowing()
     if command in ("run", "train"):
-        return _job(command, rest)
+        from ami.launch import launch
+
+        return launch(command, rest)
     from ami import commands, trace_commands
 
     does = {"export": commands.export, "compare": commands.compare, "check": commands.check, "graph": commands.graph,
             "list": commands.list_choices, "trace": trace_commands.trace, "view": trace_commands.view,
             "replay": commands.replay, "plot": commands.plot, "ui": commands.ui}
     return does[command](rest)
-
-
-# run and train: Hydra makes the folder, one or many -------------------------------------------------------------------
-
-
-def _job(command: str, words: Sequence[str]) -> int:
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig
-
-    from ami.config import Config, compose, forced, to_graph
-    from ami.files import check_folder
-    from ami.sweep import jobs
-
-    allow, rest = take_allow(words)
-    saved, rest = take_from(rest)
-    flags, overrides = split(rest)
-    if saved is not None:
-        from ami.saved import SavedAgent
-
-        overrides = SavedAgent.open(saved).run_overrides(overrides)
-    for job in jobs(overrides) if "--multirun" in flags or "-m" in flags else [overrides]:
-        asked = compose(job, allow=allow)  # refuse before the first of them starts, and before Hydra makes its folder
-        to_graph(asked)
-        check_folder(Path(asked.settings.store), "store")
-    for name, _, value in (text.partition("=") for text in overrides if text.startswith("hydra.run.dir=")):
-        check_folder(Path(value), name)
-
-    def task(settings: DictConfig) -> None:
-        job = HydraConfig.get()
-        given = (*job.overrides.task, *(text for text in job.overrides.hydra if text.startswith("hydra.searchpath")))
-        config, folder = Config(settings, given, tuple(allow)), Path(job.runtime.output_dir)
-        try:
-            config.validate()
-            _do(command, config, folder)
-        except AmiError as error:  # before Hydra writes a traceback of it
-            print(escaped(f"ami: {error}"), file=sys.stderr)
-            sys.exit(2)
-        finally:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # Hydra made it; what was refused leaves nothing in it
-
-    with _argv([f"ami {command}", *flags, *forced(overrides)]):
-        try:
-            hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ami")(task)()
-        except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else 1
-    return 0
-
-
-def _do(command: str, config: Config, folder: Path) -> None:
-    from ami import job
-    from ami.console import Console
-
-    (job.run if command == "run" else job.train)(config, folder, Console())
-
-
-@contextlib.contextmanager
-def _argv(words: list[str]) -> Iterator[None]:
-    before, sys.argv = sys.argv, words
-    try:
-        yield
-    finally:
-        sys.argv = before
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ami.errors import SettingError, unknown_name
 from ami.store import default_store
-from ami.words import FOLDER_FLAGS, parser, split, take_allow
+from ami.words import only_overrides, parser, take_common
 
 
 def compare(words: Sequence[str]) -> int:
     """Variants side by side, or a mind beside itself without its parts."""
-    allow, rest = take_allow(words)
+    allow, searched, _, rest = take_common("compare", words)
     reader = parser("compare")
     reader.add_argument("--seeds", default="0,1,2")
     reader.add_argument("--against")
@@ -26,15 +26,14 @@ def compare(words: Sequence[str]) -> int:
     reader.add_argument("--lesion", action="store_true")
     given, rest = reader.parse_known_args(rest)
     flags = [action.option_strings[0] for action in reader._actions]
-    _, overrides = split(rest, (*FOLDER_FLAGS, *flags))
-    try:
-        seeds = [int(text) for text in given.seeds.split(",")]
-    except ValueError:
-        raise SettingError(f"--seeds is '{given.seeds}': expected whole numbers, --seeds 0,1,2") from None
+    overrides = [*only_overrides("compare", rest, flags), *searched]
+    seeds = _seeds(given.seeds)
     from ami.comparison import compare as comparing
+    from ami.config import refuse_two_values
     from ami.console import Console
     from ami.lesions import lesion
 
+    refuse_two_values(overrides)
     if given.lesion:
         if given.against is not None:
             raise SettingError("--against has no effect with --lesion: every lesion is held against the intact mind")
@@ -45,9 +44,25 @@ def compare(words: Sequence[str]) -> int:
     return 0
 
 
+def _seeds(text: str) -> list[int]:
+    """`0,1,2`; `2,` is the seed 2 alone, and `2`, which could mean two seeds, is refused."""
+    words = text.split(",")
+    if len(words) > 1 and not words[-1].strip():
+        del words[-1]
+    try:
+        seeds = [int(word) for word in words]
+    except ValueError:
+        raise SettingError(f"--seeds is '{text}': expected whole numbers, --seeds 0,1,2") from None
+    if len(seeds) == 1 and "," not in text and seeds[0] > 0:
+        several = ",".join(map(str, range(min(seeds[0], 3)))) + ",…" * (seeds[0] > 3)
+        raise SettingError(f"--seeds {text} may mean the seed {text} or a number of seeds. "
+                           f"Fix: `--seeds {text},` for that seed alone, `--seeds {several}` for so many")
+    return seeds
+
+
 def plot(words: Sequence[str]) -> int:
     """The plots and the film of a finished run, made again."""
-    allow, rest = take_allow(words)
+    allow, _, _, rest = take_common("plot", words)
     reader = parser("plot")
     reader.add_argument("run", type=Path)
     folder = reader.parse_args(rest).run
@@ -62,14 +77,16 @@ def plot(words: Sequence[str]) -> int:
 
 def check(words: Sequence[str]) -> int:
     """Every promise of a module or world; 0 when all are kept, 1 when one is broken."""
-    allow, rest = take_allow(words)
-    _, (target, *overrides) = split(rest or [""], FOLDER_FLAGS)
+    allow, searched, _, rest = take_common("check", words)
+    target, *overrides = only_overrides("check", rest) or [""]
     if not target or target.startswith("hydra."):
         raise SettingError("nothing to check: expected `ami check planner=cem`, `ami check mypkg.MyPlanner --allow mypkg.` "
                            "or `ami check CartPole-v1`")
     from ami import checking
+    from ami.config import refuse_two_values
 
-    report = checking.check(target, overrides, allow)
+    refuse_two_values([target, *overrides])
+    report = checking.check(target, overrides, allow, searched)
     print(report)
     return 0 if report.is_kept else 1
 
@@ -95,10 +112,10 @@ def export(words: Sequence[str]) -> int:
 
 def graph(words: Sequence[str]) -> int:
     """Draw the wiring, or say what is wrong with it."""
-    from ami.config import compose, to_graph
+    from ami.config import compose, refuse_two_values, to_graph
     from ami.drawing import FORMATS
 
-    allow, rest = take_allow(words)
+    allow, searched, _, rest = take_common("graph", words)
     reader = parser("graph")
     reader.add_argument("overrides", nargs="*")
     reader.add_argument("--format", default="text")
@@ -106,7 +123,8 @@ def graph(words: Sequence[str]) -> int:
     given = reader.parse_intermixed_args(rest)
     if given.format not in FORMATS:
         raise unknown_name("format", given.format, FORMATS)
-    graph = to_graph(compose(given.overrides, allow=allow))
+    refuse_two_values(given.overrides)
+    graph = to_graph(compose([*given.overrides, *searched], allow=allow))
     for warning in graph.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     drawing = FORMATS[given.format](graph)
@@ -125,20 +143,21 @@ def graph(words: Sequence[str]) -> int:
 
 def list_choices(words: Sequence[str]) -> int:
     """Every choice, one line each."""
-    from ami.menu import CHAPTERS, menu
+    from ami.menu import SECTIONS, menu
 
+    _, _, folders, rest = take_common("list", words)
     reader = parser("list")
-    reader.add_argument("chapter", nargs="?")
-    chapter = reader.parse_args(words).chapter
-    if chapter is not None and chapter not in CHAPTERS:
-        raise unknown_name("chapter", chapter, CHAPTERS)
-    print(menu(chapter))
+    reader.add_argument("section", nargs="?")
+    section = reader.parse_args(rest).section
+    if section is not None and section not in SECTIONS:
+        raise unknown_name("section", section, SECTIONS)
+    print(menu(section, folders))
     return 0
 
 
 def replay(words: Sequence[str]) -> int:
     """A recording executed anew, as it was or with a difference; 1 when it does not say the same."""
-    allow, rest = take_allow(words)
+    allow, searched, _, rest = take_common("replay", words)
     reader = parser("replay")
     reader.add_argument("run", type=Path)
     reader.add_argument("--swap", action="store_true")
@@ -146,7 +165,7 @@ def replay(words: Sequence[str]) -> int:
     reader.add_argument("--wave", type=int)
     reader.add_argument("--out", type=Path)
     given, rest = reader.parse_known_args(rest)
-    _, overrides = split(rest, (*FOLDER_FLAGS, "--swap", "--fork", "--wave", "--out"))
+    overrides = only_overrides("replay", rest, ("--swap", "--fork", "--wave", "--out"))
     if given.swap and given.fork is not None:
         raise SettingError("--swap and --fork are two ways to differ: expected one of them")
     if overrides and not given.swap and given.fork is None:
@@ -157,11 +176,16 @@ def replay(words: Sequence[str]) -> int:
     if given.wave is not None and given.fork is None:
         raise SettingError(f"--wave {given.wave} has no effect without --fork TICK: every wave is executed. "
                            "Fix: leave it out")
+    if searched and not given.swap and given.fork is None:
+        raise SettingError("--config-dir has no effect on a replay of the run as it was. Fix: leave it out, or "
+                           "--swap or --fork")
+    from ami.config import refuse_two_values
     from ami.console import Console
     from ami.replay.report import replay
 
-    same = replay(given.run, overrides=overrides, swapping=given.swap, tick=given.fork, wave=given.wave or 0, out=given.out,
-                  allow=allow, console=Console())
+    refuse_two_values(overrides)
+    same = replay(given.run, overrides=[*overrides, *searched], swapping=given.swap, tick=given.fork, wave=given.wave or 0,
+                  out=given.out, allow=allow, console=Console())
     return 0 if same else 1
 
 

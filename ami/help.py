@@ -31,7 +31,7 @@ ami.compare."""
 _OVERRIDES = """\
 overrides
   group=choice        swap a module, world, agent, experiment; `ami list` is the menu
-  node.setting=value  a setting of a module: planner.horizon=6, world.door=episode
+  node.setting=value  a setting of a module: planner.horizon=6, world.door=random
   node._target_=pkg.Class   a class of your own, with --allow pkg.
   graph.node.input=node.output[@-1]   rewire one input, `@-1` for one tick late; graph.node.every=2 fires a node rarely
   graph.node.input='{from: node.output, cut: true}'   cut a wire: 0 arrives for ever
@@ -70,10 +70,19 @@ keys
 _FLAGS = """\
 flags
   --allow mypkg.      let `_target_` name classes of this package; also AMI_ALLOW=mypkg. in the environment
-  --config-dir DIR    a folder of your own leaves, DIR/planner/mine.yaml
+  --config-dir DIR    a folder of your own options, DIR/planner/mine.yaml; `ami list --config-dir DIR` lists them
   --from AGENT        run a saved agent: the folder of a run or an export, or a run's name; overrides given here win
-  --multirun          one job per combination of comma-separated values, in folders 0, 1, 2 …
+  --multirun          one job per combination of comma-separated values, in folders 0, 1, 2 … of one folder. A job that
+                      fails does not stop the others; a table at the end names it, and the exit code is 2. The same command
+                      with hydra.sweep.dir=THAT_FOLDER goes on there: a job is skipped if it finished with the same settings,
+                      code of its modules and version of ami
   --cfg job           print the composed configuration and stop"""
+
+_ORDER = """\
+what wins
+  The defaults in configs/, then agent=…, then experiment=…, then what else stands on the command line: a module chosen there
+  replaces the one of an agent or experiment; settings that those give its node stay. A key has one value;
+  experiment=[quick,ema] takes both, the later one wins."""
 
 _FOLDER = """\
 left on disk, in store/DATE_TIME or where hydra.run.dir=DIR says
@@ -93,9 +102,12 @@ examples
   ami run planner=random_shooting planner.horizon=6
   ami run experiment=no_anti_collapse
   ami run --multirun planner.horizon=2,4,6 runtime=local
+  ami run 'experiment=[quick,ema]'
   ami run planner._target_=mypkg.MyPlanner --allow mypkg.
 
 {_OVERRIDES}
+
+{_ORDER}
 
 {_KEYS}
 
@@ -137,8 +149,10 @@ ami compare 'key=a,b,c' [more overrides] [flags]
 ami compare --lesion [overrides] [flags]
 Every combination of the values, on the same sealed pairs and from the same training seeds, side by side.
 
-A key with several values is swept, one with a single value is the same for all. Every variant is checked before any work is
-done; what learns alike learns once. The same command goes on where it was stopped.
+A key with several values is swept, one with a single value is the same for all: experiment=quick,ema compares two
+experiments, 'experiment=[quick,ema]' takes both in every variant, 'experiment=quick,[quick,ema]' compares one with both.
+Every variant is checked before any work is done; what learns alike learns once. The same command goes on where it was
+stopped.
 
 examples
   ami compare planner=cem,random_shooting
@@ -157,20 +171,20 @@ the table
   no test, and the reason is told. Then model steps per plan, wall milliseconds per decision, minutes of learning per seed.
 
 flags
-  --seeds 0,1,2       training seeds; every variant learns and lives once per seed
+  --seeds 0,1,2       training seeds; every variant learns and lives once per seed. `--seeds 2,` is the seed 2 alone
   --against LABEL     the variant the others are tested against, 'planner=cem'; the first when nothing is said
   --parallel N        so many at a time, as Ray tasks; milliseconds are those of a busy machine then
   --folder DIR        where it goes, and goes on; by default in the store, named after what is compared
   --skip-refused      a variant that is refused becomes a row with its reason
   --allow mypkg.      let `_target_` name classes of this package
-  --config-dir DIR    a folder of your own leaves
+  --config-dir DIR    a folder of your own options
 
 left on disk, in the folder
   summary.json, comparison.csv, comparison.png, records/ with every episode, and a parent run with its children in MLflow
 
 {_OVERRIDES}""",
     "check": f"""\
-ami check TARGET [overrides] [--allow mypkg.]
+ami check TARGET [overrides] [--allow mypkg.] [--config-dir DIR]
 Every promise that a module or world makes to the engine: kept or broken, how, and what usually fixes it.
 
 TARGET is a choice, group=name; a class by its full name, with its default settings; or the id of a gymnasium world. A choice
@@ -188,7 +202,7 @@ In a test of your own: `from ami.testing import check_planner`, or `examine` for
 
 {_OVERRIDES}""",
     "graph": f"""\
-ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.]
+ami graph [overrides] [--format text|mermaid|svg] [--out FILE] [--allow mypkg.] [--config-dir DIR]
 Draw the wiring, or say what is wrong with it.
 
 Exit code 0: the wiring is sound; warnings are on stderr. 2: it was refused; every mistake is on stderr, with its fix.
@@ -197,12 +211,12 @@ examples
   ami graph
   ami graph agent=oracle --format mermaid
   ami graph --format svg --out loop.svg
-  ami graph graph.actor.plan=planner.energy
+  ami graph graph.world_model.percept=perception.percept@-1
 
 {_OVERRIDES}""",
     "list": """\
-ami list [modules | worlds | agents | experiments]
-Every choice, one line each.
+ami list [modules | worlds | agents | experiments | settings] [--config-dir DIR]
+Every choice, one line each; with --config-dir those of your own folder too.
 
 A choice is used as `group=name`: ami run planner=random_shooting. A star marks what is taken when nothing is said.""",
     "trace": """\
@@ -301,6 +315,7 @@ alone    Every module fires again on what the world showed, and every message is
   --wave W       which batch of episodes is forked; the first is 0
   --out FOLDER   where the new trace goes; by default a new folder in RUN/replays. It is a run's folder: ami trace, ami view
   --allow mypkg. for modules of your own, as when it was recorded
+  --config-dir DIR   a folder of your own options, for the overrides of --swap and --fork
 
 examples
   ami run trace.level=boundary evaluation.pairs=20 hydra.run.dir=runs/it

@@ -1,40 +1,62 @@
-"""The menu: every leaf of `configs/` with one line, read without importing a module."""
+"""The menu: every option of `configs/` and of a user's own folders with one line, read without importing a module."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-CHAPTERS = {
+from ami.errors import SettingError
+
+SECTIONS = {
     "modules": ("perception", "world_model", "memory", "goal", "cost", "planner", "actor", "configurator"),
     "worlds": ("world",),
     "agents": ("agent",),
     "experiments": ("experiment",),
+    "settings": ("graph", "learning", "evaluation"),
 }
+OURS = ("modules.", "worlds.", "ami.")
 """What `ami list` lists, and the groups of each."""
 
 
-def menu(chapter: str | None = None) -> str:
-    """The whole menu, or one chapter of it."""
-    groups = [group for name in ([chapter] if chapter else CHAPTERS) for group in CHAPTERS[name]]
+def menu(section: str | None = None, folders: Sequence[Path] = ()) -> str:
+    """The whole menu, or one section of it; `folders` are a user's own, which come first in the search path."""
+    groups = [group for name in ([section] if section else SECTIONS) for group in SECTIONS[name]]
     defaults = (resources.files("configs") / "ami.yaml").read_text(encoding="utf-8")
     blocks = []
     for group in groups:
         chosen = re.search(rf"^  - {group}: (\w+)", defaults, re.MULTILINE)
-        lines = [f"  {name + (' *' if chosen and chosen[1] == name else ''):<22} {line}" for name, line in leaves(group)]
+        lines = [f"  {name + ' *' * bool(chosen and chosen[1] == name):<22} {line}" for name, line in leaves(group, folders)]
         blocks.append("\n".join([group, *(lines or ["  none yet"])]))
     return "\n\n".join(blocks)
 
 
-def leaves(group: str) -> list[tuple[str, str]]:
-    """Each leaf of a group and what it is, in one line."""
+def leaves(group: str, folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
+    """Each option of a group and what it is, in one line."""
+    found: dict[str, str] = {}
+    for place in folders:
+        for file in sorted((place / group).rglob("*.yaml")):
+            name = file.relative_to(place / group).with_suffix("").as_posix()
+            found.setdefault(name, f"{_own_line(file)} ({place})")
     folder = resources.files("configs") / group
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")] if folder.is_dir() else []
-    return sorted((file.name.removesuffix(".yaml"), _one_line(file.read_text(encoding="utf-8"))) for file in files)
+    for shipped in files:
+        found.setdefault(shipped.name.removesuffix(".yaml"), _one_line(shipped.read_text(encoding="utf-8")))
+    return sorted(found.items())
+
+
+def _own_line(file: Path) -> str:
+    """What a user's own option is; a file that cannot be read is listed with its fault."""
+    from ami.option_file import read
+
+    try:
+        return _one_line(read(file))
+    except SettingError as error:
+        return f"cannot be used: {error}"
 
 
 def _one_line(text: str) -> str:
@@ -45,7 +67,9 @@ def _one_line(text: str) -> str:
         if line.strip() and not line.startswith("#"):
             break
     target = re.search(r"^_target_: *([\w.]+)", text, re.MULTILINE)
-    return _docstring(target[1]) if target else ""
+    if target is None:
+        return ""
+    return _docstring(target[1]) if target[1].startswith(OURS) else target[1]  # to look for others would import them
 
 
 def _docstring(target: str) -> str:

@@ -38,6 +38,15 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 
+def differing(overrides: Sequence[str]) -> list[str]:
+    """What differs between the jobs of a multirun, in the order of `jobs`: "planner.horizon=2 seed=1"."""
+    parsed = _parsed(overrides)
+    if any(override.key_or_group == "hydra/sweeper" for override in parsed):
+        return ["chosen by the sweeper"]
+    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return [" ".join(_told(text) for text in job if text.partition("=")[0] in swept) for job in jobs(overrides)]
+
+
 def combinations(overrides: Sequence[str]) -> list[Combination]:
     """Every combination of the values of the swept keys, in the order they were given.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ami.errors import SettingError, unknown_name
-from ami.words import parser, take_allow
+from ami.words import parser, take_common
 
 if TYPE_CHECKING:
     from ami.tracing.spans import Sample
@@ -23,8 +24,10 @@ def view(words: Sequence[str]) -> int:
     reader.add_argument("--deadline", type=float)
     reader.add_argument("--render", action="store_true")
     reader.add_argument("--beside", type=Path)
-    allow, rest = take_allow(words)
+    allow, searched, _, rest = take_common("view", words)
     given = reader.parse_args(rest)
+    if searched:
+        print("warning: --config-dir has no effect on `ami view`: a run's header names its world", file=sys.stderr)
     from ami.tracing.viewer import view
 
     print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.beside, allow)}")

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from ami.config import compose, to_graph
-from ami.menu import CHAPTERS, leaves
+from ami.menu import SECTIONS, leaves
 from ami.nodes import parts_of
 
 HOME = Path(__file__).parent.parent
 SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for file in (HOME / folder).rglob("*.py"))
 ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__init__.py").is_file()}
 LAYERS = [  # each may import those after it in its own line and in the lines below
-    ("cli", "commands", "trace_commands", "words", "help", "menu", "ui"),
+    ("__main__", "cli", "launch", "multirun", "commands", "trace_commands", "words", "help", "menu", "ui"),
     ("lesions",),
     ("comparison", "replay"),
     ("loaded",),
@@ -38,8 +38,8 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ONLY_IN = {
     "networkx": {"ami/graph.py"},
-    "hydra": {"ami/config.py", "ami/option_file.py", "ami/sweep.py", "ami/cli.py"},
-    "omegaconf": {"ami/config.py", "ami/option_file.py", "ami/cli.py"},
+    "hydra": {"ami/config.py", "ami/option_file.py", "ami/sweep.py", "ami/launch.py"},
+    "omegaconf": {"ami/config.py", "ami/option_file.py", "ami/launch.py"},
 }
 
 
@@ -158,7 +158,7 @@ def test_a_leaf_is_flat(leaf: Path) -> None:
     assert "${" not in leaf.read_text(encoding="utf-8")
 
 
-MODULES = [(group, name) for chapter in ("modules", "worlds") for group in CHAPTERS[chapter] for name, _ in leaves(group)]
+MODULES = [(group, name) for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), MODULES)
@@ -177,4 +177,4 @@ def test_every_agent_and_experiment_is_a_sound_graph_without_idle_parts(override
 
 
 def test_every_role_of_the_blueprint_has_a_folder_of_modules_and_of_leaves() -> None:
-    assert set(CHAPTERS["modules"]) == ROLES == {folder.name for folder in (HOME / "configs").iterdir()} & ROLES
+    assert set(SECTIONS["modules"]) == ROLES == {folder.name for folder in (HOME / "configs").iterdir()} & ROLES

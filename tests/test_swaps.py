@@ -14,11 +14,11 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.config import compose, to_graph
 from ami.errors import AmiError
-from ami.menu import CHAPTERS, leaves
+from ami.menu import SECTIONS, leaves
 from ami.runtime.local import LocalRuntime
 
 TICKS, WORLDS = 10, 2
-LEAVES = [f"{group}={name}" for chapter in ("modules", "worlds") for group in CHAPTERS[chapter] for name, _ in leaves(group)]
+LEAVES = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
 SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {

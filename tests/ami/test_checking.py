@@ -9,12 +9,12 @@ import pytest
 
 from ami.checking import check
 from ami.cli import main
-from ami.menu import CHAPTERS, leaves
+from ami.menu import SECTIONS, leaves
 from ami.testing import check_planner, examine
 from ami.testing.report import BROKEN, KEPT, UNJUDGED
 from modules.planner.cem import CEM
 
-LEAVES = [f"{group}={name}" for chapter in ("modules", "worlds") for group in CHAPTERS[chapter] for name, _ in leaves(group)]
+LEAVES = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
 
 
 NEEDS = {"world_model=simulator": ["agent=oracle"]}

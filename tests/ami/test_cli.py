@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,14 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(("words", "sentence"), [
     (["grph"], "ami: unknown command 'grph': did you mean 'graph'? `ami --help` explains them."),
     (["run", "--mutirun"], "ami: unknown flag '--mutirun': did you mean '--multirun'?"),
-    (["run", "--seed", "1"], "--resolve, -cd, -m. Fix for a setting: no dashes, seed=1"),
-    (["run", "--config-dir", "nowhere_at_all"], "expected a folder that holds groups of leaves"),
-    (["run", "--config-dir"], "ami: --config-dir names '': expected a folder that holds groups of leaves"),
+    (["run", "--seed", "1"], "ami: unknown flag '--seed': `ami run --help` lists them. "
+                              "Fix for a setting: no dashes, seed=…"),
+    (["run", "--config-dir", "nowhere_at_all"], "expected a folder that holds groups of options"),
+    (["run", "--config-dir"], "ami: argument --config-dir/-cd: expected one argument. `ami run --help` explains it."),
     (["run", "--allow"], "ami: argument --allow: expected one argument. `ami run --help` explains it."),
     (["trace"], "ami: the following arguments are required: action, run. `ami trace --help` explains it."),
     (["graph", "--format", "sgv"], "ami: unknown format 'sgv': did you mean 'svg'?"),
-    (["list", "module"], "ami: unknown chapter 'module': did you mean 'modules'?"),
+    (["list", "module"], "ami: unknown section 'module': did you mean 'modules'?"),
     (["trace", "shwo", "somewhere"], "ami: unknown action of `ami trace` 'shwo': did you mean 'show'?"),
     (["trace", "sync", "somewhere", "--every", "0"], "ami: --every is 0: expected 1 or more"),
     (["trace", "sync", "somewhere"], "ami: somewhere holds no run: expected a folder with header.json"),
@@ -233,6 +234,62 @@ def test_multirun_refuses_a_mistake_before_the_first_job_starts(jobs: list[tuple
     assert jobs == [] and not Path("runs").exists()
 
 
+def failing(jobs: list[tuple[Config, Path]], *horizons: int) -> Callable[..., None]:
+    """Like the fixture's run, which leaves a file in its folder, but not for these horizons."""
+    def run(config: Config, folder: Path, console: object) -> None:
+        jobs.append((config, folder))
+        (folder / "header.json").touch()
+        if config.settings.planner.horizon in horizons:
+            raise SettingError("no such world") if config.settings.planner.horizon < 4 else RuntimeError("out of luck")
+
+    return run
+
+
+def test_multirun_goes_on_past_failed_jobs_and_resumes(jobs: list[tuple[Config, Path]], monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--multirun", "planner.horizon=2,3,4", "hydra.sweep.dir=sweep"]
+    monkeypatch.setattr(ami.job, "run", failing(jobs, 3, 4))
+    assert main(words) == 2
+    out = capsys.readouterr().out
+    assert [folder.name for _, folder in jobs] == ["0", "1", "2"]
+    assert re.findall(r"^ *[012] +planner.horizon=\d +(\w+)", out, re.MULTILINE) == ["finished", "failed", "failed"]
+    assert "job 1 failed: no such world\n" in out
+    assert f"job 2 failed: RuntimeError: out of luck (see {Path('sweep').resolve()}/2/error.txt)\n" in out
+    assert out.endswith("Finished jobs stay. To run the others: "
+                        "ami run --multirun planner.horizon=2,3,4 hydra.sweep.dir=sweep\n")
+    assert "out of luck" in Path("sweep/2/error.txt").read_text()
+    jobs.clear()
+    monkeypatch.setattr(ami.job, "run", failing(jobs))
+    assert main(words) == 0
+    assert [folder.name for _, folder in jobs] == ["1", "2"]
+    assert re.findall(r"^ *[012] +planner.horizon=\d +(\w+( earlier)?)", capsys.readouterr().out, re.MULTILINE) == [
+        ("finished earlier", " earlier"), ("finished", ""), ("finished", "")]
+    assert Path("sweep/1_unfinished_1/header.json").exists()
+
+
+def test_a_stopped_multirun_reports_its_jobs(jobs: list[tuple[Config, Path]], monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(config: Config, folder: Path, console: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ami.job, "train", stop)
+    assert main(["train", "--multirun", "seed=2,3", "hydra.sweep.dir=other"]) == 130
+    captured = capsys.readouterr()
+    assert re.findall(r"(seed=\d) +(\w+(?: \w+)?)", captured.out) == [("seed=2", "stopped"), ("seed=3", "not started")]
+    assert captured.err.startswith("ami: stopped by Ctrl-C")
+
+
+def test_a_sweep_folder_with_another_finished_job_is_refused(jobs: list[tuple[Config, Path]],
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--multirun", "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
+    assert main(["run", "--multirun", "seed=1,2", "hydra.sweep.dir=sweep"]) == 2
+    assert capsys.readouterr().err == ("ami: 'sweep/0' holds the finished job 'seed=0' with other settings. "
+                                       "Fix: another hydra.sweep.dir, or delete that folder\n")
+    Path("sweep/0/job.json").write_text("[]")
+    assert main(["run", "--multirun", "seed=0,1", "hydra.sweep.dir=sweep"]) == 2
+    assert "'sweep/0/job.json' is not what a multirun writes" in capsys.readouterr().err
+
+
 def test_a_sweep_without_multirun_is_told(capsys: pytest.CaptureFixture[str], in_folder: Path) -> None:
     assert main(["run", "planner.horizon=2,3"]) == 2
     assert "asks for several runs: expected one value. Fix: `--multirun`" in capsys.readouterr().err
@@ -320,6 +377,6 @@ def test_list_has_a_line_for_every_leaf(capsys: pytest.CaptureFixture[str]) -> N
         assert not line.startswith("  ") or len(line.split(maxsplit=1)[1]) > 10
 
 
-def test_list_shows_one_chapter(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_one_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "worlds"]) == 0
     assert capsys.readouterr().out.startswith("world\n  gym                    Any gymnasium world")
