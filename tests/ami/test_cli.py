@@ -363,7 +363,7 @@ def test_train_says_where_the_agent_is_and_keeps_its_figures(monkeypatch: pytest
     assert main(["train"]) == 0
     assert capsys.readouterr().out.startswith("nothing to learn\n")
     (folder,) = (path for path in Path("runs").iterdir() if path.is_dir() and path.name != "mlartifacts")
-    assert {path.name for path in folder.iterdir()} == {"header.json", "summary.json", "mlflow.json"}
+    assert {path.name for path in folder.iterdir()} == {"header.json", "summary.json", "mlflow.json", "agent.safetensors"}
 
 
 # ami list -------------------------------------------------------------------------------------------------------------

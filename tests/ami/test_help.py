@@ -13,7 +13,7 @@ from ami.config import compose, to_graph
 from ami.errors import TrustError
 from ami.help import COMMANDS, OVERVIEW
 from ami.sweep import combinations, jobs
-from ami.words import take_common, take_hydra_flags
+from ami.words import take_common, take_from, take_hydra_flags
 
 EXAMPLE = re.compile(r"^  (ami \w+(?: .*?)?)(?:  .*)?$", re.MULTILINE)
 EXAMPLES = sorted({match[1].strip() for text in (OVERVIEW.split("first steps")[1], *(
@@ -37,6 +37,7 @@ def test_an_example_composes(example: str) -> None:
     rest = [word for word in rest if word not in ("--skip-refused", "--lesion")]
     if command == "check" and "=" not in rest[0]:
         return  # a class or a world's id: tests of ami.checking
+    _, rest = take_from(rest)
     flags, overrides = take_hydra_flags(command, rest) if command in ("run", "train") else ({}, rest)
     if command == "compare" and "--lesion" not in words:
         asked = [list(one.overrides) for one in combinations(overrides)]
