@@ -75,7 +75,7 @@ flags
   --multirun          one job per combination of comma-separated values, in folders 0, 1, 2 … of one folder. A job that
                       fails does not stop the others; a table at the end names it, and the exit code is 2. The same command
                       with hydra.sweep.dir=THAT_FOLDER goes on there: a job is skipped if it finished with the same settings,
-                      code of its modules and version of ami
+                      code of its modules and engine, and version of ami
   --cfg job           print the composed configuration and stop"""
 
 _ORDER = """\

@@ -21,13 +21,14 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from ami import __version__, training
+from ami import __version__
 from ami.comparison.identity import short_hash
 from ami.config import Config, to_graph
 from ami.console import Console
 from ami.errors import AmiError, SettingError, require
 from ami.files import private_files, write_atomically, write_json
 from ami.sweep import differing
+from ami.tracing.origin import run_code
 
 RECORD, ERROR = "job.json", "error.txt"
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
@@ -130,9 +131,8 @@ class Multirun:
             write_json(job.folder / RECORD, {**identity, "label": job.label, "state": state, "reason": job.reason})
 
     def _identity(self, config: Config) -> dict[str, Any]:
-        graph = to_graph(config)
         return {"command": self._command, "version": __version__, "settings": short_hash(config.plain()),
-                "code": training.sources(graph, graph.order)}
+                "code": short_hash(run_code(to_graph(config)))}
 
     @staticmethod
     def _is_done(folder: Path, identity: dict[str, Any]) -> bool:
