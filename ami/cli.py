@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from ami.envs.output import apart
 from ami.errors import AmiError, unknown_name
 from ami.help import COMMANDS, OVERVIEW
 from ami.terminal import escaped
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     with _hearing_ctrl_c() as heard:
         try:
-            return _dispatch(words)
+            with apart():
+                return _dispatch(words)
         except BrokenPipeError:  # `ami list | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -50,6 +50,7 @@ class Rows:
         self._last: list[Any] = [None] * self.num_envs
         self._infos: list[dict[str, Any]] = [{}] * self.num_envs
         self._flags = np.zeros((2, self.num_envs), bool)
+        self.current = np.zeros(1, np.int64)  # the row that is at work, for whoever waits for it
 
     def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
               options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -59,6 +60,7 @@ class Rows:
             RowFault: an environment failed.
         """
         for row in np.flatnonzero(mask).tolist():
+            self.current[0] = row
             own = {name: value[row] for name, value in options.items()} or None
             try:
                 self._last[row], self._infos[row] = self.envs[row].reset(seed=seeds[row], options=own)
@@ -77,6 +79,7 @@ class Rows:
         """
         reward = np.zeros(self.num_envs, np.float64)
         for row in np.flatnonzero(~self._flags.any(axis=0)).tolist():
+            self.current[0] = row
             try:
                 self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self.envs[row].step(actions[row])
             except Breach as breach:

@@ -21,8 +21,10 @@ from torch import Tensor
 from ami.blueprint import Episode, World
 from ami.envs.code import world_code
 from ami.envs.make import EXAMPLE, make_rows
+from ami.envs.output import inside_environment
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
+from ami.envs.remote import RemoteRows
 from ami.envs.trial import SEED, TRIAL, Trial, try_out
 from ami.envs.vector import LIMIT, RowFault
 from ami.errors import PortError, SettingError, WorldFault, require, suggestion
@@ -44,6 +46,8 @@ class GymWorld(World):
         entry_point: the class of an environment that is not registered, "module:Class".
         success: "last": an episode is solved if it is at its last step; "any": if it was at any step. None: as "last", where
             the environment is seen to tell success (first step, or trial); else it is judged by its returns.
+        timeout: seconds that a reset or step of all rows may take. The environments then run in a child process, which is
+            ended when they take longer, and whose own end is a fault; None waits for ever, in this process.
         settings: keyword arguments of the environment, which refuses those it does not know.
 
     Raises:
@@ -52,19 +56,25 @@ class GymWorld(World):
     """
 
     def __init__(self, id: str | None = None, wrappers: Sequence[str | Mapping[str, Any]] = (), repeat: int = 1,
-                 entry_point: str | None = None, success: str | None = None, **settings: Any) -> None:
+                 entry_point: str | None = None, success: str | None = None, timeout: float | None = None,
+                 **settings: Any) -> None:
         super().__init__()
         require(repeat >= 1, f"world.repeat is {repeat}: expected 1 or more")
         require(id is None or entry_point is None, f"world.id is '{id}' and world.entry_point is '{entry_point}': expected "
                                                    "one of them. Fix: leave one out")
         require(success in (None, *RULES), f"world.success is {success!r}{suggestion(str(success), RULES)}")
         self.env_id, self.wrappers, self.repeat = entry_point or id or EXAMPLE, tuple(wrappers), repeat
-        self._own, self._entry_point, self._success = settings, entry_point, success
+        require(timeout is None or timeout > 0, f"world.timeout is {timeout}: expected seconds above 0, or null")
+        self._own, self._entry_point, self._success, self._timeout = settings, entry_point, success, timeout
         # what shapes the world, for the manifest's seal
         shape: dict[str, Any] = {"wrappers": list(wrappers)} if wrappers else {}
         shape |= ({"repeat": repeat} if repeat > 1 else {}) | ({"success": success} if success else {})
         self.settings = settings | shape
-        self.rows: Any = self._make(1)
+        self._ticks = np.zeros(1, np.int64)
+        try:
+            self.rows: Any = self._make(1)
+        except RowFault as fault:
+            raise self._fault(fault, [0]) from fault.__cause__
         seen = self.rows.single_observation_space
         spaces: dict[str, Any] = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"observation": seen}
         self._observation, self._goal = spaces["observation"], spaces.get("goal")
@@ -76,13 +86,13 @@ class GymWorld(World):
         self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
         if self._goal is not None:
             self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
-        self._ticks = np.zeros(1, np.int64)
         try:
-            _, info = self.rows.reset([0], np.ones(1, bool), {})
-            self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
-            self._ticks += 1
-            self.told_success = "success" in info
-            self.told_success |= "success" in self._stepped(np.zeros((1, self._width), np.float32))[-1]
+            with inside_environment():
+                _, info = self.rows.reset([0], np.ones(1, bool), {})
+                self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
+                self._ticks += 1
+                self.told_success = "success" in info
+                self.told_success |= "success" in self._stepped(np.zeros((1, self._width), np.float32))[-1]
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
         self.overlay = self._overlay()
@@ -110,7 +120,7 @@ class GymWorld(World):
             SettingError: it does not end, and no limit is declared.
         """
         twin = type(self)(None if self._entry_point else self.env_id, self.wrappers, self.repeat, self._entry_point,
-                          **self._own)
+                          timeout=self._timeout, **self._own)
         twin.set_up(dict(twin.infer_dims({})))
         try:
             trial = try_out(twin)
@@ -161,7 +171,8 @@ class GymWorld(World):
 
     def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         try:
-            return self._sent(action)
+            with inside_environment():
+                return self._sent(action)
         except RowFault as fault:
             raise self._fault(fault, [episode.seed for episode in self._episodes]) from fault.__cause__
 
@@ -284,7 +295,9 @@ class GymWorld(World):
         return overlay
 
     def _make(self, num_envs: int) -> Any:
-        return make_rows(self.env_id, num_envs, self._own, self.wrappers, self._entry_point)
+        how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point
+        with inside_environment():
+            return make_rows(*how) if self._timeout is None else RemoteRows(self._timeout, *how)
 
 
 def _is_finite(values: np.ndarray) -> bool:

@@ -41,7 +41,7 @@ class Renderer:
         if name != TARGET:
             raise SettingError(f"--render: the world is a {name}: expected a gymnasium world, {TARGET}")
         check_imports(own, "world", allow_list(allow))
-        self._world = GymWorld(**{**own, "render_mode": "rgb_array"})
+        self._world = GymWorld(**{**own, "render_mode": "rgb_array", "timeout": None})
         self._world.set_up({})
         self._drawing = self._world.rows.drawing
         if "rgb_array" not in self._drawing.metadata.get("render_modes", ()):

@@ -1,0 +1,200 @@
+"""Environments in a child process, which is ended when one of them does not answer in time, and may end without harm.
+
+One child per process holds all of its environments. It is started with the first of them and ends with its parent, however
+that ends. Ctrl-C does not reach it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ami import errors
+from ami.envs.vector import RowFault
+from ami.errors import WorldFault
+
+START_SECONDS = 120.0
+"""How long a child may take to start, import an environment's package and make it."""
+STACK_SECONDS = 1.0
+
+
+class Child:
+    """A process that runs `ami.envs.child`."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.discarded: deque[int] = deque()
+        self._lock = threading.Lock()
+        self._connection, theirs = Pipe()
+        life, self._life = os.pipe()
+        self._current, self._stack = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115  (they end with this object)
+        self._current.write(bytes(8))
+        self._current.flush()
+        given = (theirs.fileno(), life, self._current.fileno(), self._stack.fileno())
+        path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ami.envs.child", *map(str, given)], pass_fds=given, stdin=subprocess.DEVNULL,
+                stdout=2, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
+        finally:
+            theirs.close()
+            os.close(life)
+        atexit.register(self.end)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked: it runs, and was started by this process."""
+        return self._life >= 0 and self.process.poll() is None and self.pid == os.getpid()
+
+    def ask(self, method: str, *arguments: Any, seconds: float) -> Any:
+        """Let it call a method of `ami.envs.child.Environments`.
+
+        Raises:
+            RowFault: an environment failed, did not answer in time, or ended the process.
+            AmiError: what the method raises.
+        """
+        with self._lock:
+            if self._life < 0:
+                raise RowFault(None, "the process of this environment ended at an earlier fault. Fix: make the world anew")
+            try:
+                while self.discarded:
+                    self._answer("close", (self.discarded.popleft(),), seconds)
+                return self._answer(method, arguments, seconds)
+            except (RowFault, errors.AmiError):
+                raise
+            except BaseException:  # Ctrl-C: its answer would be taken for that of the next question
+                self.end()
+                raise
+
+    def _answer(self, method: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+        try:
+            self._connection.send((method, arguments))
+            if not self._connection.poll(seconds):
+                row, place = self._row(), self._place()
+                self.end()
+                raise RowFault(row, f"{method}() did not return within {seconds:g} s{place}, and its process was ended. "
+                                    "Fix: mend what it waits for, or a longer world.timeout")
+            kind, *answer = self._connection.recv()
+        except (EOFError, OSError):
+            row, how = self._row(), self._exit()
+            self.end()
+            raise RowFault(row, f"{method}() ended the environment's process, {how}. Fix: mend the environment; what it "
+                                "printed is above") from None
+        if kind == "fault":
+            raise RowFault(*answer)
+        if kind == "raised":
+            raise getattr(errors, answer[0], WorldFault)(answer[1])
+        return answer[0]
+
+    def _row(self) -> int:
+        self._current.seek(0)
+        return int.from_bytes(self._current.read(8), sys.byteorder, signed=True)
+
+    def _place(self) -> str:
+        """Where in its code the child is."""
+        self.process.send_signal(signal.SIGUSR1)
+        until = time.monotonic() + STACK_SECONDS
+        while time.monotonic() < until:
+            self._stack.seek(0)
+            found = re.search(r'File "([^"]+)", line (\d+) in (\S+)', self._stack.read().decode(errors="replace"))
+            if found:
+                return f" ({Path(found[1]).name}, line {found[2]}, in {found[3]})"
+            time.sleep(0.01)
+        return ""
+
+    def _exit(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(5)
+            if code >= 0:
+                return f"with exit code {code}"
+            name = signal.Signals(-code).name
+            return f"killed by {name}" + ", as by a system that is out of memory" * (name == "SIGKILL")
+        return "which answers no more"
+
+    def end(self) -> None:
+        """Kill it, and close all that leads to it."""
+        if self._life < 0 or self.pid != os.getpid():
+            return
+        atexit.unregister(self.end)
+        self.process.kill()
+        self.process.wait()
+        os.close(self._life)
+        self._life = -1
+        for file in (self._connection, self._current, self._stack):
+            file.close()
+
+
+_children: list[Child] = []
+
+
+def _child() -> Child:
+    """This process's child, started anew where it ended."""
+    if not _children or not _children[0].is_alive:
+        for ended in _children:
+            ended.end()
+        _children[:] = [Child()]
+    return _children[0]
+
+
+class RemoteRows:
+    """Rows in the child process; see `ami.envs.vector.Rows`.
+
+    Args:
+        seconds: how long a reset or step of all rows may take.
+        num_envs: B.
+        arguments: the others of `make_rows`.
+
+    Raises:
+        SettingError: as `make_rows`.
+        RowFault: they cannot be made in time.
+    """
+
+    def __init__(self, seconds: float, env_id: str, num_envs: int, *arguments: Any) -> None:
+        self._child, self._seconds, self.num_envs = _child(), seconds, num_envs
+        self._number, told = self._child.ask("make", env_id, num_envs, *arguments, seconds=max(START_SECONDS, seconds))
+        self.single_observation_space, self.single_action_space = (told["single_observation_space"],
+                                                                   told["single_action_space"])
+        self.limit: int | None = told["limit"]
+        self.drawing = SimpleNamespace(metadata=told["metadata"])
+        self._samples_pairs = told["samples_pairs"]
+        self._discard = weakref.finalize(self, self._child.discarded.append, self._number)
+
+    def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
+              options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """As `Rows.reset`."""
+        seen, info = self._child.ask("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
+        return seen, info
+
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        """As `Rows.step`."""
+        sent: tuple[Any, ...] = self._child.ask("step", self._number, actions, seconds=self._seconds)
+        return sent
+
+    @property
+    def pair_sampler(self) -> Callable[..., Any] | None:
+        """The environment's own `sample_pairs`."""
+        if not self._samples_pairs:
+            return None
+        seconds = max(START_SECONDS, self._seconds)
+        return lambda **named: self._child.ask("sample_pairs", self._number, named, seconds=seconds)
+
+    def close(self) -> None:
+        """Close every environment, with the next question."""
+        self._discard()
