@@ -298,7 +298,7 @@ class Planner(Module):
     }
     wants = {
         "world_model": Call(("rollout",), {"S": "S", "A": "A"}),
-        "cost": Call(("energy",), {"S": "S"}),
+        "cost": Call(("energy",), {"S": "S", "W": "W"}),
     }
 
 

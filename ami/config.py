@@ -196,6 +196,7 @@ def refuse_two_values(overrides: Sequence[str]) -> None:
         given[key] = text
 
 
+@lru_cache(maxsize=1)
 def groups() -> tuple[str, ...]:
     """The groups that `configs/ami.yaml` chooses from, in its order."""
     names = [next(iter(entry)) for entry in _load(resources.files(PACKAGE) / f"{NAME}.yaml")["defaults"]

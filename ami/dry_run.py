@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ami.agent import Agent
+from ami.blueprint import CriticTerm
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.experience import WATCH, Experience, collect
@@ -72,7 +73,7 @@ def dry_run(plan: TrainingPlan, teachers: dict[str, Teacher]) -> list[str]:
         experience, tick = _little_experience(plan)
         warnings = list(_of_collecting(plan, experience, tick))
         modules = Worker(plan.graph, plan.nodes, seed).modules
-        _check_memory(plan, experience)
+        _check_memory(plan, experience, modules)
         probe_modules(modules, experience)
         cache, watch = Cache(Path(place)), _Watch()
         steps = [Step(f"{number}", 0, _shrunk(stage, experience), plan.nodes) for number, stage in enumerate(plan.stages)]
@@ -133,7 +134,7 @@ def _of_collecting(plan: TrainingPlan, experience: Experience, tick: float) -> I
         yield warning
 
 
-def _check_memory(plan: TrainingPlan, experience: Experience) -> None:
+def _check_memory(plan: TrainingPlan, experience: Experience, modules: Mapping[str, Module]) -> None:
     """Hold the batch of every stage against memory."""
     how = plan.config.settings.learning.collect
     sizes = [dims.get("S") for dims in plan.graph.dims.values()]
@@ -145,7 +146,10 @@ def _check_memory(plan: TrainingPlan, experience: Experience) -> None:
             check_memory(f"{where}.batch", stage.batch, stage.batch * (stage.window + 1) * observed,
                          "a smaller batch, or a shorter window")
         if stage.data == "memory":
-            check_memory(f"{where}.batch", stage.batch, stage.batch * (2 + stage.imagined) * state, "a smaller batch")
+            pairs = any("pairs" in part.needs for node, module in modules.items() if node == stage.loss
+                        for part in module.modules() if isinstance(part, CriticTerm))
+            check_memory(f"{where}.batch", stage.batch,
+                         stage.batch * ((2 + stage.imagined) * state + pairs * stage.batch * FLOAT), "a smaller batch")
             check_memory(f"{where}.imagined", stage.imagined,
                          plan.rounds * how.episodes * how.steps * stage.imagined * state, "fewer imagined successors")
 

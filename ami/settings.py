@@ -5,6 +5,7 @@ Their defaults are in `configs/`; here is what a user may give, so that a slip i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,9 @@ class Rule:
     accepts: Callable[[Any], bool]
 
 
-def _whole(least: int) -> Rule:
-    return Rule(f"a whole number, {least} or more",
-                lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least)
+def _whole(least: int, most: float = math.inf) -> Rule:
+    return Rule(f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most}",
+                lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most)
 
 
 def _number(least: float, below: bool = False) -> Rule:
@@ -58,6 +59,10 @@ ANY_NAME = "*"
 NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore")
 """What may be absent: an agent that learns nothing collects nothing, and most learn in one round."""
 
+MOST_ROUNDS = 10_000
+MOST_THREADS = 1024
+"""More than any processor runs at once; torch ends the process where the system has no more."""
+
 STAGE = {
     "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory", "plans"), "steps": _whole(1), "batch": _whole(1),
     "window": _whole(1), "ends": SHARE, "imagined": _whole(0), "agents": NAMES, "episodes": _whole(1),
@@ -77,8 +82,8 @@ SCHEMA: dict[str, Any] = {
     "learning": {
         "collect": COLLECT,
         "stages": {ANY_NAME: STAGE},
-        "rounds": _whole(1), "explore": SHARE,
-        "save_every": _whole(1), "threads": _whole(1),
+        "rounds": _whole(1, most=MOST_ROUNDS), "explore": SHARE,
+        "save_every": _whole(1), "threads": _whole(1, most=MOST_THREADS),
     },
     "evaluation": {
         "pairs": _whole(1), "manifest_seed": _whole(0), "manifest_hash": _optional(TEXT), "batch": _whole(1),

@@ -99,10 +99,15 @@ def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module
 
     Raises:
         UnknownName: there is no such node or part.
-        SettingError: a part is an intrinsic cost, which is immutable (paper, section 3.2), or has nothing to learn.
+        SettingError: a part is named twice, is an intrinsic cost, which is immutable (paper, section 3.2), or has nothing to
+            learn.
     """
     found: dict[str, nn.Module] = {}
-    for path in stage.train:
+    for number, path in enumerate(stage.train):
+        for other in (*stage.train[:number], *stage.train[number + 1:]):
+            require(path != other and not path.startswith(f"{other}."),
+                    f"learning.stages.{stage.name}.train names {other} and {path}, which is "
+                    f"{'the same' if path == other else 'a part of it'}: expected each part once. Fix: leave out {path}")
         node, _, rest = path.partition(".")
         if node not in modules:
             raise unknown_name(f"node in learning.stages.{stage.name}.train", node, modules)
