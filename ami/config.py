@@ -39,6 +39,7 @@ PACKAGE, NAME, DEFAULT_GRAPH = "configs", "ami", "blueprint"
 PRESETS, SEARCH_PATH = ("agent", "experiment"), "hydra.searchpath"
 _OF_THE_AGENT = (*PRESETS, "checkpoint")
 OmegaConf.register_new_resolver("ami_store", default_store, replace=True)
+MAX_NAME = 200
 _DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 
 
@@ -256,8 +257,16 @@ def _hydra_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
+    for text in overrides:
+        key, _, value = text.partition("=")
+        is_name = key in groups() and not value.startswith(("{", "["))
+        if len(key) > MAX_NAME or (is_name and len(value) > MAX_NAME):  # a name becomes a file's name
+            raise SettingError(f"the override {shown(text.removeprefix('++'))} has too long a name: "
+                               f"expected at most {MAX_NAME} characters")
     try:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
+    except ValueError as error:  # a number of thousands of digits
+        raise SettingError(f"the overrides cannot be read: {_first_line(error)}") from None
     except RecursionError:
         raise SettingError("the overrides cannot be read: a value is nested too deep. Fix: fewer brackets") from None
     except OverrideParseException as error:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ami.errors import SettingError, shown, suggestion
 
+MOST = 10_000_000
+"""No module's count or size is larger: more is a slip of the finger that would fill the memory or run for years."""
 PLAIN: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null",
                          Mapping: "a mapping", Sequence: "a list", list: "a list", dict: "a mapping"}
 
@@ -49,6 +52,11 @@ class Part:
                 mistakes.append(f"{where} needs the setting '{name}', which {self.name} has no default for. "
                                 f"Fix: {where}.{name}=<value>")
         mistakes += self._wrong_types(where)
+        mistakes += [f"{where}.{key} is {shown(value)}: expected a whole number within ±{MOST} ({self.name})"
+                     for key, value in self.settings.items()
+                     if isinstance(value, int) and abs(value) > MOST and "seed" not in key]
+        mistakes += [f"{where}.{key} is {value}: expected a finite number ({self.name})"
+                     for key, value in self.settings.items() if isinstance(value, float) and not isfinite(value)]
         for key, value in self.settings.items():
             mistakes.extend(_checked(value, f"{where}.{key}"))
         return mistakes

@@ -28,7 +28,7 @@ def _whole(least: int, most: float = math.inf) -> Rule:
 
 def _number(least: float, below: bool = False) -> Rule:
     return Rule(f"a number above {least:g}" if below else f"a number, {least:g} or more",
-                lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+                lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
                 and (value > least if below else value >= least))
 
 
@@ -54,6 +54,8 @@ FORMATS = Rule("a list of gif and mp4, `[gif, mp4]`",
 PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
                  lambda value: value in ("module", "agent") if isinstance(value, str)
                  else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
+MOST_SEED = 2**63 - 1
+"""What torch's generators and numpy's integers hold."""
 ANY_NAME = "*"
 """In a schema: whatever the name, this is what it holds."""
 NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore")
@@ -71,10 +73,10 @@ STAGE = {
 }
 COLLECT = {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)}
 SCHEMA: dict[str, Any] = {
-    "seed": _whole(0),
+    "seed": _whole(0, MOST_SEED),
     "runtime": _one_of("local", "ray"),
     "placement": PLACEMENT,
-    "agents": _whole(1),
+    "agents": _whole(1, 1000),
     "address": _optional(TEXT),
     "trace": {"record": SWITCH, "level": _one_of("stats", "boundary", "full"), "ports": NAMES},
     "store": TEXT,
@@ -86,8 +88,9 @@ SCHEMA: dict[str, Any] = {
         "save_every": _whole(1), "threads": _whole(1, most=MOST_THREADS),
     },
     "evaluation": {
-        "pairs": _whole(1), "manifest_seed": _whole(0), "manifest_hash": _optional(TEXT), "batch": _whole(1),
-        "beside": NAMES, "film": _whole(0),
+        "pairs": _whole(1, 1_000_000), "manifest_seed": _whole(0, MOST_SEED), "manifest_hash": _optional(TEXT),
+        "batch": _whole(1, 100_000),
+        "beside": NAMES, "film": _whole(0, 1000),
         "film_formats": _optional(FORMATS),
     },
 }

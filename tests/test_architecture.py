@@ -31,7 +31,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("graph", "dims", "wiring", "parts"),
     ("envs", "blueprint"),
     ("module",),
-    ("ports", "streams", "files", "store", "trust", "limits", "actions", "code_hash"),
+    ("ports", "extras", "streams", "files", "store", "trust", "limits", "actions", "code_hash"),
     ("schema", "terminal"),
     ("errors",),
 ]

@@ -23,6 +23,7 @@ from ami.envs.guard import Guard, raised
 from ami.envs.spaces import fit_observation, rescaled
 from ami.envs.vector import LIMIT, Rows, VectorRows, declared_limit
 from ami.errors import AmiError, SettingError, require, suggestion
+from ami.extras import how_to_install
 
 EXAMPLE = "CartPole-v1"
 """The world where none is named."""
@@ -70,7 +71,7 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise SettingError(f"world '{env_id}' needs a package that is not installed: {error}. "
-                           f"Fix: pip install 'ami-sim[{_extra(str(error))}]'") from None
+                           f"Fix: {how_to_install(_extra(str(error)))}") from None
     except (Exception, SystemExit) as error:
         if isinstance(error, (TypeError, AssertionError)) and settings:
             raise SettingError(f"{env_id} refused the settings {dict(settings)}: {error}") from error
@@ -119,7 +120,7 @@ def _spec(env_id: str) -> EnvSpec:
                 importlib.import_module(package)
         return gymnasium.spec(name)
     except ImportError as error:
-        fix = f" Fix: pip install 'ami-sim[{EXTRAS[package]}]'" if package in EXTRAS else ""
+        fix = f" Fix: {how_to_install(EXTRAS[package])}" if package in EXTRAS else ""
         raise SettingError(f"world '{env_id}' needs the package '{package}': {error}.{fix}") from None
     except gymnasium.error.Error:
         near = suggestion(name, gymnasium.registry)
@@ -189,7 +190,7 @@ def _wrapper(given: str | Mapping[str, Any]) -> Callable[..., Any]:
         file = importlib.import_module(package)
     except ImportError as error:
         raise SettingError(f"world.wrappers names '{path}', whose package cannot be imported: {error}. "
-                           f"Fix: pip install 'ami-sim[{_extra(package.split('.')[0])}]', or put its folder on PYTHONPATH"
+                           f"Fix: {how_to_install(_extra(package.split('.')[0]))}, or put its folder on PYTHONPATH"
                            ) from None
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):

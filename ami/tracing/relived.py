@@ -16,6 +16,7 @@ from PIL import Image
 from ami.blueprint import Episode
 from ami.envs.world import GymWorld
 from ami.errors import SettingError
+from ami.extras import how_to_install
 from ami.trust import allow_list, check_imports
 
 TARGET = "ami.envs.world.GymWorld"
@@ -78,7 +79,7 @@ class Renderer:
             return np.asarray(drawn[0] if isinstance(drawn, tuple | list) else drawn)
         except gymnasium.error.DependencyNotInstalled as error:
             raise SettingError(f"--render: the renderer needs a package that is not installed: {error}. "
-                               "Fix: pip install 'ami[worlds]'") from None
+                               f"Fix: {how_to_install('worlds')}") from None
 
     def close(self) -> None:
         """Close the world."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from ami.blueprint import Actor, Episode
 from ami.envs.world import GymWorld
 from ami.errors import SettingError
+from ami.extras import how_to_install
 from ami.graph import Graph
 from ami.parts import Part
 from ami.ports import ActionSpace
@@ -377,7 +378,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("worlds:ami/TwoRooms-v0", {"dor": "fixed"}, "worlds:ami/TwoRooms-v0 has no setting 'dor': did you mean 'door'?"),
     ("Line-v0", {"repeat": 0}, "world.repeat is 0: expected 1 or more"),
     ("Line-v0", {"wrappers": ["nowhere.Blind"]}, "world.wrappers names 'nowhere.Blind', whose package cannot be imported: "
-     "No module named 'nowhere'. Fix: pip install 'ami-sim[worlds]', or put its folder on PYTHONPATH"),
+     f"No module named 'nowhere'. Fix: {how_to_install('worlds')}, or put its folder on PYTHONPATH"),
     ("Line-v0", {"wrappers": ["gymnasium.wrappers.FlatenObservation"]}, "world.wrappers names "
      "'gymnasium.wrappers.FlatenObservation', which is no gymnasium wrapper: did you mean 'FlattenObservation'?"),
     ("Shown-v0", {"seen": Dict(mission=Text(3, charset="a"))}, "Shown-v0 has the observation space Dict('mission': Text(1, "
