@@ -76,6 +76,13 @@ class World(Module):
         "truth": Port("truth", ("X",)),
     }
 
+    def check_elsewhere(self) -> None:
+        """Refuse a world that other processes, such as Ray's actors, cannot make; raises SettingError."""
+
+    def facts(self) -> dict[str, str]:
+        """What `ami check` shows of this world, by name."""
+        return {}
+
     def warnings(self) -> list[str]:
         """What a user should know of this world before learning in it, found by a trial; raises what fails in the trial."""
         return []

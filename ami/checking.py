@@ -12,17 +12,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ami.blueprint import World
 from ami.config import compose, groups, to_graph, to_parts
 from ami.errors import AmiError, GraphError, SettingError, require, unknown_name
 from ami.module import Module
 from ami.nodes import GRAPH
 from ami.parts import Part
-from ami.testing.report import Report
+from ami.testing.report import BROKEN, Report
 from ami.testing.subject import Sizes
 from ami.testing.suite import examine
 from ami.trust import allow_list, trusted_class
 
 CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
+ENTRY_POINT = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 WORLD_ID = re.compile(r"^[\w.:-]*[\w/-]*-v\d+$")
 NO_MODULES = ("agent", "experiment", GRAPH, "learning", "evaluation")
 
@@ -31,7 +33,7 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = (),
     """Judge every promise of what is named.
 
     Args:
-        target: `group=choice`, a class by its full name, or the id of a gymnasium world.
+        target: `group=choice`, a class by its full name, the id of a gymnasium world, or its class, `module:Class`.
         overrides: with a choice or an id, more of the command line's overrides.
         allow: prefixes of your own packages that may be named; see `ami.trust`.
         searched: overrides of the search path, `hydra.searchpath=[…]`.
@@ -52,6 +54,8 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = (),
         return _check_choice(group, [target, *overrides, *searched], allow)
     if WORLD_ID.match(target):
         return _check_choice("world", ["world=gym", f"world.id={target}", *overrides, *searched], allow)
+    if ENTRY_POINT.match(target):
+        return _check_choice("world", ["world=gym", f"world.entry_point={target}", *overrides, *searched], allow)
     if CLASS.match(target):
         require(not overrides, f"'{' '.join(overrides)}' stands behind a class: its settings are its defaults. Fix for "
                                "others: name it as a choice, `GROUP=CHOICE GROUP._target_=… GROUP.setting=…`")
@@ -98,6 +102,13 @@ def _examined(part: Part, name: str, dims: Sizes) -> Report:
     except AmiError as error:
         raise SettingError(f"{name} cannot be made: {error}") from None
     report.name = f"{report.name} ({name})" if "=" in name else name
+    world = part.make()
+    if isinstance(world, World):
+        try:
+            report.facts = world.facts() | {f"warning {n}": text for n, text in enumerate(world.warnings(), start=1)}
+        except AmiError as error:
+            how, _, fix = str(error).partition(" Fix: ")
+            report.note("an episode of random actions runs to its end", BROKEN, how, fix)
     return report
 
 

@@ -222,6 +222,8 @@ def seal(config: Config, graph: Graph, console: Console | None = None) -> Manife
     """The sealed pairs that a config's evaluation uses; raises what fails in a trial of its world, before any work."""
     world = build_module(graph, WORLD, config.settings.seed)
     if isinstance(world, World):
+        if config.settings.runtime == "ray":
+            world.check_elsewhere()
         for warning in world.warnings():
             (console or Console(quiet=True)).note(f"warning: {warning}")
     how = config.settings.evaluation

@@ -1,4 +1,4 @@
-"""Every block of the README runs as written, in order, in an empty folder; `make` is what runs this test."""
+"""Every block of the README, and of documents that say so, runs as written, in order, in an empty folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+OWN_WORLD = README.parent / "docs" / "own_world.md"
+
+
+def blocks_of(document: Path) -> list[tuple[str, str]]:
+    """The fenced blocks of a document: language and text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_of(README)
 
 
 def test_make_knows_the_two_commands() -> None:
@@ -32,11 +40,12 @@ def test_the_planner_fits_a_screen() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_every_block_runs(in_folder: Path) -> None:
+@pytest.mark.parametrize("document", [README, OWN_WORLD], ids=lambda document: document.name)
+def test_every_block_runs(document: Path, in_folder: Path) -> None:
     # what `source .venv/bin/activate` does, and nothing else
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
-    for language, block in BLOCKS:
+    for language, block in blocks_of(document):
         if block.startswith("# ") and ".py\n" in block:
             (in_folder / block.splitlines()[0].removeprefix("# ")).write_text(block)
         elif language in ("bash", "python"):

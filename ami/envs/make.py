@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium
@@ -129,6 +130,25 @@ def _spec(env_id: str) -> EnvSpec:
                            ) from None
     except Exception as error:
         raise SettingError(f"world '{env_id}': {raised(error, f'importing {package}')}") from error
+
+
+def check_elsewhere(env_id: str) -> None:
+    """Refuse an id that other processes do not know: gymnasium's and its plugins' own, and "package:id", they know.
+
+    Raises:
+        SettingError: it is registered in this process alone.
+    """
+    package, _, name = env_id.rpartition(":")
+    spec: Any = gymnasium.spec(name)
+    point = spec.entry_point or spec.vector_entry_point
+    path = point if isinstance(point, str) else f"{point.__module__}:{getattr(point, '__qualname__', '')}"
+    plugins = {entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group="gymnasium.envs")}
+    if package or path.partition(":")[0].partition(".")[0] in {"gymnasium", *plugins}:
+        return
+    fix = ("put its class in a file of its own, world.entry_point=file:Class" if path.startswith("__main__")
+           else f"world.entry_point={path}")
+    raise SettingError(f"world '{env_id}' is registered in this process alone, and Ray's actors are others: expected an id "
+                       f"that they find too. Fix: {fix}")
 
 
 def _unregistered(entry_point: str) -> EnvSpec:

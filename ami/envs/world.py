@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ami.blueprint import Episode, World
 from ami.envs.code import world_code
-from ami.envs.make import EXAMPLE, make_rows
+from ami.envs.make import EXAMPLE, check_elsewhere, make_rows
 from ami.envs.output import inside_environment
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
@@ -130,6 +130,21 @@ class GymWorld(World):
                 f"world {self.env_id} declares no limit, and an episode of random actions had not ended after {TRIAL} "
                 "steps: expected an end. Fix: world.max_episode_steps=1000, or as many as an episode shall have")
         return trial
+
+    def check_elsewhere(self) -> None:
+        if self._entry_point is None:
+            check_elsewhere(self.env_id)
+
+    def facts(self) -> dict[str, str]:
+        """Its observation, goal and actions, when an episode ends, how success is judged and whether seeds hold."""
+        sizes = {"observation": self._observation.shape, **({} if self._goal is None else {"goal": self._goal.shape})}
+        rule = "any step" if self._success == "any" else "its last step"
+        return {port: f"{self.outputs[port].dtype} {size}".removeprefix("torch.") for port, size in sizes.items()} | {
+            "action": str(self.space),
+            "episode": f"at most {self.limit} steps" if self.limit else f"no limit declared: truncated after {LIMIT} steps",
+            "success": f"an episode is solved if it is at {rule}" if self.tells_success else "not reported: by returns",
+            "seed": "the same seed gives the same episode" if self.trial.is_seeded else "ignored",
+            "trial": f"{self.trial.steps} random steps{'' if self.trial.ended else ', not ended'}"}
 
     def warnings(self) -> list[str]:
         """What a trial shows that a user should know before learning; raises as `trial` does."""

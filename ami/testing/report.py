@@ -39,11 +39,13 @@ class Report:
         name: what was examined.
         contract: the role whose contract it is.
         findings: by promise, in the order of the checks.
+        facts: what else is known of it, by name.
     """
 
     name: str = ""
     contract: str = "module"
     findings: dict[str, Finding] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_kept(self) -> bool:
@@ -59,6 +61,8 @@ class Report:
     def __str__(self) -> str:
         kept = sum(finding.state == KEPT for finding in self.findings.values())
         lines = [f"{self.name} keeps {kept} of the {len(self.findings)} promises of a {self.contract.replace('_', ' ')}", ""]
+        width = max(map(len, self.facts), default=0)
+        lines += [f"  {name:{width}}  {fact}" for name, fact in self.facts.items()] + [""] * bool(self.facts)
         for promise, finding in self.findings.items():
             lines.append(f"  {SIGNS[finding.state]} {promise}")
             if finding.state == BROKEN:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -272,6 +273,26 @@ def test_entry_points_that_name_no_environment(settings: dict[str, Any], expecte
     with pytest.raises(AmiError) as refused:
         GymWorld(**settings)
     assert str(refused.value) == expected
+
+
+def test_an_id_that_only_this_process_knows_is_no_world_for_others() -> None:
+    gymnasium.register("own/Plain-v0", "tests.support.hostile_envs:Plain", disable_env_checker=True)
+    with pytest.raises(AmiError) as refused:
+        GymWorld("own/Plain-v0").check_elsewhere()
+    assert str(refused.value) == (
+        "world 'own/Plain-v0' is registered in this process alone, and Ray's actors are others: expected an id that they "
+        "find too. Fix: world.entry_point=tests.support.hostile_envs:Plain")
+    del gymnasium.registry["own/Plain-v0"]
+    for known in ({"id": "CartPole-v1"}, {"id": "minigrid:MiniGrid-DoorKey-6x6-v0"}, {"id": f"{PACKAGE}/Plain-v0"},
+                  {"entry_point": "tests.support.hostile_envs:Plain"}):
+        GymWorld(**known).check_elsewhere()
+
+
+def test_facts_of_a_world() -> None:
+    assert GymWorld(f"{PACKAGE}/SuccessOnTheWay-v0", max_episode_steps=20, success="any").facts() == {
+        "observation": "float32 (3,)", "action": "one of 3", "episode": "at most 20 steps",
+        "success": "an episode is solved if it is at any step", "seed": "the same seed gives the same episode",
+        "trial": "12 random steps"}
 
 
 def test_an_environment_needs_no_registration() -> None:
