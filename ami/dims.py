@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ami.errors import AmiError
+from ami.errors import AmiError, ModuleError
+from ami.faults import FIX, blamed, raised
 from ami.module import Module
 from ami.ports import ActionSpace, Dims, Port, Size
 from ami.wiring import Wire
@@ -82,11 +83,15 @@ class DimSolver:
         module = self.modules[node]
         module.actions = self.actions.get(node)
         try:
-            decided = module.infer_dims(dict(self.known[node]))
-        except KeyError:  # asked for a size that is not known yet; what stays unknown is told in the end
+            with blamed(node, "infer_dims()", passing=(KeyError,)):
+                decided = module.infer_dims(dict(self.known[node]))
+        except KeyError as error:
+            # a size that is not known yet; what stays unknown is told in the end
+            if not error.args or error.args[0] not in _symbols(module):
+                self.mistakes.append(f"{node}: infer_dims() failed: {raised(error)}. {FIX}")
             return
         except AmiError as error:
-            self.mistakes.append(f"{node}: {error}")
+            self.mistakes.append(str(error) if isinstance(error, ModuleError) else f"{node}: {error}")
             return
         if not isinstance(decided, Mapping) or not all(map(_is_size, decided.values())):
             self.mistakes.append(f"{node}: {type(module).__name__}.infer_dims() gave {decided!r}: expected sizes by symbol, "
@@ -162,11 +167,20 @@ class DimSolver:
 
     def _report_open(self) -> None:
         for node, module in self.modules.items():
-            symbols = {str(dim).removeprefix("*") for port in [*module.inputs.values(), *module.outputs.values()]
-                       if not port.optional for dim in port.dims if isinstance(dim, str)}
-            for symbol in sorted(symbols - set(self.known[node])):
+            needed = [port for port in [*module.inputs.values(), *module.outputs.values()] if not port.optional]
+            for symbol in sorted(_symbols_of(needed) - set(self.known[node])):
                 self.mistakes.append(f"{node} does not know the size of '{symbol}': no wire tells it. "
                                      f"Fix: return it from {type(module).__name__}.infer_dims()")
+
+
+def _symbols(module: Module) -> set[str]:
+    """Every symbol that a module may ask for: those of its ports, and of its calls."""
+    asked = {symbol for call in module.wants.values() for symbol in call.dims.values()}
+    return asked | _symbols_of([*module.inputs.values(), *module.outputs.values()])
+
+
+def _symbols_of(ports: Sequence[Port]) -> set[str]:
+    return {dim.removeprefix("*") for port in ports for dim in port.dims if isinstance(dim, str)}
 
 
 def _is_size(size: object) -> bool:

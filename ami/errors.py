@@ -6,6 +6,7 @@
     ├── GraphError       (ValueError)        the wiring was refused; holds every mistake, each with its fix
     ├── PortError        (ValueError)        a message does not fit its port
     ├── CallError        (RuntimeError)      a call edge is unbound, or its method is not declared callable
+    ├── ModuleError      (RuntimeError)      a module's own code raised an error, or called sys.exit
     ├── CheckpointError  (RuntimeError)      a checkpoint is missing, broken, or belongs to another agent
     ├── TraceError       (RuntimeError)      a trace is missing or does not hold what was asked for
     ├── TrustError       (PermissionError)   a `_target_` is not on the allow-list, or a foreign package shadows ours
@@ -41,6 +42,10 @@ class PortError(AmiError, ValueError):
 
 class CallError(AmiError, RuntimeError):
     """A call edge is unbound, or its method is not declared callable."""
+
+
+class ModuleError(AmiError, RuntimeError):
+    """A module's own code raised an error: `__cause__` holds it, with its traceback."""
 
 
 class CheckpointError(AmiError, RuntimeError):

@@ -15,7 +15,8 @@ from typing import Any
 import networkx as nx
 
 from ami.dims import DimSolver
-from ami.errors import AmiError, GraphError, suggestion
+from ami.errors import AmiError, GraphError, ModuleError, suggestion
+from ami.faults import blamed
 from ami.module import Module
 from ami.parts import Part
 from ami.ports import Dims
@@ -124,7 +125,11 @@ class Graph:
                 self.mistakes.extend(wrong)
                 continue
             try:
-                draft = part.make()
+                with blamed(node, f"{part.name}()", passing=(ValueError, TypeError, ImportError)):
+                    draft = part.make()
+            except ModuleError as error:
+                self.mistakes.append(str(error))
+                continue
             except AmiError as error:
                 self.mistakes.append(f"{node}: {error}")
                 continue

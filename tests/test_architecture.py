@@ -32,7 +32,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("envs", "blueprint"),
     ("module",),
     ("ports", "extras", "streams", "files", "store", "trust", "limits", "actions", "code_hash"),
-    ("schema", "terminal"),
+    ("schema", "terminal", "faults"),
     ("errors",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -18,6 +18,7 @@ from torch import Tensor
 from ami.config import to_graph
 from ami.console import Console
 from ami.errors import TraceError
+from ami.faults import blamed
 from ami.recorder import NoTrace
 from ami.replay.again import Mind
 from ami.replay.checked import Checked
@@ -138,7 +139,8 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
     same = [node for node in nodes if learnt_alike and past.parts.get(node) == future.graph.parts[node]
             and past.dims[node] == future.graph.dims[node]]
     for node in same:
-        future.modules[node].restore(mind.worker.modules[node].snapshot())
+        with blamed(node, "snapshot() and restore()"):
+            future.modules[node].restore(mind.worker.modules[node].snapshot())
     if tick:  # what is still under way on delayed wires
         future.fire([], tick, [(now, {node: said for node, said in outputs.items()
                                       if node in future.graph.order and (node != WORLD or same_world)})

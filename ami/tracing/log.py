@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ami.errors import PortError
+from ami.faults import describe
 from ami.tracing.node_file import NodeFile, Row, hashes
 from ami.tracing.writer import Block, Writer
 
@@ -72,7 +73,7 @@ class TraceLog:
                 fits = False
             if not fits:
                 faulty = faulty or PortError(
-                    f"at wave {wave}, tick {tick} {node} sent {_told(outputs)}: expected {held.told}, as before. "
+                    f"at wave {wave}, tick {tick} {node} sent {describe(outputs)}: expected {held.told}, as before. "
                     f"Fix: the same ports, dtypes and shapes at every tick in {node}'s step()")
                 continue
             # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
@@ -129,7 +130,7 @@ class _Held:
     """
 
     def __init__(self, file: NodeFile, outputs: Mapping[str, Tensor]) -> None:
-        self.file, self.names, self.told = file, tuple(outputs), _told(outputs)
+        self.file, self.names, self.told = file, tuple(outputs), describe(outputs)
         self.rows: list[Row] = []
         self.batch = 0
         self.faces: list[Face] = []
@@ -142,14 +143,6 @@ class _Held:
         if fits:
             self.batch, self.faces = batches.pop(), faces
         return fits
-
-
-def _told(outputs: object) -> str:
-    """What a step sent, in words: `energy float32 (2,), plan float32 (2, 8, 2)`."""
-    if not isinstance(outputs, Mapping):
-        return f"a {type(outputs).__name__}"
-    return ", ".join(f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if isinstance(value, Tensor)
-                     else f"{name}, a {type(value).__name__}" for name, value in outputs.items()) or "nothing"
 
 
 def _content(value: Tensor) -> bytes:

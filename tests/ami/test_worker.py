@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import ami
 from ami.blueprint import Episode
 from ami.config import to_graph
-from ami.errors import CallError, CheckpointError, PortError, SettingError
+from ami.errors import CallError, CheckpointError, ModuleError, PortError, SettingError
 from ami.graph import Graph
 from ami.module import module_behind
 from ami.parts import Part
@@ -224,29 +224,49 @@ class Fickle(Hand):
         self.tick += 1
         if self.tick < self.at:
             return super().step(plan)
-        return {"shape": {"action": plan}, "dtype": {"action": plan[:, 0].double()}, "missing": {"act": plan[:, 0]},
+        action = plan[:, 0].clone()
+        if self.what in ("nan", "inf"):
+            action[1, 1] = -float(self.what)
+        if self.what == "writes":
+            plan.zero_()
+        return {"nan": {"action": action}, "inf": {"action": action}, "writes": {"action": action},
+                "more": {"action": action, "more": action}, "shape": {"action": plan},
+                "dtype": {"action": plan[:, 0].double()}, "missing": {"act": plan[:, 0]},
                 "kind": {"action": 0.5}, "nothing": None}[self.what]
 
 
 @pytest.mark.parametrize(("what", "words"), [
-    ("shape", "hand.action gave the shape (2, 2, 2): expected (2, 2), action float32 (B, A)"),
-    ("dtype", "hand.action gave the dtype torch.float64: expected torch.float32. Fix: cast it in step()"),
-    ("missing", "hand.action gave a NoneType: expected a tensor, action float32 (B, A)"),
-    ("kind", "hand.action gave a float: expected a tensor, action float32 (B, A)"),
-    ("nothing", "hand.step() gave a NoneType: expected a dict of its outputs, {action}. Fix: return one in Fickle.step()"),
+    ("shape", "at wave 0, tick {} hand.action gave the shape (2, 2, 2): expected (2, 2), action float32 (B, A)"),
+    ("dtype", "at wave 0, tick {} hand.action gave the dtype torch.float64: expected torch.float32. Fix: cast it in step()"),
+    ("missing", "at wave 0, tick {} hand.action gave a NoneType: expected a tensor, action float32 (B, A)"),
+    ("kind", "at wave 0, tick {} hand.action gave a float: expected a tensor, action float32 (B, A)"),
+    ("nothing", "at wave 0, tick {} hand.step() gave a NoneType: expected a dict of its outputs, {{action}}. "
+                "Fix: return one in Fickle.step()"),
+    ("more", "at wave 0, tick {} hand.step() gave 'more', which is no output port: expected action. "
+             "Fix: declare the port in Fickle.outputs, or leave it out"),
+    ("nan", "at wave 0, tick {} hand.action is nan in row 1 (episode 1): expected finite numbers. "
+            "It received plan float32 (2, 2, 2), all of them finite. "
+            "Fix: guard divisions, roots and logarithms in tests.ami.test_worker.Fickle"),
+    ("inf", "at wave 0, tick {} hand.action is -inf in row 1 (episode 1): expected finite numbers. "
+            "It received plan float32 (2, 2, 2), all of them finite. "
+            "Fix: guard divisions, roots and logarithms in tests.ami.test_worker.Fickle"),
+    ("writes", "at wave 0, tick {} hand.step() changed its input 'plan' in place, which others read. "
+               "Fix: no operation in place on a message; clone() it first"),
 ])
-def test_a_message_that_does_not_fit_its_port_is_refused_at_the_first_tick(what: str, words: str) -> None:
-    worker = begun(graph({"hand": Part(Fickle, {"what": what})}), batch=2)
+@pytest.mark.parametrize("tick", [0, 3])
+def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tick: int) -> None:
+    worker = begun(graph({"hand": Part(Fickle, {"what": what, "at": tick})}), batch=2)
+    live(worker, range(tick))
     with pytest.raises(PortError) as refused:
-        worker.fire(worker.nodes, 0)
-    assert str(refused.value) == words
+        worker.fire(worker.nodes, tick)
+    assert str(refused.value) == words.format(tick)
 
 
 def test_every_episode_begins_with_a_check() -> None:
     worker = begun(graph({"hand": Part(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
     live(worker, range(2))
     begin(worker, [True, False])
-    with pytest.raises(PortError, match=r"^hand\.action gave the dtype torch\.float64"):
+    with pytest.raises(PortError, match=r"^at wave 0, tick 2 hand\.action gave the dtype torch\.float64"):
         worker.fire(worker.nodes, 2)
 
 
@@ -436,6 +456,6 @@ def test_what_was_sent_before_a_module_fails_is_kept_at_once() -> None:
 
     notes = Notes()
     worker = begun(graph({"head": Part(Failing)}), recorder=notes)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ModuleError):
         worker.fire(worker.nodes, 0)
     assert [node for node, *_ in notes.rows] == ["book", "eye"] and notes.kept == 1

@@ -1,0 +1,84 @@
+"""Errors of a module's own code, reported with the node, the method, the tick, the inputs and the line of that code.
+
+A module is code of a user's: it may raise anything, or call `sys.exit`. The engine reports it as one `ModuleError`; the
+original error is its `__cause__`, so the whole traceback stays within reach. Under Ray it travels as text.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
+
+from torch import Tensor
+
+from ami.errors import AmiError, ModuleError
+
+TRACEBACK = "AMI_TRACEBACK"
+"""The environment variable that has `ami` print the whole traceback of an error."""
+FIX = f"Fix: mend it there; {TRACEBACK}=1 prints the whole traceback"
+
+_STANDARD_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
+_PACKAGES = ("site-packages", "dist-packages")
+_ENGINE = str(Path(__file__).parent)
+
+
+@contextmanager
+def blamed(node: str, doing: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Report what a module raises inside this block.
+
+    Args:
+        node: the module's node.
+        doing: which of its methods is called, and when: "build()", "begin() at wave 2".
+        passing: errors that the caller understands.
+
+    Raises:
+        ModuleError: for anything that is not an AmiError already.
+    """
+    try:
+        yield
+    except AmiError:
+        raise
+    except passing:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModuleError(f"{node}: {doing} failed: {raised(error)}. {FIX}") from error
+
+
+def raised(error: BaseException) -> str:
+    """An error in words, with the line of the user's code: `ValueError: no way (mypkg.py, line 12, in step)`."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        what = f"it called sys.exit({text})"
+    else:
+        what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = list(walk_tb(error.__traceback__))[1:]  # the first is where the engine caught it
+    own = [(frame, line) for frame, line in frames if _is_own(frame)]
+    for frame, line in (own or frames)[-1:]:
+        what += f" ({frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name})"
+    return what
+
+
+def callee_of(error: BaseException, node: str, modules: Mapping[str, object]) -> str:
+    """The innermost callable method of another node that was under way, "world_model.rollout"; empty when there was none."""
+    names = {id(module): name for name, module in modules.items()}
+    called = [(names[id(module)], frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)
+              if id(module := frame.f_locals.get("self")) in names]
+    return next((f"{name}.{method}" for name, method in reversed(called) if name != node), "")
+
+
+def describe(messages: object) -> str:
+    """Messages in words: `energy float32 (2,), plan float32 (2, 8, 2)`."""
+    if not isinstance(messages, Mapping):
+        return f"a {type(messages).__name__}"
+    return ", ".join(f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if isinstance(value, Tensor)
+                     else f"{name}, a {type(value).__name__}" for name, value in messages.items()) or "nothing"
+
+
+def _is_own(frame: FrameType) -> bool:
+    """Whether it is code of the module's author, no library's and not the engine's."""
+    file = frame.f_code.co_filename
+    return not (file.startswith((*_STANDARD_LIBRARY, _ENGINE)) or any(name in file for name in _PACKAGES))
