@@ -8,39 +8,76 @@ inside the commands, so that `ami --help` is there at once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 
 from ami.envs.output import apart
-from ami.errors import AmiError, unknown_name
+from ami.errors import AmiError, SettingError, unknown_name
+from ami.faults import TRACEBACK, raised
 from ami.help import COMMANDS, OVERVIEW
-from ami.terminal import escaped
+from ami.terminal import escaped, finish_streams, prepare_streams, report
 from ami.trust import check_shadowing
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 a check found a broken promise, 2 refused, 130 stopped by Ctrl-C."""
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 a check found a broken promise, 2 refused or failed, 3 a fault in ami itself, 130 stopped by
+        Ctrl-C. A terminal that is gone or full does not change the code of a command that leaves its work on the disk.
+    """
     os.umask(0o077)  # what a run leaves behind is its user's alone
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     with _hearing_ctrl_c() as heard:
         try:
             with apart():
-                return _dispatch(words)
+                code = _dispatch(words)
         except BrokenPipeError:  # `ami list | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except (Exception, KeyboardInterrupt) as error:
+            code = 0
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if heard or _is_stopped(error):
-                print("ami: stopped by Ctrl-C; what was written until now is whole and stays", file=sys.stderr)
-                return 130
-            if isinstance(error, AmiError):
-                print(escaped(f"ami: {error}"), file=sys.stderr)
-                return 2
-            raise
+                report("stopped by Ctrl-C; what was written until now is whole and stays")
+                code = 130
+            elif isinstance(error, SystemExit):
+                code = error.code if isinstance(error.code, int) else 1
+            elif isinstance(error, OSError) and error.filename is None and (fault := finish_streams(is_suspect=True)):
+                report(fault)
+                code = 2
+            else:
+                code = _explain(error)
+    if (fault := finish_streams()) and words[:1] not in (["run"], ["train"], ["compare"]):
+        report(fault)
+        return code or 2
+    return code
+
+
+def _explain(error: BaseException) -> int:
+    """Print an error as one line, and its traceback where that is asked for; returns the exit code."""
+    if os.environ.get(TRACEBACK):
+        with contextlib.suppress(OSError, ValueError):
+            traceback.print_exception(error)
+    if isinstance(error, AmiError):
+        report(escaped(str(error)))
+        return 2
+    if isinstance(error, (OSError, MemoryError)):  # of the machine, not of ami: its text names the file
+        fix = "room on this disk, or another store" if getattr(error, "errno", 0) in FULL else (
+            f"{TRACEBACK}=1 prints where it happened")
+        text = "out of memory" if isinstance(error, MemoryError) else str(error)
+        report(escaped(f"{text}; what was written until now is whole and stays. Fix: {fix}"))
+        return 2
+    report(escaped(f"a fault in ami, or in a package that it uses: {raised(error)}. "
+                   f"Fix: report it with what {TRACEBACK}=1 prints"))
+    return 3
 
 
 @contextlib.contextmanager
@@ -85,6 +122,11 @@ def _dispatch(words: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         print(COMMANDS[command])
         return 0
+    try:
+        Path.cwd()
+    except OSError:
+        raise SettingError("the current folder is gone: it was deleted, or renamed and deleted. Fix: cd to one that "
+                           "exists") from None
     check_shadowing()
     if command in ("run", "train"):
         from ami.launch import launch

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ami.errors import SettingError, unknown_name
+from ami.files import check_file
 from ami.store import default_store
 from ami.words import only_overrides, parser, take_common
 
@@ -123,6 +124,8 @@ def graph(words: Sequence[str]) -> int:
     given = reader.parse_intermixed_args(rest)
     if given.format not in FORMATS:
         raise unknown_name("format", given.format, FORMATS)
+    if given.out is not None:
+        check_file(given.out, "--out")
     refuse_two_values(given.overrides)
     graph = to_graph(compose([*given.overrides, *searched], allow=allow))
     for warning in graph.warnings:
@@ -133,10 +136,7 @@ def graph(words: Sequence[str]) -> int:
     else:
         from ami.files import write_atomically
 
-        try:
-            write_atomically(given.out, drawing + "\n")
-        except OSError as error:
-            raise SettingError(f"--out is '{given.out}': expected a file that can be written ({error.strerror})") from None
+        write_atomically(given.out, drawing + "\n")
         print(f"wrote {given.out}")
     return 0
 

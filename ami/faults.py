@@ -13,8 +13,6 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 
-from torch import Tensor
-
 from ami.errors import AmiError, ModuleError
 
 TRACEBACK = "AMI_TRACEBACK"
@@ -72,6 +70,8 @@ def callee_of(error: BaseException, node: str, modules: Mapping[str, object]) ->
 
 def describe(messages: object) -> str:
     """Messages in words: `energy float32 (2,), plan float32 (2, 8, 2)`."""
+    from torch import Tensor  # here: the command line imports this file, and `ami --help` needs no torch
+
     if not isinstance(messages, Mapping):
         return f"a {type(messages).__name__}"
     return ", ".join(f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if isinstance(value, Tensor)

@@ -10,9 +10,10 @@ import json
 import os
 import re
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -171,7 +172,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write in piece by piece, which gets its name when all of it is written; an error leaves nothing of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -187,11 +188,54 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
+
+
+def check_file(path: Path, what: str) -> None:
+    """Refuse a file that `whole_file` cannot write, before any work is done for it; raises as `check_folder` does."""
+    check_folder(Path(path).parent, what)
+    fault = "which is a folder" if Path(path).is_dir() else ""
+    if not fault and Path(path).parent.is_dir():
+        temporary = _temporary(Path(path))
+        try:
+            temporary.touch()
+            temporary.unlink()
+        except (OSError, ValueError) as error:
+            fault = f"which cannot be written ({getattr(error, 'strerror', None) or error})"
+    require(not fault, f"{what} is {str(path)!r}, {fault}: expected a file to write")
+
+
 def check_folder(folder: Path, what: str) -> None:
-    """Refuse a folder that cannot be written in, before any work is done for it."""
-    there = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
-    fault = "is a file" if not there.is_dir() else "" if os.access(there, os.W_OK | os.X_OK) else "may not be written in"
-    require(not fault, f"{what} is '{folder}', but '{there}' {fault}: expected a folder to write in")
+    """Refuse a folder that cannot be written in, before any work is done for it.
+
+    It is tried: the folder is made, a file is written in it, and what was made is removed again. Permissions alone say
+    nothing of a full disk, a read-only one, a name that is too long or a file system that takes no files.
+
+    Raises:
+        SettingError: names the folder and why it cannot be written in.
+    """
+    made: list[Path] = []
+    fault = ""
+    try:
+        whole = Path(folder).absolute()
+        missing = [path for path in (whole, *whole.parents) if not path.exists()]
+        there = whole if not missing else missing[-1].parent
+        if not there.is_dir():
+            fault = f"but '{there}' is a file"
+        else:
+            for path in reversed(missing):
+                path.mkdir()
+                made.append(path)
+            with tempfile.TemporaryFile(dir=whole) as file:
+                file.write(bytes(1))
+    except (OSError, ValueError) as error:
+        fault = f"which cannot be written in ({getattr(error, 'strerror', None) or error})"
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # somebody else has put something there in the meantime
+                path.rmdir()
+    require(not fault, f"{what} is {str(folder)!r}, {fault}: expected a folder to write in")
 
 
 @contextmanager

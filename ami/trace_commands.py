@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ami.errors import SettingError, unknown_name
+from ami.files import check_file, check_folder
 from ami.words import parser, take_common
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def view(words: Sequence[str]) -> int:
     given = reader.parse_args(rest)
     if searched:
         print("warning: --config-dir has no effect on `ami view`: a run's header names its world", file=sys.stderr)
+    if given.out is not None:
+        check_file(given.out, "--out")
     from ami.tracing.viewer import view
 
     print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.beside, allow)}")
@@ -78,7 +81,6 @@ def sync(words: Sequence[str]) -> int:
     reader = _sampling()
     reader.add_argument("--store", type=Path)
     given = reader.parse_args(words)
-    from ami.files import check_folder
     from ami.tracing.header import read_header
 
     sample = _sample(given, every=10)
@@ -112,6 +114,7 @@ def export(words: Sequence[str]) -> int:
         if getattr(given, flag.removeprefix("--")) is not None:
             raise SettingError(f"{flag} has no effect on {given.format}: {why}. Fix: leave it out, or --format otlp")
     sample = _sample(given, every=1)
+    (check_folder if given.format == "parquet" else check_file)(given.out, "--out")
     export(given.run, given.format, given.out, sample, given.wave, given.agent)
     print(f"wrote {given.out}{HINTS.get(given.format, '')}")
     return 0

@@ -7,7 +7,6 @@ ahead of it, until `BACKLOG_BYTES` wait in memory: then ticks wait, which is tol
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ami.errors import TraceError
+from ami.terminal import report
 from ami.tracing.node_file import NodeFile, Row
 
 SLOW_SECONDS = 1.0  # a block that the disk takes so long to take is told
@@ -104,7 +104,7 @@ class Writer:
             return
         if waited > SLOW_SECONDS and not self._is_slow:
             self._is_slow = True
-            _tell(f"the disk took {waited:.1f} s to take a block of the trace in {self.folder}: the mind goes on ahead of "
+            report(f"the disk took {waited:.1f} s to take a block of the trace in {self.folder}: the mind goes on ahead of "
                   f"it, by up to {BACKLOG_BYTES / 2**20:.0f} MiB in memory. {FIX}")
 
     def _end(self) -> None:
@@ -121,17 +121,13 @@ class Writer:
             file.abandon()
         self._files.clear()
         fault = f"the trace could not be written ({error.strerror or error}): {lost}"
-        _tell(f"{self.folder}: {fault}; the mind goes on. Fix: room on this disk, or another store")
+        report(f"{self.folder}: {fault}; the mind goes on. Fix: room on this disk, or another store")
         with suppress(OSError):
             (self.folder / INCOMPLETE).write_text(f"{fault}\n")
 
     def _tell_behind(self, waiting: int) -> None:
         if not self._is_behind:
             self._is_behind = True
-            _tell(f"{waiting / 2**20:.0f} MiB of the trace wait for the disk of {self.folder}: from now on ticks "
+            report(f"{waiting / 2**20:.0f} MiB of the trace wait for the disk of {self.folder}: from now on ticks "
                   f"wait for it. {FIX}")
 
-
-def _tell(sentence: str) -> None:
-    with suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop either
-        print(f"ami: {sentence}", file=sys.stderr, flush=True)

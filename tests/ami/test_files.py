@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ami.errors import SettingError
-from ami.files import FileKind, check_folder, write_atomically, write_json
+from ami.files import FileKind, check_file, check_folder, write_atomically, write_json
 
 OLD, NEW = b"old " * 50_000, b"new!" * 70_000
 
@@ -137,14 +139,42 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text()) == [1]
 
 
-def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     check_folder(tmp_path / "a" / "b", "store")
     (tmp_path / "taken").touch()
     with pytest.raises(SettingError, match=r"store is '.*taken/x', but '.*taken' is a file: expected a folder to write in"):
         check_folder(tmp_path / "taken" / "x", "store")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(SettingError, match="may not be written in: expected a folder to write in"):
-        check_folder(tmp_path / "a", "store")
+    assert {path.name for path in tmp_path.iterdir()} == {"taken"}, "what was tried is removed again"
+
+
+@pytest.mark.parametrize(("folder", "why"), [
+    ("/proc/x", "No such file or directory"), ("x" * 256, "File name too long"), ("a\0b", "embedded null byte"),
+    ("/dev/null/x", None)])
+def test_a_folder_that_takes_no_files_is_refused(folder: str, why: str | None, in_folder: Path) -> None:
+    with pytest.raises(SettingError) as refused:
+        check_folder(Path(folder), "store")
+    words = "but '/dev/null' is a file" if why is None else f"which cannot be written in ({why})"
+    assert str(refused.value) == f"store is {folder!r}, {words}: expected a folder to write in"
+
+
+def test_a_full_disk_is_seen_before_any_work(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(SettingError, match=r"^store is 'a/b', which cannot be written in \(No space left on device\): "):
+        check_folder(Path("a/b"), "store")
+    assert not list(in_folder.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_refused(in_folder: Path) -> None:
+    check_file(Path("new/picture.svg"), "--out")
+    Path("folder").mkdir()
+    with pytest.raises(SettingError, match=r"^--out is 'folder', which is a folder: expected a file to write$"):
+        check_file(Path("folder"), "--out")
+    with pytest.raises(SettingError, match=r"^--out is 'x{250}', which cannot be written \(File name too long\): "):
+        check_file(Path("x" * 250), "--out")  # the temporary name beside it is longer
+    assert [path.name for path in in_folder.iterdir()] == ["folder"]
 
 
 # Reading what anybody may have written -----------------------------------------------------------------------------------
