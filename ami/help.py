@@ -25,6 +25,9 @@ first steps
   ami run runtime=local evaluation.pairs=20   quickly, in this process
   ami compare planner=cem,random_shooting     which of two planners is better, and by how much
 
+exit codes: 0 done, 1 a check found a broken promise, 2 refused or failed, 3 a fault in ami itself, 130 stopped by Ctrl-C
+An error is one line. AMI_TRACEBACK=1 in the environment prints the whole traceback before it.
+
 `ami <command> --help` explains each. In Python: ami.compose, ami.build, ami.train, ami.run,
 ami.compare."""
 

@@ -1,4 +1,4 @@
-"""The terminal: text that comes from a file, printed so that it cannot command the terminal.
+"""The terminal: one that is closed, full or not UTF-8 costs no work, and text of a file cannot command it.
 
 A run folder may be a stranger's. An escape sequence in one of its names would set the window's title, move the cursor or
 reverse the reading direction. Every character that is not printable is shown as Python writes it, `\\x1b` or `\\u202e`.

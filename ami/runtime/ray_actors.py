@@ -127,7 +127,8 @@ class RayRuntime:
             held = {*nodes, *(callee for node in nodes for callee in graph.callees(node))}
             own = {node: dict(state) for node, state in (weights or {}).items() if node in held}
             own_segments = [segment for segment in self.segments if segment.group == group]
-            actor = self.actors[group] = ray.remote(num_cpus=0)(WorkerActor).remote()
+            actor: Any = ray.remote(num_cpus=0)(WorkerActor).remote()
+            self.actors[group] = actor
             made = actor.make.remote(graph_ref, nodes, own_segments, seed, own, trace, payload)
             self._made.append(Pending(made, group, "to be made"))
 

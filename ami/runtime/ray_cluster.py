@@ -77,7 +77,7 @@ def dead_server() -> str:
 def _servers() -> dict[str, Any]:
     """The servers that this process started, by name; none where it joined a cluster."""
     node = ray._private.worker._global_node
-    started = {} if node is None else node.all_processes
+    started: dict[str, Any] = {} if node is None else node.all_processes
     return {name: started[name][0].process for name in ("gcs_server", "raylet") if started.get(name)}
 
 

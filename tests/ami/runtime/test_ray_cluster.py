@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +28,7 @@ class FakeRay:
         self.did: list[Any] = []
         self.settings: list[dict[str, Any]] = []
         self.umasks: list[int] = []
+        self._private = SimpleNamespace(worker=SimpleNamespace(_global_node=None))  # it starts no process
 
     def is_initialized(self) -> bool:
         return self.running
@@ -47,6 +53,11 @@ def umask() -> int:
     return mask
 
 
+@contextmanager
+def no_watchdog() -> Iterator[None]:
+    yield
+
+
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Puts a fake in Ray's place."""
@@ -55,6 +66,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Any:
         fake = FakeRay(*failures, running=running)
         monkeypatch.setattr(ray_cluster, "ray", fake)
         monkeypatch.setattr(ray_cluster.time, "sleep", fake.sleep)
+        monkeypatch.setattr(ray_cluster, "watchdog", no_watchdog)
+        monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())  # somebody listens everywhere
         return fake
 
     return put
@@ -157,3 +170,56 @@ def test_a_ray_that_would_listen_on_every_interface_is_not_started(start: Any, m
     assert fake.did == []
     with cluster("10.0.0.7:6379"):
         assert fake.did == ["init"]
+
+
+# What is seen before Ray is asked ----------------------------------------------------------------------------------------
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(start: Any, tmp_path: Path,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = start()
+    folder = "/tmp/" + "x" * 90
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    with pytest.raises(StartError, match=rf"^RAY_TMPDIR is '{folder}', 95 bytes long: expected at most \d\d, since the path "
+                       r"of a socket in it may have \d+\. Fix: RAY_TMPDIR=/another/short/path, or run in this process with "
+                       r"runtime=local$"), cluster():
+        pass
+    assert fake.did == []
+
+
+def test_the_longest_temporary_folder_that_ray_takes_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = f"session_2026-11-30_05-03-50_352670_{os.getpid()}/sockets/plasma_store"
+    room = ray_cluster.LONGEST_SOCKET - len(f"/ray/{real}")
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    monkeypatch.setattr(ray_cluster.tempfile, "TemporaryFile", lambda dir: no_watchdog())
+    monkeypatch.setattr(ray_cluster.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+    ray_cluster.check_temporary_folder(Path("/" + "x" * (room - 1), "ray"))
+    with pytest.raises(StartError, match=f"expected at most {room},"):
+        ray_cluster.check_temporary_folder(Path("/" + "x" * room, "ray"))
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_named(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    start()
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/x")
+    with pytest.raises(StartError, match=r"^Ray cannot write in its temporary folder '/proc/x/ray' \(No such file or "
+                       r"directory\)\. Fix: RAY_TMPDIR=/another/short/path, or run in this"), cluster():
+        pass
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "LONGEST_SOCKET", 1000)
+    monkeypatch.setattr(ray_cluster.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    with pytest.raises(StartError, match=r"has 1\.0 MiB free: expected at least 32\. Fix: RAY_TMPDIR=/another/short/path"):
+        ray_cluster.check_temporary_folder(tmp_path / "ray")
+
+
+@pytest.mark.parametrize(("address", "words"), [
+    ("127.0.0.1:1", "nobody listens at address '127.0.0.1:1' ([Errno 111] Connection refused). Fix: address=HOST:PORT of"),
+    ("127.0.0.1", "address is '127.0.0.1': expected HOST:PORT. Fix: address=HOST:PORT of a running cluster, address=null"),
+    ("here:there", "address is 'here:there': expected HOST:PORT. Fix: address=HOST:PORT of a running cluster"),
+    ("127.0.0.1:99999", "nobody listens at address '127.0.0.1:99999' ("),
+])
+def test_an_address_where_nobody_listens_is_named_at_once(address: str, words: str) -> None:
+    with pytest.raises(StartError) as refused, cluster(address):
+        pass
+    assert str(refused.value).startswith(words) and "runtime=local" in str(refused.value)
