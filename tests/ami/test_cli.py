@@ -98,7 +98,7 @@ def test_a_slip_in_the_words_is_refused(words: list[str], sentence: str, capsys:
 
 def test_a_drawing_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"ami: --out is '{tmp_path}': expected a file that can be written (Is a directory)\n"
+    assert capsys.readouterr().err == f"ami: --out is '{tmp_path}', which is a folder: expected a file to write\n"
 
 
 def test_what_is_written_belongs_to_its_user_alone(tmp_path: Path) -> None:
