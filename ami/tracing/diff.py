@@ -21,7 +21,7 @@ from ami.tracing.node_file import DTYPES
 from ami.tracing.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
-           "size: mean absolute value in A\n")
+           "size: root mean square of A's values\n")
 FEW = 12  # so many differing settings are told
 BOUNDS = ("mean", "min", "max")  # two messages' values are at least as far apart as each of these
 VALUES, LEAST, RESHAPED, UNTOLD = "values", "at least", "shape", "content"
@@ -39,8 +39,8 @@ class Parting:
         measure: what the distances are taken from: "values", recorded; "at least", where statistics alone were recorded and
             the values are that far apart or farther; "shape" or "content" where that alone is known to differ.
         typical, largest: median and maximum over the differing messages of the largest distance between two values.
-        size: mean absolute value of these messages in the first trace, to hold the distances against; of "at least", of
-            their means.
+        size: root mean square of the values of these messages in the first trace, to compare the distances with. Mean and
+            standard deviation give it exactly, so it is the same at every trace level; a mean absolute value would not be.
     """
 
     node: str
@@ -185,13 +185,22 @@ def _gaps(one: pa.Table, two: pa.Table, port: str,
         pairs = [(np.array(a, float), np.array(b, float))
                  for a, b in zip(one[f"{port}.rows"].to_pylist(), two[f"{port}.rows"].to_pylist(), strict=True)]
     if pairs:
-        sizes = [np.abs(a[np.isfinite(a)]).mean() for a, _ in pairs if np.isfinite(a).any()]
-        return VALUES, np.array([_distance(a, b).max(initial=0.0) for a, b in pairs]), float(np.mean(sizes or 0.0))
+        finite = np.concatenate([a[np.isfinite(a)] for a, _ in pairs])
+        size = float(np.sqrt(np.square(finite).mean())) if len(finite) else 0.0
+        return VALUES, np.array([_distance(a, b).max(initial=0.0) for a, b in pairs]), size
     if f"{port}.mean" in names and one[f"{port}.mean"].null_count == 0:
         bounds = [_distance(one[f"{port}.{name}"].to_numpy().astype(float), two[f"{port}.{name}"].to_numpy().astype(float))
                   for name in BOUNDS]
-        return LEAST, np.max(bounds, axis=0), float(np.nanmean(np.abs(one[f"{port}.mean"].to_numpy())))
+        return LEAST, np.max(bounds, axis=0), _root_mean_square(one, port)
     return UNTOLD, nothing, None
+
+
+def _root_mean_square(table: pa.Table, port: str) -> float:
+    """Of all values of these messages, from their means, standard deviations and batch sizes; of the finite messages alone."""
+    mean, std = (table[f"{port}.{name}"].to_numpy().astype(float) for name in ("mean", "std"))
+    squares, weights = mean**2 + std**2, table["batch"].to_numpy().astype(float)
+    finite = np.isfinite(squares)
+    return float(np.sqrt(np.average(squares[finite], weights=weights[finite]))) if finite.any() else 0.0
 
 
 def _values(content: bytes, dtype: str) -> np.ndarray:

@@ -48,7 +48,7 @@ def test_scalar_messages_are_held_against_each_other_value_by_value(graph: Graph
     apart = both(tmp_path, graph, [torch.tensor([1.0, 2.0])] * 4,
                  [torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0]), torch.tensor([4.0, 2.0])])
     assert (apart.node, apart.port, apart.messages, apart.differ, apart.first) == ("world", "out", 4, 2, (0, 1))
-    assert (apart.measure, apart.typical, apart.largest, apart.size) == ("values", 1.75, 3.0, 1.5)
+    assert (apart.measure, apart.typical, apart.largest, apart.size) == ("values", 1.75, 3.0, pytest.approx(2.5**0.5))
 
 
 def test_of_other_messages_the_statistics_say_how_far_they_are_apart_at_least(graph: Graph, tmp_path: Path) -> None:
@@ -59,7 +59,22 @@ def test_of_other_messages_the_statistics_say_how_far_they_are_apart_at_least(gr
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
 def test_recorded_payloads_tell_the_very_distance(graph: Graph, tmp_path: Path, dtype: torch.dtype) -> None:
     apart = both(tmp_path, graph, [torch.tensor([[1, 2, 3]]).to(dtype)], [torch.tensor([[3, 1, 2]]).to(dtype)], payload=True)
-    assert (apart.measure, apart.largest, apart.size) == ("values", 2.0, 2.0)
+    assert (apart.measure, apart.largest, apart.size) == ("values", 2.0, pytest.approx((14 / 3) ** 0.5))
+
+
+@pytest.mark.parametrize("payload", [False, True])
+def test_size_is_the_root_mean_square_of_the_values_at_every_level(graph: Graph, tmp_path: Path, payload: bool) -> None:
+    values = [torch.randn(4, 6, generator=torch.Generator().manual_seed(tick)) for tick in range(5)]
+    apart = both(tmp_path, graph, values, [value + 1 for value in values], payload=payload)
+    assert apart.size == pytest.approx(float(torch.stack(values).square().mean().sqrt()), rel=1e-5)
+    told = " ".join(printed(tmp_path / "one", tmp_path / "two")[1].split())
+    assert f" {apart.size:.3g} " in told and "size: root mean square of A's values" in told
+
+
+def test_size_weighs_waves_of_different_batches_by_their_values(graph: Graph, tmp_path: Path) -> None:
+    values = [torch.ones(3, 2), torch.full((1, 2), 3.0)]
+    apart = both(tmp_path, graph, values, [value + 1 for value in values])
+    assert apart.size == pytest.approx(3**0.5)  # six ones and two threes
 
 
 def test_pictures_without_payload_differ_by_their_content_alone(graph: Graph, tmp_path: Path) -> None:
@@ -129,7 +144,7 @@ def test_the_first_difference_then_where_and_how_much(graph: Graph, tmp_path: Pa
     assert "learning.rounds  4 | 6" in text
     assert "they part at wave 0, tick 1, planner.energy" in text
     line = next(line for line in text.splitlines() if line.strip().startswith("planner.energy"))
-    assert line.split() == ["planner.energy", "3", "2", "w0", "t1", "2.25", "4", "2.5"]
+    assert line.split() == ["planner.energy", "3", "2", "w0", "t1", "2.25", "4", "2.55"]
     assert next(line for line in text.splitlines() if line.strip().startswith("1 more")).split() == ["1", "more", "3", "0"]
 
 
