@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Column
 
 from ami.learning.stage import Stage
 from ami.terminal import terminal
@@ -33,7 +34,7 @@ class Console:
         """One line, as it is: a long path is not broken, and brackets in it are no markup."""
         self.rich.print(text, markup=False, emoji=False, soft_wrap=True)
 
-    def table(self, table: Table) -> None:
+    def table(self, table: RenderableType) -> None:
         """A table, with air around it."""
         self.rich.print()
         self.rich.print(table)

@@ -92,6 +92,10 @@ class Graph:
         text = json.dumps(self.describe(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def nodes_of(self, role: type[Module]) -> tuple[str, ...]:
+        """The nodes whose modules are of a role, such as `ami.blueprint.Planner`, in firing order."""
+        return tuple(node for node in self.order if issubclass(self.parts[node].target, role))  # type: ignore[arg-type]
+
     def callees(self, node: str) -> tuple[str, ...]:
         """Every node that `node` calls, directly or through another call: what a process that fires it must hold."""
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())

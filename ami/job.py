@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+import torch
 
 from ami import training
 from ami.agent import Agent, Runtime
@@ -29,10 +29,13 @@ from ami.best_effort import best_effort
 from ami.blueprint import World
 from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
-from ami.errors import SettingError, TraceError, require, suggestion
-from ami.evaluation.evaluate import Evaluation, Progress, evaluate
+from ami.errors import CallError, GraphError, PortError, SettingError, TraceError, require, suggestion
+from ami.evaluation.compare_table import first_reason
+from ami.evaluation.evaluate import Evaluation, Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.metrics import EpisodeRecord, Metric, fitting, read_metrics, watched
 from ami.evaluation.plots import plot_learning
+from ami.evaluation.sheet import Sheet
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
@@ -71,7 +74,7 @@ class Run:
     evaluations: dict[str, Evaluation]
     trained: Trained
 
-    def table(self) -> Table:
+    def table(self) -> Sheet:
         """The table that `ami run` prints."""
         return results_table(self.summary)
 
@@ -87,7 +90,7 @@ def build(config: Config) -> Agent:
     """
     graph, settings = to_graph(config), config.settings
     weights = open_trained(find(settings.checkpoint, settings.store), graph).weights if settings.checkpoint else {}
-    return Agent(LocalRuntime(graph, settings.seed, weights, watch=_planning_watch(graph)))
+    return Agent(LocalRuntime(graph, settings.seed, weights, watch=planning_ports(graph)))
 
 
 def run(config: Config, folder: Path | None = None, console: Console | None = None) -> Run:
@@ -118,19 +121,18 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
 
 def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     settings = config.settings
-    beside = {str(name): graph if name == UNTRAINED else to_graph(compose_baseline(config, str(name)))
-              for name in settings.evaluation.beside}
+    metrics = metrics_of(config, graph)
     manifest = seal(config, graph, console)
     manifest.save(folder / MANIFEST)
-    try_out(graph, settings.seed, manifest)
-    beside = _living(beside, settings.seed, manifest, console)
+    try_out(graph, settings.seed, manifest, metrics)
+    beside = baselines(config, graph, manifest, console)
     trained = training.train(config, console)
     console.note(trained.line())
     _describe(config, graph, trained, folder)
-    evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, folder, console)}
+    evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console)}
     for name, baseline in beside.items():
         weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
-        evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console)
+        evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console, fitting(metrics, baseline))
     digest = _digest(folder, console) if settings.trace.record else None
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest)
@@ -199,23 +201,47 @@ def judged_graph(config: Config) -> Graph:
     return graph
 
 
-def try_out(graph: Graph, seed: int, manifest: Manifest) -> None:
-    """Live two ticks with initial weights: what cannot is told before it learns for long."""
-    with Agent(LocalRuntime(graph, seed)) as agent:
-        list(islice(agent.live(manifest.episodes()[:1]), 2))
+def metrics_of(config: Config, graph: Graph) -> tuple[Metric, ...]:
+    """The metrics that `evaluation.metrics` names; raises as `ami.evaluation.metrics.read_metrics` does."""
+    return read_metrics(list(config.settings.evaluation.get("metrics", [])), graph, config.allow)
 
 
-def _living(beside: dict[str, Graph], seed: int, manifest: Manifest, console: Console) -> dict[str, Graph]:
-    """The baselines that can live: one that keeps the agent's planner may not give it what it needs, such as gradients."""
-    living = {}
-    for name, graph in beside.items():
+def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metric] = ()) -> None:
+    """Run two ticks with initial weights and make each metric of them: what cannot is told before it learns for long."""
+    with Agent(LocalRuntime(graph, seed, watch=watched(metrics))) as agent:
+        ticks = [{port: moment[port][0].cpu() for port in watched(metrics)}
+                 for moment in islice(agent.live(manifest.episodes()[:1]), 2)]
+    record = EpisodeRecord(manifest.pairs[0], False if manifest.tells_success else None, len(ticks) - 1, 0.0,
+                           {port: torch.stack([tick[port] for tick in ticks]) for port in watched(metrics)})
+    for metric in metrics:
+        metric.of(record)
+
+
+def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console) -> dict[str, Graph]:
+    """The graphs of the baselines that can act in this world with the agent's own modules; one line names the others.
+
+    The oracle has no true dynamics of a foreign world, and an agent's planner may need what another model does not give,
+    such as gradients.
+
+    Raises:
+        UnknownName, TrustError: a baseline is not on the menu, or not allowed.
+    """
+    found: dict[str, Graph] = {}
+    left_out: dict[str, list[str]] = {}
+    for name in map(str, config.settings.evaluation.beside):
         try:
-            try_out(graph, seed, manifest)
-        except SettingError as error:
-            console.note(f"warning: {name} is left out: {error}")
-        else:
-            living[name] = graph
-    return living
+            found[name] = graph if name == UNTRAINED else to_graph(compose_baseline(config, name))
+            if name != UNTRAINED:
+                try_out(found[name], config.settings.seed, manifest)
+        except (GraphError, SettingError, PortError, CallError) as error:
+            found.pop(name, None)
+            left_out.setdefault(first_reason(str(error)), []).append(name)
+    if left_out:
+        reasons = "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in left_out.items())
+        some = [name for name in config.settings.evaluation.beside if name in found]
+        console.note(f"warning: left out of the baselines, {reasons}. Fix to silence this: "
+                     f"evaluation.beside=[{','.join(some)}]")
+    return found
 
 
 def seal(config: Config, graph: Graph, console: Console | None = None) -> Manifest:
@@ -233,10 +259,15 @@ def seal(config: Config, graph: Graph, console: Console | None = None) -> Manife
 
 
 @contextmanager
-def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iterator[list[Agent]]:
-    """The agents a config asks for, in the runtime it asks for; all of their processes end with the block."""
+def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
+           watch: Sequence[str] = ()) -> Iterator[list[Agent]]:
+    """The agents a config asks for, in the runtime it asks for; all of their processes end with the block.
+
+    Args:
+        watch: ports to see besides those that evaluation counts, as "node.port".
+    """
     settings = config.settings
-    watch, payload = _planning_watch(graph), _recorded_ports(config, graph)
+    watch, payload = tuple(dict.fromkeys((*planning_ports(graph), *watch))), _recorded_ports(config, graph)
     traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
     with ExitStack() as stack:
         started: list[Agent] = []
@@ -261,24 +292,25 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path) -> Iter
         yield started
 
 
-def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, folder: Path,
-                    console: Console) -> Evaluation:
+def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, metrics: Sequence[Metric],
+                    folder: Path, console: Console) -> Evaluation:
     settings = config.settings
     begun = time.perf_counter()
-    with agents(config, graph, weights, folder) as started:
+    with agents(config, graph, weights, folder, watched(metrics)) as started:
         where = "in this process" if settings.runtime == "local" else f"as Ray actors, placement {settings.placement}"
         console.note(f"{len(started)} agent{'s' * (len(started) > 1)} of {len(graph.order)} modules {where}, started in "
                      f"{time.perf_counter() - begun:.0f} s")
         with console.counting("evaluate agent", len(manifest.pairs), "pairs") as bar:
-            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest))
+            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest), metrics)
 
 
 def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
-                   console: Console) -> Evaluation:
+                   console: Console, metrics: Sequence[Metric] = ()) -> Evaluation:
     """What an agent in this process brings from the manifest; `name` is shown beside its bar."""
+    watch = (*planning_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
-            LocalRuntime(graph, config.settings.seed, weights, watch=_planning_watch(graph))) as agent:
-        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest))
+            LocalRuntime(graph, config.settings.seed, weights, watch=watch)) as agent:
+        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics)
 
 
 def _shown(bar: Any, manifest: Manifest) -> Any:
@@ -292,11 +324,6 @@ def _shown(bar: Any, manifest: Manifest) -> Any:
         last = progress
 
     return on_progress
-
-
-def _planning_watch(graph: Graph) -> tuple[str, ...]:
-    """What evaluation counts, where the graph has it."""
-    return ("planner.model_steps",) if "planner" in graph.order else ()
 
 
 def _runs_trained(baseline: Graph, graph: Graph) -> bool:

@@ -58,7 +58,7 @@ MOST_SEED = 2**63 - 1
 """What torch's generators and numpy's integers hold."""
 ANY_NAME = "*"
 """In a schema: whatever the name, this is what it holds."""
-NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore")
+NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore", "metrics")
 """What may be absent: an agent that learns nothing collects nothing, and most learn in one round."""
 
 MOST_ROUNDS = 10_000
@@ -90,7 +90,7 @@ SCHEMA: dict[str, Any] = {
     "evaluation": {
         "pairs": _whole(1, 1_000_000), "manifest_seed": _whole(0, MOST_SEED), "manifest_hash": _optional(TEXT),
         "batch": _whole(1, 100_000),
-        "beside": NAMES, "film": _whole(0, 1000),
+        "beside": NAMES, "metrics": NAMES, "film": _whole(0, 1000),
         "film_formats": _optional(FORMATS),
     },
 }

@@ -5,7 +5,7 @@ The syntax and the product are those of Hydra's basic sweeper.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -23,10 +23,12 @@ class Combination(NamedTuple):
     Attributes:
         label: what differs between the combinations, "planner=cem world.noise=tv".
         overrides: all of its overrides, those that every combination has included.
+        swept: the value of each key that differs, {"planner": "cem"}.
     """
 
     label: str
     overrides: tuple[str, ...]
+    swept: Mapping[str, str]
 
 
 def jobs(overrides: Sequence[str]) -> list[list[str]]:
@@ -68,7 +70,8 @@ def combinations(overrides: Sequence[str]) -> list[Combination]:
         texts = tuple(new or given for new, given in zip(differing, overrides, strict=True))
         # Hydra takes no null as a choice; it is what nothing said means, and one side of a comparison
         chosen = tuple(text for text in texts if text != "experiment=null")
-        found.append(Combination(" ".join(filter(None, differing)), chosen))
+        swept_values = dict(text.lstrip("+").split("=", 1) for text in differing if text)
+        found.append(Combination(" ".join(filter(None, differing)), chosen, swept_values))
     twice = [one.label for number, one in enumerate(found) if one.label in [other.label for other in found[:number]]]
     if twice:
         raise SettingError(f"'{twice[0]}' is there twice. Fix: name each value once")

@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,7 +59,7 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
         raise SettingError(f"{where}._target_ is {target!r}: expected a class by its full name, `package.file.Class`")
     if not _is_allowed(target, prefixes) or any(word.startswith("_") for word in target.split(".")):
         raise TrustError(_refusal(f"{where}._target_ is '{target}'", target, prefixes))
-    found = _find(target, where)
+    found = _find(target, where, f"{where}._target_")
     if not inspect.isclass(found):
         kind = "a package or file" if isinstance(found, ModuleType) else f"a {type(found).__name__}"
         raise TrustError(f"{where}._target_ is '{target}', which is {kind}: expected a class")
@@ -71,6 +71,30 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
     except ValueError:
         raise SettingError(f"{where}._target_ is '{target}', which does not tell its settings: "
                            "expected a class written in Python") from None
+    return found
+
+
+def trusted_function(target: str, where: str, prefixes: Sequence[str]) -> Callable[..., Any]:
+    """The function that `target` names, held against the allow-list as a class is.
+
+    Args:
+        target: `package.file.function`.
+        where: the setting that names it, for messages.
+        prefixes: the allow-list.
+
+    Raises:
+        TrustError, UnknownName, SettingError: as `trusted_class` does.
+    """
+    if "." not in target or not all(word.isidentifier() for word in target.split(".")):
+        raise SettingError(f"{where} is '{target}': expected a function by its full name, `package.file.function`")
+    if not _is_allowed(target, prefixes) or any(word.startswith("_") for word in target.split(".")):
+        raise TrustError(_refusal(f"{where} is '{target}'", target, prefixes))
+    found = _find(target, where, where)
+    if not inspect.isfunction(found):
+        raise TrustError(f"{where} is '{target}', which is a {type(found).__name__}: expected a function")
+    real = f"{found.__module__}.{found.__qualname__}"
+    if not _is_allowed(real, prefixes):
+        raise TrustError(_refusal(f"{where} is '{target}', which is really '{real}'", real, prefixes))
     return found
 
 
@@ -119,7 +143,7 @@ def _refusal(given: str, name: str, prefixes: Sequence[str]) -> str:
             f"Fix, if you trust that code: `--allow {package}.`, or allow=['{package}.'] in Python")
 
 
-def _find(target: str, where: str) -> object:
+def _find(target: str, where: str, setting: str) -> object:
     """Import as far as there are packages and files, then look up the rest."""
     words = target.split(".")
     found: Any = None
@@ -133,11 +157,11 @@ def _find(target: str, where: str) -> object:
                 found = inner
                 continue
         if found is None:
-            raise UnknownName(f"{where}._target_ is '{target}', but there is no package '{word}'. "
+            raise UnknownName(f"{setting} is '{target}', but there is no package '{word}'. "
                               f"Fix: install it, or put its folder on PYTHONPATH")
         if not hasattr(found, word):
             outer = ".".join(words[:count - 1])
-            raise UnknownName(f"{where}._target_ is '{target}', but {outer} has no '{word}'"
+            raise UnknownName(f"{setting} is '{target}', but {outer} has no '{word}'"
                               f"{suggestion(word, _menu(found))}")
         found = getattr(found, word)
     return found

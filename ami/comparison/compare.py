@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from ami.comparison.identity import claim, identity_of, short_hash
 from ami.comparison.variants import Sound, Variant, check
 from ami.comparison.work import RECORD_FILE, Job, jobs_of, work
@@ -32,6 +30,7 @@ from ami.evaluation.compare_table import compare_csv, compare_table
 from ami.evaluation.comparing import Lived, figures, gain
 from ami.evaluation.evaluate import Evaluation, Outcome
 from ami.evaluation.plots import plot_comparison
+from ami.evaluation.sheet import Sheet
 from ami.files import private_files, write_atomically, write_json
 from ami.sweep import combinations
 
@@ -70,7 +69,7 @@ class Comparison:
         """The figures as a picture."""
         return self.folder / "comparison.png"
 
-    def table(self) -> Table:
+    def table(self) -> Sheet:
         """The table that `ami compare` prints."""
         return compare_table(self.summary)
 
@@ -95,8 +94,8 @@ def compare(overrides: Sequence[str], *, seeds: Sequence[int] = SEEDS, against: 
         SettingError: a variant is refused, nothing is swept, or the folder holds another comparison.
         UnknownName: `against` is no variant.
     """
-    variants = [Variant(one.label, one.overrides) for one in combinations(overrides)]
-    swept = " ".join(dict.fromkeys(word.split("=")[0] for one in variants for word in one.label.split(" ") if "=" in word))
+    variants = [Variant(one.label, one.overrides, swept=one.swept) for one in combinations(overrides)]
+    swept = " ".join(dict.fromkeys(key for one in variants for key in one.swept))
     return compare_variants(variants, seeds=seeds, against=against, parallel=parallel, folder=folder, console=console,
                             allow=allow, skip_refused=skip_refused, name=swept)
 
@@ -139,10 +138,10 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
             raise SettingError(f"{len(broke_off)} of {len(variants)} variants broke off:\n{reasons}\nWhat is finished is "
                                "kept. Fix: mend them and give the command again, or --skip-refused")
         jobs = [job for job in jobs if job.label not in broke_off]
-        return _conclude(folder, store, labels, {**refused, **broke_off}, seeds, reference, sound, jobs, console, by_loss)
+        return _conclude(folder, store, variants, {**refused, **broke_off}, seeds, reference, sound, jobs, console, by_loss)
 
 
-def _conclude(folder: Path, store: Path, labels: Sequence[str], refused: Mapping[str, str], seeds: Sequence[int],
+def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: Mapping[str, str], seeds: Sequence[int],
               against: str, sound: Sequence[Sound], jobs: Sequence[Job], console: Console,
               by_loss: bool) -> Comparison:
     """From the records to figures, table, plot and MLflow; made anew whenever the command is given again."""
@@ -154,8 +153,10 @@ def _conclude(folder: Path, store: Path, labels: Sequence[str], refused: Mapping
     lived = {label: Lived(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
                           own[seeds[0]]["pairs"], own[seeds[0]]["manifest"]) for label, own in records.items()}
     found = figures(lived, refused, against)
+    labels = [variant.label for variant in variants]
     labels = sorted(labels, key=lambda label: gain(found[label])) if by_loss else labels
     summary = {"against": against, "seeds": list(seeds), "variants": {label: found[label] for label in labels},
+               "swept": {variant.label: dict(variant.swept) for variant in variants if variant.swept},
                "overrides": {one.variant.label: list(one.variant.overrides) for one in sound}}
     done = Comparison(folder, summary, evaluations)
     write_json(folder / "summary.json", summary)

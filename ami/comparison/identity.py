@@ -35,6 +35,7 @@ def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Seque
             "unlearnt": list(one.variant.unlearnt),
             "code": code_of(one.graph),
             "manifest": one.manifest.hash,
+            "metrics": list(one.config.settings.evaluation.get("metrics", [])),
         }
     identity = {"format": FORMAT, "seeds": list(seeds), "engine": engine_code(RUNS), "variants": variants,
                 "refused": sorted(refused)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ami import training
 from ami.config import Config, compose
@@ -11,7 +11,7 @@ from ami.console import Console
 from ami.errors import AmiError, require
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
-from ami.job import judged_graph, seal, try_out
+from ami.job import judged_graph, metrics_of, seal, try_out
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Variant:
         overrides: of the agent that lives.
         learner: of the agent that learns, whose weights the other one lives with; None when both are the same.
         unlearnt: the nodes that live with their initial weights in spite of what was learnt.
+        swept: the values of the keys that differ between the variants.
     """
 
     label: str
     overrides: tuple[str, ...]
     learner: tuple[str, ...] | None = None
     unlearnt: tuple[str, ...] = ()
+    swept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,5 +69,5 @@ def _sound_one(variant: Variant, seed: int, allow: Sequence[str]) -> Sound:
     graph = judged_graph(config)
     training.check(learner)
     manifest = seal(config, graph)
-    try_out(graph, seed, manifest)
+    try_out(graph, seed, manifest, metrics_of(config, graph))
     return Sound(variant, config, learner, graph, manifest)

@@ -17,7 +17,7 @@ from ami.console import Console
 from ami.errors import AmiError, SettingError
 from ami.evaluation.evaluate import Evaluation
 from ami.files import FileKind, private_files, write_json
-from ami.job import evaluate_local, judged_graph, seal
+from ami.job import evaluate_local, judged_graph, metrics_of, seal
 
 RECORDS, FAILED = "records", "failed"
 
@@ -136,7 +136,7 @@ def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console:
         graph = judged_graph(config)
         manifest = seal(config, graph)
         weights = {node: state for node, state in trained.weights.items() if node not in unlearnt}
-        evaluation = evaluate_local(config, "pairs", graph, weights, manifest, console)
+        evaluation = evaluate_local(config, "pairs", graph, weights, manifest, console, metrics_of(config, graph))
     return {"seed": config.settings.seed, "manifest": manifest.hash, "pairs": manifest.pairs_hash,
             "learning_seconds": trained.seconds, "checkpoint": None if trained.file is None else str(trained.file),
             "probes": trained.probes,

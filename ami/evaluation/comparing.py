@@ -1,7 +1,7 @@
 """From what several variants did on the same pairs and seeds to figures that can stand side by side.
 
-A variant has one evaluation per training seed. Its figures are those of all its (pair, seed) episodes together, and a paired
-test holds each of them against the same pair lived by the other variant's agent of the same seed.
+A variant has one evaluation per training seed. A paired test holds each episode against the same pair run by the other
+variant's agent of the same seed. With several seeds the seed is the unit: see `ami.evaluation.statistics`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ami.evaluation.evaluate import Evaluation
+from ami.evaluation.kinds import differences, kinds_of
 from ami.evaluation.statistics import holm
 
-MEASURES = ("success", "return")
+MEASURES, PER_SEED = ("success", "return"), ("success", "mean_steps", "return")
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def figures(lived: Mapping[str, Lived], refused: Mapping[str, str], against: str
 
     Returns:
         {label: {"refused"} or {"kinds": {kind: {…, "seeds", "test"}}, "model_steps_per_plan", "ms_per_decision",
-        "learning_seconds", "manifest_hash"}}. A kind's figures are those of `Evaluation.kinds`; "seeds" has "success" and
-        "return" by training seed. "test" is None for the reference and {"reason"} where there can be none; else {"success":
-        {"difference", "only_this", "only_other", "p", "p_holm"}, "return": {"difference", "low", "high", "p", "p_holm"}}, of
-        success where the world tells it; `p_holm` is corrected for all variants that were tested on this kind.
+        "learning_seconds", "manifest_hash"}}. A kind's figures are those of `ami.evaluation.kinds.kinds_of`; "seeds" has
+        "success", "mean_steps", "return" and "metrics" by training seed. "test" is None for the reference and {"reason"}
+        where there can be none; else what `ami.evaluation.kinds.differences` returns, of success and return with "p_holm",
+        which is corrected for all variants that were tested on this kind.
     """
     found: dict[str, Any] = {label: {"refused": reason} for label, reason in refused.items()}
     found |= {label: _one(one) for label, one in lived.items()}
@@ -79,10 +80,12 @@ def gain(found: Mapping[str, Any]) -> float:
 def _one(one: Lived) -> dict[str, Any]:
     evaluations = list(one.evaluations.values())
     total = pooled(evaluations)
-    kinds: dict[str, Any] = total.kinds()
+    kinds = kinds_of(evaluations)
+    by_seed = {str(seed): evaluation.kinds() for seed, evaluation in one.evaluations.items()}
     for kind, figure in kinds.items():
-        figure["seeds"] = {str(seed): {measure: evaluation.kinds()[kind][measure] for measure in MEASURES}
-                           for seed, evaluation in one.evaluations.items()}
+        figure["seeds"] = {seed: {name: own[kind][name] for name in PER_SEED} | (
+            {"metrics": {name: values["mean"] for name, values in own[kind]["metrics"].items()}}
+            if "metrics" in own[kind] else {}) for seed, own in by_seed.items()}
         figure["test"] = None
     learning = sum(one.learning_seconds.values()) / len(one.learning_seconds)
     return {"kinds": kinds, "model_steps_per_plan": total.model_steps_per_plan, "ms_per_decision": total.ms_per_decision,
@@ -94,12 +97,8 @@ def _test(kinds: dict[str, Any], one: Lived, other: Lived) -> None:
         if one.pairs != other.pairs:
             figure["test"] = {"reason": "other pairs: its episodes begin or end elsewhere"}
             continue
-        mine, theirs = (pooled([side.evaluations[seed] for seed in one.evaluations]) for side in (one, other))
-        figure["test"] = {"return": mine.returns_against(theirs, kind)._asdict()}
-        if mine.tells_success and theirs.tells_success:
-            test = mine.against(theirs, kind)
-            figure["test"]["success"] = {"difference": (test.only_first - test.only_second) / figure["n"],
-                                         "only_this": test.only_first, "only_other": test.only_second, "p": test.p}
+        mine, theirs = ([side.evaluations[seed] for seed in one.evaluations] for side in (one, other))
+        figure["test"] = differences(mine, theirs, kind)
 
 
 def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:

@@ -7,24 +7,26 @@ makes no difference to its outcome: an episode's random streams hang on its numb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from statistics import fmean
 from threading import Event
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ami.agent import Agent
-from ami.blueprint import Episode
+from ami.blueprint import Episode, Planner
 from ami.errors import require
+from ami.evaluation.kinds import kinds_of
 from ami.evaluation.manifest import Manifest
-from ami.evaluation.statistics import PairedTest, ReturnTest, mean_interval, paired_return_test, paired_test, wilson
+from ami.evaluation.metrics import EpisodeRecord, Metric, watched
+from ami.evaluation.statistics import Difference, PairedTest, paired_return_test, paired_test
+from ami.graph import Graph
 
-PLANNER = "planner"
-MODEL_STEPS = f"{PLANNER}.model_steps"
+MODEL_STEPS = "model_steps"
 PROGRESS_SECONDS = 0.1
 
 
@@ -52,12 +54,14 @@ class Outcome(NamedTuple):
         success: whether the goal was reached; None where the world does not say.
         steps: how many actions the episode took, up to success or to its end.
         ret: its return, the undiscounted sum of the world's rewards.
+        metrics: the figures that `evaluation.metrics` names.
     """
 
     kind: str
     success: bool | None
     steps: int
     ret: float = 0.0
+    metrics: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Evaluation:
     Attributes:
         outcomes: one per pair, in the manifest's order.
         decisions: how many actions were chosen in worlds that were not over.
-        plans: how many plans were made for them: fewer where the planner does not fire at every tick; 0 without a planner.
-        model_steps: how many steps of the world model those plans used in all.
+        plans: for how many of them something was planned: fewer where no planner fires at every tick; 0 without a planner.
+        model_steps: how many steps of the world model all planners used in all.
         seconds: wall seconds the agents spent in their cycles, summed over agents.
     """
 
@@ -80,7 +84,7 @@ class Evaluation:
 
     @property
     def model_steps_per_plan(self) -> float:
-        """Steps of the world model per plan; 0 when no plan was made."""
+        """Steps of the world model per decision that was planned, by all planners together; 0 when no plan was made."""
         return self.model_steps / max(self.plans, 1)
 
     @property
@@ -93,21 +97,9 @@ class Evaluation:
         """Whether the world says of every pair if it was solved."""
         return all(outcome.success is not None for outcome in self.outcomes)
 
-    def kinds(self) -> dict[str, dict[str, float | int | None]]:
-        """By kind: n; success rate, its 95 % Wilson interval and the mean steps of the solved pairs, each None where the
-        world does not tell success; mean return and its 95 % interval."""
-        figures: dict[str, dict[str, float | int | None]] = {}
-        for kind in dict.fromkeys(outcome.kind for outcome in self.outcomes):
-            steps = [o.steps for o in self.outcomes if o.kind == kind and o.success]
-            returns = self.returns(kind)
-            n = len(returns)
-            told = self.tells_success
-            low, high = wilson(len(steps), n) if told else (None, None)
-            least, most = mean_interval(returns)
-            figures[kind] = {"n": n, "success": len(steps) / n if told else None, "low": low, "high": high,
-                             "mean_steps": sum(steps) / len(steps) if steps else None,
-                             "return": fmean(returns), "return_low": least, "return_high": most}
-        return figures
+    def kinds(self) -> dict[str, dict[str, Any]]:
+        """Its figures by kind of pair; see `ami.evaluation.kinds.kinds_of`."""
+        return kinds_of([self])
 
     def successes(self, kind: str | None = None) -> list[bool]:
         """Whether each pair was solved, in the manifest's order; None takes every kind."""
@@ -117,35 +109,46 @@ class Evaluation:
         """The return of each pair, in the manifest's order; None takes every kind."""
         return [outcome.ret for outcome in self.outcomes if kind in (None, outcome.kind)]
 
+    def metric(self, name: str, kind: str | None = None) -> list[float]:
+        """A metric of each pair, in the manifest's order; None takes every kind."""
+        return [outcome.metrics[name] for outcome in self.outcomes if kind in (None, outcome.kind)]
+
     def against(self, other: Evaluation, kind: str | None = None) -> PairedTest:
         """McNemar's exact test of this agent against another one on the same pairs, by success."""
         return paired_test(self.successes(kind), other.successes(kind))
 
-    def returns_against(self, other: Evaluation, kind: str | None = None) -> ReturnTest:
+    def returns_against(self, other: Evaluation, kind: str | None = None) -> Difference:
         """Wilcoxon's signed-rank test of this agent against another one on the same pairs, by return."""
         return paired_return_test(self.returns(kind), other.returns(kind))
 
 
 @dataclass
 class _Wave:
-    """One finished wave: (number, success, steps, return) by row, and what it cost."""
+    """One finished wave: (success, steps, return, metrics) by episode number, and what it cost."""
 
-    rows: list[tuple[int, bool, int, float]]
+    rows: dict[int, tuple[bool | None, int, float, Mapping[str, float]]]
     decisions: int = 0
     plans: int = 0
     model_steps: int = 0
     seconds: float = 0.0
 
 
+def planning_ports(graph: Graph) -> tuple[str, ...]:
+    """What an agent has to watch so that the model steps of all its planners are counted."""
+    return tuple(f"{node}.{MODEL_STEPS}" for node in graph.nodes_of(Planner))
+
+
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
-             on_progress: Callable[[Progress], None] | None = None) -> Evaluation:
+             on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = ()) -> Evaluation:
     """Judge an agent on every pair of the manifest.
 
     Args:
-        agents: one agent, or several equal ones that share the pairs; `planner.model_steps` is counted where watched.
+        agents: one agent, or several equal ones that share the pairs; the `model_steps` of every planner are counted where
+            watched, and the metrics' ports have to be.
         manifest: the sealed pairs.
         batch: how many worlds an agent lives in side by side.
         on_progress: is told in the calling thread, whenever pairs have ended.
+        metrics: further figures of each episode.
 
     Raises:
         SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
@@ -159,7 +162,8 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
     stop = Event()
 
     def live_waves(agent: Agent) -> list[_Wave]:
-        return [_live(agent, manifest, wave, episodes, ended, stop) for wave, episodes in _taken_from(waiting, stop)]
+        return [_live(agent, manifest, wave, episodes, ended, stop, metrics)
+                for wave, episodes in _taken_from(waiting, stop)]
 
     with ThreadPoolExecutor(len(agents), thread_name_prefix="agent") as pool:
         try:
@@ -177,8 +181,7 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         finally:
             # reached by an error or Ctrl-C too: leaving `with` waits for the threads, which end at their next tick
             stop.set()
-    rows = {number: (success if manifest.tells_success else None, steps, ret)
-            for wave in waves for number, success, steps, ret in wave.rows}
+    rows = {number: row for wave in waves for number, row in wave.rows.items()}
     return Evaluation(
         tuple(Outcome(str(pair["kind"]), *rows[number]) for number, pair in enumerate(manifest.pairs)),
         decisions=sum(wave.decisions for wave in waves),
@@ -196,11 +199,12 @@ def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) ->
 
 
 def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Episode],
-          ended: SimpleQueue[tuple[bool, float]], stop: Event) -> _Wave:
+          ended: SimpleQueue[tuple[bool, float]], stop: Event, metrics: Sequence[Metric]) -> _Wave:
     """Live one wave. A row counts until it is over; what happens there later, while others go on, does not."""
-    wave = _Wave([])
+    wave = _Wave({})
     over = torch.zeros(len(episodes), dtype=torch.bool)
     returned = torch.zeros(len(episodes), dtype=torch.float64)
+    sent: dict[str, list[Tensor]] = {port: [] for port in watched(metrics)}
     agent.reset(~over, episodes, number)
     begun = time.perf_counter()
     steps = 0
@@ -210,20 +214,35 @@ def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Epis
         if steps == 0:
             manifest.refuse_solved(episodes, success.tolist())
         returned += torch.where(over, 0.0, moment["world.reward"])
+        for port, values in sent.items():
+            values.append(moment[port].cpu())
         over_now = moment["world.terminated"] | moment["world.truncated"]
         for row in (over_now & ~over).nonzero()[:, 0].tolist():
-            wave.rows.append((episodes[row].number, bool(success[row]), steps, float(returned[row])))
-            ended.put((bool(success[row]), float(returned[row])))
+            pair, ret = manifest.pairs[episodes[row].number], float(returned[row])
+            solved = bool(success[row]) if manifest.tells_success else None
+            record = EpisodeRecord(pair, solved, steps, ret,
+                                   {port: torch.stack([value[row] for value in values]) for port, values in sent.items()})
+            wave.rows[episodes[row].number] = (solved, steps, ret, {metric.name: metric.of(record) for metric in metrics})
+            ended.put((bool(success[row]), ret))
         over = over | over_now
         wave.decisions += int((~over).sum())
-        # a planner that did not fire holds its last plan: nothing was spent on it again
-        if MODEL_STEPS in moment and steps % agent.graph.every[PLANNER] == 0:
-            spent = moment[MODEL_STEPS].cpu()[~over]
-            wave.plans += int((spent > 0).sum())
-            wave.model_steps += int(spent.sum())
+        spent = _spent(agent, moment, steps)
+        if spent is not None:
+            wave.plans += int((spent[~over] > 0).sum())
+            wave.model_steps += int(spent[~over].sum())
         steps += 1
     wave.seconds = time.perf_counter() - begun
     return wave
+
+
+def _spent(agent: Agent, moment: Mapping[str, Tensor], tick: int) -> Tensor | None:
+    """(B,): the model steps that all planners due at this tick used; None where none is due or watched.
+
+    A planner that did not fire holds its last plan: nothing was spent on it again.
+    """
+    due = [moment[name].cpu() for name in moment for node, _, port in (name.partition("."),)
+           if port == MODEL_STEPS and tick % agent.graph.every[node] == 0]
+    return torch.stack(due).sum(0) if due else None
 
 
 def _count(progress: Progress, ended: SimpleQueue[tuple[bool, float]]) -> Progress:

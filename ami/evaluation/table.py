@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from ami.evaluation.evaluate import Evaluation
+from ami.evaluation.kinds import differences
+from ami.evaluation.sheet import Sheet
 
 AGENT = "agent"
 BASELINES = ("random", "straight_line", "oracle", "teacher", "untrained")
@@ -24,7 +24,7 @@ def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: 
         trace_digest: None when nothing was traced.
 
     Returns:
-        {name: {kind: {"n", "success", "low", "high", "mean_steps", "return", "return_low", "return_high"}},
+        {name: {kind: see `ami.evaluation.kinds.kinds_of`},
         "model_steps_per_plan", "ms_per_decision", "learning_seconds", "trace_digest", "manifest_hash", "seed",
         "details": {name: {…}}}. A baseline's details hold the paired tests against the agent, by kind: of success, where the
         world tells it, and of the return.
@@ -61,31 +61,71 @@ def measures(everyone: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return ("success",) if repeats else ("success", "return")
 
 
-def results_table(summary: Mapping[str, Any]) -> Table:
-    """The table for the terminal, 80 columns: a row per agent; per kind its success, its return or both, with intervals."""
+def results_table(summary: Mapping[str, Any]) -> Sheet:
+    """The table for the terminal: a row per agent; per kind its success, its return or both, its mean steps and the metrics,
+    with intervals."""
     kinds, judged = list(summary[AGENT]), judged_by(summary)
+    names = [name for name in (AGENT, *BASELINES) if name in summary]
     counts = ", ".join(f"{summary[AGENT][kind]['n']} {words(kind)}" for kind in kinds)
     what = " and ".join("mean return" if measure == "return" else measure for measure in judged)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title_justify="left", caption_justify="left",
-                  title=f"{what[0].upper()}{what[1:]} on {counts} pairs, with 95 % intervals",
-                  caption=f"manifest {summary['manifest_hash']}, seed {summary['seed']}; model steps per plan, "
-                          "wall milliseconds per decision")
-    table.add_column("", no_wrap=True)
-    columns = [(kind, measure) for kind in kinds for measure in judged]
-    for kind, measure in columns:
-        table.add_column(f"{words(kind)}\nreturn" if measure == "return" else words(kind), justify="right", no_wrap=True)
-    table.add_column("model\nsteps", justify="right", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
-    for name in (AGENT, *BASELINES):
-        if name not in summary:
-            continue
-        cells = [mean_return(summary[name][kind]) if measure == "return" else percent(summary[name][kind])
-                 for kind, measure in columns]
+    columns, metrics = columns_of(kinds, judged), metric_columns([summary[name] for name in names], kinds)
+    sheet = Sheet(f"{what[0].upper()}{what[1:]} on {counts} pairs, with 95 % intervals",
+                  ["", *(header for header, _ in columns), "model\nsteps", "ms", *(header for header, _ in metrics)],
+                  f"manifest {summary['manifest_hash']}, seed {summary['seed']}; steps: mean of "
+                  f"{'solved' if 'success' in judged else 'all'} episodes; model steps per planned decision; ms: wall "
+                  "milliseconds per decision")
+    for name in names:
         cost = summary["details"][name]
-        cells += [f"{cost['model_steps_per_plan']:.0f}" if cost["model_steps_per_plan"] else "–",
-                  f"{cost['ms_per_decision']:.2f}"]
-        table.add_row(words(name), *cells, style="bold" if name == AGENT else None)
-    return table
+        steps = cost["model_steps_per_plan"]
+        sheet.add(words(name), [*(cell(summary[name]) for _, cell in columns), f"{steps:.0f}" if steps else "–",
+                                digits(cost["ms_per_decision"]), *(cell(summary[name]) for _, cell in metrics)],
+                  "bold" if name == AGENT else None)
+    return sheet
+
+
+Cell = Callable[[Mapping[str, Any]], str]
+"""From an agent's figures by kind to a cell."""
+
+
+def columns_of(kinds: Sequence[str], judged: Sequence[str]) -> list[tuple[str, Cell]]:
+    """The first columns of both tables, as (header, cell): measures by kind, and mean steps."""
+    columns = [(f"{words(kind)}\nreturn" if measure == "return" else words(kind), partial(_measure, kind, measure))
+               for kind in kinds for measure in judged]
+    return [*columns, ("mean\nsteps", partial(_steps, kinds))]
+
+
+def metric_columns(everyone: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[tuple[str, Cell]]:
+    """The last columns of both tables: metrics by kind, as (header, cell).
+
+    Args:
+        everyone: the figures by kind of each agent.
+    """
+    names = list(dict.fromkeys(name for figures in everyone for figure in figures.values()
+                               for name in figure.get("metrics", {})))
+    return [(f"{words(kind)}\n{name}" if len(kinds) > 1 else name, partial(_metric, kind, name))
+                      for name in names for kind in kinds]
+
+
+def _measure(kind: str, measure: str, figures: Mapping[str, Any]) -> str:
+    figure = figures.get(kind)
+    if figure is None or figure[measure] is None:
+        return "–"
+    return mean_return(figure) if measure == "return" else percent(figure)
+
+
+def _steps(kinds: Sequence[str], figures: Mapping[str, Any]) -> str:
+    """Of each kind, in the order of the columns before."""
+    return " / ".join("–" if (steps := figures.get(kind, {}).get("mean_steps")) is None else digits(steps) for kind in kinds)
+
+
+def digits(value: float) -> str:
+    """Two decimals below 10, one below 100."""
+    return f"{value:.{max(0, 2 - len(str(int(abs(value)))) + 1)}f}"
+
+
+def _metric(kind: str, name: str, figures: Mapping[str, Any]) -> str:
+    metric = figures.get(kind, {}).get("metrics", {}).get(name)
+    return "–" if metric is None else interval(metric["mean"], metric["low"], metric["high"])
 
 
 def percent(figures: Mapping[str, Any]) -> str:
@@ -96,16 +136,21 @@ def percent(figures: Mapping[str, Any]) -> str:
 
 def mean_return(figures: Mapping[str, Any]) -> str:
     """`-152.3 [-160.1, -144.5]`."""
-    return "{:.4g} [{:.4g}, {:.4g}]".format(*(figures[name] for name in ("return", "return_low", "return_high")))
+    return interval(*(figures[name] for name in ("return", "return_low", "return_high")))
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    """A mean with its interval, four digits each."""
+    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _tests(agent: Evaluation, name: str, other: Evaluation, kind: str) -> dict[str, Any]:
     """The paired tests of the agent against a baseline on one kind of pair."""
-    tests: dict[str, Any] = {}
-    if agent.tells_success:
-        success = agent.against(other, kind)
-        tests = {"only_agent": success.only_first, f"only_{name}": success.only_second, "p": success.p}
-    return {**tests, "return": agent.returns_against(other, kind)._asdict()}
+    found = differences([agent], [other], kind)
+    success = found.pop("success", None)
+    if success is None:
+        return found
+    return {"only_agent": success["only_this"], f"only_{name}": success["only_other"], "p": success["p"], **found}
 
 
 def words(name: str) -> str:

@@ -196,7 +196,7 @@ def _gaps(one: pa.Table, two: pa.Table, port: str,
 
 
 def _root_mean_square(table: pa.Table, port: str) -> float:
-    """Of all values of these messages, from their means, standard deviations and batch sizes; of the finite messages alone."""
+    """Of the values of these messages, from means, standard deviations and batch sizes; of the finite messages alone."""
     mean, std = (table[f"{port}.{name}"].to_numpy().astype(float) for name in ("mean", "std"))
     squares, weights = mean**2 + std**2, table["batch"].to_numpy().astype(float)
     finite = np.isfinite(squares)

@@ -17,8 +17,10 @@ import pytest
 
 import ami
 from ami.cli import main
-from ami.errors import PortError, SettingError
+from ami.console import Console
+from ami.errors import PortError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
+from ami.job import baselines, judged_graph, seal
 from ami.tracing.reader import Trace
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
@@ -207,6 +209,31 @@ def test_a_baseline_that_cannot_live_with_the_agents_planner_is_left_out_and_tha
     assert main(["run", *SMALL, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
                  "evaluation.film=0", f"store={folder}", f"hydra.run.dir={run}"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "warning: oracle is left out: GradientDescent needs the energy's gradient" in told
+    assert "warning: left out of the baselines, oracle: GradientDescent needs the energy's gradient" in told
+    assert "evaluation.beside=[random]" in told
     figures = json.loads((run / "summary.json").read_text())
     assert "random" in figures and "oracle" not in figures and figures["model_steps_per_plan"] == 128
+
+
+def test_baselines_that_cannot_act_in_a_foreign_world_are_left_out_in_one_line(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    console = Console(quiet=True)
+    monkeypatch.setattr(console, "note", lines.append)
+    config = ami.compose(["experiment=pendulum", "runtime=local", f"store={tmp_path}", "evaluation.pairs=1",
+                          "evaluation.beside=[random, straight_line, oracle, untrained]"])
+    graph = judged_graph(config)
+    found = baselines(config, graph, seal(config, graph), console)
+    assert list(found) == ["random", "untrained"]
+    (line,) = lines
+    assert "left out of the baselines, straight_line and oracle: world: Pendulum-v1 has no setting 'observe'" in line
+    assert line.endswith("evaluation.beside=[random,untrained]")
+    with pytest.raises(UnknownName, match="unknown agent 'orcle': did you mean 'oracle'"):
+        baselines(ami.compose(["evaluation.beside=[orcle]"]), graph, seal(config, graph), console)
+
+
+def test_a_metric_that_cannot_be_is_refused_before_it_learns(tmp_path: Path) -> None:
+    config = ami.compose([*SMALL, "runtime=local", f"store={tmp_path}", "evaluation.metrics=[cost.enrgy]"])
+    with pytest.raises(SettingError, match="but cost has no output 'enrgy': did you mean 'energy'"):
+        ami.run(config)
+    assert not (tmp_path / "trained").exists()

@@ -33,19 +33,36 @@ def summary() -> dict[str, object]:
     return {"seeds": [0, 1], "against": "good", "variants": figures(everyone, {"broken": "no such [planner]\nmore"}, "good")}
 
 
-def test_episodes_of_all_seeds_count_together(summary: dict[str, object]) -> None:
+def test_the_seed_is_the_unit_of_an_interval(summary: dict[str, object]) -> None:
     bad = summary["variants"]["bad"]["kinds"]["near"]  # type: ignore[index]
     assert (bad["n"], bad["success"]) == (20, 0.25)
-    assert bad["seeds"] == {"0": {"success": 0.0, "return": 0.0}, "1": {"success": 0.5, "return": 0.5}}
-    assert (bad["low"], bad["high"]) == wilson(5, 20)
+    assert bad["seeds"] == {"0": {"success": 0.0, "mean_steps": None, "return": 0.0},
+                            "1": {"success": 0.5, "mean_steps": 4.0, "return": 0.5}}
+    low, high = wilson(5, 20)
+    assert bad["low"] < low and bad["high"] > high  # one seed solved nothing, the other one half
+    assert (bad["return_low"], bad["return_high"]) == (bad["low"], bad["high"])  # one fact, one interval
 
 
 def test_the_reference_is_tested_against_pair_by_pair(summary: dict[str, object]) -> None:
     variants: dict = summary["variants"]  # type: ignore[assignment]
     assert variants["good"]["kinds"]["near"]["test"] is None
     test = variants["bad"]["kinds"]["near"]["test"]["success"]
-    assert test["p"] == paired_test([False] * 15 + [True] * 5, [True] * 20).p
+    assert test["p"] > 0.05 > paired_test([False] * 15 + [True] * 5, [True] * 20).p and test["test"] == "crossed"
     assert (test["only_this"], test["only_other"], test["difference"]) == (0, 15, -0.75)
+    assert -1 <= test["low"] < -0.75 < test["high"] <= 1
+
+
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (-100.0, 5.0), (2.0, 1.0)])
+def test_a_return_that_repeats_success_has_its_test_and_no_other(scale: tuple[float, float]) -> None:
+    def of(text: str) -> Lived:
+        outcomes = tuple(Outcome("near", digit == "1", 4, scale[digit == "1"]) for digit in text)
+        return Lived({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
+
+    test = figures({"a": of("1111110111"), "b": of("0001110011")}, {}, "a")["b"]["kinds"]["near"]["test"]
+    assert test["success"]["p"] == test["return"]["p"] == paired_test([False] * 4, [True] * 4).p == 0.125
+    assert test["success"]["p_holm"] == test["return"]["p_holm"]
+    ends = sorted((scale[1] - scale[0]) * test["success"][end] for end in ("low", "high"))
+    assert [test["return"]["low"], test["return"]["high"]] == pytest.approx(ends)
 
 
 def test_other_pairs_are_not_tested_and_say_why(summary: dict[str, object]) -> None:
@@ -63,9 +80,21 @@ def test_the_table_tells_all_of_it(summary: dict[str, object]) -> None:
     console = Console(width=100, record=True, quiet=False, file=io.StringIO())
     console.print(compare_table(summary))
     text = console.export_text()
-    assert all(word in text for word in ("good", "reference", "p < 0.001", "25.0 %", "256", "20 near episodes each",
-                                         "elsewhere: other pairs", "broken: refused: no such [planner]", "(Holm)"))
+    assert all(word in text for word in ("good", "reference", "p = 0.2", "25.0 %", "256", "20 near episodes each",
+                                         "elsewhere: other pairs", "broken: refused: no such [planner]", "(Holm)",
+                                         "The unit is the training seed"))
     assert p_value(0.0313) == "p = 0.031"
+
+
+def test_the_csv_has_a_column_per_swept_key_and_three_per_metric(summary: dict[str, object]) -> None:
+    swept = {"good": {"planner": "cem", "world.noise": "tv"}, "bad": {"planner": "none", "world.noise": "tv"}}
+    variants: dict = summary["variants"]  # type: ignore[assignment]
+    variants["good"]["kinds"]["near"]["metrics"] = {"cost.energy": {"mean": 2.0, "low": 1.0, "high": 3.0}}
+    rows = list(csv.DictReader(io.StringIO(compare_csv({**summary, "swept": swept}))))
+    assert list(rows[0])[:3] == ["variant", "planner", "world.noise"]
+    good = next(row for row in rows if row["variant"] == "good" and row["seed"] == "all")
+    assert (good["planner"], good["world.noise"], good["mean_steps"]) == ("cem", "tv", "4.0")
+    assert (good["cost.energy"], good["cost.energy_low"], good["cost.energy_high"]) == ("2.0", "1.0", "3.0")
 
 
 def test_the_csv_has_a_line_per_seed_too(summary: dict[str, object]) -> None:
@@ -87,6 +116,7 @@ def test_a_world_that_tells_no_success_is_compared_by_its_returns() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(compare_table({"seeds": [0], "against": "low", "variants": variants}))
     text = console.export_text()
+    assert "The training seed is not varied: this speaks of agents trained with seed 0" in " ".join(text.split())
     assert "Mean return over 1 training seed" in text and "24.5 [" in text and "signed-rank" in text
 
 

@@ -7,8 +7,9 @@ import torch
 
 from ami.agent import Agent
 from ami.errors import SettingError
-from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate
+from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.metrics import EpisodeRecord, Metric
 from ami.graph import Graph
 from ami.runtime.local import LocalRuntime
 
@@ -51,6 +52,44 @@ def test_a_plan_that_is_held_is_not_counted_again() -> None:
     assert (every_tick.decisions, every_tick.plans, every_tick.model_steps) == (12, 12, 6 * 10 + 6 * 20)
     assert (rarely.decisions, rarely.plans, rarely.model_steps) == (12, 4, 2 * 10 + 2 * 20)
     assert rarely.model_steps_per_plan == 15
+
+
+def test_the_steps_of_all_planners_are_counted_each_at_its_own_pace() -> None:
+    class Two(Scripted):
+        """A slow planner above the other one, whatever they are called."""
+
+        def __init__(self) -> None:
+            super().__init__({0: (6, True)}, watched=False)
+            self.graph = SimpleNamespace(every={"low": 1, "high": 3})
+
+        def cycle(self):
+            return super().cycle() | {"low.model_steps": torch.tensor([10]), "high.model_steps": torch.tensor([100])}
+
+    evaluation = evaluate([Two()], manifest_of("near"), 1)
+    assert (evaluation.decisions, evaluation.plans, evaluation.model_steps) == (6, 6, 6 * 10 + 2 * 100)
+
+
+def test_planners_are_known_by_their_type(tiny_mind: Callable[..., Graph]) -> None:
+    assert planning_ports(tiny_mind(observe="state")) == ("planner.model_steps",)
+
+
+def test_metrics_are_made_of_each_episode(tiny_mind: Callable[..., Graph]) -> None:
+    graph = tiny_mind(observe="state")
+    manifest = Manifest.make(graph.drafts["world"], 5, 2)
+    seen: list[EpisodeRecord] = []
+
+    def ticks(episode: EpisodeRecord) -> float:
+        seen.append(episode)
+        return len(episode.ports["actor.action"])
+
+    metrics = (Metric("planner.energy", ("planner.energy",)), Metric("ticks", ("actor.action",), ticks))
+    with Agent(LocalRuntime(graph, 0, watch=("planner.energy", "actor.action"))) as agent:
+        evaluation = evaluate([agent], manifest, 4, metrics=metrics)
+    assert [outcome.metrics["ticks"] for outcome in evaluation.outcomes] == [o.steps + 1 for o in evaluation.outcomes]
+    assert {record.steps for record in seen} == {outcome.steps for outcome in evaluation.outcomes}
+    energies = evaluation.metric("planner.energy")
+    found = Evaluation(evaluation.outcomes, 1, 0, 0, 1.0).kinds()[evaluation.outcomes[0].kind]["metrics"]["planner.energy"]
+    assert found["low"] <= found["mean"] <= found["high"] and min(energies) <= found["mean"] <= max(energies)
 
 
 def test_a_row_counts_until_it_is_over_and_no_longer() -> None:

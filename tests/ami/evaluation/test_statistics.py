@@ -1,11 +1,20 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.errors import SettingError
-from ami.evaluation.statistics import mean_interval, paired_return_test, paired_test, wilson
+from ami.evaluation.statistics import (
+    crossed,
+    mean_interval,
+    paired_return_test,
+    paired_success_test,
+    paired_test,
+    rate_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("successes, n, low, high", [
@@ -23,8 +32,8 @@ def test_wilson_holds_the_rate_and_stays_a_probability(case: tuple[int, int]) ->
     assert low < high
 
 
-def test_a_wider_z_gives_a_wider_interval() -> None:
-    narrow, wide = wilson(7, 10), wilson(7, 10, z=2.576)
+def test_more_confidence_gives_a_wider_interval() -> None:
+    narrow, wide = wilson(7, 10), wilson(7, 10, confidence=0.99)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
@@ -77,6 +86,84 @@ def test_returns_are_compared_pair_by_pair() -> None:
     test = paired_return_test([value + 1 + i / 100 for i, value in enumerate(hard)], hard)
     assert test.difference == pytest.approx(1.055) and 1 < test.low < test.high < 1.1
     assert test.p == pytest.approx(2 * 0.5**12)
-    assert paired_return_test(hard, hard) == (0.0, 0.0, 0.0, 1.0)
+    assert paired_return_test(hard, hard) == (0.0, 0.0, 0.0, 1.0, "Wilcoxon")
     with pytest.raises(SettingError, match="judged on 12 and 3 pairs: expected the same pairs for both"):
         paired_return_test(hard, hard[:3])
+
+
+# The range of what is possible ----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30).flatmap(
+    lambda row: st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=len(row), max_size=len(row)), min_size=1,
+                         max_size=4)))
+def test_an_interval_of_a_mean_holds_it_and_stays_among_the_values(rows: list[list[float]]) -> None:
+    values = np.array(rows)
+    low, high = mean_interval(values)
+    assert values.min() <= low <= values.mean() + 1e-12 and values.mean() - 1e-12 <= high <= values.max()
+
+
+@given(st.integers(1, 4).flatmap(lambda seeds: st.integers(1, 20).flatmap(lambda pairs: st.lists(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=pairs, max_size=pairs), min_size=seeds, max_size=seeds))))
+def test_intervals_of_rates_and_of_their_difference_are_possible_rates(rows: list[list[tuple[bool, bool]]]) -> None:
+    one, two = (np.array([[pair[side] for pair in row] for row in rows]) for side in (0, 1))
+    low, high = rate_interval(one)
+    assert 0 <= low <= one.mean() <= high <= 1 and low < high
+    test = paired_success_test(one, two)
+    assert -1 <= test.low <= test.difference + 1e-12 and test.difference - 1e-12 <= test.high <= 1 and 0 < test.p <= 1
+    assert paired_success_test(two, one).p == pytest.approx(test.p)
+
+
+def test_rare_successes_have_an_interval_that_agrees_with_their_test() -> None:
+    test = paired_success_test([True] * 197 + [False] * 3, [True] * 200)
+    assert test.p == 0.25 and test.low == pytest.approx(-0.0432, abs=1e-4) and test.high == pytest.approx(0.0063, abs=1e-4)
+
+
+def test_newcombes_interval_of_paired_rates_is_the_published_one() -> None:
+    # Newcombe 1998, table III: a 36, b 12, c 2, d 0 of 50 pairs, method 10: 0.0569 to 0.3404
+    one, two = [True] * 48 + [False] * 2, [True] * 36 + [False] * 12 + [True] * 2
+    test = paired_success_test(one, two)
+    assert (test.difference, test.low, test.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=2e-4)
+
+
+# The seed as the unit -------------------------------------------------------------------------------------------------
+
+
+def test_crossed_is_the_textbook_analysis_of_variance() -> None:
+    table = np.array([[3.0, 5.0, 4.0], [6.0, 9.0, 6.0]])
+    mean, error, freedom = crossed(table)
+    # mean squares: seeds 13.5 (1), pairs 3.5 (2), rest 0.5 (2): (13.5 + 3.5 - 0.5) / 6 = 2.75
+    assert mean == 5.5 and error == pytest.approx(2.75**0.5)
+    assert freedom == pytest.approx(16.5**2 / (13.5**2 / 1 + 3.5**2 / 2 + 0.5**2 / 2))
+
+
+def simulated(rng: np.random.Generator, spread: float) -> np.ndarray:
+    """Three seeds of an agent that solves half of 60 pairs, in more or fewer of them by the luck of its training."""
+    rate = 0.5 + rng.normal(0, spread, (3, 1)) + rng.normal(0, 0.1, 60)
+    return rng.random((3, 60)) < rate.clip(0, 1)
+
+
+def test_intervals_and_tests_hold_under_a_seed_effect_where_pooling_is_wrong() -> None:
+    rng, trials = np.random.default_rng(7), 150
+    held, pooled, alarms, pooled_alarms = 0, 0, 0, 0
+    for _ in range(trials):
+        one, two = simulated(rng, 0.15), simulated(rng, 0.15)
+        low, high = rate_interval(one)
+        held += low <= 0.5 <= high
+        low, high = wilson(int(one.sum()), one.size)
+        pooled += low <= 0.5 <= high
+        alarms += paired_success_test(one, two).p < 0.05
+        pooled_alarms += paired_test(one.ravel(), two.ravel()).p < 0.05
+    assert held / trials > 0.91 and alarms / trials < 0.08
+    assert pooled / trials < 0.75 and pooled_alarms / trials > 0.25
+
+
+def test_a_great_difference_is_found_with_three_seeds() -> None:
+    rng = np.random.default_rng(3)
+    better = simulated(rng, 0.03) | (rng.random((3, 60)) < 0.8)
+    assert paired_success_test(better, simulated(rng, 0.03)).p < 0.05
+
+
+def test_agents_that_differ_everywhere_alike_are_told_apart() -> None:
+    assert paired_success_test(np.ones((3, 20), bool), np.zeros((3, 20), bool)).p < 1e-6
+    assert paired_success_test(np.ones((3, 20), bool), np.ones((3, 20), bool)).p == 1.0

@@ -71,12 +71,6 @@ def test_size_is_the_root_mean_square_of_the_values_at_every_level(graph: Graph,
     assert f" {apart.size:.3g} " in told and "size: root mean square of A's values" in told
 
 
-def test_size_weighs_waves_of_different_batches_by_their_values(graph: Graph, tmp_path: Path) -> None:
-    values = [torch.ones(3, 2), torch.full((1, 2), 3.0)]
-    apart = both(tmp_path, graph, values, [value + 1 for value in values])
-    assert apart.size == pytest.approx(3**0.5)  # six ones and two threes
-
-
 def test_pictures_without_payload_differ_by_their_content_alone(graph: Graph, tmp_path: Path) -> None:
     apart = both(tmp_path, graph, [torch.zeros(1, 9, dtype=torch.uint8)], [torch.ones(1, 9, dtype=torch.uint8)])
     assert (apart.differ, apart.measure, apart.largest) == (1, "content", None)

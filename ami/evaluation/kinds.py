@@ -1,0 +1,106 @@
+"""Figures by kind of pair: of one agent, and of two on the same pairs. Tables, CSV, plots and MLflow all read these.
+
+An agent has an evaluation for each of its training seeds; see `ami.evaluation.statistics` for what the unit is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ami.evaluation.statistics import (
+    Difference,
+    mean_interval,
+    paired_return_test,
+    paired_success_test,
+    paired_test,
+    rate_interval,
+)
+
+if TYPE_CHECKING:
+    from ami.evaluation.evaluate import Evaluation
+
+
+def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
+    """The figures of one agent, by kind of pair.
+
+    Args:
+        seeds: its evaluations on the same pairs, one per training seed.
+
+    Returns:
+        {kind: {"n", the episodes of all seeds; "success", its rate, "low", "high", its 95 % interval, each None where the
+        world does not tell success; "mean_steps" of the solved episodes, of all where success is not told, None where
+        none was solved; "return", "return_low", "return_high"; "metrics": {name: {"mean", "low", "high"}}, if any}}
+    """
+    figures: dict[str, dict[str, Any]] = {}
+    told = all(one.tells_success for one in seeds)
+    for kind in dict.fromkeys(outcome.kind for one in seeds for outcome in one.outcomes):
+        outcomes = [outcome for one in seeds for outcome in one.outcomes if outcome.kind == kind]
+        steps = [outcome.steps for outcome in outcomes if outcome.success or not told]
+        solved = [one.successes(kind) for one in seeds]
+        returns = [one.returns(kind) for one in seeds]
+        low, high = rate_interval(solved) if told else (None, None)
+        least, most = _returns_interval(seeds, kind, low, high)
+        figures[kind] = {"n": len(outcomes), "success": fmean(map(fmean, solved)) if told else None,
+                         "low": low, "high": high, "mean_steps": fmean(steps) if steps else None,
+                         "return": fmean(map(fmean, returns)), "return_low": least, "return_high": most}
+        names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.metrics))
+        if names:
+            figures[kind]["metrics"] = {name: _metric(seeds, kind, name) for name in names}
+    return figures
+
+
+def differences(ones: Sequence[Evaluation], others: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:
+    """Two agents on the same pairs of one kind, seed by seed and pair by pair.
+
+    Returns:
+        {"return": {"difference", "low", "high", "p", "test"}, "success": the same with "only_this" and "only_other", the
+        episodes that one of them alone solved, where the world tells success; "metrics": {name: the same}}. Where the
+        return only repeats the success it is the same fact, and has the same test.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    returns = paired_return_test([one.returns(kind) for one in ones], [other.returns(kind) for other in others])
+    if all(one.tells_success for one in (*ones, *others)):
+        mine, theirs = [one.successes(kind) for one in ones], [other.successes(kind) for other in others]
+        success = paired_success_test(mine, theirs)
+        counted = paired_test([*chain(*mine)], [*chain(*theirs)])
+        found["success"] = {**success._asdict(), "only_this": counted.only_first, "only_other": counted.only_second}
+        scale = repeated([*ones, *others], kind)
+        if scale is not None:
+            failed, solved = scale
+            low, high = sorted((success.low * (solved - failed), success.high * (solved - failed)))
+            returns = Difference(success.difference * (solved - failed), low, high, success.p, success.test)
+    found["return"] = returns._asdict()
+    names = {name for one in ones for outcome in one.outcomes for name in outcome.metrics}
+    shared = [name for name in dict.fromkeys(name for other in others for outcome in other.outcomes
+                                             for name in outcome.metrics) if name in names]
+    if shared:
+        found["metrics"] = {name: paired_return_test([one.metric(name, kind) for one in ones],
+                                                [other.metric(name, kind) for other in others])._asdict() for name in shared}
+    return found
+
+
+def repeated(seeds: Sequence[Evaluation], kind: str) -> tuple[float, float] | None:
+    """The returns of a failed and of a solved episode, where that is all the return says; None where it says more."""
+    outcomes = [outcome for one in seeds for outcome in one.outcomes if outcome.kind == kind]
+    if all(outcome.ret == outcome.success for outcome in outcomes):
+        return 0.0, 1.0
+    failed, solved = ({outcome.ret for outcome in outcomes if outcome.success is is_solved} for is_solved in (False, True))
+    return (failed.pop(), solved.pop()) if len(failed) == len(solved) == 1 and failed != solved else None
+
+
+def _returns_interval(seeds: Sequence[Evaluation], kind: str, low: float | None, high: float | None) -> tuple[float, float]:
+    scale = repeated(seeds, kind) if low is not None else None
+    if scale is None or low is None or high is None:
+        return mean_interval([one.returns(kind) for one in seeds])
+    failed, solved = scale
+    least, most = sorted((failed + low * (solved - failed), failed + high * (solved - failed)))
+    return least, most
+
+
+def _metric(seeds: Sequence[Evaluation], kind: str, name: str) -> dict[str, float]:
+    values = [one.metric(name, kind) for one in seeds]
+    low, high = mean_interval(values)
+    return {"mean": fmean(map(fmean, values)), "low": low, "high": high}

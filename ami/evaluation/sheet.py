@@ -1,0 +1,83 @@
+"""Sheet: a table that fits its terminal. Columns that do not fit go into further tables below, and no word is broken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+_BREAKS = re.compile(r"(?<=[=,._/ ])(?=\S)")  # where a long name may go on in the next line
+
+
+@dataclass
+class Sheet:
+    """A title, rows of cells and a caption; rendered at the width of the console.
+
+    Args:
+        title, caption: plain text above and below.
+        columns: the headers, the first one that of the names.
+        rows: per row its name as plain text, its further cells as rich markup, and a style or None.
+    """
+
+    title: str
+    columns: Sequence[str]
+    caption: str = ""
+    rows: list[tuple[str, Sequence[str], str | None]] = field(default_factory=list)
+
+    def add(self, name: str, cells: Sequence[str], style: str | None = None) -> None:
+        """Append a row: a name, and a cell for each further column."""
+        self.rows.append((name, cells, style))
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it has."""
+        return len(self.rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.title, style="italic")
+        for columns in self._groups(console, options):
+            yield self._table(columns, options.max_width)
+        yield Text(self.caption, style="dim italic")
+
+    def _groups(self, console: Console, options: ConsoleOptions) -> Iterator[list[int]]:
+        """The columns of each table, the names left out; a column that is too wide for any table has one of its own."""
+        taken: list[int] = []
+        for column in range(1, len(self.columns)):
+            width = Measurement.get(console, options.update(max_width=10_000),
+                                    self._table([*taken, column], options.max_width)).maximum
+            if taken and width > options.max_width:
+                yield taken
+                taken = []
+            taken.append(column)
+        yield taken
+
+    def _table(self, columns: Sequence[int], width: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+        table.add_column(self.columns[0], no_wrap=True)
+        for column in columns:
+            table.add_column(self.columns[column], justify="right", no_wrap=True)
+        for name, cells, style in self.rows:
+            table.add_row(escape(lines(name, width // 2)), *(cells[column - 1] for column in columns), style=style)
+        return table
+
+
+def lines(name: str, width: int) -> str:
+    """A name in lines of at most so many cells where it can be broken: between words, after = , . _ and /."""
+    if "\n" in name:
+        return "\n".join(lines(line, width) for line in name.split("\n"))
+    if cell_len(name) <= width:
+        return name
+    found = [""]
+    for piece in _BREAKS.split(name):
+        if found[-1] and cell_len(found[-1] + piece.rstrip()) > width:
+            found.append("")
+        found[-1] += piece
+    return "\n".join(line.rstrip() for line in found)

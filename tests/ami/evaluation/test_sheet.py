@@ -1,0 +1,33 @@
+"""A table fits its terminal: columns wrap into further tables, words are never broken."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ami.evaluation.sheet import Sheet, lines
+
+
+def printed(sheet: Sheet, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(sheet)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_no_cell_is_cut_and_no_word_broken_at_any_width(width: int) -> None:
+    sheet = Sheet("A title of some words", ["", *(f"column{place}" for place in range(6))], "A caption of some words.")
+    sheet.add("planner=random_shooting", [f"{place}00.1 [1, {place}]" for place in range(6)])
+    text = printed(sheet, width)
+    assert all(len(line.rstrip()) <= width for line in text.splitlines()) and "…" not in text
+    assert all(f"column{place}" in text and f"{place}00.1 [1, {place}]" in text for place in range(6))
+    tables = text.count("planner=")
+    assert (tables == 1) == (width == 200) and text.count("A title") == 1
+
+
+def test_a_long_name_is_broken_where_it_may_be() -> None:
+    assert lines("planner._target_=mypkg.planners.MyPlanner", 24).split("\n") == [
+        "planner._target_=mypkg.", "planners.MyPlanner"]
+    assert lines("short", 24) == "short"
