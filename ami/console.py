@@ -16,7 +16,7 @@ Figures = Mapping[str, float | str]
 OnLearn = Callable[[Stage, int, Figures | None], None]
 
 
-SHOWN = ("lived", "loss", "std", "probe_r2")
+SHOWN = ("lived", "loss", "std", "probe_r2", "success")
 """What a bar has room for; every figure is in the learning curves."""
 
 

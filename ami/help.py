@@ -64,6 +64,9 @@ keys
                       for plans: who lives and plans, one agent after another, and how many episodes each
   learning.{save_every,threads}
                       steps between two saves; how many threads learning uses
+  validation.{every,pairs,best_by}
+                      while it learns, every so many steps of a stage (0: never), so many pairs of each kind that are not
+                      sealed; best.safetensors in the run's folder is the best by success or by prediction
   evaluation.{pairs,manifest_seed,manifest_hash}
                       sealed pairs of each kind, the seed they come from, the hash they must have
   evaluation.{batch,beside,film,film_formats}

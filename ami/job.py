@@ -6,6 +6,7 @@
     ├── header.json       what ran: config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
     ├── agent.safetensors the agent: weights and configuration; `ami.load`, `ami export`, `checkpoint=` read it
+    ├── learning.jsonl    the figures of learning, there while it learns; best.safetensors, the best agent on validation
     ├── results.png, learning.png, episodes.gif, episodes.mp4
     └── mlflow.json       which run of the store's mlflow.db shows all this
 """
@@ -39,7 +40,9 @@ from ami.evaluation.sheet import Sheet
 from ami.evaluation.table import results_table, summary
 from ami.files import check_folder, private_files, write_json
 from ami.graph import Graph
+from ami.learning.learning_log import LearningLog, read_rows
 from ami.learning.threads import torch_threads
+from ami.monitor import Monitor
 from ami.presentation import Presentation, film_formats, present, store
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
@@ -126,8 +129,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     manifest.save(folder / MANIFEST)
     try_out(graph, settings.seed, manifest, metrics)
     beside = baselines(config, graph, manifest, console)
-    trained = training.train(config, console)
-    console.note(trained.line())
+    trained = _learnt(config, graph, folder, console)
     _describe(config, graph, trained, folder)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console)}
     for name, baseline in beside.items():
@@ -166,17 +168,30 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
     graph = to_graph(config)
     folder = _new_folder(config, folder)
     with private_files():
-        trained = training.train(config, console)
-        console.note(trained.line())
+        trained = _learnt(config, graph, folder, console)
         write_header(folder, graph, config.plain(), seed=config.settings.seed, details={"checkpoint": str(trained.file)})
         save(folder / AGENT_FILE, trained, graph, config)
         write_json(folder / "summary.json", {"seed": config.settings.seed, "learning_seconds": trained.seconds,
                                              "details": {"probes": trained.probes, "learning_was_cached": trained.cached,
                                                          "checkpoint": str(trained.file)}})
-        if trained.rows:
-            with best_effort(console, "learning.png was not made", "Fix: `ami train` again, which finds the agent trained"):
-                plot_learning(trained.rows, folder / "learning.png")
-        store(config, folder, trained, console)
+        with best_effort(console, "learning.png was not made", "Fix: `ami train` again, which finds the agent trained"):
+            rows = read_rows(folder)
+            if rows:
+                plot_learning(rows, folder / "learning.png")
+        store(config, folder, console)
+    return trained
+
+
+def _learnt(config: Config, graph: Graph, folder: Path, console: Console) -> Trained:
+    """The trained agent; what it learns can be watched in the run's folder and in MLflow."""
+    with Monitor(folder, config, graph, console) as monitor:
+        trained = training.train(config, console, monitor)
+    for line in (trained.line(), monitor.best):
+        if line:
+            console.note(line)
+    if not monitor.rows and trained.rows:  # found, not learnt: the figures are those of when it was
+        with best_effort(console, "learning.jsonl was not written", "The figures are in the checkpoint"):
+            LearningLog(folder, trained.rows).close()
     return trained
 
 

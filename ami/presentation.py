@@ -25,6 +25,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.pictures import is_picture
 from ami.evaluation.plots import plot_learning, plot_results
 from ami.graph import Graph
+from ami.learning.learning_log import read_rows
 from ami.parts import Part
 from ami.runtime.local import LocalRuntime
 from ami.store import default_store
@@ -86,8 +87,9 @@ class Presentation:
     def parts(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """The name of each file, and what makes it."""
         yield "results.png", lambda: plot_results(self.summary, self.folder / "results.png")
-        if self.trained.rows:
-            yield "learning.png", lambda: plot_learning(self.trained.rows, self.folder / "learning.png")
+        rows = read_rows(self.folder) or self.trained.rows
+        if rows:
+            yield "learning.png", lambda: plot_learning(rows, self.folder / "learning.png")
         if self.config.settings.evaluation.film:
             shown: list[Film] = []
             yield "the film", lambda: shown.extend(self._film())
@@ -129,11 +131,11 @@ def present(shown: Presentation, console: Console) -> None:
     for name, make in shown.parts():
         with best_effort(console, f"{name} was not made", f"Fix: `ami plot {shown.folder}` makes it later"):
             make()
-    store(shown.config, shown.folder, shown.trained, console)
+    store(shown.config, shown.folder, console)
     console.note(where_to_look(shown.folder, Path(shown.config.settings.store)))
 
 
-def store(config: Config, folder: Path, trained: Trained, console: Console) -> None:
+def store(config: Config, folder: Path, console: Console) -> None:
     """Store a finished run in MLflow; a failure is one warning line."""
     place = Path(config.settings.store)
     fix = f"Fix: `ami trace sync {folder}` stores it later"
@@ -141,7 +143,7 @@ def store(config: Config, folder: Path, trained: Trained, console: Console) -> N
           console.counting("store in MLflow", 1, "") as bar):
         from ami.tracing.mlflow_store import store
 
-        store(folder, place, rows=trained.rows)
+        store(folder, place)
         bar(1, str(place / "mlflow.db"))
 
 

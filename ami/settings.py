@@ -87,6 +87,7 @@ SCHEMA: dict[str, Any] = {
         "rounds": _whole(1, most=MOST_ROUNDS), "explore": SHARE,
         "save_every": _whole(1), "threads": _whole(1, most=MOST_THREADS),
     },
+    "validation": {"every": _whole(0), "pairs": _whole(0), "best_by": _one_of("success", "prediction")},
     "evaluation": {
         "pairs": _whole(1, 1_000_000), "manifest_seed": _whole(0, MOST_SEED), "manifest_hash": _optional(TEXT),
         "batch": _whole(1, 100_000),

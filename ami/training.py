@@ -17,10 +17,12 @@ from ami.learning.cache import Cache
 from ami.learning.experience import WATCH, Experience, collect
 from ami.learning.plans import WATCH as PLANS_WATCH
 from ami.learning.plans import Teacher
+from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
 from ami.learning.threads import torch_threads
 from ami.learning.trainer import Row, Step, Trainer
+from ami.monitor import Monitor
 from ami.runtime.local import LocalRuntime
 from ami.store import find
 from ami.streams import derive_seed
@@ -33,11 +35,16 @@ QUICK_PROBE_EPISODES = 40
 PROBE_EVERY = 200
 
 
-def train(config: Config, console: Console | None = None) -> Trained:
+def train(config: Config, console: Console | None = None, monitor: Monitor | None = None) -> Trained:
     """Train the agent a config describes, or find it trained already.
 
     Experience and stages that were learnt before are found in the store's cache. A killed training goes on from its last
     save, to the same weights, bit for bit. Torch's number of threads is the caller's again afterwards.
+
+    Args:
+        config: of the agent.
+        console: where progress is shown; by default nowhere.
+        monitor: what shows the run while it learns, and validates it; None shows nothing, and is what learns fastest.
 
     Raises:
         GraphError, SettingError, UnknownName: the config is unsound, or could not learn.
@@ -55,7 +62,7 @@ def train(config: Config, console: Console | None = None) -> Trained:
         file = _agent_file(plan)
         if file.exists():
             return open_trained(file, graph)
-        return _learn(plan, file, console)
+        return _learn(plan, file, console, monitor)
 
 
 def key_of(config: Config) -> str:
@@ -89,7 +96,7 @@ def _teachers(plan: TrainingPlan) -> dict[str, Teacher]:
     return {name: _teacher(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.teachers.items()}
 
 
-def _learn(plan: TrainingPlan, file: Path, console: Console) -> Trained:
+def _learn(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | None) -> Trained:
     settings = plan.config.settings
     check_folder(file.parent, "store")
     teachers = _teachers(plan)
@@ -115,9 +122,16 @@ def _learn(plan: TrainingPlan, file: Path, console: Console) -> Trained:
                 quick = probe_modules(modules, few)
                 if quick is not None:
                     row["probe_r2"] = quick[0].r2
+                if few is not None:
+                    row["error_vs_persistence"] = error_of_modules(modules, few)
             bar_of(stage, step, row)
+            if monitor is not None:
+                monitor.on_step(stage, step, row, bar_of)
 
         trainer.on_step = on_step
+        if monitor is not None:
+            monitor.begin(modules)
+            trainer.on_known = monitor.log
         try:
             course = trainer.learn(lived_in)
         except OSError as error:

@@ -22,7 +22,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("comparison", "replay"),
     ("loaded",),
     ("saved",),
-    ("job", "presentation", "training", "training_plan", "trained", "dry_run", "checking"),
+    ("job", "presentation", "training", "monitor", "validation", "training_plan", "trained", "dry_run", "checking"),
     ("drawing", "svg", "layout", "routes"),
     ("config", "baselines", "option_file", "sweep", "nodes", "settings"),
     ("console", "best_effort"),

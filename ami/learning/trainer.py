@@ -95,6 +95,9 @@ class Trainer:
         save_every: steps between two saves.
         on_step: is told of every step, with figures when they are logged.
         teachers: makes the agents that bring plans, by name, for stages that learn from those.
+
+    Attributes:
+        on_known: is given the rows of what was learnt before, and found.
     """
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Step], seed: int, cache: Cache, save_every: int,
@@ -102,6 +105,7 @@ class Trainer:
         self.teachers = teachers or {}
         self.modules, self.schedule, self.seed = modules, list(schedule), seed
         self.cache, self.save_every, self.on_step = cache, save_every, on_step
+        self.on_known: Callable[[Row], None] = lambda row: None
         for step in self.schedule:
             if step.stage is not None:
                 _check(step.stage, modules)
@@ -139,6 +143,7 @@ class Trainer:
         if any(other.round for other in self.schedule):
             course.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
                                 "steps": float(experience.steps.float().mean())})
+            self.on_known(course.rows[-1])
         return experience
 
     def _measure(self, experience: Experience) -> None:
@@ -166,6 +171,8 @@ class Trainer:
         tensors, notes = kept
         self._load_weights(tensors)
         course.rows += notes["rows"]
+        for row in notes["rows"]:
+            self.on_known(row)
         self._account(course, step, notes["seconds"], True)
         return True
 
@@ -174,6 +181,8 @@ class Trainer:
         if saved is not None:
             notes = saved[1]
             running = _Running(notes["step"], notes["seconds"], notes["rows"])
+            for row in notes["rows"]:
+                self.on_known(row)
             course.resumed = True
         started = time.perf_counter() - running.seconds
         learner = self.modules[stage.loss]

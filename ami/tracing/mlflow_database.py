@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -21,6 +22,8 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_MAKING = threading.Lock()
+"""A run's page may be made in a thread while the run is stored: one of the two makes the database."""
 
 
 @contextmanager
@@ -43,8 +46,9 @@ def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, s
         faults = (SQLAlchemyError, CommandError, mlflow.MlflowException)
         try:
             store_folder.mkdir(parents=True, exist_ok=True)
-            if not database.exists():
-                _make_database(mlflow, database)
+            with _MAKING:
+                if not database.exists():
+                    _make_database(mlflow, database)
             client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
         except OSError as error:

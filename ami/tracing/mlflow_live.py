@@ -17,9 +17,12 @@ EXPERIMENT = "ami"
 
 
 def load() -> None:
-    """Import MLflow, quietly."""
+    """Import MLflow and all that its store warns of when it is first used, quietly."""
     with quiet_mlflow():
-        pass
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (its tables)
+        from sqlalchemy.orm import configure_mappers
+
+        configure_mappers()
 
 
 class LivePage:

@@ -17,15 +17,18 @@ import pytest
 
 import ami
 from ami.cli import main
+from ami.config import to_graph
 from ami.console import Console
 from ami.errors import PortError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.job import baselines, judged_graph, seal
+from ami.learning.learning_log import read_rows
 from ami.tracing.reader import Trace
+from ami.trained import open_trained
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=20", "learning.stages.critic.batch=8",
-         "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=1"]
+         "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=1", "validation.pairs=1"]
 NAMES = ("agent", "random", "straight_line", "oracle", "untrained")
 KINDS = ("same_room", "across")
 
@@ -63,6 +66,16 @@ def test_every_file_is_there_and_nothing_half_written(folder: Path) -> None:
                      "mlflow.json"}
     assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("progress.safetensors"))
     assert (folder / "mlflow.db").exists()
+
+
+def test_a_run_is_shown_and_validated_while_it_learns(folder: Path) -> None:
+    rows = read_rows(folder / "run")
+    assert {row["stage"] for row in rows} == {"model", "critic"} and all("loss" in row or "success" in row for row in rows)
+    checked = [row for row in rows if "success" in row]
+    assert [(row["stage"], row["step"]) for row in checked] == [("model", 20.0), ("critic", 20.0)], "each stage's end"
+    assert any("error_vs_persistence" in row for row in rows)
+    best = open_trained(folder / "run" / "best.safetensors", to_graph(ami.compose([*SMALL, f"store={folder}"])))
+    assert set(best.weights) == set(open_trained(folder / "run", to_graph(ami.compose([*SMALL]))).weights)
 
 
 def test_plots_and_film_can_be_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

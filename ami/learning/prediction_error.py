@@ -1,0 +1,52 @@
+"""How well a world model predicts, held against the guess that nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ami.blueprint import Perception, WorldModel
+from ami.learning.experience import Experience
+from ami.module import Module
+
+HORIZON = 5
+MOST_WINDOWS = 512
+
+
+def error_of_modules(modules: Mapping[str, Module], experience: Experience) -> float:
+    """`error_vs_persistence` of the first perception and world model among some modules; nan without them."""
+    perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
+    world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
+    if perception is None or world_model is None:
+        return float("nan")
+    return error_vs_persistence(experience, perception, world_model)
+
+
+@torch.no_grad()
+def error_vs_persistence(experience: Experience, perception: Perception, world_model: WorldModel,
+                         horizon: int = HORIZON) -> float:
+    """The mean distance of the predicted state to the perceived one after `horizon` steps of held-out episodes, as a share
+    of the distance of the state before them: 0 is exact, 1 is no better than to expect that nothing moves (persistence).
+
+    Args:
+        experience: episodes that nothing learnt from.
+        perception, world_model: as they are now; nothing in them changes.
+        horizon: k, steps of prediction.
+
+    Returns:
+        nan where no episode is that long, or where no state moves, as when all states have collapsed to one.
+    """
+    fits = torch.arange(experience.action.shape[1])[None] + horizon <= experience.steps[:, None]
+    starts = fits.nonzero()
+    if not len(starts):
+        return float("nan")
+    starts = starts[:: max(1, len(starts) // MOST_WINDOWS)][:MOST_WINDOWS]
+    episode, step = starts[:, 0], starts[:, 1]
+    before, after = (world_model.believe(perception.encode(experience.observation[episode, at]))
+                     for at in (step, step + horizon))
+    actions = experience.action[episode[:, None], step[:, None] + torch.arange(horizon)]
+    predicted = world_model.rollout(before, actions[:, None]).states[:, 0, -1]
+    moved = float(world_model.distance(before, after).double().mean())
+    missed = float(world_model.distance(predicted, after).double().mean())
+    return missed / moved if moved > 0 else float("nan")
