@@ -4,7 +4,7 @@ With one training seed the unit is the pair: a figure speaks of that trained age
 unit is the seed, crossed with the pairs: every seed runs the same pairs, and episodes of one seed are no independent trials
 (Colas, Sigaud and Oudeyer, *A hitchhiker's guide to statistical comparisons of reinforcement learning algorithms*, 2019;
 Agarwal and others, *Deep reinforcement learning at the edge of the statistical precipice*, 2021). Values are then arrays
-(S, P): S seeds, P pairs. `benchmarks/statistics.py` measures coverage and false alarms.
+(S, P): S seeds, P pairs. `benchmarks/intervals.py` measures coverage and false alarms.
 """
 
 from __future__ import annotations
