@@ -135,9 +135,12 @@ def compose_baseline(config: Config, agent: str) -> Config:
     asked: list[str] = []
     for text, override in zip(config.overrides, _parse(forced(config.overrides)), strict=True):
         if override.key_or_group == "experiment":
-            experiment = _leaf(folders, "experiment", str(override.value())) if override.value() else {}
-            # what the user says himself comes later and wins, as it does over the experiment
-            asked = [*(f"{group}={choice}" for group, choice in _replacements(experiment)), *_flat(experiment), *asked]
+            value: Any = override.value()
+            names = value if isinstance(value, list) else [value] if value else []
+            experiments = [_leaf(folders, "experiment", str(name)) for name in names]
+            # what the user says himself comes later and wins, as it does over the experiments; of these the last one wins
+            chosen = [f"{group}={choice}" for one in experiments for group, choice in _replacements(one)]
+            asked = [*chosen, *(text for one in experiments for text in _flat(one)), *asked]
         else:
             asked.append(text)
     kept = [text for text in asked if _head(text) not in (*replaced, *_OF_THE_AGENT)]

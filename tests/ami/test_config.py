@@ -278,6 +278,12 @@ def test_a_baseline_keeps_what_an_experiment_says_of_the_rest(tmp_path: Path) ->
     assert (oracle.settings.store, oracle.plain()["placement"]) == ("it's here", {"a": ["world"]})
 
 
+def test_a_baseline_keeps_what_two_experiments_set() -> None:
+    oracle = compose_baseline(compose(["experiment=[random_shooting,quick]", "evaluation.film=0"]), "oracle").settings
+    assert (oracle.planner._target_, oracle.evaluation.pairs, oracle.evaluation.film) == (
+        "modules.planner.random_shooting.RandomShooting", 10, 0)
+
+
 def test_a_baseline_replaces_the_users_agent() -> None:
     assert compose_baseline(compose(["agent=oracle"]), "random").overrides == ("agent=random",)
 
