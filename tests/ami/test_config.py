@@ -64,7 +64,7 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
     (["evaluation.pair=9"], SettingError, "unknown setting 'evaluation.pair': did you mean 'pairs'?"),
     (["learning.stages.model.step=9"], SettingError,
      "unknown setting 'learning.stages.model.step': did you mean 'steps'?"),
-    (["evaluation.pairs=many"], SettingError, "evaluation.pairs is 'many': expected a whole number, 1 or more"),
+    (["evaluation.pairs=many"], SettingError, "evaluation.pairs is 'many': expected a whole number from 1 to 1000000"),
     (["evaluation=3"], SettingError, "'evaluation=3' chooses no evaluation: expected a name, see `ami list`. "
                                      "Fix: leave it out"),
     (["learning=null"], SettingError, "'learning=null' chooses no learning: expected a name, see `ami list`. "
