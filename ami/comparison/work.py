@@ -18,6 +18,7 @@ from ami.errors import AmiError, SettingError
 from ami.evaluation.evaluate import Evaluation
 from ami.files import FileKind, private_files, write_json
 from ami.job import evaluate_local, judged_graph, metrics_of, seal
+from ami.learning.threads import torch_threads
 
 RECORDS, FAILED = "records", "failed"
 
@@ -131,7 +132,7 @@ def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console:
         The record, as plain values.
     """
     console = console or Console(quiet=True)
-    with private_files():
+    with private_files(), torch_threads(config.settings.learning.threads):
         trained = training.train(learner, console)
         graph = judged_graph(config)
         manifest = seal(config, graph)
