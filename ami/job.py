@@ -359,7 +359,11 @@ def _new_folder(config: Config, folder: Path | None) -> Path:
 
 def _without_effect(config: Config) -> list[str]:
     """Settings that were asked for and change nothing."""
-    if config.settings.runtime == "ray":
-        return []
-    asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
-    return [f"{text} has no effect with runtime=local: all modules live in this process" for text in asked]
+    warnings = []
+    if not config.settings.trace.record:
+        asked = [text for text in config.overrides if text.lstrip("+").startswith(("trace.level", "trace.ports"))]
+        warnings += [f"{text} has no effect with trace.record=false: nothing is recorded" for text in asked]
+    if config.settings.runtime != "ray":
+        asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
+        warnings += [f"{text} has no effect with runtime=local: all modules live in this process" for text in asked]
+    return warnings

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import ami
+from ami import job
 from ami.cli import main
 from ami.config import to_graph
 from ami.console import Console
@@ -250,3 +251,9 @@ def test_a_metric_that_cannot_be_is_refused_before_it_learns(tmp_path: Path) -> 
     with pytest.raises(SettingError, match="but cost has no output 'enrgy': did you mean 'energy'"):
         ami.run(config)
     assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize("setting", ["trace.level=full", "trace.ports=[planner.plan]"])
+def test_reports_a_setting_of_a_trace_that_is_not_recorded(setting: str) -> None:
+    config = ami.compose(["runtime=ray", "trace.record=false", setting])
+    assert job._without_effect(config) == [f"{setting} has no effect with trace.record=false: nothing is recorded"]
