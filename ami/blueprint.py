@@ -7,7 +7,7 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -58,10 +58,14 @@ class World(Module):
     Attributes:
         tells_success: whether its episodes can succeed or fail; a world that only rewards sends `success` = False always
             and is judged by its returns.
+        remarks: what a user should know of its ports, a sentence each: `ami check`, `ami graph` and `ami run` show them.
+        shown_by: by port, another port that shows the same, alone or among more.
         overlay: where `truth` lies in its picture; None draws no paths over pictures.
     """
 
     tells_success: bool = True
+    remarks: Sequence[str] = ()
+    shown_by: Mapping[str, str] = {}
     overlay: Overlay | None = None
 
     role: ClassVar[str] = "world"
@@ -285,6 +289,13 @@ class Cost(Module):
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         """The energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
         raise NotImplementedError
+
+
+ACTION_MASK = Port("mask", ("A",), torch.bool, optional=True)
+"""The input `action_mask` of a planner or an actor that honours the mask of its world: True where an alternative is allowed.
+
+It is known for the next action alone: of a plan it applies to the first one.
+"""
 
 
 class Planner(Module):

@@ -130,6 +130,8 @@ def graph(words: Sequence[str]) -> int:
     graph = to_graph(compose([*given.overrides, *searched], allow=allow))
     for warning in graph.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    for remark in graph.remarks:
+        print(f"note: {remark}", file=sys.stderr)
     drawing = FORMATS[given.format](graph)
     if given.out is None:
         print(drawing)

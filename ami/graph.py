@@ -41,6 +41,7 @@ class Graph:
         outputs: the names of each node's output ports.
         drafts: one unbuilt module per node: its ports and declared calls can be read.
         warnings: what has no effect.
+        remarks: what a world's module has to say of its ports, and which of them nobody reads; a line per world.
 
     Raises:
         GraphError: the wiring is unsound; it lists every mistake with its fix.
@@ -55,7 +56,7 @@ class Graph:
         self.every = {node: parsed.every.get(node, 1) for node in parsed.nodes}
         self.drafts = self._draft(parsed.nodes)
         self._faces = self._known_faces(parsed.nodes)
-        self.wires = [wire for wire in parsed.wires if self._is_sound(wire)]
+        self.wires = [wire for wire in parsed.wires if self._is_there(wire) and self._is_sound(wire)]
         self.inputs = {node: [w for w in self.wires if w.to_node == node] for node in parsed.nodes}
         self._check_inputs(parsed.wires)
         self._check_calls()
@@ -69,6 +70,7 @@ class Graph:
             raise GraphError(self.mistakes)
         self.outputs = {node: tuple(self.drafts[node].outputs) for node in self.order}
         self._warn_unused()
+        self.remarks = self._remarks()
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel without the drafts: they may hold an open world, and whoever receives the graph makes its own modules."""
@@ -157,6 +159,21 @@ class Graph:
                 faces[node] = target
         return faces
 
+    def _is_there(self, wire: Wire) -> bool:
+        """Whether an optional wire has a port at both ends; of others that is asked by `_is_sound`."""
+        producer, consumer = self._faces.get(wire.node), self._faces.get(wire.to_node)
+        if not wire.optional or producer is None or consumer is None:
+            return True
+        if wire.port not in producer.outputs:
+            return False
+        if wire.to_port in consumer.inputs:
+            return True
+        if producer.outputs[wire.port].kind == "mask" and (consumer.wants or consumer.role == "actor"):
+            self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.parts[wire.to_node].name} "
+                                 f"has no input '{wire.to_port}', and may choose what is not allowed. Fix: "
+                                 f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.ACTION_MASK}}")
+        return False
+
     def _is_sound(self, wire: Wire) -> bool:
         """Both ends exist and carry the same kind; an end of which nothing is known has been reported already."""
         producer, consumer = self._faces.get(wire.node), self._faces.get(wire.to_node)
@@ -200,7 +217,9 @@ class Graph:
             for name, port in module.inputs.items():
                 if not port.optional and (node, name) not in wired:
                     fitting = self._outputs_of(port.kind)
-                    fix = f"Fix: graph.{node}.{name}={fitting[0]}" if fitting else "No output of this graph fits"
+                    # a goal's picture is of the kind of an observation: the port that is called like the role goes first
+                    best = sorted(fitting, key=lambda port: port.partition(".")[2] != module.role)
+                    fix = f"Fix: graph.{node}.{name}={best[0]}" if best else "No output of this graph fits"
                     self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {fix}")
 
     def _check_calls(self) -> None:
@@ -250,6 +269,21 @@ class Graph:
         if loops:
             return tuple(nodes)
         return tuple(nx.lexicographical_topological_sort(graph))
+
+    def _remarks(self) -> list[str]:
+        read = {(wire.node, wire.port) for wire in self.wires if not wire.cut}
+        found = []
+        for node in self.order:
+            draft = self.drafts[node]
+            said = [str(remark) for remark in getattr(draft, "remarks", ())]
+            within: Mapping[str, str] = getattr(draft, "shown_by", {})
+            own = [name for name in draft.outputs if name not in type(draft).outputs]
+            unread = [f"{node}.{name}" for name in own if not {(node, name), (node, within.get(name))} & read]
+            if unread:
+                said.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} sent and not read")
+            if said:
+                found.append(f"{node}: {'; '.join(said)}")
+        return found
 
     def _warn_unused(self) -> None:
         read = {wire.node for wire in self.wires if not wire.cut}

@@ -118,6 +118,8 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     folder = _new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
+    for remark in graph.remarks:
+        console.note(remark)
     with private_files(), torch_threads(settings.learning.threads):
         return _run(config, graph, folder, console)
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode, World
 from ami.envs.make import fitted, make_env
+from ami.envs.spaces import MASK
 from ami.envs.vector import Rows
 from ami.envs.world import GymWorld
 from ami.errors import SettingError, require
@@ -46,23 +47,21 @@ class StandIn(gymnasium.Env):
         action: what the last step received.
     """
 
-    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space, observation: Any,
+                 info: Mapping[str, Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
-        self.observation: Any = None
+        self.observation = observation
         self.reward, self.action = 0.0, None
-        self.info: Mapping[str, Any] = {}
+        self.info = info
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """The observation given."""
-        return self._given(), dict(self.info)
+        return self.observation, dict(self.info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """The observation given; the episode goes on until `LoadedAgent.reset`."""
         self.action = action
-        return self._given(), self.reward, False, False, dict(self.info)
-
-    def _given(self) -> Any:
-        return self.observation_space.sample() if self.observation is None else self.observation
+        return self.observation, self.reward, False, False, dict(self.info)
 
 
 class GivenWorld(GymWorld):
@@ -70,11 +69,14 @@ class GivenWorld(GymWorld):
 
     def _make(self, num_envs: int) -> Rows:
         if not hasattr(self, "spaces"):
-            env = make_env(self.env_id, self._own, self.wrappers, self._entry_point)
+            env = make_env(self.env_id, self._own, self.wrappers, self._entry_point, self._chosen)
             self.spaces = env.observation_space, env.action_space
+            seen, info = env.reset(seed=0)
+            self._first = seen, {name: info[name] for name in (MASK,) if name in info}  # which ports the world has
             env.close()
-        self.stand_ins = [StandIn(*self.spaces) for _ in range(num_envs)]
-        return Rows([fitted(stand_in, self.env_id) for stand_in in self.stand_ins])
+        self.stand_ins = [StandIn(*self.spaces, *self._first) for _ in range(num_envs)]
+        fit = [fitted(stand_in, self.env_id, self._chosen) for stand_in in self.stand_ins]
+        return Rows([env for env, _ in fit], fit[0][1])
 
     def give(self, observations: Sequence[Any], rewards: Sequence[float], infos: Sequence[Mapping[str, Any]]) -> None:
         """Give each row what its environment returned."""
@@ -135,7 +137,8 @@ class LoadedAgent:
         Raises:
             SettingError: it cannot be made here.
         """
-        return make_env(self._world.env_id, self._world._own, self._world.wrappers, self._world._entry_point)
+        world = self._world
+        return make_env(world.env_id, world._own, world.wrappers, world._entry_point, world._chosen)
 
     def reset(self, rows: Any = None) -> None:
         """Start new episodes with the next observation.

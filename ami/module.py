@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,18 @@ class Call:
     methods: tuple[str, ...]
     dims: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
+
+
+class Arrival(NamedTuple):
+    """How messages arrive that are sent only every few ticks.
+
+    Attributes:
+        every: ticks between two of them; in between the last one arrives again.
+        delay: how many ticks late each arrives.
+    """
+
+    every: int
+    delay: int
 
 
 class Calls:
@@ -106,6 +118,8 @@ class Module(nn.Module):
         dims: the sizes of its ports, by symbol, set by the engine.
         actions: what an action consists of, as the world's port states it, set by the engine: before `infer_dims` where it
             is known, and before `build`. None for a module without actions.
+        every: ticks between two steps of this module, set by the engine.
+        arrivals: by input, how messages arrive that their sender sends only every few ticks, set by the engine.
         random: this node's random streams, set by the engine.
         carry: what is remembered from tick to tick: batch-first tensors, shaped by `initial`.
         batch: how many worlds run in parallel, B.
@@ -125,6 +139,8 @@ class Module(nn.Module):
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
         self.actions: ActionSpace | None = None
+        self.every = 1
+        self.arrivals: dict[str, Arrival] = {}
         self.batch = 0
         self.notes: dict[str, Tensor] | None = None
 

@@ -3,6 +3,7 @@
     planner: {state: world_model.state, goal: goal.goal, calls: {world_model: world_model, cost: cost}, every: 2}
     actor:   {plan: planner.plan, action: actor.action@-1, energy: {from: cost.energy, delay: 1, init: 0.5}}
     goal:    {observation: {from: world.goal, cut: true}}
+    planner: {action_mask: {from: world.action_mask, optional: true}}   # where the world has that port, and the planner
 
 One key per input, so that a single wire can be overridden, added or removed from the command line.
 """
@@ -17,7 +18,7 @@ from typing import Any
 from ami.errors import suggestion
 
 RESERVED = ("calls", "every")
-LONG_FORM = ("from", "delay", "init", "cut")
+LONG_FORM = ("from", "delay", "init", "cut", "optional")
 _SOURCE = re.compile(r"^(?P<node>[A-Za-z_]\w*)\.(?P<port>[A-Za-z_]\w*)(@(?P<delay>-?\d+))?$")
 
 
@@ -31,6 +32,7 @@ class Wire:
         delay: how many ticks late it arrives.
         init: what arrives while nothing has been sent yet.
         cut: nothing is ever delivered: `init` arrives for ever, as if the wire had been severed.
+        optional: there is no wire where one of its ends has no such port; else that is a mistake.
     """
 
     node: str
@@ -40,6 +42,7 @@ class Wire:
     delay: int = 0
     init: float = 0.0
     cut: bool = False
+    optional: bool = False
 
     def __str__(self) -> str:
         late = f"@-{self.delay}" if self.delay else ""
@@ -97,12 +100,14 @@ def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:
     delay: Any = None
     init: Any = 0.0
     cut: Any = False
+    optional: Any = False
     if isinstance(source, Mapping):
         for key in source:
             if key not in LONG_FORM:
                 wiring.mistakes.append(f"{node}.{port} has the key '{key}'{suggestion(str(key), LONG_FORM)}")
                 return
         delay, init, cut = source.get("delay"), source.get("init", 0.0), source.get("cut", False)
+        optional = source.get("optional", False)
         source = source.get("from")
     match = _SOURCE.match(source) if isinstance(source, str) else None
     if match is None:
@@ -119,7 +124,8 @@ def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:
     if not isinstance(init, (int, float)):
         wiring.mistakes.append(f"{node}.{port} has the init {init!r}: expected a number")
         return
-    if not isinstance(cut, bool):
-        wiring.mistakes.append(f"{node}.{port} has the cut {cut!r}: expected true or false")
-        return
-    wiring.wires.append(Wire(match["node"], match["port"], node, port, delay, float(init), cut))
+    for name, flag in (("cut", cut), ("optional", optional)):
+        if not isinstance(flag, bool):
+            wiring.mistakes.append(f"{node}.{port} has the {name} {flag!r}: expected true or false")
+            return
+    wiring.wires.append(Wire(match["node"], match["port"], node, port, delay, float(init), cut, optional))

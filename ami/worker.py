@@ -18,7 +18,7 @@ from ami.blueprint import Episode, World
 from ami.errors import AmiError, CheckpointError, ModuleError, PortError, WorkerLost, require
 from ami.faults import FIX, blamed, callee_of, describe, raised
 from ami.graph import Graph
-from ami.module import Callee, Calls, Module
+from ami.module import Arrival, Callee, Calls, Module
 from ami.recorder import NoTrace, Recorder
 from ami.streams import Streams, derive_seed
 
@@ -345,6 +345,9 @@ def build_module(graph: Graph, node: str, seed: int) -> Module:
     with blamed(node, f"{graph.parts[node].name}()"):
         module: Module = graph.parts[node].make()
     module.random = Streams(seed, node)
+    module.every = graph.every[node]
+    module.arrivals = {wire.to_port: Arrival(graph.every[wire.node], wire.delay) for wire in graph.inputs[node]
+                       if graph.every[wire.node] > 1 and not wire.cut}
     with torch.random.fork_rng(devices=[]), blamed(node, "build()"):
         torch.manual_seed(derive_seed(seed, node, "weights"))
         module.set_up(graph.dims[node], graph.actions.get(node))

@@ -41,6 +41,7 @@ class Environments:
         self.made += 1
         self.held[self.made] = rows
         return self.made, {"single_observation_space": rows.single_observation_space, "limit": rows.limit,
+                           "reading": rows.reading.described(),
                            "single_action_space": rows.single_action_space, "metadata": dict(rows.drawing.metadata or {}),
                            "samples_pairs": rows.pair_sampler is not None}
 

@@ -20,8 +20,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import RescaleAction, TimeLimit
 from gymnasium.wrappers.vector import RescaleAction as RescaleActions
 
+from ami.envs.actions import ActionCodec, rescaled
 from ami.envs.guard import Guard, raised
-from ami.envs.spaces import fit_observation, rescaled
+from ami.envs.spaces import Reading, fit_observation, reading_of
 from ami.envs.vector import LIMIT, Rows, VectorRows, declared_limit
 from ami.errors import AmiError, SettingError, require, suggestion
 from ami.extras import how_to_install
@@ -35,7 +36,7 @@ OF_MAKE = ("max_episode_steps", "disable_env_checker")
 
 
 def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
-              entry_point: str | None = None) -> Rows | VectorRows:
+              entry_point: str | None = None, observation: str | None = None) -> Rows | VectorRows:
     """B environments side by side, as `Rows` or `VectorRows`.
 
     One made as a vector (`vector_entry_point`) is taken as it is where its autoreset mode is DISABLED; any other is made B
@@ -47,6 +48,7 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
         settings: keyword arguments of the environment.
         wrappers: gymnasium wrappers, the innermost first, each by its full name or as {_target_: name, argument: value}.
         entry_point: the class to make, "module:Class", in place of a registered id.
+        observation: the key of a Dict observation that is the port `observation`; None: see `ami.envs.spaces`.
 
     Raises:
         SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
@@ -58,7 +60,9 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
                 _check_settings(env_id, spec.vector_entry_point, settings, OF_MAKE[:1])
                 rows = gymnasium.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **settings)
                 if rows.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
-                    return VectorRows(rescaled(rows, env_id, rows.single_action_space, RescaleActions))
+                    codec = ActionCodec(rows.single_action_space, env_id)
+                    reading = reading_of(rows.single_observation_space, env_id, codec, observation)
+                    return VectorRows(rescaled(rows, rows.single_action_space, RescaleActions), reading)
                 rows.close()  # it would begin anew by itself
                 require(spec.entry_point is not None, f"{env_id} begins episodes anew by itself: expected a vector "
                                                       "environment with autoreset_mode DISABLED, or a single one beside it")
@@ -66,8 +70,9 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
             wraps = [_wrapper(wrapper) for wrapper in wrappers]
             bare = [_bare(spec, settings, wraps) for _ in range(num_envs)]
             limit = declared_limit(bare[0])
-            envs: list[Any] = [fitted(env, env_id) for env in bare]
-            return Rows(envs if limit else [TimeLimit(env, LIMIT) for env in envs], limit)
+            first, reading = fitted(bare[0], env_id, observation)
+            envs: list[Any] = [first, *(_driven(env, reading) for env in bare[1:])]
+            return Rows(envs if limit else [TimeLimit(env, LIMIT) for env in envs], reading, limit)
     except AmiError:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
@@ -87,20 +92,28 @@ def _bare(spec: EnvSpec, settings: Mapping[str, Any], wrappers: Sequence[Callabl
     return env
 
 
-def fitted(env: gymnasium.Env, env_id: str) -> gymnasium.Env:
-    """An environment that is checked and whose spaces are those of a world node; raises SettingError if they cannot be."""
-    fit: gymnasium.Env = rescaled(fit_observation(Guard(env), env_id), env_id, env.action_space, RescaleAction)
-    return fit
+def fitted(env: gymnasium.Env, env_id: str, observation: str | None = None) -> tuple[gymnasium.Env, Reading]:
+    """An environment that is checked, and whose spaces are those of a world node, and how it is read.
+
+    Raises:
+        SettingError: the spaces cannot be those of a world node.
+    """
+    reading = reading_of(env.observation_space, env_id, ActionCodec(env.action_space, env_id), observation)
+    return _driven(env, reading), reading
+
+
+def _driven(env: Any, reading: Reading) -> Any:
+    return rescaled(fit_observation(Guard(env), reading), env.action_space, RescaleAction)
 
 
 def make_env(env_id: str, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
-             entry_point: str | None = None) -> gymnasium.Env:
+             entry_point: str | None = None, observation: str | None = None) -> gymnasium.Env:
     """One environment as gymnasium makes it, with its wrappers, its spaces unchanged.
 
     Raises:
         SettingError: as `make_rows`, or the world has a vector environment alone.
     """
-    rows = make_rows(env_id, 1, settings, wrappers, entry_point)
+    rows = make_rows(env_id, 1, settings, wrappers, entry_point, observation)
     if isinstance(rows, Rows):
         env = rows.envs[0]
         while not isinstance(env, Guard):

@@ -172,6 +172,7 @@ class RemoteRows:
         self.single_observation_space, self.single_action_space = (told["single_observation_space"],
                                                                    told["single_action_space"])
         self.limit: int | None = told["limit"]
+        self.reading = told["reading"]
         self.drawing = SimpleNamespace(metadata=told["metadata"])
         self._samples_pairs = told["samples_pairs"]
         self._discard = weakref.finalize(self, self._child.discarded.append, self._number)
@@ -182,7 +183,7 @@ class RemoteRows:
         seen, info = self._child.ask("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
         return seen, info
 
-    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+    def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
         """As `Rows.step`."""
         sent: tuple[Any, ...] = self._child.ask("step", self._number, actions, seconds=self._seconds)
         return sent

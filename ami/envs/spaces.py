@@ -1,80 +1,276 @@
-"""Spaces: what a gymnasium environment shows and takes, brought into the form of a mind.
+"""Observation spaces: what a gymnasium environment shows, as the ports of a world.
 
-A mind sees a box, or a box and another one as its goal, and acts in [-1, 1] or takes one of a few choices. Gymnasium's own
-wrappers bring other spaces into that form:
+    Box                              the port `observation`, as it is; a picture with its channels last
+    Discrete, MultiBinary,           the port `observation`, flattened to a vector
+    MultiDiscrete, Tuple
+    Dict                             a port per key, of its name, each as above; a text is (n,) int64, see `text_codes`
 
-    observation Box                              as it is
-    Discrete, MultiBinary, MultiDiscrete, Tuple  flattened to a vector
-    Dict with "observation" and "goal"           both, each flattened where it is no box
-    Dict with "observation" and "desired_goal"   the second is the goal; "achieved_goal" is left out
-    any other Dict                               flattened; a single box in it is taken as it is. Texts and what else has no
-                                                 numbers, such as MiniGrid's mission, is left out
-    action Box                                   rescaled from [-1, 1] to its bounds, which must be finite
-    Discrete                                     the taken one of n choices
+Which key of a Dict is the port `observation` as well: the one that `world.observation` names; else the key "observation";
+else the only one with numbers; else the only picture; else, if there is no picture, all of them, flattened to one vector.
+Several pictures and no name are refused. The key "goal", else "desired_goal", is the port `goal` as well, unless it went
+into the vector. "action_mask" is the port `action_mask` where actions have choices. What has no numbers and is no text, such
+as a Graph, is left out, which `remarks` tells.
+
+A picture is uint8, or floating in [0, 1] or [0, 255], (H, W) or (H, W, C) with H and W at least 16 and C less than 16. A
+space (C, H, W) that is no picture in that order is one with its channels first: it is transposed. Stacked pictures, (N, H,
+W, C) or (N, C, H, W), N less than 16, become one of N · C channels. Any other Box is sent as it is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from operator import itemgetter
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Space, Text
+from gymnasium.spaces import Box, Dict, MultiBinary, Space, Text
 from gymnasium.spaces.utils import flatten, flatten_space
-from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
+from gymnasium.wrappers import TransformObservation
 
-from ami.errors import SettingError, require
+from ami.envs.actions import ActionCodec
+from ami.envs.guard import Breach
+from ami.errors import SettingError, suggestion
+
+SMALLEST_SIDE = 16
+"""A picture's sides are so long at least, and it has fewer channels."""
+LONGEST_TEXT = 256
+"""The codes of a text whose space states no length, such as MiniGrid's mission."""
+GOALS, MASK, OBSERVATION = ("goal", "desired_goal"), "action_mask", "observation"
+TAKEN = ("observation", "goal", "reward", "terminated", "truncated", "success", "truth", MASK)
+"""The names of a world's ports: a key of such a name that is not that port is `observed_NAME`."""
 
 
-def rescaled(env: Any, env_id: str, space: Any, wrapper: Callable[..., Any]) -> Any:
-    """An environment whose actions lie in [-1, 1], or are choices.
+class PortSpace(NamedTuple):
+    """One port of a world.
+
+    Attributes:
+        space: what it sends: a Box, or of a mask a MultiBinary.
+        read: takes an observation of the environment, returns the port's array.
+        how: what was done with it, in words; empty where nothing was.
+        dtype: what it is sent as.
+    """
+
+    space: Space
+    read: Callable[[Any], Any]
+    how: str = ""
+    dtype: str = "float32"
+
+
+@dataclass
+class Reading:
+    """How observations of an environment become the ports of a world.
+
+    Attributes:
+        ports: by name, `observation` first.
+        remarks: what a user should know: which key is which port, what was transposed, flattened or left out.
+        shown_by: by port of a key, the port `observation` or `goal` that shows it too.
+    """
+
+    ports: dict[str, PortSpace] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    shown_by: dict[str, str] = field(default_factory=dict)
+
+    def is_plain(self, space: Space) -> bool:
+        """Whether an environment shows all of it already: a Box, or a Dict of Boxes by port."""
+        if not isinstance(space, Dict):
+            return list(self.ports) == [OBSERVATION] and self.ports[OBSERVATION].space == space
+        return self.ports.keys() == space.spaces.keys() and all(
+            port.space == space[name] for name, port in self.ports.items())
+
+    def described(self) -> Reading:
+        """The same for another process, which does not read."""
+        return Reading({name: port._replace(read=_read_elsewhere) for name, port in self.ports.items()}, self.remarks,
+                       self.shown_by)
+
+    def __call__(self, observation: Any) -> dict[str, Any]:
+        """An environment's observation as an array per port."""
+        return {name: port.read(observation) for name, port in self.ports.items()}
+
+
+def _read_elsewhere(observation: Any) -> Any:
+    raise RuntimeError("observations are read in the process of their environments")
+
+
+def fit_observation(env: Any, reading: Reading) -> Any:
+    """The environment with observations by port."""
+    if reading.is_plain(env.observation_space):
+        return env
+    return TransformObservation(env, reading, Dict({name: port.space for name, port in reading.ports.items()}))
+
+
+def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None = None) -> Reading:
+    """How observations of a space become ports.
+
+    Args:
+        space: the environment's observation space.
+        env_id: what an error calls the environment.
+        codec: of its actions, for masks.
+        chosen: which key is the port `observation`; None leaves it to the rule.
 
     Raises:
-        SettingError: the action space cannot be driven.
+        SettingError: there are no numbers in it, no such key, or several pictures and no name.
     """
-    if isinstance(space, Discrete):
-        return env
-    fix = "Fix: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
-    require(isinstance(space, Box) and np.issubdtype(space.dtype, np.floating),
-            f"{env_id} has the action space {space}: expected a Box of real numbers or a Discrete. {fix}")
-    require(bool(np.isfinite(space.low).all() and np.isfinite(space.high).all()),
-            f"{env_id} has the action space {space}, which is unbounded: expected finite bounds, to which actions in "
-            f"[-1, 1] are rescaled. {fix}")
-    whole = (space.low == -1).all() and (space.high == 1).all()
-    return env if whole else wrapper(env, np.full(space.shape, -1, space.dtype), np.full(space.shape, 1, space.dtype))
-
-
-def fit_observation(env: Any, env_id: str) -> Any:
-    """The environment with observations in the form that a mind sees."""
-    space = env.observation_space
-    if isinstance(space, Box):
-        return env
     if not isinstance(space, Dict):
-        return FlattenObservation(env) if _has_numbers(space) else _refuse(env_id, space)
-    goal = next((name for name in ("goal", "desired_goal") if name in space.spaces), None)
-    if goal is not None and "observation" in space.spaces:
-        return _with_goal(env, env_id, space, goal)
-    kept = [name for name, inner in space.spaces.items() if _has_numbers(inner)]
-    if not kept:
-        return _refuse(env_id, space)
-    if len(kept) == 1 and isinstance(space[kept[0]], Box):
-        return TransformObservation(env, itemgetter(kept[0]), space[kept[0]])
-    return FlattenObservation(env if len(kept) == len(space.spaces) else FilterObservation(env, kept))
+        if chosen is not None:
+            raise SettingError(f"world.observation is '{chosen}', but {env_id} has the observation space {space}, which has "
+                               "no keys. Fix: leave it out")
+        port = None if _is_text(space) else _port(space)
+        if port is None:
+            raise _refused(env_id, space)
+        return Reading({OBSERVATION: port}, [f"observation is {space}, {port.how}"] if port.how else [])
+    reading = Reading()
+    keys: dict[str, PortSpace] = {}
+    for key, part in space.spaces.items():
+        found = _mask(codec) if key == MASK and codec.actions.choices else _port(part)
+        if found is None:
+            reading.remarks.append(f"the key '{key}', {part}, is left out: it is no text and has no numbers")
+        else:
+            keys[key] = found._replace(read=_of_key(key, found.read))
+    _choose(reading, space, keys, env_id, chosen)
+    for key, found in keys.items():
+        name = port_name(key)
+        if name in reading.ports and key in (OBSERVATION, GOALS[0]):
+            continue
+        if name in reading.ports or (name in TAKEN and not (key == MASK and codec.actions.choices)):
+            name = f"observed_{name}"
+        if name in reading.ports:
+            raise SettingError(f"two keys of {env_id} make the port '{name}', one of them '{key}'. Fix: a wrapper of your "
+                               "own, world.wrappers=[package.file.Class], that renames one")
+        reading.ports[name] = found
+        if found.how or name != key:
+            reading.remarks.append(f"the key '{key}' is the port {name}{', ' if found.how else ''}{found.how}")
+    return reading
 
 
-def _with_goal(env: Any, env_id: str, space: Dict, goal: str) -> Any:
-    parts = {"observation": space["observation"], "goal": space[goal]}
-    for part in parts.values():
-        if not _has_numbers(part):
-            _refuse(env_id, part)
-    boxes = Dict({name: part if isinstance(part, Box) else flatten_space(part) for name, part in parts.items()})
+def port_name(key: str) -> str:
+    """A key as wirings can write it: letters, digits and underscores."""
+    name = re.sub(r"\W", "_", str(key), flags=re.ASCII)
+    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
 
-    def show(seen: Mapping[str, Any]) -> dict[str, Any]:
-        shown = {"observation": seen["observation"], "goal": seen[goal]}
-        return {name: shown[name] if isinstance(part, Box) else flatten(part, shown[name]) for name, part in parts.items()}
 
-    return TransformObservation(env, show, boxes)
+def text_codes(text: str, length: int) -> np.ndarray:
+    """A text as the Unicode code points of its characters, (length,) int64, filled up with 0.
+
+    Raises:
+        Breach: the text is longer.
+    """
+    if len(text) > length:
+        raise Breach(f"a text of {len(text)} characters was sent: expected {length} at most. Fix: declare Text(max_length)")
+    codes = np.zeros(length, np.int64)
+    codes[:len(text)] = [ord(letter) for letter in text]
+    return codes
+
+
+def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id: str, chosen: str | None) -> None:
+    """Which key is `observation`, and which `goal`."""
+    numbers = [key for key in keys if key != MASK and _has_numbers(space[key])]
+    pictures = [key for key in numbers if picture(space[key])]
+    if chosen is not None and chosen not in keys:
+        raise SettingError(f"world.observation is '{chosen}', which is no key of {env_id} that can be sent"
+                           f"{suggestion(chosen, keys)}")
+    if not numbers and chosen is None:
+        raise _refused(env_id, space)
+    if chosen is None:
+        chosen = (OBSERVATION if OBSERVATION in keys else numbers[0] if len(numbers) == 1 else
+                  pictures[0] if len(pictures) == 1 else None)
+    if chosen is None and pictures:
+        raise SettingError(f"{env_id} shows several pictures, {', '.join(pictures)}. Fix: world.observation={pictures[0]}, "
+                           "or another key: it becomes the port observation")
+    if chosen is None:
+        together = Dict({key: space[key] for key in numbers})
+        flat = flatten_space(together)
+        reading.ports[OBSERVATION] = PortSpace(flat, lambda seen: flatten(together, {key: seen[key] for key in numbers}),
+                                               dtype=_dtype(flat))
+        reading.shown_by = {port_name(key): OBSERVATION for key in numbers}
+        reading.remarks.append(f"observation is {', '.join(numbers)}, flattened to one vector; world.observation=KEY takes "
+                               "one of them")
+        return
+    reading.ports[OBSERVATION] = keys[chosen]
+    reading.shown_by[port_name(chosen)] = OBSERVATION
+    if chosen != OBSERVATION:
+        reading.remarks.append(f"observation is the key '{chosen}'")
+    goal = next((name for name in GOALS if name in keys and name != chosen), None)
+    if goal is not None:
+        reading.ports[GOALS[0]] = keys[goal]
+        reading.shown_by[port_name(goal)] = GOALS[0]
+
+
+def _port(space: Space) -> PortSpace | None:
+    """How a space is sent; None where it has no numbers and is no text."""
+    if _is_text(space):
+        length = int(getattr(space, "max_length", LONGEST_TEXT))
+        codes = Box(0, np.iinfo(np.int64).max, (length,), np.int64)
+        return PortSpace(codes, lambda text: text_codes(text, length), f"a text of {length} codes, filled with 0", "int64")
+    if not _has_numbers(space):
+        return None
+    if not isinstance(space, Box):
+        flat = flatten_space(space)
+        return PortSpace(flat, lambda seen: flatten(space, seen), dtype=_dtype(flat))
+    form = picture(space)
+    if form and form.order is not None:
+        box = Box(form.moved(space.low), form.moved(space.high), dtype=space.dtype.type)
+        return PortSpace(box, form.moved, f"a picture {form.words}, sent as {box.shape}", _dtype(box))
+    if space.shape == ():
+        one = Box(space.low.reshape(1), space.high.reshape(1), (1,), space.dtype.type)
+        return PortSpace(one, lambda seen: np.reshape(seen, 1), "one number, sent as (1,)", _dtype(one))
+    return PortSpace(space, lambda seen: seen, dtype=_dtype(space))
+
+
+class Picture(NamedTuple):
+    """How a Box is a picture.
+
+    Attributes:
+        order: of the axes, so that the channels, and before them the number in a stack, come last; None leaves them.
+        words: what it is.
+    """
+
+    order: tuple[int, ...] | None
+    words: str
+
+    def moved(self, seen: Any) -> np.ndarray:
+        """The picture with its channels last."""
+        moved = np.transpose(seen, self.order)
+        return np.ascontiguousarray(moved.reshape(*moved.shape[:2], -1))
+
+
+def picture(space: Space) -> Picture | None:
+    """Whether a space is a picture, and where its channels are; None where it is no picture."""
+    if not isinstance(space, Box):
+        return None
+    bytes_, real = space.dtype == np.uint8, np.issubdtype(space.dtype, np.floating)
+    if not (bytes_ or real) or not bool((space.low == 0).all() and np.isin(space.high, (1, 255)).all()):
+        return None
+    shape = space.shape
+    small = [size < SMALLEST_SIDE for size in shape]
+    forms: dict[tuple[bool, ...], tuple[tuple[int, ...] | None, str]] = {
+        (False, False): (None, "without channels"), (False, False, True): (None, "with its channels last"),
+        (True, False, False): ((1, 2, 0), "with its channels first"),
+        (True, False, False, True): ((1, 2, 0, 3), f"of {shape[0] if shape else 0} in a stack"),
+        (True, True, False, False): ((2, 3, 0, 1), f"of {shape[0] if shape else 0} in a stack with their channels first"),
+    }
+    found = forms.get(tuple(small))
+    return None if found is None else Picture(*found)
+
+
+def _dtype(space: Space) -> str:
+    return "uint8" if space.dtype == np.uint8 else "float32"
+
+
+def _mask(codec: ActionCodec) -> PortSpace:
+    return PortSpace(MultiBinary(codec.actions.width), codec.flags,
+                     f"the alternatives that are allowed of an action, {codec.actions}", "bool")
+
+
+def _of_key(key: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda seen: read(seen[key])
+
+
+def _is_text(space: Space) -> bool:
+    """Whether it is a text: gymnasium's, or another package's space of strings, such as MiniGrid's missions."""
+    if isinstance(space, Text):
+        return True
+    return type(space).__module__.split(".")[0] != "gymnasium" and isinstance(space.sample(), str)
 
 
 def _has_numbers(space: Space) -> bool:
@@ -86,6 +282,6 @@ def _has_numbers(space: Space) -> bool:
         return False
 
 
-def _refuse(env_id: str, space: Space) -> Any:
-    raise SettingError(f"{env_id} has the observation space {space}, which is no vector of numbers: expected a Box, a "
-                       "Discrete or a Dict of them. Fix: a wrapper of your own, world.wrappers=[package.file.Class]")
+def _refused(env_id: str, space: Space) -> SettingError:
+    return SettingError(f"{env_id} has the observation space {space}, which is no vector of numbers: expected a Box, a "
+                        "Discrete or a Dict of them. Fix: a wrapper of your own, world.wrappers=[package.file.Class]")

@@ -71,8 +71,10 @@ def _episode(world: GymWorld, limit: int) -> Iterator[dict[str, Tensor]]:
     every, draw = torch.ones(1, dtype=torch.bool), torch.Generator().manual_seed(SEED)
     world.assign(every, [Episode(0, SEED)])
     world.begin(every, [0])
+    sent: dict[str, Tensor] = {}
     for _ in range(limit + 1):
-        sent = world.step(action=world.space.draw(torch.rand(1, world.space.num_draws, generator=draw)))
+        uniform = torch.rand(1, world.space.num_draws, generator=draw)
+        sent = world.step(action=world.space.draw(uniform, sent.get("action_mask")))
         yield sent
         if bool(sent["terminated"] | sent["truncated"]):
             return

@@ -10,8 +10,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from ami.envs.guard import Breach, raised, success_of
+from ami.envs.spaces import Reading
 
 SUCCESS = ("success", "is_success")
 """What environments call it in their info; one that says neither is judged by its return."""
@@ -39,11 +41,12 @@ class Rows:
 
     Args:
         envs: equal environments, as `make_rows` makes them.
+        reading: how their observations became ports.
         limit: the steps after which they themselves end an episode; None where they declare none.
     """
 
-    def __init__(self, envs: Sequence[gymnasium.Env], limit: int | None = None) -> None:
-        self.envs, self.limit = list(envs), limit
+    def __init__(self, envs: Sequence[gymnasium.Env], reading: Reading, limit: int | None = None) -> None:
+        self.envs, self.reading, self.limit = list(envs), reading, limit
         self.num_envs = len(self.envs)
         self.single_observation_space = self.envs[0].observation_space
         self.single_action_space = self.envs[0].action_space
@@ -71,8 +74,8 @@ class Rows:
             self._flags[:, row] = False
         return self._stacked(), self._info()
 
-    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
-        """Step the rows that are not over: observation, reward, terminated, truncated and info of all rows.
+    def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
+        """Step the rows that are not over by B actions: observation, reward, terminated, truncated and info of all rows.
 
         Raises:
             RowFault: an environment failed.
@@ -100,6 +103,8 @@ class Rows:
             info["success"] = np.array([self._success(row, told) for row, told in enumerate(self._infos)])
         if any("state" in told for told in self._infos):
             info["state"] = [told.get("state") for told in self._infos]
+        if any("action_mask" in told for told in self._infos):
+            info["action_mask"] = [told.get("action_mask") for told in self._infos]
         return info
 
     def _success(self, row: int, told: dict[str, Any]) -> bool:
@@ -135,10 +140,12 @@ class VectorRows:
 
     Args:
         env: the vector environment.
+        reading: how its observations become ports.
     """
 
-    def __init__(self, env: Any) -> None:
-        self.env, self.limit = env, declared_limit(env)
+    def __init__(self, env: Any, reading: Reading) -> None:
+        self.env, self.reading, self.limit = env, reading, declared_limit(env)
+        self._plain = reading.is_plain(env.single_observation_space)
         self.num_envs = env.num_envs
         self.single_observation_space = env.single_observation_space
         self.single_action_space = env.single_action_space
@@ -149,18 +156,22 @@ class VectorRows:
         found = self._called("reset", seed=list(seeds), options={"reset_mask": mask, **options})
         if not isinstance(found, tuple) or len(found) != 2:
             raise RowFault(None, "reset() of a vector environment returned no (observation, info)")
-        return self._taken(found[0], self.single_observation_space), self._told(found[1])
+        return self._read(found[0]), self._told(found[1])
 
-    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+    def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
         """As `Rows.step`."""
-        found = self._called("step", actions)
+        if not isinstance(actions, np.ndarray):
+            empty: Any = create_empty_array(self.single_action_space, self.num_envs)
+            found = self._called("step", concatenate(self.single_action_space, actions, empty))
+        else:
+            found = self._called("step", actions)
         if not isinstance(found, tuple) or len(found) != 5:
             raise RowFault(None, "step() of a vector environment returned no (observation, reward, terminated, truncated, "
                                  "info)")
         seen, *columns, info = found
         reward, *flags = (self._column(name, column) for name, column in zip(("reward", "terminated", "truncated"), columns,
                                                                             strict=True))
-        return (self._taken(seen, self.single_observation_space), reward.astype(np.float64),
+        return (self._read(seen), reward.astype(np.float64),
                 *(flag.astype(bool) for flag in flags), self._told(info))
 
     def _called(self, method: str, *arguments: Any, **named: Any) -> Any:
@@ -168,6 +179,13 @@ class VectorRows:
             return getattr(self.env, method)(*arguments, **named)
         except (Exception, SystemExit) as error:
             raise RowFault(None, raised(error, f"{method}()")) from error
+
+    def _read(self, seen: Any) -> Any:
+        """Observations by port, each (B, …)."""
+        if self._plain:
+            return self._taken(seen, self.single_observation_space)
+        rows = [self.reading(row) for row in iterate(self.env.observation_space, seen)]
+        return {name: np.stack([row[name] for row in rows]) for name in self.reading.ports}
 
     def _taken(self, seen: Any, space: Any, name: str = "observation") -> Any:
         if isinstance(space, gymnasium.spaces.Dict):
@@ -190,7 +208,7 @@ class VectorRows:
     def _told(self, info: Any) -> dict[str, Any]:
         if not isinstance(info, dict):
             raise RowFault(None, f"info is a {type(info).__name__}: expected a dict")
-        told = {"state": np.array(info["state"])} if "state" in info else {}
+        told = {name: np.array(info[name]) for name in ("state", "action_mask") if name in info}
         name = next((name for name in SUCCESS if name in info), None)
         return told if name is None else told | {"success": self._column(f"info['{name}']", info[name]).astype(bool)}
 

@@ -19,16 +19,19 @@ from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from ami.blueprint import Episode, World
+from ami.envs.actions import ActionCodec
 from ami.envs.code import world_code
+from ami.envs.guard import Breach
 from ami.envs.make import EXAMPLE, check_elsewhere, make_rows
 from ami.envs.output import inside_environment
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
 from ami.envs.remote import RemoteRows
+from ami.envs.spaces import MASK, Reading
 from ami.envs.trial import SEED, TRIAL, Trial, try_out
 from ami.envs.vector import LIMIT, RowFault
 from ami.errors import PortError, SettingError, WorldFault, require, suggestion
-from ami.ports import ActionSpace, Size
+from ami.ports import Port, Size
 
 RULES = ("last", "any")
 FLOAT32_SQUARED = 1e76
@@ -48,6 +51,8 @@ class GymWorld(World):
             the environment is seen to tell success (first step, or trial); else it is judged by its returns.
         timeout: seconds that a reset or step of all rows may take. The environments then run in a child process, which is
             ended when they take longer, and whose own end is a fault; None waits for ever, in this process.
+        observation: the key of a Dict observation that is the port `observation`; None leaves it to the rule that
+            `ami.envs.spaces` states.
         settings: keyword arguments of the environment, which refuses those it does not know.
 
     Raises:
@@ -57,7 +62,7 @@ class GymWorld(World):
 
     def __init__(self, id: str | None = None, wrappers: Sequence[str | Mapping[str, Any]] = (), repeat: int = 1,
                  entry_point: str | None = None, success: str | None = None, timeout: float | None = None,
-                 **settings: Any) -> None:
+                 observation: str | None = None, **settings: Any) -> None:
         super().__init__()
         require(repeat >= 1, f"world.repeat is {repeat}: expected 1 or more")
         require(id is None or entry_point is None, f"world.id is '{id}' and world.entry_point is '{entry_point}': expected "
@@ -66,33 +71,33 @@ class GymWorld(World):
         self.env_id, self.wrappers, self.repeat = entry_point or id or EXAMPLE, tuple(wrappers), repeat
         require(timeout is None or timeout > 0, f"world.timeout is {timeout}: expected seconds above 0, or null")
         self._own, self._entry_point, self._success, self._timeout = settings, entry_point, success, timeout
+        self._chosen = observation
         # what shapes the world, for the manifest's seal
         shape: dict[str, Any] = {"wrappers": list(wrappers)} if wrappers else {}
         shape |= ({"repeat": repeat} if repeat > 1 else {}) | ({"success": success} if success else {})
-        self.settings = settings | shape
+        self.settings = settings | shape | ({} if observation is None else {"observation": observation})
         self._ticks = np.zeros(1, np.int64)
         try:
             self.rows: Any = self._make(1)
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
-        seen = self.rows.single_observation_space
-        spaces: dict[str, Any] = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"observation": seen}
-        self._observation, self._goal = spaces["observation"], spaces.get("goal")
-        self._action = self.rows.single_action_space
-        choices = (int(self._action.n),) if isinstance(self._action, Discrete) else ()
-        self.space = ActionSpace(0 if choices else int(np.prod(self._action.shape)), choices)
-        self._width = self.space.width
+        self._codec = ActionCodec(self.rows.single_action_space, self.env_id)
+        self.space = self._codec.actions
         self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
-        self.outputs = {**World.outputs, "observation": World.outputs["observation"].with_dtype(_dtype(self._observation))}
-        if self._goal is not None:
-            self.outputs["goal"] = World.outputs["goal"].with_dtype(_dtype(self._goal))
+        self.outputs, self.shown_by = _ports(self.rows.reading), self.rows.reading.shown_by
         try:
             with inside_environment():
-                _, info = self.rows.reset([0], np.ones(1, bool), {})
+                seen, info = self.rows.reset([0], np.ones(1, bool), {})
                 self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
+                if self.space.choices and (MASK in info or MASK in self.outputs):
+                    self.outputs[MASK] = Port("mask", ("A",), torch.bool)
+                    require(repeat == 1, f"world.repeat is {repeat}, but {self.env_id} sends action masks, and what is "
+                                         "allowed is known for one step alone. Fix: world.repeat=1")
+                allowed = self._allowed(seen, info, np.zeros(1, bool))
                 self._ticks += 1
+                first = self.space.nearest(torch.zeros(1, self.space.width), allowed).numpy()
                 self.told_success = "success" in info
-                self.told_success |= "success" in self._stepped(np.zeros((1, self._width), np.float32))[-1]
+                self.told_success |= "success" in self._stepped(first)[-1]
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
         self.overlay = self._overlay()
@@ -120,7 +125,7 @@ class GymWorld(World):
             SettingError: it does not end, and no limit is declared.
         """
         twin = type(self)(None if self._entry_point else self.env_id, self.wrappers, self.repeat, self._entry_point,
-                          timeout=self._timeout, **self._own)
+                          timeout=self._timeout, observation=self._chosen, **self._own)
         twin.set_up(dict(twin.infer_dims({})))
         try:
             trial = try_out(twin)
@@ -165,9 +170,19 @@ class GymWorld(World):
     def code_roots(cls, settings: Mapping[str, Any]) -> Sequence[Any]:
         return tuple(world_code(settings))
 
+    @property
+    def remarks(self) -> list[str]:  # type: ignore[override]
+        """How the environment's spaces became ports, where that is more than taking them as they are."""
+        space = self.rows.single_action_space
+        acted = [] if isinstance(space, Discrete) or _is_box(space) else [f"an action, {space}, is {self.space}"]
+        told = [f"action_mask is info['{MASK}']"] if MASK in self.outputs and MASK not in self.rows.reading.ports else []
+        return [*self.rows.reading.remarks, *acted, *told]
+
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        return {"O": self._observation.shape, "G": (0,) if self._goal is None else self._goal.shape, "X": self._truth_size,
-                "A": self._width}
+        ports = self.rows.reading.ports
+        shown = {self.outputs[name].dims[0].removeprefix("*"): port.space.shape  # type: ignore[union-attr]
+                 for name, port in ports.items() if name != MASK}
+        return {"G": (0,), **shown, "X": self._truth_size, "A": self.space.width}
 
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
         if len(mask) != len(self._episodes):
@@ -209,16 +224,18 @@ class GymWorld(World):
         solved = info.get("success", np.zeros(batch, bool))
         if self._success == "any":
             self._solved = solved = solved | (self._solved & ~fresh)
-        shown, goal = (seen["observation"], seen["goal"]) if isinstance(seen, dict) else (seen, np.zeros((batch, 0)))
-        return {
-            "observation": self._tensor("observation", shown),
-            "goal": self._tensor("goal", goal),
+        shown = {"goal": np.zeros((batch, 0)), **_by_port(seen)}
+        masks = {MASK: self._allowed(seen, info, over[0] | over[1])} if MASK in self.outputs else {}
+        sent = {
+            **{name: self._tensor(name, values) for name, values in shown.items() if name != MASK},
+            **{name: allowed for name, allowed in masks.items() if allowed is not None},
             "reward": self._tensor("reward", reward),
             "terminated": torch.as_tensor(over[0], dtype=torch.bool),
             "truncated": torch.as_tensor(over[1], dtype=torch.bool),
             "success": torch.as_tensor(solved, dtype=torch.bool),
             "truth": self._tensor("truth", self._truth(info, batch)),
         }
+        return {name: sent[name] for name in self.outputs}
 
     def render(self) -> list[np.ndarray]:
         """A picture per row, (H, W, 3) bytes; needs the setting render_mode="rgb_array"."""
@@ -237,11 +254,7 @@ class GymWorld(World):
 
     def _stepped(self, action: np.ndarray) -> tuple[Any, ...]:
         """Do actions (B, A) in [-1, 1], or one-hot, in the rows that are not over."""
-        if isinstance(self._action, Discrete):
-            taken = action.argmax(-1) + self._action.start
-        else:
-            low, high = self._action.low, self._action.high
-            taken = np.clip(action.reshape(len(action), *self._action.shape), low, high).astype(self._action.dtype)
+        taken = self._codec.decode(action)
         seen, reward, *over, info = self.rows.step(taken)
         solved = info.get("success", False)
         for _ in range(self.repeat - 1):  # rows that are over stand still, and reward nothing
@@ -284,6 +297,27 @@ class GymWorld(World):
                                     "step, as at the first reset")
         return np.asarray(states, np.float64).reshape(batch, -1)
 
+    def _allowed(self, seen: Any, info: Mapping[str, Any], over: np.ndarray) -> Tensor | None:
+        """Which alternatives are allowed, (B, A) bool, in a row that is over all of them; None where there is no mask."""
+        if MASK not in self.outputs:
+            return None
+        ported = MASK in self.rows.reading.ports
+        masks = _by_port(seen)[MASK] if ported else info.get(MASK, [None] * len(over))
+        allowed = np.ones((len(over), self.space.width), bool)
+        for row in np.flatnonzero(~over).tolist():
+            if masks[row] is None:
+                raise RowFault(row, f"port world.{MASK}: info['{MASK}'] is missing: expected one at every step, as at the "
+                                    "first reset")
+            try:
+                allowed[row] = masks[row] if ported else self._codec.flags(masks[row])
+            except Breach as breach:
+                raise RowFault(row, f"port world.{MASK}: {breach}") from None
+            if not self._codec.allows(allowed[row]):
+                flags = allowed[row, self.space.numbers:].astype(int).tolist()
+                raise RowFault(row, f"port world.{MASK}: {flags} allows no action: expected an allowed alternative of each "
+                                    "choice until the episode is over. Fix: mend the mask, or end the episode there")
+        return torch.from_numpy(allowed)
+
     def _fault(self, fault: RowFault, seeds: Sequence[int]) -> WorldFault:
         """What went wrong, and in which world, row, tick and episode."""
         where = f"one of {len(seeds)} rows" if fault.row is None else f"row {fault.row}"
@@ -302,15 +336,15 @@ class GymWorld(World):
         """Where its state lies in its picture, as the environment's metadata states it."""
         where = f"{self.env_id}: metadata['{OVERLAY}']"
         overlay = Overlay.read((self.rows.drawing.metadata or {}).get(OVERLAY), where)
-        is_vector = len(self._observation.shape) == 1
-        width = self._truth_size or (int(self._observation.shape[0]) if is_vector else 0)
+        shape = self.rows.reading.ports["observation"].space.shape
+        width = self._truth_size or (int(shape[0]) if len(shape) == 1 else 0)
         require(overlay is None or overlay.fits(width),
                 f"{where}['state'] is {overlay and list(overlay.state)}: expected entries of info['state'], or of an "
                 f"observation that is a vector, which has {width} numbers")
         return overlay
 
     def _make(self, num_envs: int) -> Any:
-        how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point
+        how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point, self._chosen
         with inside_environment():
             return make_rows(*how) if self._timeout is None else RemoteRows(self._timeout, *how)
 
@@ -320,5 +354,18 @@ def _is_finite(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or float(np.vdot(values, values)) < FLOAT32_SQUARED
 
 
-def _dtype(space: Any) -> torch.dtype:
-    return torch.uint8 if space.dtype == np.uint8 else torch.float32
+def _ports(reading: Reading) -> dict[str, Port]:
+    """A world's output ports: one per port of the reading, each with a size symbol of its own."""
+    ports = dict(World.outputs)
+    for name, shown in reading.ports.items():
+        known = World.outputs.get(name, Port("observation", (f"*O.{name}",), None))
+        ports[name] = known.with_dtype(getattr(torch, shown.dtype))
+    return ports
+
+
+def _by_port(seen: Any) -> Mapping[str, Any]:
+    return seen if isinstance(seen, dict) else {"observation": seen}
+
+
+def _is_box(space: Any) -> bool:
+    return isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating)

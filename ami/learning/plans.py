@@ -116,10 +116,13 @@ def live(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None
         on_lived: is told how many of them are done.
     """
     kept = _Kept()
+    every = agent.graph.every[MODEL_STEPS.split(".")[0]]
     for wave, first in enumerate(range(0, len(numbers), WORLDS_AT_ONCE)):
         some = numbers[first:first + WORLDS_AT_ONCE]
-        for moment in agent.live([Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in some], wave):
-            kept.add(moment)
+        lives = agent.live([Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in some], wave)
+        for tick, moment in enumerate(lives):
+            if tick % every == 0:  # in between the last plan arrives again, which was made for another state
+                kept.add(moment)
         on_lived(first + len(some))
     return kept.plans()
 

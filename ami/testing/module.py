@@ -62,9 +62,10 @@ def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, M
 def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
     batch = _batch(life)
     module = subject.fresh(range(batch))
+    outputs: Outputs = {}
     for inputs in life:
         with torch.no_grad():
-            outputs = module.step(**copied(inputs))
+            outputs = module.step(**copied(subject.fitting(inputs, outputs)))
         if not isinstance(outputs, Mapping):
             subject.broken("step() returns a dict of its outputs", f"it returns a {type(outputs).__name__}",
                            f"return {{{', '.join(module.outputs)}}}")
@@ -88,10 +89,12 @@ def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
 
 def _check_messages_stay(subject: Subject, life: Sequence[Inputs]) -> None:
     module = subject.fresh(range(_batch(life)))
-    given = [copied(inputs) for inputs in life]
     sent: list[tuple[Outputs, Inputs]] = []
+    outputs: Outputs = {}
     with torch.no_grad():
-        for inputs, before in zip(life, given, strict=True):
+        for inputs in life:
+            inputs = subject.fitting(inputs, outputs)
+            before = copied(inputs)
             outputs = module.step(**inputs)
             sent.append((outputs, copied(outputs)))
             changed = difference(inputs, before)

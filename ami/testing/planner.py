@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ami.module import Module
+from ami.testing.masks import check_masks
 from ami.testing.module import TICKS, check_module, check_row_alone
 from ami.testing.report import Report
 from ami.testing.stubs import StubWorldModel
@@ -25,7 +26,8 @@ def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, 
     """Check what every planner promises, over a stub world model and a stub cost.
 
     All of `check_module` · actions lie in [-1, 1], choices are one-hot · its plans have less energy than random ones · it
-    counts its model steps truthfully · rows in Mode-1 stay idle, and do not disturb the others.
+    counts its model steps truthfully · with an input `action_mask`, a plan's first action is one that is allowed · rows in
+    Mode-1 stay idle, and do not disturb the others.
 
     Args:
         make: makes the planner: a class whose settings have defaults, or a function without arguments.
@@ -45,6 +47,7 @@ def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, 
         fits = ONE_HOT if subject.actions.choices else "its actions lie in [-1, 1]"
         with subject.keeps(fits, "its plans have less energy than random ones"):
             _check_quality(subject, batch)
+    check_masks(subject, batch, lambda outputs: outputs["plan"][:, 0])
     with subject.keeps("rows in Mode-1 stay idle"):
         _check_modes(subject, batch)
 

@@ -40,12 +40,14 @@ class Report:
         contract: the role whose contract it is.
         findings: by promise, in the order of the checks.
         facts: what else is known of it, by name.
+        remarks: what the module itself says of its ports.
     """
 
     name: str = ""
     contract: str = "module"
     findings: dict[str, Finding] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def is_kept(self) -> bool:
@@ -60,7 +62,8 @@ class Report:
 
     def __str__(self) -> str:
         kept = sum(finding.state == KEPT for finding in self.findings.values())
-        lines = [f"{self.name} keeps {kept} of the {len(self.findings)} promises of a {self.contract.replace('_', ' ')}", ""]
+        lines = [*(f"{self.name}: {remark}" for remark in self.remarks),
+                 f"{self.name} keeps {kept} of the {len(self.findings)} promises of a {self.contract.replace('_', ' ')}", ""]
         width = max(map(len, self.facts), default=0)
         lines += [f"  {name:{width}}  {fact}" for name, fact in self.facts.items()] + [""] * bool(self.facts)
         for promise, finding in self.findings.items():

@@ -11,6 +11,7 @@ import torch
 
 from ami.errors import AmiError
 from ami.module import Module
+from ami.testing.masks import check_masks
 from ami.testing.module import check_module
 from ami.testing.report import Report
 from ami.testing.subject import Make, Sizes
@@ -73,7 +74,8 @@ def check_actor(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mo
                 batch: int = 3, report: Report | None = None) -> None:
     """Check what every actor promises.
 
-    All of `check_module` · actions lie in [-1, 1] · it acts in Mode-1 too, or refuses with an AmiError that says so.
+    All of `check_module` · actions lie in [-1, 1] · with an input `action_mask`, they are allowed · it acts in Mode-1 too,
+    or refuses with an AmiError that says so.
 
     Raises:
         AssertionError: a promise is broken.
@@ -84,6 +86,7 @@ def check_actor(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mo
         actions = torch.stack([outputs["action"] for outputs in subject.live(subject.fresh(range(batch)), life)])
         if bool((actions.abs() > 1 + 1e-6).any()):
             subject.broken("its actions lie in [-1, 1]", f"one is {float(actions.abs().max()):.3g}", "clamp the action")
+    check_masks(subject, batch, lambda outputs: outputs["action"])
     with subject.keeps("it acts in Mode-1 too, or refuses with an AmiError"):
         reacting = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in subject.life(batch, 4)]
         try:

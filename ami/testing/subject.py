@@ -6,7 +6,7 @@ Shapes: B parallel worlds; a *life* is a list of ticks, each a dict of inputs, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import torch
@@ -52,6 +52,7 @@ class Subject:
         space = (dims or {}).get("A")
         self.actions = space if isinstance(space, ActionSpace) else ActionSpace(width if isinstance(width, int) else 0)
         self._lives = True
+        self._last: tuple[Module | None, Outputs] = None, {}  # the module that lived last, and what it sent
         if isinstance(make, Module):
             raise AssertionError(f"a check was given the module {type(make).__name__}(): expected its class, or a function "
                                  "that makes one")
@@ -122,19 +123,47 @@ class Subject:
             module.assign(mask, [Episode(number, seed=number) for number in episodes])
         module.begin(mask, episodes)
 
-    def life(self, batch: int, ticks: int, optional: bool = True) -> list[Inputs]:
-        """Inputs sampled from the ports; without `optional`, optional inputs are None."""
+    def life(self, batch: int, ticks: int, optional: bool = True, masked: bool = False) -> list[Inputs]:
+        """Inputs sampled from the ports; optional ones are None without `optional`; masks allow all without `masked`."""
         generator = torch.Generator().manual_seed(7)
-        return [{name: port.sample(self.dims, batch, generator, self.actions) if optional or not port.optional else None
+        life = [{name: port.sample(self.dims, batch, generator, self.actions) if optional or not port.optional else None
                  for name, port in self.draft.inputs.items()} for _ in range(ticks)]
+        if not masked:
+            for inputs in life:
+                for name, port in self.draft.inputs.items():
+                    mask = inputs[name]
+                    if port.kind == "mask" and mask is not None:
+                        inputs[name] = torch.ones_like(mask)
+        return life
 
     def live(self, module: Module, life: Sequence[Inputs]) -> list[Outputs]:
         """Let the module live; the record holds copies of what it sent."""
         record: list[Outputs] = []
         with torch.no_grad():
             for inputs in life:
+                inputs = self.fitting(inputs, self._last[1] if self._last[0] is module else {})
                 record.append({name: value.clone() for name, value in module.step(**inputs).items()})
+                self._last = module, record[-1]
         return record
+
+    def with_actions(self, *spaces: ActionSpace) -> Subject | None:
+        """The same module with the first of these action spaces that it accepts.
+
+        None where it accepts none, or where modules of certain sizes are bound to its calls.
+        """
+        if self.callees:
+            return None
+        for space in spaces:
+            with suppress(SettingError):
+                return Subject(self.make, {**self.given, "A": space}, self.callees)
+        return None
+
+    def fitting(self, inputs: Inputs, before: Mapping[str, Tensor]) -> Inputs:
+        """The inputs of a tick after a world sent `before`: of what its mask does not allow, it is given what it does."""
+        action, allowed = inputs.get("action"), before.get("action_mask")
+        if action is None or allowed is None:
+            return inputs
+        return {**inputs, "action": self.actions.nearest(action, allowed)}
 
     def callee(self, module: Module, name: str) -> Module | None:
         """The module bound to a call of this one."""

@@ -37,6 +37,7 @@ def examine(make: Make, dims: Sizes | None = None) -> Report:
     draft = make()
     role = next((role for role in CHECKS if isinstance(draft, role)), None)
     report = Report(type(draft).__name__, role.role if role is not None else "module")
+    report.remarks = list(getattr(draft, "remarks", ()))
     check = check_module if role is None else CHECKS[role]
     try:
         if role is World:

@@ -8,14 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ami.blueprint import Actor
+from ami.blueprint import ACTION_MASK, Actor
 from ami.errors import SettingError, require
-from ami.ports import Dims, Port
+from ami.ports import ActionSpace, Dims, Port
 from modules.actor.exploring import explored
+from modules.actor.holding import action_at, age_of, is_held
 
 
 class PlanFollower(Actor):
     """Executes the first steps of a plan, then takes the newest one (LeCun 2022, section 3.1.2, step 6).
+
+    Where the planner fires only every n ticks, its last plan is followed on, one action per tick; one that is used up goes
+    on with its last action. Of an action that the world's mask does not allow, the newest plan's is taken instead, and,
+    where that is not allowed either, the first allowed alternative.
 
     Args:
         num_steps: how many actions of a plan are executed before the next plan is taken; 1 always follows the newest.
@@ -25,7 +30,7 @@ class PlanFollower(Actor):
         SettingError: num_steps is not 1 to H, explore no share, or a world is in Mode-1, for which this actor has no policy.
     """
 
-    inputs = {**Actor.inputs, "plan": Port("plan", ("H", "A"))}
+    inputs = {**Actor.inputs, "plan": Port("plan", ("H", "A")), "action_mask": ACTION_MASK}
 
     def __init__(self, num_steps: int = 1, explore: float = 0.0) -> None:
         super().__init__()
@@ -34,24 +39,40 @@ class PlanFollower(Actor):
         self.num_steps, self.explore = num_steps, explore
 
     def build(self, dims: Dims) -> None:
-        horizon = self.inputs["plan"].shape(dims)[0]
+        horizon, width = self.inputs["plan"].shape(dims)
         require(self.num_steps <= horizon,
                 f"PlanFollower.num_steps is {self.num_steps}: expected at most the planner's horizon, {horizon}")
+        self.space = self.actions or ActionSpace(width)
+        self._newest = self.num_steps == 1 and not is_held(self)
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        if self.num_steps == 1:
+        if self._newest:
             return {}
         plan = torch.zeros(batch, *self.inputs["plan"].shape(self.dims))
-        return {"plan": plan, "done": torch.zeros(batch, dtype=torch.int64)}
+        return {"plan": plan, **{name: torch.zeros(batch, dtype=torch.int64) for name in ("done", "index", "tick")}}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor,  # type: ignore[override]
+             action_mask: Tensor | None = None) -> dict[str, Tensor]:
         if bool((mode != 2).any()):
             raise SettingError("actor was asked to react (mode 1), but PlanFollower has no policy. "
                                "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
-        if self.num_steps == 1:
-            return {"action": explored(self, plan[:, 0], self.explore)}
-        done = self.carry["done"]
-        followed = torch.where((done == 0)[:, None, None], plan, self.carry["plan"])
-        action = followed[torch.arange(len(done), device=done.device), done]
-        self.carry = {"plan": followed, "done": (done + 1) % self.num_steps}
-        return {"action": explored(self, action, self.explore)}
+        allowed = action_mask if self.space.choices else None
+        action = plan[:, 0] if self._newest else self._followed(plan, allowed)
+        if allowed is not None:
+            self.space.check_mask(allowed, "PlanFollower")
+            action = self.space.nearest(action, allowed)
+        return {"action": explored(self, action, self.explore, allowed)}
+
+    def _followed(self, plan: Tensor, allowed: Tensor | None) -> Tensor:
+        """The actions (B, A) that are due, of plans taken earlier or of those that arrive, (B, H, A)."""
+        done, tick = self.carry["done"], self.carry["tick"]
+        age = age_of(self, tick)
+        renew = done == 0
+        if allowed is not None:
+            due = action_at(self.carry["plan"], self.carry["index"])
+            renew = renew | (due.bool() & ~allowed)[:, self.space.numbers:].any(-1)
+        followed = torch.where(renew[:, None, None], plan, self.carry["plan"])
+        index, done = torch.where(renew, age, self.carry["index"]), torch.where(renew, 0, done)
+        self.carry = {"plan": followed, "done": (done + 1) % self.num_steps, "index": index + self.every,
+                      "tick": tick + self.every}
+        return action_at(followed, index)

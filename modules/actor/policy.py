@@ -12,18 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ami.blueprint import Actor
+from ami.blueprint import ACTION_MASK, Actor
 from ami.errors import require
 from ami.module import Batch, callable_method
 from ami.ports import ActionSpace, Dims
 from modules.actor.exploring import explored
+from modules.actor.holding import action_at, age_of, is_held
 
 
 class Policy(Actor):
     """π(s, g) → action, an MLP of state and goal, learnt from Mode-2's plans (LeCun 2022, section 3.1.3).
 
-    In Mode-2 it follows the plan, the first step of the newest one; in Mode-1, or where no plan is wired, it reacts. A
-    planner may start its search from `propose`: `graph.planner.calls.policy=actor`.
+    In Mode-2 it follows the newest plan: its first action, or, where the planner fires only every n ticks, the one that is
+    due, and its last one when it is used up. In Mode-1, or where no plan is wired, it reacts. Of alternatives that the
+    world's mask allows it takes the most probable; the first one, where a plan's is not allowed. A planner may start its
+    search from `propose`: `graph.planner.calls.policy=actor`.
 
     For an action's numbers the loss is the mean squared error of the plan's first action and the output a tanh. For each of
     its choices it learns by cross-entropy which alternative the plan begins with, and takes the most probable.
@@ -35,6 +38,8 @@ class Policy(Actor):
     Raises:
         SettingError: a setting is out of its range.
     """
+
+    inputs = {**Actor.inputs, "action_mask": ACTION_MASK}
 
     def __init__(self, hidden: int = 128, explore: float = 0.0) -> None:
         super().__init__()
@@ -54,21 +59,42 @@ class Policy(Actor):
     @callable_method
     def propose(self, state: Tensor, goal: Tensor) -> Tensor:
         """What to do: states (…, *S) and goals (…, *S) to actions (…, A)."""
+        return self._proposed(state, goal, None)
+
+    def _proposed(self, state: Tensor, goal: Tensor, allowed: Tensor | None) -> Tensor:
         score = self._score(state, goal)
         if not self.space.choices:
             return score.tanh()
-        return self.space.one_hot(self.space.chosen(score), score[..., :self.space.numbers].tanh())
+        return self.space.one_hot(self.space.chosen(score, allowed), score[..., :self.space.numbers].tanh())
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        return {"action": explored(self, self._chosen(state, goal, mode, plan), self.explore)}
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        return {"tick": torch.zeros(batch, dtype=torch.int64)} if is_held(self) else {}
 
-    def _chosen(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,  # type: ignore[override]
+             action_mask: Tensor | None = None) -> dict[str, Tensor]:
+        allowed = action_mask if self.space.choices else None
+        if allowed is not None:
+            self.space.check_mask(allowed, "Policy")
+        return {"action": explored(self, self._chosen(state, goal, mode, plan, allowed), self.explore, allowed)}
+
+    def _chosen(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None, allowed: Tensor | None) -> Tensor:
         modes = mode.tolist()
-        if plan is None or 2 not in modes:
-            return self.propose(state, goal)
+        due = None if plan is None else self._due(plan)
+        if due is None or 2 not in modes:
+            return self._proposed(state, goal, allowed)
+        if allowed is not None:
+            due = self.space.nearest(due, allowed)
         if 1 not in modes:
+            return due
+        return torch.where((mode == 2)[:, None], due, self._proposed(state, goal, allowed))
+
+    def _due(self, plan: Tensor) -> Tensor:
+        """The actions (B, A) of the newest plans (B, H, A) that are due."""
+        if not is_held(self):
             return plan[:, 0]
-        return torch.where((mode == 2)[:, None], plan[:, 0], self.propose(state, goal))
+        tick = self.carry["tick"]
+        self.carry = {"tick": tick + self.every}
+        return action_at(plan, age_of(self, tick))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What learning minimises, and how near it comes to the plans.

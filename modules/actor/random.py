@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ami.blueprint import Actor
+from ami.blueprint import ACTION_MASK, Actor
 from ami.errors import require
 from ami.ports import ActionSpace, Dims
 
@@ -18,7 +18,8 @@ class RandomActor(Actor):
     clipped to 1.
 
     The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Where actions have choices, those of
-    the last action are kept with the probability `keep`, and else drawn anew, all alternatives alike.
+    the last action are kept with the probability `keep`, and else drawn anew, all alternatives alike that the world's mask
+    allows.
 
     Args:
         rho: how much of the last noise stays, 0 (white noise) up to but not 1.
@@ -28,6 +29,8 @@ class RandomActor(Actor):
     Raises:
         SettingError: a setting is out of its range.
     """
+
+    inputs = {**Actor.inputs, "action_mask": ACTION_MASK}
 
     def __init__(self, rho: float = 0.8, sigma: float = 0.8, keep: float = 0.0) -> None:
         super().__init__()
@@ -42,7 +45,8 @@ class RandomActor(Actor):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"noise": torch.zeros(batch, self.space.width), "keep": torch.zeros(batch, 1)}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,  # type: ignore[override]
+             action_mask: Tensor | None = None) -> dict[str, Tensor]:
         numbers, last = self.space.numbers, self.carry["noise"]
         begun = self.carry["keep"]  # 0 at an episode's first tick, else 1
         noise = action = last[:, :numbers]
@@ -51,13 +55,18 @@ class RandomActor(Actor):
             drawn = self.random.normal(numbers).to(state.device)
             noise = keep * noise + torch.sqrt(1 - keep.square()) * self.sigma * drawn
             action = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)
-        chosen = self._choose(last, begun * self.keep) if self.space.choices else last[:, numbers:]
+        chosen = self._choose(last, begun * self.keep, action_mask) if self.space.choices else last[:, numbers:]
         self.carry = {"noise": torch.cat([noise, chosen], 1), "keep": torch.ones_like(begun)}
         return {"action": torch.cat([action, chosen], 1)}
 
-    def _choose(self, last: Tensor, keep: Tensor) -> Tensor:
+    def _choose(self, last: Tensor, keep: Tensor, allowed: Tensor | None) -> Tensor:
         """The one-hot part of the next actions: the last ones' (B, A) with the probability `keep` (B, 1), else drawn."""
         numbers = self.space.numbers
         uniform = self.random.uniform(0.0, 1.0, 1 + len(self.space.choices)).to(last.device)
-        drawn = ActionSpace(choices=self.space.choices).draw(uniform[:, 1:])
-        return torch.where(uniform[:, :1] < keep, last[:, numbers:], drawn)
+        stays = uniform[:, :1] < keep
+        if allowed is not None:
+            self.space.check_mask(allowed, "RandomActor")
+            allowed = allowed[:, numbers:]
+            stays = stays & ~(last[:, numbers:].bool() & ~allowed).any(-1, keepdim=True)
+        drawn = ActionSpace(choices=self.space.choices).draw(uniform[:, 1:], allowed)
+        return torch.where(stays, last[:, numbers:], drawn)

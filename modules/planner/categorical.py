@@ -64,6 +64,7 @@ class Categorical(ChoicePlanner):
         share = self.trust * start + (1 - self.trust * known) / self.counts
         best: Best | None = None
         for draws in noise.unbind(1):
+            share = self._possible(share)
             candidates = self.space.one_hot(self._chosen(share, draws))  # (R, K, H, A)
             if best is None:
                 candidates[:, 0] = torch.where(known > 0, start, candidates[:, 0])
@@ -73,6 +74,16 @@ class Categorical(ChoicePlanner):
             share = (1 - self.min_share) * elites.mean(1) + self.least
         assert best is not None
         return Found(*best, self.num_iterations * self.num_candidates * self.horizon)
+
+    def _possible(self, share: Tensor) -> Tensor:
+        """Distributions (R, H, A) in which the first action is allowed."""
+        if self.allowed is None:
+            return share
+        first = [torch.where(block.sum(-1, keepdim=True) > 0, block, free.float())
+                 for block, free in zip(self.space.blocks(share[:, 0] * self.allowed), self.space.blocks(self.allowed),
+                                        strict=True)]
+        shares = torch.cat([block / block.sum(-1, keepdim=True) for block in first], -1)
+        return torch.cat([shares[:, None], share[:, 1:]], 1)
 
     def _chosen(self, share: Tensor, draws: Tensor) -> Tensor:
         """Distributions (R, H, A) and uniform draws (R, K, H, C) to numbers of alternatives (R, K, H, C)."""

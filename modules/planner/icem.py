@@ -79,6 +79,7 @@ class ICEM(SamplingPlanner):
             candidates = self.clipped(torch.addcmul(mean, std, draws))
             if number == 0:
                 self._go_on_with_the_last_elites(candidates)
+                candidates = self.decided(candidates)
             if number == len(self.populations) - 1 or (number == 0 and self.proposes):
                 candidates[:, -1] = self.decided(mean[:, 0])
             states, energy = self.imagine(state, goal, weights, candidates)

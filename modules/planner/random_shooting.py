@@ -41,6 +41,8 @@ class RandomShooting(SamplingPlanner):
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         candidates = self.space.draw(noise) if self.space.choices else noise
+        if self.allowed is not None:
+            candidates[:, :, 0] = self.space.draw(noise[:, :, 0], self.allowed[:, None].expand(-1, self.num_candidates, -1))
         if self.proposes:
             candidates[:, 0] = start
         states, energy = self.imagine(state, goal, weights, candidates)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ami.blueprint import Planner
+from ami.blueprint import ACTION_MASK, Planner
 from ami.errors import SettingError, require
 from ami.module import Call
 from ami.ports import ActionSpace, Dims, Size
@@ -62,8 +62,11 @@ class SamplingPlanner(Planner):
     Actions are numbers in [-1, 1]. Where an action has choices beside its numbers, a search moves a score for every
     alternative, and each candidate takes the alternative of the largest score before it is imagined. Where an action has
     choices alone, continuous search is refused: that is a `modules.planner.choosing.ChoicePlanner`.
+
+    Where the world sends an action mask, every candidate's first action is allowed; of later ones nothing is known.
     """
 
+    inputs = {**Planner.inputs, "action_mask": ACTION_MASK}
     wants = {**Planner.wants, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
 
     def __init__(self, horizon: int) -> None:
@@ -73,6 +76,7 @@ class SamplingPlanner(Planner):
         self.width = 0
         self._rows = torch.zeros(0, 1, dtype=torch.int64)
         self._planning: Sequence[int] | None = None
+        self.allowed: Tensor | None = None  # (R, A), for the first action of the plans of this tick
         self._zeros: dict[str, Tensor] | None = None
         self._at_rest: dict[str, Tensor] | None = None
 
@@ -102,11 +106,19 @@ class SamplingPlanner(Planner):
 
     def clipped(self, actions: Tensor) -> Tensor:
         """Valid actions for any numbers (…, A), which are changed in place: clipped to [-1, 1], choices one-hot."""
-        return self.space.nearest(actions) if self.space.choices else actions.clamp_(-1.0, 1.0)
+        return self._nearest(actions) if self.space.choices else actions.clamp_(-1.0, 1.0)
 
     def decided(self, actions: Tensor) -> Tensor:
         """Means of valid actions (…, A) as valid ones: of each choice the most frequent alternative."""
-        return self.space.nearest(actions) if self.space.choices else actions
+        return self._nearest(actions) if self.space.choices else actions
+
+    def _nearest(self, actions: Tensor) -> Tensor:
+        """The valid plans nearest to (R, …, H, A), whose first actions are allowed."""
+        valid = self.space.nearest(actions)
+        if self.allowed is not None:
+            allowed = self.allowed.view(len(actions), *[1] * (actions.ndim - 3), self.width)
+            valid[..., 0, :] = self.space.nearest(actions[..., 0, :], allowed)
+        return valid
 
     def draw(self) -> Tensor:
         """All the random numbers of one tick, (R, …)."""
@@ -164,8 +176,12 @@ class SamplingPlanner(Planner):
         value = self.carry[name]
         return value if self._planning is None else value[self._planning]
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,  # type: ignore[override]
+             action_mask: Tensor | None = None) -> dict[str, Tensor]:
         modes = mode.tolist()
+        self.allowed = action_mask if self.space.choices else None
+        if self.allowed is not None:
+            self.space.check_mask(self.allowed, type(self).__name__)
         if self.notes is not None:
             self.notes.clear()
         if 2 not in modes:
@@ -188,13 +204,18 @@ class SamplingPlanner(Planner):
         before = self.remembered("plan")
         start = torch.zeros_like(before)  # nothing is known of the last action
         start[:, :-1] = before[:, 1:]
+        if self.allowed is not None:  # where the last plan goes on with what is not allowed now, nothing is known
+            start[:, 0] *= ~(start[:, 0].bool() & ~self.allowed).any(-1, keepdim=True)
         return self.search(state, goal, weights, start, noise)
 
     def _proposed(self, state: Tensor, goal: Tensor) -> Tensor:
         """The actions that the policy would take if the world were as imagined, (R, H, A)."""
-        actions = []
+        actions: list[Tensor] = []
         for _ in range(self.horizon):
-            actions.append(self.calls.policy.propose(state, goal))
+            action = self.calls.policy.propose(state, goal)
+            if self.allowed is not None and not actions:
+                action = self.space.nearest(action, self.allowed)
+            actions.append(action)
             state = self.calls.world_model.rollout(state, actions[-1][:, None, None]).states[:, 0, 0]
         return torch.stack(actions, 1)
 
@@ -212,6 +233,7 @@ class SamplingPlanner(Planner):
         outputs = {name: value.clone() for name, value in self._idle(state).items()}
         kept = self.initial(len(state))  # idle rows forget
         self._planning = rows
+        self.allowed = None if self.allowed is None else self.allowed[rows]
         with self.random.only(rows):
             found = self._found(state[rows], goal[rows], None if weights is None else weights[rows])
         self._planning = None

@@ -62,6 +62,10 @@ class TreeSearch(ChoicePlanner):
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         plans = self.each[(noise * len(self.each)).long()]  # (R, N, H, A): playouts, until their beginning is decided
+        possible = None if self.allowed is None else (~self.allowed).float() @ self.each.T == 0  # (R, J)
+        if possible is not None:
+            drawn = torch.floor(noise[:, :, :1] * possible.sum(-1)[:, None, None])  # the how manieth of those allowed
+            plans[:, :, 0] = self.each[(drawn >= possible.cumsum(-1)[:, None]).sum(-1)]
         plans[:, 0] = torch.where(start.sum(-1, keepdim=True) > 0, start, plans[:, 0])
         root = self.calls.world_model.rollout(state, plans[:, :1])
         energy = state.new_full(plans.shape[:2], torch.inf)
@@ -87,7 +91,11 @@ class TreeSearch(ChoicePlanner):
                 after = self.calls.world_model.rollout(before, children[:, :, decided:])
                 path = _joined(_at(tree, rows, nodes, decided), after)
                 plans[new], depth[new] = children, decided + 1
-                energy[new] = self.calls.cost.energy(path, children, goal[rows], None if weights is None else weights[rows])
+                found = self.calls.cost.energy(path, children, goal[rows], None if weights is None else weights[rows])
+                if possible is not None and decided == 0:  # never the best, never expanded
+                    number = (taken + turned) % len(self.each)
+                    found = found.masked_fill(~possible[rows[:, None], number], torch.inf)
+                energy[new] = found
                 for kept, one in zip(tree, path, strict=True):
                     if kept is not None and one is not None:
                         kept[new] = one

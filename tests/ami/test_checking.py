@@ -35,7 +35,7 @@ class Mute(CEM):
 
 
 class Clumsy(CEM):
-    def step(self, state, goal, mode, weights=None):
+    def step(self, state, goal, mode, weights=None, action_mask=None):
         raise KeyError("plan")
 
 

@@ -1,5 +1,7 @@
 """ami.testing: a planner of a user's own passes in three lines, and every broken promise is told by its name."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from ami.testing import (
     check_world_model,
 )
 from ami.testing.stubs import StubCost, StubPerception, StubWorldModel
+from modules.actor.random import RandomActor
 from modules.planner.categorical import Categorical
 from modules.planner.random_shooting import RandomShooting
 from modules.planner.sampling import Found, SamplingPlanner
@@ -315,12 +318,12 @@ class Wild(RandomShooting):
 
 
 class NeverIdle(RandomShooting):
-    def step(self, state, goal, mode, weights=None):
+    def step(self, state, goal, mode, weights=None, action_mask=None):
         return super().step(state, goal, torch.full_like(mode, 2), weights)
 
 
 class SharesItsStream(RandomShooting):
-    def step(self, state, goal, mode, weights=None):
+    def step(self, state, goal, mode, weights=None, action_mask=None):
         if bool((mode == 1).any()):
             self.draw()
         return super().step(state, goal, mode, weights)
@@ -336,6 +339,21 @@ def test_a_planner_of_choices_is_checked_with_choices():
     check_planner(Categorical)
     assert ("its actions are one-hot where they are choices: one is [0.033, 0.033, 0.933]. Fix: plan "
             "self.actions.nearest(scores), or self.actions.one_hot(chosen)") in broken(check_planner, Undecided)
+
+
+class Unmasked(Categorical):
+    def step(self, state, goal, mode, weights=None, action_mask=None):
+        return super().step(state, goal, mode, weights)
+
+
+class UnmaskedActor(RandomActor):
+    def step(self, state, goal, mode, plan=None, action_mask=None):
+        return super().step(state, goal, mode, plan)
+
+
+def test_a_planner_and_an_actor_with_a_mask_honour_it():
+    words = r"it chooses what its action mask allows: row \d at tick \d chose \[[01., ]+\], allowed were \[[01, ]+\]"
+    assert re.search(words, broken(check_planner, Unmasked)) and re.search(words, broken(check_actor, UnmaskedActor))
 
 
 @pytest.mark.parametrize(("make", "words"), [

@@ -79,54 +79,6 @@ class SuccessOnTheWay(Plain):
         return {"success": self.t == 3}
 
 
-class ChannelFirst(Plain):
-    observation_space = spaces.Box(0, 255, (3, 40, 40), np.uint8)
-
-    def observe(self):
-        return self.np_random.integers(0, 256, (3, 40, 40), dtype=np.uint8)
-
-
-class Masked(Plain):
-    """Raises when an action is taken that its mask forbids."""
-
-    observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "action_mask": spaces.MultiBinary(3)})
-
-    def observe(self):
-        self.mask = self.np_random.integers(0, 2, 3).astype(np.int8)
-        self.mask[0] = 1
-        return {"observation": super().observe(), "action_mask": self.mask}
-
-    def step(self, action):
-        if not self.mask[action]:
-            raise ValueError(f"action {action} is masked by {self.mask}")
-        return super().step(action)
-
-
-class MultiDiscrete(Plain):
-    action_space = spaces.MultiDiscrete([3, 2])
-
-
-class TupleAction(Plain):
-    action_space = spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (1,))))
-
-
-class PictureAndBody(Plain):
-    """Two observations: every key of a Dict is a port."""
-
-    observation_space = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8), "body": spaces.Box(-1, 1, (4,))})
-
-    def observe(self):
-        return {"image": self.np_random.integers(0, 256, (16, 16, 3), dtype=np.uint8),
-                "body": self.np_random.uniform(-1, 1, 4).astype(np.float32)}
-
-
-class Mission(Plain):
-    observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "mission": spaces.Text(40)})
-
-    def observe(self):
-        return {"observation": super().observe(), "mission": "go to the red ball"}
-
-
 class Dies(Plain):
     def step(self, action):
         if self.t == 5:
@@ -309,6 +261,138 @@ class Prints(Plain):
     def step(self, action):
         print("step", self.t)
         return super().step(action)
+
+
+# spaces: tests/ami/envs/test_spaces.py --------------------------------------------------------------------------------
+
+
+class ChannelFirst(Plain):
+    observation_space = spaces.Box(0, 255, (3, 20, 24), np.uint8)
+
+    def observe(self):
+        return self.np_random.integers(0, 256, (3, 20, 24), dtype=np.uint8)
+
+
+class Masked(Plain):
+    """Raises when an action is taken that its mask forbids; of the terminal state the mask is empty."""
+
+    observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "action_mask": spaces.MultiBinary(3)})
+    always = 0
+
+    def observe(self):
+        self.mask = self.np_random.integers(0, 2, 3).astype(np.int8)
+        self.mask[self.always] = self.t < self.length
+        if self.t >= self.length:
+            self.mask[:] = 0
+        return {"observation": super().observe(), "action_mask": self.mask.copy()}
+
+    def step(self, action):
+        if not self.mask[action]:
+            raise ValueError(f"action {action} is masked by {self.mask}")
+        return super().step(action)
+
+
+class MaskedFirst(Masked):
+    """Its first action is never allowed."""
+
+    always = 2
+
+    def observe(self):
+        seen = super().observe()
+        self.mask[0] = 0
+        return {**seen, "action_mask": self.mask.copy()}
+
+
+class MaskInInfo(Masked):
+    """Taxi's way."""
+
+    observation_space = spaces.Box(-1, 1, (3,))
+
+    def observe(self):
+        return super().observe()["observation"]
+
+    def reset(self, *, seed=None, options=None):
+        seen, _ = super().reset(seed=seed)
+        return seen, {"action_mask": self.mask.copy()}
+
+    def info(self):
+        return {"action_mask": self.mask.copy()}
+
+
+class MaskedMulti(Masked):
+    """A mask over two choices, one flag per alternative."""
+
+    observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "action_mask": spaces.MultiBinary(5)})
+    action_space = spaces.MultiDiscrete([3, 2])
+
+    def observe(self):
+        self.mask = np.array([0, 1, self.t % 2, 1, self.t % 3 == 0], np.int8)
+        return {"observation": Plain.observe(self), "action_mask": self.mask.copy()}
+
+    def step(self, action):
+        if not (self.mask[action[0]] and self.mask[3 + action[1]]):
+            raise ValueError(f"action {action} is masked by {self.mask}")
+        return Plain.step(self, action)
+
+
+class NothingAllowed(Masked):
+    def observe(self):
+        seen = super().observe()
+        if self.t == 5:
+            self.mask[:] = 0
+        return {**seen, "action_mask": self.mask.copy()}
+
+
+class ShortMask(Masked):
+    observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "action_mask": spaces.MultiBinary(2)})
+
+    def observe(self):
+        seen = super().observe()
+        return {**seen, "action_mask": self.mask[:2].copy()}
+
+
+class MultiDiscrete(Plain):
+    action_space = spaces.MultiDiscrete([3, 2])
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.taken = action
+        return super().step(action)
+
+
+class MultiBinary(MultiDiscrete):
+    action_space = spaces.MultiBinary(2)
+
+
+class TupleAction(MultiDiscrete):
+    action_space = spaces.Tuple((spaces.Discrete(3), spaces.Box(-2, 4, (1,))))
+
+
+class DictAction(MultiDiscrete):
+    action_space = spaces.Dict({"go": spaces.Box(0, 1, (2,), np.float64), "hand": spaces.Discrete(2, start=7),
+                                "gear": spaces.Box(-1, 2, (1,), np.int64), "level": spaces.Box(0, 255, (1,), np.uint8)})
+
+
+class PictureAndBody(Plain):
+    """Two observations: every key of a Dict is a port."""
+
+    observation_space = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8), "body": spaces.Box(-1, 1, (4,))})
+
+    def observe(self):
+        return {"image": self.np_random.integers(0, 256, (16, 16, 3), dtype=np.uint8),
+                "body": self.np_random.uniform(-1, 1, 4).astype(np.float32)}
+
+
+class Mission(Plain):
+    observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "mission": spaces.Text(40)})
+
+    def observe(self):
+        return {"observation": super().observe(), "mission": "go to the red ball"}
+
+
+class LongMission(Mission):
+    def observe(self):
+        return {**super().observe(), "mission": "go " * 20}
 
 
 for environment in [one for one in list(vars().values()) if isinstance(one, type) and issubclass(one, Plain)]:

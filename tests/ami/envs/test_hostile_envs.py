@@ -82,6 +82,15 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("FloatPicture", {}, "WORLD, row 0, tick 2, seed 7: the observation is float64 with values from 0.003734 to 0.9955: "
                          "expected uint8, as its space declares, to which these cannot be cast without loss. Fix: return "
                          "it, or declare Box(low, high, (8, 8, 3), np.float64)"),
+    # spaces: what is sent and taken, see test_spaces.py
+    *[(name, {}, RUNS) for name in ("ChannelFirst", "Masked", "MaskInInfo", "MultiDiscrete", "MultiBinary", "TupleAction",
+                                    "DictAction", "PictureAndBody", "Mission")],
+    ("NothingAllowed", {}, "@5: port world.action_mask: [0, 0, 0] allows no action: expected an allowed alternative of each "
+                           "choice until the episode is over. Fix: mend the mask, or end the episode there"),
+    ("ShortMask", {}, "WORLD, row 0, tick 0, seed 0: action_mask has 2 flags: expected 3, one per alternative of an action, "
+                      "which is one of 3. Fix: mend the environment's mask"),
+    ("LongMission", {}, "WORLD, row 0, tick 0, seed 0: a text of 60 characters was sent: expected 40 at most. Fix: declare "
+                        "Text(max_length)"),
     # environments that fail
     ("Dies", {}, "WORLD, row 0, tick 6, seed 7: step() raised ConnectionError: simulator lost: port 5005 (hostile_envs.py, "
                  f"line LINE, in step). {MEND}"),

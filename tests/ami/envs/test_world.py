@@ -384,9 +384,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Shown-v0", {"seen": Dict(mission=Text(3, charset="a"))}, "Shown-v0 has the observation space Dict('mission': Text(1, "
      "3, charset=a)), which is no vector of numbers: expected a Box, a Discrete or a Dict of them. Fix: a wrapper of your "
      "own, world.wrappers=[package.file.Class]"),
-    ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": MultiDiscrete([2, 3])}, "Shown-v0 has the action space MultiDiscrete([2 "
-     "3]): expected a Box of real numbers or a Discrete. Fix: a wrapper of your own, world.wrappers=[package.file.Class], "
-     "that turns actions into one of these"),
+    ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": Text(3, charset="a")}, "Shown-v0 has the action space Text(1, 3, "
+     "charset=a): expected a Box, Discrete, MultiDiscrete, MultiBinary, or a Tuple or Dict of them. Fix: a wrapper of your "
+     "own, world.wrappers=[package.file.Class], that turns actions into one of these"),
     ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": Box(-np.inf, 1, (1,))}, "Shown-v0 has the action space Box(-inf, 1.0, "
      "(1,), float32), which is unbounded: expected finite bounds, to which actions in [-1, 1] are rescaled. Fix: a wrapper "
      "of your own, world.wrappers=[package.file.Class], that turns actions into one of these"),

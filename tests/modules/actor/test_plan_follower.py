@@ -40,7 +40,7 @@ def test_it_executes_several_steps_of_a_plan_before_it_takes_the_next():
 def test_for_a_share_of_the_time_it_explores(width):
     subject = Subject(lambda: PlanFollower(explore=0.3), {"A": width, "H": 1})
     (inputs,) = subject.life(2000, 1)
-    inputs["plan"] = torch.zeros(2000, 1, subject.actions.width)
+    inputs |= {"plan": torch.zeros(2000, 1, subject.actions.width), "action_mask": None}
     (outputs,) = subject.live(subject.fresh(range(2000)), [inputs])
     drawn = outputs["action"][outputs["action"].any(-1)]
     assert len(drawn) / 2000 == pytest.approx(0.3, abs=0.04)

@@ -1,0 +1,166 @@
+"""Action codec: a gymnasium action space as one vector of numbers in [-1, 1] and one-hot choices, and back.
+
+    Box of real numbers      one number in [-1, 1] each, scaled to its bounds, which must be finite
+    Box of whole numbers     a choice each where it has at most 32 values, else a number in [-1, 1], scaled and rounded
+    Discrete, with `start`   one choice
+    MultiDiscrete            one choice each
+    MultiBinary              one choice of two each: 0 or 1
+    Tuple, Dict              all of their parts, in their order
+
+The vector begins with the numbers of all parts; the one-hot blocks of the choices follow (`ami.actions.ActionSpace`).
+
+Shapes: B parallel worlds, A action width, n numbers, C choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+
+from ami.actions import ActionSpace
+from ami.envs.guard import Breach
+from ami.errors import SettingError, require
+
+MOST_VALUES = 32
+"""So many values of a whole number are choices at most."""
+FIX = "Fix: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
+
+
+class ActionCodec:
+    """Turns action vectors into an environment's actions, and its action masks into those of the vectors.
+
+    Args:
+        space: the environment's action space.
+        env_id: what an error calls the environment.
+
+    Attributes:
+        actions: what an action vector consists of.
+
+    Raises:
+        SettingError: the space cannot be driven.
+    """
+
+    def __init__(self, space: Space, env_id: str) -> None:
+        self.space, self.env_id = space, env_id
+        leaves = list(_leaves(space, space, env_id))
+        choices = tuple(count for leaf in leaves for count in _choices(leaf))
+        self.actions = ActionSpace(sum(_numbers(leaf) for leaf in leaves), choices)
+        self._edges = np.cumsum([self.actions.numbers, *choices])
+
+    def decode(self, actions: np.ndarray) -> Any:
+        """Action vectors (B, A) to actions of the environment, one per row: an array (B, …) or a list."""
+        numbers = np.clip(actions[:, :self.actions.numbers], -1.0, 1.0)
+        if _is_plain(self.space):
+            return numbers.reshape(len(actions), *self.space.shape).astype(self.space.dtype)  # type: ignore[misc]
+        chosen = np.zeros((len(actions), len(self.actions.choices)), np.int64)
+        for number, (low, high) in enumerate(zip(self._edges[:-1], self._edges[1:], strict=True)):
+            chosen[:, number] = actions[:, low:high].argmax(-1)
+        if isinstance(self.space, Discrete):
+            return chosen[:, 0] + self.space.start
+        return [_built(self.space, iter(numbers[row]), iter(chosen[row])) for row in range(len(actions))]
+
+    def flags(self, given: Any) -> np.ndarray:
+        """An environment's action mask as one of action vectors, (A,) bool; numbers are always allowed.
+
+        Args:
+            given: one flag per alternative, in the order of the choices: an array, or a tuple or dict of arrays.
+
+        Raises:
+            Breach: it has another number of flags.
+        """
+        flags, expected = _flags(given), sum(self.actions.choices)
+        if len(flags) != expected:
+            raise Breach(f"action_mask has {len(flags)} flags: expected {expected}, one per alternative of an action, which "
+                         f"is {self.actions}. Fix: mend the environment's mask")
+        return np.concatenate([np.ones(self.actions.numbers, bool), flags.astype(bool)])
+
+    def allows(self, allowed: np.ndarray) -> bool:
+        """Whether a mask (A,) leaves every choice an alternative."""
+        return all(allowed[low:high].any() for low, high in zip(self._edges[:-1], self._edges[1:], strict=True))
+
+
+def rescaled(env: Any, space: Space, wrapper: Callable[..., Any]) -> Any:
+    """An environment whose action, where it is a Box of real numbers, lies in [-1, 1]; of others the codec is in charge."""
+    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating) or _is_plain(space):
+        return env
+    return wrapper(env, np.full(space.shape, -1, space.dtype), np.full(space.shape, 1, space.dtype))
+
+
+def _leaves(space: Space, whole: Space, env_id: str) -> Iterator[Space]:
+    """The spaces without parts; refuses those that no vector can stand for."""
+    if isinstance(space, (Tuple, Dict)):
+        for part in space.spaces.values() if isinstance(space, Dict) else space.spaces:
+            yield from _leaves(part, whole, env_id)
+        return
+    if not isinstance(space, (Box, Discrete, MultiBinary, MultiDiscrete)):
+        raise SettingError(f"{env_id} has the action space {whole}: expected a Box, Discrete, MultiDiscrete, MultiBinary, "
+                           f"or a Tuple or Dict of them. {FIX}")
+    if isinstance(space, Box):
+        require(bool(np.isfinite(space.low).all() and np.isfinite(space.high).all()),
+                f"{env_id} has the action space {whole}, which is unbounded: expected finite bounds, to which actions in "
+                f"[-1, 1] are rescaled. {FIX}")
+    yield space
+
+
+def _is_plain(space: Space) -> bool:
+    """Whether its numbers are an agent's as they are: a Box of real numbers in [-1, 1]."""
+    return (isinstance(space, Box) and np.issubdtype(space.dtype, np.floating)
+            and bool((space.low == -1).all() and (space.high == 1).all()))
+
+
+def _has_choices(space: Box) -> bool:
+    """Whether each of its whole numbers is a choice."""
+    return not np.issubdtype(space.dtype, np.floating) and bool(
+        (space.high.astype(float) - space.low < MOST_VALUES).all())
+
+
+def _numbers(leaf: Space) -> int:
+    return int(np.prod(leaf.shape)) if isinstance(leaf, Box) and not _has_choices(leaf) else 0
+
+
+def _choices(leaf: Space) -> tuple[int, ...]:
+    if isinstance(leaf, Discrete):
+        return (int(leaf.n),)
+    if isinstance(leaf, MultiDiscrete):
+        return tuple(int(count) for count in leaf.nvec.flatten())
+    if isinstance(leaf, MultiBinary):
+        return (2,) * int(np.prod(leaf.shape))
+    if isinstance(leaf, Box) and _has_choices(leaf):
+        return tuple(int(count) for count in (leaf.high.astype(np.int64) - leaf.low.astype(np.int64) + 1).flatten())
+    return ()
+
+
+def _built(space: Space, numbers: Iterator[Any], chosen: Iterator[Any]) -> Any:
+    """One action of a space, of the numbers and choices that come next."""
+    if isinstance(space, Tuple):
+        return tuple(_built(part, numbers, chosen) for part in space.spaces)
+    if isinstance(space, Dict):
+        return {name: _built(part, numbers, chosen) for name, part in space.spaces.items()}
+    if isinstance(space, Discrete):
+        return np.int64(next(chosen) + space.start)
+    shape = space.shape or ()
+    count = int(np.prod(shape))
+    if isinstance(space, Box):
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        if _has_choices(space):
+            return (low + _next(chosen, count, shape)).astype(space.dtype)
+        value = low + (high - low) * (_next(numbers, count, shape).astype(np.float64) + 1) / 2
+        value = value if np.issubdtype(space.dtype, np.floating) else np.rint(value)
+        return np.clip(value, low, high).astype(space.dtype)
+    start = space.start if isinstance(space, MultiDiscrete) else 0
+    return (_next(chosen, count, shape) + start).astype(space.dtype)
+
+
+def _next(values: Iterator[Any], count: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.array([next(values) for _ in range(count)]).reshape(shape)
+
+
+def _flags(given: Any) -> np.ndarray:
+    if isinstance(given, Mapping):
+        given = tuple(given.values())
+    if isinstance(given, (tuple, list)) and any(np.ndim(part) or isinstance(part, Mapping) for part in given):
+        return np.concatenate([_flags(part) for part in given])
+    return np.atleast_1d(np.asarray(given)).flatten()

@@ -1,0 +1,46 @@
+"""The promise of planners and actors that receive an action mask.
+
+Shapes: B parallel worlds, A action width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from ami.ports import ActionSpace
+from ami.testing.module import check_row_alone
+from ami.testing.subject import Subject
+
+HONOURS = "it chooses what its action mask allows"
+TICKS = 6
+
+
+def check_masks(subject: Subject, batch: int, chosen: Callable[[Mapping[str, Tensor]], Tensor]) -> None:
+    """What is chosen is allowed, where the module has an input of the kind "mask"; others promise nothing.
+
+    Args:
+        subject: what is examined. Where its actions are numbers alone, it is examined with a choice of 4, or with a
+            number and a choice, whichever it accepts.
+        batch: B.
+        chosen: the actions (B, A) that its outputs choose.
+    """
+    masked = [name for name, port in subject.draft.inputs.items() if port.kind == "mask"]
+    if not masked:
+        return
+    with subject.keeps(HONOURS):
+        spaces = (ActionSpace(choices=(4,)), ActionSpace(1, (4,)))
+        examined = subject if subject.actions.choices else subject.with_actions(*spaces)
+        if examined is None:
+            return
+        life = examined.life(batch, TICKS, masked=True)
+        for tick, (inputs, outputs) in enumerate(zip(life, examined.live(examined.fresh(range(batch)), life), strict=True)):
+            allowed, action = inputs[masked[0]], chosen(outputs)
+            assert allowed is not None
+            wrong = (action.bool() & ~allowed)[:, examined.actions.numbers:].any(-1)
+            if bool(wrong.any()):
+                row = int(wrong.nonzero()[0, 0])
+                subject.broken(HONOURS, f"row {row} at tick {tick} chose {action[row].tolist()}, allowed were "
+                               f"{allowed[row].int().tolist()}", "self.actions.nearest(scores, action_mask)")
+        check_row_alone(examined, life)

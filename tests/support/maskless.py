@@ -1,0 +1,14 @@
+"""An actor that follows its plan and knows nothing of masks, as a user's may."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ami.blueprint import Actor
+
+
+class Maskless(Actor):
+    """Takes the plan's first action."""
+
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"action": plan[:, 0]}
