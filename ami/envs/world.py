@@ -141,8 +141,8 @@ class GymWorld(World):
             check_elsewhere(self.env_id)
 
     def facts(self) -> dict[str, str]:
-        """Its observation, goal and actions, when an episode ends, how success is judged and whether seeds hold."""
-        sizes = {"observation": self._observation.shape, **({} if self._goal is None else {"goal": self._goal.shape})}
+        """Its ports and actions, when an episode ends, how success is judged and whether seeds hold."""
+        sizes = {name: port.space.shape for name, port in self.rows.reading.ports.items()}
         rule = "any step" if self._success == "any" else "its last step"
         return {port: f"{self.outputs[port].dtype} {size}".removeprefix("torch.") for port, size in sizes.items()} | {
             "action": str(self.space),
