@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -22,6 +23,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 from yaml import YAMLError
 
 from ami import option_file
@@ -60,7 +62,8 @@ class Config:
     def plain(self) -> dict[str, Any]:
         """Plain nested values, interpolated."""
         try:
-            values: Any = OmegaConf.to_container(self.settings, resolve=True, throw_on_missing=True)
+            with _no_environment():
+                values: Any = OmegaConf.to_container(self.settings, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             where = f"{error.full_key}: " if error.full_key else ""
             raise SettingError(f"the configuration does not resolve: {where}{_first_line(error)}") from None
@@ -75,6 +78,21 @@ class Config:
     def validate(self) -> None:
         """Hold it against the modules it names; raises as `compose` does."""
         validate(self.plain(), groups(), self.allow)
+
+
+@contextmanager
+def _no_environment() -> Iterator[None]:
+    """Refuse `${oc.env:…}`: what is composed is written into headers, MLflow and checkpoints; a variable may be secret."""
+    def refuse(name: str, default: object = None) -> None:
+        raise SettingError(f"a setting is ${{oc.env:{name}}}: what is composed is written down with every run, and the "
+                           "environment may hold secrets. Fix: write the value, or let the shell do it, "
+                           f'"key=${name}"')
+
+    OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Config:

@@ -7,8 +7,9 @@ from pathlib import Path
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
-from ami.config import compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_parts
+from ami.config import Config, compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_parts
 from ami.errors import SettingError, TrustError, UnknownName
 from ami.menu import leaves
 from ami.parts import Part
@@ -298,3 +299,22 @@ def leaf(folder: Path, name: str, text: str) -> None:
     file = folder / f"{name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
+
+
+@pytest.mark.parametrize("override", ["evaluation.pairs=${oc.env:SECRET}", "store=${oc.env:SECRET,none}/runs"])
+def test_an_environment_variable_is_not_written_into_a_run(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "7")
+    with pytest.raises(SettingError, match=r"(pairs|store): .*\$\{oc\.env:SECRET\}: .*may hold secrets. Fix: write"):
+        compose([override])
+
+
+def test_a_composed_name_of_the_resolver_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "7")
+    with pytest.raises(SettingError, match="may hold secrets"):
+        Config(OmegaConf.create({"word": "env", "setting": "${oc.${word}:SECRET}"})).plain()
+
+
+def test_other_programs_resolve_environment_variables_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose([])
+    monkeypatch.setenv("SECRET", "7")
+    assert OmegaConf.create({"a": "${oc.env:SECRET}"}).a == "7"
