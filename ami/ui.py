@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ami.errors import SettingError, StartError, require
+from ami.tracing.mlflow_database import DATABASE, check_database
 
 HOST = "127.0.0.1"
 SECONDS_TO_STOP = 10
@@ -42,8 +43,9 @@ def serve(store: Path, port: int) -> int:
         StartError: the server ended by itself.
     """
     require(0 < port < 65536, f"--port is {port}: expected 1 to 65535")
-    if not (store / "mlflow.db").is_file():
+    if not os.path.lexists(store / DATABASE):
         raise SettingError(f"{store} holds no runs yet. Fix: `ami run`, or --store <folder>")
+    check_database(store)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 from ami.errors import SettingError
+from ami.files import FileKind
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SECONDS_OF_LOCK = 20
 """So long MLflow waits for another process that writes into its sqlite file."""
+FILE = FileKind("MLflow's database", SettingError, "another store, or move this file away", limit=2**44)
+MAGIC = b"SQLite format 3\0"
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
@@ -24,6 +31,53 @@ ENVIRONMENT = {
 }
 _MAKING = threading.Lock()
 """A run's page may be made in a thread while the run is stored: one of the two makes the database."""
+
+
+def check_database(store_folder: Path) -> None:
+    """Refuse a database that this MLflow cannot open, before any work; a missing one is made later.
+
+    Nothing is imported, written or waited for: the file's type, its first bytes and the revision of its tables are read.
+
+    Raises:
+        SettingError: names the file and what it is instead.
+    """
+    path = store_folder / DATABASE
+    if not path.is_symlink() and not path.exists():
+        return
+    try:
+        with FILE.open(path) as file:
+            head = file.read(len(MAGIC))
+    except FileNotFoundError:
+        raise FILE.refusal(path, f"it is a link to '{path.readlink()}', which does not exist") from None
+    if head != MAGIC:
+        raise FILE.refusal(path, f"it begins with {head!r}: expected {MAGIC!r}")
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=0)) as database:
+            found = [str(row[0]) for row in database.execute("SELECT version_num FROM alembic_version LIMIT 2")]
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):  # it is in use, and whole
+            return
+        raise FILE.refusal(path, f"it is another program's ({error})") from None
+    except sqlite3.DatabaseError as error:
+        raise FILE.refusal(path, f"it is damaged ({error})") from None
+    known = _revisions()
+    if found != [known[-1]]:
+        age = "an older" if found and found[0] in known else "a newer or another"
+        raise FILE.refusal(path, f"its tables are of {age} MLflow (revision {', '.join(found)[:40] or 'unknown'}): expected "
+                                 f"{known[-1]}" + ", see `mlflow db upgrade`" * (age == "an older"))
+
+
+def _revisions() -> list[str]:
+    """The revisions of tables that the installed MLflow knows, its own last."""
+    spec = find_spec("mlflow")
+    folder = Path(str(spec and spec.origin)).parent / "store" / "db_migrations" / "versions"
+    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("[0-9a-f]*_*.py"))]
+    before = {str(found[1]) for text in texts if (found := _BEFORE.search(text))}
+    revisions = [str(found[1]) for text in texts if (found := _REVISION.search(text))]
+    return sorted(revisions, key=lambda revision: revision not in before)
+
+
+_REVISION, _BEFORE = (re.compile(rf"^{name}\b.*= [\"'](\w+)", re.MULTILINE) for name in ("revision", "down_revision"))
 
 
 @contextmanager
@@ -37,6 +91,7 @@ def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, s
     Raises:
         SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
     """
+    check_database(store_folder)
     database = store_folder / DATABASE
     uri = f"sqlite:///{database}"
     with quiet_mlflow(quiet) as mlflow, _tracking_in(mlflow, uri):
