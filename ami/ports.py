@@ -23,6 +23,11 @@ from ami.errors import PortError
 Size = int | tuple[int, ...]
 
 
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
+    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.float16, torch.bfloat16, torch.float32, torch.float64)}
+"""The dtypes of messages and weights, by the name that files give them."""
+
 Dims = dict[str, Size]
 """Resolved symbols of one node: "A" -> 2, and "S" -> (64,) for the variadic symbol "*S"."""
 

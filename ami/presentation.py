@@ -5,7 +5,6 @@ It is made when summary, trace and weights are whole; each part that fails costs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ami.evaluation.film import WATCH, Film, can_write_mp4, film, write_gif, wri
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.pictures import is_picture
 from ami.evaluation.plots import plot_learning, plot_results
+from ami.evaluation.table import FILE as SUMMARY_FILE
 from ami.graph import Graph
 from ami.learning.learning_log import read_rows
 from ami.parts import Part
@@ -79,8 +79,8 @@ class Presentation:
         require("overrides" in details and (folder / SUMMARY).is_file(),
                 f"{folder} holds no finished run: expected header.json and {SUMMARY}, as `ami run` leaves them")
         config = compose(details["overrides"], allow=allow)
-        graph, summary = to_graph(config), json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        weights = summary["details"].get("checkpoint")
+        graph, summary = to_graph(config), SUMMARY_FILE.read_json(folder / SUMMARY, folder)
+        weights = summary.get("details", {}).get("checkpoint")
         trained = open_trained(Path(weights), graph) if weights else Trained()
         return cls(folder, config, graph, Manifest.load(folder / MANIFEST), summary, trained, note)
 

@@ -15,7 +15,7 @@ from ami.errors import CheckpointError, SettingError
 from ami.files import check_folder, write_atomically, write_json
 from ami.learning import checkpoint
 from ami.store import default_store, find
-from ami.trained import AGENT_FILE, read_weights
+from ami.trained import AGENT_FILE, Learnt, read_weights
 from ami.trust import ALLOWED
 from ami.worker import Weights
 
@@ -61,6 +61,7 @@ class SavedAgent:
         if not isinstance(notes.get("config"), dict):
             raise CheckpointError(f"'{file}' holds weights without the configuration of their agent: an older ami wrote it. "
                                   "Fix: run it once, `ami run checkpoint=FILE …`, whose folder holds both")
+        checkpoint.FILE.check(file, notes, Learnt)
         return cls(file, notes["config"], tuple(notes.get("overrides", ())), dict(notes.get("versions", {})))
 
     @property

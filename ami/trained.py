@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from ami.config import Config
 from ami.errors import CheckpointError
@@ -15,10 +15,24 @@ from ami.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.probe import Readout
 from ami.learning.trainer import Row
+from ami.schema import Name
 from ami.tracing.header import versions
 from ami.worker import Weights
 
 AGENT_FILE = "agent.safetensors"
+
+
+class Learnt(TypedDict):
+    """What the metadata of an agent's file say; `save` writes them."""
+
+    nodes: dict[Name, dict[str, Any]]
+    key: str
+    seconds: float
+    probes: dict[str, dict[str, float]]
+    rows: list[dict[str, float | str]]
+    config: NotRequired[dict[str, Any]]
+    overrides: NotRequired[list[str]]
+    versions: NotRequired[dict[str, str]]
 
 
 @dataclass
@@ -93,6 +107,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
     if not notes["nodes"]:
         raise CheckpointError(f"'{file}' holds an agent that learnt nothing: expected one with weights. "
                               "Fix: checkpoint=null")
+    checkpoint.FILE.check(file, notes, Learnt)
     own = _description(graph, [node for node in notes["nodes"] if node in graph.order])
     wrong = [f"{node} is not in this graph" for node in notes["nodes"] if node not in graph.order]
     for node, now in own.items():
@@ -103,7 +118,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
         raise CheckpointError(f"'{file}' was trained with another graph: {'; '.join(wrong)}. "
                               "Fix: run with the settings it was trained with, or train anew with checkpoint=null")
     nodes = checkpoint.by_node(tensors)
-    readout = Readout(**nodes.pop("readout")) if "readout" in nodes else None
+    readout = checkpoint.as_record(file, nodes.pop("readout"), Readout) if "readout" in nodes else None
     return Trained(nodes, file, notes["key"], True, notes["seconds"], notes["probes"], readout, notes["rows"])
 
 

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from ami.errors import TraceError
 from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.kinds import differences
 from ami.evaluation.sheet import Sheet
+from ami.files import FileKind
 
 AGENT = "agent"
+
+
+class Details(TypedDict):
+    """What the summary notes besides its figures, as far as a reader needs it."""
+
+    checkpoint: NotRequired[str | None]
+
+
+class Summary(TypedDict):
+    """What `summary.json` holds, as far as a reader needs it; `summary` has the figures."""
+
+    details: NotRequired[Details]
+
+
+FILE = FileKind("a summary", TraceError, "run again", schema=Summary)
 BASELINES = ("random", "straight_line", "oracle", "teacher", "untrained")
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from ami.errors import CheckpointError
-from ami.files import write_atomically
+from ami.files import MIB, FileKind, parse_json, write_atomically
+from ami.limits import memory
+from ami.ports import DTYPES
+from ami.schema import Mismatch, check, shown
 
 Tensors = dict[str, Tensor]
+FILE = FileKind("a whole safetensors file", CheckpointError,
+                "name another file or, if ami wrote this one, delete it and train again")
+LARGEST_HEAD = 16 * MIB  # what names, shapes and notes take
+T = TypeVar("T")
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
@@ -35,19 +44,44 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
         CheckpointError: the file is missing, broken, or not one of ours.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at '{path}'. Fix: train one with `ami train`, "
-                              "or leave checkpoint=null and `ami run` learns first")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            notes = (file.metadata() or {}).get("ami")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"'{path}' is not a whole safetensors file ({error}). "
-                              "Fix: name another file or, if ami wrote this one, delete it and train again") from None
+        with replace(FILE, limit=int(memory() / 2)).open(path) as file:
+            head = int.from_bytes(file.read(8), "little")
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at '{path}'. Fix: train one with `ami train`, "
+                              "or leave checkpoint=null and `ami run` learns first") from None
+    if head > LARGEST_HEAD:
+        raise FILE.refusal(path, f"its head has {head:,} bytes: expected at most {LARGEST_HEAD:,}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            notes = (opened.metadata() or {}).get("ami")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
+    except (safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise FILE.refusal(path, " ".join(str(error).split())[:200]) from None  # torch refuses some dtypes and sizes
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES.values():
+            raise FILE.refusal(path, f"{shown(name)} is {tensor.dtype}: expected one of {', '.join(DTYPES)}")
     if notes is None:
         raise CheckpointError(f"'{path}' was not written by ami: its metadata has no 'ami' entry")
-    return tensors, json.loads(notes)
+    try:
+        plain = parse_json(notes)
+        check(plain, dict[str, Any], "metadata.ami")
+    except Mismatch as fault:
+        raise FILE.refusal(path, fault) from None
+    return tensors, plain
+
+
+def as_record(path: Path, tensors: Mapping[str, Tensor], kind: Callable[..., T]) -> T:
+    """A dataclass or NamedTuple of tensors from those of a file.
+
+    Raises:
+        CheckpointError: the file holds others.
+    """
+    known = inspect.signature(kind).parameters
+    needed = {name for name, one in known.items() if one.default is inspect.Parameter.empty}
+    if not needed <= set(tensors) <= set(known):
+        raise FILE.refusal(path, f"it holds {shown(sorted(tensors))}: expected {', '.join(known)}")
+    return kind(**tensors)
 
 
 def by_node(tensors: Mapping[str, Tensor]) -> dict[str, Tensors]:

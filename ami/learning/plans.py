@@ -89,7 +89,7 @@ class Lessons:
     def _round(self, number: int, step: int) -> Plans:
         file = self.file_of(number)
         if file.exists():
-            return Plans(**checkpoint.load(file)[0])
+            return checkpoint.as_record(file, checkpoint.load(file)[0], Plans)
         name = self.stage.agents[number]
         weights = {node: module.state_dict() for node, module in self.modules.items()}
         with self.teachers[name](weights) as agent:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ami.ports import DTYPES
 from ami.terminal import terminal
-from ami.tracing.node_file import DTYPES
 from ami.tracing.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "

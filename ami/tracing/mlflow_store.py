@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 from ami.errors import TraceError
+from ami.evaluation.table import FILE as SUMMARY_FILE
 from ami.files import FileKind, write_json
 from ami.learning.learning_log import read_rows
 from ami.schema import Like
@@ -38,7 +39,6 @@ class Memory(TypedDict):
 
 
 MEMORY_FILE = FileKind("the memory of an MLflow run", TraceError, "delete it: the run is then stored anew", schema=Memory)
-SUMMARY_FILE = FileKind("a summary", TraceError, "run again", schema=dict[str, Any])
 
 
 class Synced(NamedTuple):

@@ -25,17 +25,13 @@ import torch
 from torch import Tensor
 
 from ami.errors import PortError
+from ami.ports import DTYPES
 
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
 NOTES = "notes"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
-
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
-    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64,
-    torch.float16, torch.bfloat16, torch.float32, torch.float64)}
-"""The dtypes that a message may have, by the name that a file gives them."""
 
 Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
 """One invocation: wave, tick, batch, start, end, what each port said, and what was noted."""

@@ -12,7 +12,7 @@ import torch
 
 from ami.evaluation.pictures import is_picture
 from ami.learning.probe import Readout, fit_readout
-from ami.tracing.node_file import DTYPES
+from ami.ports import DTYPES
 from ami.tracing.reader import Trace, tensor_of
 
 FITTED_ON = 8_000  # states; more make a linear readout no better

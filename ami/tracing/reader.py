@@ -21,10 +21,11 @@ from torch import Tensor
 
 from ami.errors import TraceError, unknown_name
 from ami.files import MIB, FileKind
+from ami.ports import DTYPES
 from ami.schema import shown
 from ami.terminal import escaped
 from ami.tracing.header import printable_name, read_header
-from ami.tracing.node_file import DTYPES, END_OF_STREAM, NOTES
+from ami.tracing.node_file import END_OF_STREAM, NOTES
 from ami.tracing.stream_reader import FILE, Stream
 from ami.tracing.writer import INCOMPLETE
 

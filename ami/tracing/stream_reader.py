@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 from ami.errors import TraceError
 from ami.files import FileKind, parse_json
 from ami.limits import memory
+from ami.ports import DTYPES
 from ami.schema import AtMost, Count, Like, Mismatch, Name, check, shown
-from ami.tracing.node_file import COMMON, DTYPES, NOTES, port_columns
+from ami.tracing.node_file import COMMON, NOTES, port_columns
 
 CONTINUES = b"\xff\xff\xff\xff"
 SCHEMA_MESSAGE, BATCH_MESSAGE = 1, 3
