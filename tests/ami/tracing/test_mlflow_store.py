@@ -256,8 +256,8 @@ def test_a_store_that_mlflow_cannot_read_is_refused(run: Path, tmp_path: Path) -
     (folder / "mlflow.db").write_text("no database")
     with pytest.raises(SettingError) as refused:
         sync(run, folder, Sample())
-    assert str(refused.value) == (f"store is '{folder}': expected mlflow.db as this MLflow makes it "
-                                  "(file is not a database). Fix: another store")
+    assert str(refused.value) == (f"{folder / 'mlflow.db'} is not MLflow's database: it begins with b'no database': "
+                                  "expected b'SQLite format 3\\x00'. Fix: another store, or move this file away")
     assert (folder / "mlflow.db").read_text() == "no database"
 
 
