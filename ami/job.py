@@ -51,6 +51,7 @@ from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import write_header
 from ami.tracing.levels import recorded_ports
 from ami.tracing.log import TraceLog
+from ami.tracing.mlflow_database import check_database
 from ami.tracing.origin import origin, run_code
 from ami.tracing.reader import Trace
 from ami.trained import AGENT_FILE, Trained, open_trained, save
@@ -356,6 +357,7 @@ def _new_folder(config: Config, folder: Path | None) -> Path:
         raise SettingError(f"'{folder}' holds a run already. Fix: another folder, hydra.run.dir=…, or delete it")
     for place, what in ((folder, "the run's folder"), (Path(config.settings.store), "store")):
         check_folder(place, what)
+    check_database(Path(config.settings.store))
     return folder
 
 

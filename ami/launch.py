@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ami.config import SEARCH_PATH, Config, compose, for_hydra, refuse_two_values, to_graph
 from ami.files import check_folder
 from ami.sweep import jobs
+from ami.tracing.mlflow_database import check_database
 from ami.words import take_common, take_from, take_hydra_flags
 
 SWEEP_DIR = "hydra.sweep.dir="
@@ -45,6 +46,7 @@ def launch(command: str, words: Sequence[str]) -> int:
     for config in configs:
         to_graph(config)
         check_folder(Path(config.settings.store), "store")
+        check_database(Path(config.settings.store))
     if "--cfg" in flags:
         if flags["--cfg"] != "job":
             return _hydra(command, flags, overrides, lambda settings: None)

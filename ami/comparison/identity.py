@@ -12,6 +12,7 @@ from ami.comparison.variants import Sound
 from ami.errors import SettingError, require
 from ami.files import FileKind, check_folder, write_json
 from ami.job import judged_graph
+from ami.tracing.mlflow_database import check_database
 from ami.tracing.origin import code_of, engine_code
 
 IDENTITY = "comparison.json"
@@ -51,6 +52,7 @@ def claim(folder: Path, store: Path, identity: Mapping[str, Any]) -> None:
     """
     for place, what in ((folder, "the comparison's folder"), (store, "store")):
         check_folder(place, what)
+    check_database(store)
     try:
         found = FILE.read_json(folder / IDENTITY, folder)
     except FileNotFoundError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -11,12 +13,16 @@ import pytest
 
 import ami.ui
 from ami.errors import StartError
+from ami.tracing.mlflow_database import _revisions
 from ami.ui import OFF, command, serve
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    (tmp_path / "mlflow.db").touch()
+    """A store whose database is of the installed MLflow, as far as it is read before the server starts."""
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES (?)", (_revisions()[-1],))
     return tmp_path
 
 
