@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from ami.errors import AmiError, require
 from ami.schema import Mismatch, check, shown
+from ami.terminal import escaped
 
 DEEPEST = 64  # brackets within brackets in JSON
 MOST_VALUES = 2_000_000  # of one JSON file: each takes about 100 bytes once it is read
@@ -47,7 +48,7 @@ class FileKind:
 
     def refusal(self, path: Path, fault: object) -> AmiError:
         """The error for a file that is not of this kind."""
-        return self.error(f"{path} is not {self.what}: {fault}. Fix: {self.fix}")
+        return self.error(f"{escaped(str(path), keep='')} is not {self.what}: {fault}. Fix: {self.fix}")
 
     def read(self, path: Path, within: Path | None = None) -> bytes:
         """Read a file.

@@ -65,6 +65,8 @@ class AtMost:
 
 Whole = Annotated[int, Between(0, 2**62)]
 Count = Annotated[int, Between(0, 2**31 - 1)]
+Line = Annotated[str, Like("[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]{0,10000}", "a text of one line, no control characters")]
+"""What is printed as it is; `ami.terminal` escapes the rest that cannot be seen."""
 Name = Annotated[str, Like(r"[A-Za-z_]\w{0,99}", "a name of letters, digits and _")]
 """The grammar of node and port names in `ami.wiring`."""
 

@@ -19,7 +19,7 @@ from ami.blueprint import Episode, World
 from ami.errors import SettingError, require
 from ami.files import FileKind, write_json
 from ami.module import Module
-from ami.schema import Like
+from ami.schema import Like, Line
 
 NOT_OPTIONS = ("kind", "seed")
 
@@ -27,7 +27,7 @@ NOT_OPTIONS = ("kind", "seed")
 class Pair(TypedDict):
     """One pair; what else it holds are the options of its episode's reset."""
 
-    kind: str
+    kind: Line
     seed: int
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ami.ports import DTYPES
-from ami.terminal import terminal
+from ami.terminal import escaped, terminal
 from ami.tracing.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
@@ -243,7 +243,7 @@ def _settings(found: list[tuple[str, Any, Any]]) -> Text:
 
 
 def _short(value: Any) -> str:
-    text = "—" if value is None else str(value)
+    text = "—" if value is None else escaped(str(value), keep="")
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 

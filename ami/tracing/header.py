@@ -21,7 +21,8 @@ from ami.errors import TraceError
 from ami.files import MIB, FileKind, write_json
 from ami.graph import Graph
 from ami.parts import Part
-from ami.schema import AtMost, Between, Count, Like, Name, Whole, shown
+from ami.schema import AtMost, Between, Count, Like, Line, Name, Whole, shown
+from ami.terminal import escaped
 from ami.wiring import Wire
 
 NAME = "header.json"
@@ -42,10 +43,16 @@ class Clock(TypedDict):
     epoch: Whole
 
 
+class Node(TypedDict):
+    """The module of a node; its other settings are any plain values."""
+
+    _target_: NotRequired[Line]
+
+
 class Wired(TypedDict):
     """The graph, as `ami.graph.Graph.describe` writes it."""
 
-    nodes: Annotated[dict[Name, dict[str, Any]], AtMost(1000)]
+    nodes: Annotated[dict[Name, Node], AtMost(1000)]
     order: Annotated[list[Name], AtMost(1000)]
     wires: list[WireText]
     cut: NotRequired[list[WireText]]
@@ -72,24 +79,24 @@ class Details(TypedDict):
 
     overrides: NotRequired[list[Text]]
     origin: NotRequired[dict[str, Any]]
-    replay_of: NotRequired[Text]
-    swap_of: NotRequired[Text]
-    fork_of: NotRequired[Text]
+    replay_of: NotRequired[Line]
+    swap_of: NotRequired[Line]
+    fork_of: NotRequired[Line]
     forked_at: NotRequired[tuple[Count, Count]]
     alive: NotRequired[list[Count]]
-    incomparable: NotRequired[Text | None]
+    incomparable: NotRequired[Line | None]
 
 
 class Header(TypedDict):
     """What `header.json` holds."""
 
-    run_id: Text
+    run_id: Line
     seed: Annotated[int, Between(0, 2**64 - 1)]
-    graph_hash: Text
-    config_hash: NotRequired[Text | None]
-    intrinsic_cost_hash: Text | None
+    graph_hash: Line
+    config_hash: NotRequired[Line | None]
+    intrinsic_cost_hash: Line | None
     clock: Clock
-    versions: dict[Text, Text]
+    versions: dict[Line, Line]
     details: Details
     overlay: NotRequired[dict[str, Any] | None]
     graph: Wired
@@ -145,8 +152,8 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = FILE.read_json(path, folder)
     except FileNotFoundError:
-        raise TraceError(f"{folder} holds no run: expected a folder with {NAME}, as `ami run` leaves it"
-                         f"{_nearby(Path(folder))}") from None
+        raise TraceError(f"{escaped(str(folder), keep='')} holds no run: expected a folder with {NAME}, as `ami run` leaves "
+                         f"it{_nearby(Path(folder))}") from None
     if header.get("format") != FORMAT:
         raise TraceError(f"{path} has the format {shown(header.get('format'))}: expected {FORMAT}. "
                          "Fix: read it with the version of ami that wrote it")
@@ -160,8 +167,8 @@ def overlay_of(graph: Graph) -> Overlay | None:
 
 
 def printable_name(folder: Path) -> str:
-    """A folder's name as text; names that are no UTF-8 exist."""
-    return os.fsencode(folder.name).decode(errors="replace")
+    """A folder's name as text of one line; names that are no UTF-8 exist, and names with line breaks."""
+    return escaped(os.fsencode(folder.name).decode(errors="replace"), keep="")
 
 
 def wires_of(header: Mapping[str, Any], cut: bool = False) -> list[Wire]:
