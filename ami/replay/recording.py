@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ami.blueprint import Episode
 from ami.config import Config, compose, to_graph
-from ami.errors import SettingError, TraceError
+from ami.errors import GraphError, SettingError, TraceError, TrustError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.job import MANIFEST
+from ami.tracing.header import NAME as HEADER
 from ami.tracing.header import versions
 from ami.tracing.levels import ACTION, WORLD
 from ami.tracing.origin import changes, origin, run_code
@@ -57,7 +58,7 @@ class Recording:
 
         Raises:
             TraceError: there is no run or trace in it, or the run kept statistics alone.
-            UnknownName, SettingError, GraphError: its configuration does not compose any more.
+            UnknownName, SettingError, TrustError: its configuration does not compose any more; one line names the header.
         """
         trace = Trace.open(folder)
         details = trace.header["details"]
@@ -70,11 +71,22 @@ class Recording:
                              "be executed anew from that. Fix: run again with trace.level=boundary")
         if "overrides" not in details:
             raise TraceError(f"{folder} does not say how it was composed: expected what `ami run` writes. Fix: run again")
-        config = compose(details["overrides"], allow=allow)
+        try:
+            config = compose(details["overrides"], allow=allow)
+            graph = to_graph(config)
+        except (SettingError, UnknownName, TrustError, GraphError) as error:
+            fault = f"{folder / HEADER}: details.overrides: {' '.join(str(error).split())}"
+            raise (TraceError if isinstance(error, GraphError) else type(error))(fault) from None
+        _check_ports(trace, graph)
         manifest = Manifest.load(folder / MANIFEST)
         sealed = manifest.waves(config.settings.evaluation.batch)
         waves = {wave: episodes for wave, episodes in sealed if wave in trace.waves}
-        return cls(trace, config, to_graph(config), read_weights(folder / AGENT_FILE), waves, _whole_ticks(trace))
+        for wave, episodes in waves.items():
+            if len(episodes) != (worlds := _worlds(trace, wave)):
+                raise TraceError(f"{folder} holds wave {wave} of {worlds} worlds, but {MANIFEST} and evaluation.batch give "
+                                 f"{len(episodes)}: expected the same. Fix: copy the run again from where it was made")
+        ticks = {wave: count for wave, count in _whole_ticks(trace).items() if wave in waves}
+        return cls(trace, config, graph, read_weights(folder / AGENT_FILE), waves, ticks)
 
     @property
     def folder(self) -> Path:
@@ -109,7 +121,7 @@ class Recording:
         plain = {"settings": {**then["nodes"], "wires": dict.fromkeys(then["wires"], "wired")}}
         given = {"settings": {**now["nodes"], "wires": dict.fromkeys(now["wires"], "wired")}}
         found = list(changes(plain, given))
-        found += changes(header["details"]["origin"], origin(self.weights, run_code(self.graph)))
+        found += changes(header["details"].get("origin", {}), origin(self.weights, run_code(self.graph)))
         return found + [f"versions.{text}" for text in changes(header["versions"], versions())]
 
     def shown(self, wave: int, tick: int) -> Outputs:
@@ -183,6 +195,31 @@ class _Tape:
         if row is None or held is None:
             raise TraceError(f"{self._where} at wave {wave}, tick {tick}. Fix: run again with trace.level=boundary")
         return held, int(self._batch[row])
+
+
+def _check_ports(trace: Trace, graph: Graph) -> None:
+    """Hold what crosses the border of the agent in the record against the ports of the graph.
+
+    Raises:
+        TraceError: names the port, what was recorded and what the graph expects.
+    """
+    border = [(WORLD, port) for port in graph.outputs.get(WORLD, ())]
+    border += [(ACTOR, ACTION.split(".")[1])] * (ACTOR in graph.order)
+    for node, port in border:
+        expected = graph.drafts[node].outputs[port]
+        shape, dtype = expected.shape(graph.dims[node]), str(expected.dtype).removeprefix("torch.")
+        found = trace.ports.get(node, {}).get(port)
+        if found is None or f"{node}.{port}" not in _kept(trace) or found[1] != shape or (
+                expected.dtype is not None and found[0] != dtype):
+            told = "no content" if found is None or f"{node}.{port}" not in _kept(trace) else f"{found[0]} {found[1]}"
+            raise TraceError(f"{trace.folder} holds {told} of {node}.{port}: expected {dtype} {shape}, as its configuration "
+                             "gives. Fix: run again with trace.level=boundary")
+
+
+def _worlds(trace: Trace, wave: int) -> int:
+    """How many worlds a wave has."""
+    table = trace.tables[WORLD]
+    return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
 
 
 def _kept(trace: Trace) -> set[str]:
