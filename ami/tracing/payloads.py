@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ami.tracing.reader import Trace, tensor_of
 
 FITTED_ON = 8_000  # states; more make a linear readout no better
 RIDGE = 1e-4
+WIDEST_STATE = 4096  # numbers; a readout takes the square of it
 WIDEST = 12  # a vector observation of more numbers is no picture of anything
 
 
@@ -111,7 +113,7 @@ class Decoder:
         self.told: dict[str, Any] | None = None
         self._readout: Readout | None = None
         width = recorded.shape(self.target)[1] if recorded.has(self.target) else (0,)
-        if width[0] and states.has("world_model.state"):
+        if width[0] and states.has("world_model.state") and prod(states.shape("world_model.state")[1]) <= WIDEST_STATE:
             self._fit(recorded, states)
 
     def _fit(self, recorded: Recorded, mind: Recorded) -> None:

@@ -140,7 +140,7 @@ class Trace:
             UnknownName: the trace holds no such node.
         """
         if node not in self.tables:
-            raise unknown_name("node", node, self.tables)
+            raise unknown_name("node", node, self.tables, f"Fix: a node that {self.folder} holds.")
         return self.tables[node]
 
     @cached_property

@@ -63,7 +63,8 @@ class Reliving:
     def __call__(self, wave: Wave, row: int, ticks: int) -> Plain:
         episode = None if wave.first is None else self._episodes.get(wave.first + row)
         actions = self._recorded.at(ACTION, wave.number)
-        if self._left <= 0 or episode is None or len(actions) < ticks:
+        is_whole = "reward" in wave.flags and all(tick in actions for tick in range(ticks))
+        if self._left <= 0 or episode is None or not is_whole:
             return {}
         self._left -= ticks
         sent = np.stack([actions[tick][row] for tick in range(ticks)])

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ami.errors import TraceError
 from ami.tracing.payloads import Decoder, Recorded
 from ami.tracing.reader import Trace
 from ami.tracing.viewer_figures import Wave
 from ami.tracing.viewer_packing import Plain, dense, packed
 
+MOST_ENERGIES = 50_000_000  # of one episode, 4 bytes each
 TOGETHER = 256  # answers of a memory that are held against all states at once
 
 
@@ -40,8 +42,12 @@ def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
     told: Plain = {}
     for node in trace.tables:
         held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items()
-                if "candidates" in noted and tick < ticks}
+                if "candidates" in noted and noted["candidates"].ndim == 3 and tick < ticks}
         most = np.max([energies.shape[1:] for energies in held.values()], axis=0) if held else np.zeros(2)
+        if len(held) * float(np.prod(most)) > MOST_ENERGIES:
+            raise TraceError(f"{trace.folder} holds notes of {node} with up to {most[0]:,} iterations of {most[1]:,} "
+                             f"candidates at {len(held):,} ticks: expected at most {MOST_ENERGIES:,} energies in all. "
+                             "Fix: copy the run again from where it was made")
         for tick, energies in held.items():
             gaps = [(0, 0), *((0, int(gap)) for gap in most - energies.shape[1:])]
             held[tick] = np.pad(energies, gaps, constant_values=np.nan)

@@ -230,7 +230,7 @@ def _show(run: Path, good: Path) -> None:
     show(run, tick=1)
     show(run, node="planner")
     show(run, row=0)
-    show(run, where="cost.energy > 0 and live")
+    show(run, where="live and tick > 1")
 
 
 def _tables(run: Path, good: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_reader_bears_the_run_as_it_was_recorded(good: Path, run: Path) ->
         mutations.QUICK)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), data=st.data())
 def test_one_mutation_is_borne_or_refused_in_one_line(good: Path, tmp_path: Path, seed: int, data: st.DataObject) -> None:
