@@ -368,7 +368,7 @@ def recorded(folder: Path) -> Path:
     import ami
     from ami import job
     from ami.config import to_graph
-    from ami.console import Console
+    from ami.evaluation.evaluate import evaluate
     from ami.trained import Trained
     from ami.worker import Worker
 
@@ -384,7 +384,8 @@ def recorded(folder: Path) -> Path:
     manifest = job.seal(config, graph)
     manifest.save(run / job.MANIFEST)
     job._describe(config, graph, trained, run)
-    job._evaluate_agent(config, graph, weights, manifest, run, Console(quiet=True))
+    with job.agents(config, graph, weights, run, ()) as started:
+        evaluate(started, manifest, 2)
     (run / "trace" / "INCOMPLETE").write_text("the trace could not be written (No space left on device)\n")
     (run / "record.json").write_text(json.dumps({
         "seed": 0, "manifest": "0" * 16, "pairs": "0" * 16, "learning_seconds": 1.0, "checkpoint": None, "probes": {},
