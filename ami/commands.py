@@ -127,10 +127,11 @@ def graph(words: Sequence[str]) -> int:
     if given.out is not None:
         check_file(given.out, "--out")
     refuse_two_values(given.overrides)
-    graph = to_graph(compose([*given.overrides, *searched], allow=allow))
+    config = compose([*given.overrides, *searched], allow=allow)
+    graph = to_graph(config)
     for warning in graph.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for remark in graph.remarks:
+    for remark in [*graph.remarks, *config.remarks()]:
         print(f"note: {remark}", file=sys.stderr)
     drawing = FORMATS[given.format](graph)
     if given.out is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -53,11 +53,13 @@ class Config:
         settings: everything, to read as `config.settings.evaluation.pairs`.
         overrides: what was asked for.
         allow: more prefixes that a `_target_` may begin with.
+        fitted: those of the overrides that `ami.fitting` chose, because nobody else did.
     """
 
     settings: DictConfig
     overrides: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Plain nested values, interpolated."""
@@ -73,7 +75,11 @@ class Config:
         """The same configuration with another seed."""
         settings = self.settings.copy()
         settings.seed = seed
-        return Config(settings, (*self.overrides, f"seed={seed}"), self.allow)
+        return Config(settings, (*self.overrides, f"seed={seed}"), self.allow, self.fitted)
+
+    def remarks(self) -> list[str]:
+        """What was chosen that nobody asked for, a sentence."""
+        return [f"fitted to the world: {' '.join(self.fitted)}; what you choose yourself is left"] if self.fitted else []
 
     def validate(self) -> None:
         """Hold it against the modules it names; raises as `compose` does."""
@@ -98,6 +104,8 @@ def _no_environment() -> Iterator[None]:
 def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Config:
     """Compose the configuration and hold it against the modules it names.
 
+    In a world that was chosen, the groups that nobody chose are fitted to it; see `ami.fitting`.
+
     Args:
         overrides: what the command line would say: `["planner=cem", "planner.horizon=6", "~graph.memory"]`.
         allow: prefixes of your own packages that `_target_` may name; see `ami.trust`.
@@ -107,6 +115,29 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
         SettingError: a setting is unknown or cannot be; names all of them.
         TrustError: a `_target_` is not on the allow-list.
     """
+    config = _compose(overrides, allow)
+    parsed = _parse(forced(overrides))
+    if not any(override.key_or_group == "world" for override in parsed):
+        return config
+    from ami.fitting import fitting  # brings torch
+
+    fitted = fitting(config.plain(), _chosen(config.overrides, parsed), {one.key_or_group for one in parsed}, config.allow)
+    return replace(_compose([*overrides, *fitted], allow), fitted=tuple(fitted)) if fitted else config
+
+
+def _chosen(overrides: Sequence[str], parsed: Sequence[Override]) -> set[str]:
+    """The groups that overrides choose, by themselves or by an agent or experiment."""
+    chosen = {override.key_or_group for override in parsed}
+    folders = _folders(overrides)
+    for override in parsed:
+        value: Any = override.value()
+        for name in value if isinstance(value, list) else [value]:
+            if override.key_or_group in PRESETS and name:
+                chosen |= {group for group, _ in _replacements(_leaf(folders, override.key_or_group, str(name)))}
+    return chosen
+
+
+def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
     check_shadowing()
     if isinstance(overrides, str):
         raise SettingError(f"compose was given the text {overrides!r}: expected a list of overrides, [{overrides!r}]")

@@ -119,7 +119,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     folder = _new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
-    for remark in graph.remarks:
+    for remark in [*graph.remarks, *config.remarks()]:
         console.note(remark)
     with private_files(), torch_threads(settings.learning.threads):
         return _run(config, graph, folder, console)

@@ -79,7 +79,8 @@ def launch(command: str, words: Sequence[str]) -> int:
 def _asked(overrides: Sequence[str], allow: Sequence[str]) -> Config:
     """The configuration, without what was asked of Hydra alone: a run's folder is no part of what the run was."""
     config = compose(overrides, allow=allow)
-    kept = tuple(text for text in overrides if not text.startswith(("hydra.", "hydra/")) or text.startswith(SEARCH_PATH))
+    kept = tuple(text for text in config.overrides
+                 if not text.startswith(("hydra.", "hydra/")) or text.startswith(SEARCH_PATH))
     return replace(config, overrides=kept)
 
 

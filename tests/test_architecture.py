@@ -24,7 +24,7 @@ LAYERS = [  # each may import those after it in its own line and in the lines be
     ("saved",),
     ("job", "presentation", "training", "monitor", "validation", "training_plan", "trained", "dry_run", "checking"),
     ("drawing", "svg", "layout", "routes"),
-    ("config", "baselines", "option_file", "sweep", "nodes", "settings"),
+    ("config", "fitting", "baselines", "option_file", "sweep", "nodes", "settings"),
     ("console", "best_effort"),
     ("tracing", "learning", "evaluation", "testing", "runtime"),
     ("agent", "worker", "segments", "recorder"),
