@@ -98,6 +98,12 @@ class Graph:
         """The nodes whose modules are of a role, such as `ami.blueprint.Planner`, in firing order."""
         return tuple(node for node in self.order if issubclass(self.parts[node].target, role))  # type: ignore[arg-type]
 
+    def equal_nodes(self, other: Graph) -> set[str]:
+        """The nodes that are the same module in another graph, so that weights of one fit the other: class, settings, sizes
+        and actions."""
+        return {node for node in set(self.order) & set(other.order) if self.parts[node] == other.parts[node]
+                and self.dims[node] == other.dims[node] and self.actions.get(node) == other.actions.get(node)}
+
     def callees(self, node: str) -> tuple[str, ...]:
         """Every node that `node` calls, directly or through another call: what a process that fires it must hold."""
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())

@@ -136,7 +136,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     _describe(config, graph, trained, folder)
     evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console)}
     for name, baseline in beside.items():
-        weights = {} if name == UNTRAINED else trained.weights if _runs_trained(baseline, graph) else {}
+        weights = {} if name == UNTRAINED else _shared(trained.weights, baseline, graph)
         evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console, fitting(metrics, baseline))
     digest = _digest(folder, console) if settings.trace.record else None
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
@@ -236,10 +236,10 @@ def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metri
 
 
 def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console) -> dict[str, Graph]:
-    """The graphs of the baselines that can act in this world with the agent's own modules; one line names the others.
+    """The graphs of the baselines that can act in this world with what the agent learns; one line names the others.
 
-    The oracle has no true dynamics of a foreign world, and an agent's planner may need what another model does not give,
-    such as gradients.
+    The oracle has no true dynamics of a foreign world, an agent's planner may need what another model does not give, such
+    as gradients, and a network of a baseline's own is trained by nobody.
 
     Raises:
         UnknownName, TrustError: a baseline is not on the menu, or not allowed.
@@ -250,6 +250,7 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
         try:
             found[name] = graph if name == UNTRAINED else to_graph(compose_baseline(config, name))
             if name != UNTRAINED:
+                _check_trained(config, found[name], graph)
                 try_out(found[name], config.settings.seed, manifest)
         except (GraphError, SettingError, PortError, CallError) as error:
             found.pop(name, None)
@@ -342,6 +343,22 @@ def _shown(bar: Any, manifest: Manifest) -> Any:
         last = progress
 
     return on_progress
+
+
+def _check_trained(config: Config, baseline: Graph, graph: Graph) -> None:
+    """Refuse a baseline with a network that the agent does not have as it is, where the agent's own are trained."""
+    if config.settings.checkpoint is None and not any(config.settings.learning.stages.values()):
+        return
+    other = sorted(set(baseline.order) - baseline.equal_nodes(graph) - {WORLD})
+    untrained = [node for node in other if list(build_module(baseline, node, config.settings.seed).parameters())]
+    require(not untrained,
+            f"its {' and '.join(untrained)} would run untrained, with other settings or sizes than the agent's")
+
+
+def _shared(weights: Weights, baseline: Graph, graph: Graph) -> Weights:
+    """What a baseline takes of the agent's weights: those of the modules that both have."""
+    same = baseline.equal_nodes(graph) if _runs_trained(baseline, graph) else set()
+    return {node: state for node, state in weights.items() if node in same}
 
 
 def _runs_trained(baseline: Graph, graph: Graph) -> bool:

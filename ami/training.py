@@ -202,6 +202,6 @@ def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> No
 
 def _teacher(graph: Graph, learner: Graph, seed: int) -> Teacher:
     """Where it has the learner's modules, it lives with the learner's weights."""
-    shared = {node for node in graph.order if graph.parts[node] == learner.parts.get(node)}
+    shared = graph.equal_nodes(learner)
     return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
                                               {node: weights[node] for node in shared & set(weights)}, watch=PLANS_WATCH))

@@ -14,11 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 import ami
 from ami import job
 from ami.cli import main
-from ami.config import to_graph
+from ami.config import compose_baseline, to_graph
 from ami.console import Console
 from ami.errors import PortError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
@@ -220,7 +221,8 @@ def test_what_cannot_live_is_told_before_it_learns(tmp_path: Path, monkeypatch: 
 def test_a_baseline_that_cannot_live_with_the_agents_planner_is_left_out_and_that_is_told(
         folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "gradient"
-    assert main(["run", *SMALL[:-1], "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
+    few = [setting for setting in SMALL if "film" not in setting]
+    assert main(["run", *few, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
                  "evaluation.film=0", f"store={folder}", f"hydra.run.dir={run}"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "warning: left out of the baselines, oracle: GradientDescent needs the energy's gradient" in told
@@ -244,6 +246,37 @@ def test_baselines_that_cannot_act_in_a_foreign_world_are_left_out_in_one_line(
     assert line.endswith("evaluation.beside=[random,untrained]")
     with pytest.raises(UnknownName, match="unknown agent 'orcle': did you mean 'oracle'"):
         baselines(ami.compose(["evaluation.beside=[orcle]"]), graph, seal(config, graph), console)
+
+
+def test_a_baseline_whose_network_nobody_trains_is_left_out_before_it_learns(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    console = Console(quiet=True)
+    monkeypatch.setattr(console, "note", lines.append)
+    config = ami.compose(["experiment=mode1", "actor.hidden=64", f"store={tmp_path}", "evaluation.pairs=1",
+                          "evaluation.beside=[random, teacher, apprentice, oracle]"])
+    graph = judged_graph(config)
+    assert list(baselines(config, graph, seal(config, graph), console)) == ["random", "teacher"]
+    (line,) = lines
+    assert line == ("warning: left out of the baselines, apprentice and oracle: its actor would run untrained, with other "
+                    "settings or sizes than the agent's. Fix to silence this: evaluation.beside=[random,teacher]")
+
+
+def test_where_nothing_learns_a_baseline_may_be_untrained() -> None:
+    config = ami.compose(["agent=apprentice", "actor.hidden=64", "learning=none"])
+    baseline = to_graph(compose_baseline(config, "apprentice"))
+    job._check_trained(config, baseline, judged_graph(config))
+    with pytest.raises(SettingError, match="its actor would run untrained"):
+        job._check_trained(ami.compose([*config.overrides, "checkpoint=here"]), baseline, judged_graph(config))
+
+
+def test_a_baseline_takes_the_weights_of_the_modules_that_it_keeps() -> None:
+    config = ami.compose(["experiment=mode1", "actor.hidden=64"])
+    graph = judged_graph(config)
+    weights = {"actor": {"x": torch.zeros(1)}, "perception": {"x": torch.zeros(1)}}
+    taken = {name: set(job._shared(weights, to_graph(compose_baseline(config, name)), graph))
+             for name in ("random", "teacher", "apprentice")}
+    assert taken == {"random": set(), "teacher": {"actor", "perception"}, "apprentice": {"perception"}}
 
 
 def test_a_metric_that_cannot_be_is_refused_before_it_learns(tmp_path: Path) -> None:
