@@ -67,7 +67,7 @@ class _Firing(NamedTuple):
 
 class _Guard:
     """Sees whether a step changes messages in place. It costs too much for every node in every tick: the worker guards all
-    nodes when episodes begin, and then one node per tick, in turn.
+    nodes when episodes begin, and then one node per tick, in turn. Tensors of torch's inference mode count no changes.
 
     Args:
         inputs: what the step receives.
@@ -77,7 +77,7 @@ class _Guard:
     def __init__(self, inputs: Mapping[str, Tensor | None], sent: Outputs | None) -> None:
         named = [(f"its input '{name}'", value) for name, value in inputs.items() if value is not None]
         named += [(f"'{name}', which it had sent at the tick before,", value) for name, value in (sent or {}).items()]
-        self._before = [(name, value, value._version) for name, value in named]
+        self._before = [(name, value, value._version) for name, value in named if not value.is_inference()]
 
     def changed(self) -> str:
         """The first message that was changed, in words; empty when none was."""
@@ -231,9 +231,11 @@ class Worker:
                 direct.append((wire.to_port, sent, wire.port))
         wired = {wire.to_port for wire in self.graph.inputs[node]}
         absent: dict[str, Tensor | None] = {**{port: None for port in module.inputs if port not in wired}, **severed}
+        before = self._firings.get(node)
+        known = {name: dtype for name, _, dtype in before.expected} if before else {}  # a trace keeps one dtype per port
         expected, judged = [], []
         for name, port in module.outputs.items():
-            expected.append((name, torch.Size((batch, *port.shape(module.dims))), port.dtype))
+            expected.append((name, torch.Size((batch, *port.shape(module.dims))), port.dtype or known.get(name)))
             if port.dtype == torch.float32 and (not port.dims or port.kind == "action"):
                 judged.append(name)
         return _Firing(module.step, self.graph.every[node], direct, late, absent, self._sent[node], expected, judged)
@@ -311,7 +313,7 @@ def _fits(outputs: Any, expected: list[tuple[str, torch.Size, torch.dtype | None
             if value.shape != shape:
                 return False
             if value.dtype is not dtype:
-                if dtype is not None:
+                if dtype is not None or not isinstance(value, Tensor):
                     return False
                 expected[i] = (name, shape, value.dtype)  # a port of any dtype keeps the first one
         for name in judged:

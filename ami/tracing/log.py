@@ -15,11 +15,9 @@ from ctypes import string_at
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from ami.errors import PortError
-from ami.faults import describe
 from ami.tracing.node_file import NodeFile, Row, hashes
 from ami.tracing.writer import Block, Writer
 
@@ -28,8 +26,6 @@ BLOCK_SECONDS = 1.0
 
 Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], bytes]
 """node, wave, tick, start, end, outputs, notes: an invocation whose messages are not copied yet."""
-
-Face = tuple[torch.dtype, torch.Size]
 
 
 class TraceLog:
@@ -58,32 +54,18 @@ class TraceLog:
     def keep(self) -> None:
         """Copy what was sent since the last time; hand it to the writer when a block is due.
 
-        Raises:
-            PortError: a message is not what its port sent before. It is not recorded, all others are.
+        The worker has held every message against its port: the ports, dtypes and shapes of a node are always the same.
         """
         fresh, self._fresh = self._fresh, []  # at once: what is interrupted here is not copied a second time
-        faulty: PortError | None = None
         for node, wave, tick, start, end, outputs, notes in fresh:
             held = self._held.get(node) or self._held_by(node, outputs)
-            try:
-                values = [outputs[name] for name in held.names]
-                faces = [(value.dtype, value.shape) for value in values]
-                fits = (faces == held.faces or held.measure(faces)) and len(outputs) == len(faces)
-            except (KeyError, AttributeError, TypeError):  # no mapping, no such port, no tensor
-                fits = False
-            if not fits:
-                faulty = faulty or PortError(
-                    f"at wave {wave}, tick {tick} {node} sent {describe(outputs)}: expected {held.told}, as before. "
-                    f"Fix: the same ports, dtypes and shapes at every tick in {node}'s step()")
-                continue
+            values = [outputs[name] for name in held.names]
             # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
             contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
                               else _content(value) for value in values])
-            held.rows.append((wave, tick, held.batch, start, end, contents, notes))
+            held.rows.append((wave, tick, len(values[0]) if values else 0, start, end, contents, notes))
             if end > self._due or len(held.rows) >= BLOCK_ROWS:
                 self._hand_over()
-        if faulty is not None:
-            raise faulty
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         """Where a node may put figures before it is told of; None where no message of it is recorded whole."""
@@ -122,27 +104,11 @@ class TraceLog:
 
 
 class _Held:
-    """What is held in memory of one node's invocations.
-
-    Attributes:
-        faces: each port's dtype and shape, with `batch` worlds.
-        told: the same in words, as they were first.
-    """
+    """What is held in memory of one node's invocations; `names` are those of its outputs."""
 
     def __init__(self, file: NodeFile, outputs: Mapping[str, Tensor]) -> None:
-        self.file, self.names, self.told = file, tuple(outputs), describe(outputs)
+        self.file, self.names = file, tuple(outputs)
         self.rows: list[Row] = []
-        self.batch = 0
-        self.faces: list[Face] = []
-        self._rows = [(value.dtype, value.shape[1:]) for value in outputs.values()]
-
-    def measure(self, faces: list[Face]) -> bool:
-        """Whether faces unlike those before are the same ports, of another number of worlds."""
-        batches = {shape[0] if shape else -1 for _, shape in faces}
-        fits = len(batches) == 1 and -1 not in batches and [(dtype, shape[1:]) for dtype, shape in faces] == self._rows
-        if fits:
-            self.batch, self.faces = batches.pop(), faces
-        return fits
 
 
 def _content(value: Tensor) -> bytes:

@@ -262,6 +262,47 @@ def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tic
     assert str(refused.value) == words.format(tick)
 
 
+class Shower(Eye):
+    """Sends `what` from a port that takes any dtype."""
+
+    outputs = {**Eye.outputs, "picture": Port("observation", ("*S",), None)}
+    what: Any = torch.zeros(1, 3)
+
+    def step(self, action: Tensor) -> Any:
+        return {**super().step(action), "picture": self.what}
+
+
+def test_a_port_of_any_dtype_keeps_its_dtype_in_the_next_episodes() -> None:
+    worker = begun(graph({"eye": Part(Shower)}))
+    eye: Any = worker.modules["eye"]
+    live(worker, range(2))
+    begin(worker, [True], wave=1)
+    eye.what = torch.zeros(1, 3).double()
+    with pytest.raises(PortError, match=r"^at wave 1, tick 0 eye\.picture gave the dtype torch\.float64: expected "
+                                        r"torch\.float32, as before\. Fix: cast it in Shower\.step\(\)$"):
+        worker.fire(worker.nodes, 0)
+
+
+def test_a_port_of_any_dtype_takes_no_numpy_array() -> None:
+    worker = begun(graph({"eye": Part(Shower)}))
+    worker.modules["eye"].what = torch.zeros(1, 3).numpy()  # type: ignore[assignment]
+    with pytest.raises(PortError, match=r"^at wave 0, tick 0 eye\.picture gave a ndarray: expected a tensor"):
+        worker.fire(worker.nodes, 0)
+
+
+class Inferring(Hand):
+    """Acts in torch's inference mode, whose tensors count no changes."""
+
+    @torch.inference_mode()
+    def step(self, plan: Tensor) -> Mapping[str, Tensor]:  # type: ignore[override]
+        return {"action": plan[:, 0] + 1}
+
+
+def test_messages_of_torchs_inference_mode_are_sent_like_others() -> None:
+    worker = begun(graph({"hand": Part(Inferring)}))
+    assert len(live(worker, range(10))) == 10
+
+
 def test_every_episode_begins_with_a_check() -> None:
     worker = begun(graph({"hand": Part(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
     live(worker, range(2))

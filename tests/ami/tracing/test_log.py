@@ -21,7 +21,8 @@ def comes_to(folder: Path, rows: int) -> bool:
     """Whether so many rows are soon on the disk."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        if (folder / "node.0.arrow").exists() and table(folder).num_rows == rows:
+        path = folder / "node.0.arrow"  # the writer may have begun it a moment ago
+        if path.exists() and sum(batch.num_rows for batch in read_batches(path)[0]) == rows:
             return True
         time.sleep(0.01)
     return False
@@ -75,36 +76,6 @@ def test_a_second_log_in_the_folder_writes_files_of_its_own(tmp_path: Path) -> N
 def test_a_log_that_was_told_nothing_writes_nothing(tmp_path: Path) -> None:
     TraceLog(tmp_path / "trace").close()
     assert list((tmp_path / "trace").iterdir()) == []
-
-
-@pytest.mark.parametrize(("sent", "told"), [
-    ({"energy": torch.zeros(2, dtype=torch.float64), "plan": torch.zeros(2, 3)}, "energy float64 (2,), plan float32 (2, 3)"),
-    ({"energy": torch.zeros(2), "plan": torch.zeros(2, 4)}, "energy float32 (2,), plan float32 (2, 4)"),
-    ({"energy": torch.zeros(2), "plan": torch.zeros(2, 3, dtype=torch.int32)}, "energy float32 (2,), plan int32 (2, 3)"),
-    ({"energy": torch.zeros(2), "plan": torch.zeros(3, 2)}, "energy float32 (2,), plan float32 (3, 2)"),
-    ({"energy": torch.zeros(1), "plan": torch.zeros(2, 3)}, "energy float32 (1,), plan float32 (2, 3)"),
-    ({"energy": torch.tensor(0.0), "plan": torch.zeros(2, 3)}, "energy float32 (), plan float32 (2, 3)"),
-    ({"energy": torch.zeros(2), "plan": torch.zeros(2, 3), "more": torch.zeros(2)},
-     "energy float32 (2,), plan float32 (2, 3), more float32 (2,)"),
-    ({"energy": torch.zeros(2)}, "energy float32 (2,)"),
-    ({"energy": 3.0, "plan": torch.zeros(2, 3)}, "energy, a float, plan float32 (2, 3)"),
-    ({}, "nothing"),
-    (None, "a NoneType")])
-def test_a_message_unlike_those_before_is_refused_and_all_others_are_kept(tmp_path: Path, sent: object, told: str) -> None:
-    log = TraceLog(tmp_path)
-    whole = {"energy": torch.zeros(2), "plan": torch.zeros(2, 3)}
-    for tick in range(3):
-        log.add("cost", 0, tick, 0, 0, whole if tick < 2 else sent)  # type: ignore[arg-type]
-        log.add("node", 0, tick, 0, 0, {"energy": torch.zeros(2)})
-        log.add("late", 0, tick, 0, 0, {"energy": torch.zeros(2 if tick < 2 else 5, 1 + tick // 2)})
-        if tick < 2:
-            log.keep()
-    with pytest.raises(PortError) as refused:
-        log.keep()
-    assert str(refused.value) == (f"at wave 0, tick 2 cost sent {told}: expected energy float32 (2,), plan float32 (2, 3), "
-                                  "as before. Fix: the same ports, dtypes and shapes at every tick in cost's step()")
-    log.close()
-    assert table(tmp_path, "cost").num_rows == 2 and table(tmp_path).num_rows == 3
 
 
 def test_figures_that_share_memory_are_noted_and_what_is_no_tensor_is_refused(tmp_path: Path) -> None:
