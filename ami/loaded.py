@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ami.agent import Agent
 from ami.blueprint import Episode, World
-from ami.envs.make import fitted, make_env
+from ami.envs.make import fitted
 from ami.envs.spaces import MASK
 from ami.envs.vector import Rows
 from ami.envs.world import GymWorld
@@ -69,7 +69,7 @@ class GivenWorld(GymWorld):
 
     def _make(self, num_envs: int) -> Rows:
         if not hasattr(self, "spaces"):
-            env = make_env(self.env_id, self._own, self.wrappers, self._entry_point, self._chosen)
+            env = self.make_env()
             self.spaces = env.observation_space, env.action_space
             seen, info = env.reset(seed=0)
             self._first = seen, {name: info[name] for name in (MASK,) if name in info}  # which ports the world has
@@ -137,8 +137,7 @@ class LoadedAgent:
         Raises:
             SettingError: it cannot be made here.
         """
-        world = self._world
-        return make_env(world.env_id, world._own, world.wrappers, world._entry_point, world._chosen)
+        return self._world.make_env()
 
     def reset(self, rows: Any = None) -> None:
         """Start new episodes with the next observation.

@@ -53,6 +53,10 @@ class Environments:
         """See `Rows.step`."""
         return self.held[number].step(actions)
 
+    def render(self, number: int) -> tuple[Any, ...]:
+        """See `Rows.render`."""
+        return self.held[number].render()
+
     def sample_pairs(self, number: int, named: dict[str, int]) -> Any:
         """The environment's own pairs."""
         sampler = self.held[number].pair_sampler

@@ -196,6 +196,11 @@ class RemoteRows:
         seconds = max(START_SECONDS, self._seconds)
         return lambda **named: self._child.ask("sample_pairs", self._number, named, seconds=seconds)
 
+    def render(self) -> tuple[Any, ...]:
+        """As `Rows.render`."""
+        drawn: tuple[Any, ...] = self._child.ask("render", self._number, seconds=self._seconds)
+        return drawn
+
     def close(self) -> None:
         """Close every environment, with the next question."""
         self._discard()

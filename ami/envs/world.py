@@ -22,7 +22,7 @@ from ami.blueprint import Episode, World
 from ami.envs.actions import ActionCodec
 from ami.envs.code import world_code
 from ami.envs.guard import Breach
-from ami.envs.make import EXAMPLE, check_elsewhere, make_rows
+from ami.envs.make import EXAMPLE, check_elsewhere, make_env, make_rows
 from ami.envs.output import inside_environment
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
@@ -240,6 +240,14 @@ class GymWorld(World):
     def render(self) -> list[np.ndarray]:
         """A picture per row, (H, W, 3) bytes; needs the setting render_mode="rgb_array"."""
         return [np.asarray(picture) for picture in self.rows.render()]
+
+    def make_env(self) -> gymnasium.Env:
+        """One environment as gymnasium makes it, with the configured wrappers, its spaces unchanged.
+
+        Raises:
+            SettingError: it cannot be made here.
+        """
+        return make_env(self.env_id, self._own, self.wrappers, self._entry_point, self._chosen)
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
         """Start and goal pairs for an evaluation, `num_pairs` of each kind the world knows, none solved at the start.

@@ -47,6 +47,12 @@ def test_a_child_changes_no_number() -> None:
     assert all(torch.equal(one[port], other[port]) for one, other in zip(here, there, strict=True) for port in one)
 
 
+def test_a_child_draws_its_environments() -> None:
+    world = GymWorld("CartPole-v1", timeout=60, render_mode="rgb_array")
+    world.set_up(dict(world.infer_dims({})))
+    assert [picture.shape for picture in world.render()] == [(400, 600, 3)]
+
+
 @pytest.mark.parametrize(("name", "timeout", "expected"), [
     ("Dies", 60, "row 0, tick 6, seed 7: step() raised ConnectionError: simulator lost: port 5005 (hostile_envs.py, line "),
     ("Killed", 60, "row 0, tick 6, seed 7: step() ended the environment's process, with exit code 3. Fix: "),
