@@ -6,6 +6,7 @@
     ├── header.json       what ran: config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
     ├── agent.safetensors the agent: weights and configuration; `ami.load`, `ami export`, `checkpoint=` read it
+    ├── outcomes.jsonl    what became of each pair, there as soon as its episode ends
     ├── learning.jsonl    the figures of learning, there while it learns; best.safetensors, the best agent on validation
     ├── results.png, learning.png, episodes.gif, episodes.mp4
     └── mlflow.json       which run of the store's mlflow.db shows all this
@@ -14,7 +15,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,9 +33,10 @@ from ami.config import Config, compose_baseline, to_graph
 from ami.console import Console
 from ami.errors import CallError, GraphError, PortError, SettingError, TraceError, require, suggestion
 from ami.evaluation.compare_table import first_reason
-from ami.evaluation.evaluate import Evaluation, Progress, evaluate, planning_ports
+from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, fitting, read_metrics, watched
+from ami.evaluation.outcome_log import OutcomeLog
 from ami.evaluation.plots import plot_learning
 from ami.evaluation.sheet import Sheet
 from ami.evaluation.table import results_table, summary
@@ -134,10 +136,12 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     beside = baselines(config, graph, manifest, console)
     trained = _learnt(config, graph, folder, console)
     _describe(config, graph, trained, folder)
-    evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console)}
-    for name, baseline in beside.items():
-        weights = {} if name == UNTRAINED else _shared(trained.weights, baseline, graph)
-        evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console, fitting(metrics, baseline))
+    with OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log:
+        evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
+        for name, baseline in beside.items():
+            weights = {} if name == UNTRAINED else _shared(trained.weights, baseline, graph)
+            evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console,
+                                               fitting(metrics, baseline), log.of(name))
     digest = _digest(folder, console) if settings.trace.record else None
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest)
@@ -312,7 +316,7 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
 
 
 def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, metrics: Sequence[Metric],
-                    folder: Path, console: Console) -> Evaluation:
+                    folder: Path, console: Console, log: OutcomeLog) -> Evaluation:
     settings = config.settings
     begun = time.perf_counter()
     with agents(config, graph, weights, folder, watched(metrics)) as started:
@@ -320,16 +324,17 @@ def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Ma
         console.note(f"{len(started)} agent{'s' * (len(started) > 1)} of {len(graph.order)} modules {where}, started in "
                      f"{time.perf_counter() - begun:.0f} s")
         with console.counting("evaluate agent", len(manifest.pairs), "pairs") as bar:
-            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest), metrics)
+            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest), metrics, log.of("agent"))
 
 
 def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
-                   console: Console, metrics: Sequence[Metric] = ()) -> Evaluation:
-    """What an agent in this process brings from the manifest; `name` is shown beside its bar."""
+                   console: Console, metrics: Sequence[Metric] = (),
+                   on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
+    """What an agent in this process brings from the manifest; `name` is shown beside its bar, `on_end` as in `evaluate`."""
     watch = (*planning_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(graph, config.settings.seed, weights, watch=watch)) as agent:
-        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics)
+        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end)
 
 
 def _shown(bar: Any, manifest: Manifest) -> Any:

@@ -124,9 +124,9 @@ class Evaluation:
 
 @dataclass
 class _Wave:
-    """One finished wave: (success, steps, return, metrics) by episode number, and what it cost."""
+    """One finished wave: its outcomes by episode number, and what it cost."""
 
-    rows: dict[int, tuple[bool | None, int, float, Mapping[str, float]]]
+    outcomes: dict[int, Outcome]
     decisions: int = 0
     plans: int = 0
     model_steps: int = 0
@@ -139,7 +139,8 @@ def planning_ports(graph: Graph) -> tuple[str, ...]:
 
 
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
-             on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = ()) -> Evaluation:
+             on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = (),
+             on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
     """Judge an agent on every pair of the manifest.
 
     Args:
@@ -149,6 +150,7 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         batch: how many worlds an agent lives in side by side.
         on_progress: is told in the calling thread, whenever pairs have ended.
         metrics: further figures of each episode.
+        on_end: is told in the calling thread what became of each pair, by its number, also where an error ends the others.
 
     Raises:
         SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
@@ -158,8 +160,18 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
     waiting: SimpleQueue[tuple[int, list[Episode]]] = SimpleQueue()
     for wave in manifest.waves(batch):
         waiting.put(wave)
-    ended: SimpleQueue[tuple[bool, float]] = SimpleQueue()
+    ended: SimpleQueue[tuple[int, Outcome]] = SimpleQueue()
     stop = Event()
+    progress = Progress(0, len(manifest.pairs), 0)
+
+    def count(progress: Progress) -> Progress:
+        finished, total, succeeded, returned = progress
+        while not ended.empty():
+            number, outcome = ended.get()
+            if on_end is not None:
+                on_end(number, outcome)
+            finished, succeeded, returned = finished + 1, succeeded + bool(outcome.success), returned + outcome.ret
+        return Progress(finished, total, succeeded, returned)
 
     def live_waves(agent: Agent) -> list[_Wave]:
         return [_live(agent, manifest, wave, episodes, ended, stop, metrics)
@@ -169,21 +181,21 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         try:
             pending = {pool.submit(live_waves, agent) for agent in agents}
             waves: list[_Wave] = []
-            progress = Progress(0, len(manifest.pairs), 0)
             while pending:
                 done, pending = wait(pending, PROGRESS_SECONDS, FIRST_COMPLETED)
                 for future in done:
                     waves.extend(future.result())
-                now = _count(progress, ended)
+                now = count(progress)
                 if on_progress is not None and now != progress:
                     on_progress(now)
                 progress = now
         finally:
             # reached by an error or Ctrl-C too: leaving `with` waits for the threads, which end at their next tick
             stop.set()
-    rows = {number: row for wave in waves for number, row in wave.rows.items()}
+            count(progress)
+    outcomes = {number: outcome for wave in waves for number, outcome in wave.outcomes.items()}
     return Evaluation(
-        tuple(Outcome(str(pair["kind"]), *rows[number]) for number, pair in enumerate(manifest.pairs)),
+        tuple(outcomes[number] for number in range(len(manifest.pairs))),
         decisions=sum(wave.decisions for wave in waves),
         plans=sum(wave.plans for wave in waves),
         model_steps=sum(wave.model_steps for wave in waves),
@@ -198,14 +210,14 @@ def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) ->
             return
 
 
-def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Episode],
-          ended: SimpleQueue[tuple[bool, float]], stop: Event, metrics: Sequence[Metric]) -> _Wave:
+def _live(agent: Agent, manifest: Manifest, wave_number: int, episodes: Sequence[Episode],
+          ended: SimpleQueue[tuple[int, Outcome]], stop: Event, metrics: Sequence[Metric]) -> _Wave:
     """Live one wave. A row counts until it is over; what happens there later, while others go on, does not."""
     wave = _Wave({})
     over = torch.zeros(len(episodes), dtype=torch.bool)
     returned = torch.zeros(len(episodes), dtype=torch.float64)
     sent: dict[str, list[Tensor]] = {port: [] for port in watched(metrics)}
-    agent.reset(~over, episodes, number)
+    agent.reset(~over, episodes, wave_number)
     begun = time.perf_counter()
     steps = 0
     while not (bool(over.all()) or stop.is_set()):
@@ -222,8 +234,9 @@ def _live(agent: Agent, manifest: Manifest, number: int, episodes: Sequence[Epis
             solved = bool(success[row]) if manifest.tells_success else None
             record = EpisodeRecord(pair, solved, steps, ret,
                                    {port: torch.stack([value[row] for value in values]) for port, values in sent.items()})
-            wave.rows[episodes[row].number] = (solved, steps, ret, {metric.name: metric.of(record) for metric in metrics})
-            ended.put((bool(success[row]), ret))
+            number = episodes[row].number
+            wave.outcomes[number] = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics})
+            ended.put((number, wave.outcomes[number]))
         over = over | over_now
         wave.decisions += int((~over).sum())
         spent = _spent(agent, moment, steps)
@@ -243,11 +256,3 @@ def _spent(agent: Agent, moment: Mapping[str, Tensor], tick: int) -> Tensor | No
     due = [moment[name].cpu() for name in moment for node, _, port in (name.partition("."),)
            if port == MODEL_STEPS and tick % agent.graph.every[node] == 0]
     return torch.stack(due).sum(0) if due else None
-
-
-def _count(progress: Progress, ended: SimpleQueue[tuple[bool, float]]) -> Progress:
-    finished, total, succeeded, returned = progress
-    while not ended.empty():
-        success, ret = ended.get()
-        finished, succeeded, returned = finished + 1, succeeded + success, returned + ret
-    return Progress(finished, total, succeeded, returned)

@@ -1,0 +1,75 @@
+"""What was finished before a late fault is in the run's folder, and the error says where."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+import ami
+from ami.errors import WorldFault
+from ami.evaluation.evaluate import Outcome
+from ami.evaluation.outcome_log import NAME, OutcomeLog
+from ami.job import judged_graph, seal
+
+MORTAL = '''
+import gymnasium
+import numpy as np
+
+
+DEADLY = []
+
+
+class Mortal(gymnasium.Env):
+    """Episodes of two steps, each worth 1; it dies in those with a deadly seed."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.seed = 0, seed
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.seed in DEADLY:
+            raise RuntimeError("the cable broke")
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32), 1.0, self.steps == 2, False, {}
+'''
+
+
+def test_a_world_that_dies_in_its_third_episode_costs_no_finished_one(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mortal_world.py").write_text(MORTAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = ami.compose(["world=gym", "world.id=null", "world.entry_point=mortal_world:Mortal",
+                          "world.max_episode_steps=5", "agent=random", "learning=none", "runtime=local",
+                          "trace.record=false", "evaluation.pairs=4", "evaluation.batch=1", "evaluation.beside=[]",
+                          "evaluation.film=0", f"store={tmp_path}"], allow=["mortal_world"])
+    module = importlib.import_module("mortal_world")
+    module.DEADLY.append(seal(config, judged_graph(config)).pairs[2]["seed"])
+    with pytest.raises(WorldFault, match="the cable broke") as refused:
+        ami.run(config, tmp_path / "run")
+    file = tmp_path / "run" / NAME
+    assert str(refused.value).endswith(f". The outcomes of 2 finished episodes are in '{file}'")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert rows == [{"agent": "agent", "pair": pair, "kind": "episode", "success": None, "steps": 2, "return": 2.0,
+                     "metrics": {}} for pair in range(2)]
+
+
+def test_a_log_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    with OutcomeLog(tmp_path / "gone", said.append) as log:
+        for number in range(3):
+            log.of("agent")(number, Outcome("near", True, 1))
+    assert said == [f"{tmp_path / 'gone' / NAME} is not written any more: No such file or directory. "
+                    "The figures are not touched by it"]
+
+
+def test_an_error_before_the_first_episode_ended_says_nothing_of_outcomes(tmp_path: Path) -> None:
+    with pytest.raises(WorldFault) as refused, OutcomeLog(tmp_path, lambda text: None):
+        raise WorldFault("it died")
+    assert str(refused.value) == "it died" and not (tmp_path / NAME).exists()
