@@ -21,7 +21,7 @@ FIX = f"Fix: mend it there; {TRACEBACK}=1 prints the whole traceback"
 
 _STANDARD_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _PACKAGES = ("site-packages", "dist-packages")
-_ENGINE = str(Path(__file__).parent)
+_ENGINE = str(Path(__file__).parent / "_").removesuffix("_")  # with its slash: `ami_worlds` beside it is the user's
 
 
 @contextmanager
@@ -53,11 +53,15 @@ def raised(error: BaseException) -> str:
         what = f"it called sys.exit({text})"
     else:
         what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return what + place_of(error)
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost line of the user's code that an error passed, ` (mypkg.py, line 12, in step)`; else of any code."""
     frames = list(walk_tb(error.__traceback__))[1:]  # the first is where the engine caught it
     own = [(frame, line) for frame, line in frames if _is_own(frame)]
-    for frame, line in (own or frames)[-1:]:
-        what += f" ({frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name})"
-    return what
+    return next((f" ({frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name})"
+                 for frame, line in reversed(own or frames)), "")
 
 
 def callee_of(error: BaseException, node: str, modules: Mapping[str, object]) -> str:

@@ -7,14 +7,14 @@ observation. Everything else is a `Breach`, which whoever steps the environment 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+
+from ami.faults import place_of
 
 _NEW_API = ("Fix: `return observation, {{}}` from reset() and `return observation, reward, terminated, truncated, info` "
             "from step(); for a package of others, shimmy's GymV21CompatibilityV0")
@@ -71,11 +71,8 @@ class Guard(gymnasium.Wrapper):
 
 def raised(error: BaseException, method: str) -> str:
     """What an environment raised, and in which of its lines."""
-    place = next((f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
-                  for frame in reversed(traceback.extract_tb(error.__traceback__))
-                  if not frame.filename.startswith("<")), "")
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{method} raised {words}{place}. Fix: mend the environment, or give it what it needs"
+    return f"{method} raised {words}{place_of(error)}. Fix: mend the environment, or give it what it needs"
 
 
 def success_of(info: dict[str, Any], names: tuple[str, ...]) -> bool:

@@ -115,7 +115,7 @@ class Child:
             self._stack.seek(0)
             found = re.search(r'File "([^"]+)", line (\d+) in (\S+)', self._stack.read().decode(errors="replace"))
             if found:
-                return f" ({Path(found[1]).name}, line {found[2]}, in {found[3]})"
+                return f" ({found[1]}, line {found[2]}, in {found[3]})"
             time.sleep(0.01)
         return ""
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from ami import faults
 from ami.blueprint import Episode
-from ami.errors import GraphError, ModuleError, PortError, SettingError
+from ami.errors import GraphError, ModuleError, PortError, SettingError, require
 from ami.parts import Part
 from ami.ports import Dims, Size
 from ami.worker import Worker
@@ -193,3 +195,12 @@ def test_an_output_that_needs_a_gradient_or_is_not_contiguous_is_sound() -> None
 
 def test_sound_modules_run() -> None:
     live(hand=Part(Hand), head=Part(Head))
+
+
+def test_a_package_beside_ami_whose_name_begins_alike_is_the_users() -> None:
+    own = str(Path(faults.__file__).parent.with_name("ami_worlds") / "maze.py")
+    names: dict[str, Any] = {"require": require}  # the engine's: it raises, and the line that called it is named
+    exec(compile("def step():\n    require(False, 'no way')\n", own, "exec"), names)
+    with pytest.raises(SettingError) as error:
+        names["step"]()
+    assert faults.place_of(error.value) == f" ({own}, line 2, in step)"

@@ -7,6 +7,7 @@ message, with WORLD for `world tests.support.hostile_envs:hostile/NAME-v0` and @
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -18,8 +19,10 @@ from ami.blueprint import Episode
 from ami.envs.world import GymWorld
 from ami.errors import AmiError, TrustError
 from ami.nodes import parts_of
+from tests.support import hostile_envs
 
 PACKAGE = "tests.support.hostile_envs:hostile"
+FOLDER = f"{Path(hostile_envs.__file__).parent}/"
 NEW_API = ("Fix: `return observation, {}` from reset() and `return observation, reward, terminated, truncated, info` from "
            "step(); for a package of others, shimmy's GymV21CompatibilityV0")
 FINITE = ("expected finite numbers. Fix: mend the environment, or replace the value in a wrapper, "
@@ -105,7 +108,8 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     f"{name}-{i}" if settings else name for i, (name, settings, _) in enumerate(TABLE)])
 def test_outcome_of_each_environment(name: str, settings: dict[str, Any], expected: str) -> None:
     found = outcome(name, settings)
-    shown = found.replace(f"world {PACKAGE}/{name}-v0", "WORLD").replace("WORLD, row 0, tick 5, seed 7", "@5")
+    shown = found.replace(FOLDER, "").replace(f"world {PACKAGE}/{name}-v0", "WORLD")
+    shown = shown.replace("WORLD, row 0, tick 5, seed 7", "@5")
     assert shown == with_line(expected, found)
 
 
@@ -146,7 +150,7 @@ def test_trial_before_any_work(name: str, settings: dict[str, Any], expected: li
         assert tells is None
     else:
         assert world.tells_success is tells
-    assert [text.replace(f"world {PACKAGE}/{name}-v0", "WORLD") for text in found] == [
+    assert [text.replace(FOLDER, "").replace(f"world {PACKAGE}/{name}-v0", "WORLD") for text in found] == [
         with_line(wanted, shown) for wanted, shown in zip(expected, found, strict=True)]
 
 
