@@ -37,6 +37,15 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def keep_umask() -> Iterator[None]:
+    """`ami`'s command makes files that are their user's alone, for as long as its process lives."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all those that share a slow fixture."""
     for item in items:

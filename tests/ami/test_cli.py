@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,7 @@ from ami.help import COMMANDS
 from ami.learning import checkpoint
 from ami.settings import ANY_NAME, SCHEMA
 
-
-@pytest.fixture(autouse=True)
-def keep_umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    os.umask(before)
-    yield
-    os.umask(before)
+pytestmark = pytest.mark.usefixtures("keep_umask")
 
 
 @pytest.fixture

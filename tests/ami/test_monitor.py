@@ -13,24 +13,15 @@ import torch
 
 from ami import monitor as monitors
 from ami.config import Config, compose
-from ami.console import Console
 from ami.graph import Graph
 from ami.learning.learning_log import read_rows
 from ami.learning.stage import Stage
 from ami.monitor import Monitor
 from ami.validation import Validation, validation_pairs
+from tests.support.notes import Notes
 
 STAGE = Stage("model", ["world_model"], "world_model", 100)
 ROWS = [{"stage": "model", "step": float(step), "loss": 1.0 / (step + 1)} for step in range(0, 100, 20)]
-
-
-class Heard(Console):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 class Page:
@@ -52,8 +43,8 @@ pages: list[Page] = []
 
 
 @pytest.fixture
-def console() -> Heard:
-    return Heard()
+def console() -> Notes:
+    return Notes()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +53,7 @@ def config() -> Config:
 
 
 @pytest.fixture
-def watched(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Heard, config: Config,
+def watched(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes, config: Config,
             monkeypatch: pytest.MonkeyPatch) -> Callable[[], Monitor]:
     pages.clear()
     monkeypatch.setattr("ami.tracing.mlflow_live.LivePage", Page)
@@ -80,7 +71,7 @@ def seen(text: Callable[[], bool]) -> bool:
     return text()
 
 
-def test_folder_and_page_fill_while_it_learns(watched: Callable[[], Monitor], tmp_path: Path, console: Heard) -> None:
+def test_folder_and_page_fill_while_it_learns(watched: Callable[[], Monitor], tmp_path: Path, console: Notes) -> None:
     with watched() as monitor:
         monitor.begin({})
         for row in ROWS[:3]:
@@ -128,7 +119,7 @@ def test_a_page_that_hangs_does_not_slow_learning(watched: Callable[[], Monitor]
     ("ami.monitor.plot_learning", "learning.png is not drawn while it learns: "),
     ("ami.learning.learning_log.LearningLog.append", "learning.jsonl is not written any more: "),
     ("ami.monitor.Validation", "the agent is not validated while it learns: ")])
-def test_a_fault_is_one_warning_and_learning_goes_on(watched: Callable[[], Monitor], console: Heard, broken: str, words: str,
+def test_a_fault_is_one_warning_and_learning_goes_on(watched: Callable[[], Monitor], console: Notes, broken: str, words: str,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -164,7 +155,7 @@ def test_validation_pairs_are_apart_from_the_sealed_ones(tiny_mind: Callable[...
 
 
 def test_validation_takes_no_random_number_from_learning_and_keeps_the_best(
-        tiny_mind: Callable[..., Graph], tmp_path: Path, console: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+        tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose(["validation={every: 40, pairs: 1, best_by: success}"])
     graph = tiny_mind(observe="state", max_episode_steps=40)
     monkeypatch.setattr("ami.tracing.mlflow_live.LivePage", Page)

@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 from ami import presentation
 from ami.best_effort import best_effort
 from ami.config import compose
-from ami.console import Console
 from ami.errors import SettingError
 from ami.evaluation.manifest import Manifest
 from ami.graph import Graph
 from ami.presentation import Presentation, film_formats, present
 from ami.trained import Trained
+from tests.support.notes import Notes
 
 KINDS = {kind: {"n": 2, "success": 0.5, "low": 0.1, "high": 0.9, "mean_steps": 9.0, "return": 0.5, "return_low": 0.0,
                 "return_high": 1.0} for kind in ("same_room", "across")}
@@ -32,28 +32,13 @@ NO_SPACE = OSError(28, "No space left on device")
 composed = cache(lambda *overrides: compose(overrides))
 
 
-class Heard(Console):
-    """Keeps every note."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    @property
-    def warnings(self) -> list[str]:
-        return [note for note in self.notes if note.startswith("warning:")]
+@pytest.fixture
+def console() -> Notes:
+    return Notes()
 
 
 @pytest.fixture
-def console() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
-def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Heard,
+def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes,
           monkeypatch: pytest.MonkeyPatch) -> Callable[..., Presentation]:
     """Makes a finished run of the tiny mind; plots and MLflow are tested with their own files."""
     monkeypatch.setattr("ami.tracing.mlflow_store.store", lambda *_, **__: "a run")
@@ -73,7 +58,7 @@ def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Heard,
     return make
 
 
-def test_everything_is_made_and_the_last_lines_say_where(shown: Callable[..., Presentation], console: Heard) -> None:
+def test_everything_is_made_and_the_last_lines_say_where(shown: Callable[..., Presentation], console: Notes) -> None:
     run = shown()
     present(run, console)
     assert {path.name for path in run.folder.iterdir()} == {"summary.json", "results.png", "learning.png", "episodes.gif"}
@@ -93,7 +78,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("part", FAULTS)
-def test_a_part_that_fails_costs_itself_alone(shown: Callable[..., Presentation], console: Heard, part: str,
+def test_a_part_that_fails_costs_itself_alone(shown: Callable[..., Presentation], console: Notes, part: str,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     target, error, words = FAULTS[part]
 
@@ -114,7 +99,7 @@ def test_a_part_that_fails_costs_itself_alone(shown: Callable[..., Presentation]
     assert "Everything is in" in console.notes[-1]
 
 
-def test_an_mlflow_that_cannot_be_imported_is_one_warning(shown: Callable[..., Presentation], console: Heard,
+def test_an_mlflow_that_cannot_be_imported_is_one_warning(shown: Callable[..., Presentation], console: Notes,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ami.tracing.mlflow_store", None)
     present(shown(), console)
@@ -123,12 +108,12 @@ def test_an_mlflow_that_cannot_be_imported_is_one_warning(shown: Callable[..., P
 
 
 def test_ctrl_c_is_no_fault() -> None:
-    with pytest.raises(KeyboardInterrupt), best_effort(Heard(), "nothing was made", ""):
+    with pytest.raises(KeyboardInterrupt), best_effort(Notes(), "nothing was made", ""):
         raise KeyboardInterrupt
 
 
 def test_a_world_that_cannot_be_looked_at_has_no_film_and_a_line_says_so(
-        shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Heard,
+        shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Notes,
         monkeypatch: pytest.MonkeyPatch) -> None:
     graph = tiny_mind(observe="state")
     run = shown(graph)
@@ -138,7 +123,7 @@ def test_a_world_that_cannot_be_looked_at_has_no_film_and_a_line_says_so(
     assert presentation.NO_PICTURES in console.notes
 
 
-def test_a_world_of_numbers_is_filmed_by_its_renderer(shown: Callable[..., Presentation], console: Heard,
+def test_a_world_of_numbers_is_filmed_by_its_renderer(shown: Callable[..., Presentation], console: Notes,
                                                       tiny_mind: Callable[..., Graph]) -> None:
     graph = tiny_mind(observe="state", max_episode_steps=2)
     run = shown(graph)
@@ -149,7 +134,7 @@ def test_a_world_of_numbers_is_filmed_by_its_renderer(shown: Callable[..., Prese
 
 
 def test_a_world_that_states_no_overlay_is_filmed_without_paths_and_a_line_says_so(
-        shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Heard) -> None:
+        shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Notes) -> None:
     graph = tiny_mind(max_episode_steps=2)
     graph.drafts["world"].overlay = None
     present(shown(graph), console)
@@ -157,7 +142,7 @@ def test_a_world_that_states_no_overlay_is_filmed_without_paths_and_a_line_says_
 
 
 def test_mp4_is_made_beside_the_gif_where_it_can_be_and_refused_before_work_where_it_cannot(
-        shown: Callable[..., Presentation], console: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+        shown: Callable[..., Presentation], console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, default = shown(None, "evaluation.film_formats=[gif,mp4]").config, compose([])
     monkeypatch.setattr(presentation, "can_write_mp4", lambda: False)
     assert film_formats(default) == ["gif"]

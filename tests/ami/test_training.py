@@ -12,10 +12,10 @@ import torch
 import ami
 from ami.blueprint import Actor
 from ami.config import Config
-from ami.console import Console
 from ami.errors import CheckpointError, GraphError, SettingError
 from ami.learning import checkpoint
 from ami.training import check, train
+from tests.support.notes import Notes
 
 SMALL = ["experiment=pendulum", "learning.collect.episodes=3", "learning.collect.batch=3", "learning.collect.steps=12",
          "learning.rounds=1", "learning.stages.model.steps=6", "learning.stages.critic.steps=6", "learning.save_every=2",
@@ -24,15 +24,6 @@ SMALL = ["experiment=pendulum", "learning.collect.episodes=3", "learning.collect
 
 def config(folder: Path, *overrides: str) -> Config:
     return ami.compose([*SMALL, f"store={folder}", *overrides], allow=["tests.", "test_training."])
-
-
-class Notes(Console):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
 
 
 def test_another_critic_leaves_experience_and_model_as_they_were_learnt(tmp_path: Path) -> None:
@@ -147,7 +138,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(checkpoint, "save", full)
     assert train(config(tmp_path), console).file is not None
-    assert len(console.said) == 1 and console.said[0].startswith("warning: experience-")
+    assert len(console.notes) == 1 and console.notes[0].startswith("warning: experience-")
 
 
 def test_no_more_memory_names_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

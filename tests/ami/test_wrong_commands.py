@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,12 +104,7 @@ WRONG: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def keep_umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    os.umask(before)
-    yield
-    os.umask(before)
+pytestmark = pytest.mark.usefixtures("keep_umask")
 
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG, ids=[" ".join(words)[:50] for words, _ in WRONG])

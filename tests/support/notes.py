@@ -1,0 +1,18 @@
+"""A console that prints nothing and keeps every note."""
+
+from ami.console import Console
+
+
+class Notes(Console):
+    """Keeps every note."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [note for note in self.notes if note.startswith("warning:")]
