@@ -22,7 +22,7 @@ from ami.blueprint import CriticTerm
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.experience import WATCH, Experience, collect
-from ami.learning.plans import Teacher, little_lived
+from ami.learning.plans import Teacher, first_plans
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
 from ami.learning.trainer import Row, Step, Trainer, stage_name
@@ -114,7 +114,7 @@ def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Teacher], modules:
     weights = {node: dict(module.state_dict()) for node, module in modules.items()}
     for number, name in enumerate(stage.agents):
         with teachers[name](weights) as agent:
-            plans = little_lived(agent, stage, name, seed)
+            plans = first_plans(agent, stage, name, seed)
         checkpoint.save(cache.file(f"{stage_name(step)}.plans-{number}"), vars(plans), {})
 
 

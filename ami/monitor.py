@@ -151,7 +151,7 @@ class Monitor:
         for thread in self._threads:
             thread.end(SECONDS_TO_END)
         if kind is not None and self._page is not None:
-            with best_effort(self.console, "the run's page in MLflow does not say that it stopped", ""):
+            with best_effort(self.console, "the run's page in MLflow is not marked as stopped", ""):
                 self._page.end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
         if self._log is not None:
             self._log.close()

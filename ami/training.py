@@ -112,9 +112,9 @@ def _learn(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | 
     few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
     probing = time.perf_counter() - begun
 
-    def lived_in(step: Step) -> tuple[Experience, float, bool]:
+    def experience_of(step: Step) -> tuple[Experience, float, bool]:
         weights = {node: dict(module.state_dict()) for node, module in modules.items()} if step.round else {}
-        return _lived(plan, step, weights, cache, console)
+        return _experience(plan, step, weights, cache, console)
 
     with console.learning(plan.stages) as bar_of:
         def on_step(stage: Stage, step: int, row: Row | None) -> None:
@@ -133,7 +133,7 @@ def _learn(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | 
             monitor.begin(modules)
             trainer.on_known = monitor.log
         try:
-            course = trainer.learn(lived_in)
+            course = trainer.learn(experience_of)
         except OSError as error:
             raise _not_written(error, plan) from error
     trained = Trained({node: dict(modules[node].state_dict()) for node in plan.nodes}, file, plan.key, False,
@@ -161,7 +161,7 @@ def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
                            "then the same command goes on")
 
 
-def _lived(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
+def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
            console: Console) -> tuple[Experience, float, bool]:
     """One round's experience, the seconds it took when it was lived, and whether it was found."""
     name = f"experience-{step.key}"
@@ -173,7 +173,7 @@ def _lived(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
     seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
     begun = time.perf_counter()
     with console.counting("collect", how.episodes, "episodes") as bar, Agent(
-            LocalRuntime(plan.who_lives(step.round), derive_seed(seed, "collect"), weights, watch=WATCH)) as agent:
+            LocalRuntime(plan.collector(step.round), derive_seed(seed, "collect"), weights, watch=WATCH)) as agent:
         experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
     seconds = time.perf_counter() - begun
     _keep(cache, name, experience, seconds)

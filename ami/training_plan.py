@@ -71,7 +71,7 @@ class TrainingPlan:
     def rounds(self) -> int:
         return int(self.config.settings.learning.get("rounds", 1))
 
-    def who_lives(self, number: int) -> Graph:
+    def collector(self, number: int) -> Graph:
         """Who lives the experience of a round."""
         return self.explorer if number == 0 else self.learner
 
@@ -80,7 +80,7 @@ class TrainingPlan:
         """Every step in order, each with its key."""
         steps: list[Step] = []
         before = ""
-        lived = [self._lived(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
+        lived = [self._experience_key(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
         learnt = [(stage, self._nodes_of(stage), self._learnt(stage)) for stage in self.stages]
         for number in range(self.rounds):
             before = _hash(before, number, lived[min(number, len(lived) - 1)])
@@ -105,7 +105,7 @@ class TrainingPlan:
         settings = self.config.settings
         return _hash(settings.seed, settings.learning.threads, engine_code(CODE), versions(("ami", "torch")))
 
-    def _lived(self, graph: Graph) -> str:
+    def _experience_key(self, graph: Graph) -> str:
         """What the experience of an agent depends on: of its graph, all that reaches the ports that are collected."""
         how = self.config.settings.learning.collect
         nodes = _upstream(graph, {port.split(".")[0] for port in WATCH})

@@ -26,7 +26,6 @@ from ami.streams import derive_seed
 from ami.worker import Weights
 
 BEST_FILE = "best.safetensors"
-CRITERIA = ("success", "prediction")
 SEED_RANGE = 2**31
 
 

@@ -59,7 +59,7 @@ def try_out(world: GymWorld) -> Trial:
             first.append(sent)
         solved, over = bool(sent["success"]), bool(sent["terminated"] | sent["truncated"])
         solved_at = steps if solved and solved_at is None else solved_at
-    tells = world.told_success
+    tells = world.reports_success
     again = list(_episode(world, REPLAYED))
     same = len(first) == len(again) and all(torch.equal(one[port], other[port])
                                             for one, other in zip(first, again, strict=True) for port in SAME)

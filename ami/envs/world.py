@@ -96,8 +96,8 @@ class GymWorld(World):
                 allowed = self._allowed(seen, info, np.zeros(1, bool))
                 self._ticks += 1
                 first = self.space.nearest(torch.zeros(1, self.space.width), allowed).numpy()
-                self.told_success = "success" in info
-                self.told_success |= "success" in self._stepped(first)[-1]
+                self.reports_success = "success" in info
+                self.reports_success |= "success" in self._stepped(first)[-1]
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
         self.overlay = self._overlay()
@@ -114,7 +114,7 @@ class GymWorld(World):
     @property
     def tells_success(self) -> bool:  # type: ignore[override]
         """Whether episodes are judged by success: `success` says how, or the environment was seen to tell it."""
-        return self._success is not None or self.told_success or self.trial.tells_success
+        return self._success is not None or self.reports_success or self.trial.tells_success
 
     @cached_property
     def trial(self) -> Trial:
@@ -220,7 +220,7 @@ class GymWorld(World):
             over = [np.where(fresh, False, flag) for flag in over]
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
-        self.told_success |= "success" in info
+        self.reports_success |= "success" in info
         solved = info.get("success", np.zeros(batch, bool))
         if self._success == "any":
             self._solved = solved = solved | (self._solved & ~fresh)

@@ -127,7 +127,7 @@ def live(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None
     return kept.plans()
 
 
-def little_lived(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: int = 200) -> Plans:
+def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: int = 200) -> Plans:
     """The first plans that an agent makes in a few episodes.
 
     Args:

@@ -51,7 +51,7 @@ def test_a_training_that_was_killed_in_any_round_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
     whole = train(config(tmp_path / "whole"))
     what, number, *step_at = stop_at.split()
-    step_of, lived_of, begun = trainer.Trainer._step, training._lived, []
+    step_of, lived_of, begun = trainer.Trainer._step, training._experience, []
 
     def step(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
         begun.extend([stage.name] if step == 0 else [])
@@ -66,7 +66,7 @@ def test_a_training_that_was_killed_in_any_round_ends_with_the_same_weights(
         return lived_of(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer.Trainer, "_step", step)
-    monkeypatch.setattr(training, "_lived", lived)
+    monkeypatch.setattr(training, "_experience", lived)
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path / "cut"))
     monkeypatch.undo()
