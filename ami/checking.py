@@ -14,7 +14,8 @@ from typing import Any
 
 from ami.blueprint import World
 from ami.config import compose, groups, to_graph, to_parts
-from ami.errors import AmiError, GraphError, SettingError, require, unknown_name
+from ami.errors import AmiError, GraphError, SettingError, WorldFault, require, unknown_name
+from ami.faults import blamed
 from ami.module import Module
 from ami.nodes import GRAPH
 from ami.parts import Part
@@ -44,7 +45,7 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = (),
         TrustError: the class is not on the allow-list.
     """
     if "=" in target:
-        group = target.partition("=")[0].lstrip("+")
+        group = target.partition("=")[0].lstrip("+").partition(".")[0]  # planner._target_=… is checked as planner is
         menu = [name for name in groups() if name not in NO_MODULES]
         if group in NO_MODULES:
             raise SettingError(f"'{target}' is no module: expected one of {', '.join(menu)}. Fix to check a whole wiring: "
@@ -81,7 +82,7 @@ def _check_class(name: str, allow: Sequence[str]) -> Report:
     try:
         target = trusted_class(name, "target", allow_list(allow))
     except AmiError as error:  # it is no `_target_` of a leaf here
-        raise type(error)(str(error).replace("target._target_ is ", "")) from None
+        raise type(error)(str(error).replace("target._target_ is ", "").removeprefix("target ")) from None
     if not issubclass(target, Module):
         bases = ", ".join(base.__name__ for base in target.__mro__[1:3])
         raise SettingError(f"{name} is no module: its bases are {bases}. Expected a role of ami.blueprint above it. A term "
@@ -98,9 +99,11 @@ def _check_class(name: str, allow: Sequence[str]) -> Report:
 
 def _examined(part: Part, name: str, dims: Sizes) -> Report:
     try:
-        report = examine(part.make, _given(part, dims))
+        with blamed(name, "making it"):
+            report = examine(part.make, _given(part, dims))
     except AmiError as error:
-        raise SettingError(f"{name} cannot be made: {error}") from None
+        text = str(error)
+        raise SettingError(text if text.startswith(f"{name}: ") else f"{name} cannot be made: {text}") from error
     report.name = f"{report.name} ({name})" if "=" in name else name
     world = part.make()
     if isinstance(world, World):
@@ -108,6 +111,7 @@ def _examined(part: Part, name: str, dims: Sizes) -> Report:
             report.facts = world.facts() | {f"warning {n}": text for n, text in enumerate(world.warnings(), start=1)}
         except AmiError as error:
             how, _, fix = str(error).partition(" Fix: ")
+            report.unjudge(WorldFault.__name__)
             report.note("an episode of random actions runs to its end", BROKEN, how, fix)
     return report
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ami.errors import SettingError, TrustError, UnknownName, suggestion
+from ami.errors import AmiError, SettingError, TrustError, UnknownName, suggestion
+from ami.faults import FIX, raised
 
 ALLOWED = ("modules.", "worlds.", "ami.", "torch.nn.", "torch.optim.", "gymnasium.", "minigrid.", "gymnasium_robotics.")
 """Ours, torch's parts, gymnasium, and the packages of worlds that ami's own extras install."""
@@ -157,8 +158,10 @@ def _find(target: str, where: str, setting: str) -> object:
                 found = inner
                 continue
         if found is None:
-            raise UnknownName(f"{setting} is '{target}', but there is no package '{word}'. "
-                              f"Fix: install it, or put its folder on PYTHONPATH")
+            here = next((file for file in (Path(f"{word}.py"), Path(word)) if file.exists()), None)
+            fix = (f"'{here}' is in the current folder, where Python does not look for packages. Fix: PYTHONPATH=. ami …"
+                   if here else "Fix: install it, or put its folder on PYTHONPATH")
+            raise UnknownName(f"{setting} is '{target}', but there is no package '{word}'. {fix}")
         if not hasattr(found, word):
             outer = ".".join(words[:count - 1])
             raise UnknownName(f"{setting} is '{target}', but {outer} has no '{word}'"
@@ -175,7 +178,11 @@ def _import(path: str, where: str) -> ModuleType | None:
             return None
         raise SettingError(f"{where} cannot import {path}: it needs '{error.name}', which is not installed") from error
     except (ImportError, SyntaxError) as error:
-        raise SettingError(f"{where} cannot import {path}: {error}") from error
+        raise SettingError(f"{where} cannot import {path}: {error}. {FIX}") from error
+    except AmiError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SettingError(f"{where} cannot import {path}: {raised(error)}. {FIX}") from error
 
 
 def _menu(found: Any) -> list[str]:

@@ -60,6 +60,12 @@ class Report:
         if STATES.index(state) > STATES.index(before.state):
             self.findings[promise] = Finding(state, how, fix)
 
+    def unjudge(self, error: str) -> None:
+        """Take back what broke because this kind of error was raised: its cause is noted once, by whoever found it."""
+        for promise, finding in self.findings.items():
+            if finding.state == BROKEN and finding.how.startswith(f"it raised {error}"):
+                self.findings[promise] = Finding(UNJUDGED)
+
     def __str__(self) -> str:
         kept = sum(finding.state == KEPT for finding in self.findings.values())
         lines = [*(f"{self.name}: {remark}" for remark in self.remarks),

@@ -51,7 +51,7 @@ def test_every_broken_promise_is_told_with_its_cure() -> None:
     assert list(broken) == ["it counts its model steps truthfully", "rows in Mode-1 stay idle"]
     assert "model_steps adds up to 1536" in broken["it counts its model steps truthfully"].how
     assert "mode == 2" in broken["rows in Mode-1 stay idle"].fix
-    assert str(report).startswith("Boastful keeps 17 of the 19 promises of a planner\n")
+    assert str(report).startswith("Boastful keeps 18 of the 20 promises of a planner\n")
     assert re.search(r"  ✗ it counts its model steps truthfully\n      seen  .+\n      fix   per world", str(report))
 
 
@@ -68,7 +68,7 @@ def test_what_cannot_live_is_not_judged_further(planner: type[CEM], promise: str
     findings = examine(planner).findings
     assert findings[promise].state == BROKEN and findings[promise].how == how
     assert all(finding.state == UNJUDGED for name, finding in findings.items() if name != promise)
-    assert len(findings) == 19
+    assert len(findings) == 20
 
 
 def test_a_users_class_is_checked_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -81,11 +81,62 @@ def test_a_users_class_is_checked_from_the_command_line(tmp_path: Path, monkeypa
     assert main(["check", "mine.Good"]) == 2
     assert "'mine.Good': expected a class from modules." in capsys.readouterr().err
     assert main(["check", "mine.Good", "--allow", "mine."]) == 0
-    assert capsys.readouterr().out.startswith("mine.Good keeps 19 of the 19 promises of a planner\n\n  ✓ it lives")
+    assert capsys.readouterr().out.startswith("mine.Good keeps 20 of the 20 promises of a planner\n\n  ✓ it lives")
     assert main(["check", "--allow", "mine.", "mine.Bad"]) == 1
     assert "✗ it counts its model steps truthfully" in capsys.readouterr().out
     assert main(["check", "mine.Needy", "--allow", "mine."]) == 2
     assert "mine.Needy needs patience, which have no defaults. Fix: `ami check planner=CHOICE " in capsys.readouterr().err
+
+
+FIX = "Fix: mend it there; AMI_TRACEBACK=1 prints the whole traceback\n"
+
+
+@pytest.mark.parametrize(("body", "found"), [
+    ("__init__(self):\n        raise RuntimeError('no licence')",
+     "making it failed: RuntimeError: no licence ({file}, line 6, in __init__). "),
+    ("__init__(self):\n        raise SystemExit(3)", "making it failed: it called sys.exit(3) ({file}, line 6, in __init__). "),
+    ("build(self, dims):\n        raise KeyError('x')", "making it failed: KeyError: 'x' ({file}, line 6, in build). "),
+])
+def test_class_that_cannot_be_made_is_refused_with_its_line(body: str, found: str, tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / f"unmade{abs(hash(body))}.py"
+    file.write_text(f"from modules.planner.cem import CEM\n\n\nclass Bad(CEM):\n    def {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target, name in ((f"{file.stem}.Bad", f"{file.stem}.Bad"),
+                         (f"planner._target_={file.stem}.Bad", f"planner={file.stem}.Bad")):
+        assert main(["check", target, "--allow", file.stem]) == 2
+        assert capsys.readouterr().err == f"ami: {name}: {found.format(file=file)}{FIX}"
+
+
+def test_file_that_raises_on_import_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raises_on_import.py").write_text("raise ValueError('no data')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["check", "raises_on_import.X", "--allow", "raises_on_import."]) == 2
+    where = tmp_path / "raises_on_import.py"
+    assert capsys.readouterr() == ("", "ami: cannot import raises_on_import: ValueError: no data "
+                                       f"({where}, line 1, in <module>). {FIX}")
+
+
+def test_class_in_the_current_folder_is_refused_with_the_path_to_set(in_folder: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    (in_folder / "unseen_file.py").write_text("class X:\n    pass\n")
+    assert main(["check", "unseen_file.X"]) == 2
+    refused = capsys.readouterr()
+    assert refused.out == "" and "Fix, if you trust that code: `--allow unseen_file.`" in refused.err
+    assert main(["check", "unseen_file.X", "--allow", "unseen_file."]) == 2
+    assert capsys.readouterr().err == ("ami: 'unseen_file.X', but there is no package 'unseen_file'. 'unseen_file.py' is in "
+                                       "the current folder, where Python does not look for packages. "
+                                       "Fix: PYTHONPATH=. ami …\n")
+
+
+def test_failing_trial_is_the_one_cause_in_the_report() -> None:
+    report = check("tests.support.hostile_envs:hostile/NanObservation-v0", allow=["tests."])
+    broken = {promise: finding.how for promise, finding in report.findings.items() if finding.state == BROKEN}
+    assert list(broken) == ["an episode of random actions runs to its end"]
+    assert "tick 5" in broken["an episode of random actions runs to its end"]
+    assert report.findings["a row whose episode is over stands still"].state == UNJUDGED
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
