@@ -45,6 +45,7 @@ from ami.graph import Graph
 from ami.learning.learning_log import LearningLog, read_rows
 from ami.learning.threads import torch_threads
 from ami.monitor import Monitor
+from ami.planning_budget import check_duration, check_plans
 from ami.presentation import Presentation, film_formats, present, store
 from ami.runtime.local import LocalRuntime
 from ami.segments import groups_of
@@ -131,10 +132,12 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     settings = config.settings
     metrics = metrics_of(config, graph)
     manifest = seal(config, graph, console)
-    manifest.save(folder / MANIFEST)
-    try_out(graph, settings.seed, manifest, metrics)
+    late = check_duration(config, graph, manifest, try_out(graph, settings.seed, manifest, metrics))
+    if late is not None:
+        console.note(f"warning: {late}")
     beside = baselines(config, graph, manifest, console)
     trained = _learnt(config, graph, folder, console)
+    manifest.save(folder / MANIFEST)  # not before: what is refused leaves no folder
     _describe(config, graph, trained, folder)
     with OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log:
         evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
@@ -220,6 +223,7 @@ def judged_graph(config: Config) -> Graph:
     """The sound graph of a config whose episodes can be judged; raises as `run` does."""
     graph = to_graph(config)
     require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
+    check_plans(config, graph)
     return graph
 
 
@@ -228,15 +232,22 @@ def metrics_of(config: Config, graph: Graph) -> tuple[Metric, ...]:
     return read_metrics(list(config.settings.evaluation.get("metrics", [])), graph, config.allow)
 
 
-def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metric] = ()) -> None:
-    """Run two ticks with initial weights and make each metric of them: what cannot is told before it learns for long."""
+def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metric] = ()) -> float:
+    """Run two ticks with initial weights and make each metric of them: what cannot is told before it learns for long.
+
+    Returns:
+        The seconds that the second tick took.
+    """
     with Agent(LocalRuntime(graph, seed, watch=watched(metrics))) as agent:
-        ticks = [{port: moment[port][0].cpu() for port in watched(metrics)}
-                 for moment in islice(agent.live(manifest.episodes()[:1]), 2)]
+        ticks, done = [], []
+        for moment in islice(agent.live(manifest.episodes()[:1]), 2):
+            ticks.append({port: moment[port][0].cpu() for port in watched(metrics)})
+            done.append(time.perf_counter())
     record = EpisodeRecord(manifest.pairs[0], False if manifest.tells_success else None, len(ticks) - 1, 0.0,
                            {port: torch.stack([tick[port] for tick in ticks]) for port in watched(metrics)})
     for metric in metrics:
         metric.of(record)
+    return done[-1] - done[0]
 
 
 def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console) -> dict[str, Graph]:
