@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ami.best_effort import best_effort
 from ami.comparison.identity import claim, identity_of, short_hash
 from ami.comparison.variants import Sound, Variant, check
 from ami.comparison.work import RECORD_FILE, Job, jobs_of, work
@@ -32,6 +33,7 @@ from ami.evaluation.evaluate import Evaluation, Outcome
 from ami.evaluation.plots import plot_comparison
 from ami.evaluation.sheet import Sheet
 from ami.files import private_files, write_atomically, write_json
+from ami.settings import MOST_SEED
 from ami.sweep import combinations
 
 SEEDS = (0, 1, 2)
@@ -116,6 +118,7 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
     require(parallel >= 0, f"--parallel is {parallel}: expected 0 or more")
     require(len(seeds) > 0 and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
             f"--seeds is {', '.join(map(str, seeds)) or 'empty'}: expected different whole numbers, 0 or more")
+    require(max(seeds) <= MOST_SEED, f"--seeds names {max(seeds)}: expected whole numbers from 0 to {MOST_SEED}")
     sound, refused = check(variants, seeds[0], allow, console)
     if refused and not (skip_refused and sound and against not in refused):
         reasons = "\n".join(f"  {label}: {reason.replace(chr(10), chr(10) + '    ')}" for label, reason in refused.items())
@@ -161,11 +164,15 @@ def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: M
     done = Comparison(folder, summary, evaluations)
     write_json(folder / "summary.json", summary)
     write_atomically(done.csv, compare_csv(summary))
-    plot_comparison(summary, done.plot)
     console.table(done.table())
-    _store(done, store, console)
-    console.note(f"Everything is in {folder}\n  every figure   summary.json, comparison.csv\n"
-                 "  the plot       comparison.png\n  each episode   records/")
+    fix = "Fix: the same command again, which finds every record and makes it anew"
+    with best_effort(console, "comparison.png was not made", fix):
+        plot_comparison(summary, done.plot)
+    with best_effort(console, "the comparison is not in MLflow", fix):
+        _store(done, store, console)
+    plot = "  the plot       comparison.png\n" if done.plot.exists() else ""
+    console.note(f"Everything is in {folder}\n  every figure   summary.json, comparison.csv\n{plot}"
+                 "  each episode   records/")
     return done
 
 

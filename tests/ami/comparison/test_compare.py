@@ -129,6 +129,20 @@ def test_a_stage_that_trains_nothing_is_told_before_any_work(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_plot_and_mlflow_faults_are_warnings(story: Path, monkeypatch: pytest.MonkeyPatch,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*given: object) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr("ami.comparison.compare.plot_comparison", fail)
+    monkeypatch.setattr("ami.tracing.mlflow_store.store_family", fail)
+    assert main(["compare", SWEEP, *SMALL, "--seeds", "0,1", f"store={story}", "--folder", str(story / "it")]) == 0
+    told = capsys.readouterr().out
+    fix = "Fix: the same command again, which finds every record and makes it anew"
+    assert f"warning: comparison.png was not made: ValueError: no font. {fix}" in told
+    assert f"warning: the comparison is not in MLflow: ValueError: no font. {fix}" in told
+
+
 def test_a_refused_variant_can_be_a_row(story: Path) -> None:
     result = ami.compare(["planner=cem,gem,none", *SMALL, f"store={story}"], seeds=[0], skip_refused=True,
                          against="planner=none")
@@ -156,6 +170,8 @@ def test_a_variant_that_breaks_off_is_told_and_can_be_a_row(story: Path, monkeyp
     (["planner=cem"], "nothing to compare in 'planner=cem'"),
     (["planner=cem,none", "--seeds", "a"], "--seeds is 'a': expected whole numbers, --seeds 0,1,2"),
     (["planner=cem,none", "--seeds", "1,1"], "--seeds is 1, 1: expected different whole numbers, 0 or more"),
+    (["planner=cem,none", "--seeds", "99999999999999999999,"],
+     "ami: --seeds names 99999999999999999999: expected whole numbers from 0 to 9223372036854775807\n"),
     (["planner=cem,none", "--parallel", "-1"], "--parallel is -1: expected 0 or more"),
     (["planner=cem,none", "--agianst", "x"], "unknown flag '--agianst': did you mean '--against'?"),
     (["planner=cem,none", "seed=1"], "'seed=1': every variant learns from the same seeds. Fix: --seeds 0,1,2"),
