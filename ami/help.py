@@ -71,7 +71,9 @@ keys
                       sealed pairs of each kind, the seed they come from, the hash they must have
   evaluation.{batch,beside,film,film_formats}
                       worlds side by side; the baselines on the same pairs; how many episodes are filmed, and as what,
-                      [gif, mp4]"""
+                      [gif, mp4]
+  evaluation.metrics  more figures of each episode: [node.port] for a scalar output's mean over its ticks, or
+                      [package.file.function] for a function of the episode, with --allow package."""
 
 _FLAGS = """\
 flags
@@ -172,9 +174,14 @@ examples
   anew. Sorted by what was lost. A needed input whose wire is cut receives 0 for ever, an optional one is left out.
 
 the table
-  success by kind of pair over all seeds, with its 95 % Wilson interval; below it p, from the exact paired test (McNemar) of
-  each (pair, seed) against the reference, corrected for the number of variants (Holm). Where a key moves the pairs, there is
-  no test, and the reason is told. Then model steps per plan, wall milliseconds per decision, minutes of learning per seed.
+  success, or mean return, by kind of pair over all seeds, with its 95 % interval; below it p against the reference, paired
+  by pair and seed, corrected for the number of variants (Holm).
+  several seeds       seeds and pairs are crossed random effects: a two-way analysis of variance, Student's t with
+                      Satterthwaite's degrees of freedom; of a rate, Wilson's interval with the effective number of trials
+  one seed            the table says that the seed is not varied. Success: Wilson's interval and the exact McNemar test.
+                      Returns: Student's interval, or the BCa bootstrap where it leaves the observed range; Wilcoxon's test
+  If a key changes the pairs, there is no test and the reason is printed. Then model steps per plan, wall milliseconds per
+  decision, minutes of learning per seed.
 
 flags
   --seeds 0,1,2       training seeds; every variant learns and lives once per seed. `--seeds 2,` is the seed 2 alone
