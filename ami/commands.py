@@ -146,7 +146,7 @@ def graph(words: Sequence[str]) -> int:
 
 def list_choices(words: Sequence[str]) -> int:
     """Every choice, one line each."""
-    from ami.menu import SECTIONS, menu
+    from ami.menu import SECTIONS, menu, misnamed
 
     _, _, folders, rest = take_common("list", words)
     reader = parser("list")
@@ -155,6 +155,8 @@ def list_choices(words: Sequence[str]) -> int:
     if section is not None and section not in SECTIONS:
         raise unknown_name("section", section, SECTIONS)
     print(menu(section, folders))
+    for sentence in misnamed(folders):
+        print(f"warning: {sentence}", file=sys.stderr)
     return 0
 
 

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ami.errors import SettingError
+from ami.errors import SettingError, suggestion
 
 SECTIONS = {
     "modules": ("perception", "world_model", "memory", "goal", "cost", "planner", "actor", "configurator"),
@@ -33,6 +33,14 @@ def menu(section: str | None = None, folders: Sequence[Path] = ()) -> str:
         lines = [f"  {name + ' *' * bool(chosen and chosen[1] == name):<22} {line}" for name, line in leaves(group, folders)]
         blocks.append("\n".join([group, *(lines or ["  none yet"])]))
     return "\n\n".join(blocks)
+
+
+def misnamed(folders: Sequence[Path]) -> list[str]:
+    """Folders of a user's own that hold options and are no group, so that nothing finds them; one sentence each."""
+    groups = [group for names in SECTIONS.values() for group in names]
+    return [f"'{inner}' holds options and is no group{suggestion(inner.name, groups)} Fix: rename it"
+            for place in folders for inner in sorted(place.iterdir())
+            if inner.is_dir() and inner.name not in groups and any(inner.rglob("*.yaml"))]
 
 
 def leaves(group: str, folders: Sequence[Path] = ()) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ class Cache:
 
     Args:
         folder: where they are; made when the first one is kept.
-        warn: is told what could not be kept, and why: nothing but time is lost by it.
+        warn: is called with what could not be kept or read, and why: nothing but time is lost by it.
         limit: the bytes it holds at most.
     """
 
@@ -46,8 +46,10 @@ class Cache:
         """What was kept, as tensors and notes; None where there is nothing, or where the disk spoilt it."""
         try:
             found = checkpoint.load(self.file(name))
-        except CheckpointError:
-            self.file(name).unlink(missing_ok=True)
+        except CheckpointError as error:
+            if self.file(name).exists():
+                self.warn(f"{name} in the cache is damaged and is made anew: " + str(error).partition(". Fix: ")[0])
+                self._delete(name)
             return None
         with contextlib.suppress(OSError):  # somebody else's store may be read-only
             self.file(name).touch()
@@ -69,6 +71,10 @@ class Cache:
         """Delete everything whose name begins so."""
         for file in self.folder.glob(f"{start}*.safetensors"):
             file.unlink(missing_ok=True)
+
+    def _delete(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # somebody else's store, or a folder of that name: it is made anew all the same
+            self.file(name).unlink(missing_ok=True)
 
     def _make_room(self, newest: Path) -> None:
         """Delete what was used least recently, until the rest is within the limit; never the newest."""

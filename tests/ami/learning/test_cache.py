@@ -47,10 +47,13 @@ def test_what_is_larger_than_the_cache_is_not_kept_and_said(tmp_path: Path) -> N
 
 
 def test_a_file_that_the_disk_spoilt_is_made_anew(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
+    said: list[str] = []
+    cache = Cache(tmp_path, said.append)
     cache.keep("a", TEN_KB, {})
     cache.file("a").write_bytes(cache.file("a").read_bytes()[:-7])
     assert cache.find("a") is None and not cache.file("a").exists()
+    assert len(said) == 1 and said[0].startswith("a in the cache is damaged and is made anew: ")
+    assert cache.find("a") is None and len(said) == 1, "what is absent is no fault"
 
 
 def test_a_full_disk_costs_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
