@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = 130
             elif isinstance(error, SystemExit):
                 code = error.code if isinstance(error.code, int) else 1
-            elif isinstance(error, OSError) and error.filename is None and (fault := finish_streams(is_suspect=True)):
+            elif _is_of_stream(error) and (fault := finish_streams(is_suspect=True)):
                 report(fault)
                 code = 2
             else:
@@ -98,6 +98,11 @@ def _hearing_ctrl_c() -> Iterator[list[int]]:
         yield heard
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _is_of_stream(error: BaseException) -> bool:
+    """Whether it may be standard output that failed: its errors name no file. A TrustError is an OSError too."""
+    return isinstance(error, OSError) and not isinstance(error, AmiError) and error.filename is None
 
 
 def _is_stopped(error: BaseException | None) -> bool:

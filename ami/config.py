@@ -150,8 +150,10 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
         _check_hydra(settings, tuple(text for text in given if text.lstrip("+~").startswith("hydra")))
         _put_chosen_over_presets(settings, given)
     except MissingConfigException as error:
-        group, _, leaf = str(error.missing_cfg_file).rpartition("/")
-        raise unknown_name(group or "configuration", leaf, error.options or ()) from None
+        group = next((name for name in (*groups(), "hydra") if str(error.missing_cfg_file).startswith(f"{name}/")), "")
+        leaf = str(error.missing_cfg_file).removeprefix(f"{group}/")
+        menu = error.options or _leaves_of(_folders(overrides), group)  # Hydra lists none for several at once
+        raise unknown_name(group or "configuration", leaf, menu) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}") from None
     except AmiError:
@@ -378,9 +380,13 @@ def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
     for folder in folders:
         if (folder / group / f"{name}.yaml").is_file():
             return _load(folder / group / f"{name}.yaml")
-    menu = [leaf.name.removesuffix(".yaml") for folder in folders if (folder / group).is_dir()
+    raise unknown_name(group, name, _leaves_of(folders, group))
+
+
+def _leaves_of(folders: Sequence[Any], group: str) -> list[str]:
+    """The names of a group's options in some folders."""
+    return [leaf.name.removesuffix(".yaml") for folder in folders if (folder / group).is_dir()
             for leaf in (folder / group).iterdir() if leaf.name.endswith(".yaml")]
-    raise unknown_name(group, name, menu)
 
 
 def _load(file: Any) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ami.config import SEARCH_PATH, Config, compose, for_hydra, refuse_two_values, to_graph
+from ami.errors import require, shown
 from ami.files import check_folder
 from ami.sweep import jobs
 from ami.tracing.mlflow_database import check_database
 from ami.words import take_common, take_from, take_hydra_flags
 
 SWEEP_DIR = "hydra.sweep.dir="
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 
 def launch(command: str, words: Sequence[str]) -> int:
@@ -41,6 +43,7 @@ def launch(command: str, words: Sequence[str]) -> int:
     if "--hydra-help" in flags or "--info" in flags:
         return _hydra(command, flags, overrides, lambda settings: None)
     several = "--multirun" in flags
+    folders = list(_asked_folders(overrides))
     # refuse before the first of them starts, and before Hydra makes its folder
     configs = [_asked(job, allow) for job in (jobs(overrides) if several else [overrides])]
     for config in configs:
@@ -52,8 +55,8 @@ def launch(command: str, words: Sequence[str]) -> int:
             return _hydra(command, flags, overrides, lambda settings: None)
         print(OmegaConf.to_yaml(configs[0].settings, resolve="--resolve" in flags), end="")
         return 0
-    for name, _, value in (text.partition("=") for text in overrides if text.startswith(("hydra.run.dir=", SWEEP_DIR))):
-        check_folder(Path(value), name)
+    for name, folder in folders:
+        check_folder(folder, name)
     if several:
         again = [word for word in words if word not in ("--multirun", "-m")]
         return _many(command, overrides, configs, allow, again)
@@ -74,6 +77,17 @@ def launch(command: str, words: Sequence[str]) -> int:
     if failed:
         raise failed[0]
     return code
+
+
+def _asked_folders(overrides: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """The folders that were asked of Hydra by name, each with its setting; whatever Hydra itself makes up is no concern."""
+    for text in overrides:
+        name, _, given = text.lstrip("+").partition("=")
+        if name in FOLDERS and "${" not in given:
+            value = given.strip().strip("'\"")
+            require(value not in ("", "null") and value[0] not in "[{",
+                    f"{name} is {shown(given)}: expected a folder. Fix: leave it out, and a new one in the store is taken")
+            yield name, Path(value)
 
 
 def _asked(overrides: Sequence[str], allow: Sequence[str]) -> Config:

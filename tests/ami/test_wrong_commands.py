@@ -51,6 +51,8 @@ WRONG: list[tuple[list[str], str]] = [
      "the overrides cannot be read: Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits; "
      "use sys.set_int_max_str_digits() to increase the limit"),
     (["run", "experiment=qiuck"], "unknown experiment 'qiuck': did you mean 'quick'?"),
+    (["run", "experiment=[quick,eam]"], "unknown experiment 'eam': did you mean 'ema'?"),
+    (["run", "planner=../cem"], "unknown planner '../cem': did you mean 'cem'?"),
     (["run", "planner=cem,mppi"],
      "'planner=cem,mppi' asks for several runs: expected one value. Fix: `--multirun`, or, in Python, one call per value"),
     (["run", "planner=cem", "planner=mppi"],
@@ -96,6 +98,12 @@ WRONG: list[tuple[list[str], str]] = [
     (["compare", "planner=cem,mppi", "--seeds", "a"], "--seeds is 'a': expected whole numbers, --seeds 0,1,2"),
     (["compare", "planner=cem,cem"], "'planner=cem' is there twice. Fix: name each value once"),
     # files, folders and ports
+    (["run", "hydra.run.dir="], "hydra.run.dir is '': expected a folder. Fix: leave it out, and a new one in the store is taken"),
+    (["run", "++hydra.run.dir='/proc/x'"],
+     "hydra.run.dir is '/proc/x', which cannot be written in (No such file or directory): expected a folder to write in"),
+    (["run", "hydra.run.dir=[a,b]"],
+     "hydra.run.dir is '[a,b]': expected a folder. Fix: leave it out, and a new one in the store is taken"),
+    (["check", "planner=cem", "--allow", ""], "the allow-list was given '': expected the name of a package, such as `mypkg.`"),
     (["run", "store=/dev/null/x"], "store is '/dev/null/x', but '/dev/null' is a file: expected a folder to write in"),
     (["list", "planner"], "unknown section 'planner': expected one of agents, experiments, modules, settings, worlds."),
     (["graph", "--format", "sgv"], "unknown format 'sgv': did you mean 'svg'?"),
