@@ -94,7 +94,8 @@ FIX = "Fix: mend it there; AMI_TRACEBACK=1 prints the whole traceback\n"
 @pytest.mark.parametrize(("body", "found"), [
     ("__init__(self):\n        raise RuntimeError('no licence')",
      "making it failed: RuntimeError: no licence ({file}, line 6, in __init__). "),
-    ("__init__(self):\n        raise SystemExit(3)", "making it failed: it called sys.exit(3) ({file}, line 6, in __init__). "),
+    ("__init__(self):\n        raise SystemExit(3)",
+     "making it failed: it called sys.exit(3) ({file}, line 6, in __init__). "),
     ("build(self, dims):\n        raise KeyError('x')", "making it failed: KeyError: 'x' ({file}, line 6, in build). "),
 ])
 def test_class_that_cannot_be_made_is_refused_with_its_line(body: str, found: str, tmp_path: Path,
