@@ -10,12 +10,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from ami.config import Config, compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_parts
-from ami.errors import SettingError, TrustError, UnknownName
+from ami.errors import GraphError, SettingError, TrustError, UnknownName
 from ami.menu import leaves
 from ami.parts import Part
 
 MENU = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
-        "memory, perception, placement, planner, runtime, seed, store, trace, world, world_model")
+        "memory, perception, placement, planner, runtime, seed, store, trace, validation, world, world_model")
 
 
 def test_a_setting_that_no_leaf_holds_reaches_the_constructor() -> None:
@@ -318,3 +318,10 @@ def test_other_programs_resolve_environment_variables_as_before(monkeypatch: pyt
     compose([])
     monkeypatch.setenv("SECRET", "7")
     assert OmegaConf.create({"a": "${oc.env:SECRET}"}).a == "7"
+
+
+def test_an_unwired_goal_is_offered_the_goals_port_and_not_the_picture_of_now() -> None:
+    with pytest.raises(GraphError) as refused:
+        to_graph(compose(["goal=image", "~graph.goal.observation"]))
+    assert refused.value.mistakes == ("goal.observation is not wired and goal needs it (observation any dtype (B, *G)). "
+                                      "Fix: graph.goal.observation=world.goal",)

@@ -21,7 +21,7 @@ from ami import job
 from ami.cli import main
 from ami.config import compose_baseline, to_graph
 from ami.console import Console
-from ami.errors import PortError, SettingError, UnknownName
+from ami.errors import GraphError, PortError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.job import baselines, judged_graph, seal
 from ami.learning.learning_log import read_rows
@@ -290,3 +290,50 @@ def test_a_metric_that_cannot_be_is_refused_before_it_learns(tmp_path: Path) -> 
 def test_reports_a_setting_of_a_trace_that_is_not_recorded(setting: str) -> None:
     config = ami.compose(["runtime=ray", "trace.record=false", setting])
     assert job._without_effect(config) == [f"{setting} has no effect with trace.record=false: nothing is recorded"]
+
+
+REWARD_TERM = "+cost.intrinsic.reward._target_=modules.cost.reward.Reward"
+ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.planner.calls.cost=cost2",
+            "+cost2.intrinsic.distance._target_=modules.cost.goal_distance.GoalDistance",
+            "+graph.cost2={state: world_model.state, goal: goal.goal, calls: {world_model: world_model}}"]
+
+
+@pytest.mark.parametrize(("settings", "error", "words"), [
+    (["+perception2._target_=modules.perception.pixels.Pixels", "+graph.perception2={observation: world.observation}",
+      "learning.stages.model.train=[perception, world_model, perception2]"], SettingError,
+     "learning.stages.critic learns from memory, which one perception and one world model make, but 2 of them learn here: "
+     "perception, perception2. Fix: leave one of them in the graph, or drop the stage, ~learning.stages.critic"),
+    ([REWARD_TERM, "world_model.rewards=true"], SettingError,
+     "cost.intrinsic asks for the reward of states of which it is not known: the world model does not foresee it, a critic "
+     "learns from pairs of states, or a memory keeps imagined ones. Fix: world_model.rewards=true, the critic "
+     "modules.cost.value.Value, memory=episodic"),
+    (ONE_TERM, GraphError, "wrong shape along the call planner ⇄ cost2: cost2 has W = 1, not 2. Fix: ")],
+    ids=["a critic with two perceptions", "goal plus reward", "costs with other numbers of weights"])
+def test_what_cannot_learn_is_refused_before_anything_is_learnt(
+        settings: list[str], error: type[Exception], words: str, tmp_path: Path) -> None:
+    few = [setting for setting in SMALL if "film" not in setting]
+    config = ami.compose([*few, "runtime=local", "evaluation.film=0", "evaluation.beside=[]", f"store={tmp_path}",
+                          *settings])
+    with pytest.raises(error) as refused:
+        ami.run(config, tmp_path / "run")
+    assert words in str(refused.value)
+    assert {file.name for file in tmp_path.rglob("*") if file.is_file()} <= {"manifest.json"}
+
+
+def test_the_model_steps_of_two_planners_of_a_run_are_their_sum(tmp_path: Path) -> None:
+    few = {"horizon": 4, "num_candidates": 8, "num_elites": 2, "num_iterations": 1}
+    own = [f"planner.{name}={value}" for name, value in few.items()]
+    second = few | {"_target_": "modules.planner.cem.CEM", "num_candidates": 16}
+    wires = ("state: world_model.state, goal: goal.goal, mode: configurator.mode, weights: configurator.weights, every: 2, "
+             "calls: {world_model: world_model, cost: cost}")
+    config = ami.compose(["learning=none", "runtime=local", "trace.record=false", "evaluation.pairs=1", "evaluation.batch=1",
+                          "world.max_episode_steps=7",
+                          "evaluation.film=0", "evaluation.beside=[]", f"store={tmp_path}", *own,
+                          *(f"+planner2.{name}={value}" for name, value in second.items()),
+                          f"+graph.planner2={{{wires}}}"])
+    done = ami.run(config, tmp_path / "run")
+    found = done.evaluations["agent"]
+    decided = [outcome.steps for outcome in found.outcomes]
+    assert found.decisions == sum(decided)
+    assert found.model_steps == sum(steps * 8 * 4 + (steps + 1) // 2 * 16 * 4 for steps in decided)
+    assert done.summary["model_steps_per_plan"] == found.model_steps / found.decisions

@@ -59,6 +59,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"actor": {"plan": {"from": "planner.plan", "dealy": 1}}},
      "actor.plan has the key 'dealy': did you mean 'delay'?"),
     ({"actor": {"plan": {"from": "planner.plan", "cut": "yes"}}}, "actor.plan has the cut 'yes': expected true or false"),
+    ({"actor": {"plan": {"from": "planner.plan", "optional": 3}}}, "actor.plan has the optional 3: expected true or false"),
     ({"planner": {"calls": "cost"}}, "planner.calls is 'cost': expected a mapping, `calls: {world_model: world_model}`"),
     ({"planner": {"every": 0}}, "planner.every is 0: expected a whole number of ticks, 1 or more"),
     ({"planner": {"every": True}}, "planner.every is True: expected a whole number of ticks, 1 or more"),
