@@ -8,6 +8,7 @@ Where the state lies in its picture is stated in the environment's metadata, `am
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ from ami.envs.make import EXAMPLE, check_elsewhere, make_env, make_rows
 from ami.envs.output import inside_environment
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
+from ami.envs.patience import expecting
 from ami.envs.remote import RemoteRows
 from ami.envs.spaces import MASK, Reading
 from ami.envs.trial import SEED, TRIAL, Trial, try_out
@@ -77,6 +79,7 @@ class GymWorld(World):
         shape |= ({"repeat": repeat} if repeat > 1 else {}) | ({"success": success} if success else {})
         self.settings = settings | shape | ({} if observation is None else {"observation": observation})
         self._ticks = np.zeros(1, np.int64)
+        self._waiting = nullcontext() if timeout is not None else expecting(self.env_id)
         try:
             self.rows: Any = self._make(1)
         except RowFault as fault:
@@ -201,7 +204,7 @@ class GymWorld(World):
 
     def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         try:
-            with inside_environment():
+            with inside_environment(), self._waiting:
                 return self._sent(action)
         except RowFault as fault:
             raise self._fault(fault, [episode.seed for episode in self._episodes]) from fault.__cause__

@@ -1,0 +1,50 @@
+"""Patience: one line about an environment of this process that does not return; without it a hang would look like work.
+
+Nothing is ended: only a process of its own, `world.timeout`, can be.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ami.terminal import report
+
+SECONDS = 30.0
+"""How long a call may last before the line is printed."""
+
+_at_work: dict[int, tuple[float, str]] = {}
+_noted: set[str] = set()
+_lookouts: list[threading.Thread] = []
+
+
+class expecting:
+    """A block in which an environment works.
+
+    Args:
+        world: its name, for the line.
+    """
+
+    def __init__(self, world: str) -> None:
+        self.world = world
+
+    def __enter__(self) -> None:
+        _at_work[threading.get_ident()] = time.monotonic(), self.world
+        if not _noted and not (_lookouts and _lookouts[0].is_alive()):
+            _lookouts[:] = [threading.Thread(target=_look, name="patience", daemon=True)]
+            _lookouts[0].start()
+
+    def __exit__(self, *_: object) -> None:
+        _at_work.pop(threading.get_ident(), None)
+
+
+def _look() -> None:
+    """Look a few times per `SECONDS`, until the line is printed."""
+    while not _noted:
+        time.sleep(SECONDS / 6)
+        for begun, world in list(_at_work.values()):
+            if time.monotonic() - begun > SECONDS:
+                _noted.add(world)
+                report(f"world {world} has not returned for {SECONDS:.0f} s, and is waited for. Fix if it hangs: Ctrl-C, "
+                       "then world.timeout=60, which ends such a step and reports where it was")
+                break
