@@ -182,7 +182,7 @@ def _unregistered(entry_point: str) -> EnvSpec:
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, (gymnasium.Env, gymnasium.vector.VectorEnv))):
         menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Env)]
-        what = f", which is no gymnasium.Env, it is {found!r}" if found is not None else f", and {path} has no '{name}'"
+        what = f", which is no gymnasium.Env, it is a {type(found).__name__}" if found is not None else ""
         near = suggestion(name, menu) if menu else f": expected a class below gymnasium.Env, and {path} has none."
         raise SettingError(f"world.entry_point is '{entry_point}'{what}{near}")
     if issubclass(found, gymnasium.vector.VectorEnv):
