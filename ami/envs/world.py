@@ -7,10 +7,11 @@ Where the state lies in its picture is stated in the environment's metadata, `am
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import gymnasium
@@ -37,6 +38,7 @@ from ami.ports import Port, Size
 
 RULES = ("last", "any")
 FLOAT32_SQUARED = 1e76
+DRAWS = 50  # seeds drawn per episode of an evaluation, until one is not solved at its start
 
 
 class GymWorld(World):
@@ -99,7 +101,7 @@ class GymWorld(World):
                 allowed = self._allowed(seen, info, np.zeros(1, bool))
                 self._ticks += 1
                 first = self.space.nearest(torch.zeros(1, self.space.width), allowed).numpy()
-                self.reports_success = "success" in info
+                self._success_at_reset = self.reports_success = "success" in info
                 self.reports_success |= "success" in self._stepped(first)[-1]
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
@@ -255,13 +257,39 @@ class GymWorld(World):
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
         """Start and goal pairs for an evaluation, `num_pairs` of each kind the world knows, none solved at the start.
 
-        A world that offers none is judged on episodes: seeds only, of the kind "episode".
+        A world that offers none is judged on episodes: seeds only, of the kind "episode"; seeds whose episode is solved at
+        its start are left out.
+
+        Raises:
+            SettingError: too many episodes are solved at their start.
+            WorldFault: a reset fails.
         """
         sampler = self.rows.pair_sampler
-        if sampler is None:
-            draw = np.random.default_rng(seed)
-            return [{"kind": "episode", "seed": int(draw.integers(2**31))} for _ in range(num_pairs)]
-        return list(sampler(seed=seed, num_pairs=num_pairs))
+        if sampler is not None:
+            return list(sampler(seed=seed, num_pairs=num_pairs))
+        draw = np.random.default_rng(seed)
+        seeds = (int(draw.integers(2**31)) for _ in range(DRAWS * num_pairs))
+        kept = seeds if not self._success_at_reset else self._unsolved(seeds)
+        pairs = [{"kind": "episode", "seed": number} for number in islice(kept, num_pairs)]
+        require(len(pairs) == num_pairs,
+                f"world {self.env_id}: of {DRAWS * num_pairs} episodes {DRAWS * num_pairs - len(pairs)} are solved at their "
+                f"start: expected {num_pairs} that are not. Fix: reset() must draw a start that is not at the goal")
+        return pairs
+
+    def _unsolved(self, seeds: Iterable[int]) -> Iterator[int]:
+        """Those whose episode is not solved at its start; an environment of its own is reset for it."""
+        rows = self._make(1)
+        try:
+            for seed in seeds:
+                try:
+                    with inside_environment():
+                        _, info = rows.reset([seed], np.ones(1, bool), {})
+                except RowFault as fault:
+                    raise self._fault(fault, [seed]) from fault.__cause__
+                if not np.any(info.get("success", False)):
+                    yield seed
+        finally:
+            rows.close()
 
     def _stepped(self, action: np.ndarray) -> tuple[Any, ...]:
         """Do actions (B, A) in [-1, 1], or one-hot, in the rows that are not over."""
