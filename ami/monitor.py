@@ -100,11 +100,11 @@ class Monitor:
 
     @property
     def best(self) -> str | None:
-        """A line about the best weights; None where nothing was validated."""
-        if self._validation is None or self._validation.best is None:
+        """A line about the best weights; None if nothing was validated, or the last weights are the best."""
+        if self._validation is None or self._validation.best is None or self._validation.is_last_best:
             return None
-        return (f"best weights by validation: {self._validation.best[1]}, {self.folder / BEST_FILE}; the run uses the last "
-                "ones. To use the best: checkpoint=" + str(self.folder / BEST_FILE))
+        return (f"best weights by validation: {self._validation.best[1]}; the run uses the last ones. To use the best: "
+                f"checkpoint={self.folder / BEST_FILE}")
 
     def _keep(self, weights: Weights) -> None:
         save(self.folder / BEST_FILE, Trained(dict(weights), self.folder / BEST_FILE, rows=[]), self.graph, self.config)

@@ -41,6 +41,7 @@ class Validation:
     def __init__(self, config: Config, graph: Graph, modules: Mapping[str, Module]) -> None:
         self.config, self.graph, self.modules = config, graph, modules
         self.best: tuple[float, str] | None = None
+        self.is_last_best = False  # whether the weights judged last are the best so far
         how = config.settings.validation
         self._every, self._criterion = int(how.every), str(how.best_by)
         self._manifest = validation_pairs(config, graph) if self._every and how.pairs else None
@@ -72,7 +73,10 @@ class Validation:
             score = -float(row.get("error_vs_persistence", math.nan))
         else:
             score = float(row.get("success", row.get("return", math.nan)))
-        if math.isnan(score) or (self.best is not None and score < self.best[0]):
+        if math.isnan(score):
+            return False
+        self.is_last_best = self.best is None or score >= self.best[0]
+        if not self.is_last_best:
             return False
         self.best = score, f"{row['stage']}, step {float(row['step']):.0f}"
         return True

@@ -171,7 +171,10 @@ def test_validation_takes_no_random_number_from_learning_and_keeps_the_best(
     assert shown == [40, 80, 100], "every 40 steps and at the end"
     assert [row["success"] for row in read_rows(tmp_path)] == [1.0, 1.0, 1.0]
     assert not console.notes and (tmp_path / "best.safetensors").exists()
-    assert "best weights by validation: model, step 100" in monitor.best and "the run uses the last ones" in monitor.best
+    assert monitor.best is None, "the last weights are the best"
+    monitor._validation.is_best({"stage": "model", "step": 120.0, "success": 0.5})
+    assert monitor.best == (f"best weights by validation: model, step 100; the run uses the last ones. To use the best: "
+                            f"checkpoint={tmp_path / 'best.safetensors'}")
 
 
 def test_weights_leave_out_what_serves_learning_alone(tiny_mind: Callable[..., Graph]) -> None:
