@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ami.evaluation.sheet import Sheet
-from ami.evaluation.table import columns_of, digits, measures, metric_columns, words
+from ami.evaluation.table import columns_of, digits, mean_steps, measures, metric_columns, words
 
 COLUMNS = ("variant", "kind", "seed", "n", "success", "low", "high", "mean_steps", "return", "return_low", "return_high",
            "success_difference", "success_difference_low", "success_difference_high", "success_p", "success_p_holm",
@@ -58,8 +58,8 @@ def compare_table(summary: Mapping[str, Any]) -> Sheet:
     tests = (f"p: {' and '.join(used)}, pair by pair against '{against}', corrected for the number of variants (Holm). "
              if used else "")
     sheet.caption = "\n".join([
-        f"{counts(variants)}. {tests}{unit(seeds)} Steps: mean of {'solved' if 'success' in judged else 'all'} episodes; "
-        "model steps per planned decision; ms: wall milliseconds per decision; minutes of learning per seed.",
+        f"{counts(variants)}. {tests}{unit(seeds)} Columns: {mean_steps(kinds, judged)}; model steps per planned "
+        "decision; ms: wall milliseconds per decision; minutes of learning per seed.",
         *(f"{', '.join(labels)}: {why}" for why, labels in reasons.items())])
     return sheet
 

@@ -1,4 +1,7 @@
-"""Sheet: a table that fits its terminal. Columns that do not fit go into further tables below, and no word is broken."""
+"""Sheet: a table that fits its terminal, and no word is broken.
+
+Columns stand closer where that keeps them in one table; those that do not fit even so go into further tables below.
+"""
 
 from __future__ import annotations
 
@@ -43,24 +46,26 @@ class Sheet:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.title, style="italic")
-        for columns in self._groups(console, options):
-            yield self._table(columns, options.max_width)
+        wide, narrow = (list(self._groups(console, options, padding)) for padding in (1, 0))
+        padding, groups = (0, narrow) if len(narrow) < len(wide) else (1, wide)
+        for columns in groups:
+            yield self._table(columns, options.max_width, padding)
         yield Text(self.caption, style="dim italic")
 
-    def _groups(self, console: Console, options: ConsoleOptions) -> Iterator[list[int]]:
+    def _groups(self, console: Console, options: ConsoleOptions, padding: int) -> Iterator[list[int]]:
         """The columns of each table, the names left out; a column that is too wide for any table has one of its own."""
         taken: list[int] = []
         for column in range(1, len(self.columns)):
             width = Measurement.get(console, options.update(max_width=10_000),
-                                    self._table([*taken, column], options.max_width)).maximum
+                                    self._table([*taken, column], options.max_width, padding)).maximum
             if taken and width > options.max_width:
                 yield taken
                 taken = []
             taken.append(column)
         yield taken
 
-    def _table(self, columns: Sequence[int], width: int) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    def _table(self, columns: Sequence[int], width: int, padding: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, padding), pad_edge=False, collapse_padding=True)
         table.add_column(self.columns[0], no_wrap=True)
         for column in columns:
             table.add_column(self.columns[column], justify="right", no_wrap=True)

@@ -88,9 +88,8 @@ def results_table(summary: Mapping[str, Any]) -> Sheet:
     columns, metrics = columns_of(kinds, judged), metric_columns([summary[name] for name in names], kinds)
     sheet = Sheet(f"{what[0].upper()}{what[1:]} on {counts} pairs, with 95 % intervals",
                   ["", *(header for header, _ in columns), "model\nsteps", "ms", *(header for header, _ in metrics)],
-                  f"manifest {summary['manifest_hash']}, seed {summary['seed']}; steps: mean of "
-                  f"{'solved' if 'success' in judged else 'all'} episodes; model steps per planned decision; ms: wall "
-                  "milliseconds per decision")
+                  f"manifest {summary['manifest_hash']}, seed {summary['seed']}; {mean_steps(kinds, judged)}; model steps "
+                  "per planned decision; ms: wall milliseconds per decision")
     for name in names:
         cost = summary["details"][name]
         steps = cost["model_steps_per_plan"]
@@ -128,6 +127,12 @@ def _measure(kind: str, measure: str, figures: Mapping[str, Any]) -> str:
     if figure is None or figure[measure] is None:
         return "–"
     return mean_return(figure) if measure == "return" else percent(figure)
+
+
+def mean_steps(kinds: Sequence[str], judged: Sequence[str]) -> str:
+    """What the column of mean steps holds, for a caption."""
+    order = f", {' / '.join(map(words, kinds))}" if len(kinds) > 1 else ""
+    return f"mean steps: of {'solved' if 'success' in judged else 'all'} episodes{order}"
 
 
 def _steps(kinds: Sequence[str], figures: Mapping[str, Any]) -> str:
