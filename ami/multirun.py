@@ -10,13 +10,12 @@ unfinished one is renamed, so that nothing in it is lost.
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rich import box
 from rich.table import Table
@@ -26,13 +25,24 @@ from ami.comparison.identity import short_hash
 from ami.config import Config, to_graph
 from ami.console import Console
 from ami.errors import AmiError, SettingError, require
-from ami.files import private_files, write_atomically, write_json
+from ami.files import MIB, FileKind, private_files, write_atomically, write_json
 from ami.sweep import differing
 from ami.tracing.origin import run_code
 
 RECORD, ERROR = "job.json", "error.txt"
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
 WAITING, EARLIER = "not started", "finished earlier"
+
+
+class Record(TypedDict):
+    """What a finished or failed job leaves, beside what it depends on."""
+
+    label: str
+    state: str
+    reason: str
+
+
+RECORD_FILE = FileKind("what a multirun writes", SettingError, "another hydra.sweep.dir", MIB, Record)
 
 
 @dataclass
@@ -141,16 +151,12 @@ class Multirun:
             require(not folder.exists() or not any(folder.iterdir()),
                     f"'{folder}' is not empty and holds no job of a multirun. Fix: another hydra.sweep.dir")
             return False
-        try:
-            found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            state, label = found["state"], found["label"]
-        except (OSError, ValueError, TypeError, LookupError):
-            raise SettingError(f"'{folder / RECORD}' is not what a multirun writes. Fix: another hydra.sweep.dir") from None
+        found = RECORD_FILE.read_json(folder / RECORD, folder)
         changed = [key for key, value in identity.items() if found.get(key) != value]
-        require(state != FINISHED or not changed,
-                f"'{folder}' holds the finished job '{label}' with other {' and '.join(changed)}. "
+        require(found["state"] != FINISHED or not changed,
+                f"'{folder}' holds the finished job '{found['label']}' with other {' and '.join(changed)}. "
                 "Fix: another hydra.sweep.dir, or delete that folder")
-        return bool(state == FINISHED)
+        return bool(found["state"] == FINISHED)
 
 
 def _set_aside(folder: Path) -> None:

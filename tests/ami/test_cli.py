@@ -281,7 +281,7 @@ def test_a_sweep_folder_with_another_finished_job_is_refused(jobs: list[tuple[Co
                                        "Fix: another hydra.sweep.dir, or delete that folder\n")
     Path("sweep/0/job.json").write_text("[]")
     assert main(["run", "--multirun", "seed=0,1", "hydra.sweep.dir=sweep"]) == 2
-    assert "'sweep/0/job.json' is not what a multirun writes" in capsys.readouterr().err
+    assert "sweep/0/job.json is not what a multirun writes: " in capsys.readouterr().err
 
 
 def test_a_sweep_without_multirun_is_told(capsys: pytest.CaptureFixture[str], in_folder: Path) -> None:

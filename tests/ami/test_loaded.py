@@ -121,6 +121,18 @@ def test_a_number_that_is_not_finite_is_named(agents: Path) -> None:
         ami.load(agents / "cartpole").act(np.array([0, np.nan, 0, 0], np.float32))
 
 
+@pytest.mark.parametrize("world", ["Masked", "MaskInInfo"])
+def test_a_masked_action_is_never_chosen(tmp_path: Path, world: str) -> None:
+    allow = ["tests."]
+    ami.train(ami.compose(["world=gym", f"world.entry_point=tests.support.hostile_envs:{world}", "learning=none",
+                           "runtime=local", f"store={tmp_path}"], allow=allow), tmp_path / "masked")
+    agent = ami.load(tmp_path / "masked", allow=allow)
+    env = agent.make_env()
+    observation, info = env.reset(seed=0)
+    for _ in range(10):  # the environment raises where it is given a forbidden action
+        observation, *_, info = env.step(agent.act(observation, info=info))
+
+
 def test_a_stranger_is_not_trusted(agents: Path, tmp_path: Path) -> None:
     from ami.learning import checkpoint
 
