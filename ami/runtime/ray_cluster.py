@@ -55,6 +55,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
         StartError: Ray did not start twice in a row, no cluster answers at `address`, Ray's temporary folder does not serve,
             or Ray would listen beyond loopback.
     """
+    if address is not None:
+        _check_address(address)
     if ray.is_initialized():
         yield
         return
@@ -87,8 +89,6 @@ def _start(address: str | None) -> None:
                          "first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment")
     if address is None:
         check_temporary_folder(Path(get_default_ray_temp_dir()))
-    else:
-        _check_address(address)
     with private_files():  # Ray's session folder and token file are for this user alone
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -133,7 +133,7 @@ def test_a_life_does_not_depend_on_how_many_are_lived_side_by_side(tiny_mind: Ca
 def test_an_action_leads_from_what_was_seen_before_it_to_what_is_seen_after(tiny_mind: Callable[..., Graph]) -> None:
     agent = Agent(LocalRuntime(tiny_mind(observe="state"), watch=WATCH))
     lived = collect(agent, episodes=4, steps=6, batch=4, seed=0)
-    world = agent.runtime.worker.modules["world"].rows  # type: ignore[attr-defined]
+    world = agent.runtime.worker.modules["world"].rows.env  # type: ignore[attr-defined]
     for episode, count in enumerate(lived.steps.tolist()):
         for step in range(count):
             after = world.dynamics.step(lived.truth[episode, step, None].numpy(), lived.action[episode, step, None].numpy())
