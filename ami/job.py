@@ -177,6 +177,8 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
     console = console or Console(quiet=True)
     graph = to_graph(config)
     folder = _new_folder(config, folder)
+    for remark in [*graph.remarks, *config.remarks()]:
+        console.note(remark)
     with private_files():
         trained = _learnt(config, graph, folder, console)
         write_header(folder, graph, config.plain(), seed=config.settings.seed, details={"checkpoint": str(trained.file)})

@@ -353,7 +353,7 @@ def test_a_ctrl_c_that_a_package_swallows_is_no_traceback(
 
 def test_train_says_where_the_agent_is_and_keeps_its_figures(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
                                                                   capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(ami.training, "train", lambda config, console: ami.training.Trained())
+    monkeypatch.setattr(ami.training, "train", lambda config, console, monitor: ami.training.Trained())
     assert main(["train"]) == 0
     assert capsys.readouterr().out.startswith("nothing to learn\n")
     (folder,) = (path for path in Path("runs").iterdir() if path.is_dir() and path.name != "mlartifacts")
