@@ -46,12 +46,15 @@ def keep_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all those that share a slow fixture."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all files that share a slow fixture."""
+    shares = {item.path: name for item in items for name in SHARED if name in getattr(item, "fixturenames", ())}
     for item in items:
-        shares = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(shares))
+        item.add_marker(pytest.mark.xdist_group(shares.get(item.path, str(item.path))))
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow; `pytest --slow` runs it"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept-golden", action="store_true", help="tests/golden shall be what its minds say now")
+    parser.addoption("--slow", action="store_true", help="also run the slow variants of tests")

@@ -28,9 +28,11 @@ from ami.learning.learning_log import read_rows
 from ami.tracing.reader import Trace
 from ami.trained import open_trained
 
-SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
+LEARNING = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=20", "learning.stages.critic.batch=8",
-         "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=1", "validation.pairs=1"]
+         "validation.pairs=1"]
+SMALL = [*LEARNING, "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=1"]
+UNFILMED = [*LEARNING, "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=0"]
 NAMES = ("agent", "random", "straight_line", "oracle", "untrained")
 KINDS = ("same_room", "across")
 
@@ -110,7 +112,7 @@ def test_the_trace_belongs_to_the_summary(folder: Path, capsys: pytest.CaptureFi
 
 def test_a_second_run_skips_learning_and_two_agents_bring_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = folder / "again"
-    assert main(["run", *SMALL, "runtime=local", "agents=2", "evaluation.beside=[]", "evaluation.film=0", f"store={folder}",
+    assert main(["run", *UNFILMED, "runtime=local", "agents=2", "evaluation.beside=[]", f"store={folder}",
                  f"hydra.run.dir={again}"]) == 0
     assert "learning skipped" in capsys.readouterr().out
     assert sorted(path.name for path in (again / "trace").iterdir()) == ["agent-0", "agent-1"]
@@ -120,7 +122,7 @@ def test_a_second_run_skips_learning_and_two_agents_bring_the_same(folder: Path,
 
 
 def test_two_agents_of_ray_actors_bring_the_same(folder: Path) -> None:
-    config = ami.compose([*SMALL, "runtime=ray", "placement=agent", "agents=2", "evaluation.beside=[]", "evaluation.film=0",
+    config = ami.compose([*UNFILMED, "runtime=ray", "placement=agent", "agents=2", "evaluation.beside=[]",
                           f"store={folder}"])
     run = ami.run(config, folder / "ray")
     assert run.summary["trace_digest"] == summary(folder)["trace_digest"]
@@ -158,7 +160,7 @@ def test_a_wrong_hash_of_the_pairs_is_refused_before_learning(tmp_path: Path) ->
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_leaves_whole_records_and_no_process(folder: Path, stop: signal.Signals) -> None:
     place = folder / f"stopped-{stop.name}"
-    command = [sys.executable, "-m", "ami.cli", "run", *SMALL, "evaluation.pairs=200", "evaluation.batch=10",
+    command = [sys.executable, "-m", "ami.cli", "run", *LEARNING, "evaluation.pairs=200", "evaluation.batch=10",
                "placement=agent", "evaluation.beside=[]", f"store={folder}", f"hydra.run.dir={place}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     started: list[psutil.Process] = []
@@ -221,9 +223,8 @@ def test_what_cannot_live_is_told_before_it_learns(tmp_path: Path, monkeypatch: 
 def test_a_baseline_that_cannot_live_with_the_agents_planner_is_left_out_and_that_is_told(
         folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "gradient"
-    few = [setting for setting in SMALL if "film" not in setting]
-    assert main(["run", *few, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
-                 "evaluation.film=0", f"store={folder}", f"hydra.run.dir={run}"]) == 0
+    assert main(["run", *UNFILMED, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
+                 f"store={folder}", f"hydra.run.dir={run}"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "warning: left out of the baselines, oracle: GradientDescent needs the energy's gradient" in told
     assert "evaluation.beside=[random]" in told
@@ -311,8 +312,7 @@ ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.plan
     ids=["a critic with two perceptions", "goal plus reward", "costs with other numbers of weights"])
 def test_what_cannot_learn_is_refused_before_anything_is_learnt(
         settings: list[str], error: type[Exception], words: str, tmp_path: Path) -> None:
-    few = [setting for setting in SMALL if "film" not in setting]
-    config = ami.compose([*few, "runtime=local", "evaluation.film=0", "evaluation.beside=[]", f"store={tmp_path}",
+    config = ami.compose([*UNFILMED, "runtime=local", "evaluation.beside=[]", f"store={tmp_path}",
                           *settings])
     with pytest.raises(error) as refused:
         ami.run(config, tmp_path / "run")

@@ -59,8 +59,9 @@ def test_what_weights_depend_on_makes_another_agent_and_the_planner_does_not(tmp
     assert train(config(tmp_path, "planner.horizon=3")).key == keys[()]
 
 
-@pytest.mark.parametrize(("stop_in", "method"), [("model", "vicreg"), ("model", "ema"), ("model", "sigreg"),
-                                                 ("model", "none"), ("critic", "ema")])
+@pytest.mark.parametrize(("stop_in", "method"), [
+    ("model", "ema"), ("critic", "ema"),
+    *(pytest.param("model", name, marks=pytest.mark.slow) for name in ("vicreg", "sigreg", "none"))])
 def test_an_interrupted_training_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in: str, method: str) -> None:
     from ami.learning import trainer

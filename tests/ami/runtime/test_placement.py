@@ -23,6 +23,7 @@ from ami.tracing.reader import Trace
 from ami.worker import Weights, Worker, build_module
 
 AGENTS = ("jepa", "random", "straight_line", "oracle")
+ONE_AND_SLOW_OTHERS = ["jepa", *(pytest.param(name, marks=pytest.mark.slow) for name in AGENTS if name != "jepa")]
 GROUPS = {"body": ["world", "actor"],
           "mind": ["configurator", "cost", "goal", "memory", "perception", "planner", "world_model"]}
 TICKS = 6
@@ -78,7 +79,7 @@ def test_another_seed_gives_another_digest(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("batch", [1, 50])
 @pytest.mark.parametrize("placement", ["agent", "groups"])
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", ONE_AND_SLOW_OTHERS)
 def test_ray_gives_the_local_digest(agent: str, placement: str, batch: int, tmp_path: Path) -> None:
     from ami.runtime.ray_actors import RayRuntime
 
@@ -90,7 +91,7 @@ def test_ray_gives_the_local_digest(agent: str, placement: str, batch: int, tmp_
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", ONE_AND_SLOW_OTHERS)
 def test_ray_by_module_gives_the_local_digest(agent: str, tmp_path: Path) -> None:
     from ami.runtime.ray_actors import RayRuntime
 

@@ -72,8 +72,9 @@ def run(how: str, ticks: int = 4) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(("how", "error", "words"), [
     ("raise", ModuleError, r"^hand\.step\(\) failed at wave 0, tick 2: Unpicklable: .*/test_ray_faults\.py, line \d+, in "),
-    ("exit", ModuleError, r"^hand\.step\(\) failed at wave 0, tick 2: it called sys\.exit\(3\)"),
-    ("nan", PortError, r"^at wave 0, tick 2 hand\.action is nan in row 0 \(episode 7\)"),
+    pytest.param("exit", ModuleError, r"^hand\.step\(\) failed at wave 0, tick 2: it called sys\.exit\(3\)",
+                 marks=pytest.mark.slow),
+    pytest.param("nan", PortError, r"^at wave 0, tick 2 hand\.action is nan in row 0 \(episode 7\)", marks=pytest.mark.slow),
     ("unmade", ModuleError, r"^hand: build\(\) failed: ZeroDivisionError: in build \("),
     ("die", WorkerLost, r"^the process of hand died at tick 2: killed by kill -9 or for want of memory, or ended by its own "
                         r"code, with os\._exit\(\) .* Fix: run again; if it dies again, runtime=local shows where"),
