@@ -40,10 +40,10 @@ class Softmax(SamplingPlanner):
         return self.random.normal(self.num_candidates, self.horizon, self.width)
 
     def search(self, state, goal, weights, before, noise):
-        candidates = (before[:, None] + 0.5 * noise).clamp(-1, 1)
+        candidates = self.clipped(before[:, None] + 0.5 * noise)
         states, energy = self.imagine(state, goal, weights, candidates)
         share = torch.softmax(-energy / self.temperature, 1)
-        plan = (share[:, :, None, None] * candidates).sum(1)
+        plan = self.decided((share[:, :, None, None] * candidates).sum(1))
         least, best = energy.min(1, keepdim=True)
         return Found(plan, self.taken(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
 
@@ -319,14 +319,14 @@ class Wild(RandomShooting):
 
 class NeverIdle(RandomShooting):
     def step(self, state, goal, mode, weights=None, action_mask=None):
-        return super().step(state, goal, torch.full_like(mode, 2), weights)
+        return super().step(state, goal, torch.full_like(mode, 2), weights, action_mask)
 
 
 class SharesItsStream(RandomShooting):
     def step(self, state, goal, mode, weights=None, action_mask=None):
         if bool((mode == 1).any()):
             self.draw()
-        return super().step(state, goal, mode, weights)
+        return super().step(state, goal, mode, weights, action_mask)
 
 
 class Undecided(Categorical):
