@@ -32,7 +32,6 @@ REFUSED = {
     "planner=categorical": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "planner=tree": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
-    "world=gym": ("perception: Conv sees observations of shape", [*GYM, "planner=categorical"]),
 }
 """Why a leaf is no swap on its own, and what else has to be chosen for it."""
 
