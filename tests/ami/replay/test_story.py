@@ -41,7 +41,7 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     (["--swap", "graph.planner.state=world.observation"],
      "planner.state expects the kind 'state'. Fix: wire it from world_model.state"),
     (["--fork", "3", "world=gym", "world.id=CartPole-v1", "perception=conv"],
-     "Conv sees observations of shape (0,): expected pictures"),
+     "carries torch.float32: perception.observation expects torch.uint8"),
 ])
 def test_slips_are_told(recorded, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
     assert main(["replay", str(recorded("two rooms")), *words]) == 2
