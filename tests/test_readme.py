@@ -39,7 +39,7 @@ def test_the_planner_fits_a_screen() -> None:
     assert len(planner.strip().splitlines()) <= 25
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("document", [README, OWN_WORLD], ids=lambda document: document.name)
 def test_every_block_runs(document: Path, in_folder: Path) -> None:
     # what `source .venv/bin/activate` does, and nothing else
