@@ -244,10 +244,9 @@ def refuse_two_values(overrides: Sequence[str]) -> None:
     for text in overrides:
         key, equals, _ = text.lstrip("+").partition("=")
         if equals and text.removeprefix("++") != given.get(key, text.removeprefix("++")):
-            both = f"{given[key]} {text}"
-            values = [one.partition("=")[2] for one in both.split(" ")]
+            values = [one.partition("=")[2] for one in (given[key], text)]
             fix = f"experiment=[{','.join(values)}] for both" if key == "experiment" else "leave one out"
-            raise SettingError(f"'{both}' gives {key} two values: expected one. Fix: {fix}")
+            raise SettingError(f"'{given[key]} {text}' gives {key} two values: expected one. Fix: {fix}")
         given[key] = text
 
 
@@ -372,8 +371,8 @@ def _search_path(overrides: Sequence[str]) -> list[str]:
 def own_leaves(overrides: Sequence[str]) -> dict[str, str]:
     """The user's own options that overrides may choose from: the text of each YAML file, by its path in its folder."""
     *folders, _ = _folders(overrides)  # the last one is ours
-    return {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8")
-            for folder in reversed(folders) for file in sorted(folder.rglob("*.yaml")) if file.is_file()}
+    return {file.relative_to(folder).as_posix(): option_file.read(file)
+            for folder in reversed(folders) for file in sorted(folder.rglob("*.yaml"))}
 
 
 def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:

@@ -232,33 +232,38 @@ def test_a_baseline_that_cannot_live_with_the_agents_planner_is_left_out_and_tha
     assert "random" in figures and "oracle" not in figures and figures["model_steps_per_plan"] == 128
 
 
-def test_baselines_that_cannot_act_in_a_foreign_world_are_left_out_in_one_line(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[str] = []
-    console = Console(quiet=True)
-    monkeypatch.setattr(console, "note", lines.append)
+class Noting(Console):
+    """A console that keeps its notes."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_baselines_that_cannot_act_in_a_foreign_world_are_left_out_in_one_line(tmp_path: Path) -> None:
+    console = Noting()
     config = ami.compose(["experiment=pendulum", "runtime=local", f"store={tmp_path}", "evaluation.pairs=1",
                           "evaluation.beside=[random, straight_line, oracle, untrained]"])
     graph = judged_graph(config)
     found = baselines(config, graph, seal(config, graph), console)
     assert list(found) == ["random", "untrained"]
-    (line,) = lines
+    (line,) = console.lines
     assert "left out of the baselines, straight_line and oracle: world: Pendulum-v1 has no setting 'observe'" in line
     assert line.endswith("evaluation.beside=[random,untrained]")
     with pytest.raises(UnknownName, match="unknown agent 'orcle': did you mean 'oracle'"):
         baselines(ami.compose(["evaluation.beside=[orcle]"]), graph, seal(config, graph), console)
 
 
-def test_a_baseline_whose_network_nobody_trains_is_left_out_before_it_learns(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[str] = []
-    console = Console(quiet=True)
-    monkeypatch.setattr(console, "note", lines.append)
+def test_a_baseline_whose_network_nobody_trains_is_left_out_before_it_learns(tmp_path: Path) -> None:
+    console = Noting()
     config = ami.compose(["experiment=mode1", "actor.hidden=64", f"store={tmp_path}", "evaluation.pairs=1",
                           "evaluation.beside=[random, teacher, apprentice, oracle]"])
     graph = judged_graph(config)
     assert list(baselines(config, graph, seal(config, graph), console)) == ["random", "teacher"]
-    (line,) = lines
+    (line,) = console.lines
     assert line == ("warning: left out of the baselines, apprentice and oracle: its actor would run untrained, with other "
                     "settings or sizes than the agent's. Fix to silence this: evaluation.beside=[random,teacher]")
 
