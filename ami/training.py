@@ -162,7 +162,7 @@ def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
 
 
 def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
-           console: Console) -> tuple[Experience, float, bool]:
+                console: Console) -> tuple[Experience, float, bool]:
     """One round's experience, the seconds it took when it was lived, and whether it was found."""
     name = f"experience-{step.key}"
     kept = cache.find(name)
