@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from ami.envs.last_words import last_words
 from ami.envs.output import apart
 from ami.errors import AmiError, SettingError, unknown_name
 from ami.faults import TRACEBACK, raised
@@ -136,13 +137,15 @@ def _dispatch(words: list[str]) -> int:
     if command in ("run", "train"):
         from ami.launch import launch
 
-        return launch(command, rest)
+        with last_words():
+            return launch(command, rest)
     from ami import commands, trace_commands
 
     does = {"export": commands.export, "compare": commands.compare, "check": commands.check, "graph": commands.graph,
             "list": commands.list_choices, "trace": trace_commands.trace, "view": trace_commands.view,
             "replay": commands.replay, "plot": commands.plot, "ui": commands.ui}
-    return does[command](rest)
+    with last_words() if command in ("compare", "check", "replay") else contextlib.nullcontext():
+        return does[command](rest)
 
 
 if __name__ == "__main__":

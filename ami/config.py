@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from omegaconf.resolvers import oc
 from yaml import YAMLError
 
@@ -348,6 +348,9 @@ def _check_override(override: Override) -> None:
 def _first_line(error: BaseException) -> str:
     """A foreign error's own words, without the lists that follow them, and where a leaf is broken."""
     cause: Any = error.__cause__ or error
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and not str(cause.full_key).startswith("hydra"):
+        return (f"there is no setting '{cause.full_key}'. Fix: a setting that `ami list settings` or `ami list modules` "
+                "prints, or +KEY=VALUE in front of one that an own module takes")
     mark = getattr(cause, "problem_mark", None)
     if mark is not None:
         return f"{mark.name}, line {mark.line + 1}: {cause.problem}"

@@ -117,6 +117,10 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     require(settings.agents >= 1, f"agents is {settings.agents}: expected 1 or more")
     graph = judged_graph(config)
     groups_of(graph, config.plain()["placement"])
+    if settings.runtime == "ray":
+        from ami.runtime.ray_cluster import check_start
+
+        check_start(settings.address)
     _recorded_ports(config, graph)
     film_formats(config)
     folder = _new_folder(config, folder)

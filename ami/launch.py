@@ -61,6 +61,8 @@ def launch(command: str, words: Sequence[str]) -> int:
         again = [word for word in words if word not in ("--multirun", "-m")]
         return _many(command, overrides, configs, allow, again)
     failed: list[Exception] = []
+    store = Path(configs[0].settings.store)
+    is_new = not store.exists()
 
     def task(settings: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -71,7 +73,9 @@ def launch(command: str, words: Sequence[str]) -> int:
             raise SystemExit(1) from error
         finally:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # Hydra made it; what was refused leaves nothing in it
+                folder.rmdir()  # Hydra made both; what was refused leaves nothing in them
+                if is_new:
+                    store.rmdir()
 
     code = _hydra(command, flags, overrides, task)
     if failed:

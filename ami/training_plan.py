@@ -165,7 +165,9 @@ def _stages(config: Config) -> tuple[Stage, ...]:
     stages = tuple(Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage)
     absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
     require(not stages or not absent,
-            f"learning.collect.{{{','.join(absent)}}} is missing. Fix: leave out the `~…` that removes it")
+            f"learning.collect.{{{','.join(absent)}}} is missing, but there are stages that learn: "
+            f"{', '.join(stage.name for stage in stages)}. Fix: choose learning=two_rooms or another with `collect`; or, to "
+            f"learn nothing, {' '.join(f'~learning.stages.{stage.name}' for stage in stages)}")
     for stage in stages:
         require(stage.data != "experience" or stage.window <= settings.learning.collect.steps,
                 f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "

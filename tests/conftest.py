@@ -15,6 +15,8 @@ import torch
 
 SHARED = ("ray_cluster", "recorded")
 """Session-scoped fixtures that are slow to make."""
+FIRST = ("test_readme.py", "test_job.py", "test_negative_controls.py", "test_trainer.py", "test_compare.py")
+"""Files that take longest: begun first, none of them is alone at the end."""
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job: its children would not hear Ctrl-C either
@@ -48,6 +50,7 @@ def keep_umask() -> Iterator[None]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all files that share a slow fixture."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
     shares = {item.path: name for item in items for name in SHARED if name in getattr(item, "fixturenames", ())}
     for item in items:
         item.add_marker(pytest.mark.xdist_group(shares.get(item.path, str(item.path))))

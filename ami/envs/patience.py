@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 
+from ami.envs.last_words import leave, note_of
 from ami.terminal import report
 
 SECONDS = 30.0
@@ -27,14 +28,17 @@ class expecting:
 
     def __init__(self, world: str) -> None:
         self.world = world
+        self._note = note_of(world)
 
     def __enter__(self) -> None:
         _at_work[threading.get_ident()] = time.monotonic(), self.world
+        leave(self._note)
         if not _noted and not (_lookouts and _lookouts[0].is_alive()):
             _lookouts[:] = [threading.Thread(target=_look, name="patience", daemon=True)]
             _lookouts[0].start()
 
     def __exit__(self, *_: object) -> None:
+        leave()
         _at_work.pop(threading.get_ident(), None)
 
 

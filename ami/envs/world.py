@@ -91,7 +91,7 @@ class GymWorld(World):
         self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
         self.outputs, self.shown_by = _ports(self.rows.reading), self.rows.reading.shown_by
         try:
-            with inside_environment():
+            with inside_environment(), self._waiting:
                 seen, info = self.rows.reset([0], np.ones(1, bool), {})
                 self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
                 if self.space.choices and (MASK in info or MASK in self.outputs):
@@ -282,7 +282,7 @@ class GymWorld(World):
         try:
             for seed in seeds:
                 try:
-                    with inside_environment():
+                    with inside_environment(), self._waiting:
                         _, info = rows.reset([seed], np.ones(1, bool), {})
                 except RowFault as fault:
                     raise self._fault(fault, [seed]) from fault.__cause__
@@ -384,7 +384,7 @@ class GymWorld(World):
 
     def _make(self, num_envs: int) -> Any:
         how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point, self._chosen
-        with inside_environment():
+        with inside_environment(), self._waiting:
             return make_rows(*how) if self._timeout is None else RemoteRows(self._timeout, *how)
 
 

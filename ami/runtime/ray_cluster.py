@@ -55,8 +55,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
         StartError: Ray did not start twice in a row, no cluster answers at `address`, Ray's temporary folder does not serve,
             or Ray would listen beyond loopback.
     """
-    if address is not None:
-        _check_address(address)
+    check_start(address)
     if ray.is_initialized():
         yield
         return
@@ -83,12 +82,18 @@ def _servers() -> dict[str, Any]:
     return {name: started[name][0].process for name in ("gcs_server", "raylet") if started.get(name)}
 
 
+def check_start(address: str | None = None) -> None:
+    """Refuse an address, or a temporary folder, with which a cluster cannot start; raises as `cluster` does."""
+    if address is not None:
+        _check_address(address)
+    elif not ray.is_initialized():
+        check_temporary_folder(Path(get_default_ray_temp_dir()))
+
+
 def _start(address: str | None) -> None:
     if address is None and ray_constants.ENABLE_RAY_CLUSTER:
         raise StartError("Ray was imported before ami and would listen on every interface of this machine. Fix: import ami "
                          "first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment")
-    if address is None:
-        check_temporary_folder(Path(get_default_ray_temp_dir()))
     with private_files():  # Ray's session folder and token file are for this user alone
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -58,6 +58,14 @@ WRONG: list[tuple[list[str], str]] = [
     (["run", "planner=cem", "planner=mppi"],
      "'planner=cem planner=mppi' gives planner two values: expected one. Fix: leave one out"),
     (["graph", "seed=1", "seed=2"], "'seed=1 seed=2' gives seed two values: expected one. Fix: leave one out"),
+    (["run", "planner={a:1}"], "the configuration does not compose: there is no setting 'planner.a'. Fix: a setting that "
+     "`ami list settings` or `ami list modules` prints, or +KEY=VALUE in front of one that an own module takes"),
+    (["run", "experiment=mode1", "learning=none"], "learning.collect.{agent,episodes,steps,batch} is missing, but there are "
+     "stages that learn: policy. Fix: choose learning=two_rooms or another with `collect`; or, to learn nothing, "
+     "~learning.stages.policy"),
+    (["run", "runtime=ray", "address=127.0.0.1:1"], "nobody listens at address '127.0.0.1:1' ([Errno 111] Connection "
+     "refused). Fix: address=HOST:PORT of a running cluster, address=null to start one here, or run in this process with "
+     "runtime=local"),
     (["run", "hydra.foo=1"], "the configuration does not compose: Key 'foo' not in 'HydraConf'"),
     (["run", "~planner.horizon"],
      "the configuration does not compose: Could not delete from config. 'planner.horizon' does not exist."),
