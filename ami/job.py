@@ -154,9 +154,9 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
                       trace_digest=digest)
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,
                            "checkpoint": None if trained.file is None else str(trained.file)}
-    write_json(folder / "summary.json", figures)
     done = Run(folder, figures, evaluations, trained)
-    console.table(done.table())
+    console.table(done.table())  # before it is written: a disk that is full costs the file, not the figures
+    write_json(folder / "summary.json", figures)
     present(Presentation(folder, config, graph, manifest, figures, trained, console.note), console)
     return done
 

@@ -48,6 +48,7 @@ def keep_umask() -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all files that share a slow fixture."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))

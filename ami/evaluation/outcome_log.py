@@ -44,7 +44,7 @@ class OutcomeLog:
             return
         try:
             if self._file is None:
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
             os.write(self._file, (json.dumps(row) + "\n").encode())
             self._lines += 1
         except OSError as error:
