@@ -32,6 +32,7 @@ from ami.worker import Weights, Worker
 
 PROBE_EPISODES = 200
 QUICK_PROBE_EPISODES = 40
+PROBE_BATCH = 100
 PROBE_EVERY = 200
 
 
@@ -191,7 +192,7 @@ def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
         return Experience(**kept[0])
     how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
     with Agent(LocalRuntime(plan.explorer, seed, watch=WATCH)) as agent:
-        held_out = collect(agent, PROBE_EPISODES, how.steps, how.batch, seed)
+        held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
     _keep(cache, name, held_out, 0.0)
     return held_out
 

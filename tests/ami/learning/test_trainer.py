@@ -171,8 +171,8 @@ def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str
      "learning.stages.model has no 'train': this agent has no such stage to change. Fix: take out "
      "learning.stages.model, or the experiment that sets it; to make it a stage, +learning.stages.model.train=…"),
     (["learning.stages.model.window=33"], "learning.stages.model.window is 33: expected at most learning.collect.steps, 32"),
-    (["~learning.collect.steps"], "learning.collect.{steps} is missing, but there are stages that learn: model, critic. Fix: "
-     "choose learning=two_rooms or another with `collect`; or, to learn nothing, ~learning.stages.model "
+    (["~learning.collect.steps"], "learning.collect.{steps} is missing, but there are stages that learn: model, critic. "
+     "Fix: choose learning=two_rooms or another with `collect`; or, to learn nothing, ~learning.stages.model "
      "~learning.stages.critic"),
     (["learning.stages.model.data=memory"],
      "learning.stages.model.data is memory, which holds state, successors, goal: the loss of world_model needs "
