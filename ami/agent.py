@@ -1,7 +1,7 @@
 """Agent: the cognitive loop. Read this file first.
 
-An agent is a graph of modules (`ami.graph`) whose roles are those of the blueprint (`ami.blueprint`). One `cycle` is one
-tick of its mind, over B worlds at once, in the order the wires dictate. With the shipped wiring that is:
+An agent is a graph of modules (`ami.graph.graph`) whose roles are those of the blueprint (`ami.blueprint`). One `cycle` is
+one tick of its mind, over B worlds at once, in the order the wires dictate. With the shipped wiring that is:
 
     world         shows what followed from the last action
     perception    observation → percept
@@ -27,8 +27,8 @@ from torch import Tensor
 
 from ami.blueprint import Episode
 from ami.errors import require
-from ami.graph import Graph
-from ami.segments import Segment
+from ami.graph.graph import Graph
+from ami.graph.partition import Segment
 
 FLAGS = ("world.terminated", "world.truncated", "world.success", "world.reward")
 

@@ -8,14 +8,16 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ami.envs.overlay import Overlay
 from ami.module import Batch, Call, Module, callable_method
 from ami.ports import Dims, Port
+
+if TYPE_CHECKING:
+    from ami.envs.overlay import Overlay
 
 
 class Episode(NamedTuple):

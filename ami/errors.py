@@ -126,3 +126,11 @@ def require(condition: bool, message: str) -> None:
     """Raise SettingError(message) unless the condition holds: one line per rule in a constructor."""
     if not condition:
         raise SettingError(message)
+
+
+def first_reason(refused: str) -> str:
+    """A refusal in one line: of several mistakes the first, and how many more there are."""
+    head, *rest = refused.split("\n")
+    mistakes = [line for line in rest if line.startswith("  - ")]
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return mistakes[0].removeprefix("  - ") + more if mistakes else head

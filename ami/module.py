@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ami.errors import CallError, suggestion
 from ami.ports import ActionSpace, Dims, Port, Size
-from ami.streams import Streams
+from ami.rng import Streams
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Batch = Mapping[str, Tensor]
@@ -208,7 +208,7 @@ class Module(nn.Module):
 
     @classmethod
     def code_roots(cls, settings: Mapping[str, Any]) -> Sequence[Any]:
-        """What these settings make run besides the class itself: roots for `ami.code_hash`."""
+        """What these settings make run besides the class itself: roots for `ami.storage.code_hash`."""
         return ()
 
     @classmethod

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import record
 
 import ami
-from ami.console import Console
+from ami.terminal.console import Console
 
 METHODS, SEEDS = ("vicreg", "sigreg", "ema", "none"), (0, 1, 2)
 PAIRS, MANIFEST_SEED = 200, 20261123

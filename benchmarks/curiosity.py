@@ -29,13 +29,13 @@ from record import page, record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode, Prediction
-from ami.config import to_graph, to_parts
+from ami.config.compose import to_graph, to_parts
 from ami.evaluation.statistics import mean_interval
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 from ami.module import callable_method
-from ami.parts import Part
 from ami.runtime.local import LocalRuntime
-from ami.worker import Weights
+from ami.runtime.worker import Weights
 from worlds.two_rooms_pairs import sample_pairs
 from worlds.two_rooms_physics import DOOR_Y, HIGH, LOW, is_blocked
 

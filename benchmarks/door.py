@@ -31,10 +31,10 @@ from lives import SEED, figures, fitting, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
 
 import ami
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import wilson
-from ami.files import write_json
+from ami.storage.files import write_json
 from modules.world_model.factored import Factored
 
 matplotlib.use("Agg")

@@ -17,8 +17,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from ami.graph import Graph
-from ami.worker import Weights, Worker
+from ami.graph.graph import Graph
+from ami.runtime.worker import Weights, Worker
 from modules.nets import mlp
 from worlds.two_rooms_drawing import Drawing
 from worlds.two_rooms_pairs import LEARNING_BANDS, TEST_BANDS, sample_door, sample_position

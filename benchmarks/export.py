@@ -28,11 +28,11 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.export import export
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.views.export import export
 
 torch.set_num_threads(1)
 TICKS, WORLDS = 1_000, 10

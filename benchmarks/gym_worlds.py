@@ -31,16 +31,16 @@ from record import RESULTS, page, record
 
 import ami
 from ami.agent import Agent
-from ami.config import compose_baseline, to_graph
+from ami.config.compose import compose_baseline, to_graph
 from ami.errors import suggestion
 from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import mean_interval
-from ami.graph import Graph
-from ami.job import seal
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.training import train
-from ami.worker import Weights, build_module
+from ami.runtime.worker import Weights, build_module
+from ami.session.run import seal
+from ami.session.train import train
 
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED, BATCH = (0, 1, 2), 200, 20261125, 200

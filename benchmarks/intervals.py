@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ami.evaluation.statistics import paired_success_test, paired_test, rate_interval, wilson
-from ami.files import write_json
+from ami.storage.files import write_json
 
 TRIALS, PAIRS, RESAMPLES = 400, 60, 300
 RESULTS = Path(__file__).parent / "results" / "intervals.json"

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import STUDIES, page, record
 
 import ami
-from ami.console import Console
-from ami.evaluation.compare_table import first_reason, p_value
+from ami.comparison.table import first_reason, p_value
 from ami.evaluation.table import percent
+from ami.terminal.console import Console
 
 SEEDS = (0, 1, 2)
 PAIRS = 200

@@ -9,17 +9,17 @@ from typing import Any
 
 import ami
 from ami.agent import Agent
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import wilson
-from ami.graph import Graph
-from ami.job import seal
-from ami.recorder import Recorder
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.trained import Trained
-from ami.training import train
-from ami.worker import Weights, Worker
+from ami.runtime.recorder import Recorder
+from ami.runtime.worker import Weights, Worker
+from ami.saved.agent_file import Trained
+from ami.session.run import seal
+from ami.session.train import train
 
 SEED = 20261125
 """Of the manifest."""

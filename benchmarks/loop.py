@@ -34,11 +34,11 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
-from ami.graph import Graph
+from ami.config.compose import to_graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.log import TraceLog
-from ami.worker import Worker
+from ami.runtime.worker import Worker
+from ami.trace.log import TraceLog
 
 torch.set_num_threads(1)
 ROUNDS, TICKS = 30, 50

@@ -34,7 +34,7 @@ from lives import figures, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
 
 from ami.evaluation.manifest import Manifest
-from ami.worker import Weights
+from ami.runtime.worker import Weights
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

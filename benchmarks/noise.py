@@ -31,11 +31,11 @@ from record import STUDIES, page, record
 import ami
 from ami.comparison.compare import Comparison, compare_variants
 from ami.comparison.variants import Variant
-from ami.config import Config, to_graph
-from ami.console import Console
-from ami.files import write_json
-from ami.training import train
-from ami.worker import Worker
+from ami.config.compose import Config, to_graph
+from ami.runtime.worker import Worker
+from ami.session.train import train
+from ami.storage.files import write_json
+from ami.terminal.console import Console
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

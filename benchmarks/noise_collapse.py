@@ -28,8 +28,8 @@ from record import page, record
 import ami
 from ami.comparison.compare import compare_variants
 from ami.comparison.variants import Variant
-from ami.console import Console
-from ami.training import train
+from ami.session.train import train
+from ami.terminal.console import Console
 
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED = (0, 1, 2), 200, 20261125

@@ -29,7 +29,7 @@ from record import STUDIES, page, record
 from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import paired_test, wilson
-from ami.files import write_json
+from ami.storage.files import write_json
 
 SEEDS, PAIRS, BATCH, HORIZON = (0, 1, 2), 200, 200, 4
 BUDGETS = (16, 32, 64, 128, 256, 512)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ami.files import write_atomically, write_json
-from ami.tracing.header import versions
+from ami.storage.files import write_atomically, write_json
+from ami.trace.header import versions
 
 RESULTS = Path(__file__).parent / "results"
 STUDIES = Path(__file__).parents[1] / "docs" / "studies"

@@ -30,9 +30,9 @@ from record import record
 
 import ami
 from ami.learning import checkpoint
-from ami.replay.again import again
 from ami.replay.recording import Recording
-from ami.tracing.reader import Trace
+from ami.replay.reexecute import again
+from ami.trace.reader import Trace
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
@@ -119,7 +119,7 @@ def _other_code(place: Path) -> dict[str, Any]:
     planner.write_text(before.replace("clamp_(-1.0, 1.0)", "clamp_(-0.9, 0.9)"))
     if planner.read_text() == before:
         raise SystemExit("modules/planner/cem.py clamps no plan to -1.0 … 1.0 any more: change another line of the copy")
-    done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli import main; sys.exit(main())", "replay",
+    done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli.main import main; sys.exit(main())", "replay",
                            str(place / "jepa-local"), "--out", str(place / "code-again")], capture_output=True, text=True,
                           cwd=code, env={**os.environ, "PYTHONPATH": str(code), "COLUMNS": "300"})
     ok = done.returncode == 1 and "code.planner was" in done.stdout

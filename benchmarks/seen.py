@@ -19,12 +19,12 @@ from PIL import Image
 from record import STUDIES, page, record
 
 import ami
+from ami import load_trace as load
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
-from ami.tracing import load
-from ami.tracing.payloads import Recorded
-from ami.tracing.viewer import view
-from ami.tracing.viewer_data import pages
+from ami.views.payloads import Recorded
+from ami.views.viewer import view
+from ami.views.viewer_data import pages
 
 RUNS = {
     "two_rooms": ["experiment=quick", "learning.collect.episodes=200", "learning.stages.model.steps=300",

@@ -87,8 +87,8 @@ def per_plan(planners: dict[str, Any], batch: int, width: int, terms: int) -> di
 def timing(weights: Any) -> dict[str, dict[str, float]]:
     """CPU-milliseconds per plan, by how many worlds plan at once."""
     import ami
-    from ami.config import to_graph
-    from ami.worker import Worker
+    from ami.config.compose import to_graph
+    from ami.runtime.worker import Worker
 
     planners, graph = {}, None
     for name, mind in MINDS.items():

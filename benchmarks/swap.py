@@ -27,7 +27,7 @@ from record import page, record
 import ami
 from ami.evaluation.statistics import mean_interval
 from ami.replay.recording import Recording
-from ami.replay.swap import swap
+from ami.replay.substitute import swap
 
 torch.set_num_threads(1)
 PAIRS, MANIFEST_SEED = 100, 20261126

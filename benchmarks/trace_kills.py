@@ -36,17 +36,17 @@ from record import record
 
 import ami
 from ami.agent import Agent
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.errors import TraceError
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing import log
-from ami.tracing.header import write_header
-from ami.tracing.reader import Trace
-from ami.tracing.spans import Forest, Sample
-from ami.tracing.tables import Tables
+from ami.trace import log
+from ami.trace.header import write_header
+from ami.trace.reader import Trace
+from ami.views.spans import Forest, Sample
+from ami.views.tables import Tables
 
 torch.set_num_threads(1)
 RUN_KILLS, SYNC_KILLS, PAIRS, LONGEST = 50, 20, 150, 2.5
@@ -119,7 +119,7 @@ def kill_runs(folder: Path, draw: random.Random) -> dict[str, Any]:
 def kill_syncs(folder: Path, draw: random.Random) -> dict[str, Any]:
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (its import is no moment of the sync)
 
-    from ami.tracing.mlflow_store import sync
+    from ami.tracking.mlflow_runs import sync
 
     graph = to_graph(ami.compose(["agent=oracle"]))
     manifest = Manifest.make(graph.drafts["world"], 5, 20)

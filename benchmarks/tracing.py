@@ -33,13 +33,13 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
-from ami.graph import Graph
-from ami.recorder import NoTrace, Recorder
+from ami.config.compose import to_graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.writer import Block, Writer
+from ami.runtime.recorder import NoTrace, Recorder
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.trace.writer import Block, Writer
 
 torch.set_num_threads(1)
 TURNS = {1: (800, 10), 50: (150, 4)}  # turns of so many ticks, by batch
@@ -194,8 +194,8 @@ def mlflow_on_against_off(graph: Graph, waits: bool) -> dict[str, float]:
 
 def sync_afterwards(graph: Graph) -> dict[str, float]:
     """Every tick as MLflow spans, from the log, when the mind is done."""
-    from ami.tracing.mlflow_store import store, sync
-    from ami.tracing.spans import Sample
+    from ami.tracking.mlflow_runs import store, sync
+    from ami.views.spans import Sample
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"

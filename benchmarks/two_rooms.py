@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import record
 
 import ami
-from ami.console import Console
+from ami.terminal.console import Console
 
 SEEDS = (0, 1, 2)
 PAIRS = 200

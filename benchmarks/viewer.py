@@ -20,11 +20,11 @@ from record import record
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.viewer import view
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.views.viewer import view
 
 TARGET_SECONDS = 2.0
 TICKS, EPISODES, OPENINGS = 1_000, 20, 5

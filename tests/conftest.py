@@ -1,4 +1,4 @@
-"""What all tests share: one thread, one Ray cluster, and which of them one worker runs."""
+"""What all tests share: one thread, one Ray cluster per worker, and which files are begun first."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SHARED = ("ray_cluster", "recorded")
-"""Session-scoped fixtures that are slow to make."""
-FIRST = ("test_readme.py", "test_job.py", "test_negative_controls.py", "test_trainer.py", "test_compare.py")
+FIRST = ("test_readme.py", "test_run.py", "test_negative_controls.py", "test_trainer.py", "test_compare.py")
 """Files that take longest: begun first, none of them is alone at the end."""
 
 torch.set_num_threads(1)
@@ -48,13 +46,9 @@ def keep_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n auto --dist loadgroup` one worker runs the tests of a file, and one all files that share a slow fixture."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
-    shares = {item.path: name for item in items for name in SHARED if name in getattr(item, "fixturenames", ())}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(shares.get(item.path, str(item.path))))
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow; `pytest --slow` runs it"))
 

@@ -9,38 +9,41 @@ from pathlib import Path
 
 import pytest
 
-from ami.config import compose, to_graph
-from ami.menu import SECTIONS, leaves
-from ami.nodes import parts_of
+from ami.cli.listing import SECTIONS, leaves
+from ami.config.compose import compose, to_graph
+from ami.config.instantiate import parts_of
 
 HOME = Path(__file__).parent.parent
 SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for file in (HOME / folder).rglob("*.py"))
 ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__init__.py").is_file()}
 LAYERS = [  # each may import those after it in its own line and in the lines below
-    ("__main__", "cli", "launch", "multirun", "commands", "trace_commands", "words", "help", "menu", "ui"),
-    ("lesions",),
-    ("comparison", "replay"),
-    ("loaded",),
-    ("saved",),
-    ("job", "presentation", "training", "monitor", "validation", "training_plan", "trained", "dry_run", "checking",
-     "planning_budget"),
-    ("drawing", "svg", "layout", "routes"),
-    ("config", "fitting", "baselines", "option_file", "sweep", "nodes", "settings"),
-    ("console", "best_effort"),
-    ("tracing", "learning", "evaluation", "testing", "runtime"),
-    ("agent", "worker", "segments", "recorder"),
-    ("graph", "dims", "wiring", "parts"),
-    ("envs", "blueprint"),
+    ("__main__",),
+    ("cli",),
+    ("comparison", "replay", "testing", "drawing"),
+    ("session",),
+    ("saved", "tracking"),
+    ("views",),
+    ("evaluation", "learning"),
+    ("runtime",),
+    ("trace",),
+    ("config",),
+    ("envs",),
+    ("agent",),
+    ("graph", "blueprint"),
+    ("storage",),
+    ("terminal",),
     ("module",),
-    ("ports", "extras", "streams", "files", "store", "trust", "limits", "actions", "code_hash"),
-    ("schema", "terminal", "faults"),
+    ("ports", "rng"),
+    ("actions",),
     ("errors",),
 ]
+LOBBY = 11
+"""So many files at most lie beside the rooms: what a user imports, or a newcomer reads first."""
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ONLY_IN = {
-    "networkx": {"ami/graph.py"},
-    "hydra": {"ami/config.py", "ami/option_file.py", "ami/sweep.py", "ami/launch.py"},
-    "omegaconf": {"ami/config.py", "ami/option_file.py", "ami/launch.py"},
+    "networkx": {"ami/graph/graph.py"},
+    "hydra": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/sweep.py", "ami/cli/launch.py"},
+    "omegaconf": {"ami/config/compose.py", "ami/config/option_file.py", "ami/cli/launch.py"},
 }
 
 
@@ -89,6 +92,11 @@ def test_every_file_of_ami_has_its_layer() -> None:
     assert names - {"__init__"} == set(RANK)
 
 
+def test_the_lobby_stays_small() -> None:
+    lobby = sorted(path.name for path in (HOME / "ami").glob("*.py"))
+    assert len(lobby) <= LOBBY, lobby
+
+
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_is_met_in_one_place(library: str) -> None:
     users = {name_of(file) for file in SOURCES if library in map(package, imports(file))}
@@ -102,7 +110,7 @@ def test_ray_is_met_in_its_runtime_alone() -> None:
 
 def test_mlflow_is_met_in_the_files_of_its_name_and_one_of_learning() -> None:
     users = [name_of(file) for file in SOURCES if "mlflow" in map(package, imports(file))]
-    others = [user for user in users if not re.fullmatch(r"ami/tracing/mlflow_\w+\.py", user)]
+    others = [user for user in users if not re.fullmatch(r"ami/tracking/\w+\.py", user)]
     assert len(others) <= 1 and all(user.startswith("ami/learning/") for user in others), others
 
 
@@ -135,7 +143,7 @@ def test_no_setting_is_swallowed_and_no_error_caught_blindly(file: Path) -> None
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "nothing named"
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-            after_the_work = name_of(file) == "ami/best_effort.py"  # must not cost it, whatever is raised
+            after_the_work = name_of(file) == "ami/terminal/best_effort.py"  # must not cost it, whatever is raised
             blind = caught in ("nothing named", "Exception", "BaseException")
             assert raises or after_the_work or not blind, f"line {node.lineno}: {caught}"
 

@@ -43,7 +43,7 @@ def test_a_planner_a_world_and_their_comparison_are_sixty_lines_of_python_and_fo
 
 def test_what_the_readme_asks_first_is_answered(here: Path) -> None:
     for words in re.findall(r"^ami (check .*)$", (here / "README.md").read_text(), re.MULTILINE):
-        assert re.search(r"keeps (\d+) of the \1 promises", run(here, "-m", "ami.cli", *words.split()))
+        assert re.search(r"keeps (\d+) of the \1 promises", run(here, "-m", "ami", *words.split()))
 
 
 def test_the_comparison_compares(here: Path) -> None:
@@ -64,7 +64,7 @@ def test_gymnasium_itself_accepts_the_world(here: Path, monkeypatch: pytest.Monk
 
 def test_the_questions_are_answered(here: Path) -> None:
     short = ["agent=oracle", "runtime=local", "evaluation.pairs=3", "evaluation.beside=[]", "evaluation.film=0"]
-    run(here, "-m", "ami.cli", "run", *short, "trace.level=boundary", "store=runs", "hydra.run.dir=runs/first")
+    run(here, "-m", "ami", "run", *short, "trace.level=boundary", "store=runs", "hydra.run.dir=runs/first")
     cells = [source for kind, source, _ in notebook() if kind == "code"]
     assert sum(cell.count('RUN = "runs/questions"') for cell in cells) == 1
     for number, cell in enumerate(cells):

@@ -17,13 +17,13 @@ import torch
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import versions, write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.node_file import STATISTICS
-from ami.tracing.origin import processor
-from ami.tracing.reader import Trace
+from ami.trace.header import versions, write_header
+from ami.trace.log import TraceLog
+from ami.trace.node_file import STATISTICS
+from ami.trace.provenance import processor
+from ami.trace.reader import Trace
 
 GOLDEN = Path(__file__).parent / "golden"
 TICKS, WORLDS, SEED = 4, 2, 7

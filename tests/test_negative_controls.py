@@ -11,13 +11,13 @@ import pytest
 
 import ami
 from ami.agent import Agent
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
 from ami.runtime.local import LocalRuntime
-from ami.trained import Trained
-from ami.training import train
-from ami.worker import build_module
+from ami.runtime.worker import build_module
+from ami.saved.agent_file import Trained
+from ami.session.train import train
 
 SHORT = ["learning.collect.episodes=400", "learning.stages.model.steps=450", "learning.stages.critic.steps=800",
          "runtime=local"]

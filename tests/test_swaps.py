@@ -12,9 +12,9 @@ import pytest
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import compose, to_graph
+from ami.cli.listing import SECTIONS, leaves
+from ami.config.compose import compose, to_graph
 from ami.errors import AmiError
-from ami.menu import SECTIONS, leaves
 from ami.runtime.local import LocalRuntime
 
 TICKS, WORLDS = 10, 2

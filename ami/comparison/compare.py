@@ -21,20 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ami.best_effort import best_effort
+from ami.comparison.figures import Lived, figures, gain
 from ami.comparison.identity import claim, identity_of, short_hash
+from ami.comparison.jobs import RECORD_FILE, Job, jobs_of, work
+from ami.comparison.plot import plot_comparison
+from ami.comparison.table import compare_csv, compare_table
 from ami.comparison.variants import Sound, Variant, check
-from ami.comparison.work import RECORD_FILE, Job, jobs_of, work
-from ami.console import Console
+from ami.config.settings import MOST_SEED
+from ami.config.sweep import combinations
 from ami.errors import SettingError, require, unknown_name
-from ami.evaluation.compare_table import compare_csv, compare_table
-from ami.evaluation.comparing import Lived, figures, gain
 from ami.evaluation.evaluate import Evaluation, Outcome
-from ami.evaluation.plots import plot_comparison
 from ami.evaluation.sheet import Sheet
-from ami.files import private_files, write_atomically, write_json
-from ami.settings import MOST_SEED
-from ami.sweep import combinations
+from ami.storage.files import private_files, write_atomically, write_json
+from ami.terminal.best_effort import best_effort
+from ami.terminal.console import Console
 
 SEEDS = (0, 1, 2)
 """Three: the fewest that show how much of a difference is the seed's."""
@@ -57,7 +57,7 @@ class Comparison:
 
     @property
     def rows(self) -> dict[str, Any]:
-        """The figures of each variant, by label; see `ami.evaluation.comparing.figures`."""
+        """The figures of each variant, by label; see `ami.comparison.figures.figures`."""
         variants: dict[str, Any] = self.summary["variants"]
         return variants
 
@@ -89,7 +89,7 @@ def compare(overrides: Sequence[str], *, seeds: Sequence[int] = SEEDS, against: 
         folder: where everything goes and where a stopped comparison goes on; by default one in the store that is named
             after what is compared.
         console: where progress is shown; by default nowhere.
-        allow: prefixes of your own packages that `_target_` may name; see `ami.trust`.
+        allow: prefixes of your own packages that `_target_` may name; see `ami.config.trust`.
         skip_refused: let refused variants be a row with the reason instead of an error.
 
     Raises:
@@ -181,7 +181,7 @@ def _evaluation(record: Mapping[str, Any]) -> Evaluation:
 
 
 def _store(done: Comparison, store: Path, console: Console) -> None:
-    from ami.tracing.mlflow_store import store_family
+    from ami.tracking.mlflow_runs import store_family
 
     with console.counting("store in MLflow", 1, "") as bar:
         seeds = done.summary["seeds"]

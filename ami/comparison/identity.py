@@ -10,14 +10,14 @@ from typing import Any
 
 from ami.comparison.variants import Sound
 from ami.errors import SettingError, require
-from ami.files import FileKind, check_folder, write_json
-from ami.job import judged_graph
-from ami.tracing.mlflow_database import check_database
-from ami.tracing.origin import code_of, engine_code
+from ami.session.run import judged_graph
+from ami.storage.files import FileKind, check_folder, write_json
+from ami.trace.provenance import code_of, engine_code
+from ami.tracking.mlflow_database import check_database
 
 IDENTITY = "comparison.json"
 FORMAT = 2
-RUNS = ("ami.training", "ami.learning.trainer", "ami.evaluation.evaluate")
+RUNS = ("ami.session.train", "ami.learning.trainer", "ami.evaluation.evaluate")
 """The files of ami that a comparison's figures depend on, besides those that run an agent."""
 SHOWN_DIFFERENCES = 3
 FILE = FileKind("a comparison's identity", SettingError, "another --folder", schema=dict[str, Any])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ami import training
-from ami.config import Config, compose
-from ami.console import Console
+from ami.config.compose import Config, compose
 from ami.errors import AmiError, require
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
-from ami.job import judged_graph, metrics_of, seal, try_out
+from ami.graph.graph import Graph
+from ami.session import train as training
+from ami.session.run import judged_graph, metrics_of, seal, try_out
+from ami.terminal.console import Console
 
 
 @dataclass(frozen=True)

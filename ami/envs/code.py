@@ -1,4 +1,4 @@
-"""Code of a world: what runs because of a gymnasium id, an entry point and wrappers, for `ami.code_hash`."""
+"""Code of a world: what runs because of a gymnasium id, an entry point and wrappers, for `ami.storage.code_hash`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 
-from ami.faults import place_of
+from ami.graph.faults import place_of
 
 _NEW_API = ("Fix: `return observation, {{}}` from reset() and `return observation, reward, terminated, truncated, info` "
             "from step(); for a package of others, shimmy's GymV21CompatibilityV0")

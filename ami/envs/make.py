@@ -25,7 +25,7 @@ from ami.envs.guard import Guard, raised
 from ami.envs.spaces import Reading, fit_observation, reading_of
 from ami.envs.vector import LIMIT, Rows, VectorRows, declared_limit
 from ami.errors import AmiError, SettingError, require, suggestion
-from ami.extras import how_to_install
+from ami.terminal.extras import how_to_install
 
 EXAMPLE = "CartPole-v1"
 """The world where none is named."""

@@ -9,7 +9,7 @@ import threading
 import time
 
 from ami.envs.last_words import leave, note_of
-from ami.terminal import report
+from ami.terminal.text import report
 
 SECONDS = 30.0
 """How long a call may last before the line is printed."""

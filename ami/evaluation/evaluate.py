@@ -24,7 +24,7 @@ from ami.evaluation.kinds import kinds_of
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, watched
 from ami.evaluation.statistics import Difference, PairedTest, paired_return_test, paired_test
-from ami.graph import Graph
+from ami.graph.graph import Graph
 
 MODEL_STEPS = "model_steps"
 PROGRESS_SECONDS = 0.1

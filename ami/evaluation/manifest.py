@@ -17,9 +17,9 @@ import torch
 
 from ami.blueprint import Episode, World
 from ami.errors import SettingError, require
-from ami.files import FileKind, write_json
 from ami.module import Module
-from ami.schema import Like, Line
+from ami.storage.files import FileKind, write_json
+from ami.storage.schema import Like, Line
 
 NOT_OPTIONS = ("kind", "seed")
 

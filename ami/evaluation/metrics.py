@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ami.config.trust import allow_list, trusted_function
 from ami.errors import SettingError, require, suggestion
-from ami.graph import Graph
-from ami.trust import allow_list, trusted_function
+from ami.graph.graph import Graph
 
 SETTING = "evaluation.metrics"
 

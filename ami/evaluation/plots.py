@@ -13,10 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ami.evaluation.compare_table import counts, kinds_of
-from ami.evaluation.compare_table import judged_by as compared_by
 from ami.evaluation.table import AGENT, BASELINES, judged_by
-from ami.files import write_atomically
+from ami.storage.files import write_atomically
 
 COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
 CURVES = (*COLOURS, "#1f3a5f", "#c9a227", "#17a2a2", "#8c564b", "#e377c2", "#6b8e23", "#483d8b", "#ff7f50")
@@ -42,7 +40,7 @@ def plot_results(summary: Mapping[str, Any], path: Path) -> None:
     for place, measure in enumerate(measures):
         _bars(figure.add_subplot(1, len(measures), place + 1), summary, names, kinds, measure)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _bars(axes: Axes, summary: Mapping[str, Any], names: Sequence[str], kinds: Sequence[str], measure: str) -> None:
@@ -72,48 +70,6 @@ def _bars(axes: Axes, summary: Mapping[str, Any], names: Sequence[str], kinds: S
     axes.set_title(f"{count} pairs of each kind, 95 % intervals, manifest {summary['manifest_hash']}", size=10,
                    loc="left")
     _tidy(axes)
-
-
-def plot_comparison(summary: Mapping[str, Any], path: Path) -> None:
-    """A line per variant: a point with its 95 % interval per kind of pair, and a small mark per training seed, as a PNG.
-
-    Args:
-        summary: as `ami compare` writes it.
-    """
-    variants = {label: found for label, found in summary["variants"].items() if not found.get("refused")}
-    judged = compared_by(variants)
-    figure = Figure(figsize=(2.5 + 5.5 * len(judged), 1.8 + 0.42 * len(variants)), layout="constrained")
-    for place, measure in enumerate(judged):
-        axes = figure.add_subplot(1, len(judged), place + 1)
-        _points(axes, list(variants.values()), kinds_of(variants), measure)
-        names = [f"{label} (reference)" if label == summary["against"] else label for label in variants]
-        axes.set_yticks(range(len(names)), names if place == 0 else [""] * len(names))
-        axes.set_ylim(len(names) - 0.4, -0.6)
-    figure.suptitle(f"{counts(variants)}, {len(summary['seeds'])} seeds, 95 % intervals", size=10)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False,
-                  ncols=max(len(kinds_of(variants)), 1))
-    _save(figure, path)
-
-
-def _points(axes: Axes, variants: Sequence[Mapping[str, Any]], kinds: Sequence[str], measure: str) -> None:
-    middle, low, high = ("return", "return_low", "return_high") if measure == "return" else ("success", "low", "high")
-    scale = 1 if measure == "return" else 100
-    for place, kind in enumerate(kinds):
-        colour = COLOURS[place % len(COLOURS)]
-        shown = [(row + (place - (len(kinds) - 1) / 2) * 0.5 / len(kinds), found["kinds"][kind])
-                 for row, found in enumerate(variants) if found["kinds"].get(kind, {}).get(middle) is not None]
-        reach = [[max(0.0, scale * (f[middle] - f[low])) for _, f in shown],
-                 [max(0.0, scale * (f[high] - f[middle])) for _, f in shown]]
-        axes.errorbar([scale * f[middle] for _, f in shown], [y for y, _ in shown], xerr=reach, fmt="o", color=colour,
-                      capsize=3, label=kind.replace("_", " "))
-        marks = [(scale * seed[middle], y) for y, f in shown for seed in f["seeds"].values()]
-        axes.plot(*zip(*marks, strict=True), linestyle="", marker="|", color=colour, alpha=0.6, markersize=9)
-    if measure != "return":
-        axes.set_xlim(-3, 103)
-    axes.set_xlabel(f"{'mean return' if measure == 'return' else 'success, %'}; thin marks: one training seed each")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="#e4e5e8")
-    axes.set_axisbelow(True)
 
 
 def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None:
@@ -149,7 +105,7 @@ def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None
         if names:
             axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.axes[-1].set_xlabel("step")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
@@ -208,7 +164,8 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
     """Without pyplot: no window, no state shared with the user's own figures."""
     written = io.BytesIO()
     FigureCanvasAgg(figure).print_png(written)

@@ -10,7 +10,7 @@ from ami.errors import TraceError
 from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.kinds import differences
 from ami.evaluation.sheet import Sheet
-from ami.files import FileKind
+from ami.storage.files import FileKind
 
 AGENT = "agent"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ami.errors import CheckpointError
 from ami.learning import checkpoint
 from ami.learning.checkpoint import Tensors
-from ami.limits import in_bytes
+from ami.storage.limits import in_bytes
 
 LIMIT = 4e9
 """The bytes that a cache holds at most."""

@@ -14,10 +14,10 @@ import safetensors.torch
 from torch import Tensor
 
 from ami.errors import CheckpointError
-from ami.files import MIB, FileKind, parse_json, write_atomically
-from ami.limits import memory
 from ami.ports import DTYPES
-from ami.schema import Mismatch, check, shown
+from ami.storage.files import MIB, FileKind, parse_json, write_atomically
+from ami.storage.limits import memory
+from ami.storage.schema import Mismatch, check, shown
 
 Tensors = dict[str, Tensor]
 FILE = FileKind("a whole safetensors file", CheckpointError,

@@ -11,7 +11,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import SettingError
-from ami.streams import derive_seed
+from ami.rng import derive_seed
 
 WATCH = ("world.observation", "world.truth", "actor.action")
 """The ports an agent must be built to watch for its life to be collected."""

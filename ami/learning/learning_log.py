@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ami.errors import TraceError
-from ami.files import MIB, FileKind, write_atomically
+from ami.storage.files import MIB, FileKind, write_atomically
 
 NAME = "learning.jsonl"
 Row = Mapping[str, float | str]

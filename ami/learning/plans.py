@@ -23,7 +23,7 @@ from ami.learning import checkpoint
 from ami.learning.experience import SEED_RANGE
 from ami.learning.stage import Stage
 from ami.module import Module
-from ami.streams import derive_seed
+from ami.rng import derive_seed
 
 PORTS = {"state": "world_model.state", "goal": "goal.goal", "plan": "planner.plan"}
 MODEL_STEPS = "planner.model_steps"

@@ -24,9 +24,9 @@ from ami.learning.experience import Experience, joined
 from ami.learning.plans import Lessons, Teacher
 from ami.learning.sources import MADE_OF, Draw, memory, windows
 from ami.learning.stage import Stage, parts_of
-from ami.limits import is_out_of_memory
 from ami.module import Module
-from ami.streams import derive_seed
+from ami.rng import derive_seed
+from ami.storage.limits import is_out_of_memory
 
 LOG_EVERY = 20
 COLLECT = "collect"
@@ -88,7 +88,7 @@ class Trainer:
     """Runs a schedule over the modules of one agent.
 
     Args:
-        modules: the modules, bound to each other (see `ami.worker.Worker`).
+        modules: the modules, bound to each other (see `ami.runtime.worker.Worker`).
         schedule: in order; a round begins with its experience.
         seed: every draw derives from it and the stage's name.
         cache: where finished stages are found and kept, and the progress of the running one.

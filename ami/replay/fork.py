@@ -15,19 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ami.config import to_graph
-from ami.console import Console
+from ami.config.compose import to_graph
 from ami.errors import TraceError
-from ami.faults import blamed
-from ami.recorder import NoTrace
-from ami.replay.again import Mind
-from ami.replay.checked import Checked
-from ami.replay.minds import changed_in, fitting_weights, incomparable
+from ami.graph.faults import blamed
+from ami.replay.compatibility import changed_in, fitting_weights, incomparable
 from ami.replay.recording import Recording, cause
-from ami.tracing.header import write_header
-from ami.tracing.levels import WORLD
-from ami.tracing.log import TraceLog
-from ami.worker import Outputs, Worker
+from ami.replay.reexecute import Mind
+from ami.replay.verify import Checked
+from ami.runtime.recorder import NoTrace
+from ami.runtime.worker import Outputs, Worker
+from ami.terminal.console import Console
+from ami.trace.header import write_header
+from ami.trace.levels import WORLD
+from ami.trace.log import TraceLog
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,18 @@ import numpy as np
 from torch import Tensor
 
 from ami.blueprint import Episode
-from ami.config import Config, compose, to_graph
+from ami.config.compose import Config, compose, to_graph
 from ami.errors import GraphError, SettingError, TraceError, TrustError, UnknownName
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
-from ami.job import MANIFEST
-from ami.tracing.header import NAME as HEADER
-from ami.tracing.header import versions
-from ami.tracing.levels import ACTION, WORLD
-from ami.tracing.origin import changes, origin, run_code
-from ami.tracing.reader import Difference, Trace, tensor_of
-from ami.trained import AGENT_FILE, read_weights
-from ami.worker import Outputs, Parcel, Weights
+from ami.graph.graph import Graph
+from ami.runtime.worker import Outputs, Parcel, Weights
+from ami.saved.agent_file import AGENT_FILE, read_weights
+from ami.session.run import MANIFEST
+from ami.trace.header import NAME as HEADER
+from ami.trace.header import versions
+from ami.trace.levels import ACTION, WORLD
+from ami.trace.provenance import changes, origin, run_code
+from ami.trace.reader import Difference, Trace, tensor_of
 
 ACTOR = ACTION.split(".")[0]
 

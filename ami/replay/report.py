@@ -13,15 +13,15 @@ from rich import box
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from ami.console import Console
 from ami.errors import SettingError
 from ami.evaluation.statistics import mean_interval
-from ami.files import private_files
-from ami.replay.again import again
 from ami.replay.fork import Fork, Life, fork
 from ami.replay.recording import Recording
-from ami.replay.swap import Moment, Swap, swap
-from ami.terminal import terminal as make_terminal
+from ami.replay.reexecute import again
+from ami.replay.substitute import Moment, Swap, swap
+from ami.storage.files import private_files
+from ami.terminal.console import Console
+from ami.terminal.text import terminal as make_terminal
 
 REPLAYS = "replays"
 
@@ -37,7 +37,7 @@ def replay(run: Path, *, overrides: Sequence[str] = (), swapping: bool = False, 
         tick: from which tick on the world goes on with the other mind.
         wave: which wave is forked.
         out: where the new trace goes; by default a new folder in `RUN/replays`.
-        allow: as in `ami.config.compose`.
+        allow: as in `ami.config.compose.compose`.
         console: where progress is shown.
 
     Returns:

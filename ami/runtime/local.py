@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ami.agent import flags_of
 from ami.blueprint import Episode
-from ami.graph import Graph
-from ami.recorder import Recorder
-from ami.segments import Segment, cut
-from ami.worker import Outputs, Weights, Worker
+from ami.graph.graph import Graph
+from ami.graph.partition import Segment, cut
+from ami.runtime.recorder import Recorder
+from ami.runtime.worker import Outputs, Weights, Worker
 
 
 class LocalRuntime:

@@ -20,13 +20,13 @@ from torch import Tensor
 from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.errors import AmiError, WorkerLost
-from ami.graph import Graph
-from ami.recorder import NoTrace, Recorder
+from ami.graph.graph import Graph
+from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
-from ami.segments import Placement, Segment, cut, groups_of
-from ami.terminal import report
-from ami.tracing.log import TraceLog
-from ami.worker import Parcel, Weights, Worker
+from ami.runtime.recorder import NoTrace, Recorder
+from ami.runtime.worker import Parcel, Weights, Worker
+from ami.terminal.text import report
+from ami.trace.log import TraceLog
 
 # isort: split
 import ray

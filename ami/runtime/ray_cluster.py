@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ami.errors import StartError
-from ami.files import private_files
 from ami.runtime.ray_watchdog import watchdog
+from ami.storage.files import private_files
 
 # Read by Ray when it is imported: without it Ray 2.60 listens on every interface of the machine.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

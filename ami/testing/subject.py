@@ -16,7 +16,7 @@ from ami.blueprint import Episode, World
 from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
 from ami.ports import ActionSpace, Dims, Size
-from ami.streams import Streams
+from ami.rng import Streams
 from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ami.blueprint import Actor, Configurator, Goal, Perception, Planner, WorldModel
 from ami.envs.world import GymWorld
-from ami.graph import Graph
-from ami.parts import Part
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 
 DOOR = torch.tensor([16.0, 10.0])
 WORLD_MODEL_STEPS = 12

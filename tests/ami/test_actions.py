@@ -12,8 +12,8 @@ from torch import Tensor
 from ami.actions import ActionSpace
 from ami.blueprint import Actor, Planner, World
 from ami.errors import GraphError, SettingError
-from ami.graph import Graph
-from ami.parts import Part
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 from ami.ports import Port, Size
 from modules.planner.categorical import Categorical
 from modules.planner.cem import CEM

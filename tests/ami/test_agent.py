@@ -13,12 +13,12 @@ from torch import Tensor
 import ami
 from ami.agent import Agent, Moment, flags_of
 from ami.blueprint import Episode
-from ami.config import compose_baseline, to_graph
+from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.local import LocalRuntime
-from ami.segments import Placement, Segment, cut, groups_of
-from ami.worker import Parcel, Worker
+from ami.runtime.worker import Parcel, Worker
 from tests.ami.toys import graph, groupings
 
 Record = list[dict[str, Tensor]]

@@ -34,7 +34,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_no_file_stands_in_the_way_of_a_name() -> None:
     import ami.agent
-    import ami.config
-    import ami.job
+    import ami.config.compose
+    import ami.session.run
 
     assert callable(ami.run) and callable(ami.train) and callable(ami.compose)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ami.errors import CallError
 from ami.module import Callee, Calls, Module, callable_method, module_behind
-from ami.streams import Streams
+from ami.rng import Streams
 from modules.cost.weighted_sum import WeightedSum
 from modules.memory.episodic import Episodic
 from modules.planner.cem import CEM

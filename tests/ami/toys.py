@@ -9,9 +9,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 from ami.module import Call, Module, callable_method
-from ami.parts import Part
 from ami.ports import Port, Size
 
 

@@ -224,7 +224,7 @@ def _safetensors(path: Path, rng: random.Random) -> str:
 
 
 def _show(run: Path, good: Path) -> None:
-    from ami.tracing.show import show
+    from ami.views.show import show
 
     show(run)
     show(run, tick=1)
@@ -235,29 +235,29 @@ def _show(run: Path, good: Path) -> None:
 
 def _tables(run: Path, good: Path) -> None:
     import ami
-    from ami.tracing.tables import NAMES
+    from ami.views.tables import NAMES
 
-    tables = ami.tracing.load(run)
+    tables = ami.load_trace(run)
     for name in NAMES:
         getattr(tables, name).to_pandas()
 
 
 def _diff(run: Path, good: Path) -> None:
-    from ami.tracing.diff import diff
+    from ami.views.diff import diff
 
     diff(good, run)
     diff(run, good)
 
 
 def _view(run: Path, good: Path) -> None:
-    from ami.tracing.viewer import view
+    from ami.views.viewer import view
 
     view(run, run.parent / "view.html", beside=good)
 
 
 def _export(run: Path, good: Path) -> None:
-    from ami.tracing.export import export
-    from ami.tracing.spans import Sample
+    from ami.views.export import export
+    from ami.views.spans import Sample
 
     for form, name in (("perfetto", "t.json"), ("otlp", "o.json"), ("parquet", "tables")):
         export(run, form, run.parent / name, Sample())
@@ -295,7 +295,7 @@ def _load(run: Path, good: Path) -> None:
 
 def _record(run: Path, good: Path) -> None:
     from ami.comparison.identity import FILE
-    from ami.comparison.work import RECORD_FILE
+    from ami.comparison.jobs import RECORD_FILE
 
     RECORD_FILE.read_json(run / "record.json", run)
     FILE.read_json(run / "comparison.json", run)
@@ -366,11 +366,11 @@ def remove(folder: Path) -> None:
 def recorded(folder: Path) -> Path:
     """A small run that kept everything: header, manifest, summary, trace with payloads and notes, its agent."""
     import ami
-    from ami import job
-    from ami.config import to_graph
+    from ami.config.compose import to_graph
     from ami.evaluation.evaluate import evaluate
-    from ami.trained import Trained
-    from ami.worker import Worker
+    from ami.runtime.worker import Worker
+    from ami.saved.agent_file import Trained
+    from ami.session import run as job
 
     run = folder / "run"
     config = ami.compose(["learning=none", "runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=0",

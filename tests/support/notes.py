@@ -1,6 +1,6 @@
 """A console that prints nothing and keeps every note."""
 
-from ami.console import Console
+from ami.terminal.console import Console
 
 
 class Notes(Console):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ami
-from ami.cli import main
+from ami.cli.main import main
 from ami.comparison.compare import Comparison
 from ami.errors import SettingError, UnknownName
 
@@ -35,7 +35,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison that Ctrl-C stopped after its first record, and that the same command finished."""
     store = tmp_path_factory.mktemp("story")
     words = ["compare", SWEEP, *SMALL, "--seeds", "0,1", f"store={store}", "--folder", str(store / "it")]
-    process = subprocess.Popen([sys.executable, "-m", "ami.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "ami", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list((store / "it").glob("records/*.json")):
         assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
@@ -135,7 +135,7 @@ def test_plot_and_mlflow_faults_are_warnings(story: Path, monkeypatch: pytest.Mo
         raise ValueError("no font")
 
     monkeypatch.setattr("ami.comparison.compare.plot_comparison", fail)
-    monkeypatch.setattr("ami.tracing.mlflow_store.store_family", fail)
+    monkeypatch.setattr("ami.tracking.mlflow_runs.store_family", fail)
     assert main(["compare", SWEEP, *SMALL, "--seeds", "0,1", f"store={story}", "--folder", str(story / "it")]) == 0
     told = capsys.readouterr().out
     fix = "Fix: the same command again, which finds every record and makes it anew"

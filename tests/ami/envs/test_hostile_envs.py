@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from ami.blueprint import Episode
+from ami.config.instantiate import parts_of
 from ami.envs.world import GymWorld
 from ami.errors import AmiError, TrustError
-from ami.nodes import parts_of
 from tests.support import hostile_envs
 
 PACKAGE = "tests.support.hostile_envs:hostile"

@@ -16,7 +16,7 @@ from torch import Tensor
 from ami.actions import ActionSpace
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.envs.actions import ActionCodec
 from ami.envs.spaces import Reading, picture, reading_of
 from ami.envs.world import GymWorld

@@ -21,10 +21,10 @@ from torch import Tensor
 from ami.blueprint import Actor, Episode
 from ami.envs.world import GymWorld
 from ami.errors import SettingError
-from ami.extras import how_to_install
-from ami.graph import Graph
-from ami.parts import Part
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 from ami.ports import ActionSpace
+from ami.terminal.extras import how_to_install
 from ami.testing import check_world
 
 Outputs = dict[str, Tensor]

@@ -10,7 +10,7 @@ from ami.errors import SettingError
 from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
 
 WATCH = ("planner.model_steps",)

@@ -10,7 +10,7 @@ import torch
 
 from ami.errors import SettingError, TrustError, UnknownName
 from ami.evaluation.metrics import EpisodeRecord, Metric, fitting, read_metrics, watched
-from ami.graph import Graph
+from ami.graph.graph import Graph
 
 OWN = """
 NUMBER = 3

@@ -12,7 +12,7 @@ import ami
 from ami.errors import WorldFault
 from ami.evaluation.evaluate import Outcome
 from ami.evaluation.outcome_log import NAME, OutcomeLog
-from ami.job import judged_graph, seal
+from ami.session.run import judged_graph, seal
 
 MORTAL = '''
 import gymnasium

@@ -13,7 +13,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import SettingError
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.learning.experience import SEED_RANGE, WATCH, Experience, collect, joined
 from ami.runtime.local import LocalRuntime
 

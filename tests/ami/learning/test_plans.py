@@ -9,14 +9,14 @@ import torch
 
 import ami
 from ami.agent import Agent
-from ami.config import Config, compose_baseline, to_graph
+from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import SettingError
 from ami.learning import checkpoint
 from ami.learning.plans import WATCH, live
 from ami.learning.stage import Stage
 from ami.runtime.local import LocalRuntime
-from ami.trained import Trained, open_trained
-from ami.training import train
+from ami.saved.agent_file import Trained, open_trained
+from ami.session.train import train
 
 SMALL = ["experiment=mode1", "learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=10",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=10", "learning.stages.critic.batch=8",

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import ami
-from ami import training
-from ami.config import Config
+from ami.config.compose import Config
 from ami.learning import checkpoint, trainer
 from ami.learning.stage import Stage
-from ami.training import train
+from ami.session import train as training
+from ami.session.train import train
 
 SMALL = ["experiment=pendulum", "learning.collect.episodes=3", "learning.collect.batch=3", "learning.collect.steps=12",
          "learning.rounds=3", "learning.stages.model.steps=12", "learning.stages.critic.steps=12", "learning.save_every=5",

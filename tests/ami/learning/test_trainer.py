@@ -14,13 +14,13 @@ import pytest
 import torch
 
 import ami
-from ami.config import Config, to_graph
+from ami.config.compose import Config, to_graph
 from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.learning import checkpoint
 from ami.learning.stage import Stage, parts_of
-from ami.trained import open_trained
-from ami.training import train
-from ami.worker import Worker
+from ami.runtime.worker import Worker
+from ami.saved.agent_file import open_trained
+from ami.session.train import train
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=40",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=40", "learning.stages.critic.batch=8",
@@ -90,7 +90,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     longer = ["learning.stages.model.steps=400"]
     whole = train(config(tmp_path / "whole", *longer))
     words = [text for text in SMALL if not text.startswith("learning.stages.model.steps")]
-    command = [sys.executable, "-m", "ami.cli", "train", *words, *longer, f"store={tmp_path / 'cut'}",
+    command = [sys.executable, "-m", "ami", "train", *words, *longer, f"store={tmp_path / 'cut'}",
                f"hydra.run.dir={tmp_path / 'job'}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
     deadline = time.monotonic() + 120

@@ -10,8 +10,8 @@ import ami
 from ami.errors import TraceError
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
-from ami.tracing.reader import Trace
-from ami.tracing.viewer_data import pages
+from ami.trace.reader import Trace
+from ami.views.viewer_data import pages
 
 
 def test_a_fork_from_where_the_modules_did_not_stand_is_refused(drifted: Path, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_fork_with_a_difference_shares_the_past_alone(recorded, tmp_path: Path
     was = recording.trace.tables["world"]["observation.hash"].to_pylist()
     assert forked.tables["world"]["observation.hash"].to_pylist()[0] == was[9], "what is seen at the fork was done before it"
     assert forked.tables["world"]["observation.hash"].to_pylist()[2] != was[11]
-    episodes = ami.tracing.load(done.folder).episodes.to_pylist()
+    episodes = ami.load_trace(done.folder).episodes.to_pylist()
     assert [one["steps"] for one in episodes] == [life.steps for life in done.forked], "the steps before the fork count"
 
 
@@ -64,7 +64,7 @@ def test_a_fork_holds_no_episode_that_was_over(recorded, tmp_path: Path) -> None
     first, last = sorted(over, key=over.__getitem__)
     assert over[first] < over[last]
     done = fork(recording, 0, over[first] + 1, [], tmp_path / "fork")
-    one, = ami.tracing.load(done.folder).episodes.to_pylist()
+    one, = ami.load_trace(done.folder).episodes.to_pylist()
     assert done.rows == (last,) and (one["row"], one["steps"]) == (last, done.forked[0].steps)
     assert one["return"] == done.forked[0].ret - over[first], "it begins at the fork: one for every step before is missing"
     names = [each["name"] for each in pages(Trace.open(done.folder)).run["waves"][0]["episodes"]]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ami.cli import main
+from ami.cli.main import main
 from ami.replay.recording import Recording
-from ami.tracing.reader import Trace
-from ami.tracing.viewer_data import pages
+from ami.trace.reader import Trace
+from ami.views.viewer_data import pages
 
 
 def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,15 +12,15 @@ import torch
 import ami
 from ami.agent import Agent, Runtime
 from ami.blueprint import Episode
-from ami.config import compose_baseline, to_graph
+from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError, WorkerLost
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.reader import Trace
-from ami.worker import Weights, Worker, build_module
+from ami.runtime.worker import Weights, Worker, build_module
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.trace.reader import Trace
 
 AGENTS = ("jepa", "random", "straight_line", "oracle")
 ONE_AND_SLOW_OTHERS = ["jepa", *(pytest.param(name, marks=pytest.mark.slow) for name in AGENTS if name != "jepa")]
@@ -216,7 +216,7 @@ def test_an_episode_does_not_depend_on_its_batch() -> None:
     ({"a": ["world"], "b": ["world"]}, "placement puts world both in 'a' and in 'b'"),
 ])
 def test_a_placement_that_cannot_be_says_why(placement: object, words: str) -> None:
-    from ami.segments import groups_of
+    from ami.graph.partition import groups_of
 
     with pytest.raises(SettingError) as refusal:
         groups_of(graph_of("jepa"), placement)  # type: ignore[arg-type]

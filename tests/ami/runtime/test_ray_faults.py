@@ -18,7 +18,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import ModuleError, PortError, WorkerLost
-from ami.parts import Part
+from ami.graph.spec import Part
 from tests.ami.toys import Hand, graph
 
 HOME = Path(__file__).parents[3]
@@ -123,11 +123,11 @@ DRIVER = """
 import sys, torch
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.cli import main
+from ami.cli.main import main
 from ami.runtime.ray_actors import RayRuntime
 from ami.runtime.ray_cluster import cluster
 from tests.ami.toys import graph
-import ami.cli
+import ami.cli.main
 import ray
 
 def live(words):
@@ -139,7 +139,7 @@ def live(words):
             for _ in range(4):
                 agent.cycle()["eye.reward"]
 
-ami.cli._dispatch = live
+ami.cli.main._dispatch = live
 sys.exit(main([]))
 """
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ami.agent import Agent
 from ami.blueprint import Actor, Episode, Planner, World
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 from ami.module import Arrival
-from ami.parts import Part
 from ami.ports import ActionSpace, Port
 from ami.runtime.local import LocalRuntime
 from ami.testing.subject import Subject

@@ -5,7 +5,7 @@ import torch
 
 import ami
 from ami.blueprint import Prediction
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.errors import GraphError, SettingError
 from ami.testing import check_cost
 from ami.testing.subject import Subject

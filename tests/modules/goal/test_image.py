@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ami.errors import GraphError
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
 from ami.module import Module
-from ami.parts import Part
 from ami.ports import Port
 from ami.testing import check_goal
 from ami.testing.stubs import StubPerception, StubWorldModel

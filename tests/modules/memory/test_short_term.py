@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.errors import SettingError
 from ami.testing import check_memory
 from ami.testing.stubs import StubCost

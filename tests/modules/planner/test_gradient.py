@@ -6,14 +6,14 @@ from planning_objectives import H, bowl, search
 from torch import nn
 
 from ami.blueprint import Prediction
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.errors import SettingError
 from ami.module import callable_method
 from ami.ports import ActionSpace
+from ami.runtime.worker import Worker
 from ami.testing import check_planner
 from ami.testing.stubs import StubCost, StubWorldModel
 from ami.testing.subject import Subject
-from ami.worker import Worker
 from modules.planner.cem import CEM
 from modules.planner.gradient import GradientDescent
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ami.blueprint import Actor
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.errors import GraphError
 from ami.module import callable_method
 from ami.testing import check_planner

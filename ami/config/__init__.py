@@ -1,0 +1,1 @@
+"""From `configs/` and overrides to a graph."""

@@ -1,0 +1,120 @@
+"""A baseline's wiring: the user's graph, without what the modules that a preset put in do not have.
+
+The random actor has no input for what an own actor reads; an own node may need an output of a planner that is gone. Every
+other wire stays as the user drew it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ami.blueprint import World
+from ami.errors import AmiError
+from ami.graph.spec import Part
+from ami.graph.wiring import RESERVED, Wire, parse
+from ami.module import Call, Module
+from ami.ports import Port
+
+Face = Module | type[Module]
+"""What can be read of a node's ports and calls: its module, not yet built, or its class."""
+
+
+def rewire(wiring: Mapping[str, Any], default: Mapping[str, Any], parts: Mapping[str, Part], replaced: Collection[str],
+           kept: Collection[str]) -> dict[str, Any]:
+    """The wiring of a baseline.
+
+    A replaced node loses the inputs that its new module does not have, and gets the default wires that it lacks (see
+    `_lacking`). Then every optional wire and call whose other end is gone is taken out; a node that needs it goes as well,
+    unless it is one of those kept, whose mistake the graph reports.
+
+    Args:
+        wiring: the graph's, as nested mappings (see `ami.graph.wiring`).
+        default: the same of the default graph.
+        parts: the modules, by node.
+        replaced: the nodes whose modules the preset chose.
+        kept: the nodes that may not be taken out.
+    """
+    face, defaults = _faces(parts), parse(default).wires
+    found = {node: dict(entries) if isinstance(entries, Mapping) else entries for node, entries in wiring.items()}
+    for node in set(replaced) & set(found):
+        module, entries = face(node), found[node] or {}
+        if module is not None and isinstance(entries, Mapping):
+            unfit = {path[0] for other, path, _ in _without_other_end(found, replaced, face) if other == node}
+            fitting = {key: value for key, value in entries.items() if key in RESERVED or key in module.inputs}
+            absent = {name for name in module.inputs if entries.get(name) is None}
+            lacking = _lacking([wire for wire in defaults if wire.to_node == node], module, unfit, absent, replaced)
+            found[node] = fitting | {name: default[node][name] for name in lacking}
+    while True:
+        gone = list(_without_other_end(found, replaced, face))
+        needless = {node for node, _, optional in gone if not optional and node not in kept}
+        removable = [(node, path) for node, path, optional in gone if optional and node not in needless]
+        if not needless and not removable:
+            return found
+        for node, path in removable:
+            holder = found[node] if len(path) == 1 else found[node][path[0]]
+            del holder[path[-1]]
+        found = {node: entries for node, entries in found.items() if node not in needless}
+
+
+def _lacking(defaults: Sequence[Wire], module: Face, unfit: Collection[str], absent: Collection[str],
+             replaced: Collection[str]) -> list[str]:
+    """The inputs of a replaced node that get their default wires: those whose wires carry something else, and of those not
+    wired at all the ones that it needs or that come from another replaced node, over which sizes may have to flow."""
+    known = [wire for wire in defaults if wire.to_port in module.inputs]
+    return [wire.to_port for wire in known if wire.to_port in unfit or (
+        wire.to_port in absent and (wire.node in replaced or not module.inputs[wire.to_port].optional))]
+
+
+def _without_other_end(wiring: Mapping[str, Any], replaced: Collection[str],
+                       face: Callable[[str], Face | None]) -> Iterator[tuple[str, tuple[str, ...], bool]]:
+    """Each wire and call whose producer or callee is gone or no longer has what it takes: (node, path of its entry,
+    whether it is optional)."""
+    parsed = parse(wiring)
+    for wire in parsed.wires:
+        if wire.node in wiring and wire.node not in replaced:
+            continue
+        consumer = face(wire.to_node)
+        port = consumer.inputs.get(wire.to_port) if consumer is not None else None
+        if port is not None and not _sends(face(wire.node) if wire.node in wiring else None, wire.port, port):
+            yield wire.to_node, (wire.to_port,), port.optional
+    for node, calls in parsed.calls.items():
+        for name, callee in calls.items():
+            if callee in wiring and callee not in replaced:
+                continue
+            caller = face(node)
+            call = caller.wants.get(name) if caller is not None else None
+            if call is not None and not _answers(face(callee) if callee in wiring else None, call):
+                yield node, ("calls", name), call.optional
+
+
+def _sends(producer: Face | None, name: str, port: Port) -> bool:
+    return producer is not None and name in producer.outputs and producer.outputs[name].kind == port.kind
+
+
+def _answers(callee: Face | None, call: Call) -> bool:
+    return callee is not None and set(call.methods) <= set(callee.callable_methods())
+
+
+def _faces(parts: Mapping[str, Part]) -> Callable[[str], Face | None]:
+    """A function from a node to its face; None where it has no module. Modules are made when they are asked for."""
+    known: dict[str, Face | None] = {}
+
+    def face(node: str) -> Face | None:
+        if node not in known:
+            known[node] = _face(parts.get(node))
+        return known[node]
+
+    return face
+
+
+def _face(part: Part | None) -> Face | None:
+    if part is None or not (isinstance(part.target, type) and issubclass(part.target, Module)):
+        return None
+    if issubclass(part.target, World):  # making one makes its environment
+        return part.target
+    try:
+        made = part.make()
+    except (AmiError, ValueError, TypeError, ImportError):  # the graph names what is wrong with its settings
+        return part.target
+    return made if isinstance(made, Module) else part.target

@@ -1,0 +1,208 @@
+"""`ami train`: collect experience, learn, save. A trained agent is found again by the hash of what it was trained with."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ami.agent import Agent
+from ami.config.compose import Config, to_graph
+from ami.errors import CheckpointError
+from ami.graph.graph import Graph
+from ami.learning.cache import FOLDER as CACHE
+from ami.learning.cache import Cache
+from ami.learning.experience import WATCH, Experience, collect
+from ami.learning.plans import WATCH as PLANS_WATCH
+from ami.learning.plans import Teacher
+from ami.learning.prediction_error import error_of_modules
+from ami.learning.probe import probe_modules
+from ami.learning.stage import Stage
+from ami.learning.threads import torch_threads
+from ami.learning.trainer import Row, Step, Trainer
+from ami.rng import derive_seed
+from ami.runtime.local import LocalRuntime
+from ami.runtime.worker import Weights, Worker
+from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
+from ami.session.dry_run import dry_run
+from ami.session.monitor import Monitor
+from ami.session.plan import TrainingPlan
+from ami.storage.files import check_folder
+from ami.storage.store import find
+from ami.terminal.console import Console
+
+PROBE_EPISODES = 200
+QUICK_PROBE_EPISODES = 40
+PROBE_BATCH = 100
+PROBE_EVERY = 200
+
+
+def train(config: Config, console: Console | None = None, monitor: Monitor | None = None) -> Trained:
+    """Train the agent a config describes, or find it trained already.
+
+    Experience and stages that were learnt before are found in the store's cache. A killed training goes on from its last
+    save, to the same weights, bit for bit. Torch's number of threads is the caller's again afterwards.
+
+    Args:
+        config: of the agent.
+        console: where progress is shown; by default nowhere.
+        monitor: what shows the run while it learns, and validates it; None shows nothing, and is what learns fastest.
+
+    Raises:
+        GraphError, SettingError, UnknownName: the config is unsound, or could not learn.
+        CheckpointError: `checkpoint` names a file that is missing or belongs to another agent; or the store cannot be
+            written in any more.
+    """
+    console = console or Console(quiet=True)
+    with torch_threads(config.settings.learning.threads):
+        graph = to_graph(config)
+        if config.settings.checkpoint is not None:
+            return open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+        plan = TrainingPlan.of(config, graph)
+        if plan is None:
+            return Trained()
+        file = _agent_file(plan)
+        if file.exists():
+            return open_trained(file, graph)
+        return _learn(plan, file, console, monitor)
+
+
+def key_of(config: Config) -> str:
+    """What names the training that a config asks for: its hash, or its checkpoint; empty where nothing learns.
+
+    Raises as `train` does.
+    """
+    if config.settings.checkpoint is not None:
+        return str(config.settings.checkpoint)
+    plan = TrainingPlan.of(config, to_graph(config))
+    return "" if plan is None else plan.key
+
+
+def check(config: Config) -> None:
+    """Hold the checkpoint against the graph, or let every stage of learning take a few steps; raises as `train` does."""
+    graph = to_graph(config)
+    if config.settings.checkpoint is not None:
+        open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+        return
+    plan = TrainingPlan.of(config, graph)
+    if plan is not None and not _agent_file(plan).exists():
+        with torch_threads(config.settings.learning.threads):
+            dry_run(plan, _teachers(plan))
+
+
+def _agent_file(plan: TrainingPlan) -> Path:
+    return Path(plan.config.settings.store) / "trained" / plan.key / AGENT_FILE
+
+
+def _teachers(plan: TrainingPlan) -> dict[str, Teacher]:
+    return {name: _teacher(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.teachers.items()}
+
+
+def _learn(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | None) -> Trained:
+    settings = plan.config.settings
+    check_folder(file.parent, "store")
+    teachers = _teachers(plan)
+    for warning in dry_run(plan, teachers):
+        console.note(f"warning: {warning}")
+    modules = Worker(plan.graph, plan.nodes, settings.seed).modules
+    cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
+    trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
+                      teachers=teachers)
+    begun = time.perf_counter()
+    held_out = _held_out(plan, cache)
+    untrained = probe_modules(modules, held_out)
+    few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
+    probing = time.perf_counter() - begun
+
+    def experience_of(step: Step) -> tuple[Experience, float, bool]:
+        weights = {node: dict(module.state_dict()) for node, module in modules.items()} if step.round else {}
+        return _experience(plan, step, weights, cache, console)
+
+    with console.learning(plan.stages) as bar_of:
+        def on_step(stage: Stage, step: int, row: Row | None) -> None:
+            if row is not None and float(row["step"]) % PROBE_EVERY == 0 and stage.data == "experience":
+                quick = probe_modules(modules, few)
+                if quick is not None:
+                    row["probe_r2"] = quick[0].r2
+                if few is not None:
+                    row["error_vs_persistence"] = error_of_modules(modules, few)
+            bar_of(stage, step, row)
+            if monitor is not None:
+                monitor.on_step(stage, step, row, bar_of)
+
+        trainer.on_step = on_step
+        if monitor is not None:
+            monitor.begin(modules)
+            trainer.on_known = monitor.log
+        try:
+            course = trainer.learn(experience_of)
+        except OSError as error:
+            raise _not_written(error, plan) from error
+    trained = Trained({node: dict(modules[node].state_dict()) for node in plan.nodes}, file, plan.key, False,
+                      probing + course.seconds, rows=course.rows, found=tuple(map(plan.label, course.found)),
+                      learnt=tuple(plan.label(step) for step in plan.schedule if step not in course.found),
+                      found_seconds=course.found_seconds)
+    after = probe_modules(modules, held_out)
+    if untrained is not None and after is not None:
+        trained.probes = {"trained": after[0].plain(), "untrained": untrained[0].plain()}
+        trained.readout = after[1]
+    try:
+        save(file, trained, plan.graph, plan.config)
+    except OSError as error:
+        raise _not_written(error, plan) from error
+    if course.resumed:
+        console.note("learning went on from where an earlier one had stopped")
+    return trained
+
+
+def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
+    """Where a disk is full, or somebody took the store away."""
+    store = Path(plan.config.settings.store)
+    return CheckpointError(f"learning stopped: '{error.filename or store}' cannot be written ({error.strerror}). What was "
+                           f"saved before stays. Fix: make room ('{store / CACHE}' may be deleted, it is only a cache), "
+                           "then the same command goes on")
+
+
+def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
+                console: Console) -> tuple[Experience, float, bool]:
+    """One round's experience, the seconds it took when it was lived, and whether it was found."""
+    name = f"experience-{step.key}"
+    kept = cache.find(name)
+    if kept is not None:
+        return Experience(**kept[0]), kept[1]["seconds"], True
+    settings = plan.config.settings
+    how = settings.learning.collect
+    seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
+    begun = time.perf_counter()
+    with console.counting("collect", how.episodes, "episodes") as bar, Agent(
+            LocalRuntime(plan.collector(step.round), derive_seed(seed, "collect"), weights, watch=WATCH)) as agent:
+        experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
+    seconds = time.perf_counter() - begun
+    _keep(cache, name, experience, seconds)
+    return experience, seconds, False
+
+
+def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
+    """Experience that nothing learns from, for probes; None where the world does not tell its true state."""
+    if plan.explorer.dims["world"]["X"] == 0:
+        return None
+    settings = plan.config.settings
+    name = f"experience-{plan.schedule[0].key}.held-out"
+    kept = cache.find(name)
+    if kept is not None:
+        return Experience(**kept[0])
+    how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
+    with Agent(LocalRuntime(plan.explorer, seed, watch=WATCH)) as agent:
+        held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
+    _keep(cache, name, held_out, 0.0)
+    return held_out
+
+
+def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> None:
+    cache.keep(name, {part: value for part, value in vars(experience).items() if value is not None}, {"seconds": seconds})
+
+
+def _teacher(graph: Graph, learner: Graph, seed: int) -> Teacher:
+    """Where it has the learner's modules, it lives with the learner's weights."""
+    shared = graph.equal_nodes(learner)
+    return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
+                                              {node: weights[node] for node in shared & set(weights)}, watch=PLANS_WATCH))

@@ -1,0 +1,80 @@
+"""Lesions: each part and wire of a mind is taken out once, after learning, and what was lost is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ami
+from ami.cli.main import main
+from ami.comparison.compare import compare_variants
+from ami.comparison.lesion import INTACT, lesion, lesions
+from ami.comparison.variants import Variant
+from ami.config.compose import compose, to_graph
+from ami.errors import GraphError
+
+SEES = ["agent=straight_line", "evaluation.pairs=4", "evaluation.batch=8"]
+
+
+def test_every_part_and_every_wire_is_taken_out_once() -> None:
+    config = compose()
+    labels = [variant.label for variant in lesions(config)]
+    assert labels[0] == INTACT and len(set(labels)) == len(labels)
+    for node in set(to_graph(config).order) - {"world"}:
+        assert f"without {node}" in labels
+    alone = {"without memory.recall@-1 → world_model.recall", "without planner.plan → actor.plan"}
+    for wire in to_graph(config).wires:
+        assert (f"without {wire}" in labels) != (f"without {wire}" in alone), "a part with a single wire is that wire"
+    assert {"without cost.critic", "perception unlearnt", "world_model unlearnt", "cost unlearnt"} <= set(labels)
+
+
+def test_every_lesion_is_a_sound_graph_but_for_guardrails() -> None:
+    for variant in lesions(compose()):
+        if variant.label == "without cost.goal_distance":
+            with pytest.raises(GraphError, match="floors"):
+                to_graph(compose(variant.overrides))
+        else:
+            to_graph(compose(variant.overrides))
+
+
+def test_all_of_them_live_with_what_the_intact_mind_learnt() -> None:
+    variants = lesions(compose(["seed=3"]))
+    assert {variant.learner for variant in variants} == {("seed=3",)}
+    assert [variant.unlearnt for variant in variants if variant.label == "cost unlearnt"] == [("cost",)]
+
+
+def test_what_a_mind_cannot_do_without_comes_first(tmp_path: Path) -> None:
+    chosen = ("intact", "without memory", "without actor", "without goal", "without cost")
+    mind = compose([*SEES, f"store={tmp_path}"])
+    variants = [variant for variant in lesions(mind) if variant.label in chosen]
+    done = compare_variants(variants, seeds=[0], against=INTACT, parallel=0, folder=None, console=None, allow=(),
+                            skip_refused=True, name="lesion", by_loss=True)
+    rates = {label: row["kinds"]["same_room"]["success"] for label, row in done.rows.items()}
+    assert next(iter(rates)) == INTACT and rates[INTACT] == 1
+    assert set(list(rates)[1:3]) == {"without actor", "without goal"} and rates["without actor"] == 0
+    assert rates["without cost"] == 1, "one that walks straight at its goal needs no cost"
+
+
+def test_a_lesion_that_cannot_live_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    intact = lesions(compose([*SEES, f"store={tmp_path}"]))[0]
+    broken = Variant("without mode", (*intact.overrides, "configurator.mode=3"), intact.overrides)
+    done = compare_variants([broken, intact], seeds=[0], against=INTACT, parallel=0, folder=tmp_path / "it", console=None,
+                            allow=(), skip_refused=True, name="lesion", by_loss=True)
+    assert list(done.rows) == [INTACT, "without mode"]
+    assert "mode is 3" in done.rows["without mode"]["refused"]
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["planner=cem,none"], "'planner=cem,none' asks for several runs"),
+    (["--against", "intact"], "--against has no effect with --lesion: every lesion is held against the intact mind"),
+    (["graph.actor.plan=planer.plan"], "did you mean 'planner'?"),
+])
+def test_a_slip_is_refused(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--lesion", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(in_folder.iterdir())
+
+
+def test_python_knows_it_too() -> None:
+    assert ami.lesion is lesion

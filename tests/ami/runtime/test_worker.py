@@ -1,0 +1,502 @@
+"""Worker: nodes fire in order on what is meant for this tick, rows that begin anew hear nothing of before, weights fit."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ami
+from ami.blueprint import Episode
+from ami.config.compose import to_graph
+from ami.errors import CallError, CheckpointError, ModuleError, PortError, SettingError
+from ami.graph.graph import Graph
+from ami.graph.spec import Part
+from ami.module import module_behind
+from ami.ports import Dims, Port
+from ami.runtime.worker import Outputs, Worker, build_module, load_weights
+from tests.ami.toys import Book, Eye, Hand, Head, graph
+
+
+class Notes:
+    """Writes down what a worker tells."""
+
+    def __init__(self, *asks: str) -> None:
+        self.asks, self.noted = asks, {}
+        self.rows: list[tuple[str, int, int]] = []
+        self.closed = False
+        self.kept = 0
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        assert start <= end and outputs
+        self.rows.append((node, wave, tick))
+
+    def keep(self) -> None:
+        self.kept += 1
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        return self.noted if node in self.asks else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Wise(Book):
+    """A book with weights."""
+
+    def build(self, dims: Dims) -> None:
+        self.reads = nn.Linear(3, 5)
+
+    def look_up(self, state: Tensor) -> Tensor:
+        return self.reads(state).mean(-1)
+
+
+class Listener(Eye):
+    """An eye that also hears: the same action, on another wire."""
+
+    inputs = {**Eye.inputs, "echo": Port("action", ("A",))}
+
+    def step(self, action: Tensor, echo: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {**super().step(action), "reward": echo.sum(-1)}
+
+
+def begun(of: Graph, batch: int = 1, wave: int = 0, **settings: Any) -> Worker:
+    worker = Worker(of, of.order, **{"seed": 0, **settings})
+    begin(worker, [True] * batch, wave)
+    return worker
+
+
+def begin(worker: Worker, mask: list[bool], wave: int = 0) -> None:
+    worker.begin(torch.tensor(mask), [Episode(number, seed=number) for number in range(len(mask))], wave)
+
+
+def live(worker: Worker, ticks: range) -> list[dict[str, Outputs]]:
+    return [worker.fire(worker.nodes, tick) for tick in ticks]
+
+
+def seen(worker: Worker, ticks: int) -> list[float]:
+    """What the eye sees, tick by tick, in the first row."""
+    return [fired["eye"]["state"][0, 0].item() for fired in live(worker, range(ticks))]
+
+
+# Order ----------------------------------------------------------------------------------------------------------------
+
+
+def test_nodes_fire_in_the_order_of_the_graph_and_every_invocation_is_told() -> None:
+    notes = Notes()
+    worker = begun(graph(), wave=4, recorder=notes)
+    live(worker, range(2))
+    assert notes.rows == [(node, 4, tick) for tick in (0, 1) for node in ("book", "eye", "head", "hand")]
+    worker.close()
+    assert notes.closed
+
+
+def test_a_module_learns_where_it_may_note_more_than_it_says() -> None:
+    notes = Notes("eye")
+    worker = begun(graph(), recorder=notes)
+    assert worker.modules["eye"].notes is notes.noted
+    assert [worker.modules[node].notes for node in ("book", "head", "hand")] == [None] * 3
+
+
+def test_a_worker_fires_its_own_nodes_in_the_order_of_the_graph() -> None:
+    assert Worker(graph(), ["hand", "head", "eye"], 0).nodes == ("eye", "head", "hand")
+
+
+def test_the_outputs_are_those_of_every_node() -> None:
+    fired = begun(graph(), batch=3).fire(("book", "eye"), 0)
+    assert {node: {port: tuple(value.shape) for port, value in outputs.items()} for node, outputs in fired.items()} == {
+        "book": {"score": (3,)}, "eye": {"state": (3, 3), "reward": (3,)}}
+
+
+def test_modules_run_without_gradients_and_not_in_training() -> None:
+    worker = begun(graph({"book": Part(Wise)}))
+    assert not any(module.training for module in worker.modules.values())
+    assert not worker.fire(worker.nodes, 0)["head"]["plan"].requires_grad
+
+
+# Delays ---------------------------------------------------------------------------------------------------------------
+# The eye sees the sum of the hand's two numbers plus 1, the hand does what the eye sees: 0 → 1 → 3 → 7 → …
+
+
+def test_a_wire_with_a_delay_of_one_brings_what_was_sent_a_tick_ago() -> None:
+    assert seen(begun(graph()), 5) == [1, 3, 7, 15, 31]
+
+
+def test_a_wire_with_a_delay_of_two_brings_what_was_sent_two_ticks_ago() -> None:
+    assert seen(begun(graph(eye={"action": "hand.action@-2"})), 6) == [1, 1, 3, 3, 7, 7]
+
+
+@pytest.mark.parametrize(("delay", "expected"), [(1, [2, 5, 11, 23]), (2, [2, 2, 5, 5, 11]), (3, [2, 2, 2, 5, 5, 5, 11])])
+def test_until_something_was_sent_the_init_arrives(delay: int, expected: list[float]) -> None:
+    wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "init": 0.5}})
+    assert seen(begun(wired), len(expected)) == expected
+
+
+def test_wires_of_different_delays_from_one_output_do_not_disturb_each_other() -> None:
+    wired = graph({"eye": Part(Listener)}, eye={"action": "hand.action@-1", "echo": "hand.action@-3"})
+    fired = live(begun(wired), range(6))
+    assert [tick["eye"]["state"][0, 0].item() for tick in fired] == [1, 3, 7, 15, 31, 63]
+    assert [tick["eye"]["reward"][0].item() for tick in fired] == [0, 0, 0, 2, 6, 14]
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_wire_that_is_cut_brings_its_init_for_ever(delay: int) -> None:
+    wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "cut": True, "init": 0.5}})
+    worker = begun(wired)
+    assert seen(worker, 4) == [2, 2, 2, 2]
+    assert worker.modules["hand"].batch == 1, "the hand lives on, unheard"
+
+
+def test_an_optional_input_that_is_not_wired_is_none() -> None:
+    got: list[object] = []
+
+    class Curious(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+            got.append(hint)
+            return super().step(state)
+
+    begun(graph({"head": Part(Curious)})).fire(("eye", "head"), 0)
+    assert got == [None]
+
+
+def test_messages_that_nobody_will_read_any_more_are_let_go() -> None:
+    worker = begun(graph(eye={"action": "hand.action@-2"}))
+    messages = [weakref.ref(fired["hand"]["action"]) for fired in live(worker, range(6))]
+    assert [message() is None for message in messages] == [True, True, True, False, False, False]
+
+
+# Rates ----------------------------------------------------------------------------------------------------------------
+
+
+def slow(every: int, **changes: Any) -> Graph:
+    return graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": every}, **changes)
+
+
+def test_a_slow_node_fires_every_n_ticks_and_holds_its_outputs() -> None:
+    notes = Notes()
+    worker = begun(slow(3), recorder=notes)
+    fired = live(worker, range(7))
+    assert [tick for node, _, tick in notes.rows if node == "head"] == [0, 3, 6]
+    assert [tick for node, _, tick in notes.rows if node == "eye"] == list(range(7))
+    assert [tick["head"]["plan"][0, 0, 0].item() for tick in fired] == [1, 1, 1, 3, 3, 3, 7]
+    assert fired[1]["head"] is fired[0]["head"]
+
+
+def test_what_is_held_is_late_like_everything_else() -> None:
+    assert seen(begun(slow(3)), 8) == [1, 3, 3, 3, 7, 7, 7, 15]
+    fired = live(begun(slow(3, hand={"plan": "head.plan@-2"})), range(6))
+    assert [tick["head"]["plan"][0, 0, 0].item() for tick in fired] == [1, 1, 1, 3, 3, 3]
+    assert [tick["hand"]["action"][0, 0].item() for tick in fired] == [0, 0, 1, 1, 1, 3]
+
+
+def test_a_new_episode_does_not_begin_with_what_was_held() -> None:
+    worker = begun(slow(3))
+    first = live(worker, range(5))
+    begin(worker, [True])
+    again = live(worker, range(5))
+    assert [tick["head"]["energy"].item() for tick in again] == [tick["head"]["energy"].item() for tick in first]
+
+
+def test_rows_cannot_begin_anew_alone_where_a_node_is_slow() -> None:
+    worker = begun(slow(3), batch=3)
+    live(worker, range(2))
+    with pytest.raises(SettingError) as refused:
+        begin(worker, [True, False, False])
+    assert str(refused.value) == ("1 of 3 worlds begin anew, but head fires only every few ticks, for all of them. "
+                                  "Fix: begin all episodes together")
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+class Fickle(Hand):
+    """Sends something else than its port says from tick `at` on."""
+
+    def __init__(self, what: str = "shape", at: int = 0) -> None:
+        super().__init__()
+        self.what, self.at, self.tick = what, at, -1
+
+    def step(self, plan: Tensor) -> Any:  # type: ignore[override]
+        self.tick += 1
+        if self.tick < self.at:
+            return super().step(plan)
+        action = plan[:, 0].clone()
+        if self.what in ("nan", "inf"):
+            action[1, 1] = -float(self.what)
+        if self.what == "writes":
+            plan.zero_()
+        return {"nan": {"action": action}, "inf": {"action": action}, "writes": {"action": action},
+                "more": {"action": action, "more": action}, "shape": {"action": plan},
+                "dtype": {"action": plan[:, 0].double()}, "missing": {"act": plan[:, 0]},
+                "kind": {"action": 0.5}, "nothing": None}[self.what]
+
+
+@pytest.mark.parametrize(("what", "words"), [
+    ("shape", "at wave 0, tick {} hand.action gave the shape (2, 2, 2): expected (2, 2), action float32 (B, A)"),
+    ("dtype", "at wave 0, tick {} hand.action gave the dtype torch.float64: expected torch.float32. Fix: cast it in step()"),
+    ("missing", "at wave 0, tick {} hand.action gave a NoneType: expected a tensor, action float32 (B, A)"),
+    ("kind", "at wave 0, tick {} hand.action gave a float: expected a tensor, action float32 (B, A)"),
+    ("nothing", "at wave 0, tick {} hand.step() gave a NoneType: expected a dict of its outputs, {{action}}. "
+                "Fix: return one in Fickle.step()"),
+    ("more", "at wave 0, tick {} hand.step() gave 'more', which is no output port: expected action. "
+             "Fix: declare the port in Fickle.outputs, or leave it out"),
+    ("nan", "at wave 0, tick {} hand.action is nan in row 1 (episode 1): expected finite numbers. "
+            "It received plan float32 (2, 2, 2), all of them finite. "
+            "Fix: guard divisions, roots and logarithms in tests.ami.test_worker.Fickle"),
+    ("inf", "at wave 0, tick {} hand.action is -inf in row 1 (episode 1): expected finite numbers. "
+            "It received plan float32 (2, 2, 2), all of them finite. "
+            "Fix: guard divisions, roots and logarithms in tests.ami.test_worker.Fickle"),
+    ("writes", "at wave 0, tick {} hand.step() changed its input 'plan' in place, which others read. "
+               "Fix: no operation in place on a message; clone() it first"),
+])
+@pytest.mark.parametrize("tick", [0, 3])
+def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tick: int) -> None:
+    worker = begun(graph({"hand": Part(Fickle, {"what": what, "at": tick})}), batch=2)
+    live(worker, range(tick))
+    with pytest.raises(PortError) as refused:
+        worker.fire(worker.nodes, tick)
+    assert str(refused.value) == words.format(tick)
+
+
+class Shower(Eye):
+    """Sends `what` from a port that takes any dtype."""
+
+    outputs = {**Eye.outputs, "picture": Port("observation", ("*S",), None)}
+    what: Any = torch.zeros(1, 3)
+
+    def step(self, action: Tensor) -> Any:
+        return {**super().step(action), "picture": self.what}
+
+
+def test_a_port_of_any_dtype_keeps_its_dtype_in_the_next_episodes() -> None:
+    worker = begun(graph({"eye": Part(Shower)}))
+    eye: Any = worker.modules["eye"]
+    live(worker, range(2))
+    begin(worker, [True], wave=1)
+    eye.what = torch.zeros(1, 3).double()
+    with pytest.raises(PortError, match=r"^at wave 1, tick 0 eye\.picture gave the dtype torch\.float64: expected "
+                                        r"torch\.float32, as before\. Fix: cast it in Shower\.step\(\)$"):
+        worker.fire(worker.nodes, 0)
+
+
+def test_a_port_of_any_dtype_takes_no_numpy_array() -> None:
+    worker = begun(graph({"eye": Part(Shower)}))
+    worker.modules["eye"].what = torch.zeros(1, 3).numpy()  # type: ignore[assignment]
+    with pytest.raises(PortError, match=r"^at wave 0, tick 0 eye\.picture gave a ndarray: expected a tensor"):
+        worker.fire(worker.nodes, 0)
+
+
+class Inferring(Hand):
+    """Acts in torch's inference mode, whose tensors count no changes."""
+
+    @torch.inference_mode()
+    def step(self, plan: Tensor) -> Mapping[str, Tensor]:  # type: ignore[override]
+        return {"action": plan[:, 0] + 1}
+
+
+def test_messages_of_torchs_inference_mode_are_sent_like_others() -> None:
+    worker = begun(graph({"hand": Part(Inferring)}))
+    assert len(live(worker, range(10))) == 10
+
+
+def test_every_episode_begins_with_a_check() -> None:
+    worker = begun(graph({"hand": Part(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
+    live(worker, range(2))
+    begin(worker, [True, False])
+    with pytest.raises(PortError, match=r"^at wave 0, tick 2 hand\.action gave the dtype torch\.float64"):
+        worker.fire(worker.nodes, 2)
+
+
+# Rows that begin anew ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["hand.action@-1", "hand.action@-2", {"from": "hand.action", "delay": 3, "init": 0.5}])
+@pytest.mark.parametrize("when", [1, 2, 3, 4])
+def test_a_row_that_begins_anew_hears_nothing_of_before(source: Any, when: int) -> None:
+    wired = graph(eye={"action": source})
+    undisturbed = [tick["eye"]["state"] for tick in live(begun(wired, batch=2), range(9))]
+    worker = begun(wired, batch=2)
+    live(worker, range(when))
+    begin(worker, [False, True])
+    for tick, fired in enumerate(live(worker, range(when, 9))):
+        assert torch.equal(fired["eye"]["state"][0], undisturbed[when + tick][0])
+        assert torch.equal(fired["eye"]["state"][1], undisturbed[tick][1])
+
+
+def test_each_wire_begins_anew_with_its_own_init() -> None:
+    wired = graph({"eye": Part(Listener)}, eye={"action": {"from": "hand.action", "delay": 1, "init": 0.5},
+                                                "echo": {"from": "hand.action", "delay": 1, "init": -3}})
+    fresh = live(begun(wired, batch=2), range(3))
+    worker = begun(wired, batch=2)
+    live(worker, range(2))
+    begin(worker, [False, True])
+    for one, other in zip(live(worker, range(2, 5)), fresh, strict=True):
+        assert torch.equal(one["eye"]["state"][1], other["eye"]["state"][1])
+        assert torch.equal(one["eye"]["reward"][1], other["eye"]["reward"][1])
+
+
+def test_rows_may_begin_anew_one_after_another() -> None:
+    wired = graph(eye={"action": "hand.action@-2"})
+    alone = [tick["eye"]["state"][0] for tick in live(begun(wired), range(9))]
+    worker = begun(wired, batch=3)
+    live(worker, range(3))
+    begin(worker, [False, True, False])
+    worker.fire(worker.nodes, 3)
+    begin(worker, [False, False, True])
+    for tick, fired in enumerate(live(worker, range(4, 9))):
+        for row, began in enumerate((0, 3, 4)):
+            assert torch.equal(fired["eye"]["state"][row], alone[4 + tick - began])
+
+
+def test_rows_that_begin_anew_within_one_tick_may_be_told_one_by_one() -> None:
+    worker = begun(graph(), batch=3)
+    live(worker, range(3))
+    begin(worker, [True, False, False])
+    begin(worker, [False, True, False])
+    assert worker.fire(worker.nodes, 3)["eye"]["state"][:, 0].tolist() == [1, 1, 15]
+
+
+def test_beginning_anew_changes_no_message_that_was_sent() -> None:
+    worker = begun(graph(), batch=2)
+    sent = worker.fire(worker.nodes, 0)["hand"]["action"]
+    before = sent.clone()
+    begin(worker, [True, False])
+    worker.fire(worker.nodes, 1)
+    assert torch.equal(sent, before)
+
+
+def test_all_rows_anew_are_a_new_life_even_with_another_number_of_worlds() -> None:
+    worker = begun(graph(), batch=2)
+    live(worker, range(3))
+    begin(worker, [True] * 5)
+    assert worker.fire(worker.nodes, 0)["eye"]["state"].tolist() == [[1, 1, 1]] * 5
+
+
+# Call edges and replicas ------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_without_the_callees_node_has_a_replica_of_it() -> None:
+    worker = Worker(graph(), ["head"], 0)
+    assert worker.nodes == ("head",) and set(worker.modules) == {"book", "head"}
+    begin(worker, [True])
+    fired = worker.fire(("head",), 0, [(0, {"eye": {"state": torch.full((1, 3), 4.0)}})])
+    assert fired["head"]["plan"].unique().tolist() == [4]
+
+
+def test_a_worker_without_the_caller_holds_no_replica() -> None:
+    assert set(Worker(graph(), ["eye", "hand"], 0).modules) == {"eye", "hand"}
+
+
+def test_in_one_process_the_callee_is_the_module_itself() -> None:
+    worker = Worker(graph(), graph().order, 0)
+    assert module_behind(worker.modules["head"].calls.book) is worker.modules["book"]
+
+
+def test_a_planner_plans_where_the_world_model_does_not_live() -> None:
+    shipped = to_graph(ami.compose())
+    whole, part = begun(shipped, batch=2), Worker(shipped, ["planner"], 0)
+    begin(part, [True, True])
+    assert part.nodes == ("planner",) and set(part.modules) == {"planner", "world_model", "cost", "perception"}
+    fired = live(whole, range(2))
+    for tick, outputs in enumerate(fired):
+        own = part.fire(("planner",), tick, [(tick, outputs)])["planner"]
+        assert all(torch.equal(own[port], value) for port, value in outputs["planner"].items())
+
+
+def test_a_call_that_stays_unbound_is_refused_when_it_is_made() -> None:
+    class Lonely(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+            return self.calls.friend.ask(state)
+
+    worker = begun(graph({"head": Part(Lonely)}))
+    with pytest.raises(CallError, match="head calls 'friend', which is not bound"):
+        worker.fire(worker.nodes, 0)
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+def read(worker: Worker, node: str = "book") -> Tensor:
+    return worker.modules[node].state_dict()["reads.weight"]
+
+
+WISE = graph({"book": Part(Wise)})
+
+
+def test_the_same_seed_gives_the_same_weights_whichever_worker_makes_them() -> None:
+    torch.manual_seed(1)
+    whole = Worker(WISE, WISE.order, 5)
+    torch.manual_seed(2)
+    assert torch.equal(read(whole), read(Worker(WISE, ["head"], 5)))
+    assert torch.equal(read(whole), read(Worker(WISE, ["book"], 5)))
+    assert torch.equal(read(whole), build_module(WISE, "book", 5).state_dict()["reads.weight"])
+
+
+def test_another_seed_or_node_gives_other_weights() -> None:
+    shelf = graph({"book": Part(Wise), "shelf": Part(Wise)}, shelf={})
+    assert not torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(WISE, WISE.order, 6)))
+    assert not torch.equal(read(Worker(shelf, shelf.order, 5)), read(Worker(shelf, shelf.order, 5), "shelf"))
+    assert torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(shelf, shelf.order, 5)))
+
+
+def test_the_shipped_minds_weights_do_not_depend_on_the_worker() -> None:
+    shipped = to_graph(ami.compose())
+    whole = Worker(shipped, shipped.order, 3)
+    for nodes in (["planner"], ["perception", "goal"], ["world_model"]):
+        for node, module in Worker(shipped, nodes, 3).modules.items():
+            for name, value in module.state_dict().items():
+                assert torch.equal(value, whole.modules[node].state_dict()[name]), f"{node}.{name}"
+
+
+def test_making_modules_leaves_the_global_stream_of_torch_alone() -> None:
+    before = torch.get_rng_state()
+    Worker(WISE, WISE.order, 5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_trained_weights_reach_the_node_and_its_replicas_and_no_other() -> None:
+    trained = {"book": {"reads.weight": torch.full((5, 3), 7.0), "reads.bias": torch.zeros(5)}}
+    for nodes in (["book"], ["head"]):
+        assert read(Worker(WISE, nodes, 0, trained)).unique().tolist() == [7]
+    assert set(Worker(WISE, ["eye"], 0, trained).modules) == {"eye"}
+    assert torch.equal(read(Worker(WISE, ["book"], 0, {"eye": {}})), read(Worker(WISE, ["book"], 0)))
+
+
+@pytest.mark.parametrize(("weights", "which"), [
+    ({"reads.weight": (5, 4), "reads.bias": (5,)}, "reads.weight"),
+    ({"reads.weight": (5, 3)}, "reads.bias"),
+    ({"reads.weight": (5, 3), "reads.bias": (5,), "writes.weight": (1,)}, "writes.weight"),
+    ({"a": (1,), "b": (1,)}, "reads.weight, reads.bias, a and more"),
+])
+def test_weights_of_another_shape_or_name_are_refused(weights: dict[str, tuple[int, ...]], which: str) -> None:
+    trained = {"book": {name: torch.zeros(shape) for name, shape in weights.items()}}
+    with pytest.raises(CheckpointError) as refused:
+        Worker(WISE, ["head"], 0, trained)
+    assert str(refused.value) == (
+        f"the checkpoint does not fit book (Wise): {which} differ in name or shape. "
+        "Fix: train this agent anew, or load it with the settings it was trained with")
+
+
+def test_weights_that_are_refused_change_nothing() -> None:
+    module = build_module(WISE, "book", 0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(CheckpointError):
+        load_weights("book", module, {"reads.weight": torch.zeros(5, 3), "reads.bias": torch.zeros(4)})
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_what_was_sent_before_a_module_fails_is_kept_at_once() -> None:
+    """A mind that goes on after an error may write into what it sent."""
+    class Failing(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+            raise ZeroDivisionError
+
+    notes = Notes()
+    worker = begun(graph({"head": Part(Failing)}), recorder=notes)
+    with pytest.raises(ModuleError):
+        worker.fire(worker.nodes, 0)
+    assert [node for node, *_ in notes.rows] == ["book", "eye"] and notes.kept == 1
