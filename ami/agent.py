@@ -66,7 +66,7 @@ class Runtime(Protocol):
         """Write the rest of the trace and stop every process it started."""
 
 
-class Moment(Mapping[str, Tensor]):
+class TickOutputs(Mapping[str, Tensor]):
     """What one cycle brought: `moment["world.success"]`. A value is waited for when it is asked for."""
 
     def __init__(self, runtime: Runtime, handles: Mapping[str, Any]) -> None:
@@ -126,7 +126,7 @@ class Agent:
         self.runtime.settle()
         self.runtime.begin(mask, episodes, self._wave)
 
-    def cycle(self) -> Moment:
+    def cycle(self) -> TickOutputs:
         """One tick: every node that is due fires once, in order."""
         handles: dict[str, Any] = {}
         for segment in self.runtime.segments:
@@ -134,9 +134,9 @@ class Agent:
             self._parcels[segment.index], handle = self.runtime.fire(segment, self.tick, parcels)
             handles.update(dict.fromkeys(segment.watched, handle))
         self.tick += 1
-        return Moment(self.runtime, handles)
+        return TickOutputs(self.runtime, handles)
 
-    def live(self, episodes: Sequence[Episode], wave: int | None = None) -> Iterator[Moment]:
+    def live(self, episodes: Sequence[Episode], wave: int | None = None) -> Iterator[TickOutputs]:
         """Live a batch of episodes side by side until the last one ends: one moment per tick.
 
         Worlds whose episode is over stand still while the others go on.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ami.errors import CallError, suggestion
 from ami.ports import ActionSpace, Dims, Port, Size
-from ami.rng import Streams
+from ami.rng import RowRNG
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Batch = Mapping[str, Tensor]
@@ -135,7 +135,7 @@ class Module(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calls = Calls(self.role)
-        self.random = Streams(0, self.role)
+        self.random = RowRNG(0, self.role)
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
         self.actions: ActionSpace | None = None

@@ -20,7 +20,7 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-class Streams:
+class RowRNG:
     """The random streams of one node, a row of draws per parallel world.
 
     A row's generator is made at its first draw, so a module that draws nothing pays nothing.

@@ -29,10 +29,10 @@ from record import page, record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode, Prediction
-from ami.config.compose import to_graph, to_parts
+from ami.config.compose import to_graph, to_specs
 from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import callable_method
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights
@@ -85,9 +85,9 @@ def starts() -> list[Episode]:
 def lived(overrides: Sequence[str], weights: Weights, seed: int, model: type | None = None) -> dict[str, list[float]]:
     """What each start's episode saw: its share of the free cells, and 1 where it entered both rooms."""
     config = ami.compose([*overrides, f"seed={seed}", "runtime=local", f"world.max_episode_steps={TICKS}"])
-    parts = to_parts(config)
+    parts = to_specs(config)
     if model is not None:
-        parts["world_model"] = Part(model, parts["world_model"].settings)
+        parts["world_model"] = ModuleSpec(model, parts["world_model"].settings)
     graph = Graph(parts, config.plain()["graph"]) if model else to_graph(config)
     places: list[list[np.ndarray[Any, Any]]] = []
     with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), watch=("world.truth",))) as agent:
@@ -123,7 +123,7 @@ def judged(seed: int, store: Path, minds: Sequence[str]) -> dict[str, Any]:
         weights = learn(CURIOSITY, seed, store).weights if taught else {}
         model = None
         if "shuffled" in name:
-            model = shuffled(to_parts(ami.compose(list(MINDS[name])))["world_model"].target)
+            model = shuffled(to_specs(ami.compose(list(MINDS[name])))["world_model"].target)
         found[name] = lived(MINDS[name], weights, seed, model)
         print(f"seed {seed} {name:28} cells {100 * mean(found[name]['cells']):5.1f} %   both rooms "
               f"{100 * mean(found[name]['both_rooms']):5.1f} %", flush=True)

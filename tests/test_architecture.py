@@ -11,7 +11,7 @@ import pytest
 
 from ami.cli.listing import SECTIONS, leaves
 from ami.config.compose import compose, to_graph
-from ami.config.instantiate import parts_of
+from ami.config.instantiate import specs_of
 
 HOME = Path(__file__).parent.parent
 SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for file in (HOME / folder).rglob("*.py"))
@@ -172,7 +172,7 @@ MODULES = [(group, name) for section in ("modules", "worlds") for group in SECTI
 
 @pytest.mark.parametrize(("group", "name"), MODULES)
 def test_every_target_resolves_and_a_leaf_repeats_no_default(group: str, name: str) -> None:
-    part = parts_of(compose([f"{group}={name}"]).plain())[group]
+    part = specs_of(compose([f"{group}={name}"]).plain())[group]
     assert part.check(group) == []
     import inspect
 

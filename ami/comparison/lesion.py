@@ -74,7 +74,7 @@ def _parts(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _terms(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A cost that names its terms and weighs them."""
     for node in graph.order:
-        settings = graph.parts[node].resolved()
+        settings = graph.specs[node].resolved()
         names = [name for setting in TERMS if isinstance(settings.get(setting), dict) for name in settings[setting]]
         if graph.drafts[node].role == "cost" and "weights" in settings and len(names) > 1:
             yield from ((f"without {node}.{name}", (f"{node}.weights.{name}=0",)) for name in names)

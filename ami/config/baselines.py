@@ -11,7 +11,7 @@ from typing import Any
 
 from ami.blueprint import World
 from ami.errors import AmiError
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.graph.wiring import RESERVED, Wire, parse
 from ami.module import Call, Module
 from ami.ports import Port
@@ -20,7 +20,7 @@ Face = Module | type[Module]
 """What can be read of a node's ports and calls: its module, not yet built, or its class."""
 
 
-def rewire(wiring: Mapping[str, Any], default: Mapping[str, Any], parts: Mapping[str, Part], replaced: Collection[str],
+def rewire(wiring: Mapping[str, Any], default: Mapping[str, Any], parts: Mapping[str, ModuleSpec], replaced: Collection[str],
            kept: Collection[str]) -> dict[str, Any]:
     """The wiring of a baseline.
 
@@ -96,7 +96,7 @@ def _answers(callee: Face | None, call: Call) -> bool:
     return callee is not None and set(call.methods) <= set(callee.callable_methods())
 
 
-def _faces(parts: Mapping[str, Part]) -> Callable[[str], Face | None]:
+def _faces(parts: Mapping[str, ModuleSpec]) -> Callable[[str], Face | None]:
     """A function from a node to its face; None where it has no module. Modules are made when they are asked for."""
     known: dict[str, Face | None] = {}
 
@@ -108,7 +108,7 @@ def _faces(parts: Mapping[str, Part]) -> Callable[[str], Face | None]:
     return face
 
 
-def _face(part: Part | None) -> Face | None:
+def _face(part: ModuleSpec | None) -> Face | None:
     if part is None or not (isinstance(part.target, type) and issubclass(part.target, Module)):
         return None
     if issubclass(part.target, World):  # making one makes its environment

@@ -27,11 +27,11 @@ from omegaconf.resolvers import oc
 from yaml import YAMLError
 
 from ami.config import option_file
-from ami.config.instantiate import parts_of, validate
+from ami.config.instantiate import specs_of, validate
 from ami.config.settings import SCHEMA
 from ami.config.trust import check_shadowing
 from ami.errors import AmiError, SettingError, TrustError, shown, unknown_name
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.storage.store import default_store
 
 if TYPE_CHECKING:
@@ -198,25 +198,25 @@ def compose_baseline(config: Config, agent: str) -> Config:
     composed = compose([*kept, f"agent={agent}"], allow=config.allow)
     from ami.config.baselines import rewire  # brings torch
 
-    composed.settings.graph = rewire(composed.plain()["graph"], _leaf(folders, "graph", DEFAULT_GRAPH), to_parts(composed),
+    composed.settings.graph = rewire(composed.plain()["graph"], _leaf(folders, "graph", DEFAULT_GRAPH), to_specs(composed),
                                      replaced, groups())
     return composed
 
 
-def to_parts(config: Config) -> dict[str, Part]:
-    """Every node's class and settings; raises as `ami.config.instantiate.parts_of` does."""
-    return parts_of(config.plain(), config.allow)
+def to_specs(config: Config) -> dict[str, ModuleSpec]:
+    """Every node's class and settings; raises as `ami.config.instantiate.specs_of` does."""
+    return specs_of(config.plain(), config.allow)
 
 
 def to_graph(config: Config) -> Graph:
     """The sound graph.
 
     Raises:
-        GraphError: the wiring was refused; further errors are those of `to_parts`.
+        GraphError: the wiring was refused; further errors are those of `to_specs`.
     """
     from ami.graph.graph import Graph
 
-    return Graph(to_parts(config), config.plain()["graph"])
+    return Graph(to_specs(config), config.plain()["graph"])
 
 
 def forced(overrides: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ami.config.instantiate import parts_of
+from ami.config.instantiate import specs_of
 from ami.envs.world import GymWorld
 from ami.errors import AmiError
 
@@ -38,7 +38,7 @@ def fitting(config: Mapping[str, Any], chosen: Collection[str], given: Collectio
         that is not gymnasium's or cannot be made.
     """
     try:
-        world = parts_of({"world": config["world"]}, allow)["world"].make()
+        world = specs_of({"world": config["world"]}, allow)["world"].make()
     except AmiError:  # the graph reports it, with its other mistakes
         return []
     if not isinstance(world, GymWorld):

@@ -8,12 +8,12 @@ from typing import Any
 from ami.config.settings import SCHEMA, check
 from ami.config.trust import allow_list, check_imports, trusted_class
 from ami.errors import SettingError, UnknownName, suggestion
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 
 GRAPH = "graph"
 
 
-def parts_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, Part]:
+def specs_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, ModuleSpec]:
     """Every node's class and settings; a `_target_` inside a setting becomes a part inside the part.
 
     Args:
@@ -52,7 +52,7 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
     for node in sorted(nodes & set(config)):
         if config[node] is not None and not _is_part(config[node]):
             wrong.append(f"{node} names no class: it has no `_target_`. Fix: {node}=<choice>, see `ami list`")
-    for node, part in parts_of(config, allow).items():
+    for node, part in specs_of(config, allow).items():
         wrong.extend(part.check(node))
     if wrong:
         raise SettingError("\n".join(wrong))
@@ -69,13 +69,13 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
-def _part(node: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> Part:
+def _part(node: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> ModuleSpec:
     target = trusted_class(node["_target_"], where, prefixes)
     kept = ("wrappers",) if getattr(target, "role", "") == "world" else ()  # they lack their first argument, the environment
     settings = {str(key): value if key in kept else _value(value, f"{where}.{key}", prefixes)
                 for key, value in node.items() if key != "_target_"}
     check_imports(settings, where, prefixes)
-    return Part(target, settings)
+    return ModuleSpec(target, settings)
 
 
 def _value(value: Any, where: str, prefixes: Sequence[str]) -> Any:

@@ -233,7 +233,7 @@ def _box(graph: Graph, node: str) -> _Box:
     read = {w.port for w in graph.wires if w.node == node and not w.cut}
     calls = [(graph.calls[node][name], f"{graph.calls[node][name]}.{method}()")
              for name, call in module.wants.items() if name in graph.calls[node] for method in call.methods]
-    title = graph.parts[node].target.__qualname__
+    title = graph.specs[node].target.__qualname__
     if graph.every[node] > 1:
         title += f", every {graph.every[node]} ticks"
     return _Box(node, title, COLOURS.get(module.role, OTHER), wired, [p for p in module.outputs if p in read], calls)

@@ -55,7 +55,7 @@ FORMATS: dict[str, Callable[[Graph], str]] = {"text": text, "mermaid": mermaid, 
 
 
 def _class(graph: Graph, node: str) -> str:
-    return graph.parts[node].target.__qualname__
+    return graph.specs[node].target.__qualname__
 
 
 def _calls(graph: Graph, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ami.agent import Agent, Moment
+from ami.agent import Agent, TickOutputs
 from ami.blueprint import Episode
 from ami.envs.overlay import Overlay
 from ami.evaluation.pictures import coloured, is_picture
-from ami.evaluation.video_frame import PAPER, Shot, draw
+from ami.evaluation.video_frame import PAPER, Frame, draw
 from ami.storage.files import write_atomically
 
 Readout = Callable[[Tensor], Tensor]
@@ -59,7 +59,7 @@ def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = No
     Returns:
         None if there was nothing to film: the world shows its agent no pictures, and there is no renderer.
     """
-    shots: list[list[Shot]] = [[] for _ in episodes]
+    shots: list[list[Frame]] = [[] for _ in episodes]
     for tick, moment in enumerate(agent.live(episodes)):
         seen = _pictures(moment.get("world.observation"))
         pictures = seen if seen is not None or render is None else [coloured(np.asarray(one)) for one in render()]
@@ -68,7 +68,7 @@ def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = No
         for row, (episode, past) in enumerate(zip(episodes, shots, strict=True)):
             if not (past and past[-1].over):
                 title = f"pair {episode.number}" + (f", {kinds[row].replace('_', ' ')}" if kinds else "")
-                past.append(_shot(moment, row, tick, title, episode, pictures[row], readout, overlay))
+                past.append(_frame(moment, row, tick, title, episode, pictures[row], readout, overlay))
     drawn = _of_one_size([[draw(past[: now + 1]) for now in range(len(past))] for past in shots])
     holds = [hold for frames in drawn for hold in [*[1] * (len(frames) - 1), round(HOLD_SECONDS * fps)]]
     return Film([frame for frames in drawn for frame in frames], holds, fps)
@@ -125,8 +125,8 @@ def _pictures(shown: Tensor | None) -> list[np.ndarray] | None:
     return [coloured(one) for one in shown.numpy()]
 
 
-def _shot(moment: Moment, row: int, tick: int, title: str, episode: Episode, picture: np.ndarray, readout: Readout | None,
-          overlay: Overlay | None) -> Shot:
+def _frame(moment: TickOutputs, row: int, tick: int, title: str, episode: Episode, picture: np.ndarray,
+           readout: Readout | None, overlay: Overlay | None) -> Frame:
     goal = moment.get("world.goal")
     pictures = _pictures(goal)
     truth = _truth(moment, overlay)
@@ -140,7 +140,7 @@ def _shot(moment: Moment, row: int, tick: int, title: str, episode: Episode, pic
             places["plan"] = [_pair(place) for place in overlay.places(imagined)] if overlay.fits(imagined.shape[-1]) else ()
         if wanted is not None:
             places |= {"wanted": _pair(overlay.shares(np.asarray(wanted))), "goal_radii": overlay.goal_radii()}
-    return Shot(
+    return Frame(
         title, tick, picture, goal=pictures[row] if pictures is not None else None, **places,
         energy=float(moment["planner.energy"][row]) if "planner.energy" in moment else None,
         mode=int(moment["configurator.mode"][row]) if "configurator.mode" in moment else None,
@@ -148,7 +148,7 @@ def _shot(moment: Moment, row: int, tick: int, title: str, episode: Episode, pic
         success=bool(moment["world.success"][row]))
 
 
-def _truth(moment: Moment, overlay: Overlay | None) -> np.ndarray | None:
+def _truth(moment: TickOutputs, overlay: Overlay | None) -> np.ndarray | None:
     """The true states (B, X); the observations where the world tells no state and they are vectors."""
     for port in ("world.truth", "world.observation"):
         told = moment.get(port)

@@ -25,7 +25,7 @@ MODES = {1: "mode 1: reacts", 2: "mode 2: plans"}
 
 
 @dataclass(frozen=True)
-class Shot:
+class Frame:
     """What one tick of one episode showed.
 
     Attributes:
@@ -57,7 +57,7 @@ class Shot:
     success: bool = False
 
 
-def draw(shots: Sequence[Shot]) -> Image.Image:
+def draw(shots: Sequence[Frame]) -> Image.Image:
     """Draw the last of the shots; the ones before it are its past.
 
     Args:
@@ -75,7 +75,7 @@ def draw(shots: Sequence[Shot]) -> Image.Image:
     return frame
 
 
-def _panel_height(shots: Sequence[Shot]) -> int:
+def _panel_height(shots: Sequence[Frame]) -> int:
     """What stands beside the world needs so much; the same for every frame of an episode."""
     first = shots[0]
     goal = 0 if first.goal is None else _scaled(first.goal, GOAL_SIDE).height + MARGIN
@@ -84,7 +84,7 @@ def _panel_height(shots: Sequence[Shot]) -> int:
     return goal + mode + energy + LINE * len(_legend(first))
 
 
-def _draw_panel(frame: Image.Image, pen: ImageDraw.ImageDraw, shots: Sequence[Shot], left: int, top: int) -> None:
+def _draw_panel(frame: Image.Image, pen: ImageDraw.ImageDraw, shots: Sequence[Frame], left: int, top: int) -> None:
     now = shots[-1]
     if now.goal is not None:
         goal = _scaled(now.goal, GOAL_SIDE)
@@ -108,13 +108,13 @@ def _draw_panel(frame: Image.Image, pen: ImageDraw.ImageDraw, shots: Sequence[Sh
         pen.text((left + 32, middle), name, FAINT, _font(16), anchor="lm")
 
 
-def _legend(first: Shot) -> list[tuple[str, tuple[int, int, int]]]:
+def _legend(first: Frame) -> list[tuple[str, tuple[int, int, int]]]:
     """What is drawn over the world, as far as the first tick tells."""
     drawn = (("walked", PATH, first.place), ("imagined", PLAN, first.plan), ("goal", WANTED, first.wanted))
     return [(name, colour) for name, colour, there in drawn if there]
 
 
-def _with_lines(world: Image.Image, shots: Sequence[Shot]) -> Image.Image:
+def _with_lines(world: Image.Image, shots: Sequence[Frame]) -> Image.Image:
     """The world with path, plan and goal over it."""
     now = shots[-1]
     layer = Image.new("RGBA", (world.width * SMOOTH, world.height * SMOOTH), (0, 0, 0, 0))
@@ -169,7 +169,7 @@ def _scaled(picture: np.ndarray, side: int) -> Image.Image:
     return image
 
 
-def _ending(now: Shot) -> str:
+def _ending(now: Frame) -> str:
     if now.success:
         return f"reached in {now.tick} steps"
     return f"not reached in {now.tick} steps" if now.over else f"tick {now.tick}"

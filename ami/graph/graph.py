@@ -17,7 +17,7 @@ import networkx as nx
 from ami.errors import AmiError, GraphError, ModuleError, suggestion
 from ami.graph.faults import blamed
 from ami.graph.shapes import DimSolver
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.graph.wiring import Wire, parse
 from ami.module import Module
 from ami.ports import Dims
@@ -47,8 +47,8 @@ class Graph:
         GraphError: the wiring is unsound; it lists every mistake with its fix.
     """
 
-    def __init__(self, parts: Mapping[str, Part], wiring: Mapping[str, Any]) -> None:
-        self.parts = dict(parts)
+    def __init__(self, parts: Mapping[str, ModuleSpec], wiring: Mapping[str, Any]) -> None:
+        self.specs = dict(parts)
         parsed = parse(wiring)
         self.mistakes = list(parsed.mistakes)
         self.warnings: list[str] = []
@@ -79,7 +79,7 @@ class Graph:
     def describe(self) -> dict[str, Any]:
         """Plain values for the run header and for hashing: every node with its settings, wires, calls and sizes."""
         return {
-            "nodes": {node: self.parts[node].resolved() for node in self.order},
+            "nodes": {node: self.specs[node].resolved() for node in self.order},
             "order": list(self.order),
             "wires": [str(wire) for wire in self.wires if not wire.cut],
             **({"cut": cut} if (cut := [str(wire) for wire in self.wires if wire.cut]) else {}),
@@ -96,12 +96,12 @@ class Graph:
 
     def nodes_of(self, role: type[Module]) -> tuple[str, ...]:
         """The nodes whose modules are of a role, such as `ami.blueprint.Planner`, in firing order."""
-        return tuple(node for node in self.order if issubclass(self.parts[node].target, role))  # type: ignore[arg-type]
+        return tuple(node for node in self.order if issubclass(self.specs[node].target, role))  # type: ignore[arg-type]
 
     def equal_nodes(self, other: Graph) -> set[str]:
         """The nodes that are the same module in another graph, so that weights of one fit the other: class, settings, sizes
         and actions."""
-        return {node for node in set(self.order) & set(other.order) if self.parts[node] == other.parts[node]
+        return {node for node in set(self.order) & set(other.order) if self.specs[node] == other.specs[node]
                 and self.dims[node] == other.dims[node] and self.actions.get(node) == other.actions.get(node)}
 
     def callees(self, node: str) -> tuple[str, ...]:
@@ -124,9 +124,9 @@ class Graph:
     def _draft(self, nodes: tuple[str, ...]) -> dict[str, Module]:
         drafts: dict[str, Module] = {}
         for node in nodes:
-            part = self.parts.get(node)
+            part = self.specs.get(node)
             if part is None:
-                self.mistakes.append(f"node '{node}' is wired but has no module{suggestion(node, self.parts)} "
+                self.mistakes.append(f"node '{node}' is wired but has no module{suggestion(node, self.specs)} "
                                      f"Fix: give it one, `+{node}._target_=…`, or remove its wiring, `~graph.{node}`")
                 continue
             if not (isinstance(part.target, type) and issubclass(part.target, Module)):
@@ -158,7 +158,7 @@ class Graph:
         """What can be read of each node's ports and calls: its draft, or, when its settings are wrong, its class."""
         faces: dict[str, Module | type[Module]] = {}
         for node in nodes:
-            target = self.parts[node].target if node in self.parts else None
+            target = self.specs[node].target if node in self.specs else None
             if node in self.drafts:
                 faces[node] = self.drafts[node]
             elif isinstance(target, type) and issubclass(target, Module):
@@ -175,7 +175,7 @@ class Graph:
         if wire.to_port in consumer.inputs:
             return True
         if producer.outputs[wire.port].kind == "mask" and (consumer.wants or consumer.role == "actor"):
-            self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.parts[wire.to_node].name} "
+            self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.specs[wire.to_node].name} "
                                  f"has no input '{wire.to_port}', and may choose what is not allowed. Fix: "
                                  f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.ACTION_MASK}}")
         return False
@@ -196,7 +196,7 @@ class Graph:
             sound = False
         if consumer is not None and wire.to_port not in consumer.inputs:
             self.mistakes.append(f"{wire.to_node} has no input '{wire.to_port}'"
-                                 f"{suggestion(wire.to_port, consumer.inputs)} ({self.parts[wire.to_node].name})")
+                                 f"{suggestion(wire.to_port, consumer.inputs)} ({self.specs[wire.to_node].name})")
             sound = False
         if not sound or producer is None or consumer is None:
             return False
@@ -235,14 +235,14 @@ class Graph:
                 if callee not in self.calls:
                     self.mistakes.append(f"{node} calls the unknown node '{callee}'{suggestion(callee, self.calls)}")
                 elif name not in module.wants:
-                    self.warnings.append(f"{node}.calls.{name} has no effect: {self.parts[node].name} calls "
+                    self.warnings.append(f"{node}.calls.{name} has no effect: {self.specs[node].name} calls "
                                          f"{', '.join(module.wants) or 'nothing'}")
                 elif callee in self._faces:
                     known = self._faces[callee].callable_methods()
                     out = f"; to do without: graph.{node}.calls.{name}=null" if module.wants[name].optional else ""
                     for method in module.wants[name].methods:
                         if method not in known:
-                            self.mistakes.append(f"{node} calls {callee}.{method}, which {self.parts[callee].name} does not "
+                            self.mistakes.append(f"{node} calls {callee}.{method}, which {self.specs[callee].name} does not "
                                                  f"declare callable{suggestion(method, known)} Fix: mark it "
                                                  f"@callable_method, or bind graph.{node}.calls.{name} to another node{out}")
             for name, call in module.wants.items():
@@ -297,5 +297,5 @@ class Graph:
         for node in self.order:
             if node not in read and self.drafts[node].role not in ("world",):
                 self.warnings.append(f"{node} has no effect: no wire and no call reads it")
-        for node in sorted(set(self.parts) - set(self.calls)):
+        for node in sorted(set(self.specs) - set(self.calls)):
             self.warnings.append(f"module '{node}' has no effect: the graph does not name it")

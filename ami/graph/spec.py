@@ -1,4 +1,4 @@
-"""Part: a class and its settings, not yet an object, so that it can travel to the process that will own it.
+"""ModuleSpec: a class and its settings, as Gymnasium's EnvSpec: made into an object in the process that will own it.
 
 The configuration becomes parts, the graph makes one draft of each to read its ports, and a runtime makes the real modules
 where they will live.
@@ -22,7 +22,7 @@ PLAIN: dict[type, str] = {int: "a whole number", float: "a number", str: "a text
 
 
 @dataclass(frozen=True)
-class Part:
+class ModuleSpec:
     """A class (or function) and the settings it will be called with; settings may hold further parts.
 
     Args:
@@ -101,7 +101,7 @@ class Part:
                 for root in (part.target, *(part.target.code_roots(part.settings) if hasattr(part.target, "code_roots")
                                             else ()))]
 
-    def _all(self) -> Iterator[Part]:
+    def _all(self) -> Iterator[ModuleSpec]:
         """This part and its inner ones, at any depth."""
         yield self
         for value in self.settings.values():
@@ -120,7 +120,7 @@ class Part:
 
 
 def _checked(value: Any, where: str) -> list[str]:
-    if isinstance(value, Part):
+    if isinstance(value, ModuleSpec):
         return value.check(where)
     if isinstance(value, Mapping):
         return [mistake for key, inner in value.items() for mistake in _checked(inner, f"{where}.{key}")]
@@ -129,9 +129,9 @@ def _checked(value: Any, where: str) -> list[str]:
     return []
 
 
-def _inner(value: Any) -> Iterator[Part]:
+def _inner(value: Any) -> Iterator[ModuleSpec]:
     """The outermost parts in a setting."""
-    if isinstance(value, Part):
+    if isinstance(value, ModuleSpec):
         yield value
     elif isinstance(value, (Mapping, list, tuple)):
         for inner in value.values() if isinstance(value, Mapping) else value:
@@ -153,7 +153,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def _made(value: Any) -> Any:
-    if isinstance(value, Part):
+    if isinstance(value, ModuleSpec):
         return value.make()
     if isinstance(value, Mapping):
         return {key: _made(inner) for key, inner in value.items()}
@@ -163,7 +163,7 @@ def _made(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Part):
+    if isinstance(value, ModuleSpec):
         return value.resolved()
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}

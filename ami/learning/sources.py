@@ -11,7 +11,7 @@ from torch import Tensor
 from ami.blueprint import Perception, WorldModel
 from ami.errors import SettingError
 from ami.learning.experience import Experience
-from ami.learning.memories import remember
+from ami.learning.hindsight import remember
 from ami.learning.stage import Stage
 from ami.module import Module
 

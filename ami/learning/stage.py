@@ -94,7 +94,7 @@ class Stage:
         return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * cosine)
 
 
-def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
+def specs_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
     """The parts a stage names, found in the modules.
 
     Raises:

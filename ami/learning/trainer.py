@@ -21,9 +21,9 @@ from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.divergence import not_finite
 from ami.learning.experience import Experience, joined
-from ami.learning.plans import Lessons, Teacher
+from ami.learning.expert_plans import Expert, ExpertPlans
 from ami.learning.sources import MADE_OF, Draw, memory, windows
-from ami.learning.stage import Stage, parts_of
+from ami.learning.stage import Stage, specs_of
 from ami.module import Module
 from ami.rng import derive_seed
 from ami.storage.limits import is_out_of_memory
@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 
 @dataclass
-class Course:
+class TrainingProgress:
     """How learning went.
 
     Attributes:
@@ -101,7 +101,7 @@ class Trainer:
     """
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Step], seed: int, cache: Cache, save_every: int,
-                 on_step: OnStep = lambda stage, step, row: None, teachers: Mapping[str, Teacher] | None = None) -> None:
+                 on_step: OnStep = lambda stage, step, row: None, teachers: Mapping[str, Expert] | None = None) -> None:
         self.teachers = teachers or {}
         self.modules, self.schedule, self.seed = modules, list(schedule), seed
         self.cache, self.save_every, self.on_step = cache, save_every, on_step
@@ -110,13 +110,13 @@ class Trainer:
             if step.stage is not None:
                 _check(step.stage, modules)
 
-    def learn(self, collected: Collector) -> Course:
+    def learn(self, collected: Collector) -> TrainingProgress:
         """Run the schedule, from where the cache and the progress of a killed training stand.
 
         Args:
             collected: brings the experience of a round; asked for every round once, in order.
         """
-        course = Course()
+        course = TrainingProgress()
         lived: list[Experience] = []
         experience: Experience | None = None
         with _own_random_state():
@@ -134,7 +134,7 @@ class Trainer:
             module.requires_grad_(False).eval()
         return course
 
-    def _collect(self, course: Course, step: Step, collected: Collector) -> Experience:
+    def _collect(self, course: TrainingProgress, step: Step, collected: Collector) -> Experience:
         """One round's experience; each round is a point of the learning curve."""
         for module in self.modules.values():
             module.eval()
@@ -155,7 +155,7 @@ class Trainer:
         for module in self.modules.values():
             self._tell(module, "measure", batch)
 
-    def _account(self, course: Course, step: Step, seconds: float, found: bool) -> None:
+    def _account(self, course: TrainingProgress, step: Step, seconds: float, found: bool) -> None:
         course.seconds += seconds
         if found:
             course.found.append(step)
@@ -163,7 +163,7 @@ class Trainer:
 
     # One stage -------------------------------------------------------------------------------------------------------
 
-    def _find(self, course: Course, step: Step) -> bool:
+    def _find(self, course: TrainingProgress, step: Step) -> bool:
         """Whether the stage was learnt before; its nodes are then as it left them."""
         kept = self.cache.find(stage_name(step))
         if kept is None:
@@ -176,7 +176,7 @@ class Trainer:
         self._account(course, step, notes["seconds"], True)
         return True
 
-    def _run_stage(self, course: Course, step: Step, stage: Stage, experience: Experience) -> None:
+    def _run_stage(self, course: TrainingProgress, step: Step, stage: Stage, experience: Experience) -> None:
         running, saved = _Running(), self._progress(step)
         if saved is not None:
             notes = saved[1]
@@ -258,7 +258,7 @@ class Trainer:
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         parameters: dict[int, nn.Parameter] = {}
-        for part in parts_of(stage, self.modules).values():
+        for part in specs_of(stage, self.modules).values():
             part.requires_grad_(True).train()
             parameters |= {id(parameter): parameter for parameter in part.parameters()}
         return list(parameters.values())
@@ -272,7 +272,7 @@ class Trainer:
         def on_lived(at: int, episodes: int) -> None:
             self.on_step(stage, at, {"stage": stage.name, "step": float(at), "lived": float(episodes)})
 
-        return Lessons(stage, self.teachers, self.modules, self.seed,
+        return ExpertPlans(stage, self.teachers, self.modules, self.seed,
                        lambda number: self.cache.file(f"{stage_name(step)}.plans-{number}"), on_lived).draw
 
     # The progress file -----------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Trainer:
 
 
 def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
-    parts_of(stage, modules)
+    specs_of(stage, modules)
     if stage.loss not in modules:
         raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
     if not hasattr(modules[stage.loss], "loss"):

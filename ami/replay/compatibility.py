@@ -24,7 +24,7 @@ def fitting_weights(recording: Recording, other: Config, graph: Graph, console: 
     now."""
     ours, theirs = recording.config.plain(), other.plain()
     if all(ours.get(name) == theirs.get(name) for name in LEARNT_BY) and all(
-            graph.parts.get(node) == recording.graph.parts[node] and graph.dims[node] == recording.graph.dims[node]
+            graph.specs.get(node) == recording.graph.specs[node] and graph.dims[node] == recording.graph.dims[node]
             for node in recording.weights):
         return recording.weights
     return train(other, console).weights
@@ -35,7 +35,7 @@ def changed_in(recording: Recording, graph: Graph, weights: Weights) -> list[str
     ours = recording.graph
 
     def face(of: Graph, node: str, learnt: Weights) -> tuple[object, ...]:
-        return (of.parts.get(node), of.calls.get(node), of.dims.get(node), of.every.get(node),
+        return (of.specs.get(node), of.calls.get(node), of.dims.get(node), of.every.get(node),
                 sorted(map(str, of.inputs.get(node, ()))), weights_hash(learnt[node]) if node in learnt else None)
 
     return [node for node in graph.order if face(graph, node, weights) != face(ours, node, recording.weights)]

@@ -122,7 +122,7 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
     future.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
     history: list[dict[str, Outputs]] = []
     recorder, future.recorder = future.recorder, NoTrace()  # the past has been recorded
-    same_world = past.parts[WORLD] == future.graph.parts[WORLD]
+    same_world = past.specs[WORLD] == future.graph.specs[WORLD]
     for now in range(tick):
         history.append(mind.fire(now))
         if held.first is not None:
@@ -136,7 +136,7 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
                              "again what it did, so no life in it can go on from there")
     future.recorder = recorder
     nodes = [node for node in future.graph.order if node != WORLD]
-    same = [node for node in nodes if learnt_alike and past.parts.get(node) == future.graph.parts[node]
+    same = [node for node in nodes if learnt_alike and past.specs.get(node) == future.graph.specs[node]
             and past.dims[node] == future.graph.dims[node]]
     for node in same:
         with blamed(node, "snapshot() and restore()"):

@@ -18,7 +18,7 @@ from ami.evaluation.statistics import mean_interval
 from ami.replay.fork import Fork, Life, fork
 from ami.replay.recording import Recording
 from ami.replay.reexecute import again
-from ami.replay.substitute import Moment, Swap, swap
+from ami.replay.substitute import Swap, TickOutputs, swap
 from ami.storage.files import private_files
 from ami.terminal.console import Console
 from ami.terminal.text import terminal as make_terminal
@@ -94,7 +94,7 @@ def _print_swap(terminal: Terminal, recording: Recording, found: Swap, overrides
     _where(terminal, recording, found.folder)
 
 
-def _told(moment: Moment) -> str:
+def _told(moment: TickOutputs) -> str:
     return f"wave {moment.wave} tick {moment.tick} row {moment.row} ({moment.apart:.2f})"
 
 

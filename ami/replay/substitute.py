@@ -37,7 +37,7 @@ MOST = 3  # so many moments where they part most are told
 
 
 @dataclass(frozen=True)
-class Moment:
+class TickOutputs:
     """One decision, in a world that was not over.
 
     Attributes:
@@ -76,7 +76,7 @@ class Swap:
     folder: Path
     nodes: tuple[str, ...]
     actions: ActionSpace
-    moments: list[Moment] = field(default_factory=list)
+    moments: list[TickOutputs] = field(default_factory=list)
     incomparable: str | None = None
     first: Difference | None = None
     changes: list[str] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Swap:
         return fmean(moment.apart for moment in self.moments)
 
     @property
-    def planned(self) -> list[Moment]:
+    def planned(self) -> list[TickOutputs]:
         """The decisions in which both minds planned; in the others at least one of them reacted."""
         return [moment for moment in self.moments if moment.planned]
 
@@ -121,7 +121,7 @@ class Swap:
         gaps = [moment.gap for moment in self.moments if moment.gap is not None]
         return fmean(gap < 0 for gap in gaps) if gaps else None
 
-    def most_apart(self) -> list[Moment]:
+    def most_apart(self) -> list[TickOutputs]:
         """Where they part most."""
         return sorted(self.moments, key=lambda moment: -moment.apart)[:MOST]
 
@@ -152,7 +152,7 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     """
     other = recording.other(overrides)
     graph = to_graph(other)
-    require(graph.parts[WORLD] == recording.graph.parts[WORLD],
+    require(graph.specs[WORLD] == recording.graph.specs[WORLD],
             f"{' '.join(overrides)} changes the world: what it showed is recorded and cannot be swapped. "
             "Fix: --fork TICK, which lets another world go on")
     weights = fitting_weights(recording, other, graph, console)
@@ -233,7 +233,7 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
         gaps = told[PLANNER]["energy"].numpy() - recording.told(PLANNER, "energy", wave, tick)
     for row in living:
         gap = float(gaps[row]) if gaps is not None and planned[row] else None
-        found.moments.append(Moment(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
+        found.moments.append(TickOutputs(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
 
 
 def _refuse(found: Swap, why: str) -> None:

@@ -19,7 +19,7 @@ from ami.errors import AmiError, CheckpointError, ModuleError, PortError, Worker
 from ami.graph.faults import FIX, blamed, callee_of, describe, raised
 from ami.graph.graph import Graph
 from ami.module import Arrival, Callee, Calls, Module
-from ami.rng import Streams, derive_seed
+from ami.rng import RowRNG, derive_seed
 from ami.runtime.recorder import NoTrace, Recorder
 
 Outputs = Mapping[str, Tensor]
@@ -31,7 +31,7 @@ SMALL = 256
 """Up to so many numbers, Python sums a message quicker than torch does."""
 
 
-class _Feed(NamedTuple):
+class _DelayedInput(NamedTuple):
     """A wire that is late: what its producer sent `delay` ticks ago; `fill` while that is nothing."""
 
     to_port: str
@@ -41,7 +41,7 @@ class _Feed(NamedTuple):
     fill: Tensor
 
 
-class _Firing(NamedTuple):
+class _NodePlan(NamedTuple):
     """All that firing one node takes, looked up once per batch of episodes instead of once per tick.
 
     Attributes:
@@ -58,7 +58,7 @@ class _Firing(NamedTuple):
     step: Callable[..., Outputs]
     every: int
     direct: list[tuple[str, dict[int, Outputs], str]]
-    late: list[_Feed]
+    late: list[_DelayedInput]
     absent: dict[str, Tensor | None]
     sent: dict[int, Outputs]
     expected: list[tuple[str, torch.Size, torch.dtype | None]]
@@ -113,7 +113,7 @@ class Worker:
             self.modules[node].notes = self.recorder.notes(node)
         self._depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {n: {} for n in graph.order}
-        self._firings: dict[str, _Firing] = {}
+        self._firings: dict[str, _NodePlan] = {}
         self._wave = 0
         self._begun: Tensor | None = None
         self._born = torch.zeros(0, dtype=torch.int64)  # the tick at which each row's episode began, and the latest of them
@@ -214,10 +214,10 @@ class Worker:
         """Write the rest of the trace."""
         self.recorder.close()
 
-    def _firing(self, node: str, batch: int) -> _Firing:
+    def _firing(self, node: str, batch: int) -> _NodePlan:
         module = self.modules[node]
         direct: list[tuple[str, dict[int, Outputs], str]] = []
-        late: list[_Feed] = []
+        late: list[_DelayedInput] = []
         severed: dict[str, Tensor] = {}
         for wire in self.graph.inputs[node]:
             sent = self._sent[wire.node]
@@ -226,7 +226,7 @@ class Worker:
             if wire.cut:
                 severed[wire.to_port] = fill
             elif wire.delay:
-                late.append(_Feed(wire.to_port, sent, wire.port, wire.delay, fill))
+                late.append(_DelayedInput(wire.to_port, sent, wire.port, wire.delay, fill))
             else:
                 direct.append((wire.to_port, sent, wire.port))
         wired = {wire.to_port for wire in self.graph.inputs[node]}
@@ -238,9 +238,9 @@ class Worker:
             expected.append((name, torch.Size((batch, *port.shape(module.dims))), port.dtype or known.get(name)))
             if port.dtype == torch.float32 and (not port.dims or port.kind == "action"):
                 judged.append(name)
-        return _Firing(module.step, self.graph.every[node], direct, late, absent, self._sent[node], expected, judged)
+        return _NodePlan(module.step, self.graph.every[node], direct, late, absent, self._sent[node], expected, judged)
 
-    def _arriving(self, feed: _Feed, tick: int) -> Tensor:
+    def _arriving(self, feed: _DelayedInput, tick: int) -> Tensor:
         sent_at = tick - feed.delay
         if sent_at < 0:
             return feed.fill
@@ -295,9 +295,9 @@ class Worker:
                     if isinstance(message, Tensor) and message.is_floating_point() and not bool(message.isfinite().all()):
                         row, found = _not_finite(message)
                         raise PortError(f"{where}: {sender}.{port} was {found} in row {row} before it, at tick {sent_at}. "
-                                        f"Fix: guard divisions, roots and logarithms in {self.graph.parts[sender].name}")
+                                        f"Fix: guard divisions, roots and logarithms in {self.graph.specs[sender].name}")
         raise PortError(f"{where}: expected finite numbers. It received {describe(inputs)}, all of them finite. "
-                        f"Fix: guard divisions, roots and logarithms in {self.graph.parts[node].name}")
+                        f"Fix: guard divisions, roots and logarithms in {self.graph.specs[node].name}")
 
     def _since_birth(self, value: Tensor, fill: Tensor, sent_at: int) -> Tensor:
         """Rows whose episode began after a message was sent receive the wire's `fill` in its place."""
@@ -344,9 +344,9 @@ def _check_carry(node: str, module: Module) -> None:
 
 def build_module(graph: Graph, node: str, seed: int) -> Module:
     """Make one module of the graph, with initial weights that depend on the seed and the node's name alone."""
-    with blamed(node, f"{graph.parts[node].name}()"):
-        module: Module = graph.parts[node].make()
-    module.random = Streams(seed, node)
+    with blamed(node, f"{graph.specs[node].name}()"):
+        module: Module = graph.specs[node].make()
+    module.random = RowRNG(seed, node)
     module.every = graph.every[node]
     module.arrivals = {wire.to_port: Arrival(graph.every[wire.node], wire.delay) for wire in graph.inputs[node]
                        if graph.every[wire.node] > 1 and not wire.cut}

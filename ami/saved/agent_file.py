@@ -124,6 +124,6 @@ def open_trained(file: Path, graph: Graph) -> Trained:
 
 def _description(graph: Graph, nodes: Sequence[str]) -> Mapping[str, dict[str, Any]]:
     """What must be equal for weights to fit: settings and sizes by node, as JSON would give them back."""
-    found = {node: {**graph.parts[node].resolved(), "sizes": graph.dims[node]} for node in nodes}
+    found = {node: {**graph.specs[node].resolved(), "sizes": graph.dims[node]} for node in nodes}
     plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
     return plain

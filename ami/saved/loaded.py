@@ -24,14 +24,14 @@ from torch import Tensor
 
 from ami.agent import Agent
 from ami.blueprint import Episode, World
-from ami.config.instantiate import parts_of
+from ami.config.instantiate import specs_of
 from ami.envs.make import fitted
 from ami.envs.spaces import MASK
 from ami.envs.vector import Rows
 from ami.envs.world import GymWorld
 from ami.errors import SettingError, require
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.runtime.local import LocalRuntime
 from ami.saved.export import SavedAgent
 
@@ -107,14 +107,14 @@ class LoadedAgent:
     """
 
     def __init__(self, saved: SavedAgent, allow: Sequence[str] = (), seed: int | None = None) -> None:
-        parts = parts_of(saved.config, allow)
+        parts = specs_of(saved.config, allow)
         worlds = {node: part.target for node, part in parts.items() if isinstance(part.target, type)
                   and issubclass(part.target, World)}
         require(len(worlds) == 1 and all(issubclass(world, GymWorld) for world in worlds.values()),
                 f"the worlds of {saved.file} are {', '.join(worlds) or 'none'}: expected one gymnasium world, whose place "
                 "your loop takes. Fix: `ami run --from` runs it in its own")
         (node,) = worlds
-        parts[node] = Part(GivenWorld, parts[node].settings)
+        parts[node] = ModuleSpec(GivenWorld, parts[node].settings)
         self.graph = Graph(parts, saved.config["graph"])
         source = next((wire for wire in self.graph.inputs[node] if wire.to_port == "action" and not wire.cut), None)
         if source is None:

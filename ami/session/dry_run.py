@@ -22,7 +22,7 @@ from ami.blueprint import CriticTerm
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.experience import WATCH, Experience, collect
-from ami.learning.plans import Teacher, first_plans
+from ami.learning.expert_plans import Expert, first_plans
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
 from ami.learning.trainer import Row, Step, Trainer, stage_name
@@ -54,7 +54,7 @@ class _Watch:
         return min((after - before for before, after in pairwise(done)), default=0.0)
 
 
-def dry_run(plan: TrainingPlan, teachers: dict[str, Teacher]) -> list[str]:
+def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
     """Learn a little in place of much.
 
     Args:
@@ -108,7 +108,7 @@ def _shrunk(stage: Stage, experience: Experience) -> Stage:
                    episodes=min(stage.episodes, EPISODES))
 
 
-def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Teacher], modules: dict[str, Module], seed: int,
+def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Expert], modules: dict[str, Module], seed: int,
                 cache: Cache) -> None:
     """What the agents of a stage plan in a few ticks, where the stage looks for what they planned in whole episodes."""
     weights = {node: dict(module.state_dict()) for node, module in modules.items()}

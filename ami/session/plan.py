@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from ami.blueprint import Perception, WorldModel
-from ami.config.compose import Config, compose, compose_baseline, to_graph, to_parts
+from ami.config.compose import Config, compose, compose_baseline, to_graph, to_specs
 from ami.config.settings import COLLECT
 from ami.errors import require
 from ami.graph.graph import Graph
@@ -129,7 +129,7 @@ class TrainingPlan:
         """Settings, sizes, wires, calls and code of some nodes of a graph."""
         chosen = set(nodes)
         code = code_of(graph, chosen)
-        return {node: [graph.parts[node].resolved(), graph.dims[node], graph.calls[node], graph.every[node], code[node],
+        return {node: [graph.specs[node].resolved(), graph.dims[node], graph.calls[node], graph.every[node], code[node],
                        [[str(wire), wire.init, wire.cut] for wire in graph.inputs[node] if wire.node in chosen]]
                 for node in graph.order if node in chosen}
 
@@ -178,7 +178,7 @@ def _stages(config: Config) -> tuple[Stage, ...]:
 def _exploring(config: Config) -> Config:
     """The agent itself as it lives in later rounds: for a share of the time its actor explores."""
     share = config.settings.learning.get("explore", 0.0)
-    actor = to_parts(config).get(ACTOR)
+    actor = to_specs(config).get(ACTOR)
     if not share or actor is None:
         return config
     require(actor.takes("explore"),

@@ -29,7 +29,7 @@ def check_plans(config: Config, graph: Graph) -> None:
     rows = min(how.batch, how.pairs)
     together = min(config.settings.agents, math.ceil(how.pairs / rows))
     for node in graph.order:
-        candidates, dims = graph.parts[node].resolved().get(CANDIDATES), graph.dims[node]
+        candidates, dims = graph.specs[node].resolved().get(CANDIDATES), graph.dims[node]
         horizon, state, width = dims.get("H"), dims.get("S"), dims.get("A")
         if not (isinstance(graph.drafts[node], Planner) and isinstance(candidates, int) and isinstance(horizon, int)
                 and isinstance(state, tuple) and isinstance(width, int)):

@@ -23,7 +23,7 @@ from ami.evaluation.plots import plot_learning, plot_results
 from ami.evaluation.table import FILE as SUMMARY_FILE
 from ami.evaluation.video import WATCH, Film, can_write_mp4, film, write_gif, write_mp4
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.learning.learning_log import read_rows
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
@@ -118,11 +118,11 @@ class Presentation:
 
     def _with_renderer(self) -> Graph | None:
         """The graph with a world that draws itself; None if it cannot."""
-        world, part = self.graph.drafts[WORLD], self.graph.parts[WORLD]
+        world, part = self.graph.drafts[WORLD], self.graph.specs[WORLD]
         if not isinstance(world, GymWorld) or "rgb_array" not in (world.rows.drawing.metadata.get("render_modes") or ()):
             return None
         drawn = copy(self.graph)  # how a world draws itself changes no port and no size
-        drawn.parts = {**self.graph.parts, WORLD: Part(part.target, {**part.settings, "render_mode": "rgb_array"})}
+        drawn.specs = {**self.graph.specs, WORLD: ModuleSpec(part.target, {**part.settings, "render_mode": "rgb_array"})}
         return drawn
 
 

@@ -384,7 +384,7 @@ def _shared(weights: Weights, baseline: Graph, graph: Graph) -> Weights:
 
 def _runs_trained(baseline: Graph, graph: Graph) -> bool:
     """A baseline that keeps the agent's modules runs with its weights, so that only the named difference differs."""
-    return all(baseline.parts[node] == graph.parts[node] for node in ("perception", "world_model", "cost")
+    return all(baseline.specs[node] == graph.specs[node] for node in ("perception", "world_model", "cost")
                if node in baseline.order and node in graph.order)
 
 

@@ -12,8 +12,8 @@ from ami.graph.graph import Graph
 from ami.learning.cache import FOLDER as CACHE
 from ami.learning.cache import Cache
 from ami.learning.experience import WATCH, Experience, collect
-from ami.learning.plans import WATCH as PLANS_WATCH
-from ami.learning.plans import Teacher
+from ami.learning.expert_plans import WATCH as PLANS_WATCH
+from ami.learning.expert_plans import Expert
 from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
@@ -93,7 +93,7 @@ def _agent_file(plan: TrainingPlan) -> Path:
     return Path(plan.config.settings.store) / "trained" / plan.key / AGENT_FILE
 
 
-def _teachers(plan: TrainingPlan) -> dict[str, Teacher]:
+def _teachers(plan: TrainingPlan) -> dict[str, Expert]:
     return {name: _teacher(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.teachers.items()}
 
 
@@ -201,7 +201,7 @@ def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> No
     cache.keep(name, {part: value for part, value in vars(experience).items() if value is not None}, {"seconds": seconds})
 
 
-def _teacher(graph: Graph, learner: Graph, seed: int) -> Teacher:
+def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:
     """Where it has the learner's modules, it lives with the learner's weights."""
     shared = graph.equal_nodes(learner)
     return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),

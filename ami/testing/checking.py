@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ami.blueprint import World
-from ami.config.compose import compose, groups, to_graph, to_parts
+from ami.config.compose import compose, groups, to_graph, to_specs
 from ami.config.instantiate import GRAPH
 from ami.config.trust import allow_list, trusted_class
 from ami.errors import AmiError, GraphError, SettingError, WorldFault, require, unknown_name
 from ami.graph.faults import blamed
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import Module
 from ami.testing.report import BROKEN, Report
 from ami.testing.subject import Sizes
@@ -68,7 +68,7 @@ def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = (),
 def _check_choice(group: str, overrides: Sequence[str], allow: Sequence[str]) -> Report:
     """With the sizes it has in the graph it stands in; with those of the tests where that graph is refused."""
     config = compose(overrides, allow=allow)
-    parts = to_parts(config)
+    parts = to_specs(config)
     if group not in parts:
         raise SettingError(f"'{overrides[0]}' makes no node: expected a choice with a `_target_`")
     dims: Sizes = {}
@@ -87,7 +87,7 @@ def _check_class(name: str, allow: Sequence[str]) -> Report:
         bases = ", ".join(base.__name__ for base in target.__mro__[1:3])
         raise SettingError(f"{name} is no module: its bases are {bases}. Expected a role of ami.blueprint above it. A term "
                            "of a cost is checked with its cost: `ami check cost=weighted_sum cost.critics.mine._target_=…`")
-    part = Part(target)
+    part = ModuleSpec(target)
     needed = [parameter.name for parameter in inspect.signature(target).parameters.values()
               if parameter.default is parameter.empty
               and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
@@ -97,7 +97,7 @@ def _check_class(name: str, allow: Sequence[str]) -> Report:
     return _examined(part, name, {})
 
 
-def _examined(part: Part, name: str, dims: Sizes) -> Report:
+def _examined(part: ModuleSpec, name: str, dims: Sizes) -> Report:
     try:
         with blamed(name, "making it"):
             report = examine(part.make, _given(part, dims))
@@ -116,7 +116,7 @@ def _examined(part: Part, name: str, dims: Sizes) -> Report:
     return report
 
 
-def _given(part: Part, dims: Sizes) -> dict[str, Any]:
+def _given(part: ModuleSpec, dims: Sizes) -> dict[str, Any]:
     """The sizes of the module's own ports; what only its callees use is the stubs' affair."""
     draft = part.make()
     symbols = {str(symbol).lstrip("*") for port in (*draft.inputs.values(), *draft.outputs.values()) for symbol in port.dims}

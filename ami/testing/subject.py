@@ -16,7 +16,7 @@ from ami.blueprint import Episode, World
 from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
 from ami.ports import ActionSpace, Dims, Size
-from ami.rng import Streams
+from ami.rng import RowRNG
 from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
 
@@ -108,7 +108,7 @@ class Subject:
     def fresh(self, episodes: Sequence[int], seed: int = 0) -> Module:
         """A new module with initial weights of `seed`, at the beginning of these episodes (B = their number)."""
         module = self.make()
-        module.random = Streams(0, module.role)
+        module.random = RowRNG(0, module.role)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module.set_up(self.dims, self.actions)

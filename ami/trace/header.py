@@ -19,7 +19,7 @@ from ami.blueprint import Cost, World
 from ami.envs.overlay import Overlay
 from ami.errors import TraceError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.graph.wiring import Wire
 from ami.storage.files import MIB, FileKind, write_json
 from ami.storage.schema import AtMost, Between, Count, Like, Line, Name, Whole, shown
@@ -185,15 +185,15 @@ def intrinsic_cost_hash(graph: Graph) -> str | None:
     """
     found: dict[str, Any] = {}
     for node in graph.order:
-        part = graph.parts[node]
+        part = graph.specs[node]
         if isinstance(part.target, type) and issubclass(part.target, Cost):
             settings = part.resolved()
             terms = settings.get("intrinsic")
             own = settings if terms is None else {
                 "intrinsic": terms, **{name: {term: (settings.get(name) or {}).get(term) for term in terms}
                                        for name in ("weights", "floors")}}
-            found[node] = [own, [_source(name) for name in part.files()] if terms is None else
-                           [_source(name) for name in Part(part.target, {"intrinsic": part.settings["intrinsic"]}).files()]]
+            hashed = part if terms is None else ModuleSpec(part.target, {"intrinsic": part.settings["intrinsic"]})
+            found[node] = [own, [_source(name) for name in hashed.files()]]
     return _hash(found) if found else None
 
 

@@ -46,7 +46,7 @@ def code_of(graph: Graph, nodes: Iterable[str] | None = None) -> dict[str, str]:
         nodes: which of its nodes; None for all.
     """
     chosen = graph.order if nodes is None else nodes
-    return {node: code_hash(graph.parts[node].code_roots(), without=("ami",)) for node in chosen}
+    return {node: code_hash(graph.specs[node].code_roots(), without=("ami",)) for node in chosen}
 
 
 def run_code(graph: Graph) -> dict[str, str]:

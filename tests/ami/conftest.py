@@ -11,7 +11,7 @@ from torch import Tensor
 from ami.blueprint import Actor, Configurator, Goal, Perception, Planner, WorldModel
 from ami.envs.world import GymWorld
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 
 DOOR = torch.tensor([16.0, 10.0])
 WORLD_MODEL_STEPS = 12
@@ -93,9 +93,10 @@ def tiny_mind() -> Callable[..., Graph]:
     """Makes the graph of the tiny mind; keyword arguments are settings of its two rooms."""
 
     def make(**settings: object) -> Graph:
-        parts = {"world": Part(GymWorld, {"id": "worlds:ami/TwoRooms-v0", **settings}),
-                 "perception": Part(Eye), "world_model": Part(Belief), "configurator": Part(Always), "goal": Part(Wish),
-                 "planner": Part(Steps), "actor": Part(Feet)}
+        parts = {"world": ModuleSpec(GymWorld, {"id": "worlds:ami/TwoRooms-v0", **settings}),
+                 **{node: ModuleSpec(module) for node, module in {
+                     "perception": Eye, "world_model": Belief, "configurator": Always, "goal": Wish, "planner": Steps,
+                     "actor": Feet}.items()}}
         return Graph(parts, WIRING)
 
     return make

@@ -13,7 +13,7 @@ from ami.actions import ActionSpace
 from ami.blueprint import Actor, Planner, World
 from ami.errors import GraphError, SettingError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.ports import Port, Size
 from modules.planner.categorical import Categorical
 from modules.planner.cem import CEM
@@ -130,7 +130,7 @@ class FreeTree(Free, TreeSearch):
 
 
 def wired(world: type[World], actor: type[Actor], planner: type[Planner]) -> Graph:
-    return Graph({"world": Part(world), "actor": Part(actor), "planner": Part(planner)},
+    return Graph({"world": ModuleSpec(world), "actor": ModuleSpec(actor), "planner": ModuleSpec(planner)},
                  {"world": {"action": "actor.action@-1"}, "actor": {"plan": "planner.plan"}, "planner": {}})
 
 
@@ -153,7 +153,7 @@ def test_two_worlds_with_other_actions_of_one_width_do_not_share_an_actor() -> N
         space = ActionSpace(3)
 
     with pytest.raises(GraphError, match=r"other actions along actor.action@-1 → \w+.action: \w+ has actions of "):
-        Graph({"world": Part(Room), "other": Part(Dial), "actor": Part(Still)},
+        Graph({"world": ModuleSpec(Room), "other": ModuleSpec(Dial), "actor": ModuleSpec(Still)},
               {"world": {"action": "actor.action@-1"}, "other": {"action": "actor.action@-1"}, "actor": {}})
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from torch import Tensor
 
 import ami
-from ami.agent import Agent, Moment, flags_of
+from ami.agent import Agent, TickOutputs, flags_of
 from ami.blueprint import Episode
 from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError
@@ -115,7 +115,7 @@ def test_a_moment_waits_for_a_value_when_it_is_asked_for_and_once() -> None:
             asked.append(handle)
             return {f"{handle}.a": torch.zeros(1), f"{handle}.b": torch.ones(1)}
 
-    moment = Moment(Slow(), {"x.a": "x", "x.b": "x", "y.a": "y"})  # type: ignore[arg-type]
+    moment = TickOutputs(Slow(), {"x.a": "x", "x.b": "x", "y.a": "y"})  # type: ignore[arg-type]
     assert asked == []
     assert moment["x.a"].item() == 0 and moment["x.b"].item() == 1 and moment["x.a"].item() == 0
     assert asked == ["x"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ami.errors import CallError
 from ami.module import Callee, Calls, Module, callable_method, module_behind
-from ami.rng import Streams
+from ami.rng import RowRNG
 from modules.cost.weighted_sum import WeightedSum
 from modules.memory.episodic import Episodic
 from modules.planner.cem import CEM
@@ -39,7 +39,7 @@ class Diary(Module):
 
 def diary(batch: int, first: int = 0) -> Diary:
     made = Diary()
-    made.random = Streams(0, "diary")
+    made.random = RowRNG(0, "diary")
     made.begin(torch.ones(batch, dtype=torch.bool), range(first, first + batch))
     return made
 
@@ -105,7 +105,7 @@ def test_a_snapshot_is_gone_on_from(batch: int, before: int, between: int, mask:
     saved = module.snapshot()
     expected = [module.step() for _ in range(3)]
     other = Diary()
-    other.random = Streams(0, "diary")
+    other.random = RowRNG(0, "diary")
     for _ in range(between):
         module.step()
     for goes_on in (module, other):

@@ -1,4 +1,4 @@
-"""Streams: an episode's random numbers depend on seed, node and episode alone, and go on from where they were saved."""
+"""RowRNG: an episode's random numbers depend on seed, node and episode alone, and go on from where they were saved."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ami.rng import Streams, derive_seed
+from ami.rng import RowRNG, derive_seed
 
 EPISODES = st.lists(st.integers(0, 2**40), min_size=1, max_size=5)
 
 
-def streams(episodes: Sequence[int], seed: int = 3, node: str = "planner") -> Streams:
-    made = Streams(seed, node)
+def streams(episodes: Sequence[int], seed: int = 3, node: str = "planner") -> RowRNG:
+    made = RowRNG(seed, node)
     made.begin(torch.ones(len(episodes), dtype=torch.bool), episodes)
     return made
 
 
-def drawn(of: Streams) -> Tensor:
+def drawn(of: RowRNG) -> Tensor:
     """A little of everything, (B, 22)."""
     return torch.cat([of.normal(2, 3).flatten(1), of.uniform(-1, 4, 7), of.normal(9)], dim=1)
 
@@ -59,7 +59,7 @@ def test_a_snapshot_is_gone_on_from(episodes: list[int], before: int, between: i
     for _ in range(between):
         drawn(one)
     one.restore(saved)
-    other = Streams(3, "planner")
+    other = RowRNG(3, "planner")
     other.restore(saved)
     assert torch.equal(drawn(one), expected) and torch.equal(drawn(other), expected)
 
@@ -80,7 +80,7 @@ def test_a_stream_that_was_not_drawn_from_is_not_saved() -> None:
 
 @pytest.mark.parametrize("other", [streams([8]), streams([7], seed=4), streams([7], node="actor")],
                          ids=["episode", "seed", "node"])
-def test_another_seed_node_or_episode_draws_other_numbers(other: Streams) -> None:
+def test_another_seed_node_or_episode_draws_other_numbers(other: RowRNG) -> None:
     assert not torch.isclose(drawn(streams([7])), drawn(other)).any()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import Call, Module, callable_method
 from ami.ports import Port, Size
 
@@ -75,7 +75,7 @@ class Book(Module):
         return state.mean(-1)
 
 
-PARTS = {"eye": Part(Eye), "head": Part(Head), "hand": Part(Hand), "book": Part(Book)}
+PARTS = {"eye": ModuleSpec(Eye), "head": ModuleSpec(Head), "hand": ModuleSpec(Hand), "book": ModuleSpec(Book)}
 WIRING: dict[str, Any] = {
     "book": {},
     "eye": {"action": "hand.action@-1"},
@@ -84,7 +84,7 @@ WIRING: dict[str, Any] = {
 }
 
 
-def graph(parts: Mapping[str, Part] | None = None, **changes: Any) -> Graph:
+def graph(parts: Mapping[str, ModuleSpec] | None = None, **changes: Any) -> Graph:
     """The toy mind with other parts, or other wires: `graph(hand={"plan": "head.energy"})`; None takes a node out."""
     wiring = {**WIRING, **changes}
     return Graph({**PARTS, **(parts or {})}, {node: wires for node, wires in wiring.items() if wires is not None})

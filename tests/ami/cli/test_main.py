@@ -160,7 +160,7 @@ def test_a_missing_checkpoint_is_refused(in_folder: Path, capsys: pytest.Capture
 
 def test_a_checkpoint_of_another_graph_is_refused(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graph = to_graph(compose())
-    node = {**graph.parts["world_model"].resolved(), "sizes": graph.dims["world_model"], "hidden": 7}
+    node = {**graph.specs["world_model"].resolved(), "sizes": graph.dims["world_model"], "hidden": 7}
     checkpoint.save(Path("other.safetensors"), {}, {"nodes": {"world_model": node}, "key": "", "seconds": 0.0, "probes": {},
                                                     "rows": []})
     assert main(["train", "checkpoint=other.safetensors"]) == 2

@@ -82,7 +82,7 @@ def wires(graph: Graph) -> set[str]:
 @pytest.mark.parametrize("name", ["random", "explorer", "straight_line", "oracle", "teacher"])
 def test_an_own_wire_to_an_own_actor_breaks_no_baseline(name: str, package: list[str]) -> None:
     graph = baseline(name, ["actor._target_=own_parts.Hinted", "+graph.actor.hint=cost.energy"], package)
-    keeps = graph.parts["actor"].name == "own_parts.Hinted"
+    keeps = graph.specs["actor"].name == "own_parts.Hinted"
     assert keeps == (name in ("oracle", "teacher"))
     assert ("cost.energy → actor.hint" in wires(graph)) == keeps
 

@@ -10,26 +10,26 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from ami.cli.listing import leaves
-from ami.config.compose import Config, compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_parts
+from ami.config.compose import Config, compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_specs
 from ami.errors import GraphError, SettingError, TrustError, UnknownName
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 
 MENU = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
         "memory, perception, placement, planner, runtime, seed, store, trace, validation, world, world_model")
 
 
 def test_a_setting_that_no_leaf_holds_reaches_the_constructor() -> None:
-    assert to_parts(compose(["planner.horizon=6"]))["planner"].settings["horizon"] == 6
+    assert to_specs(compose(["planner.horizon=6"]))["planner"].settings["horizon"] == 6
 
 
 def test_a_setting_inside_a_mapping_reaches_the_constructor() -> None:
-    world = to_parts(compose(["world.door=random"]))["world"]
+    world = to_specs(compose(["world.door=random"]))["world"]
     assert world.settings == {"id": "worlds:ami/TwoRooms-v0", "door": "random"}
 
 
 def test_a_target_inside_a_setting_becomes_a_part_inside_the_part() -> None:
-    cost = to_parts(compose())["cost"]
-    assert isinstance(cost.settings["critics"]["critic"], Part)
+    cost = to_specs(compose())["cost"]
+    assert isinstance(cost.settings["critics"]["critic"], ModuleSpec)
 
 
 def test_a_wire_and_a_rate_can_be_overridden_added_and_removed() -> None:
@@ -162,13 +162,13 @@ def test_a_class_of_ones_own_is_allowed_by_its_prefix(tmp_path: Path, monkeypatc
     (tmp_path / "my_planners.py").write_text("from modules.planner.cem import CEM\n\n\nclass Mine(CEM):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     config = compose(["planner._target_=my_planners.Mine", "planner.horizon=3"], allow=["my_planners."])
-    assert to_graph(config).parts["planner"].name == "my_planners.Mine"
+    assert to_graph(config).specs["planner"].name == "my_planners.Mine"
 
 
 def test_a_folder_of_ones_own_leaves_is_searched(tmp_path: Path) -> None:
     leaf(tmp_path, "planner/mine", "# Mine.\n_target_: modules.planner.cem.CEM\nhorizon: 3\n")
     config = compose([f"hydra.searchpath=[file://{tmp_path}]", "planner=mine"])
-    assert to_parts(config)["planner"].settings["horizon"] == 3
+    assert to_specs(config)["planner"].settings["horizon"] == 3
 
 
 def test_several_folders_are_searched_in_their_order(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_baseline_drops_what_its_preset_replaces_and_keeps_the_rest() -> None:
 
 
 def test_the_oracle_plans_with_the_users_planner_in_the_users_world() -> None:
-    oracle = to_parts(compose_baseline(compose(["planner.horizon=6", "world.door=random"]), "oracle"))
+    oracle = to_specs(compose_baseline(compose(["planner.horizon=6", "world.door=random"]), "oracle"))
     assert oracle["planner"].settings["horizon"] == 6
     assert oracle["world"].settings == {"id": "worlds:ami/TwoRooms-v0", "observe": "state", "door": "random"}
     assert oracle["world_model"].name == "modules.world_model.simulator.Simulator"
@@ -272,7 +272,7 @@ def test_a_baseline_keeps_what_an_experiment_says_of_the_rest(tmp_path: Path) ->
                                       "placement: {'a': [world]}\nstore: it's here\n")
     mine = compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "world.size=32"])
     oracle = compose_baseline(mine, "oracle")
-    parts = to_parts(oracle)
+    parts = to_specs(oracle)
     assert parts["planner"].name == "modules.planner.random_shooting.RandomShooting"
     assert "hidden" not in parts["world_model"].settings
     assert parts["world"].settings == {"id": "worlds:ami/TwoRooms-v0", "observe": "state", "door": "random", "size": 32}

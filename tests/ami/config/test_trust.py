@@ -21,7 +21,7 @@ ALIASES = [
     "ami.config.trust.os.system", "ami.config.trust.Path", "ami.storage.files.os.remove",
     "ami.tracking.ui.subprocess.Popen", "worlds.gymnasium.make",
     "ami.config.trust.trusted_class", "ami.config.trust", "torch.nn.functional.relu", "ami.envs.world._Rows",
-    "ami.graph.spec.Part.__init__",
+    "ami.graph.spec.ModuleSpec.__init__",
 ]
 
 

@@ -59,7 +59,7 @@ def test_a_wire_that_is_cut_is_drawn_as_one() -> None:
 
 
 def test_mermaid_keeps_clear_of_its_own_words() -> None:
-    drawn = mermaid(graph({"end": graph().parts["book"]}, end={}, head={"state": "eye.state", "calls": {"book": "end"}}))
+    drawn = mermaid(graph({"end": graph().specs["book"]}, end={}, head={"state": "eye.state", "calls": {"book": "end"}}))
     assert '  end_["<b>end</b><br>Book"]' in drawn and '-.->|"look_up"| end_' in drawn
 
 

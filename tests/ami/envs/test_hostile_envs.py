@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ami.blueprint import Episode
-from ami.config.instantiate import parts_of
+from ami.config.instantiate import specs_of
 from ami.envs.world import GymWorld
 from ami.errors import AmiError, TrustError
 from tests.support import hostile_envs
@@ -264,7 +264,7 @@ def test_wrappers_of_a_config_are_held_against_the_allow_list() -> None:
 
 def made(allow: Sequence[str] = (), **settings: Any) -> GymWorld:
     """The world of a configuration."""
-    world: GymWorld = parts_of({"world": {"_target_": "ami.envs.world.GymWorld", **settings}}, allow)["world"].make()
+    world: GymWorld = specs_of({"world": {"_target_": "ami.envs.world.GymWorld", **settings}}, allow)["world"].make()
     return world
 
 

@@ -22,7 +22,7 @@ from ami.blueprint import Actor, Episode
 from ami.envs.world import GymWorld
 from ami.errors import SettingError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.ports import ActionSpace
 from ami.terminal.extras import how_to_install
 from ami.testing import check_world
@@ -419,7 +419,7 @@ def test_every_node_learns_its_sizes_from_the_world() -> None:
     class Still(Actor):
         inputs = {}
 
-    graph = Graph({"world": Part(GymWorld, {"id": "Pendulum-v1"}), "actor": Part(Still)},
+    graph = Graph({"world": ModuleSpec(GymWorld, {"id": "Pendulum-v1"}), "actor": ModuleSpec(Still)},
                   {"world": {"action": "actor.action@-1"}, "actor": {}})
     assert graph.dims["actor"]["A"] == 1
 

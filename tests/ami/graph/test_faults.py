@@ -15,7 +15,7 @@ from torch import Tensor
 from ami.blueprint import Episode
 from ami.errors import GraphError, ModuleError, PortError, SettingError, require
 from ami.graph import faults
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.ports import Dims, Size
 from ami.runtime.worker import Worker
 from tests.ami.toys import Book, Eye, Hand, Head, graph
@@ -62,7 +62,7 @@ class Torn(Book):
         return state[:, 7]
 
 
-def live(batch: int = 2, ticks: int = 4, **parts: Part) -> None:
+def live(batch: int = 2, ticks: int = 4, **parts: ModuleSpec) -> None:
     worker = Worker(graph(parts), graph(parts).order, 0)
     for wave in range(2):
         worker.begin(torch.ones(batch, dtype=torch.bool), [Episode(7 + row, seed=row) for row in range(batch)], wave)
@@ -70,8 +70,8 @@ def live(batch: int = 2, ticks: int = 4, **parts: Part) -> None:
             worker.fire(worker.nodes, tick)
 
 
-def failing(where: str, how: str = "raise") -> Part:
-    return Part(Failing, {"where": where, "how": how})
+def failing(where: str, how: str = "raise") -> ModuleSpec:
+    return ModuleSpec(Failing, {"where": where, "how": how})
 
 
 @pytest.mark.parametrize(("where", "error", "words"), [
@@ -101,7 +101,7 @@ def test_reports_sys_exit_of_a_module(where: str) -> None:
 def test_names_caller_and_callee_of_a_failed_call() -> None:
     with pytest.raises(ModuleError, match=r"^head\.step\(\) failed at wave 0, tick 0, in its call book\.look_up\(\): "
                                           rf"IndexError: .* \({HERE}, line \d+, in look_up\)\. It received state float32"):
-        live(book=Part(Torn))
+        live(book=ModuleSpec(Torn))
 
 
 def test_keeps_the_original_error_for_a_debugger() -> None:
@@ -117,7 +117,7 @@ def test_leaves_errors_with_a_message_of_their_own_alone() -> None:
             raise SettingError("gain is 0: expected more")
 
     with pytest.raises(SettingError, match=r"^gain is 0: expected more$"):
-        live(hand=Part(Strict))
+        live(hand=ModuleSpec(Strict))
 
 
 def test_reports_a_step_that_does_not_take_its_ports() -> None:
@@ -127,7 +127,7 @@ def test_reports_a_step_that_does_not_take_its_ports() -> None:
 
     with pytest.raises(ModuleError, match=r"^hand\.step\(\) failed at wave 0, tick 0: TypeError: .*unexpected keyword "
                                           r"argument 'plan'\. It received plan float32 \(2, 2, 2\)\. Fix"):
-        live(hand=Part(Deaf))
+        live(hand=ModuleSpec(Deaf))
 
 
 # Numbers that are not finite --------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Dim(Eye):
 
 def test_traces_a_number_that_is_not_finite_back_to_the_message_it_came_with() -> None:
     with pytest.raises(PortError) as refused:
-        live(eye=Part(Dim))
+        live(eye=ModuleSpec(Dim))
     assert str(refused.value) == (
         "at wave 0, tick 2 head.energy is nan in row 1 (episode 8): eye.state was nan in row 1 before it, at tick 2. "
         "Fix: guard divisions, roots and logarithms in tests.ami.test_faults.Dim")
@@ -162,7 +162,7 @@ def test_finite_numbers_whose_sum_overflows_are_sound() -> None:
         def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
             return {"action": torch.full((len(plan), 2), 3e38)}
 
-    live(300, ticks=1, hand=Part(Far))
+    live(300, ticks=1, hand=ModuleSpec(Far))
 
 
 # Messages changed in place ----------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_refuses_a_module_that_changes_what_it_sent() -> None:
 
     with pytest.raises(PortError, match=r"^at wave 0, tick 3 hand\.step\(\) changed 'action', which it had sent at the tick "
                                         r"before, in place, which others read\. Fix: no operation in place on a message"):
-        live(hand=Part(Reusing))
+        live(hand=ModuleSpec(Reusing))
 
 
 def test_an_output_that_needs_a_gradient_or_is_not_contiguous_is_sound() -> None:
@@ -190,11 +190,11 @@ def test_an_output_that_needs_a_gradient_or_is_not_contiguous_is_sound() -> None
         def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
             return {"action": self.answer.T}
 
-    live(hand=Part(Odd))
+    live(hand=ModuleSpec(Odd))
 
 
 def test_sound_modules_run() -> None:
-    live(hand=Part(Hand), head=Part(Head))
+    live(hand=ModuleSpec(Hand), head=ModuleSpec(Head))
 
 
 def test_a_package_beside_ami_whose_name_begins_alike_is_the_users() -> None:

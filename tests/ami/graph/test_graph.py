@@ -10,7 +10,7 @@ import torch
 
 from ami.errors import GraphError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import Call
 from ami.ports import Port
 from tests.ami.toys import PARTS, WIRING, Book, Eye, Hand, Head, graph
@@ -55,11 +55,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("wrong kind", {"hand": {"plan": "head.energy"}},
      "head.energy → hand.plan carries the kind 'energy': hand.plan expects the kind 'plan'. Fix: wire it from head.plan"),
     ("a kind that nobody has", {"head": {"state": "eye.state", "hint": "eye.reward", "calls": {"book": "book"}},
-                                "parts": {"head": Part(type("Odd", (Head,), {"inputs": {
+                                "parts": {"head": ModuleSpec(type("Odd", (Head,), {"inputs": {
                                     **Head.inputs, "hint": Port("surprise", optional=True)}}))}},
      "eye.reward → head.hint carries the kind 'reward': head.hint expects the kind 'surprise'. "
      "No output of this graph is of that kind"),
-    ("wrong dtype", {"hand": {"plan": "head.plan", "energy": "head.energy"}, "parts": {"hand": Part(Whole)}},
+    ("wrong dtype", {"hand": {"plan": "head.plan", "energy": "head.energy"}, "parts": {"hand": ModuleSpec(Whole)}},
      "head.energy → hand.energy carries torch.float32: hand.energy expects torch.int64. "
      "Fix: a module between them that casts"),
     ("an input that is needed", {"hand": {}},
@@ -76,23 +76,23 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("an undeclared method", {"head": {"state": "eye.state", "calls": {"book": "hand"}}},
      f"head calls hand.look_up, which {Hand.__module__}.Hand does not declare callable: there is none. "
      "Fix: mark it @callable_method, or bind graph.head.calls.book to another node"),
-    ("a book that asks itself", {"book": {"calls": {"book": "book"}}, "parts": {"book": Part(Echo)}},
+    ("a book that asks itself", {"book": {"calls": {"book": "book"}}, "parts": {"book": ModuleSpec(Echo)}},
      "book → book calls itself. Fix: bind one of these calls to another node"),
     ("no module", {"nose": {}},
      "node 'nose' is wired but has no module: expected one of book, eye, hand, head. "
      "Fix: give it one, `+nose._target_=…`, or remove its wiring, `~graph.nose`"),
-    ("an unknown setting", {"parts": {"eye": Part(Eye, {"sise": 3})}},
+    ("an unknown setting", {"parts": {"eye": ModuleSpec(Eye, {"sise": 3})}},
      f"eye has no setting 'sise': did you mean 'size'? ({Eye.__module__}.Eye)"),
-    ("a setting that cannot be", {"parts": {"eye": Part(Eye, {"size": 0})}},
+    ("a setting that cannot be", {"parts": {"eye": ModuleSpec(Eye, {"size": 0})}},
      f"eye: {Eye.__module__}.Eye does not take these settings: no size"),
-    ("no module at all", {"parts": {"eye": Part(Stone)}},
+    ("no module at all", {"parts": {"eye": ModuleSpec(Stone)}},
      "eye is a tests.ami.test_graph.Stone: expected an ami Module, see ami.blueprint"),
-    ("no super().__init__()", {"parts": {"eye": Part(Unborn)}},
+    ("no super().__init__()", {"parts": {"eye": ModuleSpec(Unborn)}},
      "eye: tests.ami.test_graph.Unborn.__init__() does not begin with super().__init__()"),
     ("an unknown node on a wire that may go", {"head": {"state": "eye.state", "hint": "stomach.energy"}},
      "head.hint is wired from the unknown node 'stomach': expected one of book, eye, hand, head. "
      "Fix to do without: `~graph.head.hint`"),
-    ("two sizes for one symbol", {"parts": {"eye": Part(Eye, {"size": 4})}},
+    ("two sizes for one symbol", {"parts": {"eye": ModuleSpec(Eye, {"size": 4})}},
      "wrong shape along the call head ⇄ book: head has S = (4,), not (3,). "
      "Fix: a setting that makes both ends agree, or another module or wire"),
 ]
@@ -130,7 +130,7 @@ def test_an_unknown_node_and_an_unknown_input_on_one_wire_are_both_told() -> Non
 def test_a_planner_without_calls_is_told_that_mode_2_needs_them() -> None:
     planner = type("Planner", (Head,), {"role": "planner"})
     with pytest.raises(GraphError, match="which is not bound: Mode-2 cannot search without it"):
-        graph({"head": Part(planner)}, head={"state": "eye.state"})
+        graph({"head": ModuleSpec(planner)}, head={"state": "eye.state"})
 
 
 def test_nodes_fire_in_topological_order_with_ties_broken_by_name() -> None:
@@ -159,14 +159,14 @@ def test_the_hash_changes_with_a_setting_a_wire_and_a_rate() -> None:
 
 
 def test_what_has_no_effect_is_told_and_not_refused() -> None:
-    idle = graph({"spare": Part(Book)}, head={"state": "eye.state", "calls": {"book": "book", "books": "book"}})
+    idle = graph({"spare": ModuleSpec(Book)}, head={"state": "eye.state", "calls": {"book": "book", "books": "book"}})
     assert idle.warnings == [
         f"head.calls.books has no effect: {Head.__module__}.Head calls book, friend",
         "module 'spare' has no effect: the graph does not name it"]
 
 
 def test_a_node_that_nobody_reads_is_told() -> None:
-    assert graph({"spare": Part(Book)}, spare={}).warnings == ["spare has no effect: no wire and no call reads it"]
+    assert graph({"spare": ModuleSpec(Book)}, spare={}).warnings == ["spare has no effect: no wire and no call reads it"]
 
 
 def test_a_call_that_is_optional_may_stay_unbound() -> None:
@@ -174,7 +174,7 @@ def test_a_call_that_is_optional_may_stay_unbound() -> None:
 
 
 def test_callees_are_found_through_calls_of_calls() -> None:
-    deep = graph({"shelf": Part(Book), "book": Part(Echo)}, shelf={}, book={"calls": {"book": "shelf"}})
+    deep = graph({"shelf": ModuleSpec(Book), "book": ModuleSpec(Echo)}, shelf={}, book={"calls": {"book": "shelf"}})
     assert deep.callees("head") == ("book", "shelf")
     assert deep.callees("hand") == ()
 

@@ -11,7 +11,7 @@ import pytest
 
 from ami.errors import SettingError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from tests.ami.toys import PARTS, WIRING, Eye
 
 HERE = __name__
@@ -38,26 +38,27 @@ class Takes:
 
 
 def test_settings_that_fit_have_no_mistakes() -> None:
-    assert Part(Sum, {"terms": {}, "weight": 1}).check("cost") == []
-    assert Part(Takes, {"env": "maze", "anything": 1}).check("world") == []
+    assert ModuleSpec(Sum, {"terms": {}, "weight": 1}).check("cost") == []
+    assert ModuleSpec(Takes, {"env": "maze", "anything": 1}).check("world") == []
 
 
 def test_an_unknown_setting_gets_the_nearest_name() -> None:
-    assert Part(Term, {"scal": 1}).check("cost") == [f"cost has no setting 'scal': did you mean 'scale'? ({HERE}.Term)"]
-    assert Part(Sum, {"terms": {}, "zoom": 1}).check("cost") == [
+    assert ModuleSpec(Term, {"scal": 1}).check("cost") == [
+        f"cost has no setting 'scal': did you mean 'scale'? ({HERE}.Term)"]
+    assert ModuleSpec(Sum, {"terms": {}, "zoom": 1}).check("cost") == [
         f"cost has no setting 'zoom': expected one of first, sizes, terms, weight. ({HERE}.Sum)"]
 
 
 def test_a_missing_setting_says_how_to_give_it() -> None:
-    assert Part(Sum).check("cost") == [
+    assert ModuleSpec(Sum).check("cost") == [
         f"cost needs the setting 'terms', which {HERE}.Sum has no default for. Fix: cost.terms=<value>"]
-    assert Part(Takes).check("world") == [
+    assert ModuleSpec(Takes).check("world") == [
         f"world needs the setting 'env', which {HERE}.Takes has no default for. Fix: world.env=<value>"]
 
 
 def test_every_mistake_is_told_those_of_inner_parts_too() -> None:
-    wrong = Part(Term, {"scle": 1})
-    part = Part(Sum, {"wight": 1, "first": wrong, "terms": {"deep": {"er": wrong}, "many": [wrong, Part(Sum)]}})
+    wrong = ModuleSpec(Term, {"scle": 1})
+    part = ModuleSpec(Sum, {"wight": 1, "first": wrong, "terms": {"deep": {"er": wrong}, "many": [wrong, ModuleSpec(Sum)]}})
     words = f"has no setting 'scle': did you mean 'scale'? ({HERE}.Term)"
     assert part.check("cost") == [
         f"cost has no setting 'wight': did you mean 'weight'? ({HERE}.Sum)",
@@ -83,31 +84,32 @@ class Typed:
 ])
 def test_a_plain_setting_is_of_the_type_the_constructor_names(
         setting: str, fits: list[Any], wrong: list[Any], expected: str) -> None:
-    assert [Part(Typed, {setting: value}).check("cost") for value in fits] == [[]] * len(fits)
+    assert [ModuleSpec(Typed, {setting: value}).check("cost") for value in fits] == [[]] * len(fits)
     for value in wrong:
-        assert Part(Typed, {setting: value}).check("cost") == [
+        assert ModuleSpec(Typed, {setting: value}).check("cost") == [
             f"cost.{setting} is {value!r}: expected {expected} ({HERE}.Typed)"]
 
 
 def test_a_setting_that_is_no_plain_value_is_left_to_the_constructor() -> None:
-    assert Part(Typed, {"term": Part(Term)}).check("cost") == Part(Typed, {"term": 3}).check("cost") == []
+    assert ModuleSpec(Typed, {"term": ModuleSpec(Term)}).check("cost") == ModuleSpec(Typed, {"term": 3}).check("cost") == []
 
 
 def test_making_makes_inner_parts_first() -> None:
-    made = Part(Sum, {"terms": {"a": Part(Term), "b": [Part(Term, {"scale": 3}), 7]}, "first": Part(Term)}).make()
+    terms = {"a": ModuleSpec(Term), "b": [ModuleSpec(Term, {"scale": 3}), 7]}
+    made = ModuleSpec(Sum, {"terms": terms, "first": ModuleSpec(Term)}).make()
     assert (made.terms["a"].scale, made.terms["b"][0].scale, made.terms["b"][1]) == (1.0, 3, 7)
     assert isinstance(made.first, Term) and made.weight == 2.0
 
 
 def test_every_make_makes_new_objects() -> None:
-    part = Part(Sum, {"terms": {"a": Part(Term)}})
+    part = ModuleSpec(Sum, {"terms": {"a": ModuleSpec(Term)}})
     one, other = part.make(), part.make()
     assert one is not other and one.terms is not other.terms and one.terms["a"] is not other.terms["a"]
 
 
 def test_making_what_cannot_be_made_names_the_class() -> None:
     with pytest.raises(SettingError) as refused:
-        Part(Sum, {"terms": [Part(Term, {"scalee": 1})], "x": 1}).make()
+        ModuleSpec(Sum, {"terms": [ModuleSpec(Term, {"scalee": 1})], "x": 1}).make()
     assert str(refused.value) == (
         f"Sum has no setting 'x': expected one of first, sizes, terms, weight. ({HERE}.Sum) "
         f"Sum.terms[0] has no setting 'scalee': did you mean 'scale'? ({HERE}.Term)")
@@ -115,11 +117,11 @@ def test_making_what_cannot_be_made_names_the_class() -> None:
 
 def test_what_the_constructor_itself_refuses_passes_through() -> None:
     with pytest.raises(ValueError, match="scale below 0"):
-        Part(Sum, {"terms": [Part(Term, {"scale": -1})]}).make()
+        ModuleSpec(Sum, {"terms": [ModuleSpec(Term, {"scale": -1})]}).make()
 
 
 def test_resolved_settings_are_plain_and_hold_the_defaults() -> None:
-    resolved = Part(Sum, {"terms": {"a": Part(Term), "b": [Part(Term, {"scale": 3}), 7]}}).resolved()
+    resolved = ModuleSpec(Sum, {"terms": {"a": ModuleSpec(Term), "b": [ModuleSpec(Term, {"scale": 3}), 7]}}).resolved()
     assert resolved == {
         "_target_": f"{HERE}.Sum",
         "terms": {"a": {"_target_": f"{HERE}.Term", "scale": 1.0}, "b": [{"_target_": f"{HERE}.Term", "scale": 3}, 7]},
@@ -128,20 +130,20 @@ def test_resolved_settings_are_plain_and_hold_the_defaults() -> None:
 
 
 def test_resolved_settings_hold_what_the_constructor_takes_without_naming_it() -> None:
-    assert Part(Takes, {"env": "maze", "size": [Part(Term)]}).resolved() == {
+    assert ModuleSpec(Takes, {"env": "maze", "size": [ModuleSpec(Term)]}).resolved() == {
         "_target_": f"{HERE}.Takes", "env": "maze", "size": [{"_target_": f"{HERE}.Term", "scale": 1.0}]}
 
 
 def test_a_default_that_is_written_out_is_the_same_agent() -> None:
-    written = Graph({**PARTS, "eye": Part(Eye, {"size": 3})}, WIRING)
+    written = Graph({**PARTS, "eye": ModuleSpec(Eye, {"size": 3})}, WIRING)
     assert written.hash() == Graph(PARTS, WIRING).hash()
 
 
 def test_a_part_is_called_by_its_dotted_path() -> None:
-    assert Part(Eye).name == "tests.ami.toys.Eye"
+    assert ModuleSpec(Eye).name == "tests.ami.toys.Eye"
 
 
 def test_a_part_travels_between_processes() -> None:
-    part = Part(Eye, {"size": 4})
+    part = ModuleSpec(Eye, {"size": 4})
     there = pickle.loads(pickle.dumps(part))
     assert there == part and there.make().size == 4

@@ -17,7 +17,7 @@ import ami
 from ami.config.compose import Config, to_graph
 from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.learning import checkpoint
-from ami.learning.stage import Stage, parts_of
+from ami.learning.stage import Stage, specs_of
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import open_trained
 from ami.session.train import train
@@ -202,7 +202,7 @@ def test_what_may_not_learn_is_refused(train_: list[str], error: type[Exception]
     graph = to_graph(ami.compose())
     modules = Worker(graph, graph.order, 0).modules
     with pytest.raises(error) as refusal:
-        parts_of(stage(train=train_), modules)
+        specs_of(stage(train=train_), modules)
     assert words in str(refusal.value)
 
 

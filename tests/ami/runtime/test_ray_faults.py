@@ -18,7 +18,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import ModuleError, PortError, WorkerLost
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from tests.ami.toys import Hand, graph
 
 HOME = Path(__file__).parents[3]
@@ -61,7 +61,7 @@ class Unpicklable(Exception):
 def run(how: str, ticks: int = 4) -> None:
     from ami.runtime.ray_actors import RayRuntime
 
-    faulty = graph({"hand": Part(Faulty, {"how": how})})
+    faulty = graph({"hand": ModuleSpec(Faulty, {"how": how})})
     groups = {"hands": ["hand"], "rest": ["book", "eye", "head"]}
     with Agent(RayRuntime(faulty, 0, placement=groups, watch=("eye.reward",))) as agent:
         agent.reset(torch.ones(1, dtype=torch.bool), [Episode(7, seed=1)])
@@ -100,7 +100,7 @@ def test_reports_what_it_waits_for_and_kills_an_actor_that_hangs(monkeypatch: py
     monkeypatch.setattr(ray_actors, "CLOSE_SECONDS", 0.5)
     monkeypatch.setattr(ray_actors, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(ray_actors, "NOTICE_SECONDS", 0.2)
-    hung = RayRuntime(graph({"hand": Part(Faulty, {"how": "hang"})}), 0, watch=("hand.action",))
+    hung = RayRuntime(graph({"hand": ModuleSpec(Faulty, {"how": "hang"})}), 0, watch=("hand.action",))
     monkeypatch.setattr(hung, "_look", lambda: told() and stop())
 
     def told() -> bool:

@@ -15,7 +15,7 @@ from ami.blueprint import Episode
 from ami.config.compose import to_graph
 from ami.errors import CallError, CheckpointError, ModuleError, PortError, SettingError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import module_behind
 from ami.ports import Dims, Port
 from ami.runtime.worker import Outputs, Worker, build_module, load_weights
@@ -113,7 +113,7 @@ def test_the_outputs_are_those_of_every_node() -> None:
 
 
 def test_modules_run_without_gradients_and_not_in_training() -> None:
-    worker = begun(graph({"book": Part(Wise)}))
+    worker = begun(graph({"book": ModuleSpec(Wise)}))
     assert not any(module.training for module in worker.modules.values())
     assert not worker.fire(worker.nodes, 0)["head"]["plan"].requires_grad
 
@@ -137,7 +137,7 @@ def test_until_something_was_sent_the_init_arrives(delay: int, expected: list[fl
 
 
 def test_wires_of_different_delays_from_one_output_do_not_disturb_each_other() -> None:
-    wired = graph({"eye": Part(Listener)}, eye={"action": "hand.action@-1", "echo": "hand.action@-3"})
+    wired = graph({"eye": ModuleSpec(Listener)}, eye={"action": "hand.action@-1", "echo": "hand.action@-3"})
     fired = live(begun(wired), range(6))
     assert [tick["eye"]["state"][0, 0].item() for tick in fired] == [1, 3, 7, 15, 31, 63]
     assert [tick["eye"]["reward"][0].item() for tick in fired] == [0, 0, 0, 2, 6, 14]
@@ -159,7 +159,7 @@ def test_an_optional_input_that_is_not_wired_is_none() -> None:
             got.append(hint)
             return super().step(state)
 
-    begun(graph({"head": Part(Curious)})).fire(("eye", "head"), 0)
+    begun(graph({"head": ModuleSpec(Curious)})).fire(("eye", "head"), 0)
     assert got == [None]
 
 
@@ -255,7 +255,7 @@ class Fickle(Hand):
 ])
 @pytest.mark.parametrize("tick", [0, 3])
 def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tick: int) -> None:
-    worker = begun(graph({"hand": Part(Fickle, {"what": what, "at": tick})}), batch=2)
+    worker = begun(graph({"hand": ModuleSpec(Fickle, {"what": what, "at": tick})}), batch=2)
     live(worker, range(tick))
     with pytest.raises(PortError) as refused:
         worker.fire(worker.nodes, tick)
@@ -273,7 +273,7 @@ class Shower(Eye):
 
 
 def test_a_port_of_any_dtype_keeps_its_dtype_in_the_next_episodes() -> None:
-    worker = begun(graph({"eye": Part(Shower)}))
+    worker = begun(graph({"eye": ModuleSpec(Shower)}))
     eye: Any = worker.modules["eye"]
     live(worker, range(2))
     begin(worker, [True], wave=1)
@@ -284,7 +284,7 @@ def test_a_port_of_any_dtype_keeps_its_dtype_in_the_next_episodes() -> None:
 
 
 def test_a_port_of_any_dtype_takes_no_numpy_array() -> None:
-    worker = begun(graph({"eye": Part(Shower)}))
+    worker = begun(graph({"eye": ModuleSpec(Shower)}))
     worker.modules["eye"].what = torch.zeros(1, 3).numpy()  # type: ignore[assignment]
     with pytest.raises(PortError, match=r"^at wave 0, tick 0 eye\.picture gave a ndarray: expected a tensor"):
         worker.fire(worker.nodes, 0)
@@ -299,12 +299,12 @@ class Inferring(Hand):
 
 
 def test_messages_of_torchs_inference_mode_are_sent_like_others() -> None:
-    worker = begun(graph({"hand": Part(Inferring)}))
+    worker = begun(graph({"hand": ModuleSpec(Inferring)}))
     assert len(live(worker, range(10))) == 10
 
 
 def test_every_episode_begins_with_a_check() -> None:
-    worker = begun(graph({"hand": Part(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
+    worker = begun(graph({"hand": ModuleSpec(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
     live(worker, range(2))
     begin(worker, [True, False])
     with pytest.raises(PortError, match=r"^at wave 0, tick 2 hand\.action gave the dtype torch\.float64"):
@@ -328,7 +328,7 @@ def test_a_row_that_begins_anew_hears_nothing_of_before(source: Any, when: int) 
 
 
 def test_each_wire_begins_anew_with_its_own_init() -> None:
-    wired = graph({"eye": Part(Listener)}, eye={"action": {"from": "hand.action", "delay": 1, "init": 0.5},
+    wired = graph({"eye": ModuleSpec(Listener)}, eye={"action": {"from": "hand.action", "delay": 1, "init": 0.5},
                                                 "echo": {"from": "hand.action", "delay": 1, "init": -3}})
     fresh = live(begun(wired, batch=2), range(3))
     worker = begun(wired, batch=2)
@@ -412,7 +412,7 @@ def test_a_call_that_stays_unbound_is_refused_when_it_is_made() -> None:
         def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
             return self.calls.friend.ask(state)
 
-    worker = begun(graph({"head": Part(Lonely)}))
+    worker = begun(graph({"head": ModuleSpec(Lonely)}))
     with pytest.raises(CallError, match="head calls 'friend', which is not bound"):
         worker.fire(worker.nodes, 0)
 
@@ -424,7 +424,7 @@ def read(worker: Worker, node: str = "book") -> Tensor:
     return worker.modules[node].state_dict()["reads.weight"]
 
 
-WISE = graph({"book": Part(Wise)})
+WISE = graph({"book": ModuleSpec(Wise)})
 
 
 def test_the_same_seed_gives_the_same_weights_whichever_worker_makes_them() -> None:
@@ -437,7 +437,7 @@ def test_the_same_seed_gives_the_same_weights_whichever_worker_makes_them() -> N
 
 
 def test_another_seed_or_node_gives_other_weights() -> None:
-    shelf = graph({"book": Part(Wise), "shelf": Part(Wise)}, shelf={})
+    shelf = graph({"book": ModuleSpec(Wise), "shelf": ModuleSpec(Wise)}, shelf={})
     assert not torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(WISE, WISE.order, 6)))
     assert not torch.equal(read(Worker(shelf, shelf.order, 5)), read(Worker(shelf, shelf.order, 5), "shelf"))
     assert torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(shelf, shelf.order, 5)))
@@ -496,7 +496,7 @@ def test_what_was_sent_before_a_module_fails_is_kept_at_once() -> None:
             raise ZeroDivisionError
 
     notes = Notes()
-    worker = begun(graph({"head": Part(Failing)}), recorder=notes)
+    worker = begun(graph({"head": ModuleSpec(Failing)}), recorder=notes)
     with pytest.raises(ModuleError):
         worker.fire(worker.nodes, 0)
     assert [node for node, *_ in notes.rows] == ["book", "eye"] and notes.kept == 1

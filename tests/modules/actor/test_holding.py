@@ -11,7 +11,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Actor, Episode, Planner, World
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import Arrival
 from ami.ports import ActionSpace, Port
 from ami.runtime.local import LocalRuntime
@@ -133,7 +133,7 @@ class Follower(PlanFollower):
 
 def test_in_a_graph_the_engine_tells_how_long_a_plan_is_held() -> None:
     wiring = {"room": {"action": "actor.action@-1"}, "actor": {"plan": "planner.plan"}, "planner": {"every": 2}}
-    graph = Graph({"room": Part(Space), "actor": Part(Follower), "planner": Part(Counting)}, wiring)
+    graph = Graph({"room": ModuleSpec(Space), "actor": ModuleSpec(Follower), "planner": ModuleSpec(Counting)}, wiring)
     with Agent(LocalRuntime(graph, watch=("actor.action",))) as agent:
         agent.reset(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
         actions = [round(float(agent.cycle()["actor.action"][0, 0]), 3) for _ in range(5)]

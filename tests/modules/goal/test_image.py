@@ -5,7 +5,7 @@ import torch
 
 from ami.errors import GraphError
 from ami.graph.graph import Graph
-from ami.graph.spec import Part
+from ami.graph.spec import ModuleSpec
 from ami.module import Module
 from ami.ports import Port
 from ami.testing import check_goal
@@ -64,7 +64,8 @@ def test_a_goal_picture_of_another_size_than_the_observation_is_refused_by_the_g
         def infer_dims(self, known):
             return {"S": (6,)}
 
-    parts = {"world": Part(Shower), "perception": Part(Sized), "world_model": Part(SizedModel), "goal": Part(ImageGoal)}
+    parts = {"world": ModuleSpec(Shower), "perception": ModuleSpec(Sized), "world_model": ModuleSpec(SizedModel),
+             "goal": ModuleSpec(ImageGoal)}
     wiring = {"world": {}, "perception": {"observation": "world.observation"},
               "world_model": {"percept": "perception.percept", "action": "world.action"},
               "goal": {"observation": "world.goal", "calls": {"perception": "perception", "world_model": "world_model"}}}

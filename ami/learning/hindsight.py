@@ -1,4 +1,4 @@
-"""Memories: what a frozen mind makes of its experience, for parts that learn from states instead of observations.
+"""HindsightStates: what a frozen mind makes of its experience, for parts that learn from states instead of observations.
 
 The paper lets the critic learn from the memory's triplets of time, state and intrinsic energy, of perceived and of
 imagined states (section 3.3). The energy is not stored here: it depends on the goal, which hindsight chooses anew in every
@@ -21,7 +21,7 @@ FRAMES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Memories:
+class HindsightStates:
     """F perceived states, episode after episode, each with what follows from it.
 
     Attributes:
@@ -72,7 +72,7 @@ class Memories:
 
 
 @torch.no_grad()
-def remember(experience: Experience, perception: Perception, world_model: WorldModel, imagined: int) -> Memories:
+def remember(experience: Experience, perception: Perception, world_model: WorldModel, imagined: int) -> HindsightStates:
     """Perceive all experience and imagine `imagined` (M) one-step futures of every state.
 
     Where an action is a choice, each of its alternatives is imagined once, unless `imagined` is 0; of several choices M
@@ -89,7 +89,7 @@ def remember(experience: Experience, perception: Perception, world_model: WorldM
     futures = [following, *([torch.cat([part.states[:, :, 0] for part in foreseen])] if foreseen else [])]
     reward = _told(experience.reward, steps, [part.reward for part in foreseen])
     cont = _told(experience.cont, steps, [part.cont for part in foreseen])
-    return Memories(states, torch.cat(futures, dim=1), first, last, reward, cont)
+    return HindsightStates(states, torch.cat(futures, dim=1), first, last, reward, cont)
 
 
 def _told(lived: Tensor | None, steps: list[int], foreseen: list[Tensor | None]) -> Tensor | None:

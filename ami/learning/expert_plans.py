@@ -31,7 +31,7 @@ WATCH = (*PORTS.values(), MODEL_STEPS)
 """The ports an agent must be built to watch for its plans to be kept."""
 WORLDS_AT_ONCE = 50
 
-Teacher = Callable[[Mapping[str, Mapping[str, Tensor]]], Agent]
+Expert = Callable[[Mapping[str, Mapping[str, Tensor]]], Agent]
 """Makes an agent that watches `WATCH`, with these weights by node."""
 
 
@@ -55,7 +55,7 @@ class Plans:
         return {name: getattr(self, name)[index] for name in PORTS}
 
 
-class Lessons:
+class ExpertPlans:
     """The data of one stage that learns from plans: an agent of `stage.agents` lives whenever it is its turn.
 
     The steps of the stage are shared evenly among the agents. What each brought is kept in a file, so that learning which
@@ -70,7 +70,7 @@ class Lessons:
         on_lived: is told the stage's step and how many episodes are done.
     """
 
-    def __init__(self, stage: Stage, teachers: Mapping[str, Teacher], modules: Mapping[str, Module], seed: int,
+    def __init__(self, stage: Stage, teachers: Mapping[str, Expert], modules: Mapping[str, Module], seed: int,
                  file_of: Callable[[int], Path], on_lived: Callable[[int, int], None]) -> None:
         self.stage, self.teachers, self.modules, self.seed = stage, teachers, modules, seed
         self.file_of, self.on_lived = file_of, on_lived

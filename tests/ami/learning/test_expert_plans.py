@@ -12,7 +12,7 @@ from ami.agent import Agent
 from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import SettingError
 from ami.learning import checkpoint
-from ami.learning.plans import WATCH, live
+from ami.learning.expert_plans import WATCH, live
 from ami.learning.stage import Stage
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
@@ -56,8 +56,8 @@ def test_what_is_kept_is_what_was_planned_in_worlds_that_were_not_over(tmp_path:
 def test_a_mind_that_reacts_is_taught_by_one_that_plans_and_by_an_apprentice(tmp_path: Path) -> None:
     asked = config(tmp_path)
     graphs = {name: to_graph(compose_baseline(asked, name)) for name in ("teacher", "apprentice")}
-    modes = {name: (graph.parts["configurator"].make(), graph.parts["actor"].name) for name, graph in graphs.items()}
-    assert to_graph(asked).parts["configurator"].make().mode == 1
+    modes = {name: (graph.specs["configurator"].make(), graph.specs["actor"].name) for name, graph in graphs.items()}
+    assert to_graph(asked).specs["configurator"].make().mode == 1
     assert modes["teacher"][0].mode == 2 and modes["apprentice"][0].share == 0.5
     assert "configurator.acting → actor.mode" in [str(wire) for wire in graphs["apprentice"].wires]
 
@@ -70,7 +70,7 @@ def test_all_agents_bring_plans_and_only_the_policy_learns_from_them(tmp_path: P
     live_of = plans.live
 
     def watched(agent: Agent, numbers: range, *rest: object) -> object:
-        lived.append((agent.graph.parts["configurator"].name.rsplit(".")[-1], numbers.start))
+        lived.append((agent.graph.specs["configurator"].name.rsplit(".")[-1], numbers.start))
         return live_of(agent, numbers, *rest)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Memories: each state with what followed it, what might have followed it, and where its episode led."""
+"""HindsightStates: each state with what followed it, what might have followed it, and where its episode led."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ami.blueprint import Perception, Prediction, WorldModel
 from ami.learning import memories
 from ami.learning.experience import Experience
-from ami.learning.memories import Memories, directions, remember, spread
+from ami.learning.hindsight import HindsightStates, directions, remember, spread
 from ami.ports import ActionSpace, Size
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(any)
@@ -52,7 +52,7 @@ def experience(lengths: list[int], width: int = 2) -> Experience:
                       torch.tensor(lengths))
 
 
-def remembered(lengths: list[int], imagined: int = 3, width: int = 2) -> Memories:
+def remembered(lengths: list[int], imagined: int = 3, width: int = 2) -> HindsightStates:
     return remember(experience(lengths, width), Eye(), Mind(), imagined)
 
 
@@ -159,7 +159,7 @@ class Foresees(Mind):
         return super().rollout(state, actions)._replace(reward=actions[..., 0], cont=actions[..., -1])
 
 
-def told(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> Memories:
+def told(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> HindsightStates:
     bare = experience(lengths, width)
     reward = torch.arange(bare.action.shape[1]).expand(len(lengths), -1) + 1.0
     return remember(Experience(bare.observation, bare.action, bare.truth, bare.steps, reward, 1 - reward / 10), Eye(), model,
