@@ -122,7 +122,7 @@ def check_shadowing() -> None:
     Raises:
         TrustError: names the folder that won and how to mend it.
     """
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).resolve().parents[2]
     for name in OURS:
         spec = importlib.util.find_spec(name)
         folders = [Path(folder).resolve() for folder in (spec.submodule_search_locations or ())] if spec else []

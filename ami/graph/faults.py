@@ -21,7 +21,7 @@ FIX = f"Fix: mend it there; {TRACEBACK}=1 prints the whole traceback"
 
 _STANDARD_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _PACKAGES = ("site-packages", "dist-packages")
-_ENGINE = str(Path(__file__).parent / "_").removesuffix("_")  # with its slash: `ami_worlds` beside it is the user's
+_ENGINE = str(Path(__file__).parents[1] / "_").removesuffix("_")  # with its slash: `ami_worlds` beside it is the user's
 
 
 @contextmanager

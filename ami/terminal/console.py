@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ami.learning.stage import Stage
 
 Figures = Mapping[str, float | str]
-OnLearn = Callable[[Stage, int, Figures | None], None]
+OnLearn = Callable[["Stage", int, Figures | None], None]
 
 
 SHOWN = ("lived", "loss", "std", "probe_r2", "success")

@@ -24,7 +24,7 @@ def test_the_names_are_these() -> None:
     assert ami.__all__ == [
         "Actor", "Agent", "AmiError", "Call", "Comparison", "Configurator", "Cost", "Episode", "Goal", "LoadedAgent",
         "Memory", "Module", "Perception", "Planner", "Port", "Prediction", "Run", "World", "WorldModel", "__version__",
-        "build", "callable_method", "compare", "compose", "lesion", "load", "run", "tracing", "train"]
+        "build", "callable_method", "compare", "compose", "lesion", "load", "load_trace", "run", "train"]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

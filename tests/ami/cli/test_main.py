@@ -103,7 +103,7 @@ def test_what_is_written_belongs_to_its_user_alone(tmp_path: Path) -> None:
 def test_a_shadowed_package_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "worlds").mkdir()
     (tmp_path / "worlds" / "__init__.py").touch()
-    home = str(Path(ami.session.run.__file__).parent.parent)
+    home = str(Path(ami.session.run.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli.main import main; sys.exit(main(['list']))"],
                           cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{home}"},
                           capture_output=True, text=True)

@@ -13,7 +13,7 @@ import pytest
 from ami.cli.main import main
 from ami.terminal.text import PLAIN, finish_streams
 
-HOME = Path(__file__).parents[2]
+HOME = Path(__file__).parents[3]
 
 def ami(command: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[bytes]:
     """Runs a shell line in which `ami` is the command line of this checkout."""

@@ -88,7 +88,7 @@ def test_svg_stands_alone(shipped: Graph) -> None:
 
 
 def test_the_picture_of_the_readme_is_up_to_date(shipped: Graph) -> None:
-    picture = Path(__file__).parents[2] / "docs" / "blueprint.svg"
+    picture = Path(__file__).parents[3] / "docs" / "blueprint.svg"
     assert picture.read_text(encoding="utf-8") == svg(shipped) + "\n", "ami graph --format svg --out docs/blueprint.svg"
 
 

@@ -81,7 +81,7 @@ def failing(where: str, how: str = "raise") -> ModuleSpec:
     ("initial", ModuleError, r"hand: begin\(\) at wave 0 failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix"),
     ("rows", PortError, r"hand: Failing\.initial\(\) gave one row float32 \(1,\): expected a tensor with 2 rows, one per "
                         r"world\. Fix: return it so from initial\(\)$"),
-    ("__init__", GraphError, r"the graph was refused, 1 mistake:\n  - hand: tests\.ami\.test_faults\.Failing\(\) failed: "
+    ("__init__", GraphError, r"the graph was refused, 1 mistake:\n  - hand: tests\.ami\.graph\.test_faults\.Failing\(\) failed: "
                              r"RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: mend it there"),
     ("infer_dims", GraphError, r"the graph was refused, 1 mistake:\n  - hand: infer_dims\(\) failed: RuntimeError: no way"),
     ("known", GraphError, r"the graph was refused, 1 mistake:\n  - hand: infer_dims\(\) failed: KeyError: 'size of a shoe' "
@@ -154,7 +154,7 @@ def test_traces_a_number_that_is_not_finite_back_to_the_message_it_came_with() -
         live(eye=ModuleSpec(Dim))
     assert str(refused.value) == (
         "at wave 0, tick 2 head.energy is nan in row 1 (episode 8): eye.state was nan in row 1 before it, at tick 2. "
-        "Fix: guard divisions, roots and logarithms in tests.ami.test_faults.Dim")
+        "Fix: guard divisions, roots and logarithms in tests.ami.graph.test_faults.Dim")
 
 
 def test_finite_numbers_whose_sum_overflows_are_sound() -> None:
@@ -198,7 +198,7 @@ def test_sound_modules_run() -> None:
 
 
 def test_a_package_beside_ami_whose_name_begins_alike_is_the_users() -> None:
-    own = str(Path(faults.__file__).parent.with_name("ami_worlds") / "maze.py")
+    own = str(Path(faults.__file__).parents[1].with_name("ami_worlds") / "maze.py")
     names: dict[str, Any] = {"require": require}  # the engine's: it raises, and the line that called it is named
     exec(compile("def step():\n    require(False, 'no way')\n", own, "exec"), names)
     with pytest.raises(SettingError) as error:

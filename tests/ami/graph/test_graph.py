@@ -86,9 +86,9 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("a setting that cannot be", {"parts": {"eye": ModuleSpec(Eye, {"size": 0})}},
      f"eye: {Eye.__module__}.Eye does not take these settings: no size"),
     ("no module at all", {"parts": {"eye": ModuleSpec(Stone)}},
-     "eye is a tests.ami.test_graph.Stone: expected an ami Module, see ami.blueprint"),
+     "eye is a tests.ami.graph.test_graph.Stone: expected an ami Module, see ami.blueprint"),
     ("no super().__init__()", {"parts": {"eye": ModuleSpec(Unborn)}},
-     "eye: tests.ami.test_graph.Unborn.__init__() does not begin with super().__init__()"),
+     "eye: tests.ami.graph.test_graph.Unborn.__init__() does not begin with super().__init__()"),
     ("an unknown node on a wire that may go", {"head": {"state": "eye.state", "hint": "stomach.energy"}},
      "head.hint is wired from the unknown node 'stomach': expected one of book, eye, hand, head. "
      "Fix to do without: `~graph.head.hint`"),

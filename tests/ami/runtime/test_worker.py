@@ -246,10 +246,10 @@ class Fickle(Hand):
              "Fix: declare the port in Fickle.outputs, or leave it out"),
     ("nan", "at wave 0, tick {} hand.action is nan in row 1 (episode 1): expected finite numbers. "
             "It received plan float32 (2, 2, 2), all of them finite. "
-            "Fix: guard divisions, roots and logarithms in tests.ami.test_worker.Fickle"),
+            "Fix: guard divisions, roots and logarithms in tests.ami.runtime.test_worker.Fickle"),
     ("inf", "at wave 0, tick {} hand.action is -inf in row 1 (episode 1): expected finite numbers. "
             "It received plan float32 (2, 2, 2), all of them finite. "
-            "Fix: guard divisions, roots and logarithms in tests.ami.test_worker.Fickle"),
+            "Fix: guard divisions, roots and logarithms in tests.ami.runtime.test_worker.Fickle"),
     ("writes", "at wave 0, tick {} hand.step() changed its input 'plan' in place, which others read. "
                "Fix: no operation in place on a message; clone() it first"),
 ])

@@ -221,7 +221,7 @@ def test_a_world_of_numbers_is_drawn_anew_from_the_recorded_actions(pole: Path) 
     told = pages(Trace.open(pole))
     assert "pictures" not in told.parts["episode-0-0"] and "ami view --render" in told.run["missing"][0]
     drawn = pages(Trace.open(pole), render=True)
-    pictures = drawn.specs["episode-0-0"]["pictures"]
+    pictures = drawn.parts["episode-0-0"]["pictures"]
     assert len(pictures) == drawn.run["waves"][0]["episodes"][0]["ticks"] and len(set(pictures)) > 3
     assert not [text for text in drawn.run["missing"] if "pictures" in text]
 
