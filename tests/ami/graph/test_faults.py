@@ -81,8 +81,8 @@ def failing(where: str, how: str = "raise") -> ModuleSpec:
     ("initial", ModuleError, r"hand: begin\(\) at wave 0 failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix"),
     ("rows", PortError, r"hand: Failing\.initial\(\) gave one row float32 \(1,\): expected a tensor with 2 rows, one per "
                         r"world\. Fix: return it so from initial\(\)$"),
-    ("__init__", GraphError, r"the graph was refused, 1 mistake:\n  - hand: tests\.ami\.graph\.test_faults\.Failing\(\) failed: "
-                             r"RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: mend it there"),
+    ("__init__", GraphError, r"the graph was refused, 1 mistake:\n  - hand: tests\.ami\.graph\.test_faults\.Failing\(\) "
+                             r"failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: mend it there"),
     ("infer_dims", GraphError, r"the graph was refused, 1 mistake:\n  - hand: infer_dims\(\) failed: RuntimeError: no way"),
     ("known", GraphError, r"the graph was refused, 1 mistake:\n  - hand: infer_dims\(\) failed: KeyError: 'size of a shoe' "
                           r"\(FILE, line \d+, in infer_dims\)"),
