@@ -1,11 +1,11 @@
 """ami: agents built after LeCun's blueprint, as message graphs of modules. Start reading at `ami/agent.py`.
 
-The names below are all that a notebook or a script needs; each is loaded when it is first asked for, so that `import ami`
-is quick and imports neither torch, ray nor mlflow.
+The names below are all that a notebook or a script needs. Each is loaded on first access: `import ami` is quick and imports
+neither torch, ray nor mlflow.
 
-    config = ami.compose(["planner.horizon=6"])   # what the command line says
+    config = ami.compose(["planner.horizon=6"])   # the overrides of the command line
     agent = ami.build(config)                     # an agent in this process, ready for `reset` and `cycle`
-    result = ami.run(config)                      # learns if need be, lives, evaluates: a Run with its tables
+    result = ami.run(config)                      # trains if necessary, then evaluates: a Run with its tables
     agent = ami.load("runs/first")                # a saved agent: `agent.act(observation)` in a loop of your own
     table = ami.compare(["planner=cem,none"])     # variants on the same pairs and seeds: a Comparison
     ticks = ami.load_trace(folder).ticks          # a run's trace as tidy tables

@@ -1,7 +1,7 @@
 """Random streams: one per node, world row and episode.
 
-An episode's random numbers are derived from (seed, node, episode) alone, so its outcome depends neither on the batch it
-ran in, nor on the runtime, nor on which process its module lives in.
+An episode's random numbers are derived from (seed, node, episode) alone. So its outcome depends neither on its batch, nor
+on the runtime, nor on the placement of modules in processes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from any printable parts; changing one part changes all bits."""
+    """Return a 63-bit seed, the hash of any printable parts."""
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 class RowRNG:
-    """The random streams of one node, a row of draws per parallel world.
+    """The random streams of one node, one per parallel world (row).
 
-    A row's generator is made at its first draw, so a module that draws nothing pays nothing.
+    A row's generator is made at its first draw, so it costs nothing in a module that never draws.
 
     Args:
         seed: the run's seed.
@@ -37,7 +37,7 @@ class RowRNG:
         self._drawing: Sequence[int] | None = None
 
     def begin(self, mask: Tensor, episodes: Sequence[int]) -> None:
-        """Give the masked rows (B,) the streams of the episodes that begin there."""
+        """Start the streams of new episodes in the masked rows (B,)."""
         if len(self._rows) != len(mask):
             self._rows = [None] * len(mask)
             self._episodes = [0] * len(mask)
@@ -47,7 +47,7 @@ class RowRNG:
 
     @contextmanager
     def only(self, rows: Sequence[int]) -> Iterator[None]:
-        """Within, draws are for these R rows alone, (R, *shape): where a row's stream stands hangs on that row only."""
+        """Restrict draws in the block to these R rows, (R, *shape): other rows' streams do not advance."""
         self._drawing = rows
         try:
             yield
@@ -55,7 +55,7 @@ class RowRNG:
             self._drawing = None
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal draws, (B, *shape)."""
+        """Return standard normal draws, (B, *shape)."""
         rows = self._drawn()
         out = torch.empty(len(rows), *shape)
         for row, own in zip(rows, out.unbind(0), strict=True):
@@ -63,7 +63,7 @@ class RowRNG:
         return out
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Uniform draws in [low, high), (B, *shape)."""
+        """Return uniform draws in [low, high), (B, *shape)."""
         rows = self._drawn()
         out = torch.empty(len(rows), *shape)
         for row, own in zip(rows, out.unbind(0), strict=True):
@@ -71,7 +71,7 @@ class RowRNG:
         return out
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Where each stream stands, as tensors."""
+        """Return the state of each stream, as tensors."""
         out = {"episodes": torch.tensor(self._episodes, dtype=torch.int64)}
         for row, generator in enumerate(self._rows):
             if generator is not None:
@@ -79,7 +79,7 @@ class RowRNG:
         return out
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Put every stream back to where `snapshot()` found it."""
+        """Restore the stream states that `snapshot()` returned."""
         self._episodes = snapshot["episodes"].tolist()
         self._rows = [None] * len(self._episodes)
         for row in range(len(self._rows)):

@@ -68,7 +68,7 @@ def test_a_mask_that_allows_nothing_names_its_row() -> None:
     allowed = torch.ones(3, 5, dtype=torch.bool)
     SIX.check_mask(allowed, "Categorical")
     allowed[1, 3:] = False
-    with pytest.raises(SettingError, match="Categorical was given an action_mask that allows nothing in row 1: expected at "
+    with pytest.raises(SettingError, match="Categorical received an action_mask that allows nothing in row 1: expected at "
                                            "least one allowed alternative of 2"):
         SIX.check_mask(allowed, "Categorical")
 
