@@ -1,1 +1,1 @@
-"""One run and one training, and the parts they share: plan, evaluation session, monitor, presentation."""
+"""`ami run` and `ami train`, and the parts they share: plan, dry run, monitor, validation, presentation."""

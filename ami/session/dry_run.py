@@ -1,7 +1,7 @@
-"""Dry run: every stage of learning takes two steps on a few short episodes, with modules that are thrown away afterwards.
+"""Dry run: two steps of every learning stage on a few short episodes, with modules that are discarded afterwards.
 
-What would be refused or would break off after minutes of learning is refused before them. What was measured on the way is
-held against the memory and the time that there are.
+Faults that would otherwise stop learning after minutes are raised at once. The measured sizes and durations are checked
+against the available memory and time.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from ami.storage.limits import check_memory, check_time
 
 EPISODES, TICKS, BATCH, STEPS = 4, 16, 8, 2
 FLOAT = 4
-"""Bytes: modules compute with floats, whatever the world's pictures are made of."""
+"""Bytes per number: modules compute in float32, whatever the dtype of the world's pictures."""
 
 
 @dataclass
 class _Watch:
-    """When each step of each stage was done."""
+    """Records when each step of each stage ended."""
 
     moments: dict[str, list[float]] = field(default_factory=dict)
 
@@ -49,24 +49,24 @@ class _Watch:
             self.moments.setdefault(stage.name, []).append(time.perf_counter())
 
     def pace(self, stage: Stage) -> float:
-        """The shortest time between two steps, in seconds."""
+        """Return the shortest time between two steps, in seconds."""
         done = self.moments.get(stage.name, [])
         return min((after - before for before, after in pairwise(done)), default=0.0)
 
 
 def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
-    """Learn a little in place of much.
+    """Run every stage of a plan for a few steps.
 
     Args:
-        plan: what is to be learnt.
-        teachers: makes the agents that bring plans, by name.
+        plan: the training plan.
+        teachers: functions that build the expert agents, by name.
 
     Returns:
-        Warnings of work that will last for more than a day.
+        Warnings about work that takes more than a day.
 
     Raises:
-        SettingError: a stage cannot learn, or asks for more memory or time than there is; names the stage.
-        GraphError, PortError, UnknownName: who lives for it cannot.
+        SettingError: a stage cannot learn, or needs more memory or time than available; names the stage.
+        GraphError, PortError, UnknownName: an agent that collects its data cannot run.
     """
     seed = plan.config.settings.seed
     with TemporaryDirectory(prefix="ami-dry-run-") as place, torch.random.fork_rng(devices=[]):
@@ -89,19 +89,19 @@ def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
 
 
 def _little_experience(plan: TrainingPlan) -> tuple[Experience, float]:
-    """A few short episodes, and the seconds per tick."""
+    """Collect a few short episodes; return them and the seconds per tick."""
     how, seed = plan.config.settings.learning.collect, derive_seed(plan.config.settings.seed, "dry run")
     longest = max((stage.window for stage in plan.stages if stage.data == "experience"), default=1)
     ticks = min(how.steps, max(longest, TICKS))
     with Agent(LocalRuntime(plan.explorer, seed, watch=WATCH)) as agent:
-        collect(agent, EPISODES, 1, EPISODES, seed)  # what is made at first is not timed
+        collect(agent, EPISODES, 1, EPISODES, seed)  # warm-up: initialisation is not timed
         begun = time.perf_counter()
         experience = collect(agent, EPISODES, ticks, EPISODES, seed)
         return experience, (time.perf_counter() - begun) / (ticks + 1)
 
 
 def _shrunk(stage: Stage, experience: Experience) -> Stage:
-    """The stage with few steps and small batches; a world that ends early may have no window as long as it asks for."""
+    """Return the stage with few steps, small batches, and a window no longer than the longest collected episode."""
     steps = max(STEPS, len(stage.agents)) if stage.data == "plans" else STEPS
     window = min(stage.window, max(1, int(experience.steps.max()))) if stage.data == "experience" else stage.window
     return replace(stage, steps=steps, batch=min(stage.batch, BATCH), window=window,
@@ -110,7 +110,7 @@ def _shrunk(stage: Stage, experience: Experience) -> Stage:
 
 def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Expert], modules: dict[str, Module], seed: int,
                 cache: Cache) -> None:
-    """What the agents of a stage plan in a few ticks, where the stage looks for what they planned in whole episodes."""
+    """Save the first plans of a stage's expert agents where the stage expects the plans of whole episodes."""
     weights = {node: dict(module.state_dict()) for node, module in modules.items()}
     for number, name in enumerate(stage.agents):
         with teachers[name](weights) as agent:
@@ -119,7 +119,7 @@ def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Expert], modules: 
 
 
 def _of_collecting(plan: TrainingPlan, experience: Experience, tick: float) -> Iterator[str]:
-    """Hold the experience that was asked for against memory and time."""
+    """Check the configured amount of experience against memory and time."""
     how = plan.config.settings.learning.collect
     frame = sum(_bytes(value[0, 0]) for value in (experience.observation, experience.action, experience.truth))
     check_memory("learning.collect.episodes", how.episodes, plan.rounds * how.episodes * (how.steps + 1) * frame,
@@ -135,7 +135,7 @@ def _of_collecting(plan: TrainingPlan, experience: Experience, tick: float) -> I
 
 
 def _check_memory(plan: TrainingPlan, experience: Experience, modules: Mapping[str, Module]) -> None:
-    """Hold the batch of every stage against memory."""
+    """Check the batch of every stage against memory."""
     how = plan.config.settings.learning.collect
     sizes = [dims.get("S") for dims in plan.graph.dims.values()]
     observed = experience.observation[0, 0].numel() * FLOAT
@@ -155,7 +155,7 @@ def _check_memory(plan: TrainingPlan, experience: Experience, modules: Mapping[s
 
 
 def _of_stages(plan: TrainingPlan, watch: _Watch) -> Iterator[str]:
-    """Hold the steps of every stage against time."""
+    """Check the number of steps of every stage against time."""
     for stage in plan.stages:
         warning = check_time(f"learning.stages.{stage.name}.steps", stage.steps,
                              plan.rounds * stage.steps * watch.pace(stage), "fewer steps")

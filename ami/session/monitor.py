@@ -1,8 +1,8 @@
-"""Monitor: a run that can be watched while it learns, in its folder and in MLflow.
+"""Monitor: show the progress of learning in the run's folder and in MLflow.
 
-Each row of figures is in `learning.jsonl` at once. `learning.png` and the run's page in MLflow follow within seconds; both
-are made in threads of their own, which rest in proportion to what they cost, so that a slow database or plot does not slow
-learning. What fails is one warning; learning goes on.
+Each row of figures is written to `learning.jsonl` at once. `learning.png` and the run's page in MLflow follow within
+seconds, each updated by its own thread. A thread pauses in proportion to its cost, so that a slow database or plot does not
+slow learning. A failure is one warning; learning continues.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from ami.session.validation import BEST_FILE, Validation
 from ami.terminal.best_effort import best_effort
 from ami.terminal.console import Console
 
-NO_VALIDATION = "the agent is not validated while it learns"
+NO_VALIDATION = "the agent is not validated during learning"
 
 PAGE_SECONDS, PLOT_SECONDS = 5.0, 15.0
-REST = 40  # times as long as it took
-SECONDS_TO_END = 60  # MLflow waits for the lock of its database for 20, and a new database takes seconds
+REST = 40  # pause as a multiple of the work's duration
+SECONDS_TO_END = 60  # MLflow waits 20 s for the lock of its database, and a new database takes seconds
 
 
 class Monitor:
-    """Watches one run from its first row of figures to the end of learning.
+    """Logs and validates one run during learning.
 
-    A folder in which an earlier attempt was killed is gone on with: what was logged there stays, and is not logged twice.
+    In the folder of a killed run, the rows already logged stay and are not logged twice.
 
     Args:
         folder: the run's folder.
-        config: of the run; its store holds MLflow's database.
-        graph: of its agent.
-        console: where a warning goes.
+        config: the run's config; its store holds MLflow's database.
+        graph: the agent's graph.
+        console: prints warnings.
     """
 
     def __init__(self, folder: Path, config: Config, graph: Graph, console: Console) -> None:
@@ -58,36 +58,37 @@ class Monitor:
         self._threads: list[_Repeated] = []
 
     def begin(self, modules: Mapping[str, Module]) -> None:
-        """Learning begins; `modules`, by node, are those that learn."""
+        """Start monitoring; `modules` are the learning modules, by node."""
         with best_effort(self.console, NO_VALIDATION, ""):
             self._validation = Validation(self.config, self.graph, modules)
-        fix = "The figures are in the checkpoint, and in learning.png when it has learnt"
+        fix = "The figures are in the checkpoint, and in learning.png after learning"
         with best_effort(self.console, "learning.jsonl is not written", fix):
             self.rows = list(read_rows(self.folder))
             self._known = Counter(map(_identity, self.rows))
             self._log = LearningLog(self.folder, self.rows)
-        self._start("learning.png is not drawn while it learns", "It is drawn when it has learnt", PLOT_SECONDS, self._plot)
+        self._start("learning.png is not drawn during learning", "It is drawn after learning", PLOT_SECONDS, self._plot)
         with best_effort(self.console, "MLflow cannot be imported", "Fix: `ami trace sync` stores the run later"):
             from ami.tracking.mlflow_live import load
 
             load()  # in the main thread, where its warnings can be silenced
-            self._start("the run's page in MLflow is not kept up while it learns", "It is stored when the run is over",
+            self._start("the run's page in MLflow is not updated during learning", "It is stored when the run is over",
                         PAGE_SECONDS, self._send)
 
     def on_step(self, stage: Stage, step: int, row: Row | None, show: Callable[[Stage, int, Row], None]) -> None:
-        """A step of learning is done.
+        """Log a learning step, and validate the agent if due.
 
         Args:
-            stage, step: which.
-            row: the figures logged, if any.
-            show: is given the figures of a validation.
+            stage: the current stage.
+            step: the number of the finished step.
+            row: the figures of the step, if any.
+            show: receives the figures of a validation.
         """
         if row is not None:
             self.log(row)
         checked: Row | None = None
         validation, validates = self._validation, self._validates
-        self._validates = False  # one that fails is not tried again
-        with best_effort(self.console, NO_VALIDATION, "It goes on learning"):
+        self._validates = False  # a failed validation is not retried
+        with best_effort(self.console, NO_VALIDATION, "Learning continues"):
             if validation is not None and validates:
                 if validation.is_due(stage, step):
                     checked = validation.run(stage, step)
@@ -100,7 +101,7 @@ class Monitor:
 
     @property
     def best(self) -> str | None:
-        """A line about the best weights; None if nothing was validated, or the last weights are the best."""
+        """A line about the best weights; None without validation, or if the last weights are the best."""
         if self._validation is None or self._validation.best is None or self._validation.is_last_best:
             return None
         return (f"best weights by validation: {self._validation.best[1]}; the run uses the last ones. To use the best: "
@@ -110,13 +111,13 @@ class Monitor:
         save(self.folder / BEST_FILE, Trained(dict(weights), self.folder / BEST_FILE, rows=[]), self.graph, self.config)
 
     def log(self, row: Row) -> None:
-        """Add a row of figures, unless an earlier attempt has logged it."""
+        """Log a row of figures, unless it was logged before the run was killed."""
         if self._known[_identity(row)] > 0:
             self._known[_identity(row)] -= 1
             return
         self.rows.append(dict(row))
         if self._log is not None:
-            log, self._log = self._log, None  # a disk that is full stays full: one warning, not one per row
+            log, self._log = self._log, None  # a full disk stays full: warn once, not per row
             with best_effort(self.console, "learning.jsonl is not written any more", "The figures are in the checkpoint"):
                 log.append(row)
                 self._log = log
@@ -158,7 +159,7 @@ class Monitor:
 
 
 class _Repeated:
-    """A thread that ends when it is told, or is left behind when it hangs."""
+    """A thread that ends on request, or is abandoned if it hangs."""
 
     def __init__(self, work: Callable[[threading.Event], None]) -> None:
         self._stop = threading.Event()
@@ -171,7 +172,7 @@ class _Repeated:
 
 
 def _repeat(work: Callable[[], None], seconds: float, stop: threading.Event) -> None:
-    """Do the work again and again, and once more at the end; rest at least so long, and `REST` times what it took."""
+    """Repeat the work until `stop` is set, then a last time; pause `seconds`, or `REST` times its duration if longer."""
     rest = seconds
     while True:
         is_last = stop.wait(rest)
@@ -183,5 +184,5 @@ def _repeat(work: Callable[[], None], seconds: float, stop: threading.Event) -> 
 
 
 def _identity(row: Row) -> tuple[object, ...]:
-    """What tells rows apart: a killed training logs the rows behind its last save again."""
+    """Return the key that identifies a row: a resumed training logs the rows after its last save a second time."""
     return row.get("stage"), row["step"], *sorted(row)

@@ -1,7 +1,7 @@
-"""Training plan: what a config asks to be learnt, from what, and the key of each of its steps.
+"""Training plan: the learning stages of a config, their data, and the cache key of each step.
 
-A key hashes all that a step's result depends on: the seed, settings, code and sizes of the nodes that take part, the data
-and the steps before. So a changed critic leaves the world model's stage as it is, and a changed world leaves nothing.
+A key is a hash of everything that a step's result depends on: seed, settings, code and sizes of the nodes involved, the data
+and the steps before. A changed critic thus keeps the cached world model; a changed world invalidates every step.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ami.trace.header import versions
 from ami.trace.provenance import code_of, engine_code
 
 CODE = ("ami.session.train", "ami.session.plan", "ami.learning.trainer")
-"""What learning runs of ami, besides what runs an agent."""
+"""The files of ami that learning depends on, besides those that run an agent."""
 ACTOR = "actor"
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What is learnt.
+    """The stages of a training and the agents that collect its data.
 
     Attributes:
-        config: what was asked for.
-        graph: the agent that learns.
-        stages: in order.
-        explorer: who lives the experience of the first round.
-        learner: who lives that of later rounds.
-        teachers: who makes plans to learn from, by name.
-        nodes: those that learn, and what those call.
+        config: the composed config.
+        graph: the graph of the learning agent.
+        stages: the learning stages in order.
+        explorer: the graph of the agent that collects experience in the first round.
+        learner: the graph of the agent that collects experience in later rounds.
+        teachers: the graphs of the expert agents whose plans are learnt from, by name.
+        nodes: the nodes that learn, and their callees.
     """
 
     config: Config
@@ -53,10 +53,10 @@ class TrainingPlan:
 
     @classmethod
     def of(cls, config: Config, graph: Graph) -> TrainingPlan | None:
-        """The plan of a config; None where nothing learns.
+        """Return the plan of a config; None if nothing learns.
 
         Raises:
-            GraphError, SettingError, UnknownName: a stage, or who lives for it, cannot be.
+            GraphError, SettingError, UnknownName: a stage, or an agent that collects its data, is invalid.
         """
         stages = _stages(config)
         if not stages:
@@ -72,7 +72,7 @@ class TrainingPlan:
         return int(self.config.settings.learning.get("rounds", 1))
 
     def collector(self, number: int) -> Graph:
-        """Who lives the experience of a round."""
+        """Return the graph of the agent that collects experience in a round."""
         return self.explorer if number == 0 else self.learner
 
     @cached_property
@@ -92,11 +92,11 @@ class TrainingPlan:
 
     @property
     def key(self) -> str:
-        """What names the trained agent."""
+        """The key of the trained agent."""
         return _hash(self.schedule[-1].key, {node: self._described(self.graph, [node]) for node in self.nodes})
 
     def label(self, step: Step) -> str:
-        """A step for people: "experience", "model", or "model of round 2" where there are several."""
+        """Return a step's display name: "experience", "model", or "model of round 2" if there are several rounds."""
         name = "experience" if step.stage is None else step.stage.name
         return f"{name} of round {step.round + 1}" if self.rounds > 1 else name
 
@@ -106,27 +106,27 @@ class TrainingPlan:
         return _hash(settings.seed, settings.learning.threads, engine_code(CODE), versions(("ami", "torch")))
 
     def _experience_key(self, graph: Graph) -> str:
-        """What the experience of an agent depends on: of its graph, all that reaches the ports that are collected."""
+        """Return the key of an agent's experience: a hash over all nodes upstream of the collected ports."""
         how = self.config.settings.learning.collect
         nodes = _upstream(graph, {port.split(".")[0] for port in WATCH})
         return _hash(self._common, self._described(graph, nodes), how.episodes, how.steps, how.batch)
 
     def _learnt(self, stage: Stage) -> str:
-        """What a stage's result depends on, besides the steps before it."""
+        """Return the hash of everything that a stage's result depends on, besides the steps before it."""
         teachers = {name: self._described(self.teachers[name], self.teachers[name].order)
                     for name in (stage.agents if stage.data == "plans" else ())}
         return _hash(self._common, asdict(stage), self._described(self.graph, self._nodes_of(stage)), teachers)
 
     def _nodes_of(self, stage: Stage) -> tuple[str, ...]:
-        """The nodes that a stage changes or uses: those it trains, the one with the loss, what those call, and what makes
-        its data."""
+        """Return the nodes that a stage changes or uses: those it trains, the node with the loss, their callees, and the
+        nodes that make its data."""
         named = {stage.loss, *(path.split(".")[0] for path in stage.train)}
         if stage.data == "memory":
             named |= {node for node in self.nodes if isinstance(self.graph.drafts[node], (Perception, WorldModel))}
         return _with_callees(self.graph, named)
 
     def _described(self, graph: Graph, nodes: Iterable[str]) -> dict[str, Any]:
-        """Settings, sizes, wires, calls and code of some nodes of a graph."""
+        """Return settings, sizes, wires, calls and code of some nodes of a graph."""
         chosen = set(nodes)
         code = code_of(graph, chosen)
         return {node: [graph.specs[node].resolved(), graph.dims[node], graph.calls[node], graph.every[node], code[node],
@@ -135,7 +135,7 @@ class TrainingPlan:
 
 
 def learning_nodes(graph: Graph, stages: Sequence[Stage]) -> tuple[str, ...]:
-    """The nodes that learn, those whose loss is minimised, and all that those call."""
+    """Return the nodes that learn, the nodes whose loss is minimised, and the callees of both."""
     return _with_callees(graph, {stage.loss for stage in stages} | {
         path.split(".")[0] for stage in stages for path in stage.train})
 
@@ -146,7 +146,7 @@ def _with_callees(graph: Graph, named: set[str]) -> tuple[str, ...]:
 
 
 def _upstream(graph: Graph, nodes: Iterable[str]) -> set[str]:
-    """These nodes and all that reaches them, over wires, late ones too, and by being called."""
+    """Return these nodes and all nodes upstream of them, over wires (delayed ones included) and calls."""
     found: set[str] = set()
     waiting = [node for node in nodes if node in graph.order]
     while waiting:
@@ -159,7 +159,7 @@ def _upstream(graph: Graph, nodes: Iterable[str]) -> set[str]:
 
 
 def _stages(config: Config) -> tuple[Stage, ...]:
-    """The stages of learning, held against how much experience there will be."""
+    """Return the stages of a config, checked against the length of the collected episodes."""
     settings = config.settings
     described = settings.learning.stages
     stages = tuple(Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage)
@@ -176,7 +176,7 @@ def _stages(config: Config) -> tuple[Stage, ...]:
 
 
 def _exploring(config: Config) -> Config:
-    """The agent itself as it lives in later rounds: for a share of the time its actor explores."""
+    """Return the agent's config for later rounds: its actor takes random actions with probability `learning.explore`."""
     share = config.settings.learning.get("explore", 0.0)
     actor = to_specs(config).get(ACTOR)
     if not share or actor is None:

@@ -1,6 +1,6 @@
-"""Planning budget: the memory and the time that an evaluation's plans ask for, judged before any work.
+"""Planning budget: estimate the memory and time that an evaluation's plans need, before any work.
 
-`planner.num_candidates=10000000` otherwise learns for minutes and then ends in an allocator.
+Otherwise `planner.num_candidates=10000000` would learn for minutes and then run out of memory.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CANDIDATES, HORIZON = "num_candidates", "horizon"
 
 
 def check_plans(config: Config, graph: Graph) -> None:
-    """Hold the candidates of one decision, (B, K, H) actions and imagined states, against memory.
+    """Check the candidates of one decision, (B, K, H) actions and imagined states, against memory.
 
     Raises:
-        SettingError: they cannot fit; names the planner's setting.
+        SettingError: they do not fit; names the planner's setting.
     """
     how = config.settings.evaluation
     rows = min(how.batch, how.pairs)
@@ -33,7 +33,7 @@ def check_plans(config: Config, graph: Graph) -> None:
         horizon, state, width = dims.get("H"), dims.get("S"), dims.get("A")
         if not (isinstance(graph.drafts[node], Planner) and isinstance(candidates, int) and isinstance(horizon, int)
                 and isinstance(state, tuple) and isinstance(width, int)):
-            continue  # a planner of one's own that counts in another way
+            continue  # a user's planner with other settings
         needed = float(rows * together * candidates * horizon * (math.prod(state) + width) * FLOAT)
         large = (HORIZON, horizon) if horizon > candidates else (CANDIDATES, candidates)
         check_memory(f"{node}.{large[0]}", large[1], needed,
@@ -41,16 +41,16 @@ def check_plans(config: Config, graph: Graph) -> None:
 
 
 def check_duration(config: Config, graph: Graph, manifest: Manifest, tick: float) -> str | None:
-    """Hold the whole evaluation against time.
+    """Estimate the duration of the whole evaluation.
 
     Args:
-        config: of the run.
-        graph: of its agent.
-        manifest: the pairs.
-        tick: the seconds that one tick takes with one episode.
+        config: the run's config.
+        graph: the agent's graph.
+        manifest: the sealed pairs.
+        tick: the seconds per tick with one episode.
 
     Returns:
-        A warning where it takes more than a day; None else.
+        A warning if it takes more than a day, else None.
 
     Raises:
         SettingError: it takes more than a year.
@@ -59,4 +59,4 @@ def check_duration(config: Config, graph: Graph, manifest: Manifest, tick: float
     longest = (world.limit if isinstance(world, GymWorld) else None) or LIMIT
     waves = math.ceil(len(manifest.pairs) / settings.evaluation.batch) / settings.agents
     return check_time("evaluation.pairs", settings.evaluation.pairs, waves * longest * tick,
-                      "fewer pairs, shorter episodes (world.max_episode_steps), or a planner that tries less")
+                      "fewer pairs, shorter episodes (world.max_episode_steps), or a planner with fewer candidates")

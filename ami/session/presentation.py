@@ -1,6 +1,6 @@
-"""What people look at after a run: plots, a film, the run's page in MLflow. All of it can be made again from the folder.
+"""Presentation of a finished run: plots, video and the run's page in MLflow. All of it can be remade from the folder.
 
-It is made when summary, trace and weights are whole; each part that fails costs itself alone.
+It is made after summary, trace and weights are written; a part that fails does not affect the others.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from ami.trace.header import overlay_of, read_header
 WORLD, OBSERVATION = "world", "world.observation"
 SUMMARY, MANIFEST = "summary.json", "manifest.json"
 FORMATS = {"gif": write_gif, "mp4": write_mp4}
-NO_PICTURES = "no film: the world shows its agent no pictures and has no renderer with render_mode=rgb_array"
-NO_OVERLAY = ("no paths in the film: the world does not state where its state lies in its picture. "
+NO_PICTURES = "no video: the world has no picture observations and no renderer with render_mode=rgb_array"
+NO_OVERLAY = ("no paths in the video: the world does not declare where its state lies in its picture. "
               "Fix: metadata['overlay'], see docs/own_world.md")
 
 
 @dataclass
 class Presentation:
-    """What is drawn of a finished run.
+    """The plots and the video of a finished run.
 
     Args:
         folder: the run's folder.
-        config: of the run.
-        graph: of the agent.
-        manifest: the pairs it was evaluated on.
+        config: the run's config.
+        graph: the agent's graph.
+        manifest: the pairs of the evaluation.
         summary: every figure, as in summary.json.
-        trained: the agent that ran.
-        note: is called with each line for the user.
+        trained: the evaluated agent.
+        note: called with each line for the user.
     """
 
     folder: Path
@@ -64,16 +64,17 @@ class Presentation:
 
     @classmethod
     def open(cls, folder: Path, allow: Sequence[str], note: Callable[[str], None]) -> Presentation:
-        """A finished run from its folder.
+        """Open a finished run.
 
         Args:
-            folder: of the run.
+            folder: the run's folder.
             allow: prefixes of your own packages that its modules may come from.
-            note: is called with each line for the user.
+            note: called with each line for the user.
 
         Raises:
-            TraceError, SettingError, UnknownName, GraphError: there is no finished run, or it does not compose any more.
-            CheckpointError: its trained agent is not there any more.
+            TraceError, SettingError, UnknownName, GraphError: the folder holds no finished run, or its config is no longer
+                valid.
+            CheckpointError: its trained agent no longer exists.
         """
         details = read_header(folder)["details"]
         require("overrides" in details and (folder / SUMMARY).is_file(),
@@ -85,19 +86,19 @@ class Presentation:
         return cls(folder, config, graph, Manifest.load(folder / MANIFEST), summary, trained, note)
 
     def parts(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """The name of each file, and what makes it."""
+        """Yield the name of each file and the function that makes it."""
         yield "results.png", lambda: plot_results(self.summary, self.folder / "results.png")
         rows = read_rows(self.folder) or self.trained.rows
         if rows:
             yield "learning.png", lambda: plot_learning(rows, self.folder / "learning.png")
         if self.config.settings.evaluation.film:
             shown: list[Film] = []
-            yield "the film", lambda: shown.extend(self._film())
+            yield "the video", lambda: shown.extend(self._film())
             for name in film_formats(self.config) if shown else ():
                 yield f"episodes.{name}", partial(FORMATS[name], shown[0], self.folder / f"episodes.{name}")
 
     def _film(self) -> Iterator[Film]:
-        """The first pairs of each kind; nothing, and a line that says so, for a world that cannot be looked at."""
+        """Yield the video of the first pairs of each kind; nothing, with a note, if the world has no pictures."""
         graph = self.graph if _shows_pictures(self.graph) else self._with_renderer()
         if graph is None:
             self.note(NO_PICTURES)
@@ -117,17 +118,17 @@ class Presentation:
             yield shown
 
     def _with_renderer(self) -> Graph | None:
-        """The graph with a world that draws itself; None if it cannot."""
+        """Return the graph with a world that renders pictures; None if the world has no renderer."""
         world, part = self.graph.drafts[WORLD], self.graph.specs[WORLD]
         if not isinstance(world, GymWorld) or "rgb_array" not in (world.rows.drawing.metadata.get("render_modes") or ()):
             return None
-        drawn = copy(self.graph)  # how a world draws itself changes no port and no size
+        drawn = copy(self.graph)  # the render mode changes no port and no size
         drawn.specs = {**self.graph.specs, WORLD: ModuleSpec(part.target, {**part.settings, "render_mode": "rgb_array"})}
         return drawn
 
 
 def present(shown: Presentation, console: Console) -> None:
-    """Draw a run and store it in MLflow: what fails is one warning line, with what makes it later."""
+    """Make plots and video of a run and store it in MLflow; each failure is one warning line with its fix."""
     for name, make in shown.parts():
         with best_effort(console, f"{name} was not made", f"Fix: `ami plot {shown.folder}` makes it later"):
             make()
@@ -148,10 +149,10 @@ def store(config: Config, folder: Path, console: Console) -> None:
 
 
 def film_formats(config: Config) -> list[str]:
-    """The formats of the film: what evaluation.film_formats asks for; by default gif, and mp4 if it can be written.
+    """Return the formats of the video: those of evaluation.film_formats; by default gif, and mp4 if it can be written.
 
     Raises:
-        SettingError: mp4 is asked for and cannot be written.
+        SettingError: mp4 is requested and cannot be written.
     """
     asked = config.settings.evaluation.film_formats
     if asked is None:
@@ -163,16 +164,16 @@ def film_formats(config: Config) -> list[str]:
 
 
 def where_to_look(folder: Path, store_folder: Path) -> str:
-    """The last lines of a run, with the folder as one would type it."""
+    """Return the last lines of a run's output, with the folder as the user would type it."""
     folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    film_line = "\n  the plans it imagined  episodes.gif" if (folder / "episodes.gif").exists() else ""
+    film_line = "\n  imagined plans         episodes.gif" if (folder / "episodes.gif").exists() else ""
     other = "" if store_folder == Path(default_store()) else f" --store {store_folder}"
     return (f"Everything is in {folder}\n  every figure           summary.json{film_line}\n"
-            f"  one cycle of its mind  ami trace show {folder} --tick 3\n  all runs, in a browser ami ui{other}")
+            f"  one cycle of the agent ami trace show {folder} --tick 3\n  all runs, in a browser ami ui{other}")
 
 
 def worth_filming(manifest: Manifest, count: int) -> list[Episode]:
-    """The first pairs of each kind in turn, the hardest kind first: what is filmed is not chosen by its outcome."""
+    """Return the first pairs of each kind in turn, the hardest kind first; the choice does not depend on outcomes."""
     kinds: dict[str, list[Episode]] = {}
     for episode, pair in zip(manifest.episodes(), manifest.pairs, strict=True):
         kinds.setdefault(str(pair["kind"]), []).append(episode)
@@ -182,6 +183,6 @@ def worth_filming(manifest: Manifest, count: int) -> list[Episode]:
 
 
 def _shows_pictures(graph: Graph) -> bool:
-    """Whether the world's observations can be looked at."""
+    """Return whether the world's observations are pictures."""
     port = graph.drafts[WORLD].outputs[OBSERVATION.split(".")[1]]
     return is_picture(port.dtype, port.shape(graph.dims[WORLD]))

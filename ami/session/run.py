@@ -1,15 +1,16 @@
-"""`ami run`: learn (or find the agent trained), evaluate beside the baselines, and leave everything in one folder.
+"""`ami run`: train the agent (or load it from the store), evaluate it and its baselines, write everything to one folder.
 
     run folder
     ├── summary.json      every figure of the table, and more
     ├── manifest.json     the sealed pairs
-    ├── header.json       what ran: config, graph, versions, hashes
+    ├── header.json       config, graph, versions, hashes
     ├── trace/agent-0/    the record of every cycle
-    ├── agent.safetensors the agent: weights and configuration; `ami.load`, `ami export`, `checkpoint=` read it
-    ├── outcomes.jsonl    what became of each pair, there as soon as its episode ends
-    ├── learning.jsonl    the figures of learning, there while it learns; best.safetensors, the best agent on validation
+    ├── agent.safetensors the agent: weights and configuration, for `ami.load`, `ami export` and `checkpoint=`
+    ├── best.safetensors  the agent with the best validation score
+    ├── outcomes.jsonl    the outcome of each pair, written when its episode ends
+    ├── learning.jsonl    the learning curves, written during learning
     ├── results.png, learning.png, episodes.gif, episodes.mp4
-    └── mlflow.json       which run of the store's mlflow.db shows all this
+    └── mlflow.json       the id of this run in the store's mlflow.db
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: where everything is.
+        folder: the run's folder.
         summary: every figure, as in summary.json.
-        evaluations: what each agent did with each pair.
-        trained: the agent that ran.
+        evaluations: the outcome of each pair, by agent and baseline.
+        trained: the evaluated agent.
     """
 
     folder: Path
@@ -81,18 +82,18 @@ class Run:
     trained: Trained
 
     def table(self) -> Sheet:
-        """The table that `ami run` prints."""
+        """Return the table that `ami run` prints."""
         return results_table(self.summary)
 
     def trace(self) -> Trace:
-        """The trace of every cycle."""
+        """Open the trace of every cycle."""
         return Trace.open(self.folder)
 
 
 def build(config: Config) -> Agent:
-    """The agent of a config, in this process, ready for `reset` and `cycle`.
+    """Build the agent of a config in this process, ready for `reset` and `cycle`.
 
-    Its weights are those of `checkpoint`, or initial ones when that is null.
+    The weights are those of `checkpoint`, or initial weights if it is null.
     """
     graph, settings = to_graph(config), config.settings
     weights = open_trained(find(settings.checkpoint, settings.store), graph).weights if settings.checkpoint else {}
@@ -100,15 +101,15 @@ def build(config: Config) -> Agent:
 
 
 def run(config: Config, folder: Path | None = None, console: Console | None = None) -> Run:
-    """Learn, evaluate beside the baselines, and record it all.
+    """Train the agent, evaluate it and its baselines, and record the evaluation.
 
     Args:
         config: from `ami.compose`.
-        folder: where the run goes; by default a new one in `store`, named by date and time.
-        console: where progress is shown; by default nowhere.
+        folder: the run's folder; by default a new one in `store`, named by date and time.
+        console: prints progress; by default nothing is printed.
 
     Raises:
-        GraphError, SettingError, UnknownName: the config is unsound, before any work is done.
+        GraphError, SettingError, UnknownName: the config is invalid; raised before any work.
     """
     console = console or Console(quiet=True)
     settings = config.settings
@@ -140,7 +141,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
         console.note(f"warning: {late}")
     beside = baselines(config, graph, manifest, console)
     trained = _learnt(config, graph, folder, console)
-    manifest.save(folder / MANIFEST)  # not before: what is refused leaves no folder
+    manifest.save(folder / MANIFEST)  # not earlier: a refused config leaves no folder
     _describe(config, graph, trained, folder)
     with OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log:
         evaluations = {"agent": _evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
@@ -154,29 +155,29 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,
                            "checkpoint": None if trained.file is None else str(trained.file)}
     done = Run(folder, figures, evaluations, trained)
-    console.table(done.table())  # before it is written: a disk that is full costs the file, not the figures
+    console.table(done.table())  # before writing: if the disk is full, the figures are at least printed
     write_json(folder / "summary.json", figures)
     present(Presentation(folder, config, graph, manifest, figures, trained, console.note), console)
     return done
 
 
 def _digest(folder: Path, console: Console) -> str | None:
-    """The digest of the trace. One that a disk stopped is told and has none: the figures stand without it."""
+    """Return the digest of the trace; None, with a warning, if the trace is incomplete (the figures do not need it)."""
     try:
         trace = Trace.open(folder)
     except TraceError as error:
         console.note(f"warning: {error}")
         return None
     for fault in trace.faults:
-        console.note(f"warning: {fault}; the figures are not touched by it")
+        console.note(f"warning: {fault}; the figures are not affected")
     if trace.unfinished and not trace.faults:
         console.note(f"warning: {', '.join(trace.unfinished)} of the trace ended before the run did; the figures are not "
-                     "touched by it")
+                     "affected")
     return None if trace.faults or trace.unfinished else trace.digest()
 
 
 def train(config: Config, folder: Path | None = None, console: Console | None = None) -> Trained:
-    """`ami train`: learn alone, with its figures, curves and an MLflow run in a folder. Raises as `run` does."""
+    """Train the agent without an evaluation (`ami train`); write its curves and an MLflow run. Raises as `run` does."""
     console = console or Console(quiet=True)
     graph = to_graph(config)
     folder = _new_folder(config, folder)
@@ -198,34 +199,34 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
 
 
 def _learnt(config: Config, graph: Graph, folder: Path, console: Console) -> Trained:
-    """The trained agent; what it learns can be watched in the run's folder and in MLflow."""
+    """Return the trained agent; write learning curves to the run's folder and to MLflow during learning."""
     with Monitor(folder, config, graph, console) as monitor:
         trained = training.train(config, console, monitor)
     for line in (trained.line(), monitor.best):
         if line:
             console.note(line)
-    if not monitor.rows and trained.rows:  # found, not learnt: the figures are those of when it was
+    if not monitor.rows and trained.rows:  # loaded, not trained now: write the figures of its original training
         with best_effort(console, "learning.jsonl was not written", "The figures are in the checkpoint"):
             LearningLog(folder, trained.rows).close()
     return trained
 
 
 def _describe(config: Config, graph: Graph, trained: Trained, folder: Path) -> None:
-    """Write the run's header, and the agent that runs."""
-    threads = 1 if config.settings.runtime == "ray" else None  # an actor has one
+    """Write the run's header and its agent."""
+    threads = 1 if config.settings.runtime == "ray" else None  # a Ray actor has one thread
     details = {"overrides": list(config.overrides), "origin": origin(trained.weights, run_code(graph), threads)}
     write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
     save(folder / AGENT_FILE, trained, graph, config)
 
 
 def _recorded_ports(config: Config, graph: Graph) -> frozenset[str]:
-    """The ports whose messages are recorded whole; raises as `ami.trace.levels.recorded_ports` does."""
+    """Return the ports whose messages are recorded in full; raises as `ami.trace.levels.recorded_ports` does."""
     how = config.settings.trace
     return recorded_ports(graph, how.level, list(how.ports))
 
 
 def judged_graph(config: Config) -> Graph:
-    """The sound graph of a config whose episodes can be judged; raises as `run` does."""
+    """Return the valid graph of a config whose episodes can be evaluated; raises as `run` does."""
     graph = to_graph(config)
     require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
     check_plans(config, graph)
@@ -233,15 +234,15 @@ def judged_graph(config: Config) -> Graph:
 
 
 def metrics_of(config: Config, graph: Graph) -> tuple[Metric, ...]:
-    """The metrics that `evaluation.metrics` names; raises as `ami.evaluation.metrics.read_metrics` does."""
+    """Return the metrics named in `evaluation.metrics`; raises as `ami.evaluation.metrics.read_metrics` does."""
     return read_metrics(list(config.settings.evaluation.get("metrics", [])), graph, config.allow)
 
 
 def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metric] = ()) -> float:
-    """Run two ticks with initial weights and make each metric of them: what cannot is told before it learns for long.
+    """Run two ticks with initial weights and compute each metric on them, so that faults show before learning.
 
     Returns:
-        The seconds that the second tick took.
+        The duration of the second tick in seconds.
     """
     with Agent(LocalRuntime(graph, seed, watch=watched(metrics))) as agent:
         ticks, done = [], []
@@ -256,13 +257,13 @@ def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metri
 
 
 def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console) -> dict[str, Graph]:
-    """The graphs of the baselines that can act in this world with what the agent learns; one line names the others.
+    """Return the graphs of the baselines that can act in this world with the agent's weights; warn of the others.
 
-    The oracle has no true dynamics of a foreign world, an agent's planner may need what another model does not give, such
-    as gradients, and a network of a baseline's own is trained by nobody.
+    A baseline is left out, for example, if the oracle has no true dynamics of the world, if the agent's planner needs
+    gradients that the baseline's model does not have, or if a network of the baseline would be untrained.
 
     Raises:
-        UnknownName, TrustError: a baseline is not on the menu, or not allowed.
+        UnknownName, TrustError: a baseline does not exist or is not allowed.
     """
     found: dict[str, Graph] = {}
     left_out: dict[str, list[str]] = {}
@@ -284,7 +285,7 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
 
 
 def seal(config: Config, graph: Graph, console: Console | None = None) -> Manifest:
-    """The sealed pairs that a config's evaluation uses; raises what fails in a trial of its world, before any work."""
+    """Return the sealed pairs of a config's evaluation; raises the faults of a trial of its world, before any work."""
     world = build_module(graph, WORLD, config.settings.seed)
     if isinstance(world, World):
         if config.settings.runtime == "ray":
@@ -300,10 +301,10 @@ def seal(config: Config, graph: Graph, console: Console | None = None) -> Manife
 @contextmanager
 def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
            watch: Sequence[str] = ()) -> Iterator[list[Agent]]:
-    """The agents a config asks for, in the runtime it asks for; all of their processes end with the block.
+    """Start the agents of a config in its runtime; all of their processes end with the block.
 
     Args:
-        watch: ports to see besides those that evaluation counts, as "node.port".
+        watch: ports to observe besides those that evaluation needs, as "node.port".
     """
     settings = config.settings
     watch, payload = tuple(dict.fromkeys((*planning_ports(graph), *watch))), _recorded_ports(config, graph)
@@ -323,10 +324,10 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
             else:
                 recorder = TraceLog(trace, payload) if trace is not None else None
                 if recorder is not None:
-                    stack.callback(recorder.close)  # also where the mind cannot be made
+                    stack.callback(recorder.close)  # also if the agent cannot be built
                 runtime = LocalRuntime(graph, settings.seed, weights, recorder, watch)
             started.append(stack.enter_context(Agent(runtime)))
-        for agent in started:  # all of their actors start together
+        for agent in started:  # all Ray actors start in parallel
             agent.runtime.ready()
         yield started
 
@@ -346,7 +347,7 @@ def _evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Ma
 def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
                    console: Console, metrics: Sequence[Metric] = (),
                    on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
-    """What an agent in this process brings from the manifest; `name` is shown beside its bar, `on_end` as in `evaluate`."""
+    """Evaluate an agent in this process; `name` labels its progress bar, `on_end` is as in `evaluate`."""
     watch = (*planning_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(graph, config.settings.seed, weights, watch=watch)) as agent:
@@ -367,7 +368,7 @@ def _shown(bar: Any, manifest: Manifest) -> Any:
 
 
 def _check_trained(config: Config, baseline: Graph, graph: Graph) -> None:
-    """Refuse a baseline with a network that the agent does not have as it is, where the agent's own are trained."""
+    """Refuse a baseline with a network that differs from the agent's, if the agent's networks are trained."""
     if config.settings.checkpoint is None and not any(config.settings.learning.stages.values()):
         return
     other = sorted(set(baseline.order) - baseline.equal_nodes(graph) - {WORLD})
@@ -377,19 +378,19 @@ def _check_trained(config: Config, baseline: Graph, graph: Graph) -> None:
 
 
 def _shared(weights: Weights, baseline: Graph, graph: Graph) -> Weights:
-    """What a baseline takes of the agent's weights: those of the modules that both have."""
+    """Return the agent's weights that a baseline uses: those of the modules that both have."""
     same = baseline.equal_nodes(graph) if _runs_trained(baseline, graph) else set()
     return {node: state for node, state in weights.items() if node in same}
 
 
 def _runs_trained(baseline: Graph, graph: Graph) -> bool:
-    """A baseline that keeps the agent's modules runs with its weights, so that only the named difference differs."""
+    """Return whether a baseline keeps the agent's modules; it then uses their weights, so only its named change differs."""
     return all(baseline.specs[node] == graph.specs[node] for node in ("perception", "world_model", "cost")
                if node in baseline.order and node in graph.order)
 
 
 def _new_folder(config: Config, folder: Path | None) -> Path:
-    """The folder of a run; one that holds a run already is refused."""
+    """Return the folder of a new run; refuse one that holds a run already."""
     folder = Path(folder or Path(config.settings.store) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     if (folder / HEADER).exists() or (folder / "trace").exists():
         raise SettingError(f"'{folder}' holds a run already. Fix: another folder, hydra.run.dir=…, or delete it")
@@ -400,12 +401,12 @@ def _new_folder(config: Config, folder: Path | None) -> Path:
 
 
 def _without_effect(config: Config) -> list[str]:
-    """Settings that were asked for and change nothing."""
+    """Return a warning for each given setting that has no effect."""
     warnings = []
     if not config.settings.trace.record:
         asked = [text for text in config.overrides if text.lstrip("+").startswith(("trace.level", "trace.ports"))]
         warnings += [f"{text} has no effect with trace.record=false: nothing is recorded" for text in asked]
     if config.settings.runtime != "ray":
         asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
-        warnings += [f"{text} has no effect with runtime=local: all modules live in this process" for text in asked]
+        warnings += [f"{text} has no effect with runtime=local: all modules run in this process" for text in asked]
     return warnings

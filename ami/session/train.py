@@ -1,4 +1,4 @@
-"""`ami train`: collect experience, learn, save. A trained agent is found again by the hash of what it was trained with."""
+"""`ami train`: collect experience, learn, save. A trained agent is cached under the hash of its training plan."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ PROBE_EVERY = 200
 
 
 def train(config: Config, console: Console | None = None, monitor: Monitor | None = None) -> Trained:
-    """Train the agent a config describes, or find it trained already.
+    """Train the agent of a config, or load it if it is already trained.
 
-    Experience and stages that were learnt before are found in the store's cache. A killed training goes on from its last
-    save, to the same weights, bit for bit. Torch's number of threads is the caller's again afterwards.
+    Experience and finished stages are loaded from the store's cache. A killed training resumes from its last save and ends
+    with the same weights, bit for bit. The caller's number of torch threads is restored afterwards.
 
     Args:
-        config: of the agent.
-        console: where progress is shown; by default nowhere.
-        monitor: what shows the run while it learns, and validates it; None shows nothing, and is what learns fastest.
+        config: the agent's config.
+        console: prints progress; by default nothing is printed.
+        monitor: logs and validates the run during learning; None does neither and is fastest.
 
     Raises:
-        GraphError, SettingError, UnknownName: the config is unsound, or could not learn.
-        CheckpointError: `checkpoint` names a file that is missing or belongs to another agent; or the store cannot be
-            written in any more.
+        GraphError, SettingError, UnknownName: the config is invalid or cannot learn.
+        CheckpointError: `checkpoint` names a file that is missing or belongs to another agent, or the store is no longer
+            writable.
     """
     console = console or Console(quiet=True)
     with torch_threads(config.settings.learning.threads):
@@ -67,7 +67,7 @@ def train(config: Config, console: Console | None = None, monitor: Monitor | Non
 
 
 def key_of(config: Config) -> str:
-    """What names the training that a config asks for: its hash, or its checkpoint; empty where nothing learns.
+    """Return the key of a config's training: its hash, or its checkpoint; empty if nothing learns.
 
     Raises as `train` does.
     """
@@ -78,7 +78,7 @@ def key_of(config: Config) -> str:
 
 
 def check(config: Config) -> None:
-    """Hold the checkpoint against the graph, or let every stage of learning take a few steps; raises as `train` does."""
+    """Check the checkpoint against the graph, or run every learning stage for a few steps; raises as `train` does."""
     graph = to_graph(config)
     if config.settings.checkpoint is not None:
         open_trained(find(config.settings.checkpoint, config.settings.store), graph)
@@ -150,21 +150,21 @@ def _learn(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | 
     except OSError as error:
         raise _not_written(error, plan) from error
     if course.resumed:
-        console.note("learning went on from where an earlier one had stopped")
+        console.note("learning resumed from the last save of a stopped training")
     return trained
 
 
 def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
-    """Where a disk is full, or somebody took the store away."""
+    """Return the error for a full disk or a store that was removed."""
     store = Path(plan.config.settings.store)
-    return CheckpointError(f"learning stopped: '{error.filename or store}' cannot be written ({error.strerror}). What was "
-                           f"saved before stays. Fix: make room ('{store / CACHE}' may be deleted, it is only a cache), "
-                           "then the same command goes on")
+    return CheckpointError(f"learning stopped: '{error.filename or store}' cannot be written ({error.strerror}). Earlier "
+                           f"saves are kept. Fix: make room ('{store / CACHE}' may be deleted, it is only a cache), "
+                           "then the same command resumes")
 
 
 def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
                 console: Console) -> tuple[Experience, float, bool]:
-    """One round's experience, the seconds it took when it was lived, and whether it was found."""
+    """Return one round's experience, the seconds its collection took, and whether it came from the cache."""
     name = f"experience-{step.key}"
     kept = cache.find(name)
     if kept is not None:
@@ -182,7 +182,7 @@ def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
 
 
 def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
-    """Experience that nothing learns from, for probes; None where the world does not tell its true state."""
+    """Return held-out experience for probes; None if the world does not report its true state."""
     if plan.explorer.dims["world"]["X"] == 0:
         return None
     settings = plan.config.settings
@@ -202,7 +202,7 @@ def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> No
 
 
 def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:
-    """Where it has the learner's modules, it lives with the learner's weights."""
+    """Return a function that builds an expert agent; modules equal to the learner's use the learner's weights."""
     shared = graph.equal_nodes(learner)
     return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
                                               {node: weights[node] for node in shared & set(weights)}, watch=PLANS_WATCH))

@@ -1,7 +1,7 @@
-"""Validation: how good an agent is while it learns, on episodes that it neither learns from nor is judged on.
+"""Validation: evaluate an agent during learning, on episodes that are in neither its training data nor its evaluation.
 
-The run uses the last weights, so that its figures do not depend on this. The best ones are kept in its folder besides, as an
-agent of its own: `checkpoint=RUN/best.safetensors`.
+The run uses the last weights, so its figures do not depend on validation. The best weights are kept in its folder as a
+separate agent: `checkpoint=RUN/best.safetensors`.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ SEED_RANGE = 2**31
 
 
 class Validation:
-    """Small evaluations of an agent that still learns.
+    """Small evaluations of an agent during learning.
 
     Args:
-        config: of the run.
-        graph: of its agent.
-        modules: those that learn, by node; they are read, never changed, and no random number that learning draws is taken.
+        config: the run's config.
+        graph: the agent's graph.
+        modules: the learning modules, by node. They are only read, and learning's random state is left as found.
     """
 
     def __init__(self, config: Config, graph: Graph, modules: Mapping[str, Module]) -> None:
         self.config, self.graph, self.modules = config, graph, modules
         self.best: tuple[float, str] | None = None
-        self.is_last_best = False  # whether the weights judged last are the best so far
+        self.is_last_best = False  # whether the weights validated last are the best so far
         how = config.settings.validation
         self._every, self._criterion = int(how.every), str(how.best_by)
         self._manifest = validation_pairs(config, graph) if self._every and how.pairs else None
 
     def is_due(self, stage: Stage, step: int) -> bool:
-        """Whether it is time: every so many steps of a stage, and at its end."""
+        """Return whether a validation is due: every `validation.every` steps of a stage, and at its end."""
         return bool(self._every) and (step % self._every == 0 or step == stage.steps)
 
     def run(self, stage: Stage, step: int) -> Row | None:
-        """The success of the agent as it is now, or its mean return; None where its world offers no pairs."""
+        """Return the agent's current success rate, or its mean return; None if its world offers no pairs."""
         if self._manifest is None:
             return None
         with torch.random.fork_rng(devices=[]), Agent(
@@ -61,12 +61,12 @@ class Validation:
         return {"stage": stage.name, "step": float(step), name: sum(found) / len(found)}
 
     def weights(self) -> Weights:
-        """A copy of the weights as they are now, without what serves learning alone."""
+        """Return a copy of the current weights, without the state that only learning needs."""
         return {node: {name: value.detach().clone() for name, value in module.state_dict().items()
                        if LEARNING_STATE not in name.split(".")} for node, module in self.modules.items()}
 
     def is_best(self, row: Row) -> bool:
-        """Whether these figures are the best so far, by `validation.best_by`; of equal ones the later is better."""
+        """Return whether these figures are the best so far, by `validation.best_by`; of equal ones the later is better."""
         if not self._every:
             return False
         if self._criterion == "prediction":
@@ -83,7 +83,7 @@ class Validation:
 
 
 def validation_pairs(config: Config, graph: Graph) -> Manifest | None:
-    """A few pairs of each kind, none of which is among the sealed ones; None where the world offers no pairs."""
+    """Sample a few pairs of each kind, none of them a sealed pair; None if the world offers no pairs."""
     world = graph.drafts.get("world")
     if not isinstance(world, Module) or not isinstance(world, PairSampler):
         return None

@@ -1,4 +1,4 @@
-"""From the command to a return: a mind learns a little CartPole in rounds and is judged beside chance."""
+"""A short CartPole training in rounds beats the random and the untrained baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import ami
 
 
-def test_a_world_of_reward_is_learnt_and_judged_by_its_return(tmp_path: Path) -> None:
+def test_reward_world_is_learnt_and_evaluated_by_return(tmp_path: Path) -> None:
     config = ami.compose(["experiment=cartpole", "runtime=local", f"store={tmp_path}", "evaluation.pairs=30",
                           "learning.rounds=2", "learning.collect.episodes=15", "learning.collect.steps=60",
                           "world.max_episode_steps=60", "learning.stages.model.steps=300",

@@ -1,4 +1,4 @@
-"""A run that can be watched while it learns; what is slow or fails costs learning nothing."""
+"""Monitor: figures appear during learning; a slow or failing part does not affect learning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = [{"stage": "model", "step": float(step), "loss": 1.0 / (step + 1)} for st
 
 
 class Page:
-    """Stands in for the run's page in MLflow."""
+    """A stand-in for the run's page in MLflow."""
 
     def __init__(self, *_: Any) -> None:
         self.rows: list[Any] = []
@@ -71,7 +71,7 @@ def seen(text: Callable[[], bool]) -> bool:
     return text()
 
 
-def test_folder_and_page_fill_while_it_learns(watched: Callable[[], Monitor], tmp_path: Path, console: Notes) -> None:
+def test_folder_and_page_fill_during_learning(watched: Callable[[], Monitor], tmp_path: Path, console: Notes) -> None:
     with watched() as monitor:
         monitor.begin({})
         for row in ROWS[:3]:
@@ -80,11 +80,11 @@ def test_folder_and_page_fill_while_it_learns(watched: Callable[[], Monitor], tm
         assert seen(lambda: bool(pages) and pages[0].rows == ROWS[:3])
         assert seen(lambda: (tmp_path / "learning.png").exists())
         monitor.log(ROWS[3])
-    assert pages[0].rows == ROWS[:4] and pages[0].status == "RUNNING", "the run goes on"
+    assert pages[0].rows == ROWS[:4] and pages[0].status == "RUNNING", "the run continues"
     assert (tmp_path / "learning.png").read_text() == "4" and not console.notes
 
 
-def test_what_a_killed_attempt_logged_stays_and_is_not_logged_twice(watched: Callable[[], Monitor], tmp_path: Path) -> None:
+def test_rows_of_a_killed_run_stay_and_are_not_logged_twice(watched: Callable[[], Monitor], tmp_path: Path) -> None:
     checked = {"stage": "model", "step": 40.0, "success": 0.5}
     with watched() as first:
         first.begin({})
@@ -94,7 +94,7 @@ def test_what_a_killed_attempt_logged_stays_and_is_not_logged_twice(watched: Cal
         file.write('{"stage": "mo')
     with watched() as second:
         second.begin({})
-        for row in (*ROWS, *ROWS):  # a later round logs the same steps again
+        for row in (*ROWS, *ROWS):  # a later round logs the same step numbers
             second.log(row)
     assert read_rows(tmp_path) == [*ROWS[:3], checked, *ROWS[3:], *ROWS]
     assert pages[1].rows == read_rows(tmp_path)
@@ -115,12 +115,12 @@ def test_a_page_that_hangs_does_not_slow_learning(watched: Callable[[], Monitor]
 
 
 @pytest.mark.parametrize("broken, words", [
-    ("ami.tracking.mlflow_live.LivePage", "the run's page in MLflow is not kept up while it learns: "),
-    ("ami.session.monitor.plot_learning", "learning.png is not drawn while it learns: "),
+    ("ami.tracking.mlflow_live.LivePage", "the run's page in MLflow is not updated during learning: "),
+    ("ami.session.monitor.plot_learning", "learning.png is not drawn during learning: "),
     ("ami.learning.learning_log.LearningLog.append", "learning.jsonl is not written any more: "),
-    ("ami.session.monitor.Validation", "the agent is not validated while it learns: ")])
-def test_a_fault_is_one_warning_and_learning_goes_on(watched: Callable[[], Monitor], console: Notes, broken: str, words: str,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    ("ami.session.monitor.Validation", "the agent is not validated during learning: ")])
+def test_a_fault_is_one_warning_and_learning_continues(watched: Callable[[], Monitor], console: Notes, broken: str,
+                                                       words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -134,7 +134,7 @@ def test_a_fault_is_one_warning_and_learning_goes_on(watched: Callable[[], Monit
 
 
 @pytest.mark.parametrize("error, status", [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
-def test_the_page_says_how_learning_stopped(watched: Callable[[], Monitor], error: type[BaseException], status: str) -> None:
+def test_page_status_after_a_stop(watched: Callable[[], Monitor], error: type[BaseException], status: str) -> None:
     with pytest.raises(error), watched() as monitor:
         monitor.begin({})
         monitor.log(ROWS[0])
@@ -142,7 +142,7 @@ def test_the_page_says_how_learning_stopped(watched: Callable[[], Monitor], erro
     assert pages[0].status == status
 
 
-def test_validation_pairs_are_apart_from_the_sealed_ones(tiny_mind: Callable[..., Graph], config: Config) -> None:
+def test_validation_pairs_and_sealed_pairs_are_disjoint(tiny_mind: Callable[..., Graph], config: Config) -> None:
     manifest = validation_pairs(config, tiny_mind(observe="state"))
     assert {pair["kind"] for pair in manifest.pairs} == {"same_room", "across"}
     world = tiny_mind(observe="state").drafts["world"]
@@ -151,10 +151,10 @@ def test_validation_pairs_are_apart_from_the_sealed_ones(tiny_mind: Callable[...
     same = config.seeded(manifest.seed)
     same.settings.evaluation.manifest_seed = manifest.seed
     same.settings.seed = config.settings.seed
-    assert validation_pairs(same, tiny_mind(observe="state")).pairs == (), "what is sealed is left out"
+    assert validation_pairs(same, tiny_mind(observe="state")).pairs == (), "sealed pairs are left out"
 
 
-def test_validation_takes_no_random_number_from_learning_and_keeps_the_best(
+def test_validation_keeps_the_random_state_and_saves_the_best_weights(
         tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose(["validation={every: 40, pairs: 1, best_by: success}"])
     graph = tiny_mind(observe="state", max_episode_steps=40)
@@ -166,7 +166,7 @@ def test_validation_takes_no_random_number_from_learning_and_keeps_the_best(
         monitor.begin({"world_model": graph.drafts["world_model"]})
         before = torch.get_rng_state()
         for step in (20, 40, 80, 100):
-            monitor.on_step(STAGE, step, None, lambda *told: shown.append(told[1]))
+            monitor.on_step(STAGE, step, None, lambda *args: shown.append(args[1]))
         assert torch.equal(before, torch.get_rng_state())
     assert shown == [40, 80, 100], "every 40 steps and at the end"
     assert [row["success"] for row in read_rows(tmp_path)] == [1.0, 1.0, 1.0]
@@ -177,7 +177,7 @@ def test_validation_takes_no_random_number_from_learning_and_keeps_the_best(
                             f"checkpoint={tmp_path / 'best.safetensors'}")
 
 
-def test_weights_leave_out_what_serves_learning_alone(tiny_mind: Callable[..., Graph]) -> None:
+def test_weights_leave_out_learning_state(tiny_mind: Callable[..., Graph]) -> None:
     module = torch.nn.Linear(2, 2)
     module.inner = torch.nn.Linear(1, 1)
     module.inner.learning_state = torch.nn.Linear(1, 1)  # as `begin_learning` makes it
@@ -185,7 +185,7 @@ def test_weights_leave_out_what_serves_learning_alone(tiny_mind: Callable[..., G
     assert set(validation.weights()["cost"]) == {"weight", "bias", "inner.weight", "inner.bias"}
 
 
-def test_best_is_by_what_was_asked_for(tiny_mind: Callable[..., Graph]) -> None:
+def test_best_follows_the_configured_criterion(tiny_mind: Callable[..., Graph]) -> None:
     config = compose(["validation={every: 40, pairs: 0, best_by: prediction}"])
     validation = Validation(config, tiny_mind(observe="state"), {})
     assert validation.run(STAGE, 40) is None

@@ -1,4 +1,4 @@
-"""Plans that cannot fit into memory, or take years, are refused by the setting's name before any work."""
+"""Planning budget: plans that exceed memory or take years are refused before any work; the error names the setting."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_estimate_grows_with_pairs_batch_and_agents(monkeypatch: pytest.MonkeyPa
     assert needed("evaluation.pairs=8", "evaluation.batch=4", "agents=9") == 8 * one, "two waves keep two agents busy"
 
 
-def test_evaluation_of_days_is_warned_of_and_of_years_refused() -> None:
+def test_evaluation_of_days_gives_a_warning_and_of_years_an_error() -> None:
     config = compose(["evaluation.batch=1", "evaluation.pairs=2", "world.max_episode_steps=100"])
     graph = to_graph(config)
     manifest = Manifest("x", {}, 0, ({"kind": "a", "seed": 1}, {"kind": "a", "seed": 2}))

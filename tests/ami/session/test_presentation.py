@@ -1,4 +1,4 @@
-"""After the work nothing costs the work: each part that fails is one warning, and the others are made."""
+"""Presentation: each part that fails is one warning, and the others are made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def console() -> Notes:
 @pytest.fixture
 def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes,
           monkeypatch: pytest.MonkeyPatch) -> Callable[..., Presentation]:
-    """Makes a finished run of the tiny mind; plots and MLflow are tested with their own files."""
+    """Return a function that makes a finished run of the tiny agent; plots and MLflow have their own tests."""
     monkeypatch.setattr("ami.tracking.mlflow_runs.store", lambda *_, **__: "a run")
     for plot in ("plot_results", "plot_learning"):  # drawing them takes a second: tests/ami/evaluation/test_plots.py
         monkeypatch.setattr(presentation, plot, lambda _, path: path.touch())
@@ -58,7 +58,7 @@ def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes,
     return make
 
 
-def test_everything_is_made_and_the_last_lines_say_where(shown: Callable[..., Presentation], console: Notes) -> None:
+def test_every_part_is_made_and_the_last_lines_name_the_folder(shown: Callable[..., Presentation], console: Notes) -> None:
     run = shown()
     present(run, console)
     assert {path.name for path in run.folder.iterdir()} == {"summary.json", "results.png", "learning.png", "episodes.gif"}
@@ -66,20 +66,20 @@ def test_everything_is_made_and_the_last_lines_say_where(shown: Callable[..., Pr
 
 
 FAULTS = {
-    "results.png": ("ami.session.presentation.plot_results", ValueError("a colour that is none\nin two lines"),
-                    "results.png was not made: ValueError: a colour that is none in two lines."),
+    "results.png": ("ami.session.presentation.plot_results", ValueError("an invalid colour\nin two lines"),
+                    "results.png was not made: ValueError: an invalid colour in two lines."),
     "learning.png": ("ami.session.presentation.plot_learning", NO_SPACE,
                      "learning.png was not made: [Errno 28] No space left on device."),
     "episodes.gif": ("ami.session.presentation.film", AttributeError("no attribute glGetError"),
-                     "the film was not made: AttributeError: no attribute glGetError."),
+                     "the video was not made: AttributeError: no attribute glGetError."),
     "mlflow": ("ami.tracking.mlflow_runs.store", OperationalError("INSERT", {}, Exception("database is locked")),
                "OperationalError: (builtins.Exception) database is locked"),
 }
 
 
 @pytest.mark.parametrize("part", FAULTS)
-def test_a_part_that_fails_costs_itself_alone(shown: Callable[..., Presentation], console: Notes, part: str,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_part_does_not_affect_the_others(shown: Callable[..., Presentation], console: Notes, part: str,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     target, error, words = FAULTS[part]
 
     def fails(*_: Any, **__: Any) -> None:
@@ -99,20 +99,20 @@ def test_a_part_that_fails_costs_itself_alone(shown: Callable[..., Presentation]
     assert "Everything is in" in console.notes[-1]
 
 
-def test_an_mlflow_that_cannot_be_imported_is_one_warning(shown: Callable[..., Presentation], console: Notes,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_mlflow_import_is_one_warning(shown: Callable[..., Presentation], console: Notes,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ami.tracking.mlflow_runs", None)
     present(shown(), console)
     (warning,) = console.warnings
     assert "the run is not in" in warning and "ImportError" not in warning.split("mlflow.db")[0]
 
 
-def test_ctrl_c_is_no_fault() -> None:
+def test_ctrl_c_passes_through() -> None:
     with pytest.raises(KeyboardInterrupt), best_effort(Notes(), "nothing was made", ""):
         raise KeyboardInterrupt
 
 
-def test_a_world_that_cannot_be_looked_at_has_no_film_and_a_line_says_so(
+def test_a_world_without_pictures_has_no_video_and_a_note(
         shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Notes,
         monkeypatch: pytest.MonkeyPatch) -> None:
     graph = tiny_mind(observe="state")
@@ -123,8 +123,8 @@ def test_a_world_that_cannot_be_looked_at_has_no_film_and_a_line_says_so(
     assert presentation.NO_PICTURES in console.notes
 
 
-def test_a_world_of_numbers_is_filmed_by_its_renderer(shown: Callable[..., Presentation], console: Notes,
-                                                      tiny_mind: Callable[..., Graph]) -> None:
+def test_video_of_a_vector_world_uses_its_renderer(shown: Callable[..., Presentation], console: Notes,
+                                                   tiny_mind: Callable[..., Graph]) -> None:
     graph = tiny_mind(observe="state", max_episode_steps=2)
     run = shown(graph)
     present(run, console)
@@ -133,7 +133,7 @@ def test_a_world_of_numbers_is_filmed_by_its_renderer(shown: Callable[..., Prese
     assert not console.warnings and presentation.NO_PICTURES not in console.notes
 
 
-def test_a_world_that_states_no_overlay_is_filmed_without_paths_and_a_line_says_so(
+def test_video_without_overlay_has_no_paths_and_a_note(
         shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Notes) -> None:
     graph = tiny_mind(max_episode_steps=2)
     graph.drafts["world"].overlay = None
@@ -141,7 +141,7 @@ def test_a_world_that_states_no_overlay_is_filmed_without_paths_and_a_line_says_
     assert presentation.NO_OVERLAY in console.notes and "docs/own_world.md" in presentation.NO_OVERLAY
 
 
-def test_mp4_is_made_beside_the_gif_where_it_can_be_and_refused_before_work_where_it_cannot(
+def test_mp4_is_made_if_available_and_refused_before_work_if_not(
         shown: Callable[..., Presentation], console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, default = shown(None, "evaluation.film_formats=[gif,mp4]").config, compose([])
     monkeypatch.setattr(presentation, "can_write_mp4", lambda: False)

@@ -1,4 +1,4 @@
-"""One story from the command line to the files on disk, and what a kill leaves behind."""
+"""`ami run` end to end: files on disk, agreement of runtimes, refused configs, and the state after a kill."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KINDS = ("same_room", "across")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where one run of the command line left everything."""
+    """Return the folder of one run from the command line."""
     place = tmp_path_factory.mktemp("story")
     assert main(["run", *SMALL, "runtime=local", f"store={place}", f"hydra.run.dir={place / 'run'}"]) == 0
     return place
@@ -50,7 +50,7 @@ def summary(folder: Path) -> dict[str, Any]:
     return content
 
 
-def test_the_summary_keeps_the_contract(folder: Path) -> None:
+def test_summary_has_the_documented_fields(folder: Path) -> None:
     figures = summary(folder)
     for name in NAMES:
         assert set(figures[name]) == set(KINDS)
@@ -64,7 +64,7 @@ def test_the_summary_keeps_the_contract(folder: Path) -> None:
     assert figures["manifest_hash"] == Manifest.load(folder / "run" / "manifest.json").hash
 
 
-def test_every_file_is_there_and_nothing_half_written(folder: Path) -> None:
+def test_every_file_exists_and_none_is_temporary(folder: Path) -> None:
     names = {path.name for path in (folder / "run").iterdir()}
     assert names >= {"summary.json", "manifest.json", "header.json", "trace", "results.png", "learning.png", "episodes.gif",
                      "mlflow.json"}
@@ -72,7 +72,7 @@ def test_every_file_is_there_and_nothing_half_written(folder: Path) -> None:
     assert (folder / "mlflow.db").exists()
 
 
-def test_a_run_is_shown_and_validated_while_it_learns(folder: Path) -> None:
+def test_a_run_is_logged_and_validated_during_learning(folder: Path) -> None:
     rows = read_rows(folder / "run")
     assert {row["stage"] for row in rows} == {"model", "critic"} and all("loss" in row or "success" in row for row in rows)
     checked = [row for row in rows if "success" in row]
@@ -82,7 +82,7 @@ def test_a_run_is_shown_and_validated_while_it_learns(folder: Path) -> None:
     assert set(best.weights) == set(open_trained(folder / "run", to_graph(ami.compose([*SMALL]))).weights)
 
 
-def test_plots_and_film_can_be_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plots_and_video_can_be_remade(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = ("results.png", "learning.png", "episodes.gif")
     before = {name: (folder / "run" / name).read_bytes() for name in made}
     for name in made:
@@ -93,24 +93,24 @@ def test_plots_and_film_can_be_made_again(folder: Path, capsys: pytest.CaptureFi
     assert all((folder / "run" / name).exists() for name in made)
 
 
-def test_a_folder_without_a_finished_run_has_nothing_to_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plotting_a_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(tmp_path)]) == 2
     assert "holds no run: expected a folder with header.json" in capsys.readouterr().err
 
 
-def test_files_are_for_their_user_alone(folder: Path) -> None:
+def test_files_are_readable_by_their_user_only(folder: Path) -> None:
     for path in (folder / "run").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
 
 
-def test_the_trace_belongs_to_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trace_digest_is_in_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Trace.open(folder / "run").digest() == summary(folder)["trace_digest"]
     assert main(["trace", "show", str(folder / "run"), "--tick", "1"]) == 0
     shown = capsys.readouterr().out
     assert all(node in shown for node in ("world", "perception", "world_model", "planner", "actor"))
 
 
-def test_a_second_run_skips_learning_and_two_agents_bring_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_skips_learning_and_two_agents_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = folder / "again"
     assert main(["run", *UNFILMED, "runtime=local", "agents=2", "evaluation.beside=[]", f"store={folder}",
                  f"hydra.run.dir={again}"]) == 0
@@ -121,7 +121,7 @@ def test_a_second_run_skips_learning_and_two_agents_bring_the_same(folder: Path,
     assert figures["agent"] == summary(folder)["agent"]
 
 
-def test_two_agents_of_ray_actors_bring_the_same(folder: Path) -> None:
+def test_two_ray_agents_agree_with_the_local_run(folder: Path) -> None:
     config = ami.compose([*UNFILMED, "runtime=ray", "placement=agent", "agents=2", "evaluation.beside=[]",
                           f"store={folder}"])
     run = ami.run(config, folder / "ray")
@@ -129,19 +129,19 @@ def test_two_agents_of_ray_actors_bring_the_same(folder: Path) -> None:
     assert run.summary["agent"] == summary(folder)["agent"]
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_holds_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *SMALL, "runtime=local", f"store={folder}", f"hydra.run.dir={folder / 'run'}"]) == 2
     assert "holds a run already. Fix: another folder" in capsys.readouterr().err
 
 
-def test_python_does_what_the_command_line_does(folder: Path) -> None:
+def test_python_api_and_command_line_agree(folder: Path) -> None:
     run = ami.run(ami.compose([*SMALL, "runtime=local", "evaluation.beside=[random]", f"store={folder}"]), folder / "python")
     assert run.trained.cached
     assert run.summary["trace_digest"] == summary(folder)["trace_digest"]
     assert run.table().row_count == 2
 
 
-def test_built_agents_live(folder: Path) -> None:
+def test_built_agent_runs(folder: Path) -> None:
     import torch
 
     with ami.build(ami.compose()) as agent:
@@ -150,7 +150,7 @@ def test_built_agents_live(folder: Path) -> None:
         assert agent.cycle()["world.success"].shape == (2,)
 
 
-def test_a_wrong_hash_of_the_pairs_is_refused_before_learning(tmp_path: Path) -> None:
+def test_a_wrong_manifest_hash_is_refused_before_learning(tmp_path: Path) -> None:
     config = ami.compose([*SMALL, "runtime=local", "evaluation.manifest_hash=0000", f"store={tmp_path}"])
     with pytest.raises(SettingError, match=r"evaluation\.manifest_hash is 0000"):
         ami.run(config, tmp_path / "run")
@@ -208,7 +208,7 @@ def _alive(processes: list[psutil.Process]) -> list[str]:
     return names
 
 
-def test_what_cannot_live_is_told_before_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_cannot_run_is_refused_before_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "short_plans.py").write_text(
         "from modules.planner.cem import CEM\n\n\nclass Short(CEM):\n    def step(self, **inputs):\n"
         "        sent = super().step(**inputs)\n        return {**sent, 'plan': sent['plan'][:, :1]}\n")
@@ -220,14 +220,14 @@ def test_what_cannot_live_is_told_before_it_learns(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "trained").exists()
 
 
-def test_a_baseline_that_cannot_live_with_the_agents_planner_is_left_out_and_that_is_told(
+def test_a_baseline_incompatible_with_the_agents_planner_is_left_out_with_a_warning(
         folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "gradient"
     assert main(["run", *UNFILMED, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
                  f"store={folder}", f"hydra.run.dir={run}"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "warning: left out of the baselines, oracle: GradientDescent needs the energy's gradient" in told
-    assert "evaluation.beside=[random]" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "warning: left out of the baselines, oracle: GradientDescent needs the energy's gradient" in printed
+    assert "evaluation.beside=[random]" in printed
     figures = json.loads((run / "summary.json").read_text())
     assert "random" in figures and "oracle" not in figures and figures["model_steps_per_plan"] == 128
 
@@ -257,7 +257,7 @@ def test_baselines_that_cannot_act_in_a_foreign_world_are_left_out_in_one_line(t
         baselines(ami.compose(["evaluation.beside=[orcle]"]), graph, seal(config, graph), console)
 
 
-def test_a_baseline_whose_network_nobody_trains_is_left_out_before_it_learns(tmp_path: Path) -> None:
+def test_a_baseline_with_an_untrained_network_is_left_out_before_learning(tmp_path: Path) -> None:
     console = Noting()
     config = ami.compose(["experiment=mode1", "actor.hidden=64", f"store={tmp_path}", "evaluation.pairs=1",
                           "evaluation.beside=[random, teacher, apprentice, oracle]"])
@@ -268,7 +268,7 @@ def test_a_baseline_whose_network_nobody_trains_is_left_out_before_it_learns(tmp
                     "settings or sizes than the agent's. Fix to silence this: evaluation.beside=[random,teacher]")
 
 
-def test_where_nothing_learns_a_baseline_may_be_untrained() -> None:
+def test_a_baseline_may_be_untrained_if_nothing_learns() -> None:
     config = ami.compose(["agent=apprentice", "actor.hidden=64", "learning=none"])
     baseline = to_graph(compose_baseline(config, "apprentice"))
     job._check_trained(config, baseline, judged_graph(config))
@@ -285,7 +285,7 @@ def test_a_baseline_takes_the_weights_of_the_modules_that_it_keeps() -> None:
     assert taken == {"random": set(), "teacher": {"actor", "perception"}, "apprentice": {"perception"}}
 
 
-def test_a_metric_that_cannot_be_is_refused_before_it_learns(tmp_path: Path) -> None:
+def test_an_invalid_metric_is_refused_before_learning(tmp_path: Path) -> None:
     config = ami.compose([*SMALL, "runtime=local", f"store={tmp_path}", "evaluation.metrics=[cost.enrgy]"])
     with pytest.raises(SettingError, match="but cost has no output 'enrgy': did you mean 'energy'"):
         ami.run(config)
@@ -315,7 +315,7 @@ ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.plan
      "modules.cost.value.Value, memory=episodic"),
     (ONE_TERM, GraphError, "wrong shape along the call planner ⇄ cost2: cost2 has W = 1, not 2. Fix: ")],
     ids=["a critic with two perceptions", "goal plus reward", "costs with other numbers of weights"])
-def test_what_cannot_learn_is_refused_before_anything_is_learnt(
+def test_a_config_that_cannot_learn_is_refused_before_learning(
         settings: list[str], error: type[Exception], words: str, tmp_path: Path) -> None:
     config = ami.compose([*UNFILMED, "runtime=local", "evaluation.beside=[]", f"store={tmp_path}",
                           *settings])
@@ -325,7 +325,7 @@ def test_what_cannot_learn_is_refused_before_anything_is_learnt(
     assert {file.name for file in tmp_path.rglob("*") if file.is_file()} <= {"manifest.json"}
 
 
-def test_the_model_steps_of_two_planners_of_a_run_are_their_sum(tmp_path: Path) -> None:
+def test_model_steps_of_two_planners_are_summed(tmp_path: Path) -> None:
     few = {"horizon": 4, "num_candidates": 8, "num_elites": 2, "num_iterations": 1}
     own = [f"planner.{name}={value}" for name, value in few.items()]
     second = few | {"_target_": "modules.planner.cem.CEM", "num_candidates": 16}

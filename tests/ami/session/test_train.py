@@ -1,4 +1,4 @@
-"""Training finds what was learnt before, leaves the caller's threads, and refuses late faults before its work."""
+"""Training: cached steps are reused, the caller's threads are restored, and faults are raised before the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config(folder: Path, *overrides: str) -> Config:
     return ami.compose([*SMALL, f"store={folder}", *overrides], allow=["tests.", "test_training."])
 
 
-def test_another_critic_leaves_experience_and_model_as_they_were_learnt(tmp_path: Path) -> None:
+def test_another_critic_reuses_cached_experience_and_model(tmp_path: Path) -> None:
     first = train(config(tmp_path))
     assert first.found == () and first.learnt == ("experience", "model", "critic")
     assert first.line() == f"learnt in {first.seconds:.0f} s: {first.file}"
@@ -45,7 +45,7 @@ def test_another_critic_leaves_experience_and_model_as_they_were_learnt(tmp_path
     ("learning.stages.model.steps=7", ("experience",)),
     ("planner.horizon=3", None), ("learning.collect.episodes=4", ()),
 ])
-def test_a_step_is_found_where_nothing_that_it_depends_on_was_changed(
+def test_a_step_is_cached_if_none_of_its_dependencies_changed(
         override: str, found: tuple[str, ...] | None, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = tmp_path_factory.getbasetemp() / "shared"
     train(config(store))
@@ -53,14 +53,14 @@ def test_a_step_is_found_where_nothing_that_it_depends_on_was_changed(
     assert trained.cached if found is None else trained.found == found
 
 
-def test_more_rounds_go_on_from_those_that_were_learnt(tmp_path: Path) -> None:
+def test_more_rounds_continue_from_cached_rounds(tmp_path: Path) -> None:
     train(config(tmp_path, "learning.rounds=2"))
     trained = train(config(tmp_path, "learning.rounds=3"))
     assert trained.found == tuple(f"{name} of round {number}" for number in (1, 2)
                                   for name in ("experience", "model", "critic"))
 
 
-def test_the_callers_threads_are_left_as_they_were(tmp_path: Path) -> None:
+def test_the_callers_thread_count_is_restored(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -77,7 +77,7 @@ class NoExplorer(Actor):
         return {"action": plan[:, 0]}
 
 
-def test_an_own_actor_that_cannot_explore_is_refused_before_work_with_a_way_to_learn_in_rounds(tmp_path: Path) -> None:
+def test_an_actor_without_exploration_is_refused_before_work_with_a_fix(tmp_path: Path) -> None:
     own = f"actor._target_={__name__}.NoExplorer"
     with pytest.raises(SettingError) as refusal:
         train(config(tmp_path, own, "learning.rounds=2"))
@@ -99,14 +99,14 @@ def test_an_own_actor_that_cannot_explore_is_refused_before_work_with_a_way_to_l
     (["+second._target_=modules.perception.vector.VectorPerception", "+graph.second={observation: world.observation}",
       "learning.stages.model.train=[world_model,perception,second]"], "second"),
 ])
-def test_what_could_not_learn_is_refused_before_anything_is_collected(overrides: list[str], words: str,
-                                                                     tmp_path: Path) -> None:
+def test_a_config_that_cannot_learn_is_refused_before_collecting(overrides: list[str], words: str,
+                                                                 tmp_path: Path) -> None:
     with pytest.raises((SettingError, GraphError, LookupError)) as refusal:
         check(config(tmp_path, *overrides))
     assert words in str(refusal.value) and not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line_and_the_same_command_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(config(tmp_path / "whole"))
     save_of = checkpoint.save
 
@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, mo
     with pytest.raises(CheckpointError) as refusal:
         train(config(tmp_path / "full"))
     assert "learning stopped: " in str(refusal.value) and "(No space left on device)" in str(refusal.value)
-    assert str(refusal.value).endswith("then the same command goes on") and "\n" not in str(refusal.value)
+    assert str(refusal.value).endswith("then the same command resumes") and "\n" not in str(refusal.value)
     assert not list(tmp_path.rglob("*.tmp"))
     monkeypatch.undo()
     after = train(config(tmp_path / "full"))
