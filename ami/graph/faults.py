@@ -1,7 +1,7 @@
 """Errors of a module's own code, reported with the node, the method, the tick, the inputs and the line of that code.
 
-A module is code of a user's: it may raise anything, or call `sys.exit`. The engine reports it as one `ModuleError`; the
-original error is its `__cause__`, so the whole traceback stays within reach. Under Ray it travels as text.
+A module is user code: it may raise anything, or call `sys.exit`. The engine reports it as one `ModuleError`. Its `__cause__`
+is the original error, with the whole traceback; under Ray the traceback is sent as text.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from types import FrameType
 from ami.errors import AmiError, ModuleError
 
 TRACEBACK = "AMI_TRACEBACK"
-"""The environment variable that has `ami` print the whole traceback of an error."""
+"""The environment variable that makes `ami` print the whole traceback of an error."""
 FIX = f"Fix: mend it there; {TRACEBACK}=1 prints the whole traceback"
 
 _STANDARD_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _PACKAGES = ("site-packages", "dist-packages")
-_ENGINE = str(Path(__file__).parents[1] / "_").removesuffix("_")  # with its slash: `ami_worlds` beside it is the user's
+_ENGINE = str(Path(__file__).parents[1] / "_").removesuffix("_")  # with its slash: a folder `ami_worlds` is user code
 
 
 @contextmanager
 def blamed(node: str, doing: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Report what a module raises inside this block.
+    """Report an error that a module raises inside this block.
 
     Args:
         node: the module's node.
-        doing: which of its methods is called, and when: "build()", "begin() at wave 2".
-        passing: errors that the caller understands.
+        doing: the method that is called, and when: "build()", "begin() at wave 2".
+        passing: errors that the caller handles.
 
     Raises:
-        ModuleError: for anything that is not an AmiError already.
+        ModuleError: for any error that is not an AmiError.
     """
     try:
         yield
@@ -47,7 +47,7 @@ def blamed(node: str, doing: str, passing: tuple[type[Exception], ...] = ()) -> 
 
 
 def raised(error: BaseException) -> str:
-    """An error in words, with the line of the user's code: `ValueError: no way (mypkg.py, line 12, in step)`."""
+    """Return an error as text, with the line of the user's code: `ValueError: no way (mypkg.py, line 12, in step)`."""
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         what = f"it called sys.exit({text})"
@@ -57,7 +57,7 @@ def raised(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost line of the user's code that an error passed, ` (mypkg.py, line 12, in step)`; else of any code."""
+    """Return the innermost line of user code in an error's traceback, ` (mypkg.py, line 12, in step)`; else of any code."""
     frames = list(walk_tb(error.__traceback__))[1:]  # the first is where the engine caught it
     own = [(frame, line) for frame, line in frames if _is_own(frame)]
     return next((f" ({frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name})"
@@ -65,7 +65,7 @@ def place_of(error: BaseException) -> str:
 
 
 def callee_of(error: BaseException, node: str, modules: Mapping[str, object]) -> str:
-    """The innermost callable method of another node that was under way, "world_model.rollout"; empty when there was none."""
+    """Return the innermost running method of another node, "world_model.rollout"; empty if there is none."""
     names = {id(module): name for name, module in modules.items()}
     called = [(names[id(module)], frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)
               if id(module := frame.f_locals.get("self")) in names]
@@ -73,7 +73,7 @@ def callee_of(error: BaseException, node: str, modules: Mapping[str, object]) ->
 
 
 def describe(messages: object) -> str:
-    """Messages in words: `energy float32 (2,), plan float32 (2, 8, 2)`."""
+    """Return messages as text: `energy float32 (2,), plan float32 (2, 8, 2)`."""
     from torch import Tensor  # here: the command line imports this file, and `ami --help` needs no torch
 
     if not isinstance(messages, Mapping):
@@ -83,6 +83,6 @@ def describe(messages: object) -> str:
 
 
 def _is_own(frame: FrameType) -> bool:
-    """Whether it is code of the module's author, no library's and not the engine's."""
+    """Return whether the code is the module author's: neither a library's nor the engine's."""
     file = frame.f_code.co_filename
     return not (file.startswith((*_STANDARD_LIBRARY, _ENGINE)) or any(name in file for name in _PACKAGES))

@@ -1,6 +1,6 @@
-"""The graph: the wiring checked against the modules, before tick 0, with all mistakes in one report.
+"""The graph: the wiring checked against the modules before tick 0, with all mistakes in one report.
 
-Delayed wires removed, the message edges must be acyclic; nodes fire in topological order, ties broken by name. So a chain
+Message edges must be acyclic without the delayed wires. Nodes fire in topological order, ties broken by name. So a chain
 settles within one tick and feedback costs exactly its declared delay (the synchronous-reactive model; Benveniste and
 others, *The synchronous languages 12 years later*, 2003).
 """
@@ -24,10 +24,10 @@ from ami.ports import Dims
 
 
 class Graph:
-    """A sound message graph.
+    """A checked message graph.
 
     Args:
-        parts: the modules, by node name, not yet made.
+        parts: the modules' specs, by node name.
         wiring: the wiring file as nested mappings (see `ami.graph.wiring`).
 
     Attributes:
@@ -37,14 +37,14 @@ class Graph:
         calls: the call edges, {node: {name: callee}}.
         every: how many ticks pass between two firings, by node.
         dims: the resolved sizes, by node.
-        actions: what an action consists of, by node that has to do with actions, as the world's port states it.
+        actions: the world's action space, by node that handles actions.
         outputs: the names of each node's output ports.
-        drafts: one unbuilt module per node: its ports and declared calls can be read.
-        warnings: what has no effect.
-        remarks: what a world's module has to say of its ports, and which of them nobody reads; a line per world.
+        drafts: one unbuilt module per node, to read its ports and declared calls.
+        warnings: parts of the wiring without effect.
+        remarks: a world's notes on its ports, and its unread ports; a line per world.
 
     Raises:
-        GraphError: the wiring is unsound; it lists every mistake with its fix.
+        GraphError: the wiring is invalid; lists every mistake with its fix.
     """
 
     def __init__(self, parts: Mapping[str, ModuleSpec], wiring: Mapping[str, Any]) -> None:
@@ -55,7 +55,7 @@ class Graph:
         self.calls = {node: dict(parsed.calls.get(node, {})) for node in parsed.nodes}
         self.every = {node: parsed.every.get(node, 1) for node in parsed.nodes}
         self.drafts = self._draft(parsed.nodes)
-        self._faces = self._known_faces(parsed.nodes)
+        self._port_owners = self._known_port_owners(parsed.nodes)
         self.wires = [wire for wire in parsed.wires if self._is_there(wire) and self._is_sound(wire)]
         self.inputs = {node: [w for w in self.wires if w.to_node == node] for node in parsed.nodes}
         self._check_inputs(parsed.wires)
@@ -73,11 +73,11 @@ class Graph:
         self.remarks = self._remarks()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without the drafts: they may hold an open world, and whoever receives the graph makes its own modules."""
-        return {**self.__dict__, "drafts": {}, "_faces": {}}
+        """Pickle without the drafts: they may hold an open world, and the receiving process builds its own modules."""
+        return {**self.__dict__, "drafts": {}, "_port_owners": {}}
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for the run header and for hashing: every node with its settings, wires, calls and sizes."""
+        """Return plain values for the run header and for hashing: every node with its settings, wires, calls and sizes."""
         return {
             "nodes": {node: self.specs[node].resolved() for node in self.order},
             "order": list(self.order),
@@ -90,33 +90,32 @@ class Graph:
         }
 
     def hash(self) -> str:
-        """16 hex digits that change when a node, a setting, a wire or a size changes."""
+        """Return 16 hex digits that change when a node, a setting, a wire or a size changes."""
         text = json.dumps(self.describe(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def nodes_of(self, role: type[Module]) -> tuple[str, ...]:
-        """The nodes whose modules are of a role, such as `ami.blueprint.Planner`, in firing order."""
+        """Return the nodes of a role, such as `ami.blueprint.Planner`, in firing order."""
         return tuple(node for node in self.order if issubclass(self.specs[node].target, role))  # type: ignore[arg-type]
 
     def equal_nodes(self, other: Graph) -> set[str]:
-        """The nodes that are the same module in another graph, so that weights of one fit the other: class, settings, sizes
-        and actions."""
+        """Return the nodes with equal class, settings, sizes and actions in another graph: their weights are compatible."""
         return {node for node in set(self.order) & set(other.order) if self.specs[node] == other.specs[node]
                 and self.dims[node] == other.dims[node] and self.actions.get(node) == other.actions.get(node)}
 
     def callees(self, node: str) -> tuple[str, ...]:
-        """Every node that `node` calls, directly or through another call: what a process that fires it must hold."""
+        """Return every node that `node` calls, directly or indirectly: a process that fires it holds their replicas."""
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
         return tuple(sorted(nx.descendants(edges, node))) if node in edges else ()
 
     def followers(self, nodes: Iterable[str]) -> set[str]:
-        """These nodes and all that hears of them within a tick: over undelayed wires, and by calling them."""
-        heard = self._undelayed()
-        heard.add_edges_from((callee, node) for node, calls in self.calls.items() for callee in calls.values())
-        return {follower for node in nodes for follower in (node, *nx.descendants(heard, node))}
+        """Return these nodes and all that depend on them within a tick: over undelayed wires, or by calling them."""
+        edges = self._undelayed()
+        edges.add_edges_from((callee, node) for node, calls in self.calls.items() for callee in calls.values())
+        return {follower for node in nodes for follower in (node, *nx.descendants(edges, node))}
 
     def ranks(self) -> dict[str, int]:
-        """How many undelayed wires lie before each node at most: the column a drawing puts it in."""
+        """Return the longest path of undelayed wires to each node: its column in a drawing."""
         return {node: rank for rank, layer in enumerate(nx.topological_generations(self._undelayed())) for node in layer}
 
     # The checks ------------------------------------------------------------------------------------------------------
@@ -154,20 +153,20 @@ class Graph:
             drafts[node] = draft
         return drafts
 
-    def _known_faces(self, nodes: tuple[str, ...]) -> dict[str, Module | type[Module]]:
-        """What can be read of each node's ports and calls: its draft, or, when its settings are wrong, its class."""
-        faces: dict[str, Module | type[Module]] = {}
+    def _known_port_owners(self, nodes: tuple[str, ...]) -> dict[str, Module | type[Module]]:
+        """Return the source of each node's ports and calls: its draft, or its class if its settings are wrong."""
+        owners: dict[str, Module | type[Module]] = {}
         for node in nodes:
             target = self.specs[node].target if node in self.specs else None
             if node in self.drafts:
-                faces[node] = self.drafts[node]
+                owners[node] = self.drafts[node]
             elif isinstance(target, type) and issubclass(target, Module):
-                faces[node] = target
-        return faces
+                owners[node] = target
+        return owners
 
     def _is_there(self, wire: Wire) -> bool:
-        """Whether an optional wire has a port at both ends; of others that is asked by `_is_sound`."""
-        producer, consumer = self._faces.get(wire.node), self._faces.get(wire.to_node)
+        """Return whether an optional wire has a port at both ends; `_is_sound` checks the others."""
+        producer, consumer = self._port_owners.get(wire.node), self._port_owners.get(wire.to_node)
         if not wire.optional or producer is None or consumer is None:
             return True
         if wire.port not in producer.outputs:
@@ -176,13 +175,13 @@ class Graph:
             return True
         if producer.outputs[wire.port].kind == "mask" and (consumer.wants or consumer.role == "actor"):
             self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.specs[wire.to_node].name} "
-                                 f"has no input '{wire.to_port}', and may choose what is not allowed. Fix: "
+                                 f"has no input '{wire.to_port}', and may choose disallowed actions. Fix: "
                                  f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.ACTION_MASK}}")
         return False
 
     def _is_sound(self, wire: Wire) -> bool:
-        """Both ends exist and carry the same kind; an end of which nothing is known has been reported already."""
-        producer, consumer = self._faces.get(wire.node), self._faces.get(wire.to_node)
+        """Check that both ends exist and have the same kind; an unknown end has been reported already."""
+        producer, consumer = self._port_owners.get(wire.node), self._port_owners.get(wire.to_node)
         sound = producer is not None and consumer is not None
         if wire.node not in self.calls:
             port = consumer.inputs.get(wire.to_port) if consumer is not None else None
@@ -214,22 +213,22 @@ class Graph:
         return True
 
     def _outputs_of(self, kind: str) -> list[str]:
-        return [f"{node}.{name}" for node, face in self._faces.items() for name, port in face.outputs.items()
+        return [f"{node}.{name}" for node, owner in self._port_owners.items() for name, port in owner.outputs.items()
                 if port.kind == kind]
 
     def _check_inputs(self, declared: list[Wire]) -> None:
         wired = {(wire.to_node, wire.to_port) for wire in declared}
-        for node, module in self._faces.items():
+        for node, module in self._port_owners.items():
             for name, port in module.inputs.items():
                 if not port.optional and (node, name) not in wired:
                     fitting = self._outputs_of(port.kind)
-                    # a goal's picture is of the kind of an observation: the port that is called like the role goes first
+                    # a goal picture has the kind of an observation: the port with the role's name goes first
                     best = sorted(fitting, key=lambda port: port.partition(".")[2] != module.role)
                     fix = f"Fix: graph.{node}.{name}={best[0]}" if best else "No output of this graph fits"
                     self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {fix}")
 
     def _check_calls(self) -> None:
-        for node, module in self._faces.items():
+        for node, module in self._port_owners.items():
             bound = self.calls[node]
             for name, callee in bound.items():
                 if callee not in self.calls:
@@ -237,8 +236,8 @@ class Graph:
                 elif name not in module.wants:
                     self.warnings.append(f"{node}.calls.{name} has no effect: {self.specs[node].name} calls "
                                          f"{', '.join(module.wants) or 'nothing'}")
-                elif callee in self._faces:
-                    known = self._faces[callee].callable_methods()
+                elif callee in self._port_owners:
+                    known = self._port_owners[callee].callable_methods()
                     out = f"; to do without: graph.{node}.calls.{name}=null" if module.wants[name].optional else ""
                     for method in module.wants[name].methods:
                         if method not in known:
@@ -252,7 +251,7 @@ class Graph:
                                          f"{why}. Fix: graph.{node}.calls.{name}=<node>")
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
         for cycle in nx.simple_cycles(edges):
-            calls = "call each other: call edges must not form a circle" if len(cycle) > 1 else "calls itself"
+            calls = "call each other: call edges must not form a cycle" if len(cycle) > 1 else "calls itself"
             self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {calls}. Fix: bind one of these calls to another node")
 
     def _undelayed(self) -> nx.DiGraph:
@@ -281,14 +280,14 @@ class Graph:
         found = []
         for node in self.order:
             draft = self.drafts[node]
-            said = [str(remark) for remark in getattr(draft, "remarks", ())]
+            remarks = [str(remark) for remark in getattr(draft, "remarks", ())]
             within: Mapping[str, str] = getattr(draft, "shown_by", {})
             own = [name for name in draft.outputs if name not in type(draft).outputs]
             unread = [f"{node}.{name}" for name in own if not {(node, name), (node, within.get(name))} & read]
             if unread:
-                said.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} sent and not read")
-            if said:
-                found.append(f"{node}: {'; '.join(said)}")
+                remarks.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} sent and not read")
+            if remarks:
+                found.append(f"{node}: {'; '.join(remarks)}")
         return found
 
     def _warn_unused(self) -> None:

@@ -1,7 +1,7 @@
-"""Segments: the firing order cut into runs of nodes that live in the same process.
+"""Segments: the firing order cut into runs of nodes in the same process.
 
-`placement` says who lives with whom: "module" gives every node a process of its own, "agent" puts the whole mind in one,
-and a mapping {group: [nodes]} says it freely. One segment is one call per tick.
+`placement` assigns nodes to processes: "module" gives every node its own process, "agent" puts all nodes in one, and a
+mapping {group: [nodes]} lists them. One segment is one call per tick.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Segment:
     """Consecutive nodes of one group.
 
     Attributes:
-        index: its place in the firing order of segments.
-        group: the process it lives in.
-        nodes: what fires, in order.
-        receives: the segments whose latest parcel comes with this call.
-        exports: the ports that leave with the parcel, by node.
-        watched: the ports the driver wants to see, as "node.port".
+        index: its position in the firing order of segments.
+        group: the process it runs in.
+        nodes: its nodes, in firing order.
+        receives: the segments whose latest parcel is an argument of this call.
+        exports: the ports in this segment's parcel, by node.
+        watched: the ports that the driver reads, as "node.port".
     """
 
     index: int
@@ -37,10 +37,10 @@ class Segment:
 
 
 def groups_of(graph: Graph, placement: Placement) -> dict[str, str]:
-    """Which group each node lives in.
+    """Return the group of each node.
 
     Raises:
-        SettingError: the placement is unknown, names an unknown node, or forgets or repeats one.
+        SettingError: the placement is unknown, names an unknown node, or omits or repeats one.
     """
     if isinstance(placement, str):
         if placement not in ("module", "agent"):
@@ -53,16 +53,16 @@ def groups_of(graph: Graph, placement: Placement) -> dict[str, str]:
             if node not in graph.order:
                 raise SettingError(f"placement puts the unknown node '{node}' in '{group}'{suggestion(node, graph.order)}")
             if node in group_of:
-                raise SettingError(f"placement puts {node} both in '{group_of[node]}' and in '{group}': once is enough")
+                raise SettingError(f"placement puts {node} in '{group_of[node]}' and in '{group}': expected one group")
             group_of[node] = group
-    forgotten = [node for node in graph.order if node not in group_of]
-    if forgotten:
-        raise SettingError(f"placement forgets {', '.join(forgotten)}. Fix: put every node into one group")
+    omitted = [node for node in graph.order if node not in group_of]
+    if omitted:
+        raise SettingError(f"placement omits {', '.join(omitted)}. Fix: put every node into one group")
     return group_of
 
 
 def check_watched(graph: Graph, watch: Sequence[str]) -> None:
-    """Refuse to watch a port that the graph does not have; raises SettingError."""
+    """Raise SettingError if the graph lacks a watched port."""
     ports = [f"{node}.{port}" for node in graph.order for port in graph.outputs[node]]
     for name in watch:
         if name not in ports:
@@ -73,10 +73,10 @@ def cut(graph: Graph, placement: Placement, watch: Sequence[str] = ()) -> list[S
     """Cut the firing order into segments.
 
     Args:
-        watch: ports the driver wants to see, as "node.port".
+        watch: the ports that the driver reads, as "node.port".
 
     Raises:
-        SettingError: the placement is unsound, or a watched port does not exist.
+        SettingError: the placement is invalid, or a watched port does not exist.
     """
     check_watched(graph, watch)
     group_of = groups_of(graph, placement)
@@ -94,7 +94,7 @@ def cut(graph: Graph, placement: Placement, watch: Sequence[str] = ()) -> list[S
         if group == group_of[wire.node] or wire.cut:
             continue
         exports.setdefault(wire.node, set()).add(wire.port)
-        # delivered once, with the reading group's next call: later in this tick, or early in the next one
+        # sent once, with the next call of the group that reads it: later in this tick, or early in the next one
         later = [(source + step) % len(runs) for step in range(1, len(runs))]
         receives[next(i for i in later if runs[i][0] == group)].add(source)
     return [

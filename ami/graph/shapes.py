@@ -1,8 +1,8 @@
-"""Resolving symbolic dims: sizes flow from the world's spaces along the wires and the call edges.
+"""Shape inference: sizes propagate from the world's spaces along the wires and the call edges.
 
-Every node has its own symbols; a wire equates the dims at its two ends, a call edge equates the symbols it names, and a
-module adds those it decides (`Module.infer_dims`). Repeated until nothing new comes. The action space of a world's port goes
-the same ways: along every wire of an action or a plan, and along the calls that name the width "A".
+Every node has its own symbols. A wire equates the dims at its two ends, a call edge equates the symbols it names, and a
+module adds those it decides (`Module.infer_dims`), repeated until nothing changes. The action space of a world's port
+propagates along every wire of an action or a plan, and along the calls that name the width "A".
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ AGREE = "Fix: a setting that makes both ends agree, or another module or wire"
 
 
 class DimSolver:
-    """Solves all symbols of a graph, or tells what contradicts and what stays open.
+    """Solves all symbols of a graph; collects contradictions and unresolved symbols.
 
     Args:
         modules: the drafts, by node.
-        wires: the sound wires.
+        wires: the valid wires.
         calls: the call edges, {node: {name: callee}}.
     """
 
@@ -38,7 +38,7 @@ class DimSolver:
         self._changed = False
 
     def solve(self, complete: bool = True) -> dict[str, Dims]:
-        """The sizes of every symbol, by node; `mistakes` holds what went wrong, with `complete` also what stays open."""
+        """Return all sizes, by node and symbol. `mistakes` lists contradictions and, if `complete`, unresolved symbols."""
         for node, module in self.modules.items():
             for port in (*module.inputs.values(), *module.outputs.values()):
                 if port.space is not None:
@@ -65,7 +65,7 @@ class DimSolver:
             self._mistake(f"{why}: {node} has {symbol} = {before}, not {size}. {AGREE}")
 
     def _share(self, node: str, space: ActionSpace | None, why: str) -> None:
-        """An action space arrives at a node."""
+        """Set the action space of a node, or report a contradiction."""
         before = self.actions.get(node)
         if space is None or before == space:
             return
@@ -86,7 +86,7 @@ class DimSolver:
             with blamed(node, "infer_dims()", passing=(KeyError,)):
                 decided = module.infer_dims(dict(self.known[node]))
         except KeyError as error:
-            # a size that is not known yet; what stays unknown is told in the end
+            # a size that is not resolved yet; `_report_open` reports those that never are
             if not error.args or error.args[0] not in _symbols(module):
                 self.mistakes.append(f"{node}: infer_dims() failed: {raised(error)}. {FIX}")
             return
@@ -108,7 +108,7 @@ class DimSolver:
             self._share(wire.to_node, self.actions.get(wire.node), f"other actions along {wire}")
             self._share(wire.node, self.actions.get(wire.to_node), f"other actions along {wire}")
         self._carry_over(source, target, why)
-        if not self.mistakes:  # the way back would only say the same again
+        if not self.mistakes:  # the reverse direction would repeat the mistake
             self._carry_over(target, source, why)
 
     def _carry_over(self, source: tuple[str, Port], target: tuple[str, Port], why: str) -> None:
@@ -137,7 +137,7 @@ class DimSolver:
                 self._bind(to_node, dim.removeprefix("*"), size, why)
 
     def _carry_over_aligned(self, source: tuple[str, Port], target: tuple[str, Port], why: str) -> None:
-        """When only some sizes are known: position by position, which needs patterns of the same form."""
+        """Propagate the known sizes position by position; both patterns must have the same form."""
         (node, port), (to_node, to_port) = source, target
         stars = [[str(d).startswith("*") for d in p.dims] for p in (port, to_port)]
         if stars[0] != stars[1]:
@@ -169,14 +169,14 @@ class DimSolver:
         for node, module in self.modules.items():
             needed = [port for port in [*module.inputs.values(), *module.outputs.values()] if not port.optional]
             for symbol in sorted(_symbols_of(needed) - set(self.known[node])):
-                self.mistakes.append(f"{node} does not know the size of '{symbol}': no wire tells it. "
+                self.mistakes.append(f"{node}: the size of '{symbol}' is unresolved: no wire determines it. "
                                      f"Fix: return it from {type(module).__name__}.infer_dims()")
 
 
 def _symbols(module: Module) -> set[str]:
-    """Every symbol that a module may ask for: those of its ports, and of its calls."""
-    asked = {symbol for call in module.wants.values() for symbol in call.dims.values()}
-    return asked | _symbols_of([*module.inputs.values(), *module.outputs.values()])
+    """Return every symbol that a module may read: those of its ports, and of its calls."""
+    called = {symbol for call in module.wants.values() for symbol in call.dims.values()}
+    return called | _symbols_of([*module.inputs.values(), *module.outputs.values()])
 
 
 def _symbols_of(ports: Sequence[Port]) -> set[str]:
@@ -184,5 +184,5 @@ def _symbols_of(ports: Sequence[Port]) -> set[str]:
 
 
 def _is_size(size: object) -> bool:
-    """A number, or the numbers of a variadic symbol."""
+    """Return whether this is a size, or the sizes of a variadic symbol."""
     return all(isinstance(n, int) and n >= 0 for n in (size if isinstance(size, tuple) else (size,)))

@@ -1,7 +1,7 @@
-"""ModuleSpec: a class and its settings, as Gymnasium's EnvSpec: made into an object in the process that will own it.
+"""ModuleSpec: a class and its settings, as Gymnasium's EnvSpec; made into an object in the process that owns it.
 
-The configuration becomes parts, the graph makes one draft of each to read its ports, and a runtime makes the real modules
-where they will live.
+The configuration becomes specs. The graph makes one draft of each to read its ports; a runtime makes the real modules in
+their processes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ami.errors import SettingError, shown, suggestion
 
 MOST = 10_000_000
-"""No module's count or size is larger: more is a slip of the finger that would fill the memory or run for years."""
+"""The largest integer setting of a module: more is a typing error that would fill the memory or run for years."""
 PLAIN: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null",
                          Mapping: "a mapping", Sequence: "a list", list: "a list", dict: "a mapping"}
 
 
 @dataclass(frozen=True)
 class ModuleSpec:
-    """A class (or function) and the settings it will be called with; settings may hold further parts.
+    """A class (or function) and its settings, which may hold further specs.
 
     Args:
-        target: what to call.
-        settings: keyword arguments: plain values, lists and mappings of them, or parts.
+        target: the class or function to call.
+        settings: keyword arguments: plain values, lists and mappings of them, or specs.
     """
 
     target: Callable[..., Any]
@@ -35,11 +35,11 @@ class ModuleSpec:
 
     @property
     def name(self) -> str:
-        """The dotted path a config would write as `_target_`."""
+        """The dotted path of the target, as in `_target_`."""
         return f"{self.target.__module__}.{self.target.__qualname__}"
 
     def check(self, where: str) -> list[str]:
-        """Every setting that the constructor does not know or that it misses, one sentence each."""
+        """Return every unknown, missing or wrong setting, one sentence each."""
         mistakes: list[str] = []
         parameters = inspect.signature(self.target).parameters
         accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -62,7 +62,7 @@ class ModuleSpec:
         return mistakes
 
     def _wrong_types(self, where: str) -> list[str]:
-        """Settings whose plain value is not of the plain type the constructor is annotated with."""
+        """Return settings whose value is not of the plain type in the constructor's annotation."""
         function = self.target.__init__ if inspect.isclass(self.target) else self.target
         try:
             hints = get_type_hints(function)
@@ -77,14 +77,14 @@ class ModuleSpec:
         return mistakes
 
     def takes(self, setting: str) -> bool:
-        """Whether the constructor names such a setting."""
+        """Return whether the constructor has this setting."""
         return setting in inspect.signature(self.target).parameters
 
     def make(self) -> Any:
-        """Call the target with its settings, inner parts first.
+        """Call the target with its settings, inner specs first.
 
         Raises:
-            SettingError: a setting is unknown or missing; errors of the target itself pass through.
+            SettingError: a setting is unknown, missing or wrong; errors of the target itself pass through.
         """
         mistakes = self.check(self.name.rsplit(".", 1)[-1])
         if mistakes:
@@ -92,30 +92,30 @@ class ModuleSpec:
         return self.target(**{key: _made(value) for key, value in self.settings.items()})
 
     def files(self) -> list[str]:
-        """The names of the Python modules that define the target and the targets of its inner parts."""
+        """Return the names of the Python modules that define the target and the targets of its inner specs."""
         return [part.target.__module__ for part in self._all()]
 
     def code_roots(self) -> list[Any]:
-        """What runs because of this part, for `ami.storage.code_hash`: the targets, and what their settings name."""
+        """Return the code that this spec runs, for `ami.storage.code_hash`: the targets, and code that settings name."""
         return [root for part in self._all()
                 for root in (part.target, *(part.target.code_roots(part.settings) if hasattr(part.target, "code_roots")
                                             else ()))]
 
     def _all(self) -> Iterator[ModuleSpec]:
-        """This part and its inner ones, at any depth."""
+        """Iterate over this spec and its inner ones, at any depth."""
         yield self
         for value in self.settings.values():
             yield from (part for inner in _inner(value) for part in inner._all())
 
     def resolved(self) -> dict[str, Any]:
-        """Plain values: the target's path, and every setting with the defaults filled in."""
+        """Return plain values: the target's path, and every setting with the defaults filled in."""
         out: dict[str, Any] = {"_target_": self.name}
         for name, parameter in inspect.signature(self.target).parameters.items():
             if name in self.settings:
                 out[name] = _plain(self.settings[name])
             elif parameter.default is not inspect.Parameter.empty:
                 out[name] = _plain(parameter.default)
-        # what a target takes as **settings is as much a part of the agent as what it names
+        # a target's **settings are as much a part of the agent as its named ones
         return out | {name: _plain(value) for name, value in self.settings.items() if name not in out}
 
 
@@ -130,7 +130,7 @@ def _checked(value: Any, where: str) -> list[str]:
 
 
 def _inner(value: Any) -> Iterator[ModuleSpec]:
-    """The outermost parts in a setting."""
+    """Iterate over the outermost specs in a setting."""
     if isinstance(value, ModuleSpec):
         yield value
     elif isinstance(value, (Mapping, list, tuple)):
@@ -139,14 +139,14 @@ def _inner(value: Any) -> Iterator[ModuleSpec]:
 
 
 def _plain_kinds(hint: Any) -> tuple[type, ...]:
-    """The kinds of plain value a hint names; nothing when it names any other, and then nothing is checked."""
+    """Return the kinds of plain value in a hint; empty, so that nothing is checked, if it has any other kind."""
     named = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kinds = tuple(get_origin(one) or one for one in named)
     return kinds if all(kind in PLAIN for kind in kinds) else ()
 
 
 def _is_a(value: Any, kind: type) -> bool:
-    """A whole number is a float; yes and no are no numbers, and a text is no list."""
+    """Return whether a value is of a kind: an int is also a float, a bool is no number, and a str is no list."""
     if isinstance(value, (bool, str)):
         return kind is type(value)
     return isinstance(value, (int, float) if kind is float else kind)

@@ -1,9 +1,9 @@
-"""The wiring file: each node says where its inputs come from.
+"""The wiring file: the source of each node's inputs.
 
     planner: {state: world_model.state, goal: goal.goal, calls: {world_model: world_model, cost: cost}, every: 2}
     actor:   {plan: planner.plan, action: actor.action@-1, energy: {from: cost.energy, delay: 1, init: 0.5}}
     goal:    {observation: {from: world.goal, cut: true}}
-    planner: {action_mask: {from: world.action_mask, optional: true}}   # where the world has that port, and the planner
+    planner: {action_mask: {from: world.action_mask, optional: true}}   # only if both ends have the port
 
 One key per input, so that a single wire can be overridden, added or removed from the command line.
 """
@@ -29,10 +29,10 @@ class Wire:
     Attributes:
         node, port: the output it comes from.
         to_node, to_port: the input it goes to.
-        delay: how many ticks late it arrives.
-        init: what arrives while nothing has been sent yet.
-        cut: nothing is ever delivered: `init` arrives for ever, as if the wire had been severed.
-        optional: there is no wire where one of its ends has no such port; else that is a mistake.
+        delay: the delay in ticks.
+        init: the value of every element before the first message arrives.
+        cut: the input receives `init` at every tick, and no message.
+        optional: the wire is dropped if one of its ends lacks the port, which is otherwise a mistake.
     """
 
     node: str
@@ -51,7 +51,7 @@ class Wire:
 
 @dataclass
 class Wiring:
-    """What the wiring file says, before anything is known about the modules."""
+    """The parsed wiring file, not yet checked against the modules."""
 
     nodes: tuple[str, ...]
     wires: list[Wire] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Wiring:
 
 
 def parse(file: Mapping[str, Any]) -> Wiring:
-    """Read the wiring; what cannot be read becomes a mistake, and reading goes on."""
+    """Parse the wiring; an entry that cannot be parsed is reported as a mistake and skipped."""
     wiring = Wiring(nodes=tuple(sorted(file)))
     for node in wiring.nodes:
         entries = file[node] or {}
@@ -81,7 +81,7 @@ def parse(file: Mapping[str, Any]) -> Wiring:
 
 
 def _read_calls(wiring: Wiring, node: str, source: Any) -> None:
-    if isinstance(source, Mapping):  # null takes a call out, as it does a wire
+    if isinstance(source, Mapping):  # null removes a call, as it does a wire
         source = {name: callee for name, callee in source.items() if callee is not None}
     if not isinstance(source, Mapping) or not all(isinstance(callee, str) for callee in source.values()):
         wiring.mistakes.append(f"{node}.calls is {source!r}: expected a mapping, `calls: {{world_model: world_model}}`")

@@ -35,9 +35,9 @@ def test_by_module_every_node_is_alone_and_by_agent_all_are_together() -> None:
     ("modules", "placement is 'modules': did you mean 'module'? Or a mapping {group: [nodes]}"),
     ("ray", "placement is 'ray': expected one of agent, module. Or a mapping {group: [nodes]}"),
     ({"a": ["eye", "haed"]}, "placement puts the unknown node 'haed' in 'a': did you mean 'head'?"),
-    ({"a": ["eye"], "b": ["eye"]}, "placement puts eye both in 'a' and in 'b': once is enough"),
-    ({"a": ["eye"], "b": ["head"]}, "placement forgets book, hand. Fix: put every node into one group"),
-    ({}, "placement forgets book, eye, head, hand. Fix: put every node into one group"),
+    ({"a": ["eye"], "b": ["eye"]}, "placement puts eye in 'a' and in 'b': expected one group"),
+    ({"a": ["eye"], "b": ["head"]}, "placement omits book, hand. Fix: put every node into one group"),
+    ({}, "placement omits book, eye, head, hand. Fix: put every node into one group"),
 ])
 def test_a_placement_that_cannot_be_says_why(placement: str | Mapping[str, Sequence[str]], words: str) -> None:
     with pytest.raises(SettingError) as refused:

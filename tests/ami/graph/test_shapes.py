@@ -103,8 +103,8 @@ def test_what_is_no_size_is_told(decided: Any) -> None:
 def test_a_size_that_nobody_knows_is_told() -> None:
     _, mistakes = solve(a=Node(outputs={"out": port("*S")}), b=Node({"in": port("*S")}))
     assert mistakes == [
-        "a does not know the size of 'S': no wire tells it. Fix: return it from Node.infer_dims()",
-        "b does not know the size of 'S': no wire tells it. Fix: return it from Node.infer_dims()"]
+        "a: the size of 'S' is unresolved: no wire determines it. Fix: return it from Node.infer_dims()",
+        "b: the size of 'S' is unresolved: no wire determines it. Fix: return it from Node.infer_dims()"]
 
 
 def test_an_optional_port_needs_no_size() -> None:

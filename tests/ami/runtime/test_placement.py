@@ -212,8 +212,8 @@ def test_an_episode_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize(("placement", "words"), [
     ("modul", "placement is 'modul': did you mean 'module'?"),
     ({"a": ["wrld"]}, "placement puts the unknown node 'wrld' in 'a': did you mean 'world'?"),
-    ({"a": ["world"]}, "placement forgets perception, world_model"),
-    ({"a": ["world"], "b": ["world"]}, "placement puts world both in 'a' and in 'b'"),
+    ({"a": ["world"]}, "placement omits perception, world_model"),
+    ({"a": ["world"], "b": ["world"]}, "placement puts world in 'a' and in 'b'"),
 ])
 def test_a_placement_that_cannot_be_says_why(placement: object, words: str) -> None:
     from ami.graph.partition import groups_of
