@@ -1,1 +1,1 @@
-"""From `configs/` and overrides to a graph."""
+"""Configuration: from `configs/` and overrides to a graph."""

@@ -1,7 +1,7 @@
-"""A baseline's wiring: the user's graph, without what the modules that a preset put in do not have.
+"""A baseline's wiring: the user's graph, without the wires and nodes that do not fit the modules of the baseline's preset.
 
-The random actor has no input for what an own actor reads; an own node may need an output of a planner that is gone. Every
-other wire stays as the user drew it.
+For example, the random actor lacks an input of the user's actor, or a node of the user's needs an output of the replaced
+planner. Every other wire stays as the user configured it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ami.module import Call, Module
 from ami.ports import Port
 
 Face = Module | type[Module]
-"""What can be read of a node's ports and calls: its module, not yet built, or its class."""
+"""The source of a node's ports and calls: its module before `build`, or its class."""
 
 
 def rewire(wiring: Mapping[str, Any], default: Mapping[str, Any], parts: Mapping[str, ModuleSpec], replaced: Collection[str],
            kept: Collection[str]) -> dict[str, Any]:
-    """The wiring of a baseline.
+    """Return the wiring of a baseline.
 
     A replaced node loses the inputs that its new module does not have, and gets the default wires that it lacks (see
-    `_lacking`). Then every optional wire and call whose other end is gone is taken out; a node that needs it goes as well,
-    unless it is one of those kept, whose mistake the graph reports.
+    `_lacking`). Then every optional wire and call whose other end is gone is removed. A node that requires such a wire or
+    call is removed too, unless it is in `kept`; the graph then reports the mistake.
 
     Args:
-        wiring: the graph's, as nested mappings (see `ami.graph.wiring`).
-        default: the same of the default graph.
-        parts: the modules, by node.
+        wiring: the wiring of the user's graph, as nested mappings (see `ami.graph.wiring`).
+        default: the wiring of the default graph.
+        parts: the module specs, by node.
         replaced: the nodes whose modules the preset chose.
-        kept: the nodes that may not be taken out.
+        kept: the nodes that are never removed.
     """
     face, defaults = _faces(parts), parse(default).wires
     found = {node: dict(entries) if isinstance(entries, Mapping) else entries for node, entries in wiring.items()}
@@ -59,8 +59,11 @@ def rewire(wiring: Mapping[str, Any], default: Mapping[str, Any], parts: Mapping
 
 def _lacking(defaults: Sequence[Wire], module: Face, unfit: Collection[str], absent: Collection[str],
              replaced: Collection[str]) -> list[str]:
-    """The inputs of a replaced node that get their default wires: those whose wires carry something else, and of those not
-    wired at all the ones that it needs or that come from another replaced node, over which sizes may have to flow."""
+    """Return the inputs of a replaced node that get their default wires.
+
+    These are the inputs whose wires no longer fit, and the unwired inputs that are required or come from another replaced
+    node (sizes may have to be inferred over such a wire).
+    """
     known = [wire for wire in defaults if wire.to_port in module.inputs]
     return [wire.to_port for wire in known if wire.to_port in unfit or (
         wire.to_port in absent and (wire.node in replaced or not module.inputs[wire.to_port].optional))]
@@ -68,8 +71,8 @@ def _lacking(defaults: Sequence[Wire], module: Face, unfit: Collection[str], abs
 
 def _without_other_end(wiring: Mapping[str, Any], replaced: Collection[str],
                        face: Callable[[str], Face | None]) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """Each wire and call whose producer or callee is gone or no longer has what it takes: (node, path of its entry,
-    whether it is optional)."""
+    """Yield each wire and call whose producer or callee is gone or no longer fits: (node, path of its entry, whether it is
+    optional)."""
     parsed = parse(wiring)
     for wire in parsed.wires:
         if wire.node in wiring and wire.node not in replaced:
@@ -97,7 +100,7 @@ def _answers(callee: Face | None, call: Call) -> bool:
 
 
 def _faces(parts: Mapping[str, ModuleSpec]) -> Callable[[str], Face | None]:
-    """A function from a node to its face; None where it has no module. Modules are made when they are asked for."""
+    """Return a function from a node to its face, None if it has no module. Modules are built on first use."""
     known: dict[str, Face | None] = {}
 
     def face(node: str) -> Face | None:
@@ -111,10 +114,10 @@ def _faces(parts: Mapping[str, ModuleSpec]) -> Callable[[str], Face | None]:
 def _face(part: ModuleSpec | None) -> Face | None:
     if part is None or not (isinstance(part.target, type) and issubclass(part.target, Module)):
         return None
-    if issubclass(part.target, World):  # making one makes its environment
+    if issubclass(part.target, World):  # building one would make its environment
         return part.target
     try:
         made = part.make()
-    except (AmiError, ValueError, TypeError, ImportError):  # the graph names what is wrong with its settings
+    except (AmiError, ValueError, TypeError, ImportError):  # the graph reports the faulty settings
         return part.target
     return made if isinstance(made, Module) else part.target

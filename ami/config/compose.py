@@ -1,8 +1,8 @@
 """Configuration: from `configs/` and overrides to a graph.
 
-The leaves of `configs/` name classes and hold nothing that equals a constructor's default, so Hydra cannot know which
-settings a module has. An override of a setting may therefore add it (`planner.horizon=6` becomes `++planner.horizon=6`),
-and what was composed is then held against the constructors themselves: what they do not know is refused here.
+The options in `configs/` name classes and leave out constructor defaults, so Hydra does not know the settings of a module.
+An override of a setting may therefore add it (`planner.horizon=6` becomes `++planner.horizon=6`). The composed settings are
+then checked against the constructors, and unknown settings are refused.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 
 @dataclass(frozen=True)
 class Config:
-    """A composed configuration, and what it was composed from.
+    """A composed configuration and its overrides.
 
     Attributes:
-        settings: everything, to read as `config.settings.evaluation.pairs`.
-        overrides: what was asked for.
+        settings: all settings, read as `config.settings.evaluation.pairs`.
+        overrides: the overrides it was composed from.
         allow: more prefixes that a `_target_` may begin with.
-        fitted: those of the overrides that `ami.config.fitting` chose, because nobody else did.
+        fitted: the overrides added by `ami.config.fitting`.
     """
 
     settings: DictConfig
@@ -62,7 +62,7 @@ class Config:
     fitted: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """Plain nested values, interpolated."""
+        """Return plain nested values, interpolated."""
         try:
             with _no_environment():
                 values: Any = OmegaConf.to_container(self.settings, resolve=True, throw_on_missing=True)
@@ -72,27 +72,26 @@ class Config:
         return {str(key): value for key, value in values.items() if key != "hydra"}
 
     def seeded(self, seed: int) -> Config:
-        """The same configuration with another seed."""
+        """Return the same configuration with another seed."""
         settings = self.settings.copy()
         settings.seed = seed
         return Config(settings, (*self.overrides, f"seed={seed}"), self.allow, self.fitted)
 
     def remarks(self) -> list[str]:
-        """What was chosen that nobody asked for, a sentence."""
-        return [f"fitted to the world: {' '.join(self.fitted)}; what you choose yourself is left"] if self.fitted else []
+        """Return a line about the overrides added by `ami.config.fitting`, if any."""
+        return [f"fitted to the world: {' '.join(self.fitted)}; your own overrides are kept"] if self.fitted else []
 
     def validate(self) -> None:
-        """Hold it against the modules it names; raises as `compose` does."""
+        """Check it against the modules it names; raises as `compose` does."""
         validate(self.plain(), groups(), self.allow)
 
 
 @contextmanager
 def _no_environment() -> Iterator[None]:
-    """Refuse `${oc.env:…}`: what is composed is written into headers, MLflow and checkpoints; a variable may be secret."""
+    """Refuse `${oc.env:…}`: settings are written to headers, MLflow and checkpoints, and a variable may be secret."""
     def refuse(name: str, default: object = None) -> None:
-        raise SettingError(f"a setting is ${{oc.env:{name}}}: what is composed is written down with every run, and the "
-                           "environment may hold secrets. Fix: write the value, or let the shell do it, "
-                           f'"key=${name}"')
+        raise SettingError(f"a setting is ${{oc.env:{name}}}: settings are saved with every run, and the environment may "
+                           f'hold secrets. Fix: write the value, or let the shell insert it, "key=${name}"')
 
     OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
     try:
@@ -102,17 +101,17 @@ def _no_environment() -> Iterator[None]:
 
 
 def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Config:
-    """Compose the configuration and hold it against the modules it names.
+    """Compose the configuration and check it against the modules it names.
 
-    In a world that was chosen, the groups that nobody chose are fitted to it; see `ami.config.fitting`.
+    If `overrides` choose a world, the groups that they leave open are fitted to it; see `ami.config.fitting`.
 
     Args:
-        overrides: what the command line would say: `["planner=cem", "planner.horizon=6", "~graph.memory"]`.
+        overrides: as on the command line: `["planner=cem", "planner.horizon=6", "~graph.memory"]`.
         allow: prefixes of your own packages that `_target_` may name; see `ami.config.trust`.
 
     Raises:
-        UnknownName: a group, a choice, a node or a class is not on the menu.
-        SettingError: a setting is unknown or cannot be; names all of them.
+        UnknownName: a group, an option, a node or a class does not exist.
+        SettingError: a setting is unknown or invalid; names all of them.
         TrustError: a `_target_` is not on the allow-list.
     """
     config = _compose(overrides, allow)
@@ -126,14 +125,14 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
 
 
 def _chosen(overrides: Sequence[str], parsed: Sequence[Override]) -> set[str]:
-    """The groups that overrides choose, by themselves or by an agent or experiment."""
+    """Return the groups chosen by overrides, directly or through an agent or experiment."""
     chosen = {override.key_or_group for override in parsed}
     folders = _folders(overrides)
     for override in parsed:
         value: Any = override.value()
         for name in value if isinstance(value, list) else [value]:
             if override.key_or_group in PRESETS and name:
-                chosen |= {group for group, _ in _replacements(_leaf(folders, override.key_or_group, str(name)))}
+                chosen |= {group for group, _ in _replacements(_option(folders, override.key_or_group, str(name)))}
     return chosen
 
 
@@ -151,9 +150,9 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
         _put_chosen_over_presets(settings, given)
     except MissingConfigException as error:
         group = next((name for name in (*groups(), "hydra") if str(error.missing_cfg_file).startswith(f"{name}/")), "")
-        leaf = str(error.missing_cfg_file).removeprefix(f"{group}/")
-        menu = error.options or _leaves_of(_folders(overrides), group)  # Hydra lists none for several at once
-        raise unknown_name(group or "configuration", leaf, menu) from None
+        option = str(error.missing_cfg_file).removeprefix(f"{group}/")
+        known = error.options or _option_names(_folders(overrides), group)  # Hydra lists none for several at once
+        raise unknown_name(group or "configuration", option, known) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}") from None
     except AmiError:
@@ -162,7 +161,7 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}. "
                            "Fix: look at the `defaults` and `@package` of your own options") from None
     except RecursionError:
-        raise SettingError("the configuration does not compose: an option takes itself in, or values are nested too deep. "
+        raise SettingError("the configuration does not compose: an option includes itself, or values are nested too deep. "
                            "Fix: look at the `defaults` of your own options") from None
     with open_dict(settings):
         del settings["hydra"]
@@ -172,24 +171,24 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
 
 
 def compose_baseline(config: Config, agent: str) -> Config:
-    """The configuration of a baseline in the user's own world.
+    """Compose the configuration of a baseline in the user's world.
 
-    What the preset `agent` replaces (its defaults list says what) is not the user's any more; every other override stays,
-    those of an experiment included. So the oracle keeps the user's planner, and all keep the user's world. Wires, calls and
-    nodes of the user's that need what was replaced are taken out; see `ami.config.baselines`.
+    Overrides of the groups in the defaults list of the preset `agent` are dropped; every other override stays, those of an
+    experiment included. For example, the oracle keeps the user's planner, and every baseline keeps the user's world. Wires,
+    calls and nodes that need a replaced module are removed; see `ami.config.baselines`.
 
     Raises:
         UnknownName: there is no such agent; further errors are those of `compose`.
     """
     folders = _folders(config.overrides)
-    replaced = {group for group, _ in _replacements(_leaf(folders, "agent", agent))}
+    replaced = {group for group, _ in _replacements(_option(folders, "agent", agent))}
     asked: list[str] = []
     for text, override in zip(config.overrides, _parse(forced(config.overrides)), strict=True):
         if override.key_or_group == "experiment":
             value: Any = override.value()
             names = value if isinstance(value, list) else [value] if value else []
-            experiments = [_leaf(folders, "experiment", str(name)) for name in names]
-            # what the user says himself comes later and wins, as it does over the experiments; of these the last one wins
+            experiments = [_option(folders, "experiment", str(name)) for name in names]
+            # the user's own overrides come later and win over the experiments; among these the last one wins
             chosen = [f"{group}={choice}" for one in experiments for group, choice in _replacements(one)]
             asked = [*chosen, *(text for one in experiments for text in _flat(one)), *asked]
         else:
@@ -198,21 +197,21 @@ def compose_baseline(config: Config, agent: str) -> Config:
     composed = compose([*kept, f"agent={agent}"], allow=config.allow)
     from ami.config.baselines import rewire  # brings torch
 
-    composed.settings.graph = rewire(composed.plain()["graph"], _leaf(folders, "graph", DEFAULT_GRAPH), to_specs(composed),
+    composed.settings.graph = rewire(composed.plain()["graph"], _option(folders, "graph", DEFAULT_GRAPH), to_specs(composed),
                                      replaced, groups())
     return composed
 
 
 def to_specs(config: Config) -> dict[str, ModuleSpec]:
-    """Every node's class and settings; raises as `ami.config.instantiate.specs_of` does."""
+    """Return every node's class and settings; raises as `ami.config.instantiate.specs_of` does."""
     return specs_of(config.plain(), config.allow)
 
 
 def to_graph(config: Config) -> Graph:
-    """The sound graph.
+    """Return the graph of a configuration.
 
     Raises:
-        GraphError: the wiring was refused; further errors are those of `to_specs`.
+        GraphError: the wiring is invalid; further errors are those of `to_specs`.
     """
     from ami.graph.graph import Graph
 
@@ -220,12 +219,12 @@ def to_graph(config: Config) -> Graph:
 
 
 def forced(overrides: Sequence[str]) -> list[str]:
-    """Overrides of a setting may add it, because leaves hold no defaults: `planner.horizon=6` → `++planner.horizon=6`."""
+    """Let overrides of a setting add it, as options hold no defaults: `planner.horizon=6` → `++planner.horizon=6`."""
     return [f"++{text}" if _DOTTED.match(text) else text for text in overrides]
 
 
 def for_hydra(overrides: Sequence[str]) -> list[str]:
-    """The overrides as Hydra reads them: forced, and folders of options checked file by file as they are read."""
+    """Return the overrides for Hydra: forced, with option folders whose files are checked when they are read."""
     given = forced(overrides)
     folders = [str(place) for place in _search_path(overrides)]
     checked = [f"{option_file.SCHEME}://{place.removeprefix('file://')}" if "://" not in place or place.startswith("file://")
@@ -252,14 +251,14 @@ def refuse_two_values(overrides: Sequence[str]) -> None:
 
 @lru_cache(maxsize=1)
 def groups() -> tuple[str, ...]:
-    """The groups that `configs/ami.yaml` chooses from, in its order."""
+    """Return the groups in `configs/ami.yaml`, in its order."""
     names = [next(iter(entry)) for entry in _load(resources.files(PACKAGE) / f"{NAME}.yaml")["defaults"]
              if isinstance(entry, Mapping)]
     return tuple(name for name in names if not name.startswith("override "))
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    """Hydra is one per process: inside a job of its own, or beside a user's, the other one is put away meanwhile."""
+    """Compose with Hydra. Hydra has one global instance per process; an instance already in use is restored afterwards."""
     theirs, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with hydra.initialize_config_module(PACKAGE, version_base="1.3"):
@@ -269,9 +268,9 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None:
-    """A module chosen on the command line wins over one that an agent or experiment names by its `_target_`.
+    """Let a module chosen on the command line win over one that an agent or experiment names by its `_target_`.
 
-    Hydra lets the choice win over a preset's defaults list already; a preset's own `planner: {_target_: …}` would silently
+    In Hydra the choice wins over a preset's defaults list, but a preset's own `planner: {_target_: …}` would silently
     replace it.
     """
     parsed = _parse(given)
@@ -287,22 +286,22 @@ def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None
 
 
 def _check_hydra(settings: DictConfig, asked: tuple[str, ...]) -> None:
-    """A leaf that sets Hydra's callbacks, launcher or logging would run code past the allow-list of `_target_`."""
+    """Refuse options that set Hydra's callbacks, launcher or logging: their code would bypass the allow-list."""
     given, own = _hydra_settings(settings), _own_hydra_settings(asked)
     changed = sorted(key for key in {*given, *own} if given.get(key) != own.get(key))
     if changed:
-        raise TrustError(f"a leaf sets hydra.{changed[0]}: only the command line may, `hydra.{changed[0]}=…`. "
-                         "Fix: take it out of the leaf")
+        raise TrustError(f"an option sets hydra.{changed[0]}: only the command line may, `hydra.{changed[0]}=…`. "
+                         "Fix: remove it from the option")
 
 
 @lru_cache(maxsize=8)
 def _own_hydra_settings(asked: tuple[str, ...]) -> dict[str, Any]:
-    """What Hydra's settings are when no leaf but `configs/ami.yaml` and nobody but the user touches them."""
+    """Return Hydra's settings with only `configs/ami.yaml` and the user's `hydra.…` overrides."""
     return _hydra_settings(_composed(asked))
 
 
 def _hydra_settings(config: DictConfig) -> dict[str, Any]:
-    """Hydra's own settings, without what it notes down about each composition."""
+    """Return Hydra's own settings, without its records of each composition."""
     plain: Any = OmegaConf.to_container(config.hydra, resolve=False)
     for key in ("override_dirname", "id", "num", "config_name"):
         plain["job"].pop(key, None)
@@ -313,12 +312,12 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         key, _, value = text.partition("=")
         is_name = key in groups() and not value.startswith(("{", "["))
-        if len(key) > MAX_NAME or (is_name and len(value) > MAX_NAME):  # a name becomes a file's name
+        if len(key) > MAX_NAME or (is_name and len(value) > MAX_NAME):  # a name becomes a file name
             raise SettingError(f"the override {shown(text.removeprefix('++'))} has too long a name: "
                                f"expected at most {MAX_NAME} characters")
     try:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise SettingError(f"the overrides cannot be read: {_first_line(error)}") from None
     except RecursionError:
         raise SettingError("the overrides cannot be read: a value is nested too deep. Fix: fewer brackets") from None
@@ -329,7 +328,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _check_override(override: Override) -> None:
-    """What Hydra would say less well: sweeps, unknown names, and choices that are no name."""
+    """Refuse sweeps, unknown names and choices that are not names, with clearer messages than Hydra's."""
     key, given = override.key_or_group, str(override.input_line).removeprefix("++")
     if override.is_sweep_override():
         raise SettingError(f"{shown(given)} asks for several runs: expected one value. "
@@ -346,49 +345,49 @@ def _check_override(override: Override) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """A foreign error's own words, without the lists that follow them, and where a leaf is broken."""
+    """Return the first line of a Hydra, OmegaConf or YAML error, with file and line for broken YAML."""
     cause: Any = error.__cause__ or error
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and not str(cause.full_key).startswith("hydra"):
         return (f"there is no setting '{cause.full_key}'. Fix: a setting that `ami list settings` or `ami list modules` "
-                "prints, or +KEY=VALUE in front of one that an own module takes")
+                "prints, or +KEY=VALUE in front of one that your own module takes")
     mark = getattr(cause, "problem_mark", None)
     if mark is not None:
         return f"{mark.name}, line {mark.line + 1}: {cause.problem}"
     return str(cause).strip().split("\n")[0]
 
 
-# Reading leaves without composing them ------------------------------------------------------------------------------
+# Reading options without composing them -----------------------------------------------------------------------------
 
 
 def _folders(overrides: Sequence[str]) -> list[Any]:
-    """Where leaves are looked for: what `hydra.searchpath` adds, and our package."""
+    """Return the folders that hold options: those of `hydra.searchpath`, then ami's own package."""
     return [*(Path(place.removeprefix("file://")) for place in _search_path(overrides)), resources.files(PACKAGE)]
 
 
 def _search_path(overrides: Sequence[str]) -> list[str]:
-    """The folders of the user's own options, in the order they were given."""
+    """Return the folders of the user's own options, in the given order."""
     given: list[Any] = [o.value() for o in _parse([text for text in overrides if text.startswith(SEARCH_PATH)])]
     return [str(place) for places in given for place in (places if isinstance(places, list) else [places])]
 
 
 def own_leaves(overrides: Sequence[str]) -> dict[str, str]:
-    """The user's own options that overrides may choose from: the text of each YAML file, by its path in its folder."""
-    *folders, _ = _folders(overrides)  # the last one is ours
+    """Return the user's own options: the text of each YAML file, by its path in its folder."""
+    *folders, _ = _folders(overrides)  # the last one is ami's
     return {file.relative_to(folder).as_posix(): option_file.read(file)
             for folder in reversed(folders) for file in sorted(folder.rglob("*.yaml"))}
 
 
-def _leaf(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
+def _option(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
     for folder in folders:
         if (folder / group / f"{name}.yaml").is_file():
             return _load(folder / group / f"{name}.yaml")
-    raise unknown_name(group, name, _leaves_of(folders, group))
+    raise unknown_name(group, name, _option_names(folders, group))
 
 
-def _leaves_of(folders: Sequence[Any], group: str) -> list[str]:
-    """The names of a group's options in some folders."""
-    return [leaf.name.removesuffix(".yaml") for folder in folders if (folder / group).is_dir()
-            for leaf in (folder / group).iterdir() if leaf.name.endswith(".yaml")]
+def _option_names(folders: Sequence[Any], group: str) -> list[str]:
+    """Return the names of a group's options in some folders."""
+    return [option.name.removesuffix(".yaml") for folder in folders if (folder / group).is_dir()
+            for option in (folder / group).iterdir() if option.name.endswith(".yaml")]
 
 
 def _load(file: Any) -> dict[str, Any]:
@@ -397,16 +396,16 @@ def _load(file: Any) -> dict[str, Any]:
     return dict(content or {})
 
 
-def _replacements(leaf: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The groups a preset replaces, with its choices: `override /planner: none` → planner, none."""
-    for entry in leaf.get("defaults", ()):
+def _replacements(option: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the groups a preset replaces, with its choices: `override /planner: none` → planner, none."""
+    for entry in option.get("defaults", ()):
         for key, choice in entry.items() if isinstance(entry, Mapping) else ():
             yield str(key).removeprefix("override ").strip().removeprefix("/"), str(choice)
 
 
-def _flat(leaf: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """A leaf's own settings as overrides."""
-    for key, value in leaf.items():
+def _flat(option: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield an option's own settings as overrides."""
+    for key, value in option.items():
         if key == "defaults" and not path:
             continue
         if isinstance(value, Mapping) and value:
@@ -416,7 +415,7 @@ def _flat(leaf: Mapping[str, Any], path: str = "") -> Iterator[str]:
 
 
 def quoted(value: Any) -> str:
-    """A value as it is written in an override."""
+    """Return a value as it is written in an override."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -429,7 +428,7 @@ def quoted(value: Any) -> str:
 
 
 def override_key(override: str) -> str:
-    """What an override sets: `++planner.horizon=6` → planner.horizon."""
+    """Return the key that an override sets: `++planner.horizon=6` → planner.horizon."""
     return override.lstrip("+~").partition("=")[0]
 
 

@@ -1,10 +1,10 @@
-"""Fitting: the modules that a world needs, for every group that nobody chose.
+"""Fitting: choose the modules that a world needs, for every group that the user left open.
 
-The default agent wants a goal that a picture shows. In a world of numbers, of rewards or of a few discrete actions, other
-choices are its counterpart; what the user, an agent or an experiment chose stays.
+The default agent expects picture observations, a goal picture and continuous actions. For other worlds, other options are
+chosen. Choices of the user, an agent preset or an experiment are kept.
 
-    observation   a picture: conv, or pixels where its sides do not suit conv; else vector
-    goal          one like the observation: an image of it; else none, and the cost is the world's reward
+    observation   a picture: conv, or pixels if its sides do not suit conv; else vector
+    goal          same shape and dtype as the observation: a goal picture; else none, and the cost is the world's reward
     action        only discrete choices: categorical; else CEM
 """
 
@@ -20,26 +20,26 @@ from ami.envs.world import GymWorld
 from ami.errors import AmiError
 
 LARGEST, STEP = 64, 4
-"""Sides of pictures that `perception=conv` takes: multiples of 4, up to 64."""
+"""Picture sides that `perception=conv` accepts: multiples of 4, up to 64."""
 
 
 def fitting(config: Mapping[str, Any], chosen: Collection[str], given: Collection[str],
             allow: Sequence[str] = ()) -> list[str]:
-    """Overrides that fit the agent to its world, for the groups and settings that nobody chose.
+    """Return overrides that fit the agent to its world, for the groups and settings left open.
 
     Args:
         config: the composed configuration, plain values; its world is made, and closed.
-        chosen: the groups that the user, an agent or an experiment chose.
-        given: the settings that were given, "world_model.rewards".
+        chosen: the groups chosen by the user, an agent preset or an experiment.
+        given: the settings given by the user, such as "world_model.rewards".
         allow: more prefixes for the allow-list.
 
     Returns:
-        Only what differs from the default: nothing for a world of pictures with goals and continuous actions, or for one
-        that is not gymnasium's or cannot be made.
+        Only differences from the default: empty for a world with pictures, goals and continuous actions, for a world that
+        is not a `GymWorld`, and for one that cannot be made.
     """
     try:
         world = specs_of({"world": config["world"]}, allow)["world"].make()
-    except AmiError:  # the graph reports it, with its other mistakes
+    except AmiError:  # the graph reports it with its other mistakes
         return []
     if not isinstance(world, GymWorld):
         return []

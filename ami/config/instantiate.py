@@ -1,4 +1,4 @@
-"""From plain values to parts: every mapping with a `_target_` is one, at the top level it is a node of the graph."""
+"""From plain values to module specs: every mapping with a `_target_` is one; at the top level it is a node of the graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GRAPH = "graph"
 
 
 def specs_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, ModuleSpec]:
-    """Every node's class and settings; a `_target_` inside a setting becomes a part inside the part.
+    """Return every node's class and settings; a `_target_` inside a setting becomes a nested spec.
 
     Args:
         config: plain values, interpolated.
@@ -29,16 +29,16 @@ def specs_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, 
 
 
 def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[str] = ()) -> None:
-    """Hold a configuration against the modules it names and the settings that ami knows.
+    """Check a configuration against the modules it names and the settings that ami knows.
 
     Args:
         config: plain values, interpolated.
-        groups: the groups one can choose from.
+        groups: the config groups.
         allow: more prefixes for the allow-list.
 
     Raises:
-        UnknownName: it holds a node, a group or a class that is not on the menu.
-        SettingError: a setting is unknown or cannot be; names all of them.
+        UnknownName: a node, a group or a class does not exist.
+        SettingError: a setting is unknown or invalid; names all of them.
         TrustError: a `_target_` is not on the allow-list.
     """
     if not isinstance(config.get(GRAPH), Mapping):
@@ -60,8 +60,8 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
 
 def _unknown(key: str, value: Any, nodes: set[str], groups: Sequence[str]) -> str:
     if _is_part(value):
-        menu = nodes - {"agent", "experiment"}
-        return f"unknown node '{key}'{suggestion(key, menu)} Fix for a node of your own: wire it, `+graph.{key}={{…}}`"
+        known = nodes - {"agent", "experiment"}
+        return f"unknown node '{key}'{suggestion(key, known)} Fix for a node of your own: wire it, `+graph.{key}={{…}}`"
     return f"unknown setting or group '{key}'{suggestion(key, {*groups, *SCHEMA})}"
 
 
@@ -71,7 +71,7 @@ def _is_part(value: Any) -> bool:
 
 def _part(node: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> ModuleSpec:
     target = trusted_class(node["_target_"], where, prefixes)
-    kept = ("wrappers",) if getattr(target, "role", "") == "world" else ()  # they lack their first argument, the environment
+    kept = ("wrappers",) if getattr(target, "role", "") == "world" else ()  # a wrapper's first argument comes later
     settings = {str(key): value if key in kept else _value(value, f"{where}.{key}", prefixes)
                 for key, value in node.items() if key != "_target_"}
     check_imports(settings, where, prefixes)

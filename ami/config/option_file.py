@@ -1,7 +1,7 @@
-"""The file of a config option, checked before Hydra reads it: regular, small, UTF-8 and without values that multiply.
+"""Check the file of a config option before Hydra reads it: a regular, small UTF-8 file whose aliases expand to few values.
 
-A folder of options may come from a stranger. A pipe would block, and twenty lines of YAML aliases expand to more values than
-memory holds. Errors name the file and the line.
+A folder of options may come from an untrusted source. A pipe would block, and twenty lines of YAML aliases expand to more
+values than memory holds. Errors name the file and the line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class OptionFolder(FileConfigSource):
         return os.path.lexists(Path(self.path, self._normalize_file_name(config_path)))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Raises SettingError with file and line for whatever Hydra would refuse."""
+        """Load an option; raise SettingError with file and line for everything that Hydra would refuse."""
         file = Path(self.path, self._normalize_file_name(config_path))
         read(file)
         try:
@@ -59,10 +59,10 @@ SourcesRegistry.instance().register(OptionFolder)
 
 
 def read(file: Path) -> str:
-    """The text of an option's file.
+    """Read the text of an option's file.
 
     Raises:
-        SettingError: it is no regular file of UTF-8 YAML within the limits; names file and line.
+        SettingError: it is not a regular UTF-8 YAML file within the limits; names file and line.
     """
     try:
         status = file.stat()
@@ -85,7 +85,7 @@ def read(file: Path) -> str:
 
 
 def check_yaml(text: str, name: str) -> None:
-    """Refuse YAML that is broken or expands without bound; nothing is expanded to find out.
+    """Refuse YAML that is broken or expands to too many values; the check itself expands nothing.
 
     Raises:
         SettingError: names `name` and the line.
@@ -113,7 +113,7 @@ def check_yaml(text: str, name: str) -> None:
 
 
 def _size(node: yaml.Node, name: str, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node holds once its aliases are expanded; each node is counted once."""
+    """Return the number of values of a node with its aliases expanded; results are memoised in `known`."""
     if id(node) in known:
         return known[id(node)]
     line = node.start_mark.line + 1

@@ -1,6 +1,6 @@
-"""The settings that belong to no module: seed, runtime, learning, evaluation and the like, and what each may be.
+"""Schema of the settings that belong to no module: seed, runtime, learning, evaluation and others.
 
-Their defaults are in `configs/`; here is what a user may give, so that a slip is refused before anything starts.
+Their defaults are in `configs/`. Values are checked here, before anything starts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ami.errors import shown, suggestion
 
 @dataclass(frozen=True)
 class Rule:
-    """What one setting may be: a sentence for the user, and its test."""
+    """The allowed values of one setting: a description for the user, and a test."""
 
     expected: str
     accepts: Callable[[Any], bool]
@@ -55,15 +55,15 @@ PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
                  lambda value: value in ("module", "agent") if isinstance(value, str)
                  else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
 MOST_SEED = 2**63 - 1
-"""What torch's generators and numpy's integers hold."""
+"""The largest seed that torch's generators and numpy's integers accept."""
 ANY_NAME = "*"
-"""In a schema: whatever the name, this is what it holds."""
+"""A key in a schema that stands for any name."""
 NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore", "metrics")
-"""What may be absent: an agent that learns nothing collects nothing, and most learn in one round."""
+"""Settings that may be absent: an agent that does not learn needs no `collect`, and most agents learn in one round."""
 
 MOST_ROUNDS = 10_000
 MOST_THREADS = 1024
-"""More than any processor runs at once; torch ends the process where the system has no more."""
+"""More than any processor runs at once; torch ends the process if the system cannot start more."""
 
 STAGE = {
     "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory", "plans"), "steps": _whole(1), "batch": _whole(1),
@@ -98,9 +98,9 @@ SCHEMA: dict[str, Any] = {
 
 
 def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where: str = "") -> list[str]:
-    """Every unknown key, every missing one and every value that cannot be, one sentence each."""
+    """Return one sentence per unknown key, missing key and invalid value."""
     mistakes: list[str] = []
-    if schema not in (STAGE, COLLECT):  # experiments give parts of these
+    if schema not in (STAGE, COLLECT):  # experiments give only some of these keys
         for key in (name for name in schema if name not in (*settings, ANY_NAME, *NEEDLESS)):
             path = f"{where}.{key}" if where else key
             mistakes.append(f"{path} is missing. Fix: leave out the `~…` that removes it")
@@ -115,7 +115,7 @@ def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where
         elif isinstance(value, Mapping):
             mistakes.extend(check(value, rule, path))
         elif value is None and ANY_NAME in schema:
-            continue  # what one may name, one may take out: learning.stages.critic=null
+            continue  # null removes a named entry: learning.stages.critic=null
         else:
             mistakes.append(f"{path} is {shown(value)}: expected a mapping of {', '.join(rule).replace(ANY_NAME, 'names')}")
     return mistakes

@@ -1,8 +1,9 @@
-"""Trust: which classes a configuration may name, and whether our own folders are really ours.
+"""Trust: the classes that a configuration may name, and the check that ami's own packages are not shadowed.
 
-A `_target_` is code that will run, and a configuration may come from a stranger. So a target has to begin with a prefix on
-the allow-list *and* has to be a class that was written under such a prefix: `torch.nn.modules.module.torch.load` begins
-well and is neither. The list is opened in Python, on the command line or in the environment, never by a configuration.
+A `_target_` is code that will run, and a configuration may come from an untrusted source. A target must therefore begin with
+a prefix on the allow-list, and the object must be a class defined under such a prefix: `torch.nn.modules.module.torch.load`
+passes the first test only. The list is extended in Python, on the command line or in the environment, never by a
+configuration.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from ami.errors import AmiError, SettingError, TrustError, UnknownName, suggesti
 from ami.graph.faults import FIX, raised
 
 ALLOWED = ("modules.", "worlds.", "ami.", "torch.nn.", "torch.optim.", "gymnasium.", "minigrid.", "gymnasium_robotics.")
-"""Ours, torch's parts, gymnasium, and the packages of worlds that ami's own extras install."""
+"""ami's own packages, torch's modules and optimisers, gymnasium, and the world packages that ami's extras install."""
 OURS = ("modules", "worlds", "configs")
 ENVIRONMENT = "AMI_ALLOW"
 
 
 def allow_list(allow: Sequence[str] = ()) -> tuple[str, ...]:
-    """The prefixes a target may begin with: ours, those given, and those in the environment variable AMI_ALLOW.
+    """Return the prefixes a target may begin with: `ALLOWED`, `allow`, and those in the environment variable AMI_ALLOW.
 
     Args:
         allow: more prefixes; "mypkg" and "mypkg." both mean everything inside the package `mypkg`.
 
     Raises:
-        TrustError: a prefix is empty or no dotted name, which would allow everything.
+        TrustError: a prefix is empty or not a dotted name; an empty prefix would allow everything.
     """
     named = os.environ.get(ENVIRONMENT, "").split(",")
     prefixes = [text.strip() for text in [*allow, *(name for name in named if name.strip())]]
@@ -44,15 +45,15 @@ def allow_list(allow: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
-    """The class that `target` names.
+    """Return the class that `target` names.
 
     Args:
-        target: what `_target_` says, interpolated.
+        target: the value of `_target_`, interpolated.
         where: the node that names it, for messages.
         prefixes: the allow-list.
 
     Raises:
-        TrustError: it is not on the allow-list, by its name or by what it turned out to be.
+        TrustError: it is not on the allow-list, by its given name or by its real one.
         UnknownName: there is no such class.
         SettingError: it is not a class, or its file cannot be imported.
     """
@@ -70,13 +71,13 @@ def trusted_class(target: object, where: str, prefixes: Sequence[str]) -> type:
     try:
         inspect.signature(found)
     except ValueError:
-        raise SettingError(f"{where}._target_ is '{target}', which does not tell its settings: "
+        raise SettingError(f"{where}._target_ is '{target}', which has no readable signature: "
                            "expected a class written in Python") from None
     return found
 
 
 def trusted_function(target: str, where: str, prefixes: Sequence[str]) -> Callable[..., Any]:
-    """The function that `target` names, held against the allow-list as a class is.
+    """Return the function that `target` names, checked against the allow-list as a class is.
 
     Args:
         target: `package.file.function`.
@@ -100,8 +101,8 @@ def trusted_function(target: str, where: str, prefixes: Sequence[str]) -> Callab
 
 
 def check_imports(settings: Mapping[str, Any], where: str, prefixes: Sequence[str]) -> None:
-    """A gymnasium id of the form "package:id" imports that package; an entry point is a class, and so are wrappers, by name
-    or as {_target_: name, …}: all have to be on the allow-list too."""
+    """Check the imports of a gymnasium world against the allow-list: the package of an id "package:id", the entry point,
+    and the wrappers, each by name or as {_target_: name, …}."""
     package, colon, _ = str(settings.get("id", "")).rpartition(":")
     if colon and not _is_allowed(package + ".", prefixes):
         raise TrustError(_refusal(f"{where}.id is '{settings['id']}', which imports '{package}'", package, prefixes))
@@ -110,17 +111,17 @@ def check_imports(settings: Mapping[str, Any], where: str, prefixes: Sequence[st
         raise TrustError(_refusal(f"{where}.entry_point is '{entry}'", entry.replace(":", "."), prefixes))
     for wrapper in settings.get("wrappers") or ():
         if not isinstance(wrapper, (str, Mapping)):
-            continue  # a part, whose class was held against the list when it was made
+            continue  # a spec, whose class was checked when it was made
         name = str(wrapper.get("_target_") if isinstance(wrapper, Mapping) else wrapper)
         if not _is_allowed(name, prefixes):
             raise TrustError(_refusal(f"{where}.wrappers names '{name}'", name, prefixes))
 
 
 def check_shadowing() -> None:
-    """Refuse to run when `modules`, `worlds` or `configs` is another package than the one beside `ami`.
+    """Refuse to run if `modules`, `worlds` or `configs` is not the package installed with `ami`.
 
     Raises:
-        TrustError: names the folder that won and how to mend it.
+        TrustError: names the folder that shadows it and the fix.
     """
     home = Path(__file__).resolve().parents[2]
     for name in OURS:
@@ -131,7 +132,7 @@ def check_shadowing() -> None:
             raise TrustError(
                 f"the package '{name}' is found at {found}: expected {home / name}, the one that came with ami. "
                 f"Fix: run from another folder, take {Path(found).parent} off PYTHONPATH, or rename that package"
-                if spec else f"the package '{name}' is missing: expected {home / name}. Fix: install ami anew")
+                if spec else f"the package '{name}' is missing: expected {home / name}. Fix: reinstall ami")
 
 
 def _is_allowed(name: str, prefixes: Sequence[str]) -> bool:
@@ -145,12 +146,12 @@ def _refusal(given: str, name: str, prefixes: Sequence[str]) -> str:
 
 
 def _find(target: str, where: str, setting: str) -> object:
-    """Import as far as there are packages and files, then look up the rest."""
+    """Import packages and files as far as possible, then look up the remaining names."""
     words = target.split(".")
     found: Any = None
     for count, word in enumerate(words, start=1):
         path = ".".join(words[:count])
-        # what a file merely imported is looked up, never imported under its alias
+        # a module that a file merely imported is looked up, never imported under its alias
         if found is None or (isinstance(found, ModuleType) and hasattr(found, "__path__")
                              and found.__name__ == ".".join(words[:count - 1])):
             inner = _import(path, where)
@@ -165,7 +166,7 @@ def _find(target: str, where: str, setting: str) -> object:
         if not hasattr(found, word):
             outer = ".".join(words[:count - 1])
             raise UnknownName(f"{setting} is '{target}', but {outer} has no '{word}'"
-                              f"{suggestion(word, _menu(found))}")
+                              f"{suggestion(word, _names_in(found))}")
         found = getattr(found, word)
     return found
 
@@ -185,8 +186,8 @@ def _import(path: str, where: str) -> ModuleType | None:
         raise SettingError(f"{where} cannot import {path}: {raised(error)}. {FIX}") from error
 
 
-def _menu(found: Any) -> list[str]:
-    """What could have been meant: the classes of a file, the files of a package."""
+def _names_in(found: Any) -> list[str]:
+    """Return the candidates for a suggestion: the files of a package, the classes of a file."""
     if not isinstance(found, ModuleType):
         return []
     if hasattr(found, "__path__"):

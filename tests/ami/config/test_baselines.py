@@ -1,4 +1,4 @@
-"""A baseline's graph is composed without what the user's modules had and the preset's do not."""
+"""Baselines: wires and nodes that do not fit the preset's modules are removed, the others are kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Telling(CEM):
 
 
 class Reflex(Module):
-    """An actor that needs the state alone."""
+    """An actor that reads only the state."""
 
     inputs = {"state": PlanFollower.inputs["state"]}
     outputs = PlanFollower.outputs
@@ -52,7 +52,7 @@ class Reflex(Module):
 
 
 class Reader(Module):
-    """A node of one's own that needs what another one sends."""
+    """A node that needs an output of another node."""
 
     inputs = {"value": Port("energy")}
     outputs = {"value": Port("energy")}
@@ -71,7 +71,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
 
 def baseline(name: str, overrides: list[str], allow: list[str]) -> Graph:
     config = compose(overrides, allow=allow)
-    to_graph(config)  # the user's own graph is sound
+    to_graph(config)  # the user's own graph is valid
     return to_graph(compose_baseline(config, name))
 
 
@@ -80,18 +80,18 @@ def wires(graph: Graph) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["random", "explorer", "straight_line", "oracle", "teacher"])
-def test_an_own_wire_to_an_own_actor_breaks_no_baseline(name: str, package: list[str]) -> None:
+def test_a_wire_to_a_users_actor_breaks_no_baseline(name: str, package: list[str]) -> None:
     graph = baseline(name, ["actor._target_=own_parts.Hinted", "+graph.actor.hint=cost.energy"], package)
     keeps = graph.specs["actor"].name == "own_parts.Hinted"
     assert keeps == (name in ("oracle", "teacher"))
     assert ("cost.energy → actor.hint" in wires(graph)) == keeps
 
 
-def test_an_own_node_goes_with_the_output_that_it_needs(package: list[str]) -> None:
+def test_a_users_node_is_removed_with_the_output_that_it_needs(package: list[str]) -> None:
     own = ["planner._target_=own_parts.Telling", "+reader._target_=own_parts.Reader",
            "+graph.reader={value: planner.spread}", "+after._target_=own_parts.Reader", "+graph.after={value: reader.value}",
            "+aside._target_=own_parts.Reader", "+graph.aside={value: cost.energy}"]
-    assert {"reader", "after", "aside"} <= set(baseline("oracle", own, package).order)  # it keeps the planner
+    assert {"reader", "after", "aside"} <= set(baseline("oracle", own, package).order)  # the oracle keeps the planner
     random = baseline("random", own, package)
     assert not {"reader", "after"} & set(random.order) and "aside" in random.order
     with Agent(LocalRuntime(random, 0)) as agent:
@@ -99,7 +99,7 @@ def test_an_own_node_goes_with_the_output_that_it_needs(package: list[str]) -> N
         agent.cycle()
 
 
-def test_an_optional_wire_from_an_output_that_is_gone_is_taken_out(package: list[str]) -> None:
+def test_an_optional_wire_from_a_missing_output_is_removed(package: list[str]) -> None:
     own = ["actor._target_=own_parts.Hinted", "+graph.actor.hint=cost.energy", "goal=image",
            "+aside._target_=own_parts.Reader", "+graph.aside={value: actor.doubt}",
            "graph.memory.surprise=null", "graph.configurator.energy=aside.value@-1"]
@@ -108,19 +108,19 @@ def test_an_optional_wire_from_an_output_that_is_gone_is_taken_out(package: list
     assert "aside" not in random.order and "configurator.energy" not in {f"{w.to_node}.{w.to_port}" for w in random.wires}
 
 
-def test_a_wire_the_user_dropped_is_back_where_the_baseline_needs_it(package: list[str]) -> None:
+def test_a_dropped_wire_is_restored_if_the_baseline_needs_it(package: list[str]) -> None:
     own = ["actor._target_=own_parts.Reflex", "~graph.actor.goal", "~graph.actor.plan", "~graph.actor.mode"]
     graph = baseline("random", own, package)
-    # the size of an action reaches the planner over the last one
+    # the size of an action is inferred over the last wire
     assert {"goal.goal → actor.goal", "configurator.mode → actor.mode", "planner.plan → actor.plan"} <= wires(graph)
 
 
-def test_wires_of_replaced_nodes_that_fit_stay_as_the_user_drew_them() -> None:
+def test_fitting_wires_of_replaced_nodes_stay_as_configured() -> None:
     late = compose_baseline(compose(["graph.perception.observation=world.observation@-1"]), "oracle")
     assert "world.observation@-1 → perception.observation" in wires(to_graph(late))
 
 
-def test_a_removed_node_is_missed_by_no_baseline() -> None:
+def test_baselines_compose_without_a_removed_node() -> None:
     for name in ("random", "oracle", "straight_line"):
         graph = baseline(name, ["~graph.memory", "~graph.world_model.recall"], [])
         assert "memory.recall@-1 → world_model.recall" not in wires(graph)

@@ -1,4 +1,4 @@
-"""Composing: overrides reach constructors, slips get the nearest name, baselines stay in the user's world."""
+"""Composing: overrides reach constructors, typos get the nearest name, baselines keep the user's world."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MENU = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluati
         "memory, perception, placement, planner, runtime, seed, store, trace, validation, world, world_model")
 
 
-def test_a_setting_that_no_leaf_holds_reaches_the_constructor() -> None:
+def test_a_setting_absent_from_the_options_reaches_the_constructor() -> None:
     assert to_specs(compose(["planner.horizon=6"]))["planner"].settings["horizon"] == 6
 
 
@@ -27,7 +27,7 @@ def test_a_setting_inside_a_mapping_reaches_the_constructor() -> None:
     assert world.settings == {"id": "worlds:ami/TwoRooms-v0", "door": "random"}
 
 
-def test_a_target_inside_a_setting_becomes_a_part_inside_the_part() -> None:
+def test_a_target_inside_a_setting_becomes_a_nested_spec() -> None:
     cost = to_specs(compose())["cost"]
     assert isinstance(cost.settings["critics"]["critic"], ModuleSpec)
 
@@ -40,7 +40,7 @@ def test_a_wire_and_a_rate_can_be_overridden_added_and_removed() -> None:
     assert "recall" not in {wire.to_port for wire in graph.inputs["world_model"]}
 
 
-def test_a_node_of_ones_own_is_wired_in() -> None:
+def test_a_users_node_is_wired_in() -> None:
     graph = to_graph(compose(["+spare._target_=modules.memory.none.NoMemory",
                               "+graph.spare={state: world_model.state, energy: cost.energy}"]))
     assert "spare" in graph.order
@@ -51,7 +51,7 @@ def test_only_settings_are_forced() -> None:
         "planner=cem", "++planner.horizon=6", "+a.b=1", "++a.b=1", "~graph.a", "hydra.run.dir=x"]
 
 
-SLIPS: list[tuple[list[str], type[Exception], str]] = [
+MISTAKES: list[tuple[list[str], type[Exception], str]] = [
     (["planer=cem"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),
     (["planner=cme"], UnknownName, "unknown planner 'cme': did you mean 'cem'?"),
     (["experiment=nothing_like_it"], UnknownName,
@@ -107,23 +107,23 @@ SLIPS: list[tuple[list[str], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "kind", "sentence"), SLIPS, ids=[" ".join(slip[0]) for slip in SLIPS])
-def test_a_slip_is_refused_in_our_own_words(overrides: list[str], kind: type[Exception], sentence: str) -> None:
+@pytest.mark.parametrize(("overrides", "kind", "sentence"), MISTAKES, ids=[" ".join(mistake[0]) for mistake in MISTAKES])
+def test_a_mistake_is_refused_with_amis_message(overrides: list[str], kind: type[Exception], sentence: str) -> None:
     with pytest.raises(kind) as refused:
         compose(overrides)
     assert str(refused.value) == sentence
 
 
-def test_a_text_is_no_list_of_overrides() -> None:
+def test_a_string_is_not_a_list_of_overrides() -> None:
     with pytest.raises(SettingError, match=r"given the text 'seed=1': expected a list of overrides, \['seed=1'\]"):
         compose("seed=1")
 
 
-def test_one_prefix_may_be_given_as_a_text() -> None:
+def test_one_prefix_may_be_given_as_a_string() -> None:
     assert compose(allow="my_planners.").allow == ("my_planners.",)
 
 
-def test_all_slips_come_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(SettingError) as refused:
         compose(["planner.horizn=6", "evaluation.pair=9", "cost.weight=1"])
     assert str(refused.value).splitlines() == [
@@ -144,37 +144,37 @@ def test_a_target_deep_inside_a_setting_is_checked() -> None:
         compose(["planner.horizon=[1,{_target_: os.system}]"])
 
 
-def test_no_leaf_can_open_the_allow_list(tmp_path: Path) -> None:
-    leaf(tmp_path, "planner/mine", "_target_: os.system\nallow: [os.]\n")
+def test_no_option_can_extend_the_allow_list(tmp_path: Path) -> None:
+    option(tmp_path, "planner/mine", "_target_: os.system\nallow: [os.]\n")
     with pytest.raises(TrustError):
         compose([f"hydra.searchpath=[file://{tmp_path}]", "planner=mine"])
 
 
-def test_no_leaf_can_reach_hydras_own_callbacks(tmp_path: Path) -> None:
-    leaf(tmp_path, "experiment/evil", "# @package _global_\nhydra: {callbacks: {a: {_target_: os.system, command: ls}}}\n")
+def test_no_option_can_reach_hydras_own_callbacks(tmp_path: Path) -> None:
+    option(tmp_path, "experiment/evil", "# @package _global_\nhydra: {callbacks: {a: {_target_: os.system, command: ls}}}\n")
     with pytest.raises(TrustError) as refused:
         compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=evil"])
-    assert str(refused.value) == ("a leaf sets hydra.callbacks: only the command line may, `hydra.callbacks=…`. "
-                                  "Fix: take it out of the leaf")
+    assert str(refused.value) == ("an option sets hydra.callbacks: only the command line may, `hydra.callbacks=…`. "
+                                  "Fix: remove it from the option")
 
 
-def test_a_class_of_ones_own_is_allowed_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_class_is_allowed_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_planners.py").write_text("from modules.planner.cem import CEM\n\n\nclass Mine(CEM):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     config = compose(["planner._target_=my_planners.Mine", "planner.horizon=3"], allow=["my_planners."])
     assert to_graph(config).specs["planner"].name == "my_planners.Mine"
 
 
-def test_a_folder_of_ones_own_leaves_is_searched(tmp_path: Path) -> None:
-    leaf(tmp_path, "planner/mine", "# Mine.\n_target_: modules.planner.cem.CEM\nhorizon: 3\n")
+def test_a_folder_of_users_options_is_searched(tmp_path: Path) -> None:
+    option(tmp_path, "planner/mine", "# Mine.\n_target_: modules.planner.cem.CEM\nhorizon: 3\n")
     config = compose([f"hydra.searchpath=[file://{tmp_path}]", "planner=mine"])
     assert to_specs(config)["planner"].settings["horizon"] == 3
 
 
 def test_several_folders_are_searched_in_their_order(tmp_path: Path) -> None:
     for number, folder in enumerate(("a, b", "c=d"), start=1):
-        leaf(tmp_path / folder, "planner/mine", f"_target_: modules.planner.cem.CEM\nhorizon: {number}\n")
-        leaf(tmp_path / folder, f"planner/mine{number}", "_target_: modules.planner.cem.CEM\n")
+        option(tmp_path / folder, "planner/mine", f"_target_: modules.planner.cem.CEM\nhorizon: {number}\n")
+        option(tmp_path / folder, f"planner/mine{number}", "_target_: modules.planner.cem.CEM\n")
     searched = [f"hydra.searchpath=['{tmp_path}/a, b']", f"hydra.searchpath=['file://{tmp_path}/c=d']"]
     assert compose([*searched, "planner=mine"]).settings.planner.horizon == 1
     assert compose([*searched, "planner=mine2"]).settings.planner._target_ == "modules.planner.cem.CEM"
@@ -192,7 +192,7 @@ PRESETS = {
 @pytest.mark.parametrize("how", PRESETS)
 @pytest.mark.parametrize("kind", ["agent", "experiment"])
 def test_a_choice_on_the_command_line_wins_over_a_preset(kind: str, how: str, tmp_path: Path) -> None:
-    leaf(tmp_path, f"{kind}/two", f"# @package _global_\n# Two?\n{PRESETS[how]}")
+    option(tmp_path, f"{kind}/two", f"# @package _global_\n# Two?\n{PRESETS[how]}")
     mine = [f"hydra.searchpath=[file://{tmp_path}]", f"{kind}=two"]
     assert compose(mine).settings.planner._target_ == "modules.planner.mppi.MPPI"
     for words in (["planner=cem", *mine], [*mine, "planner=cem"]):
@@ -201,8 +201,8 @@ def test_a_choice_on_the_command_line_wins_over_a_preset(kind: str, how: str, tm
 
 
 def test_an_experiment_wins_over_an_agent_and_keeps_its_settings_for_a_chosen_module(tmp_path: Path) -> None:
-    leaf(tmp_path, "agent/two", "# @package _global_\n# Two\nplanner: {horizon: 3}\n")
-    leaf(tmp_path, "experiment/three", "# @package _global_\n# Three?\nplanner: {horizon: 7}\n")
+    option(tmp_path, "agent/two", "# @package _global_\n# Two\nplanner: {horizon: 3}\n")
+    option(tmp_path, "experiment/three", "# @package _global_\n# Three?\nplanner: {horizon: 7}\n")
     mine = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=three", "agent=two", "planner=mppi"]
     assert compose(mine).settings.planner == {"_target_": "modules.planner.mppi.MPPI", "horizon": 7}
     assert compose([*mine, "planner.horizon=9"]).settings.planner.horizon == 9
@@ -238,12 +238,12 @@ def test_composing_leaves_another_hydra_alone() -> None:
         assert GlobalHydra.instance().hydra is outer
 
 
-def test_the_groups_are_those_of_the_shipped_configuration() -> None:
+def test_groups_match_the_shipped_configuration() -> None:
     assert groups() == ("graph", "world", "perception", "world_model", "memory", "goal", "cost", "planner", "actor",
                         "configurator", "learning", "evaluation", "agent", "experiment")
 
 
-def test_plain_values_are_interpolated_and_without_hydra() -> None:
+def test_plain_values_are_interpolated_and_exclude_hydra() -> None:
     plain = compose(["planner.horizon=${seed}", "seed=5"]).plain()
     assert plain["planner"]["horizon"] == 5 and "hydra" not in plain
 
@@ -251,7 +251,7 @@ def test_plain_values_are_interpolated_and_without_hydra() -> None:
 # Baselines ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_baseline_drops_what_its_preset_replaces_and_keeps_the_rest() -> None:
+def test_a_baseline_drops_overrides_of_replaced_groups_and_keeps_the_rest() -> None:
     mine = compose(["planner.horizon=6", "memory=none", "world.door=random", "seed=3", "checkpoint=there"])
     assert compose_baseline(mine, "oracle").overrides == (
         "planner.horizon=6", "memory=none", "world.door=random", "seed=3", "agent=oracle")
@@ -266,8 +266,8 @@ def test_the_oracle_plans_with_the_users_planner_in_the_users_world() -> None:
     assert oracle["world_model"].name == "modules.world_model.simulator.Simulator"
 
 
-def test_a_baseline_keeps_what_an_experiment_says_of_the_rest(tmp_path: Path) -> None:
-    leaf(tmp_path, "experiment/mine", "# @package _global_\n# Why?\ndefaults:\n  - override /planner: random_shooting\n"
+def test_a_baseline_keeps_an_experiments_other_settings(tmp_path: Path) -> None:
+    option(tmp_path, "experiment/mine", "# @package _global_\n# Why?\ndefaults:\n  - override /planner: random_shooting\n"
                                       "world_model: {hidden: 8}\nworld: {door: random, size: 16}\n"
                                       "placement: {'a': [world]}\nstore: it's here\n")
     mine = compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "world.size=32"])
@@ -279,7 +279,7 @@ def test_a_baseline_keeps_what_an_experiment_says_of_the_rest(tmp_path: Path) ->
     assert (oracle.settings.store, oracle.plain()["placement"]) == ("it's here", {"a": ["world"]})
 
 
-def test_a_baseline_keeps_what_two_experiments_set() -> None:
+def test_a_baseline_keeps_the_settings_of_two_experiments() -> None:
     oracle = compose_baseline(compose(["experiment=[random_shooting,quick]", "evaluation.film=0"]), "oracle").settings
     assert (oracle.planner._target_, oracle.evaluation.pairs, oracle.evaluation.film) == (
         "modules.planner.random_shooting.RandomShooting", 10, 0)
@@ -294,8 +294,8 @@ def test_an_unknown_baseline_gets_the_nearest_name() -> None:
         compose_baseline(compose(), "orcle")
 
 
-def leaf(folder: Path, name: str, text: str) -> None:
-    """A leaf in a folder of the user's own."""
+def option(folder: Path, name: str, text: str) -> None:
+    """Write an option in a folder of the user's own."""
     file = folder / f"{name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
@@ -320,7 +320,7 @@ def test_other_programs_resolve_environment_variables_as_before(monkeypatch: pyt
     assert OmegaConf.create({"a": "${oc.env:SECRET}"}).a == "7"
 
 
-def test_an_unwired_goal_is_offered_the_goals_port_and_not_the_picture_of_now() -> None:
+def test_the_fix_for_an_unwired_goal_names_the_goal_port_not_the_observation() -> None:
     with pytest.raises(GraphError) as refused:
         to_graph(compose(["goal=image", "~graph.goal.observation"]))
     assert refused.value.mistakes == ("goal.observation is not wired and goal needs it (observation any dtype (B, *G)). "

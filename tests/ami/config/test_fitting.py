@@ -1,4 +1,4 @@
-"""A world that was chosen gets the modules that fit it, for the groups that nobody chose."""
+"""Fitting: a chosen world gets fitting modules, for the groups that the user left open."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ NUMBERS = ("perception=vector", "world_model.anti_collapse=none")
 def test_the_agent_fits_the_world(overrides: list[str], fitted: tuple[str, ...]) -> None:
     config = compose(overrides)
     assert config.fitted == fitted and config.overrides == (*overrides, *fitted)
-    to_graph(config)  # sound
+    to_graph(config)  # valid
     assert compose(config.overrides).fitted == ()
 
 
-def test_a_picture_with_a_reward_is_learnt_from_pixels() -> None:
+def test_a_picture_world_with_reward_trains_perception_and_model() -> None:
     config = compose(["world=gym", "world.entry_point=tests.support.hostile_envs:ChannelFirst"], allow=["tests."])
     assert config.fitted == (*REWARDED, "learning.stages.model.train=[perception,world_model]", "planner=categorical")
 
 
-def test_what_was_chosen_stays() -> None:
+def test_chosen_modules_stay() -> None:
     config = compose(["world=gym", "world.id=CartPole-v1", "perception=identity", "planner=tree", "learning=none",
                       "world_model.anti_collapse=vicreg"])
     assert config.fitted == ("goal=none", "cost=reward", "world_model.rewards=true")
 
 
 @pytest.mark.parametrize("experiment", ["cartpole", "pendulum", "pointmaze", "doorkey"])
-def test_an_experiment_has_chosen(experiment: str) -> None:
+def test_experiments_are_not_fitted(experiment: str) -> None:
     config = compose([f"experiment={experiment}"])
     assert config.fitted == () == compose_baseline(config, "random").fitted
 
@@ -45,7 +45,7 @@ def test_a_world_that_cannot_be_made_is_left_to_the_graph() -> None:
     assert compose(["world=gym", "world.id=Nowhere-v9"]).fitted == ()
 
 
-def test_what_was_fitted_is_reported() -> None:
+def test_fitted_overrides_are_reported() -> None:
     config = compose(["world=gym", "world.id=Pendulum-v1"])
-    assert config.remarks() == [f"fitted to the world: {' '.join((*NUMBERS, *REWARDED))}; what you choose yourself is left"]
+    assert config.remarks() == [f"fitted to the world: {' '.join((*NUMBERS, *REWARDED))}; your own overrides are kept"]
     assert compose().remarks() == []

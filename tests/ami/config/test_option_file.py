@@ -1,4 +1,4 @@
-"""Files of options: whatever is wrong with one is a line that names the file, and no file blocks or fills the memory."""
+"""Option files: each fault is one line that names the file; no file blocks or exhausts memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BROKEN: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
     "huge": ("#" * 1_000_001, " has 1000001 bytes: expected at most 1000000. Fix: leave data out of an option, and name the "
                               "file that holds it"),
     "a list": ("- 1\n", ": expected settings, `name: value`, not a list"),
-    "defaults that are no list": ("defaults: 3\n" + TARGET,
+    "defaults that are not a list": ("defaults: 3\n" + TARGET,
                                   ": `defaults` is 3: expected a list of options, `- override /planner: cem`"),
     "a package of two words": ("# @package a b\n" + TARGET, ": Too many components in '@package a b'"),
     "a pipe": (os.mkfifo, " is a pipe: expected a file of YAML. Fix: rename or remove it"),
@@ -67,7 +67,7 @@ def test_broken_file_is_refused_in_one_line(fault: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("defaults: [mine]\n", "the configuration does not compose: an option takes itself in, or values are nested too deep. "
+    ("defaults: [mine]\n", "the configuration does not compose: an option includes itself, or values are nested too deep. "
                            "Fix: look at the `defaults` of your own options"),
     ("defaults: [{override /cost: {a: 1}}]\n",
      "the configuration does not compose: Unsupported item value in defaults : dict. Supported: string or list. "

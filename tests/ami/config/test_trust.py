@@ -1,4 +1,4 @@
-"""A configuration may only name classes of trusted packages, and our own packages have to be ours."""
+"""Trust: a configuration may only name classes of trusted packages, and ami's own packages may not be shadowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALIASES = [
 
 
 @pytest.mark.parametrize("target", REFUSED)
-def test_a_foreign_target_is_refused_by_its_name_without_importing_it(target: str) -> None:
+def test_an_untrusted_target_is_refused_without_importing_it(target: str) -> None:
     before = set(sys.modules)
     with pytest.raises(TrustError, match=r"Fix, if you trust that code: `--allow "):
         trusted_class(target, "planner", ALLOWED)
@@ -39,7 +39,7 @@ def test_an_alias_or_a_function_behind_a_trusted_name_is_refused(target: str) ->
         trusted_class(target, "planner", ALLOWED)
 
 
-def test_the_refusal_names_the_target_the_list_and_the_cure() -> None:
+def test_the_error_names_the_target_the_allow_list_and_the_fix() -> None:
     with pytest.raises(TrustError) as refused:
         trusted_class("os.system", "planner", ALLOWED)
     assert str(refused.value) == (
@@ -47,20 +47,20 @@ def test_the_refusal_names_the_target_the_list_and_the_cure() -> None:
         "Fix, if you trust that code: `--allow os.`, or allow=['os.'] in Python")
 
 
-def test_an_alias_is_called_by_its_real_name() -> None:
+def test_the_error_for_an_alias_gives_its_real_name() -> None:
     with pytest.raises(TrustError, match=r"^planner\._target_ is 'ami\.config\.trust\.Path', which is really 'pathlib\.Path'"
                                          r": expected"):
         trusted_class("ami.config.trust.Path", "planner", ALLOWED)
 
 
-def test_a_function_is_called_one() -> None:
+def test_the_error_for_a_function_names_its_kind() -> None:
     with pytest.raises(TrustError) as refused:
         trusted_class("ami.config.trust.trusted_class", "planner", ALLOWED)
     assert str(refused.value) == ("planner._target_ is 'ami.config.trust.trusted_class', which is a function: "
                                   "expected a class")
 
 
-def test_our_own_classes_are_found() -> None:
+def test_classes_of_ami_are_found() -> None:
     assert trusted_class("worlds.two_rooms_physics.Dynamics", "x", ALLOWED) is worlds.two_rooms_physics.Dynamics
 
 
@@ -78,7 +78,7 @@ def test_a_misspelt_target_gets_the_nearest_name(target: str, sentence: str) -> 
     assert str(unknown.value) == sentence
 
 
-def test_a_package_that_is_not_there_is_told() -> None:
+def test_a_missing_package_is_reported() -> None:
     with pytest.raises(UnknownName) as unknown:
         trusted_class("mypkg.MyPlanner", "planner", allow_list(["mypkg"]))
     assert str(unknown.value) == ("planner._target_ is 'mypkg.MyPlanner', but there is no package 'mypkg'. "
@@ -86,12 +86,12 @@ def test_a_package_that_is_not_there_is_told() -> None:
 
 
 @pytest.mark.parametrize("target", [None, 3, "", "CEM", "modules.planner.", "modules planner.cem"])
-def test_what_is_no_name_is_refused(target: object) -> None:
+def test_an_invalid_name_is_refused(target: object) -> None:
     with pytest.raises(SettingError, match=r"expected a class by its full name, `package\.file\.Class`"):
         trusted_class(target, "planner", ALLOWED)
 
 
-def test_a_file_that_cannot_be_imported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_import_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_package.py").write_text("import a_package_that_is_not_installed")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingError) as wrong:
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_imported_is_told(tmp_path: Path, monkeypatch: pyt
                                 "which is not installed")
 
 
-def test_a_user_opens_the_list_in_python_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_allow_list_is_extended_in_python_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert allow_list(["mypkg", "other.part."])[-2:] == ("mypkg.", "other.part.")
     monkeypatch.setenv("AMI_ALLOW", "mine, theirs.,")
     assert allow_list() == (*ALLOWED, "mine.", "theirs.")
@@ -112,7 +112,7 @@ def test_a_prefix_that_would_allow_everything_is_refused(prefix: str) -> None:
         allow_list([prefix])
 
 
-def test_a_gymnasium_id_may_not_import_a_foreign_package() -> None:
+def test_a_gymnasium_id_may_not_import_an_untrusted_package() -> None:
     check_imports({"id": "worlds:ami/TwoRooms-v0"}, "world", ALLOWED)
     check_imports({"id": "CartPole-v1"}, "world", ALLOWED)
     with pytest.raises(TrustError, match=r"world\.id is 'this:Zen-v0', which imports 'this': expected a class from"):
@@ -122,11 +122,11 @@ def test_a_gymnasium_id_may_not_import_a_foreign_package() -> None:
         check_imports({"id": "CartPole-v1", "wrappers": ["gymnasium.wrappers.ClipReward", "this.Zen"]}, "world", ALLOWED)
 
 
-def test_our_own_packages_are_ours() -> None:
+def test_amis_packages_are_not_shadowed() -> None:
     check_shadowing()
 
 
-def test_a_package_that_shadows_ours_is_named_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shadowing_package_is_named_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "__init__.py").touch()
     monkeypatch.delitem(sys.modules, "modules")
