@@ -1,4 +1,4 @@
-"""Reading the words of a command: its own flags, Hydra's flags, and overrides."""
+"""Parse the arguments of a command: its own flags, Hydra's flags, and overrides."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ami.errors import AmiError, SettingError, shown, suggestion, unknown_name
 HYDRA_FLAGS: dict[str, tuple[str, ...] | None] = {
     "--multirun": None, "-m": None, "--resolve": None, "--hydra-help": None,
     "--cfg": ("job", "hydra", "all"), "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")}
-"""Hydra's flags, and the values of those that take one."""
+"""Hydra's flags with their possible values; None for a flag without a value."""
 COMMON_FLAGS = ("--allow", "--config-dir", "-cd", "--help")
 
 
 class Common(NamedTuple):
-    """What every command that composes takes.
+    """The arguments shared by all commands that compose a configuration.
 
     Attributes:
         allow: prefixes of `--allow`.
         searched: the override that adds the folders of `--config-dir` to the search path; empty without one.
         folders: the same folders.
-        rest: the other words.
+        rest: the other arguments.
     """
 
     allow: list[str]
@@ -34,7 +34,7 @@ class Common(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads the words of one command; `ami.cli.help` has the text of `--help`."""
+    """Argument parser of one command; `ami.cli.help` has the text of `--help`."""
 
     def error(self, message: str) -> NoReturn:
         unknown = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
@@ -44,12 +44,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """Reads the flags of one command."""
+    """Return the parser for the flags of one command."""
     return Parser(prog=f"ami {command}", add_help=False, allow_abbrev=False)
 
 
 def take_common(command: str, words: Sequence[str]) -> Common:
-    """`--allow mypkg.` and `--config-dir DIR` may stand anywhere, and more than once.
+    """Extract `--allow mypkg.` and `--config-dir DIR`, at any position and any number of times.
 
     Raises:
         SettingError: a flag has no value, or --config-dir names no folder.
@@ -68,7 +68,7 @@ def take_common(command: str, words: Sequence[str]) -> Common:
 
 
 def take_from(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """`--from FOLDER` names the saved agent that a run begins with."""
+    """Extract `--from FOLDER`, the saved agent of a run; returns the folder and the other arguments."""
     reader = parser("run")
     reader.add_argument("--from", dest="saved")
     found, rest = reader.parse_known_args(list(words))
@@ -76,7 +76,7 @@ def take_from(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def take_hydra_flags(command: str, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Hydra's flags with their values, and the overrides.
+    """Split arguments into Hydra's flags with their values, and overrides.
 
     Raises:
         UnknownName, SettingError: a flag or its value is unknown, or two flags exclude each other.
@@ -91,13 +91,13 @@ def take_hydra_flags(command: str, words: Sequence[str]) -> tuple[dict[str, str]
             continue
         if name not in HYDRA_FLAGS:
             raise unknown_flag(name, (*HYDRA_FLAGS, "--from"), f"ami {command}")
-        menu = HYDRA_FLAGS[name]
-        if menu is None and equals:
+        choices = HYDRA_FLAGS[name]
+        if choices is None and equals:
             raise SettingError(f"{name} takes no value: '{value}'. Fix: {name} alone")
-        if menu is not None and not equals:
-            value = next(rest, menu[0])
-        if menu is not None and value not in menu:
-            raise unknown_name(f"value of {name}", value, menu)
+        if choices is not None and not equals:
+            value = next(rest, choices[0])
+        if choices is not None and value not in choices:
+            raise unknown_name(f"value of {name}", value, choices)
         flags["--multirun" if name == "-m" else name] = value
     kinds = [name for name in flags if name != "--resolve"]
     if len(kinds) > 1:
@@ -108,7 +108,7 @@ def take_hydra_flags(command: str, words: Sequence[str]) -> tuple[dict[str, str]
 
 
 def only_overrides(command: str, words: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
-    """The words, once none of them is a flag; a flag that none of `flags` is gets the nearest name."""
+    """Return the arguments if none of them is a flag; raise with the nearest of `flags` otherwise."""
     for word in words:
         if word.startswith("-"):
             raise unknown_flag(word.partition("=")[0], flags, f"ami {command}")
@@ -116,10 +116,10 @@ def only_overrides(command: str, words: Sequence[str], flags: Sequence[str] = ()
 
 
 def unknown_flag(name: str, known: Iterable[str], command: str) -> AmiError:
-    """The error for a flag that a command does not have: the nearest one, or how a setting is written."""
-    menu = [*known, *COMMON_FLAGS]
-    if "did you mean" in suggestion(name, menu):
-        return unknown_name("flag", name, menu, f"`{command} --help` explains them.")
+    """Return the error for an unknown flag, with the nearest known flag or the syntax of a setting."""
+    choices = [*known, *COMMON_FLAGS]
+    if "did you mean" in suggestion(name, choices):
+        return unknown_name("flag", name, choices, f"`{command} --help` explains them.")
     setting = name.lstrip("-").replace("-", "_")
     return SettingError(f"unknown flag {shown(name)}: `{command} --help` lists them. "
                         f"Fix for a setting: no dashes, {setting or 'seed'}=…")

@@ -1,4 +1,4 @@
-"""The commands that need no Hydra job: `ami compare | check | export | graph | list | plot | replay | ui`.
+"""The commands without a Hydra job: `ami compare | check | export | graph | list | plot | replay | ui`.
 
 `ami trace` and `ami view` are in `ami.cli.trace`.
 """
@@ -16,7 +16,7 @@ from ami.storage.store import default_store
 
 
 def compare(words: Sequence[str]) -> int:
-    """Variants side by side, or a mind beside itself without its parts."""
+    """Compare variants, or an agent with its lesions."""
     allow, searched, _, rest = take_common("compare", words)
     reader = parser("compare")
     reader.add_argument("--seeds", default="0,1,2")
@@ -37,7 +37,7 @@ def compare(words: Sequence[str]) -> int:
     refuse_two_values(overrides)
     if given.lesion:
         if given.against is not None:
-            raise SettingError("--against has no effect with --lesion: every lesion is held against the intact mind")
+            raise SettingError("--against has no effect with --lesion: the intact agent is the reference")
         lesion(overrides, seeds=seeds, parallel=given.parallel, folder=given.folder, console=Console(), allow=allow)
         return 0
     comparing.compare(overrides, seeds=seeds, against=given.against, parallel=given.parallel, folder=given.folder,
@@ -46,7 +46,7 @@ def compare(words: Sequence[str]) -> int:
 
 
 def _seeds(text: str) -> list[int]:
-    """`0,1,2`; `2,` is the seed 2 alone, and `2`, which could mean two seeds, is refused."""
+    """Parse seeds: `0,1,2`; `2,` is the seed 2 alone; `2` is refused as ambiguous."""
     words = text.split(",")
     if len(words) > 1 and not words[-1].strip():
         del words[-1]
@@ -62,7 +62,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def plot(words: Sequence[str]) -> int:
-    """The plots and the film of a finished run, made again."""
+    """Redraw the plots and the video of a finished run."""
     allow, _, _, rest = take_common("plot", words)
     reader = parser("plot")
     reader.add_argument("run", type=Path)
@@ -77,7 +77,7 @@ def plot(words: Sequence[str]) -> int:
 
 
 def check(words: Sequence[str]) -> int:
-    """Every promise of a module or world; 0 when all are kept, 1 when one is broken."""
+    """Check every promise of a module or world; returns 0 if all are kept, 1 if one is broken."""
     allow, searched, _, rest = take_common("check", words)
     target, *overrides = only_overrides("check", rest) or [""]
     if not target or target.startswith("hydra."):
@@ -93,7 +93,7 @@ def check(words: Sequence[str]) -> int:
 
 
 def export(words: Sequence[str]) -> int:
-    """Write an agent into a folder that another machine can run."""
+    """Write an agent into a folder that runs on another machine."""
     reader = parser("export")
     reader.add_argument("run")
     reader.add_argument("out", type=Path)
@@ -112,7 +112,7 @@ def export(words: Sequence[str]) -> int:
 
 
 def graph(words: Sequence[str]) -> int:
-    """Draw the wiring, or say what is wrong with it."""
+    """Draw the wiring, or list its mistakes."""
     from ami.config.compose import compose, refuse_two_values, to_graph
     from ami.drawing.text import FORMATS
 
@@ -145,7 +145,7 @@ def graph(words: Sequence[str]) -> int:
 
 
 def list_choices(words: Sequence[str]) -> int:
-    """Every choice, one line each."""
+    """List every choice, one line each."""
     from ami.cli.listing import SECTIONS, menu, misnamed
 
     _, _, folders, rest = take_common("list", words)
@@ -161,7 +161,7 @@ def list_choices(words: Sequence[str]) -> int:
 
 
 def replay(words: Sequence[str]) -> int:
-    """A recording executed anew, as it was or with a difference; 1 when it does not say the same."""
+    """Re-execute a recording, unchanged or modified; returns 1 if a message differs."""
     allow, searched, _, rest = take_common("replay", words)
     reader = parser("replay")
     reader.add_argument("run", type=Path)
@@ -172,17 +172,17 @@ def replay(words: Sequence[str]) -> int:
     given, rest = reader.parse_known_args(rest)
     overrides = only_overrides("replay", rest, ("--swap", "--fork", "--wave", "--out"))
     if given.swap and given.fork is not None:
-        raise SettingError("--swap and --fork are two ways to differ: expected one of them")
+        raise SettingError("--swap and --fork exclude each other: expected one of them")
     if overrides and not given.swap and given.fork is None:
-        raise SettingError(f"{' '.join(overrides)} would make it another mind: expected `--swap`, which gives it the "
-                           "recorded inputs, or `--fork TICK`, from which on the world goes on with it")
+        raise SettingError(f"{' '.join(overrides)} would change the agent: expected `--swap`, which gives it the "
+                           "recorded inputs, or `--fork TICK`, after which it acts in the world")
     if given.swap and not overrides:
         raise SettingError("--swap names nothing to swap: expected an override, --swap planner=mppi")
     if given.wave is not None and given.fork is None:
         raise SettingError(f"--wave {given.wave} has no effect without --fork TICK: every wave is executed. "
                            "Fix: leave it out")
     if searched and not given.swap and given.fork is None:
-        raise SettingError("--config-dir has no effect on a replay of the run as it was. Fix: leave it out, or "
+        raise SettingError("--config-dir has no effect on a replay without changes. Fix: leave it out, or "
                            "--swap or --fork")
     from ami.config.compose import refuse_two_values
     from ami.replay.report import replay
@@ -195,7 +195,7 @@ def replay(words: Sequence[str]) -> int:
 
 
 def ui(words: Sequence[str]) -> int:
-    """The runs in MLflow's pages."""
+    """Serve the runs in MLflow's pages."""
     from ami.tracking.ui import serve
 
     reader = parser("ui")

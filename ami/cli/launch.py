@@ -1,4 +1,4 @@
-"""`ami run` and `ami train`: the words become a configuration, and Hydra makes the job's folder, or those of many jobs."""
+"""`ami run` and `ami train`: compose a configuration and let Hydra create the folder of each job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 
 def launch(command: str, words: Sequence[str]) -> int:
-    """Run one job, or with `--multirun` one per combination; returns the exit code.
+    """Run one job, or with `--multirun` one per combination, and return the exit code.
 
     Raises:
         AmiError: a job was refused before it started, or, without `--multirun`, failed.
@@ -44,7 +44,7 @@ def launch(command: str, words: Sequence[str]) -> int:
         return _hydra(command, flags, overrides, lambda settings: None)
     several = "--multirun" in flags
     folders = list(_asked_folders(overrides))
-    # refuse before the first of them starts, and before Hydra makes its folder
+    # refuse before the first job starts, and before Hydra creates its folder
     configs = [_asked(job, allow) for job in (jobs(overrides) if several else [overrides])]
     for config in configs:
         to_graph(config)
@@ -73,7 +73,7 @@ def launch(command: str, words: Sequence[str]) -> int:
             raise SystemExit(1) from error
         finally:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # Hydra made both; what was refused leaves nothing in them
+                folder.rmdir()  # Hydra created both; a refused job leaves them empty
                 if is_new:
                     store.rmdir()
 
@@ -84,7 +84,7 @@ def launch(command: str, words: Sequence[str]) -> int:
 
 
 def _asked_folders(overrides: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """The folders that were asked of Hydra by name, each with its setting; whatever Hydra itself makes up is no concern."""
+    """Yield each folder requested by an override of Hydra, with its setting; Hydra's own defaults are not checked."""
     for text in overrides:
         name, _, given = text.lstrip("+").partition("=")
         if name in FOLDERS and "${" not in given:
@@ -95,7 +95,7 @@ def _asked_folders(overrides: Sequence[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _asked(overrides: Sequence[str], allow: Sequence[str]) -> Config:
-    """The configuration, without what was asked of Hydra alone: a run's folder is no part of what the run was."""
+    """Compose a configuration without Hydra's own overrides: a run's folder does not identify the run."""
     config = compose(overrides, allow=allow)
     kept = tuple(text for text in config.overrides
                  if not text.startswith(("hydra.", "hydra/")) or text.startswith(SEARCH_PATH))
@@ -104,7 +104,7 @@ def _asked(overrides: Sequence[str], allow: Sequence[str]) -> Config:
 
 def _many(command: str, overrides: Sequence[str], configs: Sequence[Config], allow: Sequence[str],
           words: Sequence[str]) -> int:
-    """Every job of a multirun, also after one has failed."""
+    """Run every job of a multirun, also after a failed one."""
     from ami.cli.multirun import Multirun
 
     folder = next((text.removeprefix(SWEEP_DIR) for text in overrides if text.startswith(SWEEP_DIR)), "")

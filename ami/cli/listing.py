@@ -1,4 +1,4 @@
-"""The menu: every option of `configs/` and of a user's own folders with one line, read without importing a module."""
+"""The listing of all options: of `configs/` and of a user's own folders, one line each, without importing a module."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ SECTIONS = {
     "experiments": ("experiment",),
     "settings": ("graph", "learning", "evaluation"),
 }
+"""The sections of `ami list`, and the groups of each."""
 OURS = ("modules.", "worlds.", "ami.")
-"""What `ami list` lists, and the groups of each."""
+"""Packages whose docstrings describe an option without a comment; they are read without importing them."""
 
 
 def menu(section: str | None = None, folders: Sequence[Path] = ()) -> str:
-    """The whole menu, or one section of it; `folders` are a user's own, which come first in the search path."""
+    """Return the listing, or one section of it; `folders` are a user's own, which come first in the search path."""
     groups = [group for name in ([section] if section else SECTIONS) for group in SECTIONS[name]]
     defaults = (resources.files("configs") / "ami.yaml").read_text(encoding="utf-8")
     blocks = []
@@ -36,7 +37,7 @@ def menu(section: str | None = None, folders: Sequence[Path] = ()) -> str:
 
 
 def misnamed(folders: Sequence[Path]) -> list[str]:
-    """Folders of a user's own that hold options and are no group, so that nothing finds them; one sentence each."""
+    """Return a warning for each of a user's folders that holds options but has no group's name."""
     groups = [group for names in SECTIONS.values() for group in names]
     return [f"'{inner}' holds options and is no group{suggestion(inner.name, groups)} Fix: rename it"
             for place in folders for inner in sorted(place.iterdir())
@@ -44,7 +45,7 @@ def misnamed(folders: Sequence[Path]) -> list[str]:
 
 
 def leaves(group: str, folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
-    """Each option of a group and what it is, in one line."""
+    """Return each option of a group with its one-line description."""
     found: dict[str, str] = {}
     for place in folders:
         for file in sorted((place / group).rglob("*.yaml")):
@@ -58,7 +59,7 @@ def leaves(group: str, folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
 
 
 def _own_line(file: Path) -> str:
-    """What a user's own option is; a file that cannot be read is listed with its fault."""
+    """Return the description of a user's own option, or the fault of a file that cannot be read."""
     from ami.config.option_file import read
 
     try:
@@ -68,7 +69,7 @@ def _own_line(file: Path) -> str:
 
 
 def _one_line(text: str) -> str:
-    """The first comment that is no directive; without one, the first line of the class's docstring."""
+    """Return the first comment that is no directive; without one, the first line of the class's docstring."""
     for line in text.splitlines():
         if line.startswith("#") and not line.lstrip("# ").startswith("@"):
             return line.lstrip("# ").strip()
@@ -77,7 +78,7 @@ def _one_line(text: str) -> str:
     target = re.search(r"^_target_: *([\w.]+)", text, re.MULTILINE)
     if target is None:
         return ""
-    return _docstring(target[1]) if target[1].startswith(OURS) else target[1]  # to look for others would import them
+    return _docstring(target[1]) if target[1].startswith(OURS) else target[1]  # reading others would import them
 
 
 def _docstring(target: str) -> str:

@@ -1,7 +1,7 @@
 """The command line: `ami run | train | export | compare | check | graph | list | trace | view | replay | ui`.
 
-`run` and `train` are in `ami.cli.launch`, the other commands in `ami.cli.commands` and `ami.cli.trace`; each imports what it
-does. Heavy packages are imported inside the commands, so that `ami --help` is there at once.
+`run` and `train` are in `ami.cli.launch`, the other commands in `ami.cli.commands` and `ami.cli.trace`. Heavy packages are
+imported inside the commands, so that `ami --help` is fast.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 a check found a broken promise, 2 refused or failed, 3 a fault in ami itself, 130 stopped by
-        Ctrl-C. A terminal that is gone or full does not change the code of a command that leaves its work on the disk.
+        Ctrl-C. A closed or full terminal does not change the code of a command that writes its results to the disk.
     """
-    os.umask(0o077)  # what a run leaves behind is its user's alone
+    os.umask(0o077)  # files of a run are readable by their user alone
     prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    with _hearing_ctrl_c() as heard:
+    with _watching_ctrl_c() as signals:
         try:
             with apart():
                 code = _dispatch(words)
-        except BrokenPipeError:  # `ami list | head` has seen enough
+        except BrokenPipeError:  # as in `ami list | head`
             code = 0
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            if heard or _is_stopped(error):
+            if signals or _is_stopped(error):
                 report("stopped by Ctrl-C; what was written until now is whole and stays")
                 code = 130
             elif isinstance(error, SystemExit):
@@ -62,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: BaseException) -> int:
-    """Print an error as one line, and its traceback where that is asked for; returns the exit code."""
+    """Print an error as one line, after its traceback if AMI_TRACEBACK is set, and return the exit code."""
     if os.environ.get(TRACEBACK):
         with contextlib.suppress(OSError, ValueError):
             traceback.print_exception(error)
     if isinstance(error, AmiError):
         report(escaped(str(error)))
         return 2
-    if isinstance(error, (OSError, MemoryError)):  # of the machine, not of ami: its text names the file
+    if isinstance(error, (OSError, MemoryError)):  # a fault of the machine, not of ami: its text names the file
         fix = "room on this disk, or another store" if getattr(error, "errno", 0) in FULL else (
             f"{TRACEBACK}=1 prints where it happened")
         text = "out of memory" if isinstance(error, MemoryError) else str(error)
@@ -81,32 +81,32 @@ def _explain(error: BaseException) -> int:
 
 
 @contextlib.contextmanager
-def _hearing_ctrl_c() -> Iterator[list[int]]:
-    """Whether Ctrl-C came: a compiled package that is being imported may swallow it, and fail by it later."""
-    heard: list[int] = []
+def _watching_ctrl_c() -> Iterator[list[int]]:
+    """Record Ctrl-C: a compiled package may swallow the signal during its import and raise another error later."""
+    signals: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield heard  # somebody else's business
+        yield signals  # the caller has a handler of its own
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        signals.append(number)
         signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGINT, stop)
     try:
-        yield heard
+        yield signals
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _is_of_stream(error: BaseException) -> bool:
-    """Whether it may be standard output that failed: its errors name no file. A TrustError is an OSError too."""
+    """Return whether standard output may have failed: its errors name no file. A TrustError is an OSError too."""
     return isinstance(error, OSError) and not isinstance(error, AmiError) and error.filename is None
 
 
 def _is_stopped(error: BaseException | None) -> bool:
-    """Whether it is Ctrl-C, or what a library made of it while it cleaned up."""
+    """Return whether the error is Ctrl-C, or was raised by a library while handling it."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None

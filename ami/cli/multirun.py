@@ -1,11 +1,11 @@
-"""Multirun: a failed job does not stop the others, and a sweep that was stopped goes on in its folder.
+"""Multirun: a failed job does not stop the others, and an interrupted sweep resumes in its folder.
 
     sweep folder
-    ├── 0/job.json    what job 0 depends on, and what became of it
+    ├── 0/job.json    identity and state of job 0
     └── 1/…
 
-A job is the same when its settings, its modules' code and ami's version are. A finished job is skipped; the folder of an
-unfinished one is renamed, so that nothing in it is lost.
+A job is identified by its settings, its modules' code and ami's version. A finished job is skipped; the folder of an
+unfinished job is renamed, so that nothing in it is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WAITING, EARLIER = "not started", "finished earlier"
 
 
 class Record(TypedDict):
-    """What a finished or failed job leaves, beside what it depends on."""
+    """The state of a job in its file, in addition to its identity."""
 
     label: str
     state: str
@@ -50,11 +50,11 @@ class Job:
     """One job of a sweep.
 
     Attributes:
-        label: what differs between the jobs, "planner.horizon=2 seed=1".
-        folder: where it runs.
+        label: the overrides that differ between the jobs, "planner.horizon=2 seed=1".
+        folder: folder of the job.
         state: `FINISHED`, `EARLIER`, `FAILED`, `STOPPED` or `WAITING`.
-        seconds: how long it took; None if it did not run now.
-        reason: of a failure, in one or more lines.
+        seconds: duration; None if it did not run now.
+        reason: reason of a failure, in one or more lines.
     """
 
     label: str
@@ -69,7 +69,7 @@ class Multirun:
 
     Args:
         command: "run" or "train".
-        folder: of the sweep.
+        folder: folder of the sweep.
     """
 
     def __init__(self, command: str, folder: Path) -> None:
@@ -82,7 +82,7 @@ class Multirun:
         return all(job.state in (FINISHED, EARLIER) for job in self._jobs.values())
 
     def plan(self, configs: Sequence[Config], overrides: Sequence[str]) -> None:
-        """Note the jobs, before the first starts.
+        """Register the jobs before the first starts.
 
         Raises:
             SettingError: a job's folder holds another job's results.
@@ -92,7 +92,7 @@ class Multirun:
             self._is_done(self.folder / str(number), self._identity(config))
 
     def one(self, number: int, config: Config, folder: Path, work: Callable[[Path], None]) -> None:
-        """Run a job in its folder, unless it is finished there. An error is noted and ends this job alone."""
+        """Run a job in its folder, unless it is finished there. An error is recorded and ends this job alone."""
         job = self._jobs.setdefault(number, Job(" ".join(config.overrides), folder))
         job.folder = folder
         identity = self._identity(config)
@@ -107,7 +107,7 @@ class Multirun:
             work(folder)
         except Exception as error:
             if isinstance(error, BrokenPipeError):
-                raise  # nobody reads what is printed any more
+                raise  # the reader of the output has gone
             job.reason = str(error) if isinstance(error, AmiError) else f"{type(error).__name__}: {error}"
             if not isinstance(error, AmiError):
                 job.reason += f" (see {folder / ERROR})"
@@ -120,7 +120,7 @@ class Multirun:
             job.seconds = time.perf_counter() - start
 
     def report(self, command: str) -> None:
-        """Print the table of the jobs, why some failed, and how to go on."""
+        """Print the table of the jobs, the reasons of failures, and the command to resume."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title_justify="left",
                       title=f"{len(self._jobs)} jobs in {self.folder}")
         for name in ("", "job", "state", "minutes"):
@@ -133,7 +133,7 @@ class Multirun:
             if job.state == FAILED:
                 console.note(f"job {number} failed: {job.reason}")
         if not self.is_finished:
-            console.note(f"Finished jobs stay. To run the others: {command} hydra.sweep.dir={self.folder}")
+            console.note(f"Finished jobs are kept. To run the others: {command} hydra.sweep.dir={self.folder}")
 
     def _note(self, job: Job, identity: dict[str, Any], state: str) -> None:
         job.state = state
@@ -146,7 +146,7 @@ class Multirun:
 
     @staticmethod
     def _is_done(folder: Path, identity: dict[str, Any]) -> bool:
-        """Whether this job is finished in its folder; another finished job or run there is refused."""
+        """Return whether this job is finished in its folder; refuse another finished job or run there."""
         if not (folder / RECORD).exists():
             require(not folder.exists() or not any(folder.iterdir()),
                     f"'{folder}' is not empty and holds no job of a multirun. Fix: another hydra.sweep.dir")

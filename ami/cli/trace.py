@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def view(words: Sequence[str]) -> int:
-    """A run's trace as one page."""
+    """Write a run's trace as one HTML page."""
     reader = parser("view")
     reader.add_argument("run", type=Path)
     reader.add_argument("--out", type=Path)
@@ -38,7 +38,7 @@ def view(words: Sequence[str]) -> int:
 
 
 def trace(words: Sequence[str]) -> int:
-    """What a run perceived, wanted, imagined and did."""
+    """Run one action of `ami trace`."""
     reader = parser("trace")
     reader.add_argument("action")
     reader.add_argument("run", nargs="+")
@@ -50,7 +50,7 @@ def trace(words: Sequence[str]) -> int:
 
 
 def show(words: Sequence[str]) -> int:
-    """One run in the terminal."""
+    """Print one run in the terminal."""
     reader = parser("trace")
     reader.add_argument("run", type=Path)
     reader.add_argument("--tick", type=int)
@@ -66,7 +66,7 @@ def show(words: Sequence[str]) -> int:
 
 
 def diff(words: Sequence[str]) -> int:
-    """Where two runs part; 0 when they say the same, 1 when they differ."""
+    """Print the differences of two runs; returns 0 if all messages are equal, 1 otherwise."""
     reader = parser("trace")
     reader.add_argument("run", type=Path)
     reader.add_argument("other", type=Path)
@@ -77,7 +77,7 @@ def diff(words: Sequence[str]) -> int:
 
 
 def sync(words: Sequence[str]) -> int:
-    """Sampled ticks and episodes as MLflow traces."""
+    """Write sampled ticks and episodes as MLflow traces."""
     reader = _sampling()
     reader.add_argument("--store", type=Path)
     given = reader.parse_args(words)
@@ -98,7 +98,7 @@ def sync(words: Sequence[str]) -> int:
 
 
 def export(words: Sequence[str]) -> int:
-    """A trace for other programs."""
+    """Export a trace for other programs."""
     reader = _sampling()
     reader.add_argument("--format", required=True)
     reader.add_argument("--out", type=Path, required=True)
@@ -134,7 +134,7 @@ def _sample(given: Namespace, every: int) -> Sample:
     from ami.views.spans import Sample
 
     where = getattr(given, "where", None)
-    episodes = 1 if where is None else 0  # an episode is every tick of it
+    episodes = 1 if where is None else 0  # a whole episode would include ticks outside the condition
     return Sample(every if given.every is None else given.every, episodes if given.episodes is None else given.episodes,
                   given.surprise, None if where is None else Condition(where))
 

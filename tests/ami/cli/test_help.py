@@ -1,4 +1,4 @@
-"""The examples of every help text are accepted: what `--help` recommends composes."""
+"""The examples of every help text compose."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_an_example_composes(example: str) -> None:
     _, rest = take_from(rest)
     flags, overrides = take_hydra_flags(command, rest) if command in ("run", "train") else ({}, rest)
     if command == "compare" and "--lesion" not in words:
-        asked = [list(one.overrides) for one in combinations(overrides)]
+        requested = [list(one.overrides) for one in combinations(overrides)]
     else:
-        asked = jobs(overrides) if "--multirun" in flags else [overrides]
-    for one in asked:
+        requested = jobs(overrides) if "--multirun" in flags else [overrides]
+    for one in requested:
         if "mypkg.MyPlanner" in example:
             with pytest.raises(TrustError, match="--allow mypkg"):  # a user's package; allowed, it would be imported
                 compose(one)
@@ -58,7 +58,7 @@ SETTINGS = sorted(set(re.findall(r"\b(?:planner|world|trace|evaluation)\.[a-z]\w
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_setting_that_help_names_makes_a_sound_graph(setting: str) -> None:
+def test_settings_named_in_help_make_a_valid_graph(setting: str) -> None:
     to_graph(compose([setting]))
 
 

@@ -1,4 +1,4 @@
-"""`ami list` names a user's own folder of options that no group would find."""
+"""`ami list` warns of a user's folder of options that has no group's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from ami.cli.main import main
 
 
-def test_misspelt_group_folder_is_warned_of(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_misspelt_group_folder_raises_a_warning(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for group in ("planer", "planner", "notes"):
         (in_folder / "mine" / group).mkdir(parents=True)
     for group in ("planer", "planner"):

@@ -1,4 +1,4 @@
-"""The command line: every command in its words, every slip with the nearest name and exit code 2, never a traceback."""
+"""The command line: every command, every mistake with the nearest name and exit code 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("keep_umask")
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch, in_folder: Path) -> list[tuple[Config, Path]]:
-    """What `ami run` would have run."""
+    """Configurations and folders passed to `run`, which does nothing."""
     seen: list[tuple[Config, Path]] = []
     monkeypatch.setattr(ami.session.run, "run", lambda config, folder, console: seen.append((config, folder)))
     return seen
 
 
-# Words ----------------------------------------------------------------------------------------------------------------
+# Arguments and help ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
@@ -51,13 +51,13 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_help_explains_every_setting_that_belongs_to_no_module() -> None:
-    told = set(re.findall(r"\w+", COMMANDS["run"]))
+    words = set(re.findall(r"\w+", COMMANDS["run"]))
 
     def names(schema: Mapping[str, Any]) -> set[str]:
         inner = [names(rule) for rule in schema.values() if isinstance(rule, Mapping)]
         return ({*schema} - {ANY_NAME}).union(*inner)
 
-    assert names(SCHEMA) <= told
+    assert names(SCHEMA) <= words
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
@@ -85,17 +85,17 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     (["ui", "--port", "0"], "ami: --port is 0: expected 1 to 65535"),
     (["ui", "--store", "nowhere_at_all"], "ami: nowhere_at_all holds no runs yet. Fix: `ami run`, or --store <folder>"),
 ])
-def test_a_slip_in_the_words_is_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert sentence in capsys.readouterr().err
 
 
-def test_a_drawing_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_drawing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"ami: --out is '{tmp_path}', which is a folder: expected a file to write\n"
 
 
-def test_what_is_written_belongs_to_its_user_alone(tmp_path: Path) -> None:
+def test_written_files_are_private(tmp_path: Path) -> None:
     assert main(["graph", "--format", "mermaid", "--out", str(tmp_path / "loop.mmd")]) == 0
     assert (tmp_path / "loop.mmd").stat().st_mode & 0o077 == 0
 
@@ -140,8 +140,8 @@ MISTAKES: list[tuple[str, list[str], str]] = [
 
 
 @pytest.mark.parametrize(("overrides", "sentence"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
-def test_a_mistake_in_the_wiring_is_refused_with_its_cure(overrides: list[str], sentence: str,
-                                                          capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_the_wiring_is_refused_with_its_fix(overrides: list[str], sentence: str,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", *overrides]) == 2
     captured = capsys.readouterr()
     assert sentence in captured.err and "Traceback" not in captured.err and captured.out == ""
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_another_graph_is_refused(in_folder: Path, capsys: pytes
     assert "was trained with another graph: world_model.hidden was 7 and is now " in capsys.readouterr().err
 
 
-def test_a_sound_wiring_is_drawn_on_stdout_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_valid_wiring_is_drawn_on_stdout_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", "+graph.planner.calls.memory=memory"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("firing order: world → perception → ")
@@ -181,8 +181,8 @@ def test_overrides_and_flags_may_be_mixed(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == f"wrote {tmp_path / 'a.svg'}\n"
 
 
-def test_a_class_of_ones_own_needs_the_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_users_class_needs_the_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own_planners.py").write_text("from modules.planner.cem import CEM\n\n\nclass Mine(CEM):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["graph", "planner._target_=own_planners.Mine"]) == 2
@@ -215,7 +215,7 @@ def test_a_file_is_no_folder(key: str, jobs: list[tuple[Config, Path]], capsys: 
     assert jobs == []
 
 
-def test_multirun_runs_every_combination_in_a_folder_of_its_own(jobs: list[tuple[Config, Path]]) -> None:
+def test_multirun_runs_every_combination_in_its_own_folder(jobs: list[tuple[Config, Path]]) -> None:
     assert main(["run", "--multirun", "planner.horizon=2,3", "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
     assert [(c.settings.planner.horizon, c.settings.seed, f.name) for c, f in jobs] == [
         (2, 0, "0"), (2, 1, "1"), (3, 0, "2"), (3, 1, "3")]
@@ -229,7 +229,7 @@ def test_multirun_refuses_a_mistake_before_the_first_job_starts(jobs: list[tuple
 
 
 def failing(jobs: list[tuple[Config, Path]], *horizons: int) -> Callable[..., None]:
-    """Like the fixture's run, which leaves a file in its folder, but not for these horizons."""
+    """Return a stand-in for `run` that writes a file in its folder and fails for these horizons."""
     def run(config: Config, folder: Path, console: object) -> None:
         jobs.append((config, folder))
         (folder / "header.json").touch()
@@ -249,7 +249,7 @@ def test_multirun_goes_on_past_failed_jobs_and_resumes(jobs: list[tuple[Config, 
     assert re.findall(r"^ *[012] +planner.horizon=\d +(\w+)", out, re.MULTILINE) == ["finished", "failed", "failed"]
     assert "job 1 failed: no such world\n" in out
     assert f"job 2 failed: RuntimeError: out of luck (see {Path('sweep').resolve()}/2/error.txt)\n" in out
-    assert out.endswith("Finished jobs stay. To run the others: "
+    assert out.endswith("Finished jobs are kept. To run the others: "
                         "ami run --multirun planner.horizon=2,3,4 hydra.sweep.dir=sweep\n")
     assert "out of luck" in Path("sweep/2/error.txt").read_text()
     jobs.clear()
@@ -284,7 +284,7 @@ def test_a_sweep_folder_with_another_finished_job_is_refused(jobs: list[tuple[Co
     assert "sweep/0/job.json is not what a multirun writes: " in capsys.readouterr().err
 
 
-def test_a_sweep_without_multirun_is_told(capsys: pytest.CaptureFixture[str], in_folder: Path) -> None:
+def test_a_sweep_without_multirun_is_refused(capsys: pytest.CaptureFixture[str], in_folder: Path) -> None:
     assert main(["run", "planner.horizon=2,3"]) == 2
     assert "asks for several runs: expected one value. Fix: `--multirun`" in capsys.readouterr().err
 
@@ -295,7 +295,7 @@ def test_cfg_prints_the_configuration_and_runs_nothing(jobs: list[tuple[Config, 
     assert capsys.readouterr().out.startswith("seed: 7\n") and jobs == []
 
 
-def test_leaves_of_ones_own_are_found_by_run_and_by_its_baselines(jobs: list[tuple[Config, Path]]) -> None:
+def test_a_users_options_are_found_by_run_and_by_its_baselines(jobs: list[tuple[Config, Path]]) -> None:
     Path("mine/planner").mkdir(parents=True)
     Path("mine/planner/short.yaml").write_text("# Short.\n_target_: modules.planner.cem.CEM\nhorizon: 2\n")
     assert main(["run", "--config-dir", "mine", "planner=short"]) == 0
@@ -325,7 +325,7 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, in_folder: 
     assert capsys.readouterr().err == "ami: stopped by Ctrl-C; what was written until now is whole and stays\n"
 
 
-def test_ctrl_c_that_a_library_answers_with_an_error_of_its_own_is_ctrl_c(
+def test_an_error_raised_while_handling_ctrl_c_is_ctrl_c(
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def clean_up(*_: Any, **__: Any) -> None:
         try:
@@ -338,7 +338,7 @@ def test_ctrl_c_that_a_library_answers_with_an_error_of_its_own_is_ctrl_c(
     assert capsys.readouterr().err.startswith("ami: stopped by Ctrl-C")
 
 
-def test_a_ctrl_c_that_a_package_swallows_is_no_traceback(
+def test_swallowed_ctrl_c_still_ends_the_command(
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def half_imported(words: list[str]) -> int:
         with contextlib.suppress(KeyboardInterrupt):
@@ -351,8 +351,8 @@ def test_a_ctrl_c_that_a_package_swallows_is_no_traceback(
     assert capsys.readouterr().err == "ami: stopped by Ctrl-C; what was written until now is whole and stays\n"
 
 
-def test_train_says_where_the_agent_is_and_keeps_its_figures(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
-                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_writes_the_agent_and_its_figures(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(ami.session.train, "train", lambda config, console, monitor: ami.session.train.Trained())
     assert main(["train"]) == 0
     assert capsys.readouterr().out.startswith("nothing to learn\n")
@@ -363,7 +363,7 @@ def test_train_says_where_the_agent_is_and_keeps_its_figures(monkeypatch: pytest
 # ami list -------------------------------------------------------------------------------------------------------------
 
 
-def test_list_has_a_line_for_every_leaf(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_has_a_line_for_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert "  cem *                  Cross-entropy method" in out

@@ -1,4 +1,4 @@
-"""A terminal that is closed, full, gone or not UTF-8: no traceback, the right exit code, and the work is whole."""
+"""A terminal that is closed, full or not UTF-8: no traceback, the right exit code, and complete results."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ami.terminal.text import PLAIN, finish_streams
 HOME = Path(__file__).parents[3]
 
 def ami(command: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs a shell line in which `ami` is the command line of this checkout."""
+    """Run a shell line in which `ami` is the command line of this checkout."""
     shell = f'ami() {{ "{sys.executable}" -m ami "$@"; }}\n{command}'
     environment = {**os.environ, "PYTHONPATH": str(HOME), **settings}
     return subprocess.run(["bash", "-o", "pipefail", "-c", shell], cwd=folder, env=environment, capture_output=True,
                           timeout=240, check=False)
 
 
-def test_prints_plain_signs_in_a_posix_terminal(tmp_path: Path) -> None:
+def test_prints_ascii_in_a_posix_terminal(tmp_path: Path) -> None:
     done = ami("ami graph", tmp_path, LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"world" in done.stdout and b"\\u" not in done.stdout, "a sign of the drawing has no plain one"
@@ -31,7 +31,7 @@ def test_prints_plain_signs_in_a_posix_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["graph"], ["list"], ["check", "world=two_rooms"], ["--help"],
                                    ["run", "--help"], ["lst–"]])
-def test_prints_where_the_encoding_is_ascii(words: list[str], in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prints_to_an_ascii_stream(words: list[str], in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
     monkeypatch.setattr(sys, "stdout", streams[0])
     monkeypatch.setattr(sys, "stderr", streams[1])
@@ -40,7 +40,7 @@ def test_prints_where_the_encoding_is_ascii(words: list[str], in_folder: Path, m
     assert any(printed) and b"Traceback" not in printed[1]
 
 
-def test_every_sign_has_a_plain_one() -> None:
+def test_every_symbol_has_an_ascii_replacement() -> None:
     assert all(plain.isascii() and plain.isprintable() for plain in PLAIN.values())
     assert "a – b → ∂".encode("ascii", "ami.plain") == b"a - b > \\u2202"
 
@@ -58,7 +58,7 @@ def test_a_closed_stream_changes_nothing(command: str, code: int, tmp_path: Path
     assert (done.returncode, done.stderr) == (code, b"")
 
 
-def test_a_file_does_not_get_what_a_closed_stream_would_have_had(tmp_path: Path) -> None:
+def test_output_for_closed_streams_does_not_reach_a_file(tmp_path: Path) -> None:
     done = ami("ami graph --out drawing.txt >&- 2>&-", tmp_path)
     assert done.returncode == 0
     assert "wrote" not in (tmp_path / "drawing.txt").read_text(encoding="utf-8")
@@ -74,16 +74,16 @@ def test_a_deleted_working_folder_is_refused_in_one_line(tmp_path: Path) -> None
 @pytest.mark.parametrize("words", [
     ["run", "store=/proc/x"], ["run", "hydra.run.dir=/dev/null/x"], ["train", f"store={'x' * 256}"],
     ["graph", "--out", "/proc/x/drawing.svg"], ["compare", "planner=cem,mppi", "--folder", "/proc/x"]])
-def test_a_place_that_takes_no_files_is_refused_before_any_work(words: list[str], in_folder: Path,
-                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_folder_is_refused_before_any_work(words: list[str], in_folder: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert "evaluate" not in out and err.startswith("ami: ") and err.count("\n") == 1, err
     assert "expected a" in err and not list(in_folder.iterdir())
 
 
-def test_a_run_goes_on_when_its_terminal_is_gone(monkeypatch: pytest.MonkeyPatch,
-                                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_continues_without_its_terminal(monkeypatch: pytest.MonkeyPatch,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
     from ami.terminal.console import Console
 
     class Full:
@@ -107,5 +107,5 @@ def test_a_run_goes_on_when_its_terminal_is_gone(monkeypatch: pytest.MonkeyPatch
                                        "the work goes on\n")
 
 
-def test_finishing_reports_no_fault_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_finish_streams_reports_no_fault_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert finish_streams() == ""

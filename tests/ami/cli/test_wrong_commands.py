@@ -1,4 +1,4 @@
-"""Wrong commands and what they print: the nearest name or the expected value, exit code 2, never a traceback."""
+"""Messages of wrong commands: the nearest name or the expected value, exit code 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ WRONG: list[tuple[list[str], str]] = [
      "'planner=cem planner=mppi' gives planner two values: expected one. Fix: leave one out"),
     (["graph", "seed=1", "seed=2"], "'seed=1 seed=2' gives seed two values: expected one. Fix: leave one out"),
     (["run", "planner={a:1}"], "the configuration does not compose: there is no setting 'planner.a'. Fix: a setting that "
-     "`ami list settings` or `ami list modules` prints, or +KEY=VALUE in front of one that an own module takes"),
+     "`ami list settings` or `ami list modules` prints, or +KEY=VALUE in front of one that your own module takes"),
     (["run", "experiment=mode1", "learning=none"], "learning.collect.{agent,episodes,steps,batch} is missing, but there are "
      "stages that learn: policy. Fix: choose learning=two_rooms or another with `collect`; or, to learn nothing, "
      "~learning.stages.policy"),
-    (["run", "runtime=ray", "address=127.0.0.1:1"], "nobody listens at address '127.0.0.1:1' ([Errno 111] Connection "
+    (["run", "runtime=ray", "address=127.0.0.1:1"], "no process listens at address '127.0.0.1:1' ([Errno 111] Connection "
      "refused). Fix: address=HOST:PORT of a running cluster, address=null to start one here, or run in this process with "
      "runtime=local"),
     (["run", "hydra.foo=1"], "the configuration does not compose: Key 'foo' not in 'HydraConf'"),
@@ -104,7 +104,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["compare", "planner=cem,mppi", "--seeds", "2"],
      "--seeds 2 may mean the seed 2 or a number of seeds. Fix: `--seeds 2,` for that seed alone, `--seeds 0,1` for so many"),
     (["compare", "planner=cem,mppi", "--seeds", "a"], "--seeds is 'a': expected whole numbers, --seeds 0,1,2"),
-    (["compare", "planner=cem,cem"], "'planner=cem' is there twice. Fix: name each value once"),
+    (["compare", "planner=cem,cem"], "'planner=cem' occurs twice. Fix: name each value once"),
     # files, folders and ports
     (["run", "hydra.run.dir="],
      "hydra.run.dir is '': expected a folder. Fix: leave it out, and a new one in the store is taken"),
@@ -126,8 +126,8 @@ pytestmark = pytest.mark.usefixtures("keep_umask")
 
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG, ids=[" ".join(words)[:50] for words, _ in WRONG])
-def test_wrong_command_is_refused_in_these_words(words: list[str], sentence: str, in_folder: Path,
-                                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_message(words: list[str], sentence: str, in_folder: Path,
+                               capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", f"ami: {sentence}\n")
