@@ -67,7 +67,7 @@ def test_a_lesion_that_cannot_live_is_a_row_with_its_reason(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("words", "sentence"), [
     (["planner=cem,none"], "'planner=cem,none' asks for several runs"),
-    (["--against", "intact"], "--against has no effect with --lesion: every lesion is held against the intact mind"),
+    (["--against", "intact"], "--against has no effect with --lesion: the intact agent is the reference"),
     (["graph.actor.plan=planer.plan"], "did you mean 'planner'?"),
 ])
 def test_a_slip_is_refused(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

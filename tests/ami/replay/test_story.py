@@ -26,9 +26,9 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["planner=mppi"], "planner=mppi would make it another mind: expected `--swap`"),
+    (["planner=mppi"], "planner=mppi would change the agent: expected `--swap`"),
     (["--swap"], "--swap names nothing to swap: expected an override, --swap planner=mppi"),
-    (["--swap", "--fork", "3"], "--swap and --fork are two ways to differ: expected one of them"),
+    (["--swap", "--fork", "3"], "--swap and --fork exclude each other: expected one of them"),
     (["--wave", "1"], "--wave 1 has no effect without --fork TICK: every wave is executed. Fix: leave it out"),
     (["--swp", "planner=mppi"], "unknown flag '--swp': did you mean '--swap'?"),
     (["--fork", "x"], "argument --fork: invalid int value: 'x'"),
