@@ -1,4 +1,4 @@
-"""What a worker tells of every invocation, and to whom."""
+"""Recorder: receives every invocation of a worker's nodes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Recorder(Protocol):
-    """What a worker tells of every invocation."""
+    """Receives every invocation of a worker's nodes."""
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
-        """One invocation; its messages stay as they are until `keep` is called."""
+        """Record one invocation; its messages do not change until `keep` is called."""
 
     def keep(self) -> None:
-        """The worker is done for this tick: from now on a message may change, so a recorder that needs it has a copy."""
+        """Copy the messages of this tick that are still needed: they may change after this call."""
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
-        """Where a node may put figures before it is told of; None where they would not be kept."""
+        """Return the dict for a node's further figures, read at its next `add`; None if they are not recorded."""
 
     def close(self) -> None: ...
 

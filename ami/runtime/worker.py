@@ -1,7 +1,7 @@
 """Worker: holds some nodes of a graph and fires them in order.
 
-In the local runtime one worker holds the whole mind; under Ray each actor is a worker. The code is the same, which is why
-both give the same trace.
+In the local runtime one worker holds all nodes; under Ray each actor is a worker. The code is the same, so both runtimes
+give the same trace.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ami.runtime.recorder import NoTrace, Recorder
 
 Outputs = Mapping[str, Tensor]
 Parcel = tuple[int, Mapping[str, Outputs]]
-"""What leaves a worker after it fired: the tick, and some nodes' outputs."""
+"""Outputs sent to other workers: the tick, and outputs by node."""
 Weights = Mapping[str, Mapping[str, Tensor]]
 """State dicts by node."""
 SMALL = 256
-"""Up to so many numbers, Python sums a message quicker than torch does."""
+"""Up to this many numbers, Python sums a message faster than torch does."""
 
 
 class _DelayedInput(NamedTuple):
-    """A wire that is late: what its producer sent `delay` ticks ago; `fill` while that is nothing."""
+    """A delayed wire: the producer's output `delay` ticks ago, or `fill` if there is none."""
 
     to_port: str
     sent: dict[int, Outputs]
@@ -42,17 +42,17 @@ class _DelayedInput(NamedTuple):
 
 
 class _NodePlan(NamedTuple):
-    """All that firing one node takes, looked up once per batch of episodes instead of once per tick.
+    """Invocation plan of one node, made once per batch of episodes instead of once per tick.
 
     Attributes:
-        step: the module's.
+        step: the module's step.
         every: ticks between two firings.
-        direct: the undelayed wires, as (input, what the producer sent, its port).
+        direct: the undelayed wires, as (input, the producer's outputs by tick, its port).
         late: the delayed wires.
-        absent: the inputs that are not wired, as None, or whose wire is cut, as what arrives for ever.
-        sent: what this node sent, by tick.
+        absent: constant inputs: None if unwired, the wire's `init` if cut.
+        sent: this node's outputs, by tick.
         expected: the outputs, as (port, shape, dtype).
-        judged: the outputs whose numbers are looked at in every tick: one number per world, and actions.
+        judged: the outputs checked for finite numbers at every tick: one number per world, and actions.
     """
 
     step: Callable[..., Outputs]
@@ -66,12 +66,12 @@ class _NodePlan(NamedTuple):
 
 
 class _Guard:
-    """Sees whether a step changes messages in place. It costs too much for every node in every tick: the worker guards all
-    nodes when episodes begin, and then one node per tick, in turn. Tensors of torch's inference mode count no changes.
+    """Detects in-place changes of messages by a step. A check of every node at every tick costs too much: the worker checks
+    all nodes when episodes begin, then one node per tick, in turn. Tensors of torch's inference mode cannot be checked.
 
     Args:
-        inputs: what the step receives.
-        sent: what the node sent at the tick before.
+        inputs: the step's inputs.
+        sent: the node's outputs at the previous tick.
     """
 
     def __init__(self, inputs: Mapping[str, Tensor | None], sent: Outputs | None) -> None:
@@ -80,19 +80,19 @@ class _Guard:
         self._before = [(name, value, value._version) for name, value in named if not value.is_inference()]
 
     def changed(self) -> str:
-        """The first message that was changed, in words; empty when none was."""
+        """Return the first changed message as text; empty if none changed."""
         return next((name for name, value, version in self._before if value._version != version), "")
 
 
 class Worker:
-    """Some nodes of a graph, made, bound and ready to fire.
+    """Some nodes of a graph, built, bound and ready to fire.
 
     Args:
-        graph: the sound graph.
+        graph: the checked graph.
         nodes: the nodes this worker fires.
         seed: the run's seed: initial weights and random streams derive from it.
         weights: trained weights by node; nodes without an entry keep their initial weights.
-        recorder: is told of every invocation.
+        recorder: records every invocation.
     """
 
     def __init__(self, graph: Graph, nodes: Iterable[str], seed: int, weights: Weights | None = None,
@@ -113,27 +113,27 @@ class Worker:
             self.modules[node].notes = self.recorder.notes(node)
         self._depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {n: {} for n in graph.order}
-        self._firings: dict[str, _NodePlan] = {}
+        self._plans: dict[str, _NodePlan] = {}
         self._wave = 0
         self._begun: Tensor | None = None
-        self._born = torch.zeros(0, dtype=torch.int64)  # the tick at which each row's episode began, and the latest of them
+        self._born = torch.zeros(0, dtype=torch.int64)  # each row's first tick, and the latest of them
         self._youngest = 0
         self._numbers: list[int] = []  # of the episodes, by row
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
-        """New episodes begin in the masked rows (B,); nothing of the old ones reaches them.
+        """Start new episodes in the masked rows (B,). Delayed messages from their previous episodes are dropped.
 
         Raises:
-            SettingError: some rows begin while others go on, and a node fires only every n ticks: the rows would be out of
-                step with each other.
-            PortError: a module's carry is no mapping of tensors with one row per world.
+            SettingError: some rows begin while others continue, and a node fires only every n ticks: the rows would be out
+                of step.
+            PortError: a module's carry is not a mapping of tensors with one row per world.
             ModuleError: a module's own code failed.
         """
         self._wave = wave
         fresh = len(mask) != next((m.batch for m in self.modules.values()), 0) or bool(mask.all())
         slow = [node for node, every in self.graph.every.items() if every > 1]
-        require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds begin anew, but {', '.join(slow)} fires "
-                                   "only every few ticks, for all of them. Fix: begin all episodes together")
+        require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds start new episodes, but {', '.join(slow)} "
+                                   "fires only every few ticks, for all of them. Fix: begin all episodes together")
         for node, module in self.modules.items():
             with blamed(node, f"begin() at wave {wave}"):
                 if isinstance(module, World):
@@ -145,7 +145,7 @@ class Worker:
         if fresh:
             for sent in self._sent.values():
                 sent.clear()
-            self._firings = {node: self._firing(node, len(mask)) for node in self.nodes}
+            self._plans = {node: self._plan(node, len(mask)) for node in self.nodes}
             self._born, self._youngest, self._begun = torch.zeros(len(mask), dtype=torch.int64), 0, None
         else:
             self._begun = mask if self._begun is None else mask | self._begun
@@ -154,16 +154,16 @@ class Worker:
         """Fire some nodes for one tick.
 
         Args:
-            nodes: which, in firing order.
-            tick: the tick's number since the last full reset.
-            parcels: what other workers sent since the last call.
+            nodes: the nodes, in firing order.
+            tick: the number of ticks since the last full reset.
+            parcels: outputs that other workers sent since the last call.
 
         Returns:
             Each node's outputs.
 
         Raises:
             ModuleError: a module's own code failed.
-            PortError: a module sent something else than its ports declare, or numbers that are not finite.
+            PortError: a module's outputs do not fit its ports, or hold numbers that are not finite.
         """
         for sent_at, contents in parcels:
             for node, outputs in contents.items():
@@ -178,7 +178,7 @@ class Worker:
         try:
             with torch.no_grad():
                 for node in nodes:
-                    step, every, direct, late, absent, sent, expected, judged = self._firings[node]
+                    step, every, direct, late, absent, sent, expected, judged = self._plans[node]
                     if every > 1 and tick % every:
                         outputs = sent[tick - 1]
                     else:
@@ -206,7 +206,7 @@ class Worker:
                         add(node, wave, tick, start, end, outputs)
                     sent[tick] = fired[node] = outputs
                     sent.pop(tick - depth, None)
-        finally:  # also where a module fails: what came before it is what will explain it
+        finally:  # also if a module fails: the messages before the failure explain it
             self.recorder.keep()
         return fired
 
@@ -214,7 +214,7 @@ class Worker:
         """Write the rest of the trace."""
         self.recorder.close()
 
-    def _firing(self, node: str, batch: int) -> _NodePlan:
+    def _plan(self, node: str, batch: int) -> _NodePlan:
         module = self.modules[node]
         direct: list[tuple[str, dict[int, Outputs], str]] = []
         late: list[_DelayedInput] = []
@@ -231,7 +231,7 @@ class Worker:
                 direct.append((wire.to_port, sent, wire.port))
         wired = {wire.to_port for wire in self.graph.inputs[node]}
         absent: dict[str, Tensor | None] = {**{port: None for port in module.inputs if port not in wired}, **severed}
-        before = self._firings.get(node)
+        before = self._plans.get(node)
         known = {name: dtype for name, _, dtype in before.expected} if before else {}  # a trace keeps one dtype per port
         expected, judged = [], []
         for name, port in module.outputs.items():
@@ -246,7 +246,7 @@ class Worker:
             return feed.fill
         then = feed.sent.get(sent_at)
         if then is None:
-            raise WorkerLost(f"what {feed.to_port} is wired from never came at tick {sent_at}: its sender failed or died")
+            raise WorkerLost(f"{feed.to_port} received no message from tick {sent_at}: its sender failed or died")
         value = then[feed.port]
         return value if sent_at >= self._youngest else self._since_birth(value, feed.fill, sent_at)
 
@@ -258,10 +258,9 @@ class Worker:
                            f"It received {describe(given)}. {FIX}")
 
     def _refuse(self, node: str, tick: int, inputs: Mapping[str, object], outputs: Any) -> None:
-        """Say what is wrong with a node's outputs.
+        """Raise a PortError with the first fault of a node's outputs.
 
-        Raises:
-            PortError: something is; a sum of numbers may have overflowed though each of them is finite.
+        Return if there is none: a sum may overflow although every number is finite.
         """
         module, when = self.modules[node], f"at wave {self._wave}, tick {tick} "
         author = type(module).__name__
@@ -274,18 +273,18 @@ class Worker:
             if name not in module.outputs:
                 raise PortError(f"{when}{node}.step() gave '{name}', which is no output port: expected "
                                 f"{', '.join(module.outputs)}. Fix: declare the port in {author}.outputs, or leave it out")
-        for name, shape, dtype in self._firings[node].expected:
+        for name, shape, dtype in self._plans[node].expected:
             if outputs[name].dtype is not dtype:
                 raise PortError(f"{when}{node}.{name} gave the dtype {outputs[name].dtype}: expected {dtype}, as before. "
                                 f"Fix: cast it in {author}.step()")
             if outputs[name].shape != shape:
                 raise PortError(f"{when}{node}.{name} gave the shape {tuple(outputs[name].shape)}: expected {tuple(shape)}")
-        for name in self._firings[node].judged:
+        for name in self._plans[node].judged:
             if not bool(outputs[name].isfinite().all()):
                 self._refuse_numbers(node, name, tick, inputs, outputs[name])
 
     def _refuse_numbers(self, node: str, name: str, tick: int, inputs: Mapping[str, object], value: Tensor) -> None:
-        """Trace numbers that are not finite back to the first message known here that held some."""
+        """Raise a PortError with the first message, known here, that held numbers that are not finite."""
         row, found = _not_finite(value)
         where = f"at wave {self._wave}, tick {tick} {node}.{name} is {found} in row {row} (episode {self._numbers[row]})"
         kept = sorted({sent_at for sent in self._sent.values() for sent_at in sent})
@@ -300,13 +299,13 @@ class Worker:
                         f"Fix: guard divisions, roots and logarithms in {self.graph.specs[node].name}")
 
     def _since_birth(self, value: Tensor, fill: Tensor, sent_at: int) -> Tensor:
-        """Rows whose episode began after a message was sent receive the wire's `fill` in its place."""
+        """Replace a message by the wire's `fill` in rows whose episode began after it was sent."""
         old = (self._born > sent_at).to(value.device).view(-1, *[1] * (value.ndim - 1))
         return torch.where(old, fill.to(value), value)
 
 
 def _fits(outputs: Any, expected: list[tuple[str, torch.Size, torch.dtype | None]], judged: list[str]) -> bool:
-    """Whether outputs are what their ports declare. Every node pays for this in every tick: facts that cost little."""
+    """Return whether outputs fit their ports. This runs for every node at every tick, so the checks are cheap."""
     try:
         for i, (name, shape, dtype) in enumerate(expected):
             value = outputs[name]
@@ -330,7 +329,7 @@ def _fits(outputs: Any, expected: list[tuple[str, torch.Size, torch.dtype | None
 
 
 def _not_finite(value: Tensor) -> tuple[int, float]:
-    """The first row with a number that is not finite, and that number."""
+    """Return the first row with a number that is not finite, and that number."""
     row, *_ = (~value.isfinite()).nonzero()[0].tolist()
     return row, float(value[row][~value[row].isfinite()].flatten()[0])
 
@@ -343,7 +342,7 @@ def _check_carry(node: str, module: Module) -> None:
 
 
 def build_module(graph: Graph, node: str, seed: int) -> Module:
-    """Make one module of the graph, with initial weights that depend on the seed and the node's name alone."""
+    """Build one module of the graph; its initial weights depend on the seed and the node's name alone."""
     with blamed(node, f"{graph.specs[node].name}()"):
         module: Module = graph.specs[node].make()
     module.random = RowRNG(seed, node)
@@ -360,7 +359,7 @@ def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> No
     """Load one node's weights.
 
     Raises:
-        CheckpointError: the names or shapes are another module's.
+        CheckpointError: names or shapes differ from the module's.
     """
     own = module.state_dict()
     wrong = [name for name in own if name not in weights or own[name].shape != weights[name].shape]

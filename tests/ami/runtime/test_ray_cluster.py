@@ -214,10 +214,10 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("address", "words"), [
-    ("127.0.0.1:1", "nobody listens at address '127.0.0.1:1' ([Errno 111] Connection refused). Fix: address=HOST:PORT of"),
+    ("127.0.0.1:1", "no process listens at address '127.0.0.1:1' ([Errno 111] Connection refused). Fix: address=HOST:PORT "),
     ("127.0.0.1", "address is '127.0.0.1': expected HOST:PORT. Fix: address=HOST:PORT of a running cluster, address=null"),
     ("here:there", "address is 'here:there': expected HOST:PORT. Fix: address=HOST:PORT of a running cluster"),
-    ("127.0.0.1:99999", "nobody listens at address '127.0.0.1:99999' ("),
+    ("127.0.0.1:99999", "no process listens at address '127.0.0.1:99999' ("),
 ])
 def test_an_address_where_nobody_listens_is_named_at_once(address: str, words: str) -> None:
     with pytest.raises(StartError) as refused, cluster(address):

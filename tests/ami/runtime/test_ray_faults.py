@@ -76,7 +76,7 @@ def run(how: str, ticks: int = 4) -> None:
                  marks=pytest.mark.slow),
     pytest.param("nan", PortError, r"^at wave 0, tick 2 hand\.action is nan in row 0 \(episode 7\)", marks=pytest.mark.slow),
     ("unmade", ModuleError, r"^hand: build\(\) failed: ZeroDivisionError: in build \("),
-    ("die", WorkerLost, r"^the process of hand died at tick 2: killed by kill -9 or for want of memory, or ended by its own "
+    ("die", WorkerLost, r"^the process of hand died at tick 2: killed by kill -9 or for lack of memory, or ended by its own "
                         r"code, with os\._exit\(\) .* Fix: run again; if it dies again, runtime=local shows where"),
 ])
 def test_reports_a_fault_in_an_actor_with_node_and_tick(how: str, error: type[Exception], words: str) -> None:

@@ -206,7 +206,7 @@ def test_rows_cannot_begin_anew_alone_where_a_node_is_slow() -> None:
     live(worker, range(2))
     with pytest.raises(SettingError) as refused:
         begin(worker, [True, False, False])
-    assert str(refused.value) == ("1 of 3 worlds begin anew, but head fires only every few ticks, for all of them. "
+    assert str(refused.value) == ("1 of 3 worlds start new episodes, but head fires only every few ticks, for all of them. "
                                   "Fix: begin all episodes together")
 
 
