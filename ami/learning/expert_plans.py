@@ -1,10 +1,10 @@
-"""Plans: what a mind in Mode-2 perceived, wanted and planned, for a policy to learn from.
+"""Expert plans: states, goals and plans of a Mode-2 agent, distilled into a policy.
 
-The paper calls this compilation: what deliberation found is distilled into a policy that reacts (section 3.1.3). Several
-agents may live one after another, each with what has been learnt by then; nothing they brought is forgotten. When the
-first only plans and the later ones act by the policy for part of the time, this is DAgger (Ross and others, *A reduction of
-imitation learning and structured prediction to no-regret online learning*, 2011): states that the policy's own mistakes
-lead to are in the data too, with what the planner would have done there.
+The paper calls this compilation: a reactive policy learns the planner's results (section 3.1.3). Several agents may run one
+after another, each with the weights learnt so far; all their plans stay in the data. If the first only plans and the later
+ones act by the policy part of the time, this is DAgger (Ross and others, *A reduction of imitation learning and structured
+prediction to no-regret online learning*, 2011): the data include states that the policy's own mistakes lead to, each with
+the planner's action there.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ami.rng import derive_seed
 PORTS = {"state": "world_model.state", "goal": "goal.goal", "plan": "planner.plan"}
 MODEL_STEPS = "planner.model_steps"
 WATCH = (*PORTS.values(), MODEL_STEPS)
-"""The ports an agent must be built to watch for its plans to be kept."""
+"""The ports that an agent must watch so that its plans can be collected."""
 WORLDS_AT_ONCE = 50
 
 Expert = Callable[[Mapping[str, Mapping[str, Tensor]]], Agent]
-"""Makes an agent that watches `WATCH`, with these weights by node."""
+"""Builds an agent that watches `WATCH`, with these weights by node."""
 
 
 @dataclass(frozen=True)
 class Plans:
-    """M plans, each with what it was made from.
+    """M plans, each with its state and goal.
 
     Attributes:
         state: (M, *S).
@@ -50,24 +50,24 @@ class Plans:
     plan: Tensor
 
     def draw(self, batch: int) -> dict[str, Tensor]:
-        """N plans, with torch's global stream: "state" (N, *S), "goal" (N, *S), "plan" (N, H, A)."""
+        """Draw N plans from torch's global stream: "state" (N, *S), "goal" (N, *S), "plan" (N, H, A)."""
         index = torch.randint(len(self.plan), (batch,))
         return {name: getattr(self, name)[index] for name in PORTS}
 
 
 class ExpertPlans:
-    """The data of one stage that learns from plans: an agent of `stage.agents` lives whenever it is its turn.
+    """The data of one stage that learns from plans: each agent of `stage.agents` runs in its turn.
 
-    The steps of the stage are shared evenly among the agents. What each brought is kept in a file, so that learning which
-    was killed goes on with the same plans.
+    The steps of the stage are shared evenly among the agents. Each agent's plans are stored in a file, so that training
+    resumes with the same plans after a kill.
 
     Args:
         stage: the stage.
-        teachers: makes each agent that it names.
-        modules: what learns; an agent lives with the weights of the moment.
+        teachers: the builder of each agent, by name.
+        modules: the modules that learn; an agent runs with their current weights.
         seed: the worlds' seeds derive from it.
-        file_of: where what an agent lived is kept, by its number; the name holds the hash of what it depends on.
-        on_lived: is told the stage's step and how many episodes are done.
+        file_of: the file of an agent's plans, by its index; the file's name holds the hash of its dependencies.
+        on_lived: called with the stage's step and the number of episodes done.
     """
 
     def __init__(self, stage: Stage, teachers: Mapping[str, Expert], modules: Mapping[str, Module], seed: int,
@@ -78,7 +78,7 @@ class ExpertPlans:
         self._all: Plans | None = None
 
     def draw(self, step: int) -> dict[str, Tensor]:
-        """A batch for a step of the stage, from all that was lived up to it."""
+        """Draw a batch for a step of the stage, from all plans collected so far."""
         due = 1 + step * len(self.stage.agents) // self.stage.steps
         if self._all is None or len(self._rounds) < due:
             while len(self._rounds) < due:
@@ -107,44 +107,44 @@ def _require_plans(plans: Plans, stage: Stage, name: str) -> None:
 
 
 def live(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None]) -> Plans:
-    """Let an agent live episodes as its world begins them, and keep every plan it made in a world that was not over.
+    """Run an agent and collect its plans, except those after the end of an episode.
 
     Args:
-        agent: built to watch `WATCH`.
-        numbers: of the episodes.
-        seed: the worlds' seeds derive from it and the episode's number alone.
-        on_lived: is told how many of them are done.
+        agent: it must watch `WATCH`.
+        numbers: the episodes' numbers.
+        seed: each world's seed derives from it and the episode's number alone.
+        on_lived: called with the number of episodes done.
     """
     kept = _Kept()
     every = agent.graph.every[MODEL_STEPS.split(".")[0]]
     for wave, first in enumerate(range(0, len(numbers), WORLDS_AT_ONCE)):
         some = numbers[first:first + WORLDS_AT_ONCE]
-        lives = agent.live([Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in some], wave)
-        for tick, moment in enumerate(lives):
-            if tick % every == 0:  # in between the last plan arrives again, which was made for another state
-                kept.add(moment)
+        ticks = agent.live([Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in some], wave)
+        for tick, outputs in enumerate(ticks):
+            if tick % every == 0:  # in between, the last plan is repeated: it was made for another state
+                kept.add(outputs)
         on_lived(first + len(some))
     return kept.plans()
 
 
 def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: int = 200) -> Plans:
-    """The first plans that an agent makes in a few episodes.
+    """Return the first plans of an agent in a few episodes.
 
     Args:
-        agent: built to watch `WATCH`.
-        stage: which it lives for: so many episodes.
-        name: the agent's, for messages.
-        seed: of the worlds.
-        most_ticks: after which it may never have planned: a gate may wait for long. Any message stands for a plan then.
+        agent: it must watch `WATCH`.
+        stage: sets the number of episodes.
+        name: the agent's name, for messages.
+        seed: the worlds' seeds derive from it.
+        most_ticks: the limit on ticks without a plan, as a gate may wait for long; any message then replaces a plan.
 
     Raises:
-        SettingError: it never planned in whole episodes.
+        SettingError: the agent never planned in whole episodes.
     """
     kept, anything = _Kept(), _Kept()
     episodes = [Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in range(stage.episodes)]
-    for tick, moment in enumerate(agent.live(episodes)):
-        anything.add(moment, all_rows=True)
-        if kept.add(moment):
+    for tick, outputs in enumerate(agent.live(episodes)):
+        anything.add(outputs, all_rows=True)
+        if kept.add(outputs):
             return kept.plans()
         if tick == most_ticks:
             return anything.plans()
@@ -153,17 +153,17 @@ def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: in
 
 
 class _Kept:
-    """What is kept of an agent's life."""
+    """Collects an agent's plans, tick by tick."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[Tensor]] = {name: [] for name in PORTS}
 
-    def add(self, moment: Mapping[str, Tensor], all_rows: bool = False) -> int:
-        """Keep the plans of a tick, of worlds that are not over; returns how many."""
-        planned = (moment[MODEL_STEPS] > 0) & ~(moment["world.terminated"] | moment["world.truncated"])
+    def add(self, outputs: Mapping[str, Tensor], all_rows: bool = False) -> int:
+        """Add the plans of one tick in worlds whose episode is not over; return their number."""
+        planned = (outputs[MODEL_STEPS] > 0) & ~(outputs["world.terminated"] | outputs["world.truncated"])
         rows = torch.ones_like(planned) if all_rows else planned
         for name, port in PORTS.items():
-            self._parts[name].append(moment[port][rows])
+            self._parts[name].append(outputs[port][rows])
         return int(rows.sum())
 
     def plans(self) -> Plans:

@@ -52,7 +52,7 @@ def test_a_file_that_the_disk_spoilt_is_made_anew(tmp_path: Path) -> None:
     cache.keep("a", TEN_KB, {})
     cache.file("a").write_bytes(cache.file("a").read_bytes()[:-7])
     assert cache.find("a") is None and not cache.file("a").exists()
-    assert len(said) == 1 and said[0].startswith("a in the cache is damaged and is made anew: ")
+    assert len(said) == 1 and said[0].startswith("a in the cache is damaged and is recomputed: ")
     assert cache.find("a") is None and len(said) == 1, "what is absent is no fault"
 
 

@@ -44,7 +44,7 @@ def notes(text: str) -> Callable[[Path], None]:
     (lambda path: path.write_bytes(b""), ""),
     (lambda path: path.write_bytes(path.read_bytes()[:-1]), ""),
     (lambda path: path.write_bytes((2**40).to_bytes(8, "little") + path.read_bytes()[8:]),
-     "its head has 1,099,511,627,776 bytes: expected at most 16,777,216"),
+     "its header has 1,099,511,627,776 bytes: expected at most 16,777,216"),
     (lambda path: head(path, lambda told: told["a/weight"].update(dtype="F99")), ""),
     (lambda path: head(path, lambda told: told["a/weight"].update(shape=[2**62, 2**62])), ""),
     (lambda path: safetensors.torch.save_file({"a": torch.ones(1, dtype=torch.complex64)}, path, {"ami": "{}"}),

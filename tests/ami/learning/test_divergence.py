@@ -32,10 +32,10 @@ START = "the loss of learning.stages.model (world_model, Learner) is nan at step
      f"{START}: its batch holds observation (2 of 3 numbers) that are not finite; the world sent it. Fix: mend the world, "
      "or cut such values off in a wrapper, world.wrappers=[package.file.Class]"),
     (told(data="memory", state=NAN[None]),
-     f"{START}: its batch holds state (1 of 1 numbers) that are not finite; perception and world model made it. Fix: mend "
-     "the module that computes it, or let it learn with a smaller learning_rate"),
+     f"{START}: its batch holds state (1 of 1 numbers) that are not finite; perception and world model computed it. Fix: "
+     "mend the module that computes it, or let it learn with a smaller learning_rate"),
     (told(weight=float("nan"), observation=torch.zeros(3)),
-     f"{START}: the weights world_model.weight are not finite since the step before, its data are. Fix: "
+     f"{START}: the weights world_model.weight are not finite since the previous step, with finite data. Fix: "
      "learning.stages.model.learning_rate below 0.001, or learning.stages.model.clip above 0"),
     (told(clip=2.0, observation=torch.zeros(3)),
      f"{START}: its data and all weights are finite, so the loss overflows. Fix: learning.stages.model.learning_rate below "

@@ -81,7 +81,7 @@ def test_no_window_crosses_an_end_and_none_that_fits_is_left_out(ends: list[int]
 def test_a_window_longer_than_every_episode_is_refused() -> None:
     with pytest.raises(SettingError) as refused:
         collected([2, 4, 3], steps=8).starts(5)
-    assert str(refused.value) == ("a window of 5 steps was asked for, the longest episode has 4. "
+    assert str(refused.value) == ("a window has 5 steps, but the longest episode has 4. "
                                   "Fix: a smaller window, or learning.collect.steps larger")
 
 

@@ -149,7 +149,7 @@ def test_a_single_episode_cannot_be_scored() -> None:
     with pytest.raises(SettingError) as refused:
         probed(lambda seen: seen, lived().part(1))
     assert str(refused.value) == (
-        "a probe got 1 episodes: expected 2 or more, to be scored on others than it is fitted on")
+        "a probe got 1 episodes: expected 2 or more, for a fit and a held-out score")
 
 
 def test_figures_are_plain_numbers() -> None:
@@ -160,5 +160,5 @@ def test_figures_are_plain_numbers() -> None:
 
 
 def test_states_that_are_not_finite_are_told() -> None:
-    with pytest.raises(SettingError, match=r"believes states that are not finite: observations and weights are\. Fix: "):
+    with pytest.raises(SettingError, match=r"returned states that are not finite: observations and weights are\. Fix: "):
         probed(lambda seen: seen / 0)

@@ -150,7 +150,7 @@ def test_no_more_memory_names_the_stage(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(JEPA, "loss", huge)
     with pytest.raises(SettingError) as refusal:
         train(config(tmp_path))
-    assert "learning.stages.model got no more memory at step 0: " in str(refusal.value)
+    assert "learning.stages.model ran out of memory at step 0: " in str(refusal.value)
     assert "Fix: learning.stages.model.batch below" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -163,5 +163,5 @@ def test_a_loss_that_raises_names_stage_step_and_node(tmp_path: Path, monkeypatc
     monkeypatch.setattr(JEPA, "loss", broken)
     with pytest.raises(SettingError) as refusal:
         check(config(tmp_path))
-    assert str(refusal.value) == ("learning.stages.model broke off at step 0: world_model (JEPA) raised ZeroDivisionError: "
+    assert str(refusal.value) == ("learning.stages.model failed at step 0: world_model (JEPA) raised ZeroDivisionError: "
                                   "by nothing. Fix: mend its loss(batch), or drop the stage, ~learning.stages.model")
