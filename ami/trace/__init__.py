@@ -1,1 +1,1 @@
-"""The record: a log of every invocation, written while it runs, and read again. docs/traces.md describes it."""
+"""The trace: a log of every invocation, written during the run, and its readers. See docs/traces.md."""

@@ -1,4 +1,4 @@
-"""The run header: what has to be known to read a trace, written before tick 0."""
+"""Run header: what is needed to read a trace, written before tick 0."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAME = "header.json"
 FORMAT = 1
 PACKAGES = ("ami", "torch", "numpy", "gymnasium", "ray", "mlflow", "pyarrow")
 DISTRIBUTIONS = {"ami": "ami-sim"}
-"""Where a package is not distributed under its own name."""
+"""Packages whose distribution has another name."""
 _NAME = r"[A-Za-z_]\w{0,99}"
 _WIRE = re.compile(rf"({_NAME})\.({_NAME})(?:@-(\d{{1,9}}))? → ({_NAME})\.({_NAME})")
 WireText = Annotated[str, Like(_WIRE.pattern, "a wire, 'node.port@-delay → node.port'")]
@@ -37,7 +37,7 @@ Text = Annotated[str, AtMost(100_000)]
 
 
 class Clock(TypedDict):
-    """Both clocks at one moment, nanoseconds."""
+    """Both clocks, read at the same time, in nanoseconds."""
 
     monotonic: Whole
     epoch: Whole
@@ -75,7 +75,7 @@ class Settings(TypedDict):
 
 
 class Details(TypedDict):
-    """What `ami run`, `ami train` and `ami replay` note besides."""
+    """Further entries that `ami run`, `ami train` and `ami replay` write."""
 
     overrides: NotRequired[list[Text]]
     origin: NotRequired[dict[str, Any]]
@@ -88,7 +88,7 @@ class Details(TypedDict):
 
 
 class Header(TypedDict):
-    """What `header.json` holds."""
+    """Content of `header.json`."""
 
     run_id: Line
     seed: Annotated[int, Between(0, 2**64 - 1)]
@@ -109,19 +109,19 @@ FILE = FileKind("a run header", TraceError, "copy the run again from where it wa
 
 def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = None, *, seed: int,
                  run_id: str | None = None, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Write `header.json` into the run's folder, whole or not at all.
+    """Write `header.json` atomically into the run's folder.
 
     Args:
-        folder: the run's folder; its traces lie in `folder/trace`.
+        folder: the run's folder; its traces are in `folder/trace`.
         graph: the graph whose invocations are recorded.
         config: the resolved configuration as plain values.
         seed: the run's seed.
-        run_id: the run's name; None takes the folder's.
+        run_id: the run's name; None takes the folder's name.
         details: more plain values.
 
     Returns:
-        What was written. `clock` holds both clocks at one moment, so that the trace's monotonic nanoseconds can be told
-        as time of day.
+        The header. `clock` holds both clocks at the same time, to convert the trace's monotonic nanoseconds to time of
+        day.
     """
     folder = Path(folder)
     header = {
@@ -146,7 +146,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     """Read a run's header.
 
     Raises:
-        TraceError: the folder is missing, is not a run's, or its header is of another format.
+        TraceError: the folder is missing or holds no run, or its header has another format.
     """
     path = Path(folder) / NAME
     try:
@@ -162,24 +162,24 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def overlay_of(graph: Graph) -> Overlay | None:
-    """Where the state of a graph's world lies in its picture."""
+    """Return how the world's state maps to its picture; None if the world declares no overlay."""
     return next((draft.overlay for draft in graph.drafts.values() if isinstance(draft, World)), None)
 
 
 def printable_name(folder: Path) -> str:
-    """A folder's name as text of one line; names that are no UTF-8 exist, and names with line breaks."""
+    """Return a folder's name as one line of text; names may contain line breaks or invalid UTF-8."""
     return escaped(os.fsencode(folder.name).decode(errors="replace"), keep="")
 
 
 def wires_of(header: Mapping[str, Any], cut: bool = False) -> list[Wire]:
-    """The wires of the run's graph that brought something, or those that were cut."""
+    """Return the connected wires of the run's graph, or its cut wires."""
     found = map(_WIRE.fullmatch, header["graph"].get("cut", ()) if cut else header["graph"]["wires"])
     return [Wire(node, port, to_node, to_port, int(delay or 0)) for node, port, delay, to_node, to_port in (
         match.groups() for match in found if match)]
 
 
 def intrinsic_cost_hash(graph: Graph) -> str | None:
-    """16 hex digits of the immutable terms of the cost: their code, settings, weights and floors; None without a cost.
+    """Hash the immutable cost terms (code, settings, weights and floors) to 16 hex digits; None without a cost.
 
     A cost that does not name its terms in a setting `intrinsic` is immutable as a whole.
     """
@@ -205,7 +205,7 @@ def _source(module: str) -> str:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """The versions of Python, of the machine's kind and of the packages that are installed; nothing is imported."""
+    """Return the versions of Python, the platform and the installed packages, without importing them."""
     found = {"python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"}
     for package in packages:
         try:
@@ -216,12 +216,12 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def _hash(content: Mapping[str, Any]) -> str:
-    """16 hex digits, whatever the order of the keys."""
+    """Hash to 16 hex digits, independent of the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _nearby(folder: Path) -> str:
-    """Runs one or two folders below: people name the folder above, or yesterday's."""
+    """Suggest runs one or two folders below: users often name a parent folder."""
     runs = sorted((path.parent for path in folder.glob("*/header.json")), reverse=True)
     runs += sorted((path.parent for path in folder.glob("*/*/header.json")), reverse=True)
     return f". Fix: name one of {', '.join(map(str, runs[:3]))}" if runs else ""

@@ -1,4 +1,4 @@
-"""Invocation: one firing of one node, told in words: what it was given, by whom, what it said and how long it took."""
+"""Invocation: one firing of one node as text: its inputs and their senders, its outputs, its duration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ami.errors import TraceError
 from ami.trace.header import wires_of
 from ami.trace.reader import Trace
 
-FEW = 4  # values of that many worlds are told one by one
+FEW = 4  # up to so many worlds, each value is printed
 NOTHING_YET = "nothing sent yet"
 
 
@@ -23,8 +23,8 @@ class Message:
     Attributes:
         port: the output.
         shape: dtype and sizes, `float32 (1, 64)`.
-        content: its values or their statistics in a few words; empty where neither is recorded.
-        hash: of its content, 16 hex digits.
+        content: its values or their statistics as short text; empty if neither was recorded.
+        hash: hash of its content, 16 hex digits.
     """
 
     port: str
@@ -40,10 +40,10 @@ class Invocation:
     Attributes:
         node: its name in the graph.
         implementation: the dotted path of its module.
-        wave, tick: when, as the mind counts.
+        wave, tick: the wave, and the tick within it.
         start, end: when, in nanoseconds of the monotonic clock.
-        inputs: by input port, the message that arrived: `node.port@tick`.
-        outputs: what it sent.
+        inputs: by input port, the id of the received message, `node.port@tick`.
+        outputs: the sent messages.
     """
 
     node: str
@@ -57,17 +57,17 @@ class Invocation:
 
     @property
     def us(self) -> float:
-        """How many microseconds it took."""
+        """Duration in microseconds."""
         return (self.end - self.start) / 1000
 
 
 def implementation(trace: Trace, node: str) -> str:
-    """The dotted path of a node's module."""
+    """Return the dotted path of a node's module."""
     return str(trace.header["graph"]["nodes"].get(node, {}).get("_target_", "?"))
 
 
 def invocations(trace: Trace, wave: int, tick: int) -> list[Invocation]:
-    """Every firing of one tick, in firing order; a node that rests at this tick is left out.
+    """Return the invocations of one tick, in firing order; nodes that did not fire are left out.
 
     Raises:
         TraceError: the trace holds no such wave or tick.
@@ -77,7 +77,7 @@ def invocations(trace: Trace, wave: int, tick: int) -> list[Invocation]:
 
 
 def history(trace: Trace, wave: int, node: str) -> list[Invocation]:
-    """Every firing of one node in a wave, in order.
+    """Return the invocations of one node in a wave, in order.
 
     Raises:
         TraceError: the trace holds no such wave.
@@ -89,10 +89,10 @@ def history(trace: Trace, wave: int, node: str) -> list[Invocation]:
 
 
 def check(trace: Trace, wave: int, tick: int | None = None) -> None:
-    """Refuse a wave or a tick that the trace does not hold.
+    """Raise if the trace does not hold a wave or a tick.
 
     Raises:
-        TraceError: says what there is instead.
+        TraceError: names the waves or ticks that it holds.
     """
     waves = list(trace.waves)
     if wave not in trace.waves:
@@ -106,13 +106,13 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
 
 
 def ticks_of(trace: Trace, wave: int) -> range:
-    """The ticks of a wave that the trace holds: a fork begins later than at 0."""
+    """Return the ticks of a wave that the trace holds. A fork begins after tick 0."""
     firsts = [int(rows["tick"][0].as_py()) for node in trace.tables if len(rows := _of_wave(trace, node, wave))]
     return range(min(firsts), trace.waves[wave])
 
 
 def _of_wave(trace: Trace, node: str, wave: int, since: int = 0, until: int | None = None) -> pa.Table:
-    """A node's invocations from one tick of a wave until before another; tables are sorted by wave and tick."""
+    """Return a node's invocations of a wave in ticks [since, until). Tables are sorted by wave and tick."""
     table = trace.tables[node]
     waves = table["wave"].to_numpy()
     begin, end = (int(np.searchsorted(waves, wave, side)) for side in ("left", "right"))
@@ -123,7 +123,7 @@ def _of_wave(trace: Trace, node: str, wave: int, since: int = 0, until: int | No
 
 
 def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
-    """Rows of a node's table, all of one wave, in words."""
+    """Convert rows of a node's table, all of one wave, to invocations."""
     if not len(rows):
         return []
     wave, ticks = int(rows["wave"][0].as_py()), rows["tick"].to_numpy()
@@ -137,8 +137,8 @@ def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
 
 
 def _inputs(trace: Trace, node: str, wave: int, ticks: np.ndarray) -> dict[str, list[str]]:
-    """The message ids by port and tick, derived from the wires: a delayed wire brings an older one, and of a node that rests
-    the last one holds."""
+    """Return the message ids by port and tick, derived from the wires. A delayed wire delivers an older message; the last
+    message of a resting node stays valid."""
     inputs: dict[str, list[str]] = {}
     for wire in wires_of(trace.header):
         if wire.to_node != node:
@@ -150,20 +150,20 @@ def _inputs(trace: Trace, node: str, wave: int, ticks: np.ndarray) -> dict[str, 
 
 
 def _messages(rows: pa.Table, port: str, dtype: str, shape: tuple[int, ...]) -> list[Message]:
-    """What a node sent through one port, in words."""
+    """Return the messages that a node sent through one port."""
     contents = [""] * len(rows)
     if f"{port}.rows" in rows.column_names:
-        contents = [_told(dtype, values) for values in rows[f"{port}.rows"].to_pylist()]
+        contents = [_values_text(dtype, values) for values in rows[f"{port}.rows"].to_pylist()]
     elif f"{port}.mean" in rows.column_names:
         statistics = zip(*(rows[f"{port}.{name}"].to_pylist() for name in ("mean", "std", "min", "max")), strict=True)
         contents = ["" if mean is None else f"{mean:.3g} ± {std:.3g} [{low:.3g}, {high:.3g}]"
                     for mean, std, low, high in statistics]
     behind = "".join(f", {size}" for size in shape) or ","
-    said = zip(rows["batch"].to_pylist(), contents, rows[f"{port}.hash"].to_pylist(), strict=True)
-    return [Message(port, f"{dtype} ({batch}{behind})", content, hash.hex()) for batch, content, hash in said]
+    columns = zip(rows["batch"].to_pylist(), contents, rows[f"{port}.hash"].to_pylist(), strict=True)
+    return [Message(port, f"{dtype} ({batch}{behind})", content, hash.hex()) for batch, content, hash in columns]
 
 
-def _told(dtype: str, values: Sequence[float]) -> str:
+def _values_text(dtype: str, values: Sequence[float]) -> str:
     if dtype == "bool":
         return ("yes" if values[0] else "no") if len(values) == 1 else f"{sum(map(bool, values))} of {len(values)} yes"
     if len(set(values)) == 1:
@@ -174,7 +174,7 @@ def _told(dtype: str, values: Sequence[float]) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits, and all those before the point: 0.1235, 12.35, 18,430."""
+    """Format with four significant digits, and all digits before the point: 0.1235, 12.35, 18,430."""
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
 
 

@@ -1,8 +1,8 @@
-"""Levels: how much of every message a run records.
+"""Trace levels: how much of every message a run records.
 
-`stats` keeps a hash and a few statistics. `boundary` also keeps, byte by byte, what crosses the border of a mind: all that
-the world shows and the action that it takes; with the seeds, from which every random stream is derived, a mind can be
-executed anew from that (`ami replay`). `full` keeps the messages of chosen ports besides, or of every port.
+`stats` keeps a hash and a few statistics. `boundary` adds the bytes of the messages between agent and world: the world's
+outputs and the agent's action. `ami replay` re-executes the agent from these and the seeds of its random streams. `full`
+adds the bytes of chosen ports, or of every port.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ WORLD, ACTION = "world", "actor.action"
 
 
 def recorded_ports(graph: Graph, level: str, ports: Sequence[str] = ()) -> frozenset[str]:
-    """The ports, "node.port", whose messages are recorded byte by byte.
+    """Return the ports, "node.port", whose message bytes are recorded.
 
     Args:
-        graph: the sound graph.
+        graph: a valid graph.
         level: "stats", "boundary" or "full".
-        ports: for "full", the ports to keep besides the boundary; none given means all.
+        ports: for "full", the ports to record in addition to the boundary; empty means all.
 
     Raises:
         UnknownName: the graph has no such port.
-        SettingError: ports are named, but the level is not "full".
+        SettingError: ports are given, but the level is not "full".
     """
     known = [f"{node}.{port}" for node in graph.order for port in graph.outputs[node]]
     require(not ports or level == FULL,

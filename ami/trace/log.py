@@ -1,9 +1,9 @@
-"""The record of truth: a local append-only log of every invocation, written by the process that ran the module.
+"""Append-only log of every invocation, written locally by the process that ran the module.
 
-One Arrow stream per node (`ami.trace.node_file`). The bytes of a tick's messages are copied when its modules have fired:
-together, since what copies is in the processor's caches then. Nothing that happens to a message later is recorded. At most
-`BLOCK_ROWS` ticks or `BLOCK_SECONDS` later a thread (`ami.trace.writer`) hashes them, sums them up and appends them as one
-whole record batch. A killed process leaves whole batches, and every reader stops at the last one.
+Each node has one Arrow stream (`ami.trace.node_file`). The messages of a tick are copied together after its modules have
+fired, which keeps the copying code in the processor's caches. Later changes to a message are not recorded. At most
+`BLOCK_ROWS` ticks or `BLOCK_SECONDS` later a thread (`ami.trace.writer`) hashes the copies, computes their statistics and
+appends them as one record batch. After a kill, readers stop at the last whole batch.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], bytes]
 
 
 class TraceLog:
-    """Writes the invocations of some nodes into a folder, one file per node.
+    """Log of some nodes' invocations: a folder with one file per node.
 
     Args:
-        folder: where the files go; made if missing.
+        folder: folder of the files; created if missing.
         payload: also record the bytes of every message, or of the messages of some ports, "node.port".
     """
 
@@ -44,23 +44,23 @@ class TraceLog:
         self._notes: dict[str, dict[str, Tensor]] = {}
         self._writer = Writer(self.folder)
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
-        atexit.register(self.close)  # who never closes loses nothing either
+        atexit.register(self.close)  # writes the rest if close() is never called
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
-        """Remember one invocation."""
+        """Add one invocation."""
         self._fresh.append((node, wave, tick, start, end, outputs,
                             _taken(self._notes[node], node) if node in self._notes else b""))
 
     def keep(self) -> None:
-        """Copy what was sent since the last time; hand it to the writer when a block is due.
+        """Copy the messages added since the last call; pass them to the writer when a block is due.
 
-        The worker has held every message against its port: the ports, dtypes and shapes of a node are always the same.
+        The worker has checked every message against its port: a node's ports, dtypes and shapes never change.
         """
-        fresh, self._fresh = self._fresh, []  # at once: what is interrupted here is not copied a second time
+        fresh, self._fresh = self._fresh, []  # before copying: an interrupt copies no message twice
         for node, wave, tick, start, end, outputs, notes in fresh:
             held = self._held.get(node) or self._held_by(node, outputs)
             values = [outputs[name] for name in held.names]
-            # a tuple of bytes is nothing the garbage collector has to look at again; written out, since every tick pays
+            # the garbage collector does not track a tuple of bytes; inlined, since it runs at every tick
             contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
                               else _content(value) for value in values])
             held.rows.append((wave, tick, len(values[0]) if values else 0, start, end, contents, notes))
@@ -68,7 +68,7 @@ class TraceLog:
                 self._hand_over()
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
-        """Where a node may put figures before it is told of; None where no message of it is recorded whole."""
+        """Return the dict for the notes of a node's next invocation; None if no message of it is recorded in full."""
         if isinstance(self.payload, bool):
             is_kept = self.payload
         else:
@@ -76,13 +76,13 @@ class TraceLog:
         return self._notes.setdefault(node, {}) if is_kept else None
 
     def flush(self) -> None:
-        """Append what is held in memory, and wait until it is written."""
+        """Append the rows held in memory, and wait until they are written."""
         self.keep()
         self._hand_over()
         self._writer.drain()
 
     def close(self) -> None:
-        """Write the rest and put it on the disk."""
+        """Write the remaining rows and sync them to disk."""
         atexit.unregister(self.close)
         try:
             self.keep()
@@ -97,14 +97,14 @@ class TraceLog:
     def _hand_over(self) -> None:
         for held in self._held.values():
             if held.rows:
-                # in this order, and in the log twice at worst, where the later counts: an interrupt in between loses nothing
+                # in this order an interrupt loses no row; rows logged twice count once, as the later record
                 self._writer.take(Block(held.file, held.rows))
                 held.rows = []
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 
 
 class _Held:
-    """What is held in memory of one node's invocations; `names` are those of its outputs."""
+    """Rows of one node held in memory; `names` are its outputs."""
 
     def __init__(self, file: NodeFile, outputs: Mapping[str, Tensor]) -> None:
         self.file, self.names = file, tuple(outputs)
@@ -112,27 +112,27 @@ class _Held:
 
 
 def _content(value: Tensor) -> bytes:
-    """A copy of what a tensor holds; by way of numpy it would take twice as long."""
+    """Copy a tensor's bytes; a copy through numpy takes twice as long."""
     value = value.detach().cpu().contiguous()
     return string_at(value.data_ptr(), value.nbytes)
 
 
 def hash_of(value: Tensor) -> bytes:
-    """The hash that the log writes of a message."""
+    """Return a message's hash as the log writes it."""
     found: bytes = hashes([_content(value)])[0].as_py()
     return found
 
 
 def _taken(notes: dict[str, Tensor], node: str) -> bytes:
-    """What a step noted, which the next step may note anew.
+    """Serialise a step's notes and clear them for the next step.
 
     Raises:
-        PortError: a figure is no tensor.
+        PortError: a note is not a tensor.
     """
     noted = notes.copy()
     notes.clear()
     for name, value in noted.items():
         if not isinstance(value, Tensor):
-            raise PortError(f"{node} notes '{name}' as a {type(value).__name__}: expected a tensor with the worlds in front")
-    # copies: two figures may be parts of one tensor
+            raise PortError(f"{node} notes '{name}' as a {type(value).__name__}: expected a tensor with the batch first")
+    # clones: two notes may share one tensor's memory
     return safetensors.torch.save({name: value.detach().cpu().clone() for name, value in noted.items()}) if noted else b""

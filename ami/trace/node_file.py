@@ -1,10 +1,10 @@
 """One node's file in the log: an Arrow stream, one record batch per block of invocations.
 
-Columns: wave, tick, batch (how many worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
-`p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes stands for itself, filled up with zeros),
+Columns: wave, tick, batch (number of worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
+`p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes is stored itself, padded with zeros),
 `p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
-(the bytes) when payloads are recorded; where a node's own are, also `notes`: safetensors of the figures that its module put
-into `notes`, empty when it put none.
+(the bytes) if payloads are recorded. Nodes with recorded payloads also have `notes`: safetensors of the figures that the
+module put into `notes`, empty without any.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
 Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
-"""One invocation: wave, tick, batch, start, end, what each port said, and what was noted."""
+"""One invocation: wave, tick, batch, start, end, each port's bytes, and the notes."""
 
 
 class NodeFile:
-    """One node's Arrow stream; the file is made with its first block.
+    """One node's Arrow stream; the file is created with its first block.
 
     Args:
-        folder: where it goes.
-        node: whose invocations.
-        outputs: what the node sends, for dtypes and shapes.
-        payload: whose bytes are kept: every port's, or those of some ports, "node.port".
-        takes_notes: whether what was noted is kept.
+        folder: the log's folder.
+        node: the node's name.
+        outputs: example messages, for dtypes and shapes.
+        payload: record the bytes of every port, or of some ports, "node.port".
+        takes_notes: record the node's notes.
     """
 
     def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str] = False,
@@ -58,34 +58,34 @@ class NodeFile:
             fields += port_columns(name, port.dtype, port.shape)
             fields += [(f"{name}.data", pa.binary())] if name in self._kept else []
         fields += [(NOTES, pa.binary())] if takes_notes else []
-        told = {name: (port.dtype, port.shape) for name, port in self._ports.items()}
-        self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(told)})
+        ports = {name: (port.dtype, port.shape) for name, port in self._ports.items()}
+        self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(ports)})
         self._file: IO[bytes] | None = None
         self._whole = 0
 
     def write(self, rows: Sequence[Row]) -> float:
-        """Append some rows as whole record batches; another number of worlds gets one of its own.
+        """Append rows as whole record batches; a change of the batch size begins a new one.
 
         Returns:
-            How many seconds the disk took.
+            Seconds that the disk took.
 
         Raises:
-            OSError: the disk did not take it; `abandon` leaves what was whole.
+            OSError: writing failed; `abandon` keeps the whole record batches.
         """
         return sum(self._append(list(some), batch) for batch, some in groupby(rows, key=lambda row: row[2]))
 
     def close(self) -> None:
-        """End the stream and put it on the disk."""
+        """End the stream and sync it to disk."""
         if self._file is not None:
             self._send(END_OF_STREAM)
             os.fsync(self._file.fileno())
             self._file.close()
 
     def abandon(self) -> None:
-        """Close the file after its last whole record batch; without one, no file is left."""
+        """Close the file and truncate it after its last whole record batch; delete it if there is none."""
         if self._file is None:
             return
-        with suppress(OSError):  # it tries once more to write what it could not
+        with suppress(OSError):  # closing retries the failed write
             self._file.close()
         with suppress(OSError):
             if self._whole:
@@ -119,7 +119,7 @@ class NodeFile:
 
 
 def port_columns(name: str, dtype: str, shape: Sequence[int]) -> list[tuple[str, pa.DataType]]:
-    """The columns of a port besides its bytes, as its dtype and its shape behind the batch give them."""
+    """Return the columns of a port except its bytes, given its dtype and its shape after the batch."""
     columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
     if not len(shape):
         columns.append((f"{name}.rows", pa.list_(pa.float32())))
@@ -129,7 +129,7 @@ def port_columns(name: str, dtype: str, shape: Sequence[int]) -> list[tuple[str,
 
 
 class _Port:
-    """How the messages of one port are told: its dtype, its shape behind the batch, and which columns follow from them."""
+    """Columns of one port, from its dtype and its shape after the batch."""
 
     def __init__(self, name: str, like: Tensor) -> None:
         self.dtype, self.shape = str(like.dtype).removeprefix("torch."), list(like.shape[1:])
@@ -140,7 +140,7 @@ class _Port:
         self.is_float = like.is_floating_point()
 
     def columns(self, contents: Sequence[bytes], batch: int) -> list[pa.Array]:
-        """What is kept of some messages, in the order of `port_columns`."""
+        """Return the columns of some messages, in the order of `port_columns`."""
         arrays = [hashes(contents)]
         if self.is_scalar:
             offsets = np.arange(0, len(contents) * batch + 1, batch, dtype=np.int32)
@@ -150,7 +150,7 @@ class _Port:
         return arrays
 
     def _values(self, contents: Sequence[bytes]) -> np.ndarray:
-        """The messages as float32, (rows, n)."""
+        """Return the messages as float32, (rows, n)."""
         joined = bytearray().join(contents)
         if not joined:
             return np.zeros((len(contents), 0), np.float32)
@@ -159,8 +159,8 @@ class _Port:
 
 
 def hashes(contents: Sequence[bytes]) -> pa.Array:
-    """8 bytes per message."""
-    if len(contents[0]) <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than all the rest
+    """Return 8 bytes per message."""
+    if len(contents[0]) <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than everything else
         joined = b"".join([content.ljust(HASH_BYTES, b"\0") for content in contents])
     else:
         joined = b"".join(_digests(contents))
@@ -168,7 +168,7 @@ def hashes(contents: Sequence[bytes]) -> pa.Array:
 
 
 def _digests(contents: Sequence[bytes]) -> Iterator[bytes]:
-    """The beginning of each SHA-256. Goals say the same for a whole episode: comparing is much quicker than hashing."""
+    """Yield the beginning of each SHA-256. A goal repeats for a whole episode, and comparing is much faster than hashing."""
     last, digest = None, b""
     for content in contents:
         if content != last:
@@ -177,8 +177,8 @@ def _digests(contents: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def _statistics(values: np.ndarray) -> list[pa.Array]:
-    """Mean, standard deviation, minimum and maximum of each row of values (rows, n)."""
+    """Return mean, standard deviation, minimum and maximum of each row of values (rows, n)."""
     if not values.shape[1]:
         return [pa.nulls(len(values), pa.float32())] * len(STATISTICS)
-    with np.errstate(all="ignore"):  # a model that has diverged says so in its figures, not by stopping the trace
+    with np.errstate(all="ignore"):  # a diverged model shows in its statistics and must not stop the trace
         return [pa.array(getattr(values, name)(axis=1)) for name in STATISTICS]

@@ -1,6 +1,6 @@
-"""Origin: what a recording depends on besides its seed and settings, and what of that has changed since.
+"""Provenance: what a recording depends on besides its seed and settings, and what has changed since.
 
-Equal seeds give equal traces on one machine. Where a replay differs nevertheless, one of these is why.
+Equal seeds give equal traces on one machine. If a replay differs, one of these has usually changed.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from ami.graph.graph import Graph
 from ami.storage.code_hash import code_hash
 
 ENGINE = ("ami.agent", "ami.runtime.worker", "ami.runtime.local", "ami.envs.world")
-"""What runs an agent: with all that these files import of ami, they decide what an agent does with its modules' code."""
+"""Modules that run an agent. With their imports from ami they determine what an agent does with its modules' code."""
 NO_ENGINE = ("ami.errors", "ami.runtime.recorder", "ami.config", "ami.storage", "ami.terminal", "ami.trace", "ami.views",
              "ami.envs.code")
-"""What decides nothing: words, files, records, and the reading of settings, which are counted themselves."""
+"""Modules that do not affect an agent: messages, files, records, and the reading of settings (compared directly)."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 def origin(weights: Mapping[str, Mapping[str, Tensor]], code: Mapping[str, str],
            threads: int | None = None) -> dict[str, Any]:
-    """What is written down with a run.
+    """Return the provenance that is stored with a run.
 
     Args:
-        weights: by node, what was learnt.
-        code: by node, a hash of the files its module comes from.
-        threads: how many the modules compute with; None is what this process has.
+        weights: learnt weights by node.
+        code: hash of the module's files by node.
+        threads: number of compute threads; None takes this process's number.
     """
     return {"weights": {node: weights_hash(own) for node, own in weights.items()}, "code": dict(code),
             "threads": threads or torch.get_num_threads(), "processor": processor()}
 
 
 def code_of(graph: Graph, nodes: Iterable[str] | None = None) -> dict[str, str]:
-    """By node, a hash of the code that it runs: its class, what that imports, the world's package and its data.
+    """Return a hash of each node's code: its class, the imports of that, the world's package and its data.
 
     Args:
         graph: the graph.
@@ -50,17 +50,17 @@ def code_of(graph: Graph, nodes: Iterable[str] | None = None) -> dict[str, str]:
 
 
 def run_code(graph: Graph) -> dict[str, str]:
-    """What a run depends on: the code of every node, and of the engine."""
+    """Return the code hashes that a run depends on: every node's and the engine's."""
     return {**code_of(graph), "engine": engine_code()}
 
 
 def engine_code(more: Iterable[str] = ()) -> str:
-    """A hash of the code that runs every graph, and of more files of ami, with what they import of it."""
+    """Return a hash of the engine's code and of more ami modules, with their imports from ami."""
     return code_hash((*ENGINE, *more), without=NO_ENGINE)
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> Iterator[str]:
-    """What differs, a short sentence each, in the order of the first: nested plain values."""
+    """Yield a short sentence per difference of two nested mappings, in the order of the first."""
     for name in [*then, *(name for name in now if name not in then)]:
         path = f"{where}.{name}" if where else str(name)
         before, after = then.get(name), now.get(name)
@@ -71,7 +71,7 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any], where: str = "") ->
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
-    """16 hex digits over names, shapes and values."""
+    """Hash names, dtypes, shapes and values to 16 hex digits."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         plain = value.detach().cpu().contiguous()
@@ -81,7 +81,7 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
 
 
 def processor() -> str:
-    """The processor's name and the instructions that torch uses of it: the last bits of a sum may depend on both."""
+    """Return the processor's name and torch's instruction set: the last bits of a sum may depend on both."""
     try:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Trace: what the log holds, as tables; its digest, and where two traces part.
+"""Trace: the log as tables, its digest, and the first difference between two traces.
 
-A killed process leaves its files cut off at any byte: what is whole is read, the torn end is skipped and counted.
+A killed process may leave its files cut off at any byte. Whole records are read; the torn end is skipped and counted.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ("wave", "tick")
-OTHER_COLUMNS = 12  # of the tick table, besides the scalars
+OTHER_COLUMNS = 12  # of the tick table, in addition to the scalars
 FREE_CELLS = 20_000_000  # of the tick table, whatever the size of the files
 INCOMPLETE_FILE = FileKind("a note of what was not recorded", TraceError, "delete it", limit=MIB)
 
 
 class Difference(NamedTuple):
-    """Where two traces part first; `port` is None when only one of them holds this invocation."""
+    """The first difference between two traces; `port` is None if only one of them holds this invocation."""
 
     wave: int
     tick: int
@@ -60,8 +60,8 @@ class Trace:
         header: the run header, see `ami.trace.header`.
         tables: one Arrow table per node, in firing order; one row per invocation, sorted by wave and tick. The columns
             are those of `ami.trace.node_file`, and `agent`, the folder it was found in.
-        ports: {node: {port: (dtype, shape behind the batch)}}.
-        truncated: how many files end in the middle of a record.
+        ports: {node: {port: (dtype, shape after the batch)}}.
+        truncated: number of files that end in the middle of a record.
     """
 
     folder: Path
@@ -74,11 +74,11 @@ class Trace:
     def open(cls, folder: Path) -> Trace:
         """Read the trace of a run: `folder/header.json` and every `*.arrow` below `folder/trace`.
 
-        Several agents' folders are read as one. Where an invocation was recorded twice, because a process died and its
+        Several agents' folders are read as one trace. If an invocation was recorded twice, because a process died and its
         tick was repeated, the later record counts.
 
         Raises:
-            TraceError: there is no run in this folder, or it holds no trace.
+            TraceError: the folder holds no run, or no trace.
         """
         folder = Path(folder)
         header = read_header(folder)
@@ -106,35 +106,35 @@ class Trace:
                              "was whole. Fix: run again")
         order = [node for node in dict.fromkeys(header["graph"]["order"]) if node in tables]
         order += sorted(set(tables) - set(order))
-        # what is joined is let go: a long trace is not held twice
+        # popped: a long trace is not held in memory twice
         trace = cls(folder, header, {node: _joined(tables.pop(node)) for node in order}, ports, truncated)
         trace._check_extent(sum(path.stat().st_size for path in paths))
         return trace
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
-        """Why a disk stopped the record before the mind was done, a sentence per process; empty when nothing did."""
+        """Disk errors that ended the recording early, a sentence per process."""
         return _faults(self.folder)
 
     @cached_property
     def unfinished(self) -> tuple[str, ...]:
-        """The files that do not end as closed ones do: their process was killed, or writes still, or its disk was full."""
+        """Files without an end mark: their process was killed or is still writing, or the disk was full."""
         return tuple(path.relative_to(self.folder).as_posix() for path in _below(self.folder, "*.arrow")
                      if not _is_finished(path))
 
     def part(self, kept: Callable[[pa.Table], pa.Array | pa.ChunkedArray]) -> Trace:
-        """The invocations for which `kept` says true, a table of one node at a time; nodes without any are left out."""
+        """Return the invocations that `kept` selects, by a mask per node's table; nodes without any are left out."""
         tables = {node: table.filter(kept(table)).combine_chunks() for node, table in self.tables.items()}
         return replace(self, tables={node: table for node, table in tables.items() if len(table)})
 
     def frame(self, node: str) -> pd.DataFrame:
-        """One node's invocations as a pandas table, with `us`, how long each took in microseconds."""
+        """Return one node's invocations as a pandas table, with their durations `us` in microseconds."""
         frame = self.table(node).to_pandas()
         frame["us"] = (frame["end"] - frame["start"]) / 1000
         return frame
 
     def table(self, node: str) -> pa.Table:
-        """One node's invocations.
+        """Return one node's invocations.
 
         Raises:
             UnknownName: the trace holds no such node.
@@ -145,7 +145,7 @@ class Trace:
 
     @cached_property
     def waves(self) -> dict[int, int]:
-        """How many ticks each wave took."""
+        """Number of ticks by wave."""
         ticks: dict[int, int] = {}
         for table in self.tables.values():
             for wave, tick in zip(table["wave"].to_pylist(), table["tick"].to_pylist(), strict=True):
@@ -153,7 +153,7 @@ class Trace:
         return dict(sorted(ticks.items()))
 
     def message(self, node: str, port: str, wave: int, tick: int) -> Tensor:
-        """A recorded message, (B, …): needs a run that recorded payloads.
+        """Return a recorded message, (B, …); requires recorded payloads.
 
         Raises:
             UnknownName: the node has no such port.
@@ -178,7 +178,7 @@ class Trace:
         return tensor_of(data, dtype, (table["batch"][row].as_py(), *shape))
 
     def notes(self, node: str, wave: int) -> dict[int, dict[str, Tensor]]:
-        """What a node's steps noted, (B, …) by tick and name: needs a run that recorded the node's payloads.
+        """Return a node's notes, (B, …) by tick and name; requires recorded payloads of the node.
 
         Raises:
             UnknownName: the trace holds no such node.
@@ -204,10 +204,10 @@ class Trace:
         return figures
 
     def _check_extent(self, size: int) -> None:
-        """Refuse a trace whose tables would be far larger than its files: few records may name distant ticks.
+        """Raise if the tables would be far larger than the files: a few records may name distant ticks.
 
         Args:
-            size: of all files, bytes; a scalar takes 4 of them per world and tick.
+            size: of all files in bytes; a scalar takes 4 bytes per world and tick.
         """
         wave, tick, batch = (np.concatenate([table[name].to_numpy() for table in self.tables.values()])
                              for name in ("wave", "tick", "batch"))
@@ -228,9 +228,9 @@ class Trace:
                              f"Fix: {FILE.fix}")
 
     def digest(self) -> str:
-        """SHA-256 over (wave, tick, node, port, content hash) of every message, node by node in firing order.
+        """Return the SHA-256 over (wave, tick, node, port, content hash) of every message, node by node in firing order.
 
-        It depends on what was said and at which tick, not on who wrote it down, in which groups, or how long it took.
+        It depends on the messages and their ticks, not on the recording process, the blocks or the durations.
         """
         digest = hashlib.sha256()
         for node, table in self.tables.items():
@@ -242,7 +242,7 @@ class Trace:
         return digest.hexdigest()
 
     def said(self, node: str) -> dict[tuple[int, int], dict[str, bytes]]:
-        """The hashes of a node's messages by (wave, tick) and port; empty where the trace holds no such node."""
+        """Return the hashes of a node's messages by (wave, tick) and port; empty if the trace holds no such node."""
         if node not in self.tables:
             return {}
         table, ports = self.tables[node], list(self.ports[node])
@@ -251,11 +251,11 @@ class Trace:
         return {key: dict(zip(ports, row, strict=True)) for key, row in zip(keys, hashes, strict=True)}
 
     def compare(self, other: Trace, until: Mapping[int, int] | None = None) -> Difference | None:
-        """The first message, in the order they were sent, that differs; None when the traces say the same.
+        """Return the first message that differs, in the order of sending; None if the traces are equal.
 
         Args:
             other: the other trace.
-            until: by wave, how many ticks are compared; None compares all.
+            until: number of ticks to compare by wave; None compares all.
         """
         nodes = [*self.tables, *(node for node in other.tables if node not in self.tables)]
         firsts = [(wave, tick, rank, node, port)
@@ -268,19 +268,19 @@ class Trace:
 
 
 def read_batches(path: Path) -> tuple[list[pa.RecordBatch], bool]:
-    """The whole record batches of one file, and whether it ends in the middle of one. Raises as `Stream` does."""
+    """Return the whole record batches of one file, and whether it ends in the middle of one. Raises as `Stream` does."""
     stream = Stream(path)
     return stream.batches, stream.is_torn
 
 
 def tensor_of(data: bytes, dtype: str, shape: tuple[int, ...]) -> Tensor:
-    """A message from its recorded bytes, which `Stream` held against its shape."""
+    """Return a message from its recorded bytes, whose number `Stream` has checked."""
     kind = DTYPES[dtype]
     return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
 
 
 def _below(folder: Path, pattern: str) -> list[Path]:
-    """The files of a trace: in the folders of its agents, or of their parts."""
+    """Return the files of a trace, in the folders of its agents or of their groups of modules."""
     return sorted(path for depth in ("", "*/", "*/*/") for path in (folder / "trace").glob(depth + pattern))
 
 
@@ -295,7 +295,7 @@ def _is_finished(path: Path) -> bool:
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
-    """One table, sorted by wave and tick; of records of one invocation the latest is kept."""
+    """Return one table, sorted by wave and tick, with the latest record of each invocation."""
     table = pa.concat_tables(tables, promote_options="default")
     wave, tick, start = (table[name].to_numpy() for name in (*KEY, "start"))
     order = np.lexsort((start, tick, wave))
@@ -309,12 +309,12 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
 
 def _first_differences(one: Trace, two: Trace, node: str,
                        until: Mapping[int, int] | None) -> Iterator[tuple[int, int, str | None]]:
-    """At most one: where this node's messages differ first."""
-    said = [trace.said(node) for trace in (one, two)]
-    for key in sorted(set(said[0]) | set(said[1])):
+    """Yield the key of this node's first differing message, if any."""
+    hashes = [trace.said(node) for trace in (one, two)]
+    for key in sorted(set(hashes[0]) | set(hashes[1])):
         if until is not None and key[1] >= until.get(key[0], 0):
             continue
-        first, second = said[0].get(key), said[1].get(key)
+        first, second = hashes[0].get(key), hashes[1].get(key)
         if first != second:
             port = None
             if first is not None and second is not None:

@@ -1,9 +1,9 @@
-"""Reading one node's Arrow stream that anybody may have written: `ami.trace.node_file` is the format.
+"""Reader of one node's Arrow stream from an untrusted source; `ami.trace.node_file` defines the format.
 
 Arrow trusts what a message declares: it allocates a body of any declared size, expands compressed buffers, and follows
-offsets. So every message's head is read here first and held against the bytes that are there; then the columns are held
-against the ports that the file describes, and the rows against each other. A file may end at any byte, as a killed process
-leaves it: what is whole is returned. Arrow's format: https://arrow.apache.org/docs/format/Columnar.html
+offsets. This reader therefore checks every message's head against the bytes of the file, then the columns against the ports
+that the file describes, and the rows against each other. A killed process may leave its file cut off at any byte: whole
+messages are returned. Arrow's format: https://arrow.apache.org/docs/format/Columnar.html
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ LATEST = 2**62  # nanoseconds
 FILE = FileKind("a trace file", TraceError, "copy the run again from where it was made, or run again")
 
 Ports = Mapping[str, tuple[str, tuple[int, ...]]]
-"""By port, its dtype and its shape behind the batch."""
+"""By port, its dtype and its shape after the batch."""
 
 
 Dtype = Annotated[str, Like("|".join(DTYPES), f"one of {', '.join(DTYPES)}")]
 
 
 class Described(TypedDict):
-    """What the schema's metadata say of a node."""
+    """Schema metadata of a node."""
 
     node: Name
     ports: Annotated[dict[Name, tuple[Dtype, Annotated[list[Count], AtMost(8)]]], AtMost(1000)]
@@ -50,9 +50,9 @@ class Stream:
     """The whole record batches of one file.
 
     Attributes:
-        node: whose invocations.
-        ports: what it sends.
-        batches: in the order they were written.
+        node: the node's name.
+        ports: its outputs.
+        batches: in the order of writing.
         is_torn: whether the file ends in the middle of a message.
     """
 
@@ -60,7 +60,7 @@ class Stream:
         """Read a file.
 
         Raises:
-            TraceError: it is not what a log writes; names the file, the place, what was found and what was expected.
+            TraceError: it is not a log's file; names the file, the place, what was found and what was expected.
         """
         self.node, self.ports, self.batches, self.is_torn = "", dict[str, tuple[str, tuple[int, ...]]](), list[Any](), False
         content = memoryview(replace(FILE, limit=int(memory() / 2)).read(path, within))
@@ -89,11 +89,11 @@ class Stream:
             self.batches.append(batch)
 
     def _messages(self, content: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
-        """Place, head and all bytes of every whole message."""
+        """Yield place, head and all bytes of every whole message."""
         place = 0
         while True:
             begin = content[place:place + 8]
-            if len(begin) < 8 or not (any(begin) or bytes(content[place:]).strip(b"\0")):  # zeros: power failed
+            if len(begin) < 8 or not (any(begin) or bytes(content[place:]).strip(b"\0")):  # zeros: a power failure
                 self.is_torn = len(begin) > 0 or place == 0
                 return
             if begin[:4] != CONTINUES:
@@ -114,9 +114,9 @@ class Stream:
             place = end
 
     def _describe(self, schema: pa.Schema) -> None:
-        """Hold the columns against the ports that the metadata describe."""
-        told = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-        described = {**told, "ports": parse_json(told.get("ports", "null"))}
+        """Check the columns against the ports in the metadata."""
+        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        described = {**metadata, "ports": parse_json(metadata.get("ports", "null"))}
         check(described, Described, "metadata")
         self.node = described["node"]
         self.ports = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described["ports"].items()}
@@ -137,7 +137,7 @@ class Stream:
 
 
 class _Table:
-    """A table of a flatbuffer: its fields are found by number. https://flatbuffers.dev/internals"""
+    """A flatbuffer table, with numbered fields. https://flatbuffers.dev/internals"""
 
     def __init__(self, content: memoryview, place: int) -> None:
         self.content, self.place = content, place
@@ -148,7 +148,7 @@ class _Table:
         return cls(content, struct.unpack_from("<I", content, 0)[0])
 
     def field(self, number: int) -> int | None:
-        """Where a field is; None where it is left out."""
+        """Return the place of a field; None if it is absent."""
         if 4 + 2 * number >= self._int("<H", self._fields):
             return None
         offset = self._int("<H", self._fields + 4 + 2 * number)
@@ -156,7 +156,7 @@ class _Table:
 
     @property
     def body(self) -> int:
-        """How many bytes follow the head of a message."""
+        """Number of bytes after the head of a message."""
         place = self.field(3)
         size = 0 if place is None else self._int("<q", place)
         if size < 0:
@@ -164,7 +164,7 @@ class _Table:
         return size
 
     def message(self) -> tuple[int, _Table]:
-        """The type of a message, and its header."""
+        """Return the type of a message, and its header."""
         kind, header = self.field(1), self.field(2)
         if kind is None or header is None:
             raise Mismatch("a message declares no type: expected a schema, then record batches")
@@ -177,7 +177,7 @@ class _Table:
 
 
 def check_rows(batch: pa.RecordBatch, ports: Ports) -> None:
-    """Hold the rows of a batch against each other.
+    """Check that the rows of a batch are consistent.
 
     Raises:
         Mismatch: names the column.
@@ -191,7 +191,7 @@ def check_rows(batch: pa.RecordBatch, ports: Ports) -> None:
         if len(values) and values.min() < least:
             raise Mismatch(f"column {name} holds {values.min()}: expected {least} or more")
     if len(end) and (end.max() > LATEST or (end < start).any()):
-        raise Mismatch("column end holds a time before its start, or none that a clock shows")
+        raise Mismatch("column end holds a time before its start or out of range")
     for port, (dtype, shape) in ports.items():
         if f"{port}.rows" in batch.schema.names:
             values = batch[f"{port}.rows"]

@@ -1,8 +1,8 @@
-"""Puts the log on the disk in a thread of its own, so that no tick waits for hashing, statistics or a disk.
+"""Writer thread of the log: no tick waits for hashing, statistics or a disk.
 
-A disk that is full or gone stops the record and never the mind: it is told once on stderr, the folder gets a file INCOMPLETE
-that says from when on nothing is recorded, and the mind goes on. A disk that is slow is told once as well; the mind goes on
-ahead of it, until `BACKLOG_BYTES` wait in memory: then ticks wait, which is told too.
+A full or failing disk stops the recording, never the agent. It is reported once on stderr, and a file INCOMPLETE in the
+folder states from which tick on nothing is recorded. A slow disk is also reported once; the agent runs ahead of it until
+`BACKLOG_BYTES` wait in memory. Then ticks wait, which is reported too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ami.errors import TraceError
 from ami.terminal.text import report
 from ami.trace.node_file import NodeFile, Row
 
-SLOW_SECONDS = 1.0  # a block that the disk takes so long to take is told
+SLOW_SECONDS = 1.0  # a block that takes longer to write is reported
 BACKLOG_BYTES = 256 * 2**20
 INCOMPLETE = "INCOMPLETE"
 FIX = "Fix: a store on a quicker disk, or trace.record=false"
@@ -32,45 +32,45 @@ class Block(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """About how much memory they take, by the first of them."""
+        """Approximate memory, estimated from the first row."""
         *_, contents, notes = self.rows[0]
         return len(self.rows) * (sum(map(len, contents)) + len(notes))
 
 
 class Writer:
-    """Writes blocks in the order they came.
+    """Writes blocks in order of arrival.
 
     Args:
-        folder: of the log, where INCOMPLETE goes.
+        folder: the log's folder, for INCOMPLETE.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._thread = ThreadPoolExecutor(1, "ami-trace")
         self._waiting: deque[tuple[Future[None], int]] = deque()
-        self._thread.submit(int).result()  # begun now: an interrupt while a thread begins would leave it behind
+        self._thread.submit(int).result()  # started now: an interrupt while a thread starts would leave it running
         self._files: dict[NodeFile, None] = {}
         self._is_closed = self._is_over = self._is_slow = self._is_behind = False
 
     def take(self, block: Block) -> None:
-        """Have a node's block written; waits only where too much is waiting already."""
+        """Queue a node's block; wait only if the backlog is full."""
         if self._is_closed:
             raise TraceError(f"the trace in {self.folder} is closed: nothing more can be recorded there. Fix: another log")
         while self._waiting and self._waiting[0][0].done():
             self._first()
         size = block.bytes
         while self._waiting and (waiting := sum(size for _, size in self._waiting)) + size > BACKLOG_BYTES:
-            self._tell_behind(waiting)
+            self._report_behind(waiting)
             self._first()
         self._waiting.append((self._begin(self._write, block), size))
 
     def drain(self) -> None:
-        """Wait until all that came is written, or given up."""
+        """Wait until every queued block is written or dropped."""
         while self._waiting:
             self._first()
 
     def close(self) -> None:
-        """Write the rest and put it on the disk; a second time does nothing."""
+        """Write the queued blocks and sync the files; a second call does nothing."""
         if not self._is_closed:
             self._is_closed = True
             with self._thread:
@@ -82,14 +82,14 @@ class Writer:
     def _begin(self, work: Callable[..., None], *given: Block) -> Future[None]:
         try:
             return self._thread.submit(work, *given)
-        except RuntimeError:  # the interpreter is ending and has ended all threads; there is time enough now
+        except RuntimeError:  # the interpreter is exiting and has ended all threads
             work(*given)
             done: Future[None] = Future()
             done.set_result(None)
             return done
 
     def _first(self) -> None:
-        """Wait for the block that came first; raises what went wrong with it, a full disk aside."""
+        """Wait for the oldest block; raise its error, unless it is the disk's."""
         self._waiting.popleft()[0].result()
 
     def _write(self, block: Block) -> None:
@@ -104,8 +104,8 @@ class Writer:
             return
         if waited > SLOW_SECONDS and not self._is_slow:
             self._is_slow = True
-            report(f"the disk took {waited:.1f} s to take a block of the trace in {self.folder}: the mind goes on ahead of "
-                  f"it, by up to {BACKLOG_BYTES / 2**20:.0f} MiB in memory. {FIX}")
+            report(f"the disk took {waited:.1f} s to write a block of the trace in {self.folder}: the agent runs ahead of "
+                   f"it, by up to {BACKLOG_BYTES / 2**20:.0f} MiB in memory. {FIX}")
 
     def _end(self) -> None:
         try:
@@ -115,17 +115,17 @@ class Writer:
             self._give_up(error, "its last block may be missing")
 
     def _give_up(self, error: OSError, lost: str) -> None:
-        """Nothing more is recorded; what was written whole stays."""
+        """Stop recording; keep the whole record batches."""
         self._is_over = True
         for file in self._files:
             file.abandon()
         self._files.clear()
         fault = f"the trace could not be written ({error.strerror or error}): {lost}"
-        report(f"{self.folder}: {fault}; the mind goes on. Fix: room on this disk, or another store")
+        report(f"{self.folder}: {fault}; the agent continues. Fix: room on this disk, or another store")
         with suppress(OSError):
             (self.folder / INCOMPLETE).write_text(f"{fault}\n")
 
-    def _tell_behind(self, waiting: int) -> None:
+    def _report_behind(self, waiting: int) -> None:
         if not self._is_behind:
             self._is_behind = True
             report(f"{waiting / 2**20:.0f} MiB of the trace wait for the disk of {self.folder}: from now on ticks "

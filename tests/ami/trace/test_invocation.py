@@ -25,7 +25,7 @@ ACTION = {"action": torch.zeros(2, 2)}
 STATE = {"state": torch.tensor([[0.0, 2.0], [4.0, 6.0]]), "surprise": torch.zeros(2)}
 
 
-def test_inputs_are_named_by_the_message_that_arrived(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_inputs_are_named_by_the_received_message(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     rows = [(node, tick, outputs) for tick in (0, 1) for node, outputs in (
         ("perception", {"percept": torch.zeros(2, 2)}), ("world_model", STATE), ("actor", ACTION))]
     trace = traced(tmp_path, tiny_mind(), *rows)
@@ -35,7 +35,7 @@ def test_inputs_are_named_by_the_message_that_arrived(tiny_mind: Callable[..., G
     assert (second.start, second.end, second.us) == (1000, 1500, 0.5)
 
 
-def test_a_node_that_rests_is_left_out_and_its_last_message_holds(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_resting_node_is_left_out_and_its_last_message_stays(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     plan = {"plan": torch.zeros(2, 3, 2)}
     trace = traced(tmp_path, tiny_mind(), ("planner", 0, plan), ("actor", 0, ACTION), ("actor", 1, ACTION))
     fired = invocations(trace, 0, 1)
@@ -53,7 +53,7 @@ def test_a_node_that_rests_is_left_out_and_its_last_message_holds(tiny_mind: Cal
     (torch.tensor([True, False, True, True, True]), "bool (5,)", "4 of 5 yes"),
     (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), "uint8 (1, 4, 4, 3)", ""),
     (torch.zeros(2, 0), "float32 (2, 0)", "")])
-def test_a_message_is_told_in_a_few_words(
+def test_message_content_as_text(
         tiny_mind: Callable[..., Graph], tmp_path: Path, message: torch.Tensor, shape: str, content: str) -> None:
     sent = invocations(traced(tmp_path, tiny_mind(), ("world", 0, {"port": message})), 0, 0)[0].outputs[0]
     assert (sent.port, sent.shape, sent.content) == ("port", shape, content)
@@ -68,7 +68,7 @@ def test_the_implementation_is_the_dotted_path(tiny_mind: Callable[..., Graph], 
 @pytest.mark.parametrize("wave, tick, words", [(0, 2, r"holds no tick 2 in wave 0: expected 0 to 1\. Fix: --tick 1"),
                                                (0, -1, r"holds no tick -1 in wave 0: expected 0 to 1"),
                                                (3, 0, r"holds no wave 3: expected 0\. Fix: --wave 0")])
-def test_what_was_not_recorded_is_refused(
+def test_an_unrecorded_tick_or_wave_is_refused(
         tiny_mind: Callable[..., Graph], tmp_path: Path, wave: int, tick: int, words: str) -> None:
     trace = traced(tmp_path, tiny_mind(), ("actor", 0, ACTION), ("actor", 1, ACTION))
     with pytest.raises(TraceError, match=words):

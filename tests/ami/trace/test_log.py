@@ -18,17 +18,17 @@ from tests.ami.trace.written import table, written
 
 
 def comes_to(folder: Path, rows: int) -> bool:
-    """Whether so many rows are soon on the disk."""
+    """Whether this number of rows is soon on disk."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        path = folder / "node.0.arrow"  # the writer may have begun it a moment ago
+        path = folder / "node.0.arrow"  # the writer may have just created it
         if path.exists() and sum(batch.num_rows for batch in read_batches(path)[0]) == rows:
             return True
         time.sleep(0.01)
     return False
 
 
-def test_what_a_step_notes_is_kept_with_the_payloads_and_forgotten_before_the_next(tmp_path: Path) -> None:
+def test_notes_are_recorded_with_payloads_and_cleared_after_each_step(tmp_path: Path) -> None:
     log = TraceLog(tmp_path, payload=True)
     noted = log.notes("node")
     for tick, batch in ((0, 1), (1, 1), (2, 2)):
@@ -54,7 +54,7 @@ def test_a_full_block_is_on_the_disk_before_the_log_is_closed(tmp_path: Path) ->
     assert table(tmp_path).num_rows == BLOCK_ROWS + 1
 
 
-def test_a_block_is_written_when_its_time_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_is_written_after_its_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module.time, "perf_counter_ns", lambda: 0)
     log = TraceLog(tmp_path)
     log.add("node", 0, 0, 0, int(0.9e9 * BLOCK_SECONDS), {"energy": torch.zeros(1)})
@@ -73,12 +73,12 @@ def test_a_second_log_in_the_folder_writes_files_of_its_own(tmp_path: Path) -> N
     assert table(tmp_path, number=1)["energy.rows"].to_pylist() == [[1.0]]
 
 
-def test_a_log_that_was_told_nothing_writes_nothing(tmp_path: Path) -> None:
+def test_an_empty_log_writes_nothing(tmp_path: Path) -> None:
     TraceLog(tmp_path / "trace").close()
     assert list((tmp_path / "trace").iterdir()) == []
 
 
-def test_figures_that_share_memory_are_noted_and_what_is_no_tensor_is_refused(tmp_path: Path) -> None:
+def test_notes_may_share_memory_and_must_be_tensors(tmp_path: Path) -> None:
     log = TraceLog(tmp_path, payload=True)
     noted = log.notes("node")
     assert noted is not None
@@ -86,7 +86,7 @@ def test_figures_that_share_memory_are_noted_and_what_is_no_tensor_is_refused(tm
     noted["best"] = noted["candidates"][:, 0]
     log.add("node", 0, 0, 0, 0, {"energy": torch.zeros(1)})
     noted["best"] = 3.0  # type: ignore[assignment]
-    with pytest.raises(PortError, match="node notes 'best' as a float: expected a tensor with the worlds in front"):
+    with pytest.raises(PortError, match="node notes 'best' as a float: expected a tensor with the batch first"):
         log.add("node", 0, 1, 0, 0, {"energy": torch.zeros(1)})
     log.close()
     assert safetensors.torch.load(table(tmp_path)["notes"][0].as_py())["best"].tolist() == [0.0]

@@ -1,4 +1,4 @@
-"""What is kept of a message, and that a file cut off anywhere still reads."""
+"""What is recorded of a message, and reading of files cut off at any byte."""
 
 import hashlib
 from pathlib import Path
@@ -19,7 +19,7 @@ def short_hash(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:8]
 
 
-def test_a_row_says_when_it_was_and_how_many_worlds_there_were(tmp_path: Path) -> None:
+def test_a_row_holds_its_times_and_its_number_of_worlds(tmp_path: Path) -> None:
     kept = written(tmp_path, {"state": torch.zeros(5, 3)}, {"state": torch.ones(5, 3)})
     assert kept.select(["wave", "tick", "batch", "start", "end"]).to_pydict() == {
         "wave": [0, 0], "tick": [0, 1], "batch": [5, 5], "start": [0, 10], "end": [3, 13]}
@@ -40,7 +40,7 @@ def test_the_hash_is_the_beginning_of_the_sha256_of_the_content(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("message", [torch.tensor([1.5]), torch.tensor([3]), torch.tensor([[0.5, -0.5]]), torch.ones(7) > 0])
-def test_content_of_up_to_eight_bytes_stands_for_itself(tmp_path: Path, message: torch.Tensor) -> None:
+def test_content_of_up_to_eight_bytes_is_its_own_hash(tmp_path: Path, message: torch.Tensor) -> None:
     content = message.flatten().view(torch.uint8).numpy().tobytes()
     assert written(tmp_path, {"port": message})["port.hash"].to_pylist() == [content.ljust(8, b"\0")]
 
@@ -54,14 +54,14 @@ def test_floating_point_messages_have_statistics_and_pictures_have_none(tmp_path
     assert not [name for name in kept.column_names if name.startswith("picture.") and name != "picture.hash"]
 
 
-def test_a_scalar_message_keeps_the_value_of_every_world(tmp_path: Path) -> None:
+def test_a_scalar_message_records_the_value_of_every_world(tmp_path: Path) -> None:
     kept = written(tmp_path, {"energy": torch.tensor([0.5, 2.0]), "success": torch.tensor([False, True])},
                    {"energy": torch.tensor([1.5, 3.0]), "success": torch.tensor([True, True])})
     assert kept["energy.rows"].to_pylist() == [[0.5, 2.0], [1.5, 3.0]]
     assert kept["success.rows"].to_pylist() == [[0.0, 1.0], [1.0, 1.0]]
 
 
-def test_payloads_are_kept_on_request(tmp_path: Path) -> None:
+def test_payloads_are_recorded_on_request(tmp_path: Path) -> None:
     message = torch.arange(6, dtype=torch.float64).reshape(2, 3)
     assert written(tmp_path, {"state": message}, payload=True)["state.data"].to_pylist() == [message.numpy().tobytes()]
 
@@ -71,12 +71,12 @@ def test_a_message_without_any_value_is_recorded(tmp_path: Path) -> None:
     assert kept["goal.hash"].to_pylist() == [bytes(8)] * 2 and kept["goal.mean"].to_pylist() == [None] * 2
 
 
-def test_a_model_that_has_diverged_does_not_stop_the_trace(tmp_path: Path) -> None:
+def test_a_diverged_model_does_not_stop_the_trace(tmp_path: Path) -> None:
     kept = written(tmp_path, {"state": torch.tensor([[float("inf"), -float("inf"), float("nan"), 3e38]])})
     assert np.isnan(kept["state.mean"][0].as_py())
 
 
-def test_another_number_of_worlds_begins_another_block(tmp_path: Path) -> None:
+def test_a_changed_number_of_worlds_begins_a_new_block(tmp_path: Path) -> None:
     log = TraceLog(tmp_path)
     for tick, batch in ((0, 4), (1, 4), (0, 4), (0, 2), (1, 2), (0, 4)):
         log.add("node", 0, tick, 0, 0, {"energy": torch.arange(float(batch))})
@@ -89,7 +89,7 @@ def test_another_number_of_worlds_begins_another_block(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def growing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
-    """A closed file, and how long it was after its schema and after each of its four blocks of 3 rows."""
+    """A closed file, and its sizes after the schema and after each of its four blocks of 3 rows."""
     folder = tmp_path_factory.mktemp("trace")
     path = folder / "node.0.arrow"
     log = TraceLog(folder, payload=True)
@@ -126,7 +126,7 @@ def test_a_closed_file_is_whole(growing: tuple[Path, list[int]]) -> None:
     assert not is_torn
 
 
-def test_cut_at_every_byte_of_its_last_record_it_reads_as_what_came_before(tmp_path: Path) -> None:
+def test_a_file_cut_in_its_last_block_reads_as_the_blocks_before(tmp_path: Path) -> None:
     log = TraceLog(tmp_path)
     for tick in range(9):
         log.add("world", 0, tick, tick, tick + 1, {"state": torch.full((2, 3), float(tick)), "energy": torch.ones(2)})
@@ -146,7 +146,7 @@ def test_cut_at_every_byte_of_its_last_record_it_reads_as_what_came_before(tmp_p
 
 
 def _size_of(content: bytes, blocks: int) -> int:
-    """How long a file is after so many record batches."""
+    """Size of a file up to this number of record batches."""
     stream = pa.BufferReader(content)
     pa.ipc.read_schema(stream)
     for _ in range(blocks):

@@ -1,4 +1,4 @@
-"""Runs from strangers and bad disks: whatever one mutation does to a run, its readers succeed or refuse it in one line."""
+"""Untrusted and damaged runs: after any single mutation, every reader succeeds or refuses the run in one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(good: Path, tmp_path: Path) -> Path:
     return mutations.fresh(good, tmp_path / "copy")
 
 
-def test_every_reader_bears_the_run_as_it_was_recorded(good: Path, run: Path) -> None:
+def test_every_reader_accepts_the_recorded_run(good: Path, run: Path) -> None:
     assert {name: mutations.fault_of(reader, run, good) for name, reader in mutations.QUICK.items()} == dict.fromkeys(
         mutations.QUICK)
 
@@ -40,7 +40,7 @@ def test_every_reader_bears_the_run_as_it_was_recorded(good: Path, run: Path) ->
 @settings(max_examples=30, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), data=st.data())
-def test_one_mutation_is_borne_or_refused_in_one_line(good: Path, tmp_path: Path, seed: int, data: st.DataObject) -> None:
+def test_one_mutation_is_accepted_or_refused_in_one_line(good: Path, tmp_path: Path, seed: int, data: st.DataObject) -> None:
     broken = mutations.fresh(good, tmp_path / "broken")
     done = mutations.mutate(broken, random.Random(seed))
     name = data.draw(st.sampled_from(sorted(mutations.QUICK)))
@@ -72,7 +72,7 @@ def test_a_hostile_header_reaches_terminal_and_page_escaped(run: Path, capsys: p
     ({"details": []}, r"details is \[\]: expected a mapping"),
     ({"clock": {"monotonic": 0, "epoch": 1e300}}, r"clock\.epoch is 1e\+300: expected a whole number"),
 ])
-def test_a_header_of_another_form_is_refused_by_its_field(
+def test_an_invalid_header_field_is_named(
         run: Path, capsys: pytest.CaptureFixture[str], entries: dict[str, object], words: str) -> None:
     change(run, **entries)
     with pytest.raises(TraceError, match=rf"header\.json is not a run header: {words}.*\. Fix: copy the run again"):
@@ -107,7 +107,7 @@ def linked(folder: Path) -> Path:
 
 @pytest.mark.parametrize("command", [["trace", "show"], ["view"], ["replay"]])
 @pytest.mark.parametrize(("place", "words"), PLACES)
-def test_a_place_without_a_run_is_named(command: list[str], place: Callable[[Path], Path], words: str, tmp_path: Path,
+def test_a_path_without_a_run_is_named(command: list[str], place: Callable[[Path], Path], words: str, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
     import re
 
@@ -117,7 +117,7 @@ def test_a_place_without_a_run_is_named(command: list[str], place: Callable[[Pat
     assert not printed.startswith("Traceback") and "\nami: forged" not in printed
 
 
-def test_a_header_without_permission_names_the_remedy(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_without_permission_names_the_fix(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 

@@ -1,4 +1,4 @@
-"""A stranger's Arrow stream: nothing is allocated or followed because a message says so."""
+"""An untrusted Arrow stream: no declared size is allocated and no offset followed unchecked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def described(**metadata: str) -> Callable[[pa.Table], pa.Table]:
     return lambda table: table.replace_schema_metadata({**table.schema.metadata, **changed})
 
 
-def test_what_a_log_writes_is_read(stream: Path) -> None:
+def test_a_written_log_is_read(stream: Path) -> None:
     found = Stream(stream)
     assert (found.node, found.is_torn, sum(map(len, found.batches))) == ("node", False, 3)
     assert found.ports == {"energy": ("float32", ()), "state": ("float32", (3,)), "over": ("bool", ())}
@@ -58,7 +58,7 @@ def test_what_a_log_writes_is_read(stream: Path) -> None:
     (column("batch", [0, 2, 2]), "column batch holds 0: expected 1 or more"),
     (column("tick", [-1, 0, 1]), "column tick holds -1: expected 0 or more"),
     (column("tick", [None, 0, 1]), "column tick holds null: expected a value in every row"),
-    (column("end", [0, 20, 20]), "column end holds a time before its start, or none that a clock shows"),
+    (column("end", [0, 20, 20]), "column end holds a time before its start or out of range"),
     (column("energy.rows", [[1.0], [1, 2], [1, 2]]), "column energy.rows holds 1 in row 0: expected 2"),
     (column("energy.rows", [[1.0, None], [1, 2], [1, 2]]), "column energy.rows holds null: expected a value per world"),
     (column("state.data", [b"x", bytes(24), bytes(24)]), "column state.data holds 1 in row 0: expected 24"),
@@ -75,7 +75,7 @@ def test_what_a_log_writes_is_read(stream: Path) -> None:
     (described(ports='{"energy": ["float32", [999999999, 999999999]]}'), "expected at most 1,099,511,627,776 values"),
     (lambda table: table.replace_schema_metadata({}), r"metadata\.node is missing: expected a name"),
 ])
-def test_columns_rows_and_metadata_are_held_against_each_other(stream: Path, change: Any, words: str) -> None:
+def test_columns_rows_and_metadata_are_checked_for_consistency(stream: Path, change: Any, words: str) -> None:
     rewrite(stream, change)
     with pytest.raises(TraceError, match=rf"node\.0\.arrow is not a trace file: .*{words}.*\. Fix: copy the run") as caught:
         Stream(stream)
@@ -93,7 +93,7 @@ def test_a_body_longer_than_the_file_is_a_torn_end_and_not_allocated(stream: Pat
     first = Stream(stream)._messages(memoryview(content))
     next(first)
     place, head, _ = next(first)
-    body = len(content) - place - 8 - len(head) - 8  # of the only batch; behind it the end of the stream
+    body = len(content) - place - 8 - len(head) - 8  # of the only batch; the end of the stream follows
     where = content.index(body.to_bytes(8, "little"), place)
     stream.write_bytes(content[:where] + (2**60).to_bytes(8, "little") + content[where + 8:])
     found = Stream(stream)
@@ -104,13 +104,13 @@ def test_a_body_longer_than_the_file_is_a_torn_end_and_not_allocated(stream: Pat
     (b"not arrow at all", "byte 0 begins no Arrow message: expected FF FF FF FF"),
     (b"\xff\xff\xff\xff\x08\0\0\0" + b"\x7f" * 8, "its messages have damaged heads"),
     (b"\xff\xff\xff\xff\xff\xff\xff\xff", "the message at byte 0 has a head of -1 bytes: expected 1 or more")])
-def test_what_is_no_stream_is_refused(stream: Path, content: bytes, words: str) -> None:
+def test_a_file_that_is_no_stream_is_refused(stream: Path, content: bytes, words: str) -> None:
     stream.write_bytes(content)
     with pytest.raises(TraceError, match=words):
         Stream(stream)
 
 
-def test_bytes_behind_the_end_are_refused(stream: Path) -> None:
+def test_bytes_after_the_end_are_refused(stream: Path) -> None:
     stream.write_bytes(stream.read_bytes() + b"more")
     with pytest.raises(TraceError, match="4 bytes follow its end: expected none"):
         Stream(stream)
@@ -136,7 +136,7 @@ def test_a_pipe_is_refused_without_waiting(stream: Path) -> None:
         Stream(stream)
 
 
-def test_a_log_refuses_a_dtype_that_no_reader_would_take(tmp_path: Path) -> None:
+def test_a_log_refuses_a_dtype_that_readers_do_not_support(tmp_path: Path) -> None:
     log = TraceLog(tmp_path)
     log.add("node", 0, 0, 1, 2, {"wave": torch.zeros(2, 3, dtype=torch.complex64)})
     with pytest.raises(PortError, match=r"node\.wave sent complex64: a trace records bool, .*Fix: cast it in step\(\)"):

@@ -1,4 +1,4 @@
-"""A disk that does not take the log, or takes its time."""
+"""Full, failing and slow disks."""
 
 import errno
 import io
@@ -26,7 +26,7 @@ def ticks(path: Path) -> list[int]:
 
 
 class SmallFile(io.FileIO):
-    """A file that grows no longer than its disk allows: it takes what fits, and then nothing."""
+    """A file of limited size: it takes what fits, and then nothing."""
 
     largest = 2**31
 
@@ -39,7 +39,7 @@ class SmallFile(io.FileIO):
 
 @pytest.fixture
 def small_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets how long a file of the log may grow. A limit on the process would also stop what writes the tests' results."""
+    """Set the maximal size of a log's file. A limit on the process would also affect the test runner's own files."""
     monkeypatch.setattr(SmallFile, "largest", 2**31)
     plain = Path.open
 
@@ -50,25 +50,25 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda size: setattr(SmallFile, "largest", size)
 
 
-def test_a_full_disk_stops_the_record_and_not_the_mind(
+def test_a_full_disk_stops_the_recording_and_not_the_agent(
         tmp_path: Path, small_disk: Callable[[int], None], capfd: pytest.CaptureFixture[str]) -> None:
     log = TraceLog(tmp_path, payload=True)
 
-    def lives(ticks: range) -> None:
+    def record(ticks: range) -> None:
         for tick in ticks:
             log.add("world", 0, tick, 0, 0, {"energy": torch.zeros(1)})
             log.add("actor", 0, tick, 0, 0, {"action": torch.zeros(1, 64)})
         log.flush()
 
-    lives(range(10))
+    record(range(10))
     small_disk((tmp_path / "actor.0.arrow").stat().st_size + 1000)
-    lives(range(10, 20))
-    lives(range(20, 30))
+    record(range(10, 20))
+    record(range(20, 30))
     log.add("planner", 0, 30, 0, 0, {"plan": torch.zeros(1)})
     log.close()
     assert capfd.readouterr().err == (
         f"ami: {tmp_path}: the trace could not be written (File too large): nothing is recorded from wave 0, tick 10 on; "
-        "the mind goes on. Fix: room on this disk, or another store\n")
+        "the agent continues. Fix: room on this disk, or another store\n")
     assert (tmp_path / INCOMPLETE).read_text() == (
         "the trace could not be written (File too large): nothing is recorded from wave 0, tick 10 on\n")
     assert ticks(tmp_path / "actor.0.arrow") == list(range(10))
@@ -76,7 +76,7 @@ def test_a_full_disk_stops_the_record_and_not_the_mind(
 
 
 @pytest.mark.parametrize("room", [10, 900])  # less than the schema, less than the first block
-def test_a_disk_that_is_full_from_the_beginning_leaves_no_file(
+def test_a_disk_that_is_full_from_the_start_leaves_no_file(
         tmp_path: Path, small_disk: Callable[[int], None], capsys: pytest.CaptureFixture[str], room: int) -> None:
     small_disk(room)
     log = TraceLog(tmp_path)
@@ -87,7 +87,7 @@ def test_a_disk_that_is_full_from_the_beginning_leaves_no_file(
     assert not list(tmp_path.glob("*.arrow"))
 
 
-def test_an_end_that_cannot_be_put_on_the_disk_is_told(
+def test_a_failed_sync_at_the_end_is_reported(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
@@ -101,7 +101,7 @@ def test_an_end_that_cannot_be_put_on_the_disk_is_told(
 
 
 class StuckFile(io.FileIO):
-    """A file whose disk takes nothing until it is let go."""
+    """A file whose disk blocks until it is released."""
 
     moves = threading.Event()
 
@@ -112,7 +112,7 @@ class StuckFile(io.FileIO):
 
 @pytest.fixture
 def stuck_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A disk that moves when the event is set."""
+    """A disk that blocks until the event is set."""
     StuckFile.moves.clear()
     plain = Path.open
 
@@ -124,7 +124,7 @@ def stuck_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     StuckFile.moves.set()
 
 
-def test_no_tick_waits_for_a_slow_disk_which_is_told_once(
+def test_no_tick_waits_for_a_slow_disk_which_is_reported_once(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck_disk: threading.Event,
         capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(writer, "SLOW_SECONDS", 0.0)
@@ -135,35 +135,35 @@ def test_no_tick_waits_for_a_slow_disk_which_is_told_once(
     assert not any(path.stat().st_size for path in tmp_path.iterdir())
     stuck_disk.set()
     log.close()
-    said = capfd.readouterr().err
-    assert said.count("\n") == 1 and said.endswith(
-        f" s to take a block of the trace in {tmp_path}: the mind goes on ahead of it, by up to 256 MiB in memory. "
+    printed = capfd.readouterr().err
+    assert printed.count("\n") == 1 and printed.endswith(
+        f" s to write a block of the trace in {tmp_path}: the agent runs ahead of it, by up to 256 MiB in memory. "
         "Fix: a store on a quicker disk, or trace.record=false\n")
     assert ticks(tmp_path / "world.0.arrow") == list(range(3 * BLOCK_ROWS))
 
 
-def test_ticks_wait_once_too_much_is_waiting_and_nothing_is_lost(
+def test_ticks_wait_for_a_full_backlog_and_nothing_is_lost(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck_disk: threading.Event,
         capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(writer, "BACKLOG_BYTES", 3 * BLOCK_ROWS * 4)
     log = TraceLog(tmp_path)
-    lived = 0
+    tick = 0
 
-    def live() -> None:
-        nonlocal lived
-        for lived in range(6 * BLOCK_ROWS):
-            log.add("world", 0, lived, 0, 0, {"energy": torch.zeros(1)})
+    def run() -> None:
+        nonlocal tick
+        for tick in range(6 * BLOCK_ROWS):
+            log.add("world", 0, tick, 0, 0, {"energy": torch.zeros(1)})
             log.keep()
 
-    mind = threading.Thread(target=live)
-    mind.start()
+    agent = threading.Thread(target=run)
+    agent.start()
     until = time.monotonic() + 60
-    while lived < 4 * BLOCK_ROWS - 1 and time.monotonic() < until:
+    while tick < 4 * BLOCK_ROWS - 1 and time.monotonic() < until:
         time.sleep(0.01)
-    mind.join(0.2)
-    assert mind.is_alive() and lived == 4 * BLOCK_ROWS - 1
+    agent.join(0.2)
+    assert agent.is_alive() and tick == 4 * BLOCK_ROWS - 1
     stuck_disk.set()
-    mind.join(60)
+    agent.join(60)
     log.close()
     assert capfd.readouterr().err == (
         f"ami: 0 MiB of the trace wait for the disk of {tmp_path}: from now on ticks wait for it. "
@@ -171,18 +171,18 @@ def test_ticks_wait_once_too_much_is_waiting_and_nothing_is_lost(
     assert ticks(tmp_path / "world.0.arrow") == list(range(6 * BLOCK_ROWS))
 
 
-def test_a_fault_of_the_log_itself_reaches_the_mind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_log_itself_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> float:
-        raise RuntimeError("a mistake of ours")
+        raise RuntimeError("an error of the log")
 
     monkeypatch.setattr(node_file.NodeFile, "write", broken)
     log = TraceLog(tmp_path)
     log.add("world", 0, 0, 0, 0, {"energy": torch.zeros(1)})
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
+    with pytest.raises(RuntimeError, match="an error of the log"):
         log.close()
 
 
-def test_a_log_that_is_closed_takes_nothing_more(tmp_path: Path) -> None:
+def test_a_closed_log_refuses_more(tmp_path: Path) -> None:
     log = TraceLog(tmp_path)
     log.close()
     log.close()
@@ -191,7 +191,7 @@ def test_a_log_that_is_closed_takes_nothing_more(tmp_path: Path) -> None:
         log.flush()
 
 
-def test_a_log_that_is_closed_leaves_no_thread(tmp_path: Path) -> None:
+def test_a_closed_log_leaves_no_thread(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     log = TraceLog(tmp_path)
     log.add("world", 0, 0, 0, 0, {"energy": torch.zeros(1)})

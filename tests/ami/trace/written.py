@@ -1,4 +1,4 @@
-"""What a log wrote, as a table."""
+"""A written log as a table."""
 
 from __future__ import annotations
 
