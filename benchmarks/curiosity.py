@@ -1,9 +1,10 @@
-"""Does a mind without a goal see more of the world than chance? Coverage of the two rooms by curiosity and by novelty.
+"""Exploration without a goal: coverage of the two rooms by curiosity and by novelty, against random actions.
 
     python benchmarks/curiosity.py [--store runs/studies]
 
-About ten minutes; writes benchmarks/results/curiosity.json and docs/studies/curiosity.md. Every mind lives 100 ticks from
-each of the same 100 starts: of the world's free cells of 2 × 2 px, how many did the dot enter, and did it enter both rooms?
+About ten minutes; writes benchmarks/results/curiosity.json and docs/studies/curiosity.md. Every agent runs 100 ticks from
+each of the same 100 starts. Measured are the share of free cells of 2 × 2 px that the dot enters, and whether it enters both
+rooms.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ MINDS: dict[str, tuple[str, ...]] = {
     "curiosity": CURIOSITY,
     SHUFFLED: CURIOSITY,
 }
-"""*Untaught* has initial weights; where spread is *shuffled*, each candidate is credited with another one's."""
+"""*Untaught* has initial weights; with *spread shuffled* each candidate gets the spread of another one."""
 THRESHOLDS = {
     "novelty, times the cells that random enters, worst seed": 1.2,
     "novelty, both rooms, points more than random": 10.0,
@@ -61,7 +62,7 @@ THRESHOLDS = {
 
 
 def free_cells() -> set[tuple[int, int]]:
-    """Every cell that holds a place where the dot may be."""
+    """Return every cell that contains a free position."""
     fine = np.arange(LOW + 0.1, HIGH, 0.2)
     x, y = np.meshgrid(fine, fine)
     return {cell_of(px, py) for px, py in zip(x[~is_blocked(x, y, DOOR_Y)], y[~is_blocked(x, y, DOOR_Y)], strict=True)}
@@ -73,7 +74,7 @@ def cell_of(x: float, y: float) -> tuple[int, int]:
 
 
 def starts() -> list[Episode]:
-    """Starts as evaluations draw them; the goal is the corner farthest from there, which nobody looks at."""
+    """Starts as evaluations draw them; the goal, which no agent uses, is the farthest corner."""
     corners = [(LOW, LOW), (LOW, HIGH), (HIGH, LOW), (HIGH, HIGH)]
     pairs = [pair for kind in ("same_room", "across") for pair in sample_pairs(SEED, STARTS // 2, kind)]
     return [Episode(number, int(pair["seed"]), {
@@ -83,7 +84,7 @@ def starts() -> list[Episode]:
 
 
 def lived(overrides: Sequence[str], weights: Weights, seed: int, model: type | None = None) -> dict[str, list[float]]:
-    """What each start's episode saw: its share of the free cells, and 1 where it entered both rooms."""
+    """Return, per start, the share of free cells entered, and 1 if the episode entered both rooms, else 0."""
     config = ami.compose([*overrides, f"seed={seed}", "runtime=local", f"world.max_episode_steps={TICKS}"])
     parts = to_specs(config)
     if model is not None:
@@ -103,7 +104,7 @@ def lived(overrides: Sequence[str], weights: Weights, seed: int, model: type | N
 
 
 def shuffled(model: Any) -> type:
-    """The same world model, but each candidate is credited with the spread of another one, always the same."""
+    """The same world model, but each candidate gets the spread of another one, by a fixed permutation."""
     class Shuffled(model):
         @callable_method
         def rollout(self, state: torch.Tensor, actions: torch.Tensor) -> Prediction:
@@ -115,7 +116,7 @@ def shuffled(model: Any) -> type:
 
 
 def judged(seed: int, store: Path, minds: Sequence[str]) -> dict[str, Any]:
-    """Every mind from the same starts."""
+    """Run every agent from the same starts."""
     found: dict[str, Any] = {}
     for name in minds:
         taught = name != "random" and "untaught" not in name
@@ -131,7 +132,7 @@ def judged(seed: int, store: Path, minds: Sequence[str]) -> dict[str, Any]:
 
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
+    """Return each threshold's figure and whether it is met."""
     def times(mind: str, other: str) -> list[float]:
         return [mean(run[mind]["cells"]) / mean(run[other]["cells"]) for run in runs]
 
@@ -166,16 +167,16 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     return f"""
 # Curiosity and novelty
 
-**Question.** Does a mind that wants nothing in particular see more of the world than chance, when what attracts it is
-what its model is uncertain about (*curiosity*), or what is far from where it has lately been (*novelty*)?
+**Question.** Does an agent without a goal see more of the world than random actions, if its cost rewards the uncertainty
+of its model (*curiosity*) or the distance from its recent states (*novelty*)?
 
-**Done.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience as
-always; then CEM plans on an intrinsic cost alone: minus the spread of the model's predictors (`experiment=curiosity`), or
-minus the distance to the running mean of the states lately lived (`experiment=novelty`). Controls: random actions; the same
-mind with a model that has learnt nothing; a spread shuffled among the candidates. Counted are the cells of
-{CELL:.0f} × {CELL:.0f} px that the dot entered, of {len(free_cells())} free ones.
+**Method.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience
+as usual. Then CEM plans with an intrinsic cost alone: minus the spread of the model's predictors
+(`experiment=curiosity`), or minus the distance to the running mean of the recent states (`experiment=novelty`). Controls:
+random actions; the same agent with an untrained model (*untaught*); the spread shuffled among the candidates. The measure
+is the number of cells of {CELL:.0f} × {CELL:.0f} px that the dot enters, of {len(free_cells())} free ones.
 
-| mind | cells entered | points more than random, same starts | entered both rooms |
+| agent | cells entered | points more than random, same starts | entered both rooms |
 |---|---|---|---|
 {table}
 
@@ -185,17 +186,16 @@ Means over all starts and seeds with Student's 95 % intervals.
 |---|---|---|---|
 {lines}
 
-**What it means.** Wanting to be elsewhere takes the mind through both rooms in {both('novelty'):.0f} % of the episodes
-({by_seed} by seed: not with every model), random actions
-do in {both('random'):.0f} %; with a model that has learnt nothing the same wish enters
-{share('novelty, untaught'):.0f} % of the cells. Curiosity alone {sees} more than chance here: nothing is learnt on the way,
-so the spot that the model knows least never becomes boring. It does go somewhere: into both rooms in
-{both('curiosity'):.0f} % of the episodes, with the spread shuffled in {both(SHUFFLED):.0f} %. What attracts it
-leads it to a place, not around.
+**Interpretation.** Novelty leads the agent through both rooms in {both('novelty'):.0f} % of the episodes ({by_seed} by
+seed: not with every model), random actions in {both('random'):.0f} %. With an untrained model, novelty enters
+{share('novelty, untaught'):.0f} % of the cells. Curiosity alone {sees} more than random actions here: nothing is learnt
+during the episode, so the most uncertain place stays the most uncertain. Its spread does give a direction: it enters both
+rooms in {both('curiosity'):.0f} % of the episodes, with the spread shuffled in {both(SHUFFLED):.0f} %. It leads to one
+place, not to many.
 
-**Limits.** Nothing is learnt while it explores: the model's uncertainty stays what it was, so a curious mind that has found
-the spot that it knows least goes on visiting it. In the paper's sense curiosity serves learning; here it is only shown to
-move the mind. One small world, fully seen at every tick.
+**Limits.** Nothing is learnt during exploration: the model's uncertainty does not change, so a curious agent keeps
+visiting the most uncertain place. In the paper curiosity serves learning; this study only shows that it directs the
+agent. One small world, fully observed at every tick.
 """
 
 

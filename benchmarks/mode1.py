@@ -1,14 +1,14 @@
-"""What is Mode-1 worth once Mode-2 has been compiled into it, and who should decide when to think?
+"""Mode-1 after Mode-2 has been compiled into it, and a configurator that chooses between them.
 
     python benchmarks/mode1.py [--store runs/studies]
 
 About ten minutes; writes benchmarks/results/mode1.json and docs/studies/mode1.md. One training per seed (`experiment=mode1`:
-model, critic, then the policy from the plans of Mode-2), and on the same pairs: the teacher (Mode-2 at every tick), the
-policy alone, the gate between them; as controls a policy that has learnt nothing, alone and behind the gate. Beside that,
-Mode-2 on a small budget with and without the policy's plan as its first guess.
+model, critic, then the policy from the plans of Mode-2). Evaluated on the same pairs: the teacher (Mode-2 at every tick),
+the policy alone, and the gate between them; as controls an untrained policy, alone and with the gate. Also: Mode-2 on a small
+budget with and without the policy's plan as its first guess.
 
-*Time of a decision* is the time the modules that decide take, configurator, planner and actor, in one process: from state
-and goal to action. *Time of the mind* adds perception, world model, goal, cost and memory, which every mind pays.
+*Time of a decision* is the time of configurator, planner and actor in one process, from state and goal to action. *Time of
+the mind* adds perception, world model, goal, cost and memory, which are the same for every agent.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ THRESHOLDS = {
 
 
 class Stopwatch:
-    """Keeps how long each module took at each tick, by how many worlds planned then."""
+    """Record the time of each module at each tick, by the number of worlds that planned."""
 
     def __init__(self) -> None:
         self.ticks: list[dict[str, float]] = []
@@ -90,8 +90,8 @@ class Stopwatch:
         pass
 
     def ms(self, nodes: Sequence[str]) -> float:
-        """Milliseconds per tick of some modules: the median of ticks in which equally many worlds planned (whatever else the
-        machine does meanwhile disturbs the mean), averaged over those groups."""
+        """Milliseconds per tick of some modules: the median over ticks with equally many planning worlds, averaged over
+        these groups. Other load on the machine disturbs the mean."""
         groups: dict[int, list[float]] = defaultdict(list)
         for times, planned in zip(self.ticks, self.planned, strict=True):
             groups[planned].append(sum(times[node] for node in nodes))
@@ -103,7 +103,7 @@ def without_policy(weights: Weights) -> Weights:
 
 
 def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
-    """Every mind and every budget on the same pairs."""
+    """Evaluate every agent and every budget on the same pairs."""
     minds = {}
     for name, of_mind in MINDS.items():
         own = without_policy(weights) if "untaught" in name else weights
@@ -118,7 +118,7 @@ def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
 
 
 def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]]:
-    """Medians over rounds in which the minds take turns, on pairs that were not judged."""
+    """Medians over rounds in which the agents alternate, on pairs outside the evaluation."""
     manifest = manifest_of(batch if batch > TIMED_PAIRS else TIMED_PAIRS, "evaluation.manifest_seed=4")
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in TIMED}
     for _ in range(ROUNDS + 1):
@@ -133,7 +133,7 @@ def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]
 
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
+    """Return each threshold's figure and whether it is met."""
     def rate(run: Mapping[str, Any], mind: str, kind: str) -> float:
         return float(run["minds"][mind][kind]["success"])
 
@@ -150,7 +150,7 @@ def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]
 
 
 def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Success across the wall against the time of a decision."""
+    """Plot success across the wall against the time of a decision."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for name, colour in zip(TIMED, ("C0", "C2", "C1"), strict=True):
         time = [run["one world"][name]["decision_ms"] for run in runs]
@@ -194,35 +194,35 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     return f"""
 # Mode-1, compiled from Mode-2
 
-**Question.** The paper's Mode-2 deliberates; its results shall be compiled into a policy that merely reacts (Mode-1), and a
-configurator shall decide when thinking is worth it (sections 3.1.3 and 6). How much of Mode-2's success is kept, in what
-time?
+**Question.** In the paper Mode-2 plans, its results are compiled into a reactive policy (Mode-1), and a configurator
+decides when to plan (sections 3.1.3 and 6). How much of Mode-2's success is kept, and at what time per decision?
 
-**Done.** Per training seed ({len(runs)}), `experiment=mode1`: the default model and critic, then a policy π(state, goal) of
-three linear layers, by regression on the first action of the plans of a *teacher* that plans at every tick and, in the
-second half, of an *apprentice* that acts by the policy in half of its ticks while the planner says what it would have done
-(DAgger). {PAIRS} sealed pairs of each kind per seed, the same for all. The *gate* (`configurator=surprise_gate`) plans at
-an episode's first tick, when surprised and when energy does not fall. The *untaught* policy has its initial weights.
+**Method.** Per training seed ({len(runs)}), `experiment=mode1`: the default model and critic, then a policy π(state,
+goal) of three linear layers. The policy is regressed on the first action of plans: of a *teacher* that plans at every
+tick and, in the second half, of an *apprentice* that acts by the policy in half of its ticks while the planner labels
+each state (DAgger). {PAIRS} sealed pairs of each kind per seed, the same for all. The *gate*
+(`configurator=surprise_gate`) plans at an episode's first tick, at high surprise and when energy does not fall. The
+*untaught* policy has its initial weights.
 
-| mind | same room | across the wall | ticks planned |
+| agent | same room | across the wall | ticks planned |
 |---|---|---|---|
 {minds}
 
 Success over all seeds with 95 % Wilson intervals, and the worst seed.
 
-| mind | decision, 1 world | mind, 1 world | decision, of 50 worlds | mind, of 50 worlds |
+| agent | decision, 1 world | all modules, 1 world | decision, of 50 worlds | all modules, of 50 worlds |
 |---|---|---|---|---|
 {times}
 
-Milliseconds per decision, and how many times faster than the teacher; medians of {ROUNDS} rounds in which the minds took
-turns in one process, over {len(runs)} seeds. A *decision* is what configurator, planner and actor take, from state and goal
-to action. The *mind* adds perception, world model, goal, cost and memory, which every mind pays alike: that is why a whole
-mind gains less than its decisions do. For a single world the policy's time is the overhead of calling a dozen small
-operations, not arithmetic; 50 worlds share it.
+Milliseconds per decision, and the speed-up over the teacher; medians of {ROUNDS} rounds in which the agents alternate in
+one process, over {len(runs)} seeds. A *decision* is the time of configurator, planner and actor, from state and goal to
+action. *All modules* adds perception, world model, goal, cost and memory, which are the same for every agent and reduce
+the speed-up. For a single world the policy's time is the overhead of a dozen small operations, not arithmetic; 50 worlds
+share it.
 
 ![Success and time](mode1.png)
 
-Mode-2 on a small budget, one iteration of CEM, whose first guess is the policy's own plan, or nothing; across the wall:
+Mode-2 on a small budget, one iteration of CEM that starts from the policy's plan or without it; across the wall:
 
 | model steps per plan | from the policy | alone |
 |---|---|---|
@@ -232,15 +232,15 @@ Mode-2 on a small budget, one iteration of CEM, whose first guess is the policy'
 |---|---|---|---|
 {lines}
 
-**What it means.** What deliberation found in this world can be compiled almost without loss: one percept shows everything,
-and the best action is a smooth function of state and goal. The gate plans in {100 * share('gate'):.0f} % of the ticks, most
-of them an episode's first. Behind an untaught policy it plans in {100 * share('gate, untaught policy'):.0f} % and lifts
-success across the wall from {per_cent('untaught policy')} to {per_cent('gate, untaught policy')}: it notices that energy no
-longer falls, plans for two ticks, and hands back to a policy that undoes them. A gate saves time where the policy is good;
-it does not replace one.
+**Interpretation.** In this world planning can be compiled into a policy almost without loss: one percept shows the full
+state, and the best action is a smooth function of state and goal. The gate plans in {100 * share('gate'):.0f} % of the
+ticks, mostly at an episode's first. With an untaught policy it plans in {100 * share('gate, untaught policy'):.0f} % and
+raises success across the wall from {per_cent('untaught policy')} to {per_cent('gate, untaught policy')}: when energy no
+longer falls it plans for two ticks, then returns to a policy that undoes them. A gate saves time if the policy is good;
+it does not replace a policy.
 
-**Limits.** One small world with a fixed door. The policy was taught where it is tested: goals and starts are new, the rooms
-are not. Times are those of one machine with other work on it, which is why medians and ratios within rounds are given.
+**Limits.** One small world with a fixed door. The policy is tested in its training world: goals and starts are new, the
+rooms are not. Times are from one machine with other load, hence the medians and the ratios within rounds.
 """
 
 
