@@ -1,4 +1,4 @@
-"""RowRNG: an episode's random numbers depend on seed, node and episode alone, and go on from where they were saved."""
+"""RowRNG: an episode's random numbers depend on seed, node and episode alone, and resume from a snapshot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def streams(episodes: Sequence[int], seed: int = 3, node: str = "planner") -> Ro
 
 
 def drawn(of: RowRNG) -> Tensor:
-    """A little of everything, (B, 22)."""
+    """Draws of every kind, (B, 22)."""
     return torch.cat([of.normal(2, 3).flatten(1), of.uniform(-1, 4, 7), of.normal(9)], dim=1)
 
 
@@ -36,21 +36,21 @@ def test_a_row_draws_the_same_alone_and_in_any_batch(episodes: list[int]) -> Non
 
 @settings(deadline=None, max_examples=40)
 @given(episodes=EPISODES, before=st.integers(0, 3), data=st.data())
-def test_a_row_that_begins_anew_draws_like_a_fresh_one_and_the_others_go_on(
+def test_a_restarted_row_draws_like_a_fresh_one_and_others_continue(
         episodes: list[int], before: int, data: st.DataObject) -> None:
     mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(episodes), max_size=len(episodes))))
     some, undisturbed = streams(episodes), streams(episodes)
     for _ in range(before):
         drawn(some), drawn(undisturbed)
-    anew = [episode + 1 for episode in episodes]
-    some.begin(mask, anew)
-    fresh = streams(anew)
+    restarted = [episode + 1 for episode in episodes]
+    some.begin(mask, restarted)
+    fresh = streams(restarted)
     assert torch.equal(drawn(some), torch.where(mask[:, None], drawn(fresh), drawn(undisturbed)))
 
 
 @settings(deadline=None, max_examples=40)
 @given(episodes=EPISODES, before=st.integers(0, 3), between=st.integers(0, 2))
-def test_a_snapshot_is_gone_on_from(episodes: list[int], before: int, between: int) -> None:
+def test_draws_resume_from_a_snapshot(episodes: list[int], before: int, between: int) -> None:
     one = streams(episodes)
     for _ in range(before):
         drawn(one)
@@ -64,7 +64,7 @@ def test_a_snapshot_is_gone_on_from(episodes: list[int], before: int, between: i
     assert torch.equal(drawn(one), expected) and torch.equal(drawn(other), expected)
 
 
-def test_a_snapshot_holds_tensors_and_later_draws_do_not_move_it() -> None:
+def test_a_snapshot_holds_tensors_and_later_draws_do_not_change_it() -> None:
     one = streams([4, 5])
     drawn(one)
     saved = one.snapshot()
@@ -90,7 +90,7 @@ def test_uniform_draws_stay_within_their_bounds() -> None:
     assert draws.mean() == pytest.approx(3.5, abs=0.2)
 
 
-def test_the_global_stream_of_torch_is_left_alone() -> None:
+def test_torchs_global_stream_is_unchanged() -> None:
     before = torch.get_rng_state()
     drawn(streams([1, 2]))
     assert torch.equal(torch.get_rng_state(), before)
@@ -103,7 +103,7 @@ def test_derived_seeds_are_the_same_in_every_process() -> None:
 
 @settings(max_examples=100)
 @given(parts=st.lists(st.integers() | st.text(max_size=5), max_size=4))
-def test_a_derived_seed_is_one_that_torch_takes(parts: list[object]) -> None:
+def test_a_derived_seed_is_valid_for_torch(parts: list[object]) -> None:
     assert 0 <= derive_seed(*parts) < 2**63
 
 
@@ -113,7 +113,7 @@ def test_changing_one_part_changes_about_half_of_the_bits() -> None:
     assert len({derive_seed(seed, node, n) for seed in range(5) for node in ("a", "b") for n in range(50)}) == 500
 
 
-def test_draws_for_some_rows_alone_move_no_other_row() -> None:
+def test_draws_for_some_rows_do_not_advance_the_others() -> None:
     some, all_of_them = streams([5, 6, 7]), streams([5, 6, 7])
     with some.only([2, 0]):
         assert torch.equal(some.normal(4), all_of_them.normal(4)[[2, 0]])

@@ -1,4 +1,4 @@
-"""A mind of four toy modules, wired as small as a loop can be: eye → head → hand → eye, and the head calls a book."""
+"""An agent of four toy modules in a minimal loop: eye → head → hand → eye, and the head calls a book."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ami.ports import Port, Size
 
 
 class Eye(Module):
-    """Sees what the hand does, as a state of `size` numbers."""
+    """Maps the hand's action to a state of `size` numbers."""
 
     inputs = {"action": Port("action", ("A",))}
     outputs = {"state": Port("state", ("*S",)), "reward": Port("reward")}
@@ -35,7 +35,7 @@ class Eye(Module):
 
 
 class Head(Module):
-    """Looks its answer up in a book."""
+    """Computes its plan by a call to a book."""
 
     inputs = {"state": Port("state", ("*S",)), "hint": Port("energy", optional=True)}
     outputs = {"plan": Port("plan", ("H", "A")), "energy": Port("energy"), "count": Port("count", (), torch.int64)}
@@ -50,7 +50,7 @@ class Head(Module):
 
 
 class Hand(Module):
-    """Does what the plan says first."""
+    """Takes the plan's first action."""
 
     inputs = {"plan": Port("plan", ("H", "A"))}
     outputs = {"action": Port("action", ("A",))}
@@ -60,7 +60,7 @@ class Hand(Module):
 
 
 class Book(Module):
-    """Is only asked; fires without inputs."""
+    """Is called by others; fires without inputs."""
 
     outputs = {"score": Port("score")}
 
@@ -85,13 +85,13 @@ WIRING: dict[str, Any] = {
 
 
 def graph(parts: Mapping[str, ModuleSpec] | None = None, **changes: Any) -> Graph:
-    """The toy mind with other parts, or other wires: `graph(hand={"plan": "head.energy"})`; None takes a node out."""
+    """Return the toy graph with other specs or wires: `graph(hand={"plan": "head.energy"})`; None removes a node."""
     wiring = {**WIRING, **changes}
     return Graph({**PARTS, **(parts or {})}, {node: wires for node, wires in wiring.items() if wires is not None})
 
 
 def groupings(of: Graph, most: int = 4) -> st.SearchStrategy[dict[str, list[str]]]:
-    """Every way to share the nodes of a graph out to at most so many processes."""
+    """Return a strategy for placements of a graph's nodes in at most `most` processes."""
 
     def grouped(numbers: list[int]) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
