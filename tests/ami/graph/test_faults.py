@@ -1,4 +1,4 @@
-"""What a module's own code raises, wherever it raises it, is one error with node, method, tick, inputs and line."""
+"""Errors of a module's own code are one ModuleError with node, method, tick, inputs and line."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_keeps_the_original_error_for_a_debugger() -> None:
     assert isinstance(cause, RuntimeError) and cause.__traceback__ is not None
 
 
-def test_leaves_errors_with_a_message_of_their_own_alone() -> None:
+def test_passes_ami_errors_through() -> None:
     class Strict(Hand):
         def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
             raise SettingError("gain is 0: expected more")
@@ -134,7 +134,7 @@ def test_reports_a_step_that_does_not_take_its_ports() -> None:
 
 
 class Dim(Eye):
-    """From tick 2 on it sees no number in the last row; what it rewards is one still."""
+    """From tick 2 on, its state is nan in the last row; its reward stays finite."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Dim(Eye):
         return seen
 
 
-def test_traces_a_number_that_is_not_finite_back_to_the_message_it_came_with() -> None:
+def test_traces_a_number_that_is_not_finite_back_to_its_first_message() -> None:
     with pytest.raises(PortError) as refused:
         live(eye=ModuleSpec(Dim))
     assert str(refused.value) == (
@@ -157,7 +157,7 @@ def test_traces_a_number_that_is_not_finite_back_to_the_message_it_came_with() -
         "Fix: guard divisions, roots and logarithms in tests.ami.graph.test_faults.Dim")
 
 
-def test_finite_numbers_whose_sum_overflows_are_sound() -> None:
+def test_accepts_finite_numbers_whose_sum_overflows() -> None:
     class Far(Hand):
         def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
             return {"action": torch.full((len(plan), 2), 3e38)}
@@ -168,7 +168,7 @@ def test_finite_numbers_whose_sum_overflows_are_sound() -> None:
 # Messages changed in place ----------------------------------------------------------------------------------------------
 
 
-def test_refuses_a_module_that_changes_what_it_sent() -> None:
+def test_refuses_a_module_that_changes_its_sent_message() -> None:
     class Reusing(Hand):
         def begin(self, mask: Tensor, episodes: Any) -> None:
             super().begin(mask, episodes)
@@ -182,7 +182,7 @@ def test_refuses_a_module_that_changes_what_it_sent() -> None:
         live(hand=ModuleSpec(Reusing))
 
 
-def test_an_output_that_needs_a_gradient_or_is_not_contiguous_is_sound() -> None:
+def test_accepts_outputs_with_gradients_or_not_contiguous() -> None:
     class Odd(Hand):
         def build(self, dims: Dims) -> None:
             self.answer = torch.nn.Parameter(torch.ones(2, 2))
@@ -193,13 +193,13 @@ def test_an_output_that_needs_a_gradient_or_is_not_contiguous_is_sound() -> None
     live(hand=ModuleSpec(Odd))
 
 
-def test_sound_modules_run() -> None:
+def test_valid_modules_run() -> None:
     live(hand=ModuleSpec(Hand), head=ModuleSpec(Head))
 
 
-def test_a_package_beside_ami_whose_name_begins_alike_is_the_users() -> None:
+def test_a_sibling_package_with_amis_prefix_is_user_code() -> None:
     own = str(Path(faults.__file__).parents[1].with_name("ami_worlds") / "maze.py")
-    names: dict[str, Any] = {"require": require}  # the engine's: it raises, and the line that called it is named
+    names: dict[str, Any] = {"require": require}  # the engine's: the error names its caller's line
     exec(compile("def step():\n    require(False, 'no way')\n", own, "exec"), names)
     with pytest.raises(SettingError) as error:
         names["step"]()

@@ -1,4 +1,4 @@
-"""The graph refuses an unsound wiring before tick 0: all mistakes at once, each in words that say the fix."""
+"""The graph refuses an invalid wiring before tick 0, with all mistakes at once, each with its fix."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from tests.ami.toys import PARTS, WIRING, Book, Eye, Hand, Head, graph
 
 
 class Deaf(Hand):
-    """A hand without the port that the wiring names."""
+    """A hand without the wired port."""
 
     inputs = {"program": Port("plan", ("H", "A"))}
 
 
 class Whole(Hand):
-    """A hand that counts: the wrong dtype for energies."""
+    """A hand with an integer input: the wrong dtype for energies."""
 
     inputs = {"plan": Port("plan", ("H", "A")), "energy": Port("energy", (), torch.int64, optional=True)}
 
 
 class Echo(Book):
-    """A book that asks a book."""
+    """A book that calls a book."""
 
     wants = {"book": Call(("look_up",))}
 
 
 class Unborn(Eye):
-    """Forgets what torch needs."""
+    """Omits super().__init__()."""
 
     def __init__(self) -> None:
         self.size = 3
 
 
 class Stone:
-    """Nothing that ami knows."""
+    """Not a module."""
 
 
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
@@ -54,7 +54,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
      f"hand has no input 'pln': did you mean 'plan'? ({Hand.__module__}.Hand)"),
     ("wrong kind", {"hand": {"plan": "head.energy"}},
      "head.energy → hand.plan carries the kind 'energy': hand.plan expects the kind 'plan'. Fix: wire it from head.plan"),
-    ("a kind that nobody has", {"head": {"state": "eye.state", "hint": "eye.reward", "calls": {"book": "book"}},
+    ("a kind without an output", {"head": {"state": "eye.state", "hint": "eye.reward", "calls": {"book": "book"}},
                                 "parts": {"head": ModuleSpec(type("Odd", (Head,), {"inputs": {
                                     **Head.inputs, "hint": Port("surprise", optional=True)}}))}},
      "eye.reward → head.hint carries the kind 'reward': head.hint expects the kind 'surprise'. "
@@ -76,14 +76,14 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("an undeclared method", {"head": {"state": "eye.state", "calls": {"book": "hand"}}},
      f"head calls hand.look_up, which {Hand.__module__}.Hand does not declare callable: there is none. "
      "Fix: mark it @callable_method, or bind graph.head.calls.book to another node"),
-    ("a book that asks itself", {"book": {"calls": {"book": "book"}}, "parts": {"book": ModuleSpec(Echo)}},
+    ("a book that calls itself", {"book": {"calls": {"book": "book"}}, "parts": {"book": ModuleSpec(Echo)}},
      "book → book calls itself. Fix: bind one of these calls to another node"),
     ("no module", {"nose": {}},
      "node 'nose' is wired but has no module: expected one of book, eye, hand, head. "
      "Fix: give it one, `+nose._target_=…`, or remove its wiring, `~graph.nose`"),
     ("an unknown setting", {"parts": {"eye": ModuleSpec(Eye, {"sise": 3})}},
      f"eye has no setting 'sise': did you mean 'size'? ({Eye.__module__}.Eye)"),
-    ("a setting that cannot be", {"parts": {"eye": ModuleSpec(Eye, {"size": 0})}},
+    ("an invalid setting", {"parts": {"eye": ModuleSpec(Eye, {"size": 0})}},
      f"eye: {Eye.__module__}.Eye does not take these settings: no size"),
     ("no module at all", {"parts": {"eye": ModuleSpec(Stone)}},
      "eye is a tests.ami.graph.test_graph.Stone: expected an ami Module, see ami.blueprint"),
@@ -99,7 +99,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
-def test_a_mistake_is_told_with_its_cure(changes: dict[str, Any], sentence: str) -> None:
+def test_a_mistake_is_reported_with_its_fix(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(GraphError) as refused:
         graph(**changes)
     assert sentence in refused.value.mistakes
@@ -119,7 +119,7 @@ def test_all_mistakes_come_in_one_report() -> None:
     ])
 
 
-def test_an_unknown_node_and_an_unknown_input_on_one_wire_are_both_told() -> None:
+def test_an_unknown_node_and_an_unknown_input_on_one_wire_are_both_reported() -> None:
     with pytest.raises(GraphError) as refused:
         graph(hand={"plan": "head.plan", "pln": "heat.plan"})
     assert refused.value.mistakes == (
@@ -127,7 +127,7 @@ def test_an_unknown_node_and_an_unknown_input_on_one_wire_are_both_told() -> Non
         f"hand has no input 'pln': did you mean 'plan'? ({Hand.__module__}.Hand)")
 
 
-def test_a_planner_without_calls_is_told_that_mode_2_needs_them() -> None:
+def test_a_planner_without_calls_is_refused_with_the_reason() -> None:
     planner = type("Planner", (Head,), {"role": "planner"})
     with pytest.raises(GraphError, match="which is not bound: Mode-2 cannot search without it"):
         graph({"head": ModuleSpec(planner)}, head={"state": "eye.state"})
@@ -138,7 +138,7 @@ def test_nodes_fire_in_topological_order_with_ties_broken_by_name() -> None:
     assert graph().ranks() == {"book": 0, "eye": 0, "head": 1, "hand": 2}
 
 
-def test_the_order_does_not_depend_on_how_the_file_is_sorted() -> None:
+def test_the_order_does_not_depend_on_the_order_in_the_file() -> None:
     forwards = graph()
     backwards = Graph(PARTS, dict(reversed(WIRING.items())))
     assert forwards.order == backwards.order
@@ -158,14 +158,14 @@ def test_the_hash_changes_with_a_setting_a_wire_and_a_rate() -> None:
     assert len(hashes) == 4
 
 
-def test_what_has_no_effect_is_told_and_not_refused() -> None:
+def test_parts_without_effect_are_warned_of_and_not_refused() -> None:
     idle = graph({"spare": ModuleSpec(Book)}, head={"state": "eye.state", "calls": {"book": "book", "books": "book"}})
     assert idle.warnings == [
         f"head.calls.books has no effect: {Head.__module__}.Head calls book, friend",
         "module 'spare' has no effect: the graph does not name it"]
 
 
-def test_a_node_that_nobody_reads_is_told() -> None:
+def test_an_unread_node_is_warned_of() -> None:
     assert graph({"spare": ModuleSpec(Book)}, spare={}).warnings == ["spare has no effect: no wire and no call reads it"]
 
 
@@ -179,7 +179,7 @@ def test_callees_are_found_through_calls_of_calls() -> None:
     assert deep.callees("hand") == ()
 
 
-def test_a_graph_travels_without_its_drafts() -> None:
+def test_a_graph_is_pickled_without_its_drafts() -> None:
     sound = graph()
     there = pickle.loads(pickle.dumps(sound))
     assert there.order == sound.order and there.dims == sound.dims and there.drafts == {}
@@ -194,6 +194,6 @@ def test_a_wire_that_is_cut_closes_no_loop_and_changes_the_hash() -> None:
     assert "cut" not in graph().describe()
 
 
-def test_the_ends_of_a_cut_wire_have_to_fit_all_the_same() -> None:
+def test_the_ends_of_a_cut_wire_must_fit_too() -> None:
     with pytest.raises(GraphError, match="carries the kind 'energy'"):
         graph(hand={"plan": {"from": "head.energy", "cut": True}})

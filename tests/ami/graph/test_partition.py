@@ -1,4 +1,4 @@
-"""Segments: the firing order is kept, and every message is where it is read when it is read, however the mind is cut."""
+"""Segments: under every placement the firing order is kept and every message arrives before it is read."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def names(segments: Sequence[Segment]) -> list[str]:
     return [" ".join(segment.nodes) for segment in segments]
 
 
-# Who lives where ------------------------------------------------------------------------------------------------------
+# Groups ---------------------------------------------------------------------------------------------------------------
 
 
-def test_by_module_every_node_is_alone_and_by_agent_all_are_together() -> None:
+def test_module_separates_all_nodes_and_agent_joins_them() -> None:
     assert groups_of(graph(), "module") == {"book": "book", "eye": "eye", "head": "head", "hand": "hand"}
     assert groups_of(graph(), "agent") == dict.fromkeys(("book", "eye", "head", "hand"), "agent")
 
@@ -39,13 +39,13 @@ def test_by_module_every_node_is_alone_and_by_agent_all_are_together() -> None:
     ({"a": ["eye"], "b": ["head"]}, "placement omits book, hand. Fix: put every node into one group"),
     ({}, "placement omits book, eye, head, hand. Fix: put every node into one group"),
 ])
-def test_a_placement_that_cannot_be_says_why(placement: str | Mapping[str, Sequence[str]], words: str) -> None:
+def test_an_invalid_placement_is_refused_with_its_fix(placement: str | Mapping[str, Sequence[str]], words: str) -> None:
     with pytest.raises(SettingError) as refused:
         groups_of(graph(), placement)
     assert str(refused.value) == words
 
 
-# Where the order is cut -----------------------------------------------------------------------------------------------
+# Segments -------------------------------------------------------------------------------------------------------------
 
 
 def test_neighbours_of_one_group_are_one_segment() -> None:
@@ -59,13 +59,13 @@ def test_one_process_receives_and_exports_nothing() -> None:
     assert (segment.receives, segment.exports) == ((), {})
 
 
-def test_only_what_another_group_reads_is_exported() -> None:
+def test_only_ports_read_by_another_group_are_exported() -> None:
     book, eye, head, hand = cut(graph(), "module")
     assert [book.exports, eye.exports, head.exports, hand.exports] == [
         {}, {"eye": ("state",)}, {"head": ("plan",)}, {"hand": ("action",)}]
 
 
-def test_what_is_late_comes_with_the_readers_next_call() -> None:
+def test_a_delayed_message_comes_with_the_readers_next_call() -> None:
     book, eye, head, hand = cut(graph(), "module")
     assert [book.receives, eye.receives, head.receives, hand.receives] == [(), (3,), (1,), (2,)]
 
@@ -74,21 +74,21 @@ def test_a_call_edge_carries_no_messages() -> None:
     assert all(0 not in segment.receives for segment in cut(graph(), "module"))  # the head calls the book, segment 0
 
 
-def test_what_is_watched_is_filed_under_the_segment_that_makes_it() -> None:
+def test_watched_ports_belong_to_the_segment_of_their_node() -> None:
     segments = cut(graph(), "module", ("eye.reward", "hand.action", "eye.state"))
     assert [segment.watched for segment in segments] == [(), ("eye.reward", "eye.state"), (), ("hand.action",)]
 
 
-def test_what_no_node_sends_cannot_be_watched() -> None:
+def test_a_port_that_no_node_sends_cannot_be_watched() -> None:
     with pytest.raises(SettingError, match=r"'hand\.actoin' is watched, which no node sends: did you mean 'hand\.action'\?"):
         cut(graph(), "module", ("hand.actoin",))
 
 
-# However it is cut ----------------------------------------------------------------------------------------------------
+# Delivery under every placement ---------------------------------------------------------------------------------------
 
 
 class Post:
-    """Fires segments without modules: notes down which group knows which message, and how often it was delivered."""
+    """Fires segments without modules; records the messages known to each group and the number of deliveries."""
 
     def __init__(self, of: Graph, placement: Mapping[str, Sequence[str]]) -> None:
         self.graph, self.group_of, self.segments = of, groups_of(of, placement), cut(of, placement)
@@ -121,7 +121,7 @@ def check_delivery(of: Graph, placement: Mapping[str, Sequence[str]]) -> None:
     readers = {(post.group_of[wire.to_node], segment.index) for wire in of.wires for segment in post.segments
                if wire.node in segment.nodes and segment.group != post.group_of[wire.to_node]}
     for group, index in readers:
-        for tick in range(TICKS - 1):  # what is late may still be under way at the end
+        for tick in range(TICKS - 1):  # a delayed message may be undelivered at the end
             assert post.delivered[group, index, tick] == 1
     assert {(group, index) for group, index, _ in post.delivered} <= readers
 
@@ -130,7 +130,7 @@ def check_delivery(of: Graph, placement: Mapping[str, Sequence[str]]) -> None:
 @given(placement=groupings(SHIPPED))
 @example({node: [node] for node in SHIPPED.order})
 @example({"odd": list(SHIPPED.order[::2]), "even": list(SHIPPED.order[1::2])})
-def test_every_message_comes_exactly_once_and_before_it_is_read(placement: dict[str, list[str]]) -> None:
+def test_every_message_arrives_once_and_before_it_is_read(placement: dict[str, list[str]]) -> None:
     check_delivery(SHIPPED, placement)
 
 
@@ -140,13 +140,13 @@ LATE = graph(eye={"action": "hand.action@-3"}, head={"state": "eye.state@-2", "h
 
 @settings(deadline=None, max_examples=60)
 @given(placement=groupings(LATE))
-def test_so_does_every_late_one(placement: dict[str, list[str]]) -> None:
+def test_every_delayed_message_arrives_once_and_before_it_is_read(placement: dict[str, list[str]]) -> None:
     check_delivery(LATE, placement)
 
 
 @settings(deadline=None, max_examples=60)
 @given(placement=groupings(SHIPPED))
-def test_every_node_fires_once_a_tick_in_the_same_order_and_in_its_own_process(placement: dict[str, list[str]]) -> None:
+def test_every_node_fires_once_per_tick_in_order_in_its_own_group(placement: dict[str, list[str]]) -> None:
     segments = cut(SHIPPED, placement)
     assert [node for segment in segments for node in segment.nodes] == list(SHIPPED.order)
     assert all(node in placement[segment.group] for segment in segments for node in segment.nodes)
@@ -154,6 +154,6 @@ def test_every_node_fires_once_a_tick_in_the_same_order_and_in_its_own_process(p
     assert all(one.group != other.group for one, other in pairwise(segments))
 
 
-def test_over_a_wire_that_is_cut_nothing_travels() -> None:
+def test_a_cut_wire_exports_nothing() -> None:
     severed = graph(hand={"plan": {"from": "head.plan", "cut": True}})
     assert not any("head" in segment.exports for segment in cut(severed, "module"))

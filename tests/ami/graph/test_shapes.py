@@ -1,4 +1,4 @@
-"""Sizes flow along wires and calls, both ways, until nothing new comes; what contradicts or stays open is told."""
+"""Shape inference: sizes propagate both ways along wires and calls; contradictions and open symbols are reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Node(Module):
 
 
 class Picky(Node):
-    """Refuses what it is given."""
+    """Refuses a size."""
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         if known.get("S") == (3,):
@@ -43,7 +43,7 @@ def port(*dims: str | int, optional: bool = False) -> Port:
 
 
 def solve(calls: dict[str, dict[str, str]] | None = None, **nodes: Node) -> tuple[dict[str, Any], list[str]]:
-    """Solve a chain in which every `out` of a node goes to the `in` of the next."""
+    """Solve a chain: every node's `out` is wired to the next node's `in`."""
     names = list(nodes)
     wires = [Wire(a, "out", b, "in") for a, b in pairwise(names)
              if "out" in nodes[a].outputs and "in" in nodes[b].inputs]
@@ -58,7 +58,7 @@ def test_a_size_flows_forward_and_backward() -> None:
     assert solve(first=first, middle=middle, last=last) == ({"first": {"A": 5}, "middle": {"X": 5}, "last": {"Z": 5}}, [])
 
 
-def test_a_variadic_symbol_takes_what_is_left() -> None:
+def test_a_variadic_symbol_takes_the_remaining_sizes() -> None:
     sizes, mistakes = solve(a=Node(outputs={"out": port("H", "*S")}, decides={"H": 4, "S": (7, 8)}),
                             b=Node({"in": port("*T", "W")}))
     assert (sizes["b"], mistakes) == ({"T": (4, 7), "W": 8}, [])
@@ -71,18 +71,18 @@ def test_a_call_equates_the_symbols_it_names() -> None:
     assert (sizes["caller"], mistakes) == ({"S": (6,)}, [])
 
 
-def test_two_sizes_along_one_wire_are_told() -> None:
+def test_two_sizes_along_one_wire_are_reported() -> None:
     three, four = {"S": (3,)}, {"S": (4,)}
     _, mistakes = solve(a=Node(outputs={"out": port("*S")}, decides=three), b=Node({"in": port("*S")}, decides=four))
     assert mistakes == [f"wrong shape along a.out → b.in: b has S = (4,), not (3,). {AGREE}"]
 
 
-def test_a_message_with_too_few_dims_is_told() -> None:
+def test_a_message_with_too_few_dims_is_reported() -> None:
     _, mistakes = solve(a=Node(outputs={"out": port("*S")}, decides={"S": ()}), b=Node({"in": port("H", "*S")}))
     assert mistakes == [f"wrong shape along a.out → b.in: (B) arrives, expected state float32 (B, H, *S). {AGREE}"]
 
 
-def test_a_fixed_size_is_held_against_what_arrives() -> None:
+def test_a_fixed_size_is_checked_against_the_producers() -> None:
     _, mistakes = solve(a=Node(outputs={"out": port("D")}, decides={"D": 3}), b=Node({"in": port(2)}))
     assert mistakes == [f"wrong shape along a.out → b.in: (B, 3) arrives, expected state float32 (B, 2). {AGREE}"]
 
@@ -93,14 +93,14 @@ def test_a_module_that_refuses_a_size_is_quoted() -> None:
 
 
 @pytest.mark.parametrize("decided", [None, 4, {"H": "four"}, {"H": -1}, {"S": (4, None)}])
-def test_what_is_no_size_is_told(decided: Any) -> None:
+def test_an_invalid_size_is_reported(decided: Any) -> None:
     node = Node(outputs={"out": port("H")})
     node.infer_dims = lambda known: decided  # type: ignore[method-assign]
     _, mistakes = solve(a=node)
     assert mistakes == [f"a: Node.infer_dims() gave {decided!r}: expected sizes by symbol, {{'H': 4, 'S': (64,)}}"]
 
 
-def test_a_size_that_nobody_knows_is_told() -> None:
+def test_an_unresolved_size_is_reported() -> None:
     _, mistakes = solve(a=Node(outputs={"out": port("*S")}), b=Node({"in": port("*S")}))
     assert mistakes == [
         "a: the size of 'S' is unresolved: no wire determines it. Fix: return it from Node.infer_dims()",

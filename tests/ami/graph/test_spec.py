@@ -1,4 +1,4 @@
-"""Parts: a class and its settings, checked before anything is made; the settings are known with their defaults."""
+"""ModuleSpec: a class and its settings, checked before construction and resolved with their defaults."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Sum:
 
 
 class Takes:
-    """Takes whatever it is given."""
+    """Takes any settings."""
 
     def __init__(self, env: str, **settings: Any) -> None:
         self.env, self.settings = env, settings
 
 
-def test_settings_that_fit_have_no_mistakes() -> None:
+def test_valid_settings_have_no_mistakes() -> None:
     assert ModuleSpec(Sum, {"terms": {}, "weight": 1}).check("cost") == []
     assert ModuleSpec(Takes, {"env": "maze", "anything": 1}).check("world") == []
 
@@ -49,14 +49,14 @@ def test_an_unknown_setting_gets_the_nearest_name() -> None:
         f"cost has no setting 'zoom': expected one of first, sizes, terms, weight. ({HERE}.Sum)"]
 
 
-def test_a_missing_setting_says_how_to_give_it() -> None:
+def test_a_missing_setting_is_reported_with_its_fix() -> None:
     assert ModuleSpec(Sum).check("cost") == [
         f"cost needs the setting 'terms', which {HERE}.Sum has no default for. Fix: cost.terms=<value>"]
     assert ModuleSpec(Takes).check("world") == [
         f"world needs the setting 'env', which {HERE}.Takes has no default for. Fix: world.env=<value>"]
 
 
-def test_every_mistake_is_told_those_of_inner_parts_too() -> None:
+def test_every_mistake_is_reported_also_of_inner_specs() -> None:
     wrong = ModuleSpec(Term, {"scle": 1})
     part = ModuleSpec(Sum, {"wight": 1, "first": wrong, "terms": {"deep": {"er": wrong}, "many": [wrong, ModuleSpec(Sum)]}})
     words = f"has no setting 'scle': did you mean 'scale'? ({HERE}.Term)"
@@ -82,7 +82,7 @@ class Typed:
     ("sizes", [[1, 2], []], [3, "12", {"a": 1}], "a list"),
     ("each", [{"a": 1}, None], [[1], "a"], "a mapping or null"),
 ])
-def test_a_plain_setting_is_of_the_type_the_constructor_names(
+def test_a_plain_setting_must_have_the_annotated_type(
         setting: str, fits: list[Any], wrong: list[Any], expected: str) -> None:
     assert [ModuleSpec(Typed, {setting: value}).check("cost") for value in fits] == [[]] * len(fits)
     for value in wrong:
@@ -90,24 +90,24 @@ def test_a_plain_setting_is_of_the_type_the_constructor_names(
             f"cost.{setting} is {value!r}: expected {expected} ({HERE}.Typed)"]
 
 
-def test_a_setting_that_is_no_plain_value_is_left_to_the_constructor() -> None:
+def test_other_settings_are_left_to_the_constructor() -> None:
     assert ModuleSpec(Typed, {"term": ModuleSpec(Term)}).check("cost") == ModuleSpec(Typed, {"term": 3}).check("cost") == []
 
 
-def test_making_makes_inner_parts_first() -> None:
+def test_make_makes_inner_specs_first() -> None:
     terms = {"a": ModuleSpec(Term), "b": [ModuleSpec(Term, {"scale": 3}), 7]}
     made = ModuleSpec(Sum, {"terms": terms, "first": ModuleSpec(Term)}).make()
     assert (made.terms["a"].scale, made.terms["b"][0].scale, made.terms["b"][1]) == (1.0, 3, 7)
     assert isinstance(made.first, Term) and made.weight == 2.0
 
 
-def test_every_make_makes_new_objects() -> None:
+def test_make_returns_new_objects() -> None:
     part = ModuleSpec(Sum, {"terms": {"a": ModuleSpec(Term)}})
     one, other = part.make(), part.make()
     assert one is not other and one.terms is not other.terms and one.terms["a"] is not other.terms["a"]
 
 
-def test_making_what_cannot_be_made_names_the_class() -> None:
+def test_make_names_the_class_of_wrong_settings() -> None:
     with pytest.raises(SettingError) as refused:
         ModuleSpec(Sum, {"terms": [ModuleSpec(Term, {"scalee": 1})], "x": 1}).make()
     assert str(refused.value) == (
@@ -115,12 +115,12 @@ def test_making_what_cannot_be_made_names_the_class() -> None:
         f"Sum.terms[0] has no setting 'scalee': did you mean 'scale'? ({HERE}.Term)")
 
 
-def test_what_the_constructor_itself_refuses_passes_through() -> None:
+def test_errors_of_the_constructor_pass_through() -> None:
     with pytest.raises(ValueError, match="scale below 0"):
         ModuleSpec(Sum, {"terms": [ModuleSpec(Term, {"scale": -1})]}).make()
 
 
-def test_resolved_settings_are_plain_and_hold_the_defaults() -> None:
+def test_resolved_settings_are_plain_and_include_defaults() -> None:
     resolved = ModuleSpec(Sum, {"terms": {"a": ModuleSpec(Term), "b": [ModuleSpec(Term, {"scale": 3}), 7]}}).resolved()
     assert resolved == {
         "_target_": f"{HERE}.Sum",
@@ -129,21 +129,21 @@ def test_resolved_settings_are_plain_and_hold_the_defaults() -> None:
     assert json.loads(json.dumps(resolved)) == resolved
 
 
-def test_resolved_settings_hold_what_the_constructor_takes_without_naming_it() -> None:
+def test_resolved_settings_include_keyword_arguments() -> None:
     assert ModuleSpec(Takes, {"env": "maze", "size": [ModuleSpec(Term)]}).resolved() == {
         "_target_": f"{HERE}.Takes", "env": "maze", "size": [{"_target_": f"{HERE}.Term", "scale": 1.0}]}
 
 
-def test_a_default_that_is_written_out_is_the_same_agent() -> None:
+def test_an_explicit_default_gives_the_same_hash() -> None:
     written = Graph({**PARTS, "eye": ModuleSpec(Eye, {"size": 3})}, WIRING)
     assert written.hash() == Graph(PARTS, WIRING).hash()
 
 
-def test_a_part_is_called_by_its_dotted_path() -> None:
+def test_the_name_of_a_spec_is_its_dotted_path() -> None:
     assert ModuleSpec(Eye).name == "tests.ami.toys.Eye"
 
 
-def test_a_part_travels_between_processes() -> None:
+def test_a_spec_survives_pickling() -> None:
     part = ModuleSpec(Eye, {"size": 4})
     there = pickle.loads(pickle.dumps(part))
     assert there == part and there.make().size == 4

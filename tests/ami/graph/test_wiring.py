@@ -1,4 +1,4 @@
-"""The wiring file: what can be read becomes wires, what cannot becomes a sentence, and reading goes on."""
+"""The wiring file: valid entries become wires, invalid ones are reported and skipped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def test_a_short_wire_is_read() -> None:
     assert parse({"planner": {"state": "world_model.state"}}).wires == [Wire("world_model", "state", "planner", "state")]
 
 
-def test_a_late_wire_is_read_and_written_the_same_way() -> None:
+def test_a_delayed_wire_is_read_and_printed_the_same_way() -> None:
     (wire,) = parse({"world": {"action": "actor.action@-2"}}).wires
     assert (wire.delay, wire.init) == (2, 0.0)
     assert str(wire) == "actor.action@-2 → world.action"
 
 
-def test_the_long_form_says_what_arrives_before_anything_was_sent() -> None:
+def test_the_long_form_sets_the_initial_value() -> None:
     (wire,) = parse({"memory": {"energy": {"from": "cost.energy", "delay": 1, "init": 0.5}}}).wires
     assert wire == Wire("cost", "energy", "memory", "energy", 1, 0.5)
 
@@ -31,17 +31,17 @@ def test_a_wire_can_be_cut() -> None:
     assert wire == Wire("world", "goal", "goal", "observation", 0, 2.0, cut=True)
 
 
-def test_calls_and_rates_are_no_wires() -> None:
+def test_calls_and_rates_are_not_wires() -> None:
     wiring = parse({"planner": {"calls": {"cost": "cost"}, "every": 3}})
     assert (wiring.wires, wiring.calls, wiring.every) == ([], {"planner": {"cost": "cost"}}, {"planner": 3})
 
 
-def test_null_takes_a_wire_out() -> None:
+def test_null_removes_a_wire() -> None:
     wiring = parse({"planner": {"state": None, "calls": None, "every": None}, "world": None})
     assert (wiring.nodes, wiring.wires, wiring.mistakes) == (("planner", "world"), [], [])
 
 
-def test_null_takes_a_call_out() -> None:
+def test_null_removes_a_call() -> None:
     wiring = parse({"planner": {"calls": {"cost": None, "world_model": "world_model"}}})
     assert (wiring.calls, wiring.mistakes) == ({"planner": {"world_model": "world_model"}}, [])
 
@@ -67,11 +67,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("file", "sentence"), MISTAKES)
-def test_what_cannot_be_read_is_told(file: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_entry_is_reported(file: dict[str, Any], sentence: str) -> None:
     assert parse(file).mistakes == [sentence]
 
 
-def test_reading_goes_on_after_a_mistake() -> None:
+def test_parsing_continues_after_a_mistake() -> None:
     wiring = parse({"actor": {"plan": "planner", "state": "world_model.state"}})
     assert len(wiring.mistakes) == len(wiring.wires) == 1
 
@@ -81,6 +81,6 @@ ANYTHING = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=6), ANYTHING, max_size=3))
-def test_no_file_breaks_the_reader(file: dict[str, Any]) -> None:
+def test_no_file_breaks_the_parser(file: dict[str, Any]) -> None:
     wiring = parse(file)
     assert wiring.nodes == tuple(sorted(file))

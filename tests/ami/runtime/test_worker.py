@@ -1,4 +1,4 @@
-"""Worker: nodes fire in order on what is meant for this tick, rows that begin anew hear nothing of before, weights fit."""
+"""Worker: firing order, delays and rates, checks of messages, partial resets, replicas and weights."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.ami.toys import Book, Eye, Hand, Head, graph
 
 
 class Notes:
-    """Writes down what a worker tells."""
+    """A recorder that keeps the invocations in memory."""
 
-    def __init__(self, *asks: str) -> None:
-        self.asks, self.noted = asks, {}
+    def __init__(self, *nodes: str) -> None:
+        self.nodes, self.noted = nodes, {}
         self.rows: list[tuple[str, int, int]] = []
         self.closed = False
         self.kept = 0
@@ -39,7 +39,7 @@ class Notes:
         self.kept += 1
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
-        return self.noted if node in self.asks else None
+        return self.noted if node in self.nodes else None
 
     def close(self) -> None:
         self.closed = True
@@ -56,7 +56,7 @@ class Wise(Book):
 
 
 class Listener(Eye):
-    """An eye that also hears: the same action, on another wire."""
+    """An eye with a second action input, on another wire."""
 
     inputs = {**Eye.inputs, "echo": Port("action", ("A",))}
 
@@ -79,14 +79,14 @@ def live(worker: Worker, ticks: range) -> list[dict[str, Outputs]]:
 
 
 def seen(worker: Worker, ticks: int) -> list[float]:
-    """What the eye sees, tick by tick, in the first row."""
+    """Return the eye's state in the first row, tick by tick."""
     return [fired["eye"]["state"][0, 0].item() for fired in live(worker, range(ticks))]
 
 
 # Order ----------------------------------------------------------------------------------------------------------------
 
 
-def test_nodes_fire_in_the_order_of_the_graph_and_every_invocation_is_told() -> None:
+def test_nodes_fire_in_graph_order_and_every_invocation_is_recorded() -> None:
     notes = Notes()
     worker = begun(graph(), wave=4, recorder=notes)
     live(worker, range(2))
@@ -95,7 +95,7 @@ def test_nodes_fire_in_the_order_of_the_graph_and_every_invocation_is_told() -> 
     assert notes.closed
 
 
-def test_a_module_learns_where_it_may_note_more_than_it_says() -> None:
+def test_a_module_receives_the_recorders_dict_for_notes() -> None:
     notes = Notes("eye")
     worker = begun(graph(), recorder=notes)
     assert worker.modules["eye"].notes is notes.noted
@@ -106,7 +106,7 @@ def test_a_worker_fires_its_own_nodes_in_the_order_of_the_graph() -> None:
     assert Worker(graph(), ["hand", "head", "eye"], 0).nodes == ("eye", "head", "hand")
 
 
-def test_the_outputs_are_those_of_every_node() -> None:
+def test_fire_returns_the_outputs_of_every_node() -> None:
     fired = begun(graph(), batch=3).fire(("book", "eye"), 0)
     assert {node: {port: tuple(value.shape) for port, value in outputs.items()} for node, outputs in fired.items()} == {
         "book": {"score": (3,)}, "eye": {"state": (3, 3), "reward": (3,)}}
@@ -119,24 +119,24 @@ def test_modules_run_without_gradients_and_not_in_training() -> None:
 
 
 # Delays ---------------------------------------------------------------------------------------------------------------
-# The eye sees the sum of the hand's two numbers plus 1, the hand does what the eye sees: 0 → 1 → 3 → 7 → …
+# The eye's state is the sum of the hand's two numbers plus 1; the hand's numbers are the eye's state: 0 → 1 → 3 → 7 → …
 
 
-def test_a_wire_with_a_delay_of_one_brings_what_was_sent_a_tick_ago() -> None:
+def test_a_delay_of_one_delivers_the_previous_ticks_message() -> None:
     assert seen(begun(graph()), 5) == [1, 3, 7, 15, 31]
 
 
-def test_a_wire_with_a_delay_of_two_brings_what_was_sent_two_ticks_ago() -> None:
+def test_a_delay_of_two_delivers_the_message_of_two_ticks_ago() -> None:
     assert seen(begun(graph(eye={"action": "hand.action@-2"})), 6) == [1, 1, 3, 3, 7, 7]
 
 
 @pytest.mark.parametrize(("delay", "expected"), [(1, [2, 5, 11, 23]), (2, [2, 2, 5, 5, 11]), (3, [2, 2, 2, 5, 5, 5, 11])])
-def test_until_something_was_sent_the_init_arrives(delay: int, expected: list[float]) -> None:
+def test_the_init_arrives_before_the_first_message(delay: int, expected: list[float]) -> None:
     wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "init": 0.5}})
     assert seen(begun(wired), len(expected)) == expected
 
 
-def test_wires_of_different_delays_from_one_output_do_not_disturb_each_other() -> None:
+def test_wires_of_different_delays_from_one_output_are_independent() -> None:
     wired = graph({"eye": ModuleSpec(Listener)}, eye={"action": "hand.action@-1", "echo": "hand.action@-3"})
     fired = live(begun(wired), range(6))
     assert [tick["eye"]["state"][0, 0].item() for tick in fired] == [1, 3, 7, 15, 31, 63]
@@ -144,11 +144,11 @@ def test_wires_of_different_delays_from_one_output_do_not_disturb_each_other() -
 
 
 @pytest.mark.parametrize("delay", [0, 1])
-def test_a_wire_that_is_cut_brings_its_init_for_ever(delay: int) -> None:
+def test_a_cut_wire_delivers_its_init_at_every_tick(delay: int) -> None:
     wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "cut": True, "init": 0.5}})
     worker = begun(wired)
     assert seen(worker, 4) == [2, 2, 2, 2]
-    assert worker.modules["hand"].batch == 1, "the hand lives on, unheard"
+    assert worker.modules["hand"].batch == 1, "the hand still runs, but is not read"
 
 
 def test_an_optional_input_that_is_not_wired_is_none() -> None:
@@ -163,7 +163,7 @@ def test_an_optional_input_that_is_not_wired_is_none() -> None:
     assert got == [None]
 
 
-def test_messages_that_nobody_will_read_any_more_are_let_go() -> None:
+def test_messages_that_no_wire_will_read_are_freed() -> None:
     worker = begun(graph(eye={"action": "hand.action@-2"}))
     messages = [weakref.ref(fired["hand"]["action"]) for fired in live(worker, range(6))]
     assert [message() is None for message in messages] == [True, True, True, False, False, False]
@@ -186,22 +186,22 @@ def test_a_slow_node_fires_every_n_ticks_and_holds_its_outputs() -> None:
     assert fired[1]["head"] is fired[0]["head"]
 
 
-def test_what_is_held_is_late_like_everything_else() -> None:
+def test_held_outputs_are_delayed_like_others() -> None:
     assert seen(begun(slow(3)), 8) == [1, 3, 3, 3, 7, 7, 7, 15]
     fired = live(begun(slow(3, hand={"plan": "head.plan@-2"})), range(6))
     assert [tick["head"]["plan"][0, 0, 0].item() for tick in fired] == [1, 1, 1, 3, 3, 3]
     assert [tick["hand"]["action"][0, 0].item() for tick in fired] == [0, 0, 1, 1, 1, 3]
 
 
-def test_a_new_episode_does_not_begin_with_what_was_held() -> None:
+def test_a_new_episode_does_not_start_with_held_outputs() -> None:
     worker = begun(slow(3))
     first = live(worker, range(5))
     begin(worker, [True])
-    again = live(worker, range(5))
-    assert [tick["head"]["energy"].item() for tick in again] == [tick["head"]["energy"].item() for tick in first]
+    second = live(worker, range(5))
+    assert [tick["head"]["energy"].item() for tick in second] == [tick["head"]["energy"].item() for tick in first]
 
 
-def test_rows_cannot_begin_anew_alone_where_a_node_is_slow() -> None:
+def test_a_partial_reset_is_refused_if_a_node_is_slow() -> None:
     worker = begun(slow(3), batch=3)
     live(worker, range(2))
     with pytest.raises(SettingError) as refused:
@@ -214,7 +214,7 @@ def test_rows_cannot_begin_anew_alone_where_a_node_is_slow() -> None:
 
 
 class Fickle(Hand):
-    """Sends something else than its port says from tick `at` on."""
+    """Sends a message that does not fit its port from tick `at` on."""
 
     def __init__(self, what: str = "shape", at: int = 0) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tic
 
 
 class Shower(Eye):
-    """Sends `what` from a port that takes any dtype."""
+    """Sends `what` from a port of any dtype."""
 
     outputs = {**Eye.outputs, "picture": Port("observation", ("*S",), None)}
     what: Any = torch.zeros(1, 3)
@@ -283,7 +283,7 @@ def test_a_port_of_any_dtype_keeps_its_dtype_in_the_next_episodes() -> None:
         worker.fire(worker.nodes, 0)
 
 
-def test_a_port_of_any_dtype_takes_no_numpy_array() -> None:
+def test_a_port_of_any_dtype_refuses_a_numpy_array() -> None:
     worker = begun(graph({"eye": ModuleSpec(Shower)}))
     worker.modules["eye"].what = torch.zeros(1, 3).numpy()  # type: ignore[assignment]
     with pytest.raises(PortError, match=r"^at wave 0, tick 0 eye\.picture gave a ndarray: expected a tensor"):
@@ -291,7 +291,7 @@ def test_a_port_of_any_dtype_takes_no_numpy_array() -> None:
 
 
 class Inferring(Hand):
-    """Acts in torch's inference mode, whose tensors count no changes."""
+    """Acts in torch's inference mode, whose tensors have no version counter."""
 
     @torch.inference_mode()
     def step(self, plan: Tensor) -> Mapping[str, Tensor]:  # type: ignore[override]
@@ -303,7 +303,7 @@ def test_messages_of_torchs_inference_mode_are_sent_like_others() -> None:
     assert len(live(worker, range(10))) == 10
 
 
-def test_every_episode_begins_with_a_check() -> None:
+def test_messages_are_checked_when_episodes_begin() -> None:
     worker = begun(graph({"hand": ModuleSpec(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
     live(worker, range(2))
     begin(worker, [True, False])
@@ -311,12 +311,12 @@ def test_every_episode_begins_with_a_check() -> None:
         worker.fire(worker.nodes, 2)
 
 
-# Rows that begin anew ---------------------------------------------------------------------------------------------------
+# Partial resets ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", ["hand.action@-1", "hand.action@-2", {"from": "hand.action", "delay": 3, "init": 0.5}])
 @pytest.mark.parametrize("when", [1, 2, 3, 4])
-def test_a_row_that_begins_anew_hears_nothing_of_before(source: Any, when: int) -> None:
+def test_a_restarted_row_receives_no_earlier_message(source: Any, when: int) -> None:
     wired = graph(eye={"action": source})
     undisturbed = [tick["eye"]["state"] for tick in live(begun(wired, batch=2), range(9))]
     worker = begun(wired, batch=2)
@@ -327,7 +327,7 @@ def test_a_row_that_begins_anew_hears_nothing_of_before(source: Any, when: int) 
         assert torch.equal(fired["eye"]["state"][1], undisturbed[tick][1])
 
 
-def test_each_wire_begins_anew_with_its_own_init() -> None:
+def test_a_restarted_row_receives_each_wires_init() -> None:
     wired = graph({"eye": ModuleSpec(Listener)}, eye={"action": {"from": "hand.action", "delay": 1, "init": 0.5},
                                                 "echo": {"from": "hand.action", "delay": 1, "init": -3}})
     fresh = live(begun(wired, batch=2), range(3))
@@ -339,7 +339,7 @@ def test_each_wire_begins_anew_with_its_own_init() -> None:
         assert torch.equal(one["eye"]["reward"][1], other["eye"]["reward"][1])
 
 
-def test_rows_may_begin_anew_one_after_another() -> None:
+def test_rows_may_restart_at_different_ticks() -> None:
     wired = graph(eye={"action": "hand.action@-2"})
     alone = [tick["eye"]["state"][0] for tick in live(begun(wired), range(9))]
     worker = begun(wired, batch=3)
@@ -352,7 +352,7 @@ def test_rows_may_begin_anew_one_after_another() -> None:
             assert torch.equal(fired["eye"]["state"][row], alone[4 + tick - began])
 
 
-def test_rows_that_begin_anew_within_one_tick_may_be_told_one_by_one() -> None:
+def test_rows_may_be_reset_one_by_one_within_a_tick() -> None:
     worker = begun(graph(), batch=3)
     live(worker, range(3))
     begin(worker, [True, False, False])
@@ -360,7 +360,7 @@ def test_rows_that_begin_anew_within_one_tick_may_be_told_one_by_one() -> None:
     assert worker.fire(worker.nodes, 3)["eye"]["state"][:, 0].tolist() == [1, 1, 15]
 
 
-def test_beginning_anew_changes_no_message_that_was_sent() -> None:
+def test_a_reset_does_not_change_sent_messages() -> None:
     worker = begun(graph(), batch=2)
     sent = worker.fire(worker.nodes, 0)["hand"]["action"]
     before = sent.clone()
@@ -369,7 +369,7 @@ def test_beginning_anew_changes_no_message_that_was_sent() -> None:
     assert torch.equal(sent, before)
 
 
-def test_all_rows_anew_are_a_new_life_even_with_another_number_of_worlds() -> None:
+def test_a_full_reset_may_change_the_number_of_worlds() -> None:
     worker = begun(graph(), batch=2)
     live(worker, range(3))
     begin(worker, [True] * 5)
@@ -396,7 +396,7 @@ def test_in_one_process_the_callee_is_the_module_itself() -> None:
     assert module_behind(worker.modules["head"].calls.book) is worker.modules["book"]
 
 
-def test_a_planner_plans_where_the_world_model_does_not_live() -> None:
+def test_a_planner_plans_with_a_replica_of_the_world_model() -> None:
     shipped = to_graph(ami.compose())
     whole, part = begun(shipped, batch=2), Worker(shipped, ["planner"], 0)
     begin(part, [True, True])
@@ -407,7 +407,7 @@ def test_a_planner_plans_where_the_world_model_does_not_live() -> None:
         assert all(torch.equal(own[port], value) for port, value in outputs["planner"].items())
 
 
-def test_a_call_that_stays_unbound_is_refused_when_it_is_made() -> None:
+def test_an_unbound_call_is_refused_when_it_is_made() -> None:
     class Lonely(Head):
         def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
             return self.calls.friend.ask(state)
@@ -427,7 +427,7 @@ def read(worker: Worker, node: str = "book") -> Tensor:
 WISE = graph({"book": ModuleSpec(Wise)})
 
 
-def test_the_same_seed_gives_the_same_weights_whichever_worker_makes_them() -> None:
+def test_the_same_seed_gives_the_same_weights_in_every_worker() -> None:
     torch.manual_seed(1)
     whole = Worker(WISE, WISE.order, 5)
     torch.manual_seed(2)
@@ -443,7 +443,7 @@ def test_another_seed_or_node_gives_other_weights() -> None:
     assert torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(shelf, shelf.order, 5)))
 
 
-def test_the_shipped_minds_weights_do_not_depend_on_the_worker() -> None:
+def test_the_shipped_agents_weights_do_not_depend_on_the_worker() -> None:
     shipped = to_graph(ami.compose())
     whole = Worker(shipped, shipped.order, 3)
     for nodes in (["planner"], ["perception", "goal"], ["world_model"]):
@@ -452,7 +452,7 @@ def test_the_shipped_minds_weights_do_not_depend_on_the_worker() -> None:
                 assert torch.equal(value, whole.modules[node].state_dict()[name]), f"{node}.{name}"
 
 
-def test_making_modules_leaves_the_global_stream_of_torch_alone() -> None:
+def test_building_modules_does_not_change_torchs_global_stream() -> None:
     before = torch.get_rng_state()
     Worker(WISE, WISE.order, 5)
     assert torch.equal(torch.get_rng_state(), before)
@@ -481,7 +481,7 @@ def test_weights_of_another_shape_or_name_are_refused(weights: dict[str, tuple[i
         "Fix: train this agent anew, or load it with the settings it was trained with")
 
 
-def test_weights_that_are_refused_change_nothing() -> None:
+def test_refused_weights_change_nothing() -> None:
     module = build_module(WISE, "book", 0)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(CheckpointError):
@@ -489,8 +489,8 @@ def test_weights_that_are_refused_change_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-def test_what_was_sent_before_a_module_fails_is_kept_at_once() -> None:
-    """A mind that goes on after an error may write into what it sent."""
+def test_messages_before_a_failure_are_kept_at_once() -> None:
+    """An agent that continues after an error may change its sent messages."""
     class Failing(Head):
         def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
             raise ZeroDivisionError
