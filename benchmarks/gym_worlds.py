@@ -39,15 +39,15 @@ from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights, build_module
-from ami.session.run import seal
-from ami.session.train import train
+from ami.session.evaluation import seal
+from ami.session.learn import learn
 
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED, BATCH = (0, 1, 2), 200, 20261125, 200
 SIGNIFICANT = 0.001
 LEARNING_SECONDS = 300.0
 ZOO = "[RL Zoo](https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md)"
-COLUMNS = ("world", "random", "untrained", "mean of seeds", "worst seed", "p, at most", "published", "steps lived",
+COLUMNS = ("world", "random", "untrained", "mean of seeds", "worst seed", "p, at most", "published", "steps of experience",
            "minutes (CPU), at most", "world steps/s")
 SPEED_ROWS, SPEED_SECONDS = 50, 2.0
 
@@ -100,7 +100,7 @@ def measured(name: str, store: Path) -> dict[str, Any]:
     seeds = []
     for seed in SEEDS:
         before = time.process_time()
-        trained = train(ami.compose([f"experiment={name}", f"seed={seed}", "runtime=local", f"store={store}"]))
+        trained = learn(ami.compose([f"experiment={name}", f"seed={seed}", "runtime=local", f"store={store}"]))
         cpu = time.process_time() - before
         agent = lived(graph, trained.weights, manifest, seed)
         test = agent.returns_against(random)
@@ -163,7 +163,7 @@ def text(figures: dict[str, Any]) -> str:
         rows.append(f"| {WORLDS[name].name} | {interval(figure['random'])} | {interval(figure['untrained'])} "
                     f"| **{fmean(returns):.4g}** | {interval(worst)} "
                     f"| {max(one['against_random']['p'] for one in seeds):.1g} "
-                    f"| {WORLDS[name].published} | {steps_lived(name, seeds)} "
+                    f"| {WORLDS[name].published} | {steps_of_experience(name, seeds)} "
                     f"| {max(one['learning_seconds'] for one in seeds) / 60:.1f} ({cpu_minutes(seeds)}) "
                     f"| {figure['world_steps_per_second']:,.0f} |")
     verdicts = [f"* {WORLDS[name].name}: " + "; ".join(f"{what} {'met' if met else '**missed**'}"
@@ -176,13 +176,14 @@ def text(figures: dict[str, Any]) -> str:
 
 **Method.** `{Path(sys.argv[0]).name}` trains `ami run experiment=NAME` with three seeds and evaluates each on the same
 {PAIRS} sealed episodes (manifest seed {MANIFEST_SEED}). The world model learns to predict the next state, the reward and
-whether the episode continues; in worlds with physics it normalises state differences by their usual one-step change. A critic learns by value
-iteration over imagined successors, with a weight on their mean as a risk term. The planner searches (CEM, its categorical form for discrete actions, a tree in DoorKey). The agent itself collects
-the later rounds of experience. PointMaze has a goal and learns like two rooms: distance to the goal, and a critic in
-hindsight. *random* draws discrete actions uniformly and continuous ones smoothly in time; *untrained* is the same agent
-with its initial weights, the negative control. *steps lived* is the number of steps that a seed learnt from, the largest
-of the seeds. Intervals are 95 %; p is Wilcoxon's signed-rank test of agent against random on the same episodes, the worst
-of the seeds.
+whether the episode continues; in worlds with physics it normalises state differences by their usual one-step change. A
+critic learns by value iteration over imagined successors, with a weight on their mean as a risk term. The planner
+searches (CEM, its categorical form for discrete actions, a tree in DoorKey). The agent itself collects the later rounds
+of experience. PointMaze has a goal and learns like two rooms: distance to the goal, and a critic in hindsight. *random*
+draws discrete actions uniformly and continuous ones smoothly in time; *untrained* is the same agent with its initial
+weights, the negative control. *steps of experience* is the number of steps that a seed learnt from, the largest of the
+seeds. Intervals are 95 %; p is Wilcoxon's signed-rank test of agent against random on the same episodes, the worst of the
+seeds.
 
 | {' | '.join(COLUMNS)} |
 |{'---|' * len(COLUMNS)}
@@ -209,7 +210,7 @@ some seeds stay in front of a door, since their critic's error exceeds the value
 which the threshold limits, on a machine shared with other work, and CPU time in brackets."""
 
 
-def steps_lived(name: str, seeds: list[dict[str, Any]]) -> str:
+def steps_of_experience(name: str, seeds: list[dict[str, Any]]) -> str:
     """The largest number of world steps that a seed learnt from; a dash if there was one round."""
     episodes = ami.compose([f"experiment={name}"]).settings.learning.collect.episodes
     lived = max(sum(row["steps"] for row in one["rounds"]) * episodes for one in seeds)

@@ -96,8 +96,8 @@ Points lost: the mean over both kinds. Refused:
 
 **Interpretation.**
 
-* Without any one of these the agent reaches fewer than half of its goals in either kind: {listed(deadly)}.
-* These reduce success significantly (p < 0.05), to no less than half in one kind: {listed(felt)}.
+* Without any one of these the agent reaches fewer than half of its goals in both kinds: {listed(deadly)}.
+* These reduce success significantly (p < 0.05), but not below half in both kinds: {listed(felt)}.
 * These make no difference that {len(SEEDS)} × {PAIRS} pairs of each kind can show: {listed(unfelt)}. Parts and terms
   among them: {listed(parts)}. In this task, with this fixed configurator, no action depends on them.
 

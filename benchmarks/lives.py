@@ -18,8 +18,8 @@ from ami.runtime.local import LocalRuntime
 from ami.runtime.recorder import Recorder
 from ami.runtime.worker import Weights, Worker
 from ami.saved.agent_file import Trained
-from ami.session.run import seal
-from ami.session.train import train
+from ami.session import learn as learning
+from ami.session.evaluation import seal
 
 SEED = 20261125
 """Of the manifest."""
@@ -39,7 +39,7 @@ def of_kind(manifest: Manifest, kinds: Sequence[str]) -> Manifest:
 
 def learn(overrides: Sequence[str], seed: int, store: Path) -> Trained:
     """A trained mind; found again in the store."""
-    return train(ami.compose([*overrides, f"seed={seed}", "runtime=local", f"store={store}"]))
+    return learning.learn(ami.compose([*overrides, f"seed={seed}", "runtime=local", f"store={store}"]))
 
 
 def live(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: int, batch: int = 50,

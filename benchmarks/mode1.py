@@ -2,10 +2,10 @@
 
     python benchmarks/mode1.py [--store runs/studies]
 
-About ten minutes; writes benchmarks/results/mode1.json and docs/studies/mode1.md. One training per seed (`experiment=mode1`:
-model, critic, then the policy from the plans of Mode-2). Evaluated on the same pairs: the teacher (Mode-2 at every tick),
-the policy alone, and the gate between them; as controls an untrained policy, alone and with the gate. Also: Mode-2 on a small
-budget with and without the policy's plan as its first guess.
+About ten minutes; writes benchmarks/results/mode1.json and docs/studies/mode1.md. One training per seed
+(`experiment=mode1`: model, critic, then the policy from the plans of Mode-2). Evaluated on the same pairs: the teacher
+(Mode-2 at every tick), the policy alone, and the gate between them; as controls an untrained policy, alone and with the
+gate. Also: Mode-2 on a small budget with and without the policy's plan as its first guess.
 
 *Time of a decision* is the time of configurator, planner and actor in one process, from state and goal to action. *Time of
 the mind* adds perception, world model, goal, cost and memory, which are the same for every agent.
@@ -234,7 +234,7 @@ Mode-2 on a small budget, one iteration of CEM that starts from the policy's pla
 
 **Interpretation.** In this world planning can be compiled into a policy almost without loss: one percept shows the full
 state, and the best action is a smooth function of state and goal. The gate plans in {100 * share('gate'):.0f} % of the
-ticks, mostly at an episode's first. With an untaught policy it plans in {100 * share('gate, untaught policy'):.0f} % and
+ticks, mostly at an episode's first. With the *untaught* policy it plans in {100 * share('gate, untaught policy'):.0f} % and
 raises success across the wall from {per_cent('untaught policy')} to {per_cent('gate, untaught policy')}: when energy no
 longer falls it plans for two ticks, then returns to a policy that undoes them. A gate saves time if the policy is good;
 it does not replace a policy.

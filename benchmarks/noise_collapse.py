@@ -1,10 +1,10 @@
-"""Which way to prevent collapse bears which noise?
+"""Anti-collapse terms under two kinds of noise.
 
     python benchmarks/noise_collapse.py [--store runs/studies]
 
-About half an hour on one core; goes on where it was stopped. Writes benchmarks/results/noise_collapse.json and
-docs/studies/noise_collapse.md. One JEPA, three ways to keep its states apart, in two rooms with a television and with
-a floor that flickers: `ami compare world_model.anti_collapse=vicreg,ema,sigreg world.noise=tv,background`.
+About half an hour on one core; resumes a stopped run. Writes benchmarks/results/noise_collapse.json and
+docs/studies/noise_collapse.md. One JEPA, three anti-collapse terms, in two rooms with a television and with a floor that
+flickers: `ami compare world_model.anti_collapse=vicreg,ema,sigreg world.noise=tv,background`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from record import page, record
 import ami
 from ami.comparison.compare import compare_variants
 from ami.comparison.variants import Variant
-from ami.session.train import train
+from ami.session.learn import learn
 from ami.terminal.console import Console
 
 torch.set_num_threads(1)
@@ -71,8 +71,8 @@ def main() -> int:
 
 
 def probed(noise: str, way: str, store: Path) -> float:
-    """R² of a probe of the position, the mean of the seeds."""
-    learnt = [train(ami.compose([*overrides(noise, way, store), f"seed={seed}"])) for seed in SEEDS]
+    """Return the R² of a probe of the position, the mean of the seeds."""
+    learnt = [learn(ami.compose([*overrides(noise, way, store), f"seed={seed}"])) for seed in SEEDS]
     return mean(one.probes["trained"]["r2"] for one in learnt)
 
 
@@ -97,12 +97,12 @@ def text(found: Mapping[str, Any], probes: Mapping[str, float], met: Mapping[str
                          for name, (value, ok) in met.items())
     return f"""# Noise and collapse
 
-**Question.** In [the study of noise](noise.md) a JEPA's states took in part of what nobody can predict, and by different
-amounts. Is it latent prediction that lets noise in, or what keeps the states from collapsing?
+**Question.** In [the study of noise](noise.md) a JEPA's states encoded part of the unpredictable noise, in different
+amounts. Is latent prediction the cause, or the anti-collapse term?
 
-**Done.** One encoder, predictor, critic and planner, the default recipe's, in two rooms with a television (a corner that
-flickers) and with a floor that flickers as a whole. Collapse is prevented by VICReg's variance and covariance terms, by
-targets from a slow copy (EMA), or by SIGReg's normal projections; each with inverse dynamics. {PAIRS} sealed pairs of each
+**Method.** The default encoder, predictor, critic and planner, in two rooms with a television (a corner that flickers)
+and with a floor that flickers as a whole. Collapse is prevented by VICReg's variance and covariance terms, by targets
+from a slow copy (EMA), or by SIGReg's normal projections; each with inverse dynamics. {PAIRS} sealed pairs of each
 kind, {len(SEEDS)} training seeds; intervals are 95 % Wilson over all seeds, p is McNemar's test against vicreg,
 Holm-corrected. R² is of a ridge probe of the true position on the frozen states.
 
@@ -114,11 +114,11 @@ Holm-corrected. R² is of a ridge probe of the true position on the frozen state
 |---|---|---|---|
 {verdicts}
 
-**What it means.** It is VICReg's terms, and not latent prediction, that let noise in: they ask every dimension to vary, and
-noise varies. With targets from a slow copy, or with SIGReg, nothing is lost, before the television neither, where the pixel
-twin reached 99 %. Why SIGReg, which asks for spread as well, does not let it in, this study does not say.
+**Interpretation.** VICReg's terms, not latent prediction, cause the encoding of noise: they require every dimension to
+vary, and noise varies. With targets from a slow copy, or with SIGReg, nothing is lost, also with the television, where
+the pixel twin reached 99 %. SIGReg requires spread as well; this study does not explain why it does not encode noise.
 
-**Limits.** One value of each weight, none was searched for; one small world; noise that is independent from frame to frame.
+**Limits.** One value of each weight, without a search; one small world; noise that is independent between frames.
 """
 
 
