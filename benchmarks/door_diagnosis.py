@@ -1,7 +1,7 @@
-"""Which link of a mind is weak behind an unseen door: what it sees, what it imagines, or what it values?
+"""Diagnose an agent behind unseen doors: perception, imagination or critic?
 
-It knows the two rooms: true places, motion and ways are held against what a frozen mind makes of their pictures. All doors
-asked about come from the bands that no learning has seen.
+True positions, motion and path lengths of the two rooms are compared with the outputs of a frozen agent. All test doors are
+outside the training bands.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from worlds.two_rooms_physics import HIGH, LOW, WALL_LEFT, WALL_RIGHT, WALL_X, D
 
 Array = NDArray[np.float32]
 DYNAMICS = Dynamics()
-FITTED, ASKED = 6000, 2000  # places
+FITTED, ASKED = 6000, 2000  # positions
 AHEAD, DIRECTIONS, STEPS = 2, 24, 60
-OPEN, CLOSED = 2.0, 4.0  # px from the door's centre: surely in the door, surely beside it
+OPEN, CLOSED = 2.0, 4.0  # px from the door's centre: certainly in the door, certainly outside it
 
 
 class Seen:
-    """A frozen mind that is shown places.
+    """A frozen agent, queried at given positions.
 
     Args:
-        graph: the mind; it needs a perception, a world model and a cost.
-        weights: what it has learnt.
+        graph: the agent; it needs a perception, a world model and a cost.
+        weights: its trained weights.
     """
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
@@ -51,19 +51,19 @@ class Seen:
 
     @torch.no_grad()
     def believe(self, places: Array) -> Tensor:
-        """States of places: (N, 3) to (N, D)."""
+        """Positions (N, 3) to states (N, D)."""
         parts = [torch.from_numpy(self.drawing.draw(part)) for part in np.array_split(places, -(-len(places) // 1024))]
         return torch.cat([self.world_model.believe(self.perception.encode(part)) for part in parts])
 
     @torch.no_grad()
     def value(self, states: Tensor, goal: Tensor) -> NDArray[np.float32]:
-        """What the critic expects from states (…, D) to goals (…, D)."""
+        """The critic's energy from states (…, D) to goals (…, D)."""
         found: NDArray[np.float32] = self.critic.energy(states, goal).numpy()
         return found
 
 
 def places(count: int, bands: NDArray[np.float64], seed: int) -> Array:
-    """Free places with a door each, (count, 3)."""
+    """Draw free positions with a door each, (count, 3)."""
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(count):
@@ -73,12 +73,12 @@ def places(count: int, bands: NDArray[np.float64], seed: int) -> Array:
 
 
 def diagnose(mind: Seen) -> dict[str, float]:
-    """All figures of one mind; see the functions."""
+    """Return all figures of one agent; see the functions."""
     return {**probes(mind), **imagined(mind), **valued(mind), "solved with true motion": with_true_motion(mind)}
 
 
 def probes(mind: Seen) -> dict[str, float]:
-    """R² of a small network that reads the dot's and the door's place from states; from the parts alone if there are two."""
+    """R² of a small network that reads the dot's and the door's position from states, and from each part of a state."""
     fit, ask = places(FITTED, LEARNING_BANDS, 1), places(ASKED, TEST_BANDS, 2)
     states, asked = mind.believe(fit), mind.believe(ask)
     parts = {"": slice(None)}
@@ -93,7 +93,7 @@ def probes(mind: Seen) -> dict[str, float]:
 
 
 def readout(states: Tensor, truth: Array, steps: int = 600) -> Any:
-    """A network (N, D) to (N, 3) px fitted to the truth."""
+    """Fit a network (N, D) to (N, 3) px to the true positions."""
     wanted = torch.from_numpy(truth)
     spread, offset = states.std(0) + 1e-6, states.mean(0)
     with torch.random.fork_rng(devices=[]):
@@ -116,7 +116,7 @@ def readout(states: Tensor, truth: Array, steps: int = 600) -> Any:
 
 
 def imagined(mind: Seen, steps: int = 4) -> dict[str, float]:
-    """How often the dot is imagined beyond the wall after walking straight at it: in the door, and well beside it."""
+    """Share of straight rollouts at the wall that end beyond it: at the door, and clearly outside it."""
     fit = places(FITTED, LEARNING_BANDS, 1)
     read = readout(mind.believe(fit), fit)
     rng = np.random.default_rng(3)
@@ -136,7 +136,7 @@ def imagined(mind: Seen, steps: int = 4) -> dict[str, float]:
 
 
 def valued(mind: Seen) -> dict[str, float]:
-    """Rank correlation of the critic with the length of the true way: all pairs behind one door, and those across."""
+    """Rank correlation of the critic with the true path length: all pairs, and pairs across the wall."""
     start, goal = places(ASKED, TEST_BANDS, 5), places(ASKED, TEST_BANDS, 5)
     rng = np.random.default_rng(6)
     for row in goal:
@@ -149,7 +149,7 @@ def valued(mind: Seen) -> dict[str, float]:
 
 
 def with_true_motion(mind: Seen, pairs: int = 100) -> float:
-    """Share solved across the wall by going where the critic likes the true outcome of two equal steps best."""
+    """Share solved across the wall if the critic chooses among the true outcomes of two equal steps."""
     at, goal = (places(10 * pairs, TEST_BANDS, seed) for seed in (7, 8))
     goal[:, 2] = at[:, 2]
     fine = (DYNAMICS.room(at) * DYNAMICS.room(goal) == -1) & ~is_blocked(goal[:, 0], goal[:, 1], goal[:, 2])
@@ -169,7 +169,7 @@ def with_true_motion(mind: Seen, pairs: int = 100) -> float:
 
 
 def ways(mind: Seen, door: float, goal: tuple[float, float], side: int = 48) -> NDArray[np.float32]:
-    """What the critic expects from everywhere to one goal, (side, side), rows are y; in the wall, not a number."""
+    """The critic's energy from a grid of positions to one goal, (side, side), rows are y; NaN in the wall."""
     line = np.linspace(LOW, HIGH, side, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     grid = np.stack([x.ravel(), y.ravel(), np.full(side * side, door, np.float32)], -1)

@@ -1,4 +1,4 @@
-"""How long does the viewer's page take to write, and to open in Chromium? Target: a run of 1,000 ticks opens in 2 s or less.
+"""Time to write the viewer's page and to open it in Chromium. Target: a run of 1,000 ticks opens in 2 s or less.
 
 One episode of 1,000 ticks in Pendulum, and a run in two rooms, both with every message recorded.
 """
@@ -41,7 +41,7 @@ document.body.dataset.scrub = String((performance.now() - begun) / 200);
 
 
 def live(name: str, folder: Path) -> int:
-    """Live with initial weights, recording everything; how many ticks it took."""
+    """Run an agent with initial weights, record everything, and return the number of ticks."""
     config = compose([*MINDS[name], "runtime=local"])
     graph = to_graph(config)
     write_header(folder, graph, config.plain(), seed=0)
@@ -51,7 +51,7 @@ def live(name: str, folder: Path) -> int:
 
 
 def opened(chromium: str, page: Path, place: Path) -> tuple[float, float]:
-    """Seconds from the start of the navigation until the page is ready for its user, and milliseconds per scrubbed tick."""
+    """Return the seconds from navigation until the page is ready, and milliseconds per scrubbed tick."""
     (place / "tried.html").write_text(page.read_text().replace("</body>", SCRUB))
     done = subprocess.run([chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                            f"--user-data-dir={place / 'profile'}", "--dump-dom", (place / "tried.html").as_uri()],
@@ -65,7 +65,7 @@ def main() -> int:
     torch.set_num_threads(1)
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        print("no Chromium on this machine: nothing can be opened")
+        print("no Chromium on this machine: no page can be opened")
         return 2
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as place:
