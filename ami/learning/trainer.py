@@ -116,34 +116,34 @@ class Trainer:
         Args:
             collected: returns the experience of a round; called once per round, in order.
         """
-        course = TrainingProgress()
+        progress = TrainingProgress()
         rounds: list[Experience] = []
         experience: Experience | None = None
         with _own_random_state():
             for step in self.schedule:
                 if step.stage is None:
-                    rounds.append(self._collect(course, step, collected))
+                    rounds.append(self._collect(progress, step, collected))
                     experience = joined(rounds)
                     self._measure(experience)
                     continue
                 if experience is None:
                     raise ValueError("a schedule begins with experience: expected its first step without a stage")
-                if not self._find(course, step):
-                    self._run_stage(course, step, step.stage, experience)
+                if not self._find(progress, step):
+                    self._run_stage(progress, step, step.stage, experience)
         for module in self.modules.values():
             module.requires_grad_(False).eval()
-        return course
+        return progress
 
-    def _collect(self, course: TrainingProgress, step: Step, collected: Collector) -> Experience:
+    def _collect(self, progress: TrainingProgress, step: Step, collected: Collector) -> Experience:
         """Return one round's experience; with several rounds, each is a point of the learning curve."""
         for module in self.modules.values():
             module.eval()
         experience, seconds, found = collected(step)
-        self._account(course, step, seconds, found)
+        self._account(progress, step, seconds, found)
         if any(other.round for other in self.schedule):
-            course.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
-                                "steps": float(experience.steps.float().mean())})
-            self.on_known(course.rows[-1])
+            progress.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
+                                  "steps": float(experience.steps.float().mean())})
+            self.on_known(progress.rows[-1])
         return experience
 
     def _measure(self, experience: Experience) -> None:
@@ -155,35 +155,35 @@ class Trainer:
         for module in self.modules.values():
             self._call_hook(module, "measure", batch)
 
-    def _account(self, course: TrainingProgress, step: Step, seconds: float, found: bool) -> None:
-        course.seconds += seconds
+    def _account(self, progress: TrainingProgress, step: Step, seconds: float, found: bool) -> None:
+        progress.seconds += seconds
         if found:
-            course.found.append(step)
-            course.found_seconds += seconds
+            progress.found.append(step)
+            progress.found_seconds += seconds
 
     # One stage -------------------------------------------------------------------------------------------------------
 
-    def _find(self, course: TrainingProgress, step: Step) -> bool:
+    def _find(self, progress: TrainingProgress, step: Step) -> bool:
         """Load the stage's weights and rows from the cache; return whether they were there."""
         kept = self.cache.find(stage_name(step))
         if kept is None:
             return False
         tensors, notes = kept
         self._load_weights(tensors)
-        course.rows += notes["rows"]
+        progress.rows += notes["rows"]
         for row in notes["rows"]:
             self.on_known(row)
-        self._account(course, step, notes["seconds"], True)
+        self._account(progress, step, notes["seconds"], True)
         return True
 
-    def _run_stage(self, course: TrainingProgress, step: Step, stage: Stage, experience: Experience) -> None:
+    def _run_stage(self, progress: TrainingProgress, step: Step, stage: Stage, experience: Experience) -> None:
         running, saved = _Running(), self._progress(step)
         if saved is not None:
             notes = saved[1]
             running = _Running(notes["step"], notes["seconds"], notes["rows"])
             for row in notes["rows"]:
                 self.on_known(row)
-            course.resumed = True
+            progress.resumed = True
         started = time.perf_counter() - running.seconds
         learner = self.modules[stage.loss]
         torch.manual_seed(derive_seed(self.seed, "learning", stage.name, *([step.round] if step.round else [])))
@@ -209,8 +209,8 @@ class Trainer:
                 self._save(step, running, optimiser)
         running.seconds = time.perf_counter() - started
         self._drop_learning_state()
-        course.rows += running.rows
-        self._account(course, step, running.seconds, False)
+        progress.rows += running.rows
+        self._account(progress, step, running.seconds, False)
         self.cache.keep(stage_name(step), checkpoint.flat({node: self.modules[node].state_dict() for node in step.nodes}),
                         {"stage": stage.name, "seconds": running.seconds, "rows": running.rows})
         self.cache.forget(f"{stage_name(step)}.")

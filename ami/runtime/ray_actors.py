@@ -228,8 +228,8 @@ class RayRuntime:
         self._looked = monotonic()
         server = dead_server()
         if server:
-            raise WorkerLost(f"Ray's {server} died: it was killed, or the machine is out of memory. The trace holds what "
-                             "was written before. Fix: run again, or in this process with runtime=local")
+            raise WorkerLost(f"Ray's {server} died: it was killed, or the machine is out of memory. The trace up to then "
+                             "is kept. Fix: run again, or in this process with runtime=local")
 
     def _report_wait(self, calls: Sequence[Pending], seconds: float) -> None:
         """Report the first call that is not done: in firing order, all later ones wait for it."""
@@ -239,7 +239,7 @@ class RayRuntime:
         for call in calls:
             if call.ref in waiting:
                 report(f"waiting for {self._names(call.group)} {call.doing} for {seconds:.0f} s; its process is alive. "
-                       "Ctrl-C stops the run and keeps what is written")
+                       "Ctrl-C stops the run and keeps the trace so far")
                 return
 
     def _lost(self, error: RayActorError, calls: Sequence[Pending]) -> WorkerLost:
@@ -252,8 +252,8 @@ class RayRuntime:
         if "connection error code 2" in detail or not detail:
             detail = ("killed by kill -9 or for lack of memory, or ended by its own code, with os._exit() or a crash in "
                       "compiled code")
-        return WorkerLost(f"the process of {self._names(group) or 'some modules'} died{when}: {detail}. The trace holds "
-                          "what was written before. Fix: run again; if it dies again, runtime=local shows where it happens")
+        return WorkerLost(f"the process of {self._names(group) or 'some modules'} died{when}: {detail}. The trace up to "
+                          "then is kept. Fix: run again; if it dies again, runtime=local shows where it happens")
 
     def _names(self, group: str) -> str:
         return ", ".join(self.members.get(group, ()))

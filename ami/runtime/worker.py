@@ -101,7 +101,7 @@ class Worker:
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
         held = set(self.nodes) | {callee for node in self.nodes for callee in graph.callees(node)}
-        # a callee that lives in another worker is held here as a replica: call edges cost no transport
+        # a callee of another worker is held here as a replica: call edges cost no transport
         self.modules = {n: build_module(graph, n, seed) for n in graph.order if n in held}
         for node, module in self.modules.items():
             module.calls = Calls(node, {name: Callee(callee, self.modules[callee])
@@ -368,5 +368,5 @@ def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> No
         raise CheckpointError(
             f"the checkpoint does not fit {node} ({type(module).__name__}): {', '.join(wrong[:3])}"
             f"{' and more' if len(wrong) > 3 else ''} differ in name or shape. "
-            f"Fix: train this agent anew, or load it with the settings it was trained with")
+            f"Fix: retrain this agent, or load it with the settings it was trained with")
     module.load_state_dict(dict(weights))

@@ -25,7 +25,7 @@ from ami.trace.reader import Trace
 AGENTS = ("jepa", "random", "straight_line", "oracle")
 ONE_AND_SLOW_OTHERS = ["jepa", *(pytest.param(name, marks=pytest.mark.slow) for name in AGENTS if name != "jepa")]
 GROUPS = {"body": ["world", "actor"],
-          "mind": ["configurator", "cost", "goal", "memory", "perception", "planner", "world_model"]}
+          "cognitive": ["configurator", "cost", "goal", "memory", "perception", "planner", "world_model"]}
 TICKS = 6
 
 
@@ -137,7 +137,7 @@ def test_an_error_in_an_actor_is_raised_in_the_driver() -> None:
     graph = to_graph(ami.compose(["configurator.mode=1"]))
     with Agent(RayRuntime(graph, 0, placement="agent")) as agent:
         agent.reset(torch.ones(1, dtype=torch.bool), episodes_of(graph, 1))
-        with pytest.raises(SettingError, match=r"react \(mode 1\)"):
+        with pytest.raises(SettingError, match=r"mode 1 \(react\)"):
             agent.cycle()["world.success"]
 
 

@@ -478,7 +478,7 @@ def test_weights_of_another_shape_or_name_are_refused(weights: dict[str, tuple[i
         Worker(WISE, ["head"], 0, trained)
     assert str(refused.value) == (
         f"the checkpoint does not fit book (Wise): {which} differ in name or shape. "
-        "Fix: train this agent anew, or load it with the settings it was trained with")
+        "Fix: retrain this agent, or load it with the settings it was trained with")
 
 
 def test_refused_weights_change_nothing() -> None:
