@@ -1,7 +1,7 @@
-"""Where a drawing of the graph puts things: the layered layout of Sugiyama, Tagawa and Toda (1981).
+"""Layered layout of a graph drawing, after Sugiyama, Tagawa and Toda (1981).
 
-Columns are ranks. A wire that passes a column goes through a *lane* in it, and wires of one output share their lanes; items
-are ordered within the columns so that few wires cross, and moved up and down so that wires are nearly level.
+Columns are ranks. A wire that passes a column runs through a *lane* in it; wires of one output share their lanes. Items are
+ordered within the columns so that few wires cross, and moved vertically so that wires are nearly level.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Item:
     Attributes:
         name: the node's name, or the output's ("world.goal") for a lane.
         column: its rank.
-        height: how much room it needs.
-        y: its upper edge, decided here.
+        height: its height.
+        y: its upper edge, set by `arrange`.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Layout:
 
     @property
     def height(self) -> float:
-        """How far down the lowest item reaches."""
+        """The lower edge of the lowest item."""
         return max(item.y + item.height for column in self.columns for item in column)
 
 
@@ -64,7 +64,7 @@ def arrange(heights: Mapping[str, float], ranks: Mapping[str, int],
         ranks: each box's column.
         wires: forward wires (box, height of the output in it, to box, height of the input in it, name of the output).
         lane: the height of a lane.
-        gap: the room between two boxes; beside a lane it is half of that.
+        gap: the space between two boxes; half of it next to a lane.
     """
     layout = Layout([[] for _ in range(max(ranks.values()) + 1)])
     items: dict[tuple[str, int], Item] = {}
@@ -94,21 +94,21 @@ def arrange(heights: Mapping[str, float], ranks: Mapping[str, int],
 
 
 def _order(layout: Layout) -> None:
-    """Barycentre sweeps back and forth; the order with the fewest crossings is kept."""
+    """Order the columns by barycentre sweeps back and forth; keep the order with the fewest crossings."""
     best = _crossings(layout), [list(column) for column in layout.columns]
     for sweep in range(SWEEPS):
         forward = sweep % 2 == 0
         for column in layout.columns if forward else reversed(layout.columns):
             places = {id(item): i for other in layout.columns for i, item in enumerate(other)}
-            wish: dict[int, float] = {}
+            target: dict[int, float] = {}
             for item in column:
                 near = [places[id(link.source)] + link.at / 1000 for link in layout.links if link.target is item] \
                     if forward else [places[id(link.target)] + link.to_at / 1000 for link in layout.links
                                      if link.source is item]
-                wish[id(item)] = mean(near) if near else places[id(item)]
-            if sweep % 4 > 1:  # ties are broken the other way round, which leads out of dead ends
+                target[id(item)] = mean(near) if near else places[id(item)]
+            if sweep % 4 > 1:  # breaking ties the other way escapes local minima
                 column.reverse()
-            column.sort(key=lambda item: wish[id(item)])
+            column.sort(key=lambda item: target[id(item)])
         found = _crossings(layout)
         if found < best[0]:
             best = found, [list(column) for column in layout.columns]
@@ -124,32 +124,32 @@ def _crossings(layout: Layout) -> int:
 
 
 def _settle(layout: Layout, gap: float) -> None:
-    """Move items towards the height that makes their wires level, keeping the order and the room between them."""
+    """Move items towards the height that levels their wires, keeping their order and spacing."""
     for column in layout.columns:
         _spread(column, [0.0] * len(column), gap)
     for sweep in range(SWEEPS):
         for column in layout.columns if sweep % 2 == 0 else reversed(layout.columns):
-            wishes = []
+            targets = []
             for item in column:
                 moves = [link.source.y + link.at - link.to_at - item.y for link in layout.links if link.target is item]
                 moves += [link.target.y + link.to_at - link.at - item.y for link in layout.links if link.source is item]
-                wishes.append(item.y + (mean(moves) if moves else 0.0))
-            _spread(column, wishes, gap)
+                targets.append(item.y + (mean(moves) if moves else 0.0))
+            _spread(column, targets, gap)
     top = min(item.y for column in layout.columns for item in column)
     for column in layout.columns:
         for item in column:
             item.y -= top
 
 
-def _spread(column: Sequence[Item], wishes: Sequence[float], gap: float) -> None:
-    """The heights nearest to the wishes that keep order and distance: pools of items that push each other move as one."""
+def _spread(column: Sequence[Item], targets: Sequence[float], gap: float) -> None:
+    """Set the heights nearest to the targets that keep order and spacing, by pooling adjacent violators."""
     offsets = [0.0]
     for above, below in pairwise(column):
         room = gap if above.is_box and below.is_box else gap / 2 if above.is_box or below.is_box else gap / 4
         offsets.append(offsets[-1] + above.height + room)
     pools: list[list[float]] = []
-    for wish, offset in zip(wishes, offsets, strict=False):
-        pools.append([wish - offset, 1])
+    for target, offset in zip(targets, offsets, strict=False):
+        pools.append([target - offset, 1])
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
             (a, m), (b, n) = pools.pop(-2), pools.pop()
             pools.append([(a * m + b * n) / (m + n), m + n])

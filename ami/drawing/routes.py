@@ -1,13 +1,13 @@
-"""The ways around the boxes of a drawing: feedback and calls run on tracks between, above and below the columns."""
+"""Edge routes around the boxes of a drawing: feedback and calls run on tracks between, above and below the columns."""
 
 from __future__ import annotations
 
 TRACK, AISLE = 8.0, 32.0
-"""How far apart two tracks run, and the room that forward wires need between two columns."""
+"""Distance between two tracks, and space for forward wires between two columns."""
 
 
 class Tracks:
-    """Which vertical pieces run in each gap between columns, and which horizontal ones run above and below them."""
+    """Vertical tracks in each gap between columns, and horizontal tracks above and below them."""
 
     def __init__(self, gaps: int) -> None:
         self.gaps: list[list[str]] = [[] for _ in range(gaps)]
@@ -15,26 +15,26 @@ class Tracks:
         self.below: list[str] = []
 
     def add(self, gap: int, key: str) -> None:
-        """A vertical piece in the gap left of column number `gap`."""
+        """Add a vertical track in the gap left of column number `gap`."""
         _once(self.gaps[gap], key)
 
     def add_above(self, key: str) -> None:
-        """A horizontal piece above the boxes."""
+        """Add a horizontal track above the boxes."""
         _once(self.above, key)
 
     def add_below(self, key: str) -> None:
-        """A horizontal piece below the boxes."""
+        """Add a horizontal track below the boxes."""
         _once(self.below, key)
 
     def width(self, gap: int) -> float:
-        """How wide a gap has to be; the outermost two only hold tracks."""
+        """Return the width of a gap; the outermost two hold only tracks."""
         count = len(self.gaps[gap])
         if self._is_edge(gap):
             return TRACK * (count + 1) if count else 0.0
         return AISLE + TRACK * count
 
     def offset(self, gap: int, key: str) -> float:
-        """Where in its gap a track runs."""
+        """Return the offset of a track within its gap."""
         edge = self._is_edge(gap)
         return (0 if edge else AISLE / 2) + TRACK * (self.gaps[gap].index(key) + 0.5 + 0.5 * edge)
 
@@ -48,7 +48,7 @@ def _once(keys: list[str], key: str) -> None:
 
 
 def rounded(corners: list[tuple[float, float]], radius: float = 8.0) -> str:
-    """A right-angled path with round corners."""
+    """Return a right-angled path with round corners."""
     (x, y), *rest = corners
     path = f"M{x:.1f} {y:.1f}"
     for (ax, ay), (bx, by), (cx, cy) in zip(corners, corners[1:], corners[2:], strict=False):

@@ -15,13 +15,13 @@ COLOURS = {
     "world": "#475569", "perception": "#2563eb", "world_model": "#7c3aed", "memory": "#0d9488", "goal": "#b45309",
     "cost": "#dc2626", "planner": "#15803d", "actor": "#c2410c", "configurator": "#be185d",
 }
-"""A colour per role; every wire has the colour of the node it comes from."""
+"""Colour by role; a wire has the colour of its source node."""
 OTHER = "#334155"
 
 HEADER, ROW, FOOT = 40.0, 19.0, 8.0
 GAP, LANE, MARGIN = 34.0, 14.0, 20.0
 LETTER, SMALL, BOLD = 6.4, 6.0, 8.2
-"""Widths of a letter, wide enough for whatever font the reader has."""
+"""Letter widths, wide enough for any reader's font."""
 STYLE = """\
 text { font-family: ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif; font-size: 12px; fill: #334155 }
 .name { font-size: 14px; font-weight: 600; fill: #fff }
@@ -36,7 +36,7 @@ path { fill: none }
 
 @dataclass
 class _Box:
-    """A node as it is drawn: its wired inputs with their labels, its read outputs, its calls (callee, label)."""
+    """A drawn node: its wired inputs with their labels, its read outputs, its calls (callee, label)."""
 
     node: str
     title: str
@@ -65,7 +65,7 @@ class _Box:
 
 
 def svg(graph: Graph) -> str:
-    """Draw a sound graph."""
+    """Draw a valid graph."""
     return _Picture(graph).draw()
 
 
@@ -98,13 +98,13 @@ class _Picture:
             f'height="{height:.0f}" role="img">', f"<title>{title}</title>", f"<style>\n{STYLE}\n</style>",
             f'<rect width="{width:.0f}" height="{height:.0f}" rx="12" fill="#f8fafc"/>', *shapes, "</svg>"])
 
-    # Where things go -------------------------------------------------------------------------------------------------
+    # Layout ----------------------------------------------------------------------------------------------------------
 
     def _plan_feedback(self) -> list[tuple[str, str, str, str, int]]:
-        """Delayed wires leave through the gap on the right, go back below, and arrive through the gap on the left."""
+        """Route delayed wires: out through the gap on the right, back below, in through the gap on the left."""
         late = [(w.node, w.port, w.to_node, w.to_port, w.delay) for w in self.graph.wires
                 if w.delay and not w.cut]
-        # the shortest way back is the innermost one
+        # the shortest path back is the innermost one
         for node, port, to_node, to_port, _ in sorted(late, key=lambda w: (self.ranks[w[0]] - self.ranks[w[2]], w)):
             self.tracks.add_below(f"{node}.{port}")
             self.tracks.add(self.ranks[node] + 1, f"{node}.{port}")
@@ -112,7 +112,7 @@ class _Picture:
         return late
 
     def _plan_calls(self) -> list[tuple[str, int, str]]:
-        """Calls leave through the gap on the left; a callee further left is reached above, through the gap behind it."""
+        """Route calls: out through the gap on the left; to a callee further left above and through the gap behind it."""
         calls = [(node, i, callee) for node, box in self.boxes.items() for i, (callee, _) in enumerate(box.calls)]
         for node, i, callee in sorted(calls, key=lambda call: self.ranks[call[0]] - self.ranks[call[2]]):
             column, callee_column = self.ranks[node], self.ranks[callee]
@@ -123,7 +123,7 @@ class _Picture:
         return calls
 
     def _place_columns(self) -> list[float]:
-        """The left edge of every column, and the right end."""
+        """Return the left edge of every column, and the right end."""
         x, lefts = MARGIN, []
         for column, items in enumerate(self.layout.columns):
             x += self.tracks.width(column)
@@ -138,10 +138,10 @@ class _Picture:
         return [*lefts, x]
 
     def _track(self, gap: int, key: str) -> float:
-        """The x of a vertical piece in the gap left of a column."""
+        """Return the x of a vertical track in the gap left of a column."""
         return self.lefts[gap] - self.tracks.width(gap) + self.tracks.offset(gap, key)
 
-    # What is drawn ---------------------------------------------------------------------------------------------------
+    # Shapes ----------------------------------------------------------------------------------------------------------
 
     def _messages(self) -> Iterable[str]:
         for link in self.layout.links:
@@ -185,7 +185,7 @@ class _Picture:
                 corners += [(x, lane), (down, lane), (down, to_y), (to_x, to_y)]
             else:
                 corners += [(x, to_y), (to_x, to_y)]
-            # from the callee on: the dashes of calls that share a piece then fall together
+            # drawn from the callee: the dashes of calls that share a track coincide
             yield f'<path class="dashed" stroke="{target.colour}" d="{rounded(corners[::-1])}"/>'
             yield _arrow(to_x, to_y, target.colour, leftwards=from_right)
 

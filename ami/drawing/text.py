@@ -1,4 +1,4 @@
-"""The graph as text and as Mermaid; `ami.drawing.svg` draws it. What is drawn will run: a sound graph, with its sizes."""
+"""The graph as text and as Mermaid; `ami.drawing.svg` draws it. Only valid graphs are drawn, with their sizes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ami.graph.graph import Graph
 from ami.graph.wiring import Wire
 
 RESERVED = ("end", "graph", "subgraph", "style", "class", "click", "default")
-"""Words that Mermaid would misread as a node's name."""
+"""Mermaid keywords, which are no node names."""
 
 
 def text(graph: Graph) -> str:
-    """Rank by rank: where each node's inputs come from, what it calls, how often it fires."""
+    """Return each node by rank: the sources of its inputs, its calls and its firing period."""
     ranks = graph.ranks()
     lines = ["firing order: " + " → ".join(graph.order), ""]
     for node in sorted(graph.order, key=lambda node: (ranks[node], graph.order.index(node))):
@@ -28,9 +28,9 @@ def text(graph: Graph) -> str:
 
 
 def mermaid(graph: Graph) -> str:
-    """A flowchart: solid arrows are messages, with `@-1` when they come a tick late; dotted arrows are calls.
+    """Return a flowchart: solid arrows are messages, with `@-1` if delayed by a tick; dotted arrows are calls.
 
-    A wire that is cut ends in a cross.
+    A cut wire ends in a cross.
     """
     lines = ["flowchart LR"]
     for node in graph.order:
@@ -59,7 +59,7 @@ def _class(graph: Graph, node: str) -> str:
 
 
 def _calls(graph: Graph, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Whom a node calls, and which methods; a bound call that it does not want is not made."""
+    """Yield each callee of a node and the called methods; bound calls that its module does not declare are skipped."""
     for name, call in graph.drafts[node].wants.items():
         if name in graph.calls[node]:
             yield graph.calls[node][name], call.methods
@@ -67,7 +67,7 @@ def _calls(graph: Graph, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _source(wire: Wire) -> str:
     if wire.cut:
-        return f"{wire.node}.{wire.port}, cut: {wire.init:g} arrives for ever"
+        return f"{wire.node}.{wire.port}, cut: constant {wire.init:g}"
     late = f", {wire.delay} tick{'s' if wire.delay > 1 else ''} late" if wire.delay else ""
     return f"{wire.node}.{wire.port}{late}"
 

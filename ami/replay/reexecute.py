@@ -1,4 +1,4 @@
-"""Again: a recording executed anew. The world is played back; every other module fires, and has to say what it said."""
+"""Re-execution: the world is played back, all other modules fire, and their messages are compared with the trace."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ami.trace.reader import Difference, Trace
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of executing a recording anew.
+    """Result of a re-execution.
 
     Attributes:
-        folder: where the new trace is, a run's folder.
-        ticks: how many ticks were executed.
-        messages: how many messages were compared.
-        first: the first message that differs; None when all are identical.
-        changes: what the recording depends on and has changed since, a sentence each.
+        folder: the run folder of the new trace.
+        ticks: number of executed ticks.
+        messages: number of compared messages.
+        first: the first message that differs; None if all are identical.
+        changes: what has changed since the recording, a sentence each.
     """
 
     folder: Path
@@ -40,21 +40,21 @@ class Replay:
     changes: list[str]
 
     def cause(self) -> str:
-        """Why it may differ: what has changed of the node that differs first comes first."""
+        """Return why it may differ: the changes since, those of the first differing node first."""
         return "identical" if self.first is None else cause(self.first, self.changes)
 
 
 class Mind:
-    """All modules of a recorded mind but its world, fired tick by tick on what the recorded world showed and what was done.
+    """All modules of a recorded agent except its world, fired tick by tick on the recorded world outputs and actions.
 
-    The action that arrives late, at the world model for one, is the recorded one, also where this mind has come to choose
-    otherwise: so everything answers to what really was.
+    Delayed actions, such as the world model's input, are the recorded ones even if this agent chose others, since the
+    recorded world outputs follow from the recorded actions.
 
     Args:
-        recording: what to execute.
-        graph: whose modules; the recording's own, or another's with the same world.
+        recording: the recorded run.
+        graph: the modules' graph; the recording's own, or another with the same world.
         weights: by node.
-        recorder: is told of every firing, the world's among them.
+        recorder: records every invocation, including the world's.
     """
 
     def __init__(self, recording: Recording, graph: Graph, weights: Weights, recorder: Recorder | None = None) -> None:
@@ -63,25 +63,25 @@ class Mind:
         self.worker = Worker(graph, self.nodes, recording.seed, weights, self.recorder)
 
     def begin(self, wave: int) -> None:
-        """A wave of episodes begins."""
+        """Start a wave of episodes."""
         episodes = self.recording.waves[wave]
         self.worker.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
         self._wave = wave
         self._acted: Outputs = {}
 
     def fire(self, tick: int) -> dict[str, Outputs]:
-        """One tick: every node's outputs, the world's as recorded."""
+        """Run one tick; return every node's outputs, the world's as recorded."""
         shown = self.recording.shown(self._wave, tick)
         if tick % self.graph.every[WORLD] == 0:
-            now = time.perf_counter_ns()  # what is played back takes no time
+            now = time.perf_counter_ns()  # playback takes no time
             self.recorder.add(WORLD, self._wave, tick, now, now, shown)
-        really = self.recording.deed(self._wave, tick - 1, self._acted)
-        said = self.worker.fire(self.nodes, tick, [*really, (tick, {WORLD: shown})])
-        self._acted = said.get(ACTOR, {})
-        return {WORLD: shown, **said}
+        recorded = self.recording.deed(self._wave, tick - 1, self._acted)
+        outputs = self.worker.fire(self.nodes, tick, [*recorded, (tick, {WORLD: shown})])
+        self._acted = outputs.get(ACTOR, {})
+        return {WORLD: shown, **outputs}
 
     def live(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
-        """Every recorded tick: (wave, tick, outputs by node)."""
+        """Run every recorded tick; yield (wave, tick, outputs by node)."""
         for wave in self.recording.waves:
             self.begin(wave)
             for tick in range(self.recording.ticks[wave]):
@@ -89,20 +89,20 @@ class Mind:
 
 
 def again(recording: Recording, folder: Path) -> Replay:
-    """Execute a recording anew into `folder`, and compare every output's hash with the record.
+    """Re-execute a recording into `folder`, and compare every output's hash with the trace.
 
     Raises:
-        TraceError: the recording holds no whole tick.
+        TraceError: the recording holds no complete tick.
     """
     ticks = sum(recording.ticks.values())
     if not ticks:
-        raise TraceError(f"{recording.folder} holds no whole tick: it was killed before one was over. Fix: run again")
+        raise TraceError(f"{recording.folder} holds no complete tick: it was killed during the first. Fix: run again")
     write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
     with closing(TraceLog(folder / "trace" / "replay")) as log:
         for _ in Mind(recording, recording.graph, recording.weights, log).live():
             pass
     anew = Trace.open(folder)
-    first = recording.trace.compare(anew, recording.ticks)  # beyond lie the rests of ticks in which the run was killed
+    first = recording.trace.compare(anew, recording.ticks)  # later ticks are incomplete: the run was killed
     messages = sum(table.num_rows * len(anew.ports[node]) for node, table in anew.tables.items() if node != WORLD)
     return Replay(folder, ticks, messages, first, recording.changes() if first is not None else [])

@@ -1,8 +1,8 @@
-"""Swap: what another module would have done. It is given what was recorded, tick by tick; the world never hears of it.
+"""Substitution: what another module would have done on the recorded inputs, tick by tick, without effect on the world.
 
-What differs between the two minds, and all that follows from it within a tick, is executed a second time; everything else is
-the recorded mind's. Of a module that is executed a second time the others hear what it said itself, late too: the energy or
-the state of another model would mean nothing to them. Only what was done last is always what was really done.
+The nodes that differ, and all that depend on them within a tick, are re-executed; everything else is the recorded agent's.
+Re-executed nodes receive each other's new messages, also over delayed wires, since the energy or the state of another model
+would have no meaning for them. Only the previous action is always the recorded one.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from ami.trace.levels import WORLD
 from ami.trace.log import TraceLog
 from ami.trace.reader import Difference
 
-MOST = 3  # so many moments where they part most are told
+MOST = 3  # largest differences to print
 
 
 @dataclass(frozen=True)
 class TickOutputs:
-    """One decision, in a world that was not over.
+    """One decision in a running episode.
 
     Attributes:
         wave, tick, row: when, and in which world.
-        alike: the share of equal choices where an action consists of choices, else the cosine of the two actions.
-        apart: the share of other choices, or the Euclidean distance of the two actions.
-        planned: whether both minds searched for a plan.
-        gap: the other plan's energy less the recorded one's; None where they are not comparable or somebody did not plan.
+        alike: the share of equal choices for discrete actions, else the cosine of the two actions.
+        apart: the share of different choices, or the Euclidean distance of the two actions.
+        planned: whether both agents searched for a plan.
+        gap: the other plan's energy minus the recorded one's; None if not comparable or not both planned.
     """
 
     wave: int
@@ -59,18 +59,18 @@ class TickOutputs:
 
 @dataclass
 class Swap:
-    """One mind's decisions beside the recorded ones, on the same inputs.
+    """Decisions of another agent and the recorded ones, on the same inputs.
 
     Attributes:
-        folder: the other mind's trace, a run's folder.
-        nodes: what was executed a second time, in firing order.
-        actions: what an action consists of.
+        folder: the run folder of the other agent's trace.
+        nodes: the re-executed nodes, in firing order.
+        actions: the action space.
         moments: every decision.
-        incomparable: why the energies of the plans are not; None where they are.
-        first: where the recorded mind, executed anew to give the other one its inputs, parts from the record; None where it
-            says the same.
-        changes: what the recording depends on and has changed since, where it parts.
-        otherwise: in how many decisions it acts otherwise than was recorded.
+        incomparable: why the plans' energies are not comparable; None if they are.
+        first: the first difference between the trace and the recorded agent, which is re-executed to provide the inputs;
+            None if there is none.
+        changes: what has changed since the recording, if there is a difference.
+        otherwise: number of decisions in which the re-executed agent's action differs from the recorded one.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ class Swap:
 
     @property
     def choices(self) -> bool:
-        """Whether an action consists of choices alone."""
+        """Whether the actions are discrete."""
         return self.actions.is_discrete
 
     @property
@@ -99,14 +99,14 @@ class Swap:
 
     @property
     def planned(self) -> list[TickOutputs]:
-        """The decisions in which both minds planned; in the others at least one of them reacted."""
+        """Decisions in which both agents planned; in the others at least one reacted."""
         return [moment for moment in self.moments if moment.planned]
 
     @property
     def gaps(self) -> list[float]:
-        """The other plan's energy less the recorded one's, where both planned: below 0 the other plan promises more.
+        """Energy of the other plan minus that of the recorded one, where both planned: below 0 the other plan is better.
 
-        One mean per world, since the decisions of one world hang together; empty where the energies are not comparable.
+        One mean per world, since the decisions of one world are correlated; empty if the energies are not comparable.
         """
         worlds: dict[tuple[int, int], list[float]] = {}
         for moment in self.moments:
@@ -116,50 +116,51 @@ class Swap:
 
     @property
     def promises_more(self) -> float | None:
-        """Of the decisions in which both planned, the share in which the other plan has less energy; None where none can be
-        compared."""
+        """Share of the decisions with two plans in which the other plan has less energy; None if no energies are
+        comparable."""
         gaps = [moment.gap for moment in self.moments if moment.gap is not None]
         return fmean(gap < 0 for gap in gaps) if gaps else None
 
     def most_apart(self) -> list[TickOutputs]:
-        """Where they part most."""
+        """Return the decisions with the largest differences."""
         return sorted(self.moments, key=lambda moment: -moment.apart)[:MOST]
 
     def drift(self) -> str | None:
-        """Why what the other mind is given is not quite what was recorded; None where it is."""
+        """Return why the other agent's inputs may differ from the recorded ones; None if they are equal."""
         if self.first is None:
             return None
-        return (f"the recorded mind, executed anew, says something else than was recorded at {self.first}, and acts "
-                f"otherwise in {self.otherwise:,} of {len(self.moments):,} decisions. The recorded actions and energies are "
-                f"those of the record, but what the other mind is given is what this code makes of the recorded world. "
+        return (f"the recorded agent, re-executed, differs from the trace at {self.first}, and its action differs in "
+                f"{self.otherwise:,} of {len(self.moments):,} decisions. The recorded actions and energies are those of the "
+                f"trace, but the inputs of the other agent come from the re-execution. "
                 f"Because: {cause(self.first, self.changes)}")
 
 
 def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: Console | None = None) -> Swap:
-    """Give a recording's inputs to a mind with other modules, and hold its decisions beside the recorded ones.
+    """Give a recording's inputs to an agent with other modules, and compare its decisions with the recorded ones.
 
-    A mind whose learnt modules or training differ is found trained, or trained, as `ami run` with these overrides would.
+    If learnt modules or the training differ, the agent is trained, or loaded from the cache, as by `ami run` with these
+    overrides.
 
     Args:
-        recording: what happened.
-        overrides: what differs, as on the command line: `["planner=mppi"]`.
-        folder: where the other mind's trace goes.
-        console: where progress is shown.
+        recording: the recorded run.
+        overrides: the changes, as on the command line: `["planner=mppi"]`.
+        folder: folder for the other agent's trace.
+        console: for progress.
 
     Raises:
-        SettingError: nothing differs, or the world does.
-        UnknownName, GraphError: the other mind is unsound.
+        SettingError: nothing differs, or the world differs.
+        UnknownName, GraphError: the other configuration is invalid.
     """
     other = recording.other(overrides)
     graph = to_graph(other)
     require(graph.specs[WORLD] == recording.graph.specs[WORLD],
-            f"{' '.join(overrides)} changes the world: what it showed is recorded and cannot be swapped. "
-            "Fix: --fork TICK, which lets another world go on")
+            f"{' '.join(overrides)} changes the world: its recorded outputs cannot be substituted. "
+            "Fix: --fork TICK, which continues in another world")
     weights = fitting_weights(recording, other, graph, console)
     changed = changed_in(recording, graph, weights)
     nodes = following(graph, changed)
-    require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this mind. Fix: `ami replay RUN` "
-                         "alone executes it as it was")
+    require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this agent. Fix: `ami replay RUN` "
+                         "re-executes it unchanged")
     kept = [f"{node}.{port}" for node in nodes for port in graph.outputs[node]]
     found = Swap(folder, nodes, graph.actions.get(ACTOR, ActionSpace()))
     found.incomparable = incomparable(recording.graph, graph, changed)
@@ -175,7 +176,7 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
         named = {text.split(" was ")[0].split(".")[1] for text in found.changes if "." in text.split(" was ")[0]}
         others = [name for name in (*JUDGES, "wires") if name in named | held.parted.keys()]
         if others:
-            _refuse(found, f"{', '.join(others)}: not what the recorded energies were made with, see below")
+            _refuse(found, f"{', '.join(others)}: changed since the energies were recorded, see below")
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "swap_of": recording.trace.header["run_id"], "executed": list(nodes),
@@ -185,26 +186,26 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
 
 def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: Sequence[str], held: Checked,
                   log: TraceLog) -> Iterator[tuple[int, int, dict[str, Outputs], dict[str, Outputs]]]:
-    """Every tick: (wave, tick, the recorded mind's outputs, the other's where it was executed)."""
+    """Yield every tick: (wave, tick, the recorded agent's outputs, the re-executed outputs)."""
     recorded = Mind(recording, recording.graph, recording.weights, held)
     other = Worker(graph, nodes, recording.seed, weights, log)
     others = set(graph.order) - set(nodes)
-    before: Outputs = {}  # what the recorded actor said
-    acted: Outputs = {}  # what the other one did
+    before: Outputs = {}  # outputs of the recorded actor
+    acted: Outputs = {}  # outputs of the other actor
     for wave, tick, original in recorded.live():
         if tick == 0:
             episodes = recording.waves[wave]
             other.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
         given = {node: outputs for node, outputs in original.items() if node in others}
-        now = time.perf_counter_ns()  # what is played back takes no time
+        now = time.perf_counter_ns()  # playback takes no time
         for node, outputs in given.items():
             if tick % graph.every[node] == 0:
                 log.add(node, wave, tick, now, now, outputs)
-        # what was done last is what was really done, whatever the other mind would have done
-        really = recording.deed(wave, tick - 1, before)
-        swapped = other.fire(nodes, tick, [*really, (tick, given)])
+        # the previous action is the recorded one, whatever the other agent chose
+        action = recording.deed(wave, tick - 1, before)
+        swapped = other.fire(nodes, tick, [*action, (tick, given)])
         if ACTOR in swapped:
-            if tick % graph.every[ACTOR]:  # an actor that rests would go on with what it chose itself
+            if tick % graph.every[ACTOR]:  # a resting actor repeats its own last action
                 swapped[ACTOR] = acted
             acted = swapped[ACTOR]
         before = original[ACTOR]
@@ -213,11 +214,11 @@ def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: S
 
 def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int, original: dict[str, Outputs],
            swapped: dict[str, Outputs]) -> None:
-    """Hold one tick's decisions against the record."""
+    """Compare one tick's decisions with the trace."""
     over = _over(original[WORLD]) if tick else torch.zeros(len(recording.waves[wave]), dtype=torch.bool)
-    living = (~over).nonzero()[:, 0].tolist()
-    told = {**original, **swapped}
-    one, two = recording.done(wave, tick)["action"], told[ACTOR]["action"]
+    running = (~over).nonzero()[:, 0].tolist()
+    outputs = {**original, **swapped}
+    one, two = recording.done(wave, tick)["action"], outputs[ACTOR]["action"]
     found.otherwise += int((one != original[ACTOR]["action"]).flatten(1).any(1)[~over].sum())
     if found.choices:
         apart = (found.actions.chosen(one) != found.actions.chosen(two)).float().mean(-1)
@@ -225,42 +226,42 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
     else:
         apart = torch.linalg.vector_norm(two - one, dim=-1)
         alike = torch.nn.functional.cosine_similarity(one, two, dim=-1)
-    if found.incomparable is None and (otherwise := _set_otherwise(graph, original, swapped, ~over)):
-        _refuse(found, f"{otherwise} at wave {wave}, tick {tick}, so the plans are not judged alike")
-    planned = _planned(recording, graph, wave, tick, told)
+    if found.incomparable is None and (changed := _changed_input(graph, original, swapped, ~over)):
+        _refuse(found, f"{changed} differs from the trace at wave {wave}, tick {tick}, so the plans are scored differently")
+    planned = _planned(recording, graph, wave, tick, outputs)
     gaps = None
     if found.incomparable is None and any(planned):
-        gaps = told[PLANNER]["energy"].numpy() - recording.told(PLANNER, "energy", wave, tick)
-    for row in living:
+        gaps = outputs[PLANNER]["energy"].numpy() - recording.told(PLANNER, "energy", wave, tick)
+    for row in running:
         gap = float(gaps[row]) if gaps is not None and planned[row] else None
         found.moments.append(TickOutputs(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
 
 
 def _refuse(found: Swap, why: str) -> None:
-    """Take back the gaps: the energies are not comparable after all."""
+    """Discard the gaps: the energies are not comparable."""
     found.incomparable = found.incomparable or why
     found.moments = [replace(moment, gap=None) for moment in found.moments]
 
 
-def _planned(recording: Recording, graph: Graph, wave: int, tick: int, told: dict[str, Outputs]) -> np.ndarray:
-    """Rows (B,) for which both minds searched at this tick: in Mode-1, at rest or without a planner nobody does."""
+def _planned(recording: Recording, graph: Graph, wave: int, tick: int, outputs: dict[str, Outputs]) -> np.ndarray:
+    """Return the rows (B,) for which both agents searched at this tick: none in Mode-1, at rest or without a planner."""
     graphs = (recording.graph, graph)
     if not all(PLANNER in one.order and tick % one.every[PLANNER] == 0 for one in graphs):
         return np.zeros(len(recording.waves[wave]), bool)
-    searched: np.ndarray = told[PLANNER]["model_steps"].numpy() > 0
+    searched: np.ndarray = outputs[PLANNER]["model_steps"].numpy() > 0
     return searched & (recording.told(PLANNER, "model_steps", wave, tick) > 0)
 
 
-def _set_otherwise(graph: Graph, original: dict[str, Outputs], swapped: dict[str, Outputs], living: Tensor) -> str | None:
-    """What the planner is told otherwise than the recorded one in a living row, if anything."""
+def _changed_input(graph: Graph, original: dict[str, Outputs], swapped: dict[str, Outputs], running: Tensor) -> str | None:
+    """Return the output that sets the planner differently from the recorded one in a running row, if any."""
     for wire in graph.inputs[PLANNER]:
         if wire.to_port in SETS and wire.node in swapped and wire.node in original:
             one, two = original[wire.node].get(wire.port), swapped[wire.node][wire.port]
-            if one is None or one.shape != two.shape or bool((one != two)[living].any()):
-                return f"{wire.node}.{wire.port} is not the recorded one"
+            if one is None or one.shape != two.shape or bool((one != two)[running].any()):
+                return f"{wire.node}.{wire.port}"
     return None
 
 
 def _over(world: Outputs) -> Tensor:
-    """Rows (B,) whose episode is over: they stand still."""
+    """Return the rows (B,) whose episode has ended; they no longer step."""
     return world["terminated"] | world["truncated"]

@@ -1,4 +1,4 @@
-"""Checked: a recorded mind that is executed anew, held against its record while it fires."""
+"""Recorder that verifies a re-executed agent against its trace while it fires."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from ami.trace.reader import Difference, Trace
 
 
 class Checked(NoTrace):
-    """A recorder that holds every message's hash against a trace, of each node up to the first that differs.
+    """A recorder that compares every message's hash with a trace, for each node up to its first difference.
 
-    The world is played back and not held against anything.
+    The world is played back and not compared.
 
     Attributes:
-        parted: by node, where it says something else first, in the order in which they came to do so.
+        parted: the first difference of each node, in the order of occurrence.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.parted: dict[str, Difference] = {}
         self._fresh: list[tuple[str, int, int, Mapping[str, Tensor]]] = []
-        self._said = {node: trace.said(node) for node in trace.tables if node != WORLD}
+        self._recorded = {node: trace.said(node) for node in trace.tables if node != WORLD}
 
     @property
     def first(self) -> Difference | None:
-        """Where they part; None while they have not."""
+        """The first difference; None so far without one."""
         return next(iter(self.parted.values()), None)
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
         if node != WORLD:
             self._fresh.append((node, wave, tick, outputs))
 
-    def keep(self) -> None:  # when the log copied them too: what was written into a message in between is in both
+    def keep(self) -> None:  # when the log copies them too: changes to a message in between are in both
         for fresh in self._fresh:
-            self._hold(*fresh)
+            self._compare(*fresh)
         self._fresh.clear()
 
-    def _hold(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor]) -> None:
+    def _compare(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor]) -> None:
         if node in self.parted:
             return
-        said = self._said.get(node, {}).get((wave, tick))
-        if said is None:
+        recorded = self._recorded.get(node, {}).get((wave, tick))
+        if recorded is None:
             self.parted[node] = Difference(wave, tick, node, None)
             return
-        for port in [*outputs, *(port for port in said if port not in outputs)]:
-            if port not in outputs or port not in said or hash_of(outputs[port]) != said[port]:
+        for port in [*outputs, *(port for port in recorded if port not in outputs)]:
+            if port not in outputs or port not in recorded or hash_of(outputs[port]) != recorded[port]:
                 self.parted[node] = Difference(wave, tick, node, port)
                 return

@@ -1,4 +1,4 @@
-"""The graph as text, Mermaid and SVG shows every node, wire and call, and nothing that is not there."""
+"""The graph as text, Mermaid and SVG shows every node, wire and call, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shipped() -> Graph:
     return to_graph(compose())
 
 
-def test_text_goes_rank_by_rank_with_sources_shapes_calls_and_rates() -> None:
+def test_text_lists_sources_shapes_calls_and_periods_by_rank() -> None:
     assert text(graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": 2})) == "\n".join([
         "firing order: book → eye → head → hand",
         "",
@@ -50,15 +50,15 @@ def test_mermaid_draws_messages_solid_and_calls_dotted() -> None:
         "  classDef module fill:#334155,stroke:#334155,color:#fff"]
 
 
-def test_a_wire_that_is_cut_is_drawn_as_one() -> None:
+def test_a_cut_wire_is_marked() -> None:
     severed = graph(hand={"plan": {"from": "head.plan", "cut": True}}, eye={"action": "hand.action@-1"})
-    assert "     plan ← head.plan, cut: 0 arrives for ever  (B, 2, 2)" in text(severed).splitlines()
+    assert "     plan ← head.plan, cut: constant 0  (B, 2, 2)" in text(severed).splitlines()
     assert '  head --x|"plan"| hand' in mermaid(severed).splitlines()
     words = [element.text for element in ElementTree.fromstring(svg(severed)).iter(f"{SVG}text")]
     assert "plan ✂" in words and "plan" not in words
 
 
-def test_mermaid_keeps_clear_of_its_own_words() -> None:
+def test_mermaid_keywords_are_escaped() -> None:
     drawn = mermaid(graph({"end": graph().specs["book"]}, end={}, head={"state": "eye.state", "calls": {"book": "end"}}))
     assert '  end_["<b>end</b><br>Book"]' in drawn and '-.->|"look_up"| end_' in drawn
 
@@ -82,7 +82,7 @@ def test_svg_draws_one_arrow_per_wire_and_call(shipped: Graph) -> None:
     assert len(arrows) + len(back) == len(shipped.wires) + calls
 
 
-def test_svg_stands_alone(shipped: Graph) -> None:
+def test_svg_is_standalone(shipped: Graph) -> None:
     drawn = svg(shipped)
     assert "href" not in drawn and "<script" not in drawn and "url(" not in drawn
 
@@ -109,7 +109,7 @@ def test_every_role_has_a_colour_of_its_own(shipped: Graph) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_drawing_is_the_same_every_time(name: str) -> None:
+def test_a_drawing_is_deterministic(name: str) -> None:
     assert FORMATS[name](graph()) == FORMATS[name](graph())
 
 
@@ -127,7 +127,7 @@ def test_wires_that_need_not_cross_do_not() -> None:
     assert (first, second) in ((["a", "b"], ["d", "c"]), (["b", "a"], ["c", "d"]))
 
 
-def test_items_keep_their_order_and_distance_and_stay_near_their_wishes() -> None:
+def test_items_keep_order_and_spacing_near_their_targets() -> None:
     column = [Item(name, 0, 10) for name in "abc"]
     _spread(column, [5, 0, 100], gap=4)
     assert [item.y for item in column] == [-4.5, 9.5, 100]

@@ -1,4 +1,4 @@
-"""A recorded mind says the same again, or where it parts and what has changed is named."""
+"""A re-execution is identical, or the first difference and its cause are named."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.ami.replay.conftest import RUNS, TINY
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_recording_says_the_same_again(recorded, tmp_path: Path, name: str) -> None:
+def test_a_reexecution_is_identical(recorded, tmp_path: Path, name: str) -> None:
     recording = Recording.open(recorded(name))
     done = again(recording, tmp_path / "again")
     assert done.first is None and done.cause() == "identical" and done.ticks == sum(recording.ticks.values()) > 5
     assert Trace.open(done.folder).digest() == recording.trace.digest()
     was, ticks = ami.load_trace(recording.folder).ticks.to_pandas(), ami.load_trace(done.folder).ticks.to_pandas()
-    assert len(ticks) == len(was) and ticks["us"].between(1, 1e6).all(), "what is played back takes no time"
+    assert len(ticks) == len(was) and ticks["us"].between(1, 1e6).all(), "playback takes no time"
 
 
-def test_a_full_recording_holds_chosen_messages_besides(tmp_path: Path) -> None:
+def test_a_full_recording_also_holds_chosen_messages(tmp_path: Path) -> None:
     config = ami.compose([*RUNS["two rooms"], "trace.level=full", "trace.ports=[planner.plan]", f"store={tmp_path}"])
     trace = ami.run(config, tmp_path / "run").trace()
     assert trace.message("planner", "plan", 0, 3).shape == (2, 3, 2)
@@ -39,7 +39,7 @@ def test_a_full_recording_holds_chosen_messages_besides(tmp_path: Path) -> None:
         trace.message("planner", "imagined", 0, 3)
 
 
-def test_levels_and_ports_that_cannot_be_are_refused() -> None:
+def test_invalid_levels_and_ports_are_refused() -> None:
     with pytest.raises(SettingError, match=r"trace\.level is 'all': expected one of stats, boundary, full"):
         ami.compose(["trace.level=all"])
     with pytest.raises(SettingError, match=r"^trace\.ports is \['planner\.plan'\], but trace\.level is stats: expected"):
@@ -48,7 +48,7 @@ def test_levels_and_ports_that_cannot_be_are_refused() -> None:
         ami.run(ami.compose(["trace.level=full", "trace.ports=[planner.plam]", "runtime=local"]))
 
 
-def test_statistics_alone_cannot_be_executed(recorded) -> None:
+def test_statistics_alone_cannot_be_reexecuted(recorded) -> None:
     with pytest.raises(TraceError, match=r"Fix: run again with trace\.level=boundary$"):
         Recording.open(recorded("two rooms", "stats"))
 
@@ -68,7 +68,7 @@ def test_a_changed_weight_is_named(tmp_path: Path) -> None:
 
 
 def test_a_changed_setting_code_and_version_are_named(recorded, tmp_path: Path) -> None:
-    """The record is made to say that it was made otherwise, with another horizon, other code and another torch."""
+    """The header is edited to another horizon, other code and another torch."""
     header = recorded("two rooms") / "header.json"
     before = header.read_text()
     content = json.loads(before)
@@ -87,7 +87,7 @@ def test_a_changed_setting_code_and_version_are_named(recorded, tmp_path: Path) 
 
 
 def keep(folder: Path, is_kept: Callable[[str, int, int], bool], change: Callable[[str, pa.Table], pa.Table]) -> None:
-    """Write a run's files anew with some of their rows: of a node, wave and tick."""
+    """Rewrite a run's files with a selection of rows by node, wave and tick."""
     for path in (folder / "trace").glob("**/*.arrow"):
         table = pa.Table.from_batches(read_batches(path)[0])
         node = path.name.split(".")[0]
@@ -97,7 +97,7 @@ def keep(folder: Path, is_kept: Callable[[str, int, int], bool], change: Callabl
             stream.write_table(table)
 
 
-def test_a_slow_node_that_a_kill_left_behind_is_no_difference(recorded, tmp_path: Path) -> None:
+def test_missing_records_of_a_killed_slow_node_are_no_difference(recorded, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     shutil.copytree(recorded("slow"), folder, ignore=shutil.ignore_patterns("replays"))
     keep(folder, lambda node, wave, tick: node != "configurator" or (wave, tick) < (1, 6), lambda node, table: table)
@@ -105,8 +105,8 @@ def test_a_slow_node_that_a_kill_left_behind_is_no_difference(recorded, tmp_path
     assert recording.ticks[1] == 6 and again(recording, tmp_path / "again").first is None
 
 
-def test_a_real_difference_behind_a_ragged_end_is_found(recorded, tmp_path: Path) -> None:
-    """As two agents leave it that were killed: each wave ends where its own agent was."""
+def test_a_difference_after_a_ragged_end_is_found(recorded, tmp_path: Path) -> None:
+    """As after a kill of two agents: each wave ends where its own agent was."""
     folder = tmp_path / "ragged"
     shutil.copytree(recorded("two rooms"), folder, ignore=shutil.ignore_patterns("replays"))
 
