@@ -45,7 +45,7 @@ SEEDS, STARTS, TICKS, CELL = (0, 1, 2), 100, 100, 2.0
 NOVELTY = ("experiment=novelty",)
 CURIOSITY = ("experiment=curiosity",)
 SHUFFLED = "curiosity, spread shuffled"
-MINDS: dict[str, tuple[str, ...]] = {
+AGENTS: dict[str, tuple[str, ...]] = {
     "random": ("agent=random",),
     "novelty": NOVELTY,
     "novelty, untaught": NOVELTY,
@@ -83,7 +83,7 @@ def starts() -> list[Episode]:
         for number, pair in enumerate(pairs)]
 
 
-def lived(overrides: Sequence[str], weights: Weights, seed: int, model: type | None = None) -> dict[str, list[float]]:
+def figures_of(overrides: Sequence[str], weights: Weights, seed: int, model: type | None = None) -> dict[str, list[float]]:
     """Return, per start, the share of free cells entered, and 1 if the episode entered both rooms, else 0."""
     config = ami.compose([*overrides, f"seed={seed}", "runtime=local", f"world.max_episode_steps={TICKS}"])
     parts = to_specs(config)
@@ -115,17 +115,17 @@ def shuffled(model: Any) -> type:
     return Shuffled
 
 
-def judged(seed: int, store: Path, minds: Sequence[str]) -> dict[str, Any]:
+def judged(seed: int, store: Path, agents: Sequence[str]) -> dict[str, Any]:
     """Run every agent from the same starts."""
     found: dict[str, Any] = {}
-    for name in minds:
+    for name in agents:
         taught = name != "random" and "untaught" not in name
         # one training for all: the first of the ensemble's predictors is novelty's world model
         weights = learn(CURIOSITY, seed, store).weights if taught else {}
         model = None
         if "shuffled" in name:
-            model = shuffled(to_specs(ami.compose(list(MINDS[name])))["world_model"].target)
-        found[name] = lived(MINDS[name], weights, seed, model)
+            model = shuffled(to_specs(ami.compose(list(AGENTS[name])))["world_model"].target)
+        found[name] = figures_of(AGENTS[name], weights, seed, model)
         print(f"seed {seed} {name:28} cells {100 * mean(found[name]['cells']):5.1f} %   both rooms "
               f"{100 * mean(found[name]['both_rooms']):5.1f} %", flush=True)
     return found
@@ -133,10 +133,10 @@ def judged(seed: int, store: Path, minds: Sequence[str]) -> dict[str, Any]:
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
     """Return each threshold's figure and whether it is met."""
-    def times(mind: str, other: str) -> list[float]:
-        return [mean(run[mind]["cells"]) / mean(run[other]["cells"]) for run in runs]
+    def times(agent: str, other: str) -> list[float]:
+        return [mean(run[agent]["cells"]) / mean(run[other]["cells"]) for run in runs]
 
-    both = {name: 100 * mean(mean(run[name]["both_rooms"]) for run in runs) for name in MINDS}
+    both = {name: 100 * mean(mean(run[name]["both_rooms"]) for run in runs) for name in AGENTS}
     values = dict(zip(THRESHOLDS, (
         min(times("novelty", "random")), both["novelty"] - both["random"], min(times("curiosity", "random")),
         mean(times("curiosity", "curiosity, spread shuffled"))), strict=True))
@@ -154,7 +154,7 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     by_seed = ", ".join(f"{100 * mean(run['novelty']['both_rooms']):.0f}" for run in runs)
     sees = "sees" if share("curiosity") > share("random") else "does not see"
     rows = []
-    for name in MINDS:
+    for name in AGENTS:
         cells = [100 * share for run in runs for share in run[name]["cells"]]
         more = [100 * (own - other) for run in runs
                 for own, other in zip(run[name]["cells"], run["random"]["cells"], strict=True)]
@@ -203,10 +203,10 @@ def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--store", type=Path, default=Path("runs/studies"))
     arguments.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    arguments.add_argument("--minds", nargs="+", default=list(MINDS))
+    arguments.add_argument("--minds", nargs="+", default=list(AGENTS))
     given = arguments.parse_args()
     runs = [judged(seed, given.store, given.minds) for seed in given.seeds]
-    if set(given.minds) != set(MINDS):
+    if set(given.minds) != set(AGENTS):
         return 0
     met = verdicts(runs)
     for name, (value, ok) in met.items():

@@ -26,7 +26,7 @@ import matplotlib
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from door_diagnosis import Seen, diagnose, ways
+from door_diagnosis import FrozenAgent, critic_map, diagnose
 from lives import SEED, figures, fitting, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
 
@@ -48,7 +48,7 @@ ONE = ("world_model=jepa", "learning.stages.model.window=5", "learning.stages.mo
 VICREG = "world_model.anti_collapse={_target_: modules.world_model.anti_collapse.VICReg, smoothness: 2.0, idm: 20.0}"
 CRITIC = ("cost.critics.critic.expectile=0.95", "cost.critics.critic.hindsight=0.6")
 HALVED = "two parts, half the learning"
-WAYS: dict[str, tuple[str, ...]] = {
+VARIANTS: dict[str, tuple[str, ...]] = {
     "one vector": ONE,
     "one vector, ten times the inverse dynamics": (*ONE, VICREG),
     "one vector, a slow copy as target": (*ONE, "world_model.anti_collapse=ema"),
@@ -88,17 +88,18 @@ def blind_to_layout() -> Iterator[None]:
         Factored.believe = believe  # type: ignore[method-assign]
 
 
-def way(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest: Manifest, controls: bool) -> dict[str, Any]:
+def variant(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest: Manifest,
+            controls: bool) -> dict[str, Any]:
     """Train one variant and return its figures; both are cached in the store."""
     begun = time.process_time()
     trained = learn(overrides, seed, store)
     spent = trained.seconds if trained.cached else time.process_time() - begun
     file = store / "door" / f"{trained.key}-{manifest.hash}.json"
     if not file.exists():
-        lived = live(overrides, trained.weights, manifest, seed)
-        row = {"seed": seed, "learning_cpu_seconds": spent, "learning_wall_seconds": trained.seconds, **figures(lived),
-               "model_steps_per_plan": lived.model_steps_per_plan, "wall_ms_per_decision": lived.ms_per_decision,
-               "diagnosis": diagnose(mind_of(overrides, trained.weights, seed))}
+        evaluation = live(overrides, trained.weights, manifest, seed)
+        row = {"seed": seed, "learning_cpu_seconds": spent, "learning_wall_seconds": trained.seconds, **figures(evaluation),
+               "model_steps_per_plan": evaluation.model_steps_per_plan, "wall_ms_per_decision": evaluation.ms_per_decision,
+               "diagnosis": diagnose(frozen_agent_of(overrides, trained.weights, seed))}
         if controls:
             with blind_to_layout():
                 row[BLIND] = figures(live(overrides, trained.weights, manifest, seed))
@@ -110,9 +111,9 @@ def way(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest:
     return found
 
 
-def mind_of(overrides: tuple[str, ...], weights: Any, seed: int) -> Seen:
+def frozen_agent_of(overrides: tuple[str, ...], weights: Any, seed: int) -> FrozenAgent:
     graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
-    return Seen(graph, fitting(graph, weights, seed))
+    return FrozenAgent(graph, fitting(graph, weights, seed))
 
 
 def judged(runs: list[dict[str, Any]]) -> dict[str, tuple[float, bool]]:
@@ -168,7 +169,7 @@ def meaning(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]]) -> str
 def text(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], verdicts: dict[str, tuple[float, bool]]) -> str:
     rows = "\n".join(line(name, run) for name, run in tried.items())
     full = "\n".join(line(f"**two parts, in full**, seed {run['seed']}", run) for run in runs)
-    said = "\n".join(f"* {name}: {value:.3f}, threshold {THRESHOLDS[name]}: {'met' if met else 'missed'}"
+    thresholds = "\n".join(f"* {name}: {value:.3f}, threshold {THRESHOLDS[name]}: {'met' if met else 'missed'}"
                      for name, (value, met) in verdicts.items())
     blind, untrained = ([run[control] for run in runs] for control in (BLIND, UNTRAINED))
     return f"""# Crossing a wall with an unseen door
@@ -205,7 +206,7 @@ Negative controls, the same agents: with {BLIND} in every state, same room {pool
 
 Thresholds fixed before the run:
 
-{said}
+{thresholds}
 
 **Interpretation.**
 
@@ -218,7 +219,7 @@ tokens were not tried; "patches that attend" has tokens only inside the percepti
 """
 
 
-def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], mind: Seen, path: Path) -> None:
+def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], agent: FrozenAgent, path: Path) -> None:
     """Plot success across the wall by variant, and maps of the critic for one goal and two test doors."""
     figure, (bars, *maps) = plt.subplots(1, 3, figsize=(14, 3.6), width_ratios=(1.4, 1, 1), layout="constrained")
     n = len(runs) * PAIRS
@@ -232,7 +233,7 @@ def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], mind: 
     bars.set(yticks=range(len(shown)), yticklabels=list(shown), xlim=(0, 100), xlabel="solved across the wall, %")
     bars.invert_yaxis()
     for axes, door in zip(maps, (10.0, 22.0), strict=True):
-        image = axes.imshow(ways(mind, door, (26.0, 16.0)), extent=(2, 30, 30, 2), cmap="viridis")
+        image = axes.imshow(critic_map(agent, door, (26.0, 16.0)), extent=(2, 30, 30, 2), cmap="viridis")
         axes.plot(26, 16, "o", color="red")
         axes.set(title=f"critic: to the red dot, door at {door:.0f}", xticks=[], yticks=[])
         figure.colorbar(image, ax=axes, shrink=0.8)
@@ -245,16 +246,17 @@ def main() -> int:
     store = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/studies")
     torch.set_num_threads(1)
     manifest = manifest_of(PAIRS, *RECIPE)
-    runs = [way("two parts, in full", RECIPE, seed, store, manifest, True) for seed in SEEDS]
-    tried = {name: way(name, (*RECIPE, *HALF, *more), SEEDS[0], store, manifest, False) for name, more in WAYS.items()}
+    runs = [variant("two parts, in full", RECIPE, seed, store, manifest, True) for seed in SEEDS]
+    tried = {name: variant(name, (*RECIPE, *HALF, *more), SEEDS[0], store, manifest, False)
+             for name, more in VARIANTS.items()}
     verdicts = judged(runs)
     for name, (value, met) in verdicts.items():
         print(f"{'met   ' if met else 'MISSED'}  {name:60} {value:8.3f}   (threshold {THRESHOLDS[name]})")
     record("door", {"seeds": SEEDS, "pairs": PAIRS, "manifest_seed": SEED, "manifest_hash": manifest.hash,
                     "thresholds": THRESHOLDS, "verdicts": {n: {"value": v, "met": m} for n, (v, m) in verdicts.items()},
                     "runs": runs,
-                    "ways at half the learning": {n: {"overrides": WAYS[n], **run} for n, run in tried.items()}})
-    picture(tried, runs, mind_of(RECIPE, learn(RECIPE, SEEDS[0], store).weights, SEEDS[0]), STUDIES / "door.png")
+                    "ways at half the learning": {n: {"overrides": VARIANTS[n], **run} for n, run in tried.items()}})
+    picture(tried, runs, frozen_agent_of(RECIPE, learn(RECIPE, SEEDS[0], store).weights, SEEDS[0]), STUDIES / "door.png")
     page("door", text(tried, runs, verdicts))
     return 0 if all(met for _, met in verdicts.values()) else 1
 

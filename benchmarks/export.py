@@ -42,7 +42,7 @@ COUNTS = {"slices": "select count(*) as n from slice", "flows": "select count(*)
           "faults": "select count(*) as n from stats where severity in ('error', 'data_loss') and value > 0"}
 
 
-def lived(folder: Path) -> Path:
+def recorded(folder: Path) -> Path:
     """Record a run with unreachable goals, so that no episode ends early."""
     graph = to_graph(ami.compose([f"world.max_episode_steps={2 * TICKS}"]))
     write_header(folder, graph, seed=0)
@@ -57,7 +57,7 @@ def lived(folder: Path) -> Path:
 def main() -> int:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as text:
-        run = lived(Path(text) / "run")
+        run = recorded(Path(text) / "run")
         for name, file in FILES.items():
             out, begun = Path(text) / file, time.perf_counter()
             export(run, name.partition(",")[0], out)

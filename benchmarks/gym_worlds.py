@@ -76,18 +76,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("worlds", nargs="*", default=list(WORLDS))
     parser.add_argument("--store", default="runs/studies", type=Path)
-    asked = parser.parse_args()
-    for name in asked.worlds:
+    given = parser.parse_args()
+    for name in given.worlds:
         if name not in WORLDS:
             parser.error(f"unknown world '{name}'{suggestion(name, WORLDS)}")
     file = RESULTS / "gym_worlds.json"
     done: dict[str, Any] = json.loads(file.read_text())["worlds"] if file.exists() else {}
-    for name in asked.worlds:
-        done[name] = measured(name, asked.store)
+    for name in given.worlds:
+        done[name] = measured(name, given.store)
         figures = {known: done[known] for known in WORLDS if known in done}
         record("gym_worlds", {"pairs": PAIRS, "manifest_seed": MANIFEST_SEED, "significant": SIGNIFICANT, "worlds": figures})
         page("gym_worlds", text(figures))
-    return 0 if all(done[name]["met"] for name in asked.worlds) else 1
+    return 0 if all(done[name]["met"] for name in given.worlds) else 1
 
 
 def measured(name: str, store: Path) -> dict[str, Any]:
@@ -95,16 +95,16 @@ def measured(name: str, store: Path) -> dict[str, Any]:
     config = ami.compose([f"experiment={name}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}"])
     graph = to_graph(config)
     manifest = seal(config, graph)
-    random = lived(to_graph(compose_baseline(config, "random")), {}, manifest, SEEDS[0])
-    untrained = lived(graph, {}, manifest, SEEDS[0])
+    random = evaluated(to_graph(compose_baseline(config, "random")), {}, manifest, SEEDS[0])
+    untrained = evaluated(graph, {}, manifest, SEEDS[0])
     seeds = []
     for seed in SEEDS:
         before = time.process_time()
         trained = learn(ami.compose([f"experiment={name}", f"seed={seed}", "runtime=local", f"store={store}"]))
         cpu = time.process_time() - before
-        agent = lived(graph, trained.weights, manifest, seed)
+        agent = evaluated(graph, trained.weights, manifest, seed)
         test = agent.returns_against(random)
-        seeds.append({"seed": seed, **told(agent), "learning_seconds": trained.seconds,
+        seeds.append({"seed": seed, **return_figures(agent), "learning_seconds": trained.seconds,
                       "learning_cpu_seconds": None if trained.cached else cpu, "against_random": test._asdict(),
                       "model_steps_per_plan": agent.model_steps_per_plan, "ms_per_decision": agent.ms_per_decision,
                       "rounds": [row for row in trained.rows if row["stage"] == "collect"]})
@@ -119,17 +119,18 @@ def measured(name: str, store: Path) -> dict[str, Any]:
         "untrained below the worst seed": fmean(untrained.returns()) < min(returns),
         f"learning <= {LEARNING_SECONDS:g} s": max(one["learning_seconds"] for one in seeds) <= LEARNING_SECONDS,
     }
-    return {"manifest_hash": manifest.hash, "seeds": seeds, "random": told(random), "untrained": told(untrained),
+    return {"manifest_hash": manifest.hash, "seeds": seeds, "random": return_figures(random),
+            "untrained": return_figures(untrained),
             "world_steps_per_second": speed(graph), "verdicts": verdicts, "met": all(verdicts.values())}
 
 
-def lived(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> Evaluation:
+def evaluated(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> Evaluation:
     watch = (MODEL_STEPS,) if "planner" in graph.order else ()
     with Agent(LocalRuntime(graph, seed, weights, watch=watch)) as agent:
         return evaluate([agent], manifest, BATCH)
 
 
-def told(evaluation: Evaluation) -> dict[str, Any]:
+def return_figures(evaluation: Evaluation) -> dict[str, Any]:
     """Return the return with its interval, and success if the world reports it."""
     low, high = mean_interval(evaluation.returns())
     success = fmean(evaluation.successes()) if evaluation.tells_success else None
@@ -213,8 +214,8 @@ which the threshold limits, on a machine shared with other work, and CPU time in
 def steps_of_experience(name: str, seeds: list[dict[str, Any]]) -> str:
     """The largest number of world steps that a seed learnt from; a dash if there was one round."""
     episodes = ami.compose([f"experiment={name}"]).settings.learning.collect.episodes
-    lived = max(sum(row["steps"] for row in one["rounds"]) * episodes for one in seeds)
-    return f"{lived:,.0f}" if lived else "–"
+    steps = max(sum(row["steps"] for row in one["rounds"]) * episodes for one in seeds)
+    return f"{steps:,.0f}" if steps else "–"
 
 
 def cpu_minutes(seeds: list[dict[str, Any]]) -> str:

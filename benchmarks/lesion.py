@@ -49,7 +49,7 @@ def loss(row: dict[str, Any]) -> float:
     return 0.0 - 100 * sum(row["kinds"][kind]["test"]["success"]["difference"] for kind in KINDS) / len(KINDS)
 
 
-def is_felt(row: dict[str, Any]) -> bool:
+def is_significant(row: dict[str, Any]) -> bool:
     return any(row["kinds"][kind]["test"]["success"]["p_holm"] < 0.05 for kind in KINDS)
 
 
@@ -63,16 +63,16 @@ def cell(figure: dict[str, Any]) -> str:
 
 
 def text(rows: dict[str, Any], verdicts: dict[str, Any]) -> str:
-    lived = {label: row for label, row in rows.items() if "kinds" in row}
-    cut = {label: row for label, row in lived.items() if label != "intact"}
+    evaluated = {label: row for label, row in rows.items() if "kinds" in row}
+    cut = {label: row for label, row in evaluated.items() if label != "intact"}
     lines = [f"| {label} | {cell(row['kinds']['same_room'])} | {cell(row['kinds']['across'])} | "
              f"{'–' if label == 'intact' else f'{loss(row):.1f}'} | {row['model_steps_per_plan']:.0f} |"
-             for label, row in lived.items()]
+             for label, row in evaluated.items()]
     refused = [f"* {label}: {first_reason(row['refused'])}" for label, row in rows.items() if "kinds" not in row]
-    deadly = [label for label, row in cut.items() if max(row["kinds"][kind]["success"] for kind in KINDS) < 0.5]
-    felt = [label for label, row in cut.items() if is_felt(row) and label not in deadly]
-    unfelt = [label for label, row in cut.items() if not is_felt(row)]
-    parts = [label for label in unfelt if "→" not in label]
+    below_half = [label for label, row in cut.items() if max(row["kinds"][kind]["success"] for kind in KINDS) < 0.5]
+    significant = [label for label, row in cut.items() if is_significant(row) and label not in below_half]
+    no_difference = [label for label, row in cut.items() if not is_significant(row)]
+    parts = [label for label in no_difference if "→" not in label]
     missed = [name for name, verdict in verdicts.items() if not verdict["met"]]
     missed_words = "; missed: " + ", ".join(missed) if missed else ""
     return f"""# The worth of each part and wire of the default agent
@@ -96,9 +96,9 @@ Points lost: the mean over both kinds. Refused:
 
 **Interpretation.**
 
-* Without any one of these the agent reaches fewer than half of its goals in both kinds: {listed(deadly)}.
-* These reduce success significantly (p < 0.05), but not below half in both kinds: {listed(felt)}.
-* These make no difference that {len(SEEDS)} × {PAIRS} pairs of each kind can show: {listed(unfelt)}. Parts and terms
+* Without any one of these the agent reaches fewer than half of its goals in both kinds: {listed(below_half)}.
+* These reduce success significantly (p < 0.05), but not below half in both kinds: {listed(significant)}.
+* These make no difference that {len(SEEDS)} × {PAIRS} pairs of each kind can show: {listed(no_difference)}. Parts and terms
   among them: {listed(parts)}. In this task, with this fixed configurator, no action depends on them.
 
 Expectations fixed before the run: {len(verdicts) - len(missed)} of {len(verdicts)} met{missed_words}.
@@ -113,8 +113,8 @@ harm than a missing one.
 
 def main() -> int:
     store = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/studies")
-    mind = [f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}", f"store={store}"]
-    done = ami.lesion(mind, seeds=SEEDS, console=Console())
+    overrides = [f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}", f"store={store}"]
+    done = ami.lesion(overrides, seeds=SEEDS, console=Console())
     verdicts: dict[str, Any] = {}
     for (label, kind), (least, most) in EXPECTED.items():
         value = done.rows.get(label, {}).get("kinds", {}).get(kind, {}).get("success")

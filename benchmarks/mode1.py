@@ -8,7 +8,7 @@ About ten minutes; writes benchmarks/results/mode1.json and docs/studies/mode1.m
 gate. Also: Mode-2 on a small budget with and without the policy's plan as its first guess.
 
 *Time of a decision* is the time of configurator, planner and actor in one process, from state and goal to action. *Time of
-the mind* adds perception, world model, goal, cost and memory, which are the same for every agent.
+all modules* adds perception, world model, goal, cost and memory, which are the same for every agent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from matplotlib import pyplot as plt
 torch.set_num_threads(1)
 SEEDS, PAIRS = (0, 1, 2), 200
 POLICY = ("experiment=mode1",)
-MINDS: dict[str, tuple[str, ...]] = {
+AGENTS: dict[str, tuple[str, ...]] = {
     "teacher": ("configurator.mode=2",),
     "policy": (),
     "gate": ("configurator=surprise_gate", "~configurator.mode"),
@@ -50,7 +50,7 @@ MINDS: dict[str, tuple[str, ...]] = {
     "gate, untaught policy": ("configurator=surprise_gate", "~configurator.mode"),
 }
 DECIDE = ("configurator", "planner", "actor")
-MIND = (*DECIDE, "perception", "world_model", "goal", "cost", "memory")
+ALL_MODULES = (*DECIDE, "perception", "world_model", "goal", "cost", "memory")
 TIMED, TIMED_PAIRS, ROUNDS = ("teacher", "policy", "gate"), 20, 5
 FROM, ALONE = "from the policy", "alone"
 BUDGETS = ((4, 5), (8, 9), (16, 17))
@@ -104,17 +104,17 @@ def without_policy(weights: Weights) -> Weights:
 
 def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
     """Evaluate every agent and every budget on the same pairs."""
-    minds = {}
-    for name, of_mind in MINDS.items():
+    agents = {}
+    for name, overrides in AGENTS.items():
         own = without_policy(weights) if "untaught" in name else weights
-        minds[name] = figures(live([*POLICY, *of_mind], own, manifest, seed))
+        agents[name] = figures(live([*POLICY, *overrides], own, manifest, seed))
     budgets: dict[str, Any] = {}
     for with_policy, alone in BUDGETS:
         for name, count, more in ((FROM, with_policy, ("graph.planner.calls.policy=actor",)), (ALONE, alone, ())):
             budgets[f"{4 * alone} {name}"] = figures(live(
                 [*POLICY, "configurator.mode=2", f"planner.num_candidates={count}", "planner.num_iterations=1",
                  f"planner.num_elites={min(5, count - 1)}", *more], weights, manifest, seed))
-    return {"minds": minds, "budgets": budgets}
+    return {"minds": agents, "budgets": budgets}
 
 
 def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]]:
@@ -124,8 +124,8 @@ def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]
     for _ in range(ROUNDS + 1):
         for name in TIMED:
             watch = Stopwatch()
-            live([*POLICY, *MINDS[name]], weights, manifest, seed, batch, watch)
-            rounds[name].append((watch.ms(DECIDE) / batch, watch.ms(MIND) / batch))
+            live([*POLICY, *AGENTS[name]], weights, manifest, seed, batch, watch)
+            rounds[name].append((watch.ms(DECIDE) / batch, watch.ms(ALL_MODULES) / batch))
     return {name: {"decision_ms": median(d for d, _ in each[1:]), "mind_ms": median(m for _, m in each[1:]),
                    "decision_ratio": median(t / d for (d, _), (t, _) in zip(each[1:], rounds["teacher"][1:], strict=True)),
                    "mind_ratio": median(t / m for (_, m), (_, t) in zip(each[1:], rounds["teacher"][1:], strict=True))}
@@ -134,8 +134,8 @@ def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
     """Return each threshold's figure and whether it is met."""
-    def rate(run: Mapping[str, Any], mind: str, kind: str) -> float:
-        return float(run["minds"][mind][kind]["success"])
+    def rate(run: Mapping[str, Any], agent: str, kind: str) -> float:
+        return float(run["minds"][agent][kind]["success"])
 
     kinds = ("same_room", "across")
     values = dict(zip(THRESHOLDS, (
@@ -166,18 +166,18 @@ def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]]) -> str:
     """The page."""
-    def ms(where: str, mind: str, what: str) -> float:
-        return median(float(run[where][mind][what]) for run in runs)
+    def ms(where: str, agent: str, what: str) -> float:
+        return median(float(run[where][agent][what]) for run in runs)
 
-    def share(mind: str) -> float:
-        return mean(float(run["minds"][mind]["plans"]) / float(run["minds"][mind]["decisions"]) for run in runs)
+    def share(agent: str) -> float:
+        return mean(float(run["minds"][agent]["plans"]) / float(run["minds"][agent]["decisions"]) for run in runs)
 
-    minds = "\n".join(
+    successes = "\n".join(
         f"| {name} | {pooled([run['minds'][name] for run in runs], 'same_room')} "
-        f"| {pooled([run['minds'][name] for run in runs], 'across')} | {100 * share(name):.0f} % |" for name in MINDS)
-    def cell(where: str, mind: str, what: str) -> str:
-        faster = "" if mind == "teacher" else f" ({ms(where, mind, f'{what}_ratio'):.1f}×)"
-        return f"{ms(where, mind, f'{what}_ms'):.3f}{faster}"
+        f"| {pooled([run['minds'][name] for run in runs], 'across')} | {100 * share(name):.0f} % |" for name in AGENTS)
+    def cell(where: str, agent: str, what: str) -> str:
+        faster = "" if agent == "teacher" else f" ({ms(where, agent, f'{what}_ratio'):.1f}×)"
+        return f"{ms(where, agent, f'{what}_ms'):.3f}{faster}"
 
     times = "\n".join(f"| {name} | " + " | ".join(
         cell(where, name, what) for where in ("one world", "50 worlds") for what in ("decision", "mind")) + " |"
@@ -188,8 +188,8 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
         for steps in (4 * alone for _, alone in BUDGETS))
     lines = "\n".join(f"| {name} | {THRESHOLDS[name]:.3g} | {value:.3g} | {'met' if ok else '**missed**'} |"
                       for name, (value, ok) in met.items())
-    def per_cent(mind: str, kind: str = "across") -> str:
-        return f"{100 * mean(run['minds'][mind][kind]['success'] for run in runs):.0f} %"
+    def per_cent(agent: str, kind: str = "across") -> str:
+        return f"{100 * mean(run['minds'][agent][kind]['success'] for run in runs):.0f} %"
 
     return f"""
 # Mode-1, compiled from Mode-2
@@ -206,7 +206,7 @@ each state (DAgger). {PAIRS} sealed pairs of each kind per seed, the same for al
 
 | agent | same room | across the wall | ticks planned |
 |---|---|---|---|
-{minds}
+{successes}
 
 Success over all seeds with 95 % Wilson intervals, and the worst seed.
 
@@ -258,7 +258,7 @@ def main() -> int:
                "one world": timed(seed, trained.weights, 1), "50 worlds": timed(seed, trained.weights, 50)}
         runs.append(run)
         print(f"seed {seed}: " + ", ".join(f"{name} {100 * run['minds'][name]['same_room']['success']:.1f} / "
-                                           f"{100 * run['minds'][name]['across']['success']:.1f} %" for name in MINDS))
+                                           f"{100 * run['minds'][name]['across']['success']:.1f} %" for name in AGENTS))
     met = verdicts(runs)
     for name, (value, ok) in met.items():
         print(f"{'met   ' if ok else 'MISSED'}  {name:62} {value:8.3f}   (threshold {THRESHOLDS[name]:.3f})")

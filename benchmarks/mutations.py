@@ -71,13 +71,13 @@ def main() -> None:
             for seed, child in zip(seeds, children, strict=True):
                 _, status = os.waitpid(child, 0)
                 result = Path(name) / f"{seed}.json"
-                told = json.loads(result.read_text()) if result.exists() else {
+                outcome = json.loads(result.read_text()) if result.exists() else {
                     "done": "?", "readers": [], "escaped": {"process": f"ended with status {status}"}}
-                files[told["done"].split(":")[0].rpartition("/")[2]] += 1
-                readers.update(told["readers"])
-                for reader, fault in told["escaped"].items():
-                    print(f"seed {seed}: {told['done']}: {reader}: {fault}", flush=True)
-                    found.append({"seed": seed, "done": told["done"], "reader": reader, "fault": fault})
+                files[outcome["done"].split(":")[0].rpartition("/")[2]] += 1
+                readers.update(outcome["readers"])
+                for reader, fault in outcome["escaped"].items():
+                    print(f"seed {seed}: {outcome['done']}: {reader}: {fault}", flush=True)
+                    found.append({"seed": seed, "done": outcome["done"], "reader": reader, "fault": fault})
                 mutations.remove(Path(name) / str(seed))
             tried += len(seeds)
             if tried % 60 < TOGETHER:

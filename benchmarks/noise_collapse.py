@@ -34,7 +34,7 @@ from ami.terminal.console import Console
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED = (0, 1, 2), 200, 20261125
 NOISES = {"tv": "television", "background": "flickering floor"}
-WAYS = ("vicreg", "ema", "sigreg")
+METHODS = ("vicreg", "ema", "sigreg")
 THRESHOLDS = {  # fixed before the run
     "ema, television, same room, worst seed": 0.95,
     "ema, flickering floor, same room, worst seed": 0.95,
@@ -43,9 +43,9 @@ THRESHOLDS = {  # fixed before the run
 }
 
 
-def overrides(noise: str, way: str, store: Path) -> tuple[str, ...]:
+def overrides(noise: str, method: str, store: Path) -> tuple[str, ...]:
     return (f"store={store}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}",
-            "evaluation.batch=100", f"world.noise={noise}", f"world_model.anti_collapse={way}")
+            "evaluation.batch=100", f"world.noise={noise}", f"world_model.anti_collapse={method}")
 
 
 def main() -> int:
@@ -54,13 +54,13 @@ def main() -> int:
     store = parser.parse_args().store
     found: dict[str, Any] = {}
     for noise in NOISES:
-        variants = [Variant(way, overrides(noise, way, store)) for way in WAYS]
-        found[noise] = compare_variants(variants, seeds=SEEDS, against=WAYS[0], parallel=0,
+        variants = [Variant(method, overrides(noise, method, store)) for method in METHODS]
+        found[noise] = compare_variants(variants, seeds=SEEDS, against=METHODS[0], parallel=0,
                                         folder=store / f"noise_collapse_{noise}", console=Console(), allow=(),
                                         skip_refused=False, name="noise_collapse").rows
-    probes = {f"{way}, {noise}": probed(noise, way, store) for noise in NOISES for way in WAYS}
-    values = {f"{way}, {told}, same room, worst seed": _worst(found[noise][way])
-              for way in WAYS[1:] for noise, told in NOISES.items()}
+    probes = {f"{method}, {noise}": probed(noise, method, store) for noise in NOISES for method in METHODS}
+    values = {f"{method}, {label}, same room, worst seed": _worst(found[noise][method])
+              for method in METHODS[1:] for noise, label in NOISES.items()}
     met = {name: (values[name], values[name] >= least) for name, least in THRESHOLDS.items()}
     record("noise_collapse", {"pairs": PAIRS, "seeds": SEEDS, "noises": found, "probes": probes,
                               "verdicts": {name: {"value": value, "met": ok} for name, (value, ok) in met.items()}})
@@ -70,9 +70,9 @@ def main() -> int:
     return 0 if all(ok for _, ok in met.values()) else 1
 
 
-def probed(noise: str, way: str, store: Path) -> float:
+def probed(noise: str, method: str, store: Path) -> float:
     """Return the R² of a probe of the position, the mean of the seeds."""
-    learnt = [learn(ami.compose([*overrides(noise, way, store), f"seed={seed}"])) for seed in SEEDS]
+    learnt = [learn(ami.compose([*overrides(noise, method, store), f"seed={seed}"])) for seed in SEEDS]
     return mean(one.probes["trained"]["r2"] for one in learnt)
 
 
@@ -82,8 +82,8 @@ def _worst(row: Mapping[str, Any], kind: str = "same_room") -> float:
 
 def text(found: Mapping[str, Any], probes: Mapping[str, float], met: Mapping[str, tuple[float, bool]]) -> str:
     rows = []
-    for noise, told in NOISES.items():
-        for way, row in found[noise].items():
+    for noise, label in NOISES.items():
+        for method, row in found[noise].items():
             cells = []
             for kind in ("same_room", "across"):
                 figure = row["kinds"][kind]
@@ -92,7 +92,7 @@ def text(found: Mapping[str, Any], probes: Mapping[str, float], met: Mapping[str
                 p = "" if test is None else f", p {test['success']['p_holm']:.1g}"
                 cells.append(f"{success:.1f} [{low:.1f}, {high:.1f}], worst {100 * _worst(row, kind):.1f}{p}")
             minutes = row["learning_seconds"] / 60
-            rows.append(f"| {told} | {way} | {' | '.join(cells)} | {probes[f'{way}, {noise}']:.4f} | {minutes:.1f} |")
+            rows.append(f"| {label} | {method} | {' | '.join(cells)} | {probes[f'{method}, {noise}']:.4f} | {minutes:.1f} |")
     verdicts = "\n".join(f"| {name} | {THRESHOLDS[name]:g} | {value:.3f} | {'met' if ok else '**missed**'} |"
                          for name, (value, ok) in met.items())
     return f"""# Noise and collapse

@@ -92,13 +92,14 @@ def judged(planner: str, budget: int, weights: Any, manifest: Manifest, seed: in
     """Evaluate one planner with one budget in one agent: by pair, the steps to the goal, or None if not solved."""
     overrides, counted = settings(planner, budget)
     begun = time.process_time()
-    mind = [f"planner={planner}", f"planner.horizon={HORIZON}", *overrides]
-    lived: Evaluation = live(mind, weights, manifest, seed, BATCH)
+    agent = [f"planner={planner}", f"planner.horizon={HORIZON}", *overrides]
+    evaluation: Evaluation = live(agent, weights, manifest, seed, BATCH)
     seconds = time.process_time() - begun
-    assert lived.model_steps == counted * lived.plans, (planner, budget, lived.model_steps_per_plan)
+    assert evaluation.model_steps == counted * evaluation.plans, (planner, budget, evaluation.model_steps_per_plan)
     return {"planner": planner, "budget": budget, "seed": seed, "settings": overrides,
-            "model_steps": lived.model_steps_per_plan, "cpu_ms_per_decision": 1000 * seconds / lived.decisions,
-            "arrived": {kind: [o.steps if o.success else None for o in lived.outcomes if o.kind == kind] for kind in KINDS}}
+            "model_steps": evaluation.model_steps_per_plan, "cpu_ms_per_decision": 1000 * seconds / evaluation.decisions,
+            "arrived": {kind: [o.steps if o.success else None for o in evaluation.outcomes if o.kind == kind]
+                        for kind in KINDS}}
 
 
 def found_or_judged(file: Path, *what: Any) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def _stuck(shown: dict[str, Any], r2: float, wave: int, row: int) -> dict[str, A
 def forked(folder: Path, wave: int, row: int) -> dict[str, Any]:
     """Fork the stuck episode and continue it with more candidates."""
     other = fork(Recording.open(folder), wave, STUCK[0], [f"planner.num_candidates={MORE}"], folder / "replays" / "more")
-    life = other.forked[other.rows.index(row)]
-    return {"success": life.success, "steps": life.steps, "candidates": MORE}
+    episode = other.forked[other.rows.index(row)]
+    return {"success": episode.success, "steps": episode.steps, "candidates": MORE}
 
 
 def pole(folder: Path) -> dict[str, Any]:
@@ -158,11 +158,11 @@ def main() -> int:
                  "planner.plan →")
         pictured(chromium, folders["cartpole"], "cartpole", ["s"], "actor.action @-1 → world_model")
     record("seen", {"two_rooms": one, "cartpole": two})
-    page("viewer", told(one, two))
+    page("viewer", text(one, two))
     return 0
 
 
-def told(one: dict[str, Any], two: dict[str, Any]) -> str:
+def text(one: dict[str, Any], two: dict[str, Any]) -> str:
     notice = ("a configurator could detect it" if one["surprise"] > one["surprise_of_solved"] else
               "standing still is easy to predict, so a configurator that reads surprise would not help")
     return f"""

@@ -37,7 +37,7 @@ ROUNDS, PLANS = 15, {1: 20, BATCH: 3}
 """Of the timing: the number of rounds, and of plans per round by the number of planning worlds."""
 BOTH = ("planner.horizon=4", "planner.num_candidates=32", "planner.num_iterations=2", "planner.num_elites=5",
         "planner.init_std=0.8")
-MINDS = {"ami": ["planner=cem", *BOTH],
+PLANNERS = {"ami": ["planner=cem", *BOTH],
          "stable-worldmodel": ["planner._target_=stable_worldmodel_planner.SolverPlanner", *BOTH]}
 THRESHOLDS = {
     "ami, across, worst seed": 0.95,
@@ -91,8 +91,8 @@ def timing(weights: Any) -> dict[str, dict[str, float]]:
     from ami.runtime.worker import Worker
 
     planners, graph = {}, None
-    for name, mind in MINDS.items():
-        graph = to_graph(ami.compose(mind))
+    for name, overrides in PLANNERS.items():
+        graph = to_graph(ami.compose(overrides))
         planners[name] = Worker(graph, ["planner"], 0, weights).modules["planner"]
     assert graph is not None
     (width,), terms = graph.dims["planner"]["S"], graph.dims["planner"]["W"]
@@ -107,14 +107,14 @@ def text(seen: dict[str, Any]) -> str:
         return f"{100 * mean(hits):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
     rows = []
-    for name in MINDS:
+    for name in PLANNERS:
         runs = seen["runs"][name]
         cells = [share([hit for run in runs for hit in run[figure]])
                  for figure in ("same_room", "across", "across_soon")]
         steps = mean(run["steps_across"] for run in runs)
         times = [f"{seen['cpu_ms_per_plan'][batch][name]:.3f}" for batch in ("1", str(BATCH))]
         rows.append(f"| {name} | {' | '.join(cells)} | {steps:.1f} | {' | '.join(times)} |")
-    one, other = ([hit for run in seen["runs"][name] for hit in run["across_soon"]] for name in MINDS)
+    one, other = ([hit for run in seen["runs"][name] for hit in run["across_soon"]] for name in PLANNERS)
     blind = share([hit for run in seen["runs"]["untrained"] for hit in run["across"]])
     verdicts = "\n".join(f"* {name}: {v['value']:.3f}, threshold {v['threshold']}, {'met' if v['met'] else 'missed'}"
                          for name, v in seen["verdicts"].items())
@@ -159,17 +159,18 @@ def inside(store: Path) -> int:
 
     torch.set_num_threads(1)
     manifest = manifest_of(PAIRS)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*MINDS, "untrained")}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*PLANNERS, "untrained")}
     for seed in SEEDS:
         trained = learn([], seed, store)
-        for name, mind, weights in [*((n, m, trained.weights) for n, m in MINDS.items()), ("untrained", MINDS["ami"], {})]:
+        for name, overrides, weights in [*((n, o, trained.weights) for n, o in PLANNERS.items()),
+                                         ("untrained", PLANNERS["ami"], {})]:
             begun = time.process_time()
-            lived = live(mind, weights, manifest, seed, BATCH)
-            hits = {kind: lived.successes(kind) for kind in KINDS}
-            arrived = [o.steps for o in lived.outcomes if o.kind == "across" and o.success]
-            soon = [bool(o.success) and o.steps <= DEADLINE for o in lived.outcomes if o.kind == "across"]
+            evaluation = live(overrides, weights, manifest, seed, BATCH)
+            hits = {kind: evaluation.successes(kind) for kind in KINDS}
+            arrived = [o.steps for o in evaluation.outcomes if o.kind == "across" and o.success]
+            soon = [bool(o.success) and o.steps <= DEADLINE for o in evaluation.outcomes if o.kind == "across"]
             runs[name].append({"seed": seed, **hits, "across_soon": soon, "steps_across": mean(arrived) if arrived else 0.0,
-                               "model_steps_per_plan": lived.model_steps_per_plan,
+                               "model_steps_per_plan": evaluation.model_steps_per_plan,
                                "cpu_seconds": time.process_time() - begun})
             print(f"seed {seed}  {name:18} " + "  ".join(f"{kind} {mean(hit):.3f}" for kind, hit in hits.items())
                   + f"  within {DEADLINE} steps {mean(soon):.3f}", flush=True)

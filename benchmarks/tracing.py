@@ -56,7 +56,7 @@ def episodes(batch: int) -> list[Episode]:
     return [Episode(i, i, {"start": [4.0, 20.0 + 0.01 * i], "goal": [28.0, 28.0], "door": 10.0}) for i in range(batch)]
 
 
-def alive(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, Any], None] | None = None) -> Agent:
+def begun_agent(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, Any], None] | None = None) -> Agent:
     agent = Agent(LocalRuntime(graph, 0, recorder=recorder))
     for node, module in agent.runtime.worker.modules.items():
         if change is not None:
@@ -105,7 +105,7 @@ def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
     turns, ticks = TURNS[batch]
     with tempfile.TemporaryDirectory() as folder:
         log, nothing = TimedLog(Path(folder)), NoTrace()
-        agent = alive(graph, batch, log)
+        agent = begun_agent(graph, batch, log)
         turn(agent, 20)
         log.flush()
         log.spent = log.writer.spent = 0.0
@@ -145,7 +145,7 @@ def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
 
 def bytes_per_tick(graph: Graph, batch: int, payload: bool, ticks: int = 200) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        agent = alive(graph, batch, TraceLog(Path(folder), payload))
+        agent = begun_agent(graph, batch, TraceLog(Path(folder), payload))
         turn(agent, ticks, agent.close)
         return sum(path.stat().st_size for path in Path(folder).iterdir()) / ticks
 
@@ -163,7 +163,7 @@ def mlflow_on_against_off(graph: Graph, waits: bool) -> dict[str, float]:
         def decorate(node: str, module: Any) -> None:
             module.step = mlflow.trace(module.step, name=node, span_type=node.upper())
 
-        on, off = alive(graph, 1, NoTrace(), decorate), alive(graph, 1, NoTrace())
+        on, off = begun_agent(graph, 1, NoTrace(), decorate), begun_agent(graph, 1, NoTrace())
 
         def traced_turn() -> float:
             begun = time.perf_counter()
@@ -201,7 +201,7 @@ def sync_afterwards(graph: Graph) -> dict[str, float]:
         run = Path(folder) / "run"
         write_header(run, graph, seed=0)
         ticks = (1 + MLFLOW_TURNS) * MLFLOW_TICKS
-        agent = alive(graph, 1, TraceLog(run / "trace" / "agent-0"))
+        agent = begun_agent(graph, 1, TraceLog(run / "trace" / "agent-0"))
         turn(agent, ticks, agent.close)
         store(run, Path(folder), sample=None)
         begun = time.perf_counter()

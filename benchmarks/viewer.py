@@ -28,7 +28,7 @@ from ami.views.viewer import view
 
 TARGET_SECONDS = 2.0
 TICKS, EPISODES, OPENINGS = 1_000, 20, 5
-MINDS = {
+AGENTS = {
     "pendulum": ["world=gym", "world.id=Pendulum-v1", f"+world.max_episode_steps={TICKS}", "perception=vector", "goal=none",
                  "cost=reward", "world_model.rewards=true", "learning=none"],
     "two_rooms": ["learning=none"],
@@ -42,7 +42,7 @@ document.body.dataset.scrub = String((performance.now() - begun) / 200);
 
 def live(name: str, folder: Path) -> int:
     """Run an agent with initial weights, record everything, and return the number of ticks."""
-    config = compose([*MINDS[name], "runtime=local"])
+    config = compose([*AGENTS[name], "runtime=local"])
     graph = to_graph(config)
     write_header(folder, graph, config.plain(), seed=0)
     episodes = [Episode(number, number) for number in range(EPISODES if name == "two_rooms" else 1)]
@@ -69,7 +69,7 @@ def main() -> int:
         return 2
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as place:
-        for name in MINDS:
+        for name in AGENTS:
             folder = Path(place) / name
             ticks = live(name, folder)
             begun = time.perf_counter()
