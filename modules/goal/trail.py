@@ -1,4 +1,4 @@
-"""Where it has lately been, for a mind that wants to be elsewhere.
+"""The running mean of recent states, for novelty-seeking agents.
 
 Shapes: B parallel worlds, S the size of a state.
 """
@@ -14,9 +14,9 @@ from ami.ports import Port
 
 
 class Trail(Goal):
-    """The running mean of the states lived in this episode: with cost=novelty, what to get away from.
+    """The running mean of this episode's states, which cost=novelty avoids.
 
-    What lies 1 / rate ticks back has faded, so that the mind may come back there.
+    States older than about 1 / rate ticks have faded, so that the agent may return to them.
 
     Args:
         rate: the share of the newest state.

@@ -1,4 +1,4 @@
-"""No planner: Mode-2 is switched off."""
+"""No planner: zero plans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ami.ports import Size
 
 
 class NoPlanner(Planner):
-    """Plans one zero action and imagines that nothing changes, for minds that only react."""
+    """Outputs a plan of one zero action and an unchanged imagined state, for reactive agents."""
 
     wants: dict[str, Call] = {}
 
