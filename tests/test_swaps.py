@@ -23,7 +23,7 @@ SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {
     "perception=identity": ("JEPA receives percepts of shape (32, 32, 3): expected vectors", ["world.observe=state"]),
-    "world_model=simulator": ("expected the percept to be the true state. Fix: perception=identity", SEEN),
+    "world_model=simulator": ("expected the true state as percept. Fix: perception=identity", SEEN),
     "goal=trail": ("Fix: graph.goal.state=world_model.state", ["graph.goal.state=world_model.state"]),
     "goal=vector": ("wrong shape along goal.goal → cost.goal: cost has S = (64,), not (32, 32, 3)",
                     ["world_model=simulator", *SEEN]),

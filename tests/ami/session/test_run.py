@@ -23,8 +23,9 @@ from ami.errors import GraphError, PortError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.learning.learning_log import read_rows
 from ami.saved.agent_file import open_trained
-from ami.session import run as job
-from ami.session.run import baselines, judged_graph, seal
+from ami.session.baselines import _check_trained, baselines, shared_weights
+from ami.session.evaluation import judged_graph, seal
+from ami.session.run import _without_effect
 from ami.terminal.console import Console
 from ami.trace.reader import Trace
 
@@ -271,16 +272,16 @@ def test_a_baseline_with_an_untrained_network_is_left_out_before_learning(tmp_pa
 def test_a_baseline_may_be_untrained_if_nothing_learns() -> None:
     config = ami.compose(["agent=apprentice", "actor.hidden=64", "learning=none"])
     baseline = to_graph(compose_baseline(config, "apprentice"))
-    job._check_trained(config, baseline, judged_graph(config))
+    _check_trained(config, baseline, judged_graph(config))
     with pytest.raises(SettingError, match="its actor would run untrained"):
-        job._check_trained(ami.compose([*config.overrides, "checkpoint=here"]), baseline, judged_graph(config))
+        _check_trained(ami.compose([*config.overrides, "checkpoint=here"]), baseline, judged_graph(config))
 
 
 def test_a_baseline_takes_the_weights_of_the_modules_that_it_keeps() -> None:
     config = ami.compose(["experiment=mode1", "actor.hidden=64"])
     graph = judged_graph(config)
     weights = {"actor": {"x": torch.zeros(1)}, "perception": {"x": torch.zeros(1)}}
-    taken = {name: set(job._shared(weights, to_graph(compose_baseline(config, name)), graph))
+    taken = {name: set(shared_weights(weights, to_graph(compose_baseline(config, name)), graph))
              for name in ("random", "teacher", "apprentice")}
     assert taken == {"random": set(), "teacher": {"actor", "perception"}, "apprentice": {"perception"}}
 
@@ -295,7 +296,7 @@ def test_an_invalid_metric_is_refused_before_learning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["trace.level=full", "trace.ports=[planner.plan]"])
 def test_reports_a_setting_of_a_trace_that_is_not_recorded(setting: str) -> None:
     config = ami.compose(["runtime=ray", "trace.record=false", setting])
-    assert job._without_effect(config) == [f"{setting} has no effect with trace.record=false: nothing is recorded"]
+    assert _without_effect(config) == [f"{setting} has no effect with trace.record=false: nothing is recorded"]
 
 
 REWARD_TERM = "+cost.intrinsic.reward._target_=modules.cost.reward.Reward"
@@ -310,7 +311,7 @@ ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.plan
      "learning.stages.critic learns from memory, which one perception and one world model make, but 2 of them learn here: "
      "perception, perception2. Fix: leave one of them in the graph, or drop the stage, ~learning.stages.critic"),
     ([REWARD_TERM, "world_model.rewards=true"], SettingError,
-     "cost.intrinsic asks for the reward of states of which it is not known: the world model does not foresee it, a critic "
+     "cost.intrinsic needs the reward of states without one: the world model does not predict rewards, a critic "
      "learns from pairs of states, or a memory keeps imagined ones. Fix: world_model.rewards=true, the critic "
      "modules.cost.value.Value, memory=episodic"),
     (ONE_TERM, GraphError, "wrong shape along the call planner ⇄ cost2: cost2 has W = 1, not 2. Fix: ")],
