@@ -1,1 +1,1 @@
-"""Saved agents: their file, their export, and how one acts in a gymnasium loop."""
+"""Saved agents: their file, their export, and their use in a gymnasium loop."""

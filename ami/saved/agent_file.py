@@ -1,4 +1,4 @@
-"""Trained: an agent that has learnt, as one file, and how that is held against the graph that is to run it."""
+"""Trained agents: save one as a file, and check the file against the graph that runs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AGENT_FILE = "agent.safetensors"
 
 
 class Learnt(TypedDict):
-    """What the metadata of an agent's file say; `save` writes them."""
+    """The metadata of an agent's file, as `save` writes them."""
 
     nodes: dict[Name, dict[str, Any]]
     key: str
@@ -37,20 +37,20 @@ class Learnt(TypedDict):
 
 @dataclass
 class Trained:
-    """An agent that has learnt.
+    """A trained agent.
 
     Attributes:
-        weights: by node; a node that learns nothing has no entry.
-        file: its checkpoint; None when it learns nothing.
-        key: the hash of what it was trained with.
-        cached: whether it was found instead of trained.
-        seconds: what collecting and learning took when they were done.
-        probes: figures of "trained" and "untrained" states (`ami.learning.probe.ProbeFigures`).
+        weights: state dicts by node; a node that learns nothing has no entry.
+        file: its checkpoint; None if it learns nothing.
+        key: the hash of its training plan.
+        cached: whether it was loaded instead of trained.
+        seconds: the original duration of collecting and learning.
+        probes: probe figures of "trained" and "untrained" states (`ami.learning.probe.ProbeFigures`).
         readout: reads the true state from its states, for pictures; None without a perception and a world model.
-        rows: the figures logged while it learnt.
-        found: what was found in the cache when it was trained, such as ("experience", "model").
-        learnt: what was not, such as ("critic",).
-        found_seconds: what the former took when it was done.
+        rows: the figures logged during learning.
+        found: the steps loaded from the cache during training, such as ("experience", "model").
+        learnt: the other steps, such as ("critic",).
+        found_seconds: the original duration of the loaded steps.
     """
 
     weights: Weights = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Trained:
     found_seconds: float = 0.0
 
     def line(self) -> str:
-        """One line for the terminal."""
+        """Return one line for the terminal."""
         if self.file is None:
             return "nothing to learn"
         if self.cached:
@@ -78,7 +78,7 @@ class Trained:
 
 
 def save(file: Path, trained: Trained, graph: Graph, config: Config) -> None:
-    """Write an agent as one file: its weights, the configuration it was made by, and its figures of learning."""
+    """Write an agent as one file: its weights, its configuration and its learning curves."""
     tensors = checkpoint.flat(trained.weights)
     if trained.readout is not None:
         tensors |= checkpoint.flat({"readout": vars(trained.readout)})
@@ -89,12 +89,12 @@ def save(file: Path, trained: Trained, graph: Graph, config: Config) -> None:
 
 
 def read_weights(file: Path) -> Weights:
-    """The weights in an agent's file, by node; raises as `ami.learning.checkpoint.load` does."""
+    """Read the weights in an agent's file, by node; raises as `ami.learning.checkpoint.load` does."""
     return {node: state for node, state in checkpoint.by_node(checkpoint.load(file)[0]).items() if node != "readout"}
 
 
 def open_trained(file: Path, graph: Graph) -> Trained:
-    """Open a checkpoint, a file or the folder it is in, and hold it against the graph that is to run it.
+    """Open a checkpoint, a file or its folder, and check it against the graph that runs it.
 
     Raises:
         CheckpointError: the file is missing or broken, or was trained with other modules, settings or sizes.
@@ -123,7 +123,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
 
 
 def _description(graph: Graph, nodes: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """What must be equal for weights to fit: settings and sizes by node, as JSON would give them back."""
+    """Return what must be equal for weights to fit: settings and sizes by node, as JSON-compatible values."""
     found = {node: {**graph.specs[node].resolved(), "sizes": graph.dims[node]} for node in nodes}
     plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
     return plain

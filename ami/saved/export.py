@@ -1,4 +1,4 @@
-"""Saved agents: opening one by its run, folder, file or name, and exporting it to be run on another machine."""
+"""Saved agents: open one by its run, folder, file or name, and export it for another machine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ami.storage.store import default_store, find
 DESCRIPTION, CONFIG, OPTIONS = "agent.json", "config.yaml", "config"
 FORMAT = 1
 NOT_CARRIED = ("checkpoint", "store", "hydra")
-"""Overrides that belong to the machine of the run: where files were, not what the agent is."""
+"""Overrides that belong to the machine of the run, not to the agent: file locations."""
 
 
 @dataclass(frozen=True)
 class SavedAgent:
-    """An agent in a file, with what it needs to live again.
+    """An agent in a file, with everything needed to run it.
 
     Attributes:
         file: `agent.safetensors`, of a run, an export or the trained agents.
         config: its resolved configuration, plain values.
-        overrides: what its configuration was composed from.
-        versions: of the packages that made it.
+        overrides: the overrides its configuration was composed from.
+        versions: the versions of the packages that made it.
     """
 
     file: Path
@@ -49,7 +49,7 @@ class SavedAgent:
             where: a run's folder, an exported folder, an agent's file, or the name of a run in the store.
 
         Raises:
-            CheckpointError: there is none, its file is broken, or it was written without its configuration.
+            CheckpointError: it does not exist, its file is broken, or it was written without its configuration.
         """
         found = find(where, default_store())
         file = found / AGENT_FILE if found.is_dir() else found
@@ -66,7 +66,7 @@ class SavedAgent:
 
     @property
     def folder(self) -> Path:
-        """Where its file lies."""
+        """The folder of its file."""
         return self.file.parent
 
     @property
@@ -75,16 +75,16 @@ class SavedAgent:
         return self.folder.resolve().name
 
     def weights(self) -> Weights:
-        """State dicts by node; nodes that learnt nothing have none."""
+        """Return state dicts by node; nodes without trained weights have none."""
         return read_weights(self.file)
 
     def packages(self) -> list[str]:
-        """The packages of its classes that do not come with ami or its extras, such as the user's own."""
+        """Return the packages of its classes that are not part of ami or its extras, such as the user's own."""
         targets = sorted(set(_targets(self.config)))
         return sorted({name.split(".")[0] for name in targets if not name.startswith(ALLOWED)})
 
     def run_overrides(self, more: Sequence[str] = ()) -> list[str]:
-        """The overrides that compose this agent's run here: its own, its weights, and `more`, which win over its own.
+        """Return the overrides that compose this agent's run here: its own, its weights, and `more`, which win.
 
         Raises:
             SettingError: an override of `more` cannot be read.
@@ -102,14 +102,14 @@ class SavedAgent:
 
 
 def export(where: str | Path, out: Path) -> Path:
-    """Write an agent into a folder that another machine can run: weights, configuration, and the options of the user's own.
+    """Write an agent to a folder that runs on another machine: weights, configuration, and the user's own options.
 
     Args:
         where: as for `SavedAgent.open`.
         out: a new folder; its name is the agent's name.
 
     Raises:
-        CheckpointError: there is no agent.
+        CheckpointError: there is no such agent.
         SettingError: `out` exists, or cannot be written.
     """
     saved, out = SavedAgent.open(where), Path(out)
@@ -133,7 +133,7 @@ def export(where: str | Path, out: Path) -> Path:
 
 
 def _targets(value: Any) -> Iterator[str]:
-    """Every class that a configuration names."""
+    """Yield every class that a configuration names."""
     if isinstance(value, Mapping):
         if isinstance(value.get("_target_"), str):
             yield value["_target_"]

@@ -1,4 +1,4 @@
-"""Loaded agents: a saved agent as a function from observations to actions, for a gymnasium loop of one's own.
+"""Loaded agents: a saved agent as a function from observations to actions, for the user's own gymnasium loop.
 
     agent = ami.load("runs/first")
     env = agent.make_env()                # or your own, with the same spaces
@@ -6,8 +6,8 @@
     ...
     observation, reward, terminated, truncated, info = env.step(agent.act(observation))
 
-The whole agent runs, in this process: only the environment at the bottom of its world node is replaced by a stand-in that
-returns the observation given to `act`. So every conversion of spaces, and every check, is the one it was trained with.
+The whole agent runs in this process. Only the environment inside its world node is replaced, by a stand-in that returns the
+observation given to `act`. All conversions of spaces and all checks are thus those of its training.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from ami.runtime.local import LocalRuntime
 from ami.saved.export import SavedAgent
 
 GOALS = ("goal", "desired_goal")
-"""What environments call the goal in their observation."""
+"""The keys of the goal in an environment's observation."""
 
 
 class StandIn(gymnasium.Env):
-    """An environment that returns what it was given, and remembers the action it received.
+    """An environment that returns given values and stores the action it receives.
 
     Attributes:
-        observation, reward, info: what the next reset or step returns.
-        action: what the last step received.
+        observation, reward, info: returned by the next reset or step.
+        action: the action of the last step.
     """
 
     def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space, observation: Any,
@@ -55,54 +55,54 @@ class StandIn(gymnasium.Env):
         self.info = info
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The observation given."""
+        """Return the given observation."""
         return self.observation, dict(self.info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """The observation given; the episode goes on until `LoadedAgent.reset`."""
+        """Return the given observation; the episode continues until `LoadedAgent.reset`."""
         self.action = action
         return self.observation, self.reward, False, False, dict(self.info)
 
 
 class GivenWorld(GymWorld):
-    """A world node over stand-ins. Takes the settings of `GymWorld`; the environment itself is made once, for its spaces."""
+    """A world node over stand-ins, with the settings of `GymWorld`; the real environment is made once, for its spaces."""
 
     def _make(self, num_envs: int) -> Rows:
         if not hasattr(self, "spaces"):
             env = self.make_env()
             self.spaces = env.observation_space, env.action_space
             seen, info = env.reset(seed=0)
-            self._first = seen, {name: info[name] for name in (MASK,) if name in info}  # which ports the world has
+            self._first = seen, {name: info[name] for name in (MASK,) if name in info}  # decides the world's ports
             env.close()
         self.stand_ins = [StandIn(*self.spaces, *self._first) for _ in range(num_envs)]
         fit = [fitted(stand_in, self.env_id, self._chosen) for stand_in in self.stand_ins]
         return Rows([env for env, _ in fit], fit[0][1])
 
     def give(self, observations: Sequence[Any], rewards: Sequence[float], infos: Sequence[Mapping[str, Any]]) -> None:
-        """Give each row what its environment returned."""
+        """Set what each row's stand-in returns next."""
         for stand_in, *given in zip(self.stand_ins, observations, rewards, infos, strict=True):
             stand_in.observation, stand_in.reward, stand_in.info = given
 
     def received(self, action: Tensor) -> list[Any]:
-        """Actions (B, A) as the environments receive them."""
+        """Convert actions (B, A) to actions of the environments."""
         self._stepped(action.numpy())
         return [stand_in.action for stand_in in self.stand_ins]
 
 
 class LoadedAgent:
-    """An agent that acts in somebody else's loop.
+    """A saved agent that acts in the user's own loop.
 
     Args:
         saved: the agent.
         allow: prefixes of your own packages that its classes may come from.
-        seed: of its random streams; None takes its run's.
+        seed: the seed of its random streams; None takes its run's.
 
     Attributes:
         graph: its graph.
-        repeat: how many times each action is to be done in a row: the `world.repeat` it was trained with.
+        repeat: the number of environment steps per action: the `world.repeat` of its training.
 
     Raises:
-        GraphError, TrustError, UnknownName, SettingError: its configuration is unsound here.
+        GraphError, TrustError, UnknownName, SettingError: its configuration is not valid here.
         CheckpointError: its weights do not fit.
     """
 
@@ -111,8 +111,8 @@ class LoadedAgent:
         worlds = {node: part.target for node, part in parts.items() if isinstance(part.target, type)
                   and issubclass(part.target, World)}
         require(len(worlds) == 1 and all(issubclass(world, GymWorld) for world in worlds.values()),
-                f"the worlds of {saved.file} are {', '.join(worlds) or 'none'}: expected one gymnasium world, whose place "
-                "your loop takes. Fix: `ami run --from` runs it in its own")
+                f"the worlds of {saved.file} are {', '.join(worlds) or 'none'}: expected one gymnasium world, which your "
+                "loop replaces. Fix: `ami run --from` runs it in its own world")
         (node,) = worlds
         parts[node] = ModuleSpec(GivenWorld, parts[node].settings)
         self.graph = Graph(parts, saved.config["graph"])
@@ -132,7 +132,7 @@ class LoadedAgent:
         self._fresh: np.ndarray | None = None
 
     def make_env(self) -> gymnasium.Env:
-        """The environment that the agent was trained in, as gymnasium makes it, with the configured wrappers.
+        """Make the environment that the agent was trained in, with the configured wrappers.
 
         Raises:
             SettingError: it cannot be made here.
@@ -143,7 +143,7 @@ class LoadedAgent:
         """Start new episodes with the next observation.
 
         Args:
-            rows: mask (B,) of the rows whose episode begins anew; None: all of them, and B may change.
+            rows: mask (B,) of the rows to reset; None resets all of them, and B may change.
 
         Raises:
             SettingError: the mask is not one flag per row.
@@ -160,14 +160,14 @@ class LoadedAgent:
         """Choose the action for one observation or a batch of them.
 
         Args:
-            observation: what the environment returned, in its own space, or a batch of B. Of an environment with a goal: the
-                mapping it returns, or its observation alone beside `goal`.
-            goal: what to reach, in the space of the environment's goal; replaces the goal in `observation`.
-            reward: the last reward, or (B,): what a cost of the world's reward reads.
-            info: the environment's info, or a list of B: where it keeps action masks.
+            observation: the environment's observation, in its own space, or a batch of B. In a goal environment: the mapping
+                it returns, or only its observation together with `goal`.
+            goal: the goal, in the space of the environment's goal; replaces the goal in `observation`.
+            reward: the last reward, or (B,); read by a cost of the world's reward.
+            info: the environment's info, or a list of B; read for action masks.
 
         Returns:
-            An action in the environment's action space; of a batch, (B, …).
+            An action in the environment's action space; for a batch, (B, …).
 
         Raises:
             SettingError: the observation or goal has another shape; B changed without `reset`.
@@ -201,7 +201,7 @@ class LoadedAgent:
         return Episode(number, seed=number)
 
     def _world_actions(self, action: Tensor) -> list[Any]:
-        """Actions (B, A) in the environment's action space."""
+        """Convert actions (B, A) to the environment's action space."""
         batch = len(action)
         if self._taker.batch != batch:
             self._taker.assign(torch.ones(batch, dtype=torch.bool), [Episode(0, seed=0)] * batch)
@@ -210,7 +210,7 @@ class LoadedAgent:
         return self._taker.received(action)
 
     def _with_goal(self, observation: Any, goal: Any) -> Any:
-        """The observation as the environment returns it, in numpy, with this goal in it."""
+        """Return the observation in the environment's space, in numpy, with the given goal."""
         space = self.observation_space
         if not isinstance(space, gymnasium.spaces.Dict):
             require(goal is None, f"act got a goal, but {self._world.env_id} has none: its observations are {space}. "
@@ -232,7 +232,7 @@ class LoadedAgent:
         return {key: given[key] if _is_nested(inner) else np.asarray(given[key]) for key, inner in space.spaces.items()}
 
     def _is_single(self, seen: Any) -> bool:
-        """Whether it is one observation, not a batch."""
+        """Return whether it is one observation, not a batch."""
         space, value, where = self.observation_space, seen, "observation"
         if isinstance(space, gymnasium.spaces.Dict):
             where, space = next(((key, inner) for key, inner in space.spaces.items() if inner.shape is not None),
@@ -252,22 +252,22 @@ def load(where: str | Path, *, allow: Sequence[str] = (), seed: int | None = Non
 
     Args:
         where: the folder of a run or an export, an `agent.safetensors`, or the name of a run in the store.
-        allow: prefixes of your own packages that its classes may come from: a file is not asked whom to trust.
-        seed: of its random streams; None takes its run's.
+        allow: prefixes of your own packages that its classes may come from; the file itself cannot extend the allow-list.
+        seed: the seed of its random streams; None takes its run's.
 
     Raises:
-        CheckpointError: there is no agent, or its file is broken; further errors are those of `LoadedAgent`.
+        CheckpointError: there is no such agent, or its file is broken; further errors are those of `LoadedAgent`.
     """
     return LoadedAgent(SavedAgent.open(where), [allow] if isinstance(allow, str) else allow, seed)
 
 
 def _is_nested(space: gymnasium.Space) -> bool:
-    """Whether its values are not one array."""
+    """Return whether values of the space are not single arrays."""
     return space.shape is None
 
 
 def _rows(seen: Any) -> list[Any]:
-    """A batch as a list of observations."""
+    """Split a batch into a list of observations."""
     if isinstance(seen, Mapping):
         return [dict(zip(seen, values, strict=True)) for values in zip(*seen.values(), strict=True)]
     return list(seen)

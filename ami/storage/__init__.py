@@ -1,1 +1,1 @@
-"""Files that are whole or not there, files that anybody may have written, and the store that keeps them."""
+"""Atomic writes, safe reads of untrusted files, hashes of code, and the store of runs."""

@@ -1,8 +1,8 @@
-"""Code hash: which files a behaviour depends on, found by reading them and not by looking at what happens to be imported.
+"""Code hash: the files that a behaviour depends on, found by static analysis of imports.
 
-From some roots every import is followed, also those inside functions, so that the answer is the same in a notebook, in a
-script and on the command line. Own packages count by the text of each file and by the data files beside it, installed ones
-by their version. Documents (`.md`, `.rst`) do not count, nor do imports for type checkers alone.
+Every import is followed from the given roots, also inside functions, so the result is the same in a notebook, in a script
+and on the command line. Local packages count by the text of each file and by the data files next to it, installed packages
+by their version. Documents (`.md`, `.rst`) and imports under `TYPE_CHECKING` do not count.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 OURS = ("ami", "modules", "worlds", "configs")
-"""Counted file by file, wherever they are installed."""
+"""ami's own packages, counted file by file wherever they are installed."""
 NO_DATA = (".py", ".pyc", ".pyi", ".so", ".md", ".rst", ".ipynb")
 STORE_MARKS = ("mlflow.db", "header.json", "trained")
-"""A folder that holds one of these is where runs are kept, and no data of the package around it."""
+"""A folder that holds one of these is a store of runs, not data of the surrounding package."""
 INTERACTIVE = "__main__"
 _FILE_NAME = re.compile(r"\w[\w./ -]{0,98}\.\w{1,8}")
 Root = str | type | Callable[..., Any] | Mapping[str, Any]
 
 
 def code_hash(roots: Iterable[Root], *, without: Collection[str] = ()) -> str:
-    """16 hex digits over all that `depends_on` finds."""
+    """Return 16 hex digits over the result of `depends_on`."""
     found = depends_on(roots, without=without)
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def depends_on(roots: Iterable[Root], *, without: Collection[str] = ()) -> dict[str, str]:
-    """Files, packages and plain values by name, each with what identifies it: a hash, a version, or the value.
+    """Return files, packages and plain values by name, each with its hash, its version, or the value.
 
     Args:
-        roots: names of Python modules; classes and functions; or plain facts by name.
-        without: Python modules and packages that imports are not followed into. A root counts in any case.
+        roots: names of Python modules; classes and functions; or mappings of plain values by name.
+        without: Python modules and packages that imports are not followed into. A root always counts.
     """
     found: dict[str, str] = {}
     names: list[str] = []
@@ -67,7 +67,7 @@ def depends_on(roots: Iterable[Root], *, without: Collection[str] = ()) -> dict[
 
 
 def _of_module(name: str, found: dict[str, str]) -> list[str]:
-    """Note a Python module down; returns the names that its file imports."""
+    """Add a Python module to `found`; return the names that its file imports."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names and name != INTERACTIVE:
         return []
@@ -102,17 +102,17 @@ def _lies_in(name: str, package: str) -> bool:
 
 
 def _absolute(name: str, package: str) -> str:
-    """A relative import, ".physics" or "..maps.small", as seen from a package."""
+    """Resolve a relative import, ".physics" or "..maps.small", from a package."""
     level = len(name) - len(name.lstrip("."))
     words = package.split(".")
     return name if not level else ".".join(filter(None, (*words[:len(words) - level + 1], name[level:])))
 
 
-# Where a Python module lies, without importing it -----------------------------------------------------------------------
+# Location of a Python module, without importing it ----------------------------------------------------------------------
 
 
 def _place(name: str) -> tuple[Path, bool] | None:
-    """Its file, and whether it is a package's `__init__`; None where there is no such file."""
+    """Return its file, and whether it is a package's `__init__`; None if there is no such file."""
     if name == INTERACTIVE:
         file = getattr(sys.modules[INTERACTIVE], "__file__", None)
         return (Path(file), False) if file and Path(file).is_file() else None
@@ -149,7 +149,7 @@ def _site_folders() -> tuple[Path, ...]:
 
 @lru_cache(maxsize=256)
 def _version(package: str) -> str | None:
-    """The version of the distribution that a package comes from; None for a file that merely lies among the installed."""
+    """Return the version of the distribution that a package comes from; None for a file of no distribution."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -157,19 +157,19 @@ def _version(package: str) -> str | None:
         return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names))) or None
 
 
-# What is in a file ------------------------------------------------------------------------------------------------------
+# Content of a file ------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)
 def _read(file: Path, changed_at: int, size: int) -> tuple[str, tuple[str, ...], frozenset[str]]:
-    """A file's hash, the names it imports, relative ones with their dots, and the file names in it."""
+    """Return a file's hash, the names it imports, relative ones with their dots, and the file names in it."""
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:16]
     if file.suffix != ".py":
         return digest, (), frozenset()
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # what cannot be imported imports nothing
+    except (SyntaxError, ValueError):  # an invalid file imports nothing
         return digest, (), frozenset()
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return digest, tuple(sorted(set(_imports(tree)))), frozenset(filter(_FILE_NAME.fullmatch, texts))
@@ -194,7 +194,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _package_data(folder: Path) -> Iterator[Path]:
-    """The data files of a package and of the plain folders in it; the packages in it stand for themselves."""
+    """Yield the data files of a package and of the plain folders in it; packages inside it are counted separately."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "_")) or path.suffix in NO_DATA:
             continue
@@ -205,7 +205,7 @@ def _package_data(folder: Path) -> Iterator[Path]:
 
 
 def _named_data(file: Path, texts: Collection[str]) -> list[Path]:
-    """The data files that a lone Python file names, relative to its own folder."""
+    """Return the data files that a single Python file names, relative to its own folder."""
     beside = [file.parent / text for text in sorted(texts)]
     return [path for path in beside if path.suffix not in NO_DATA and path.is_file()]
 
@@ -216,11 +216,11 @@ def _digest(file: Path, changed_at: int, size: int) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()[:16]
 
 
-# What was typed into a notebook has no file -----------------------------------------------------------------------------
+# Code typed into a notebook, which has no file --------------------------------------------------------------------------
 
 
 def _of_object(root: Any, found: dict[str, str]) -> list[str]:
-    """The Python module of a class or function; where that has no file, note its code down and all that it names."""
+    """Return the Python module of a class or function; if it has no file, add its code and the globals it uses."""
     name = str(getattr(root, "__module__", type(root).__module__))
     if name != INTERACTIVE or _place(name) is not None:
         return [name]
@@ -249,7 +249,7 @@ def _of_object(root: Any, found: dict[str, str]) -> list[str]:
 
 
 def _codes(typed: Any) -> tuple[list[Any], list[Any]]:
-    """The code and the plain values of a class or function, and the classes it extends."""
+    """Return the code and the plain values of a class or function, and its base classes."""
     if not isinstance(typed, type):
         typed = inspect.unwrap(typed)
         return [getattr(typed, "__code__", None), _text(getattr(typed, "__defaults__", None))], []
@@ -264,7 +264,7 @@ def _codes(typed: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _plain(code: Any) -> Any:
-    """What of a piece of code does not depend on where it was typed."""
+    """Return the parts of a code object that do not depend on its position."""
     if not isinstance(code, CodeType):
         return code
     return (code.co_code.hex(), code.co_names, code.co_varnames,
@@ -279,7 +279,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    """A value as text that is the same in every process: without addresses, and a set in order."""
+    """Return a value as text that is the same in every process: without addresses, and with sets sorted."""
     if isinstance(value, (set, frozenset)):
         return f"{{{', '.join(sorted(map(repr, value)))}}}"
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

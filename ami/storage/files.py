@@ -1,7 +1,7 @@
-"""Writing files so that nothing is ever half there, and reading files that anybody may have written.
+"""Atomic writes of files, and safe reads of untrusted files.
 
-Written: a temporary name, fsync, rename, fsync of the folder. Read: regular files alone, of a limited size, within the
-folder that they are part of; what is refused is one line that names the file and the fault.
+A write uses a temporary name, fsync, rename, and fsync of the folder. A read accepts only regular files of a limited size
+within their folder; an error is one line that names the file and the fault.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ami.errors import AmiError, require
 from ami.storage.schema import Mismatch, check, shown
 from ami.terminal.text import escaped
 
-DEEPEST = 64  # brackets within brackets in JSON
-MOST_VALUES = 2_000_000  # of one JSON file: each takes about 100 bytes once it is read
+DEEPEST = 64  # levels of nesting in JSON
+MOST_VALUES = 2_000_000  # per JSON file; each takes about 100 bytes in memory
 MIB = 2**20
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -34,9 +34,9 @@ class FileKind:
 
     Attributes:
         what: its name in messages, "a run header".
-        error: what is raised where a file is not of this kind.
-        fix: a remedy, "run again".
-        limit: bytes.
+        error: the class of the error for a file of another kind.
+        fix: the fix in that error, "run again".
+        limit: the largest size in bytes.
         schema: the type of its JSON, see `ami.storage.schema`.
     """
 
@@ -47,19 +47,19 @@ class FileKind:
     schema: Any = Any
 
     def refusal(self, path: Path, fault: object) -> AmiError:
-        """The error for a file that is not of this kind."""
+        """Return the error for a file that is not of this kind."""
         return self.error(f"{escaped(str(path), keep='')} is not {self.what}: {fault}. Fix: {self.fix}")
 
     def read(self, path: Path, within: Path | None = None) -> bytes:
         """Read a file.
 
         Args:
-            path: of a regular file; a pipe or a device is never waited for.
-            within: the folder that holds it; a link that leads elsewhere is refused.
+            path: a regular file; a pipe or a device is refused without blocking.
+            within: the folder that holds it; a link that leads out of it is refused.
 
         Raises:
             FileNotFoundError: there is no such file.
-            AmiError: it is no regular file, too large, or cannot be read; of the class `error`.
+            AmiError: it is not a regular file, too large, or cannot be read; of the class `error`.
         """
         with self.open(path, within) as file:
             return file.read(os.fstat(file.fileno()).st_size)  # read(limit) would allocate all of it
@@ -74,8 +74,8 @@ class FileKind:
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(str(path)) from None
         except PermissionError as error:
-            raise self.error(f"{path} cannot be read ({error.strerror}): a run belongs to the user who made it alone. "
-                             "Fix: as that user, or let them share it") from None
+            raise self.error(f"{path} cannot be read ({error.strerror}): a run is readable only by the user who made it. "
+                             "Fix: read it as that user, or let them share it") from None
         except OSError as error:
             raise self.refusal(path, f"it cannot be opened ({error.strerror})") from None
         try:
@@ -91,7 +91,7 @@ class FileKind:
 
     def _fault(self, status: os.stat_result) -> str:
         if not stat.S_ISREG(status.st_mode):
-            return f"it is {_TYPES.get(stat.S_IFMT(status.st_mode), 'no file')}: expected a regular file"
+            return f"it is {_TYPES.get(stat.S_IFMT(status.st_mode), 'not a file')}: expected a regular file"
         return f"it has {status.st_size:,} bytes: expected at most {self.limit:,}" if status.st_size > self.limit else ""
 
     def read_text(self, path: Path, within: Path | None = None) -> str:
@@ -99,10 +99,10 @@ class FileKind:
         try:
             return self.read(path, within).decode()
         except UnicodeDecodeError as error:
-            raise self.refusal(path, f"byte {error.start:,} is no UTF-8") from None
+            raise self.refusal(path, f"byte {error.start:,} is not UTF-8") from None
 
     def read_json(self, path: Path, within: Path | None = None) -> Any:
-        """Read a file of JSON that is what `schema` declares; arguments and errors are those of `read`."""
+        """Read a JSON file that matches `schema`; arguments and errors are those of `read`."""
         try:
             content = parse_json(self.read_text(path, within))
         except Mismatch as fault:
@@ -111,7 +111,7 @@ class FileKind:
         return content
 
     def check(self, path: Path, content: Any, schema: Any) -> None:
-        """Hold what was read against a schema; raises as `read`."""
+        """Check content against a schema; raises as `read`."""
         try:
             check(content, schema)
         except Mismatch as fault:
@@ -119,10 +119,10 @@ class FileKind:
 
 
 def parse_json(text: str) -> Any:
-    """Plain values from JSON of a stranger.
+    """Parse untrusted JSON to plain values.
 
     Raises:
-        Mismatch: it is no JSON, holds too many values or nests too deep.
+        Mismatch: it is not JSON, holds too many values or is nested too deep.
     """
     if sum(map(text.count, ",[{")) > MOST_VALUES:
         raise Mismatch(f"it holds too many values: expected at most {MOST_VALUES:,}")
@@ -130,14 +130,14 @@ def parse_json(text: str) -> Any:
         content = json.loads(text)
     except RecursionError:
         raise Mismatch(f"it nests too deep: expected at most {DEEPEST} levels") from None
-    except ValueError as error:  # also a number of thousands of digits
-        raise Mismatch(f"it is no JSON ({error}): expected JSON as ami writes it") from None
+    except ValueError as error:  # also a number with thousands of digits
+        raise Mismatch(f"it is not JSON ({error}): expected JSON as ami writes it") from None
     _check_values(content)
     return content
 
 
 def _check_values(content: Any) -> None:
-    """Refuse what JSON can express and no file of ours holds, before anything walks through it."""
+    """Refuse JSON values that no file of ami holds, before recursive code visits them."""
     level = [content]
     for _ in range(DEEPEST):
         inner: list[Any] = []
@@ -149,7 +149,7 @@ def _check_values(content: Any) -> None:
                 inner += value
             elif isinstance(value, str):
                 if not value.isascii() and _LONE_SURROGATE.search(value):
-                    raise Mismatch(f"{shown(value)} is no text: expected Unicode without lone surrogates")
+                    raise Mismatch(f"{shown(value)} is not valid text: expected Unicode without lone surrogates")
             elif isinstance(value, int) and abs(value) >= 2**64:
                 raise Mismatch(f"a number of {value.bit_length()} bits: expected at most 64")
         if not inner:
@@ -163,14 +163,14 @@ _TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a dev
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file or nothing. A reader sees the old content or the new, never a part."""
+    """Write a file atomically: a reader sees the old content or the new, never a part."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write in piece by piece, which gets its name when all of it is written; an error leaves nothing of it."""
+    """Open a file for writing that gets its name after the block; an error in the block leaves no file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
@@ -181,7 +181,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # what a write to an open file raises names none
+        if error.errno is not None and error.filename is None:  # an error of an open file names no path
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     finally:
@@ -214,11 +214,11 @@ def check_file(path: Path, what: str) -> None:
 def check_folder(folder: Path, what: str) -> None:
     """Refuse a folder that cannot be written in, before any work is done for it.
 
-    It is tried: the folder is made, a file is written in it, and what was made is removed again. Permissions alone say
-    nothing of a full disk, a read-only one, a name that is too long or a file system that takes no files.
+    The check makes the folder, writes a file in it, and removes both. Permissions alone would not show a full or read-only
+    disk, a name that is too long or a file system that takes no files.
 
     Raises:
-        SettingError: names the folder and why it cannot be written in.
+        SettingError: names the folder and the reason.
     """
     made: list[Path] = []
     fault = ""
@@ -238,14 +238,14 @@ def check_folder(folder: Path, what: str) -> None:
         fault = f"which cannot be written in ({getattr(error, 'strerror', None) or error})"
     finally:
         for path in reversed(made):
-            with suppress(OSError):  # somebody else has put something there in the meantime
+            with suppress(OSError):  # another process has written to it in the meantime
                 path.rmdir()
     require(not fault, f"{what} is {str(folder)!r}, {fault}: expected a folder to write in")
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """What is made inside this block is for its user alone."""
+    """Make files and folders created in the block accessible only to their user."""
     before = os.umask(0o077)
     try:
         yield
@@ -254,5 +254,5 @@ def private_files() -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write plain values as indented JSON, whole or not at all."""
+    """Write plain values as indented JSON, atomically."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")

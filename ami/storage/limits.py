@@ -1,6 +1,6 @@
-"""Limits: the memory and the time that a setting asks for, judged before work begins.
+"""Limits: check the memory and the time that a setting needs before work begins.
 
-A slip of the finger (`evaluation.pairs=100000000000`) otherwise starts work without end, or ends the process.
+Otherwise a typo (`evaluation.pairs=100000000000`) would start endless work or end the process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def check_memory(setting: str, value: object, needed: float, fix: str) -> None:
 
     Args:
         setting: its full name, "learning.collect.episodes".
-        value: what was given.
+        value: the given value.
         needed: bytes, a lower bound.
-        fix: what to change, without "Fix:".
+        fix: the fix, without "Fix:".
 
     Raises:
         SettingError: more is needed than this process may have.
@@ -32,17 +32,17 @@ def check_memory(setting: str, value: object, needed: float, fix: str) -> None:
     there = memory()
     if needed > there:
         raise SettingError(f"{setting} is {value}: its data need {in_bytes(needed)} of memory or more, and "
-                           f"{in_bytes(there)} are there. Fix: {fix}")
+                           f"{in_bytes(there)} are available. Fix: {fix}")
 
 
 def check_time(setting: str, value: object, seconds: float, fix: str) -> str | None:
-    """Refuse a setting that asks for more than a year of work, and warn of more than a day.
+    """Refuse a setting that needs more than a year of work, and warn of more than a day.
 
     Args:
         setting: its full name.
-        value: what was given.
+        value: the given value.
         seconds: an estimate of the work's duration.
-        fix: what to change, without "Fix:".
+        fix: the fix, without "Fix:".
 
     Returns:
         The warning, a sentence; None for up to a day.
@@ -56,13 +56,13 @@ def check_time(setting: str, value: object, seconds: float, fix: str) -> str | N
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that there is no more memory; torch's allocator raises a plain RuntimeError."""
+    """Return whether an error means that memory ran out; torch's allocator raises a plain RuntimeError."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(
         words in str(error) for words in _NO_MEMORY))
 
 
 def memory() -> float:
-    """The bytes of memory this process may have: the machine's, its control group's or its own limit, the least of them."""
+    """Return the bytes of memory this process may have: the least of the limits of machine, control group and process."""
     least = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
@@ -75,7 +75,7 @@ def memory() -> float:
 
 
 def in_bytes(count: float) -> str:
-    """A number of bytes as people write it, "3.2 GB"."""
+    """Format a number of bytes, "3.2 GB"."""
     for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -84,7 +84,7 @@ def in_bytes(count: float) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """A duration in its largest unit, "3.2 days"."""
+    """Format a duration in its largest unit, "3.2 days"."""
     unit, length = next(((unit, length) for unit, length in _UNITS if seconds >= 2 * length), _UNITS[-1])
     count = seconds / length
     return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.2g} {unit}"

@@ -1,8 +1,8 @@
-"""Schema: whether plain values read from a file are what a type declares.
+"""Schema: check plain values read from a file against a type.
 
 The types are Python's own: `int`, `float`, `str`, `bool`, `None`, `Literal`, unions, `list`, `tuple`, `dict`, `TypedDict`,
 `NamedTuple` and dataclasses, with bounds as `Annotated[int, Between(0, 10)]`. A mapping may have more keys than its
-`TypedDict` declares, since newer versions write more; those of a `NamedTuple` or a dataclass are all known.
+`TypedDict` declares, since newer versions write more; a `NamedTuple` or a dataclass allows no unknown keys.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null",
                          list: "a list", tuple: "a list", dict: "a mapping"}
-LONGEST = 60  # characters of a value that a message repeats
+LONGEST = 60  # characters of a value in a message
 
 
 class Mismatch(ValueError):
-    """A value is not what its type declares; the text names the field, what was found and what was expected."""
+    """A value does not match its type; the text names the field, what was found and what was expected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,16 +66,16 @@ class AtMost:
 Whole = Annotated[int, Between(0, 2**62)]
 Count = Annotated[int, Between(0, 2**31 - 1)]
 Line = Annotated[str, Like("[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]{0,10000}", "a text of one line, no control characters")]
-"""What is printed as it is; `ami.terminal.text` escapes the rest that cannot be seen."""
+"""Text that is printed unchanged; `ami.terminal.text` escapes the remaining invisible characters."""
 Name = Annotated[str, Like(r"[A-Za-z_]\w{0,99}", "a name of letters, digits and _")]
 """The grammar of node and port names in `ami.graph.wiring`."""
 
 
 def check(value: Any, kind: Any, where: str = "") -> None:
-    """Hold a plain value against a type.
+    """Check a plain value against a type.
 
     Args:
-        value: what was read.
+        value: the value.
         kind: the type.
         where: the field that holds it, for the message.
 
@@ -112,7 +112,7 @@ def check(value: Any, kind: Any, where: str = "") -> None:
 
 
 def words(kind: Any) -> str:
-    """What a type expects, in words: `a whole number or null`."""
+    """Describe a type in words: `a whole number or null`."""
     origin, given = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return next((bound.words for bound in given[1:] if isinstance(bound, Like)), words(given[0]))
@@ -126,7 +126,7 @@ def words(kind: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a message repeats it: on one line, without control characters, not longer than `LONGEST`."""
+    """Format a value for a message: on one line, without control characters, not longer than `LONGEST`."""
     if isinstance(value, Mapping) and len(value) > 3:
         return f"a mapping of {len(value)} entries"
     if isinstance(value, list) and len(value) > 8:
@@ -149,7 +149,7 @@ def _check_record(value: Mapping[str, Any], kind: Any, where: str) -> None:
 
 @lru_cache(maxsize=64)
 def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
-    """The fields of a record: their type, and whether they must be there."""
+    """Return the fields of a record: their type, and whether they are required."""
     hints = get_type_hints(kind, include_extras=True)
     if is_typeddict(kind):
         return {name: (get_args(hint)[0], False) if get_origin(hint) is NotRequired else (hint, True)
@@ -164,7 +164,7 @@ def _is_record(kind: Any) -> bool:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type, whatever it holds."""
+    """Return whether a value is of a type, without checking its content."""
     origin, given = get_origin(kind), get_args(kind)
     if kind is Any:
         return True

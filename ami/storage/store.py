@@ -1,4 +1,4 @@
-"""Store: the folder that keeps runs, trained agents and MLflow's database, and how it is found from any folder."""
+"""Store: the folder that holds runs, trained agents and MLflow's database, found from any folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ROOT_MARKS = (".git", "pyproject.toml")
 
 
 def default_store() -> str:
-    """The folder of AMI_STORE; without it `runs` in the root of the project around the current folder; else `runs` here.
+    """Return the folder AMI_STORE; else `runs` in the root of the surrounding project; else `runs` in the current folder.
 
-    Relative to the current folder where it lies below it, so that messages stay short.
+    The path is relative if the root is the current folder, so that messages stay short.
     """
     named = os.environ.get(ENVIRONMENT, "").strip()
     if named:
@@ -26,10 +26,10 @@ def default_store() -> str:
 
 
 def find(name: str | Path, store: str | Path) -> Path:
-    """A run, file or folder by its path or, where there is none, by its name in the store.
+    """Find a run, file or folder by its path, else by its name in the store.
 
     Returns:
-        The path; it need not exist, and is then the path that was given.
+        The path found, else the given path.
     """
     given = Path(name).expanduser()
     return next((path for path in _places(given, Path(store)) if path.exists()), given)

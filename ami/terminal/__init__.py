@@ -1,1 +1,1 @@
-"""What a person sees in the terminal."""
+"""Terminal output: progress bars, notes, tables, and safe text."""

@@ -1,4 +1,4 @@
-"""Best effort: what is made for people after the work must not cost the work."""
+"""Best effort: a failure of plots, video or MLflow after the work must not lose the work."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ami.terminal.console import Console
 
 @contextmanager
 def best_effort(console: Console, failed: str, fix: str) -> Iterator[None]:
-    """Turn whatever the block raises into one warning line. Ctrl-C passes.
+    """Turn an exception in the block into one warning line. Ctrl-C passes through.
 
     Args:
         console: where the warning is printed.
-        failed: what failed, such as "episodes.gif was not made".
-        fix: how to make it later.
+        failed: the failure, such as "episodes.gif was not made".
+        fix: the fix, such as how to make it later.
     """
     try:
         yield
@@ -25,7 +25,7 @@ def best_effort(console: Console, failed: str, fix: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line, without its own remedy: the warning names one."""
+    """Return an error in one line, without its own fix, since the warning names one."""
     text = " ".join(str(error).split()).partition(" Fix: ")[0].rstrip(".")
     if not text:
         return type(error).__name__

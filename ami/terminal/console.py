@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while ami works: progress bars, notes, tables."""
+"""Terminal output during a run: progress bars, notes, tables."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ OnLearn = Callable[["Stage", int, Figures | None], None]
 
 
 SHOWN = ("lived", "loss", "std", "probe_r2", "success")
-"""What a bar has room for; every figure is in the learning curves."""
+"""The figures shown in a bar; the learning curves hold all of them."""
 
 
 class Console:
-    """Writes to the terminal; `quiet` writes nothing.
+    """Writes to the terminal.
 
     Args:
-        quiet: for notebooks, scripts and tests.
+        quiet: write nothing, for notebooks, scripts and tests.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.rich = terminal(quiet, markup=True)
 
     def note(self, text: str) -> None:
-        """One line, as it is: a long path is not broken, and brackets in it are no markup."""
+        """Print one line unchanged: long paths are not wrapped, and brackets are not markup."""
         self.rich.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def table(self, table: RenderableType) -> None:
-        """A table, with air around it."""
+        """Print a table between empty lines."""
         self.rich.print()
         self.rich.print(table)
         self.rich.print()
 
     @contextmanager
     def counting(self, what: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-        """A bar that is told how many more are done, and what to show beside it."""
+        """Show a progress bar; the yielded function takes the number of newly finished items and a text for the bar."""
         with self._progress() as progress:
             task = progress.add_task(what, total=total, figures=unit)
 
@@ -57,7 +57,7 @@ class Console:
 
     @contextmanager
     def learning(self, stages: Sequence[Stage]) -> Iterator[OnLearn]:
-        """One bar per stage, with its losses, the last probe's figures and steps per second."""
+        """Show one bar per stage, with its losses, the last probe's figures and steps per second."""
         with self._progress() as progress:
             tasks = {stage.name: progress.add_task(f"learn {stage.name}", start=False, total=stage.steps, figures="")
                      for stage in stages}
@@ -75,9 +75,9 @@ class Console:
 
             yield on_step
 
-    def within(self, say: Callable[[str], None]) -> Console:
-        """A console for one part of a longer work: its bars become words beside the longer bar."""
-        return _Within(say)
+    def within(self, show: Callable[[str], None]) -> Console:
+        """Return a console for one part of a longer work: `show` receives the state of its bars as text."""
+        return _Within(show)
 
     def _progress(self) -> Progress:
         return Progress(TextColumn("{task.description}", table_column=Column(no_wrap=True)), BarColumn(bar_width=10),
@@ -88,9 +88,9 @@ class Console:
 
 
 class _Within(Console):
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__(quiet=True)
-        self._say = say
+        self._show = show
 
     @contextmanager
     def counting(self, what: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
@@ -99,11 +99,11 @@ class _Within(Console):
         def on_progress(more: int, figures: str) -> None:
             nonlocal done
             done += more
-            self._say(f"{what} {done}/{total}")
+            self._show(f"{what} {done}/{total}")
 
-        self._say(what)
+        self._show(what)
         yield on_progress
 
     @contextmanager
     def learning(self, stages: Sequence[Stage]) -> Iterator[OnLearn]:
-        yield lambda stage, step, figures: self._say(f"learn {stage.name} {step}/{stage.steps}")
+        yield lambda stage, step, figures: self._show(f"learn {stage.name} {step}/{stage.steps}")

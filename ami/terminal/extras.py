@@ -1,4 +1,4 @@
-"""How to install the packages of an extra: in a clone through its pyproject.toml, from a wheel by their own names.
+"""The command that installs the packages of an extra: in a clone by its pyproject.toml, with a wheel by their own names.
 
 `pip install 'ami[worlds]'` would install another project of that name.
 """
@@ -14,7 +14,7 @@ HOME = Path(__file__).resolve().parents[2]
 
 
 def how_to_install(extra: str, home: Path = HOME) -> str:
-    """The command that installs the packages of an extra, for the end of "Fix: ".
+    """Return the command that installs the packages of an extra, to follow "Fix: ".
 
     Args:
         extra: a name in pyproject.toml's optional dependencies, "worlds".

@@ -1,7 +1,7 @@
-"""The terminal: one that is closed, full or not UTF-8 costs no work, and text of a file cannot command it.
+"""Safe terminal output: a closed, full or non-UTF-8 terminal does not stop the work, and text from files cannot control it.
 
-A run folder may be a stranger's. An escape sequence in one of its names would set the window's title, move the cursor or
-reverse the reading direction. Every character that is not printable is shown as Python writes it, `\\x1b` or `\\u202e`.
+A run folder may come from an untrusted source. An escape sequence in one of its names would set the window's title, move the
+cursor or reverse the reading direction. Non-printable characters are shown as Python escapes, `\\x1b` or `\\u202e`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def escaped(text: str, keep: str = "\n") -> str:
-    """Text without control characters, bidirectional marks and other invisible signs; those in `keep` stay."""
+    """Escape control characters, bidirectional marks and other invisible characters; those in `keep` stay."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode() for sign in text)
@@ -32,7 +32,7 @@ PLAIN = {
     **dict.fromkeys("▶►→", ">"), **dict.fromkeys("◀◄←", "<"), "⇄": "<>", "…": "...", "·": ".", "•": "*", "×": "x", "±": "+-",
     "≤": "<=", "≥": ">=", "²": "2", "’": "'", "“": '"', "”": '"', "↑": "^", "↓": "v", "▲": "^", "▼": "v", "█": "#",
 }
-"""What stands for a sign that a terminal's encoding does not have."""
+"""ASCII substitutes for characters missing in a terminal's encoding."""
 _HANDLER = "ami.plain"
 
 
@@ -49,8 +49,8 @@ codecs.register_error(_HANDLER, _in_plain_signs)
 def prepare_streams() -> None:
     """Make the standard streams safe to print to.
 
-    A stream that is closed becomes one that goes nowhere: otherwise the next file that is opened gets its number, and what
-    is printed lands in there. A sign that the stream's encoding does not have is printed as one or more that it has.
+    A closed stream is redirected to the null device; otherwise the next opened file would get its number and receive the
+    output. A character missing in the stream's encoding is replaced by one or more ASCII characters.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -65,15 +65,15 @@ def prepare_streams() -> None:
 
 
 def finish_streams(is_suspect: bool = False) -> str:
-    """Print what is still held back. Afterwards printing is silent where it fails.
+    """Flush the streams. A stream that fails is redirected to the null device.
 
-    Without it Python prints a traceback of its own at its end, and changes the exit code.
+    Without this, Python would print its own traceback at exit and change the exit code.
 
     Args:
-        is_suspect: something could not be written: an empty line shows whether it was standard output.
+        is_suspect: whether a write failed before; an empty line then tests standard output.
 
     Returns:
-        Why standard output cannot be written, or nothing.
+        The reason why standard output cannot be written, or an empty text.
     """
     fault = ""
     for stream in (sys.stdout, sys.stderr):
@@ -82,7 +82,7 @@ def finish_streams(is_suspect: bool = False) -> str:
                 stream.write("\n")
             stream.flush()
         except (OSError, ValueError) as error:
-            if stream is sys.stdout and not isinstance(error, BrokenPipeError):  # `ami list | head` has seen enough
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):  # `ami list | head` is no fault
                 fault = f"standard output cannot be written ({getattr(error, 'strerror', None) or error})"
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -90,21 +90,21 @@ def finish_streams(is_suspect: bool = False) -> str:
 
 
 class Stdout:
-    """Standard output for the progress of some work: once it fails it is silent, for that is no reason to stop the work."""
+    """Standard output that becomes silent at its first failure, so that the work continues."""
 
     def __init__(self) -> None:
         self.has_failed = False
 
     def write(self, text: str) -> int:
-        """Print, as long as that works."""
+        """Print, unless an earlier write failed."""
         self._try(lambda: sys.stdout.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Print what is held back, as long as that works."""
+        """Flush, unless an earlier write failed."""
         self._try(lambda: sys.stdout.flush())
 
-    def __getattr__(self, name: str) -> object:  # isatty, encoding, fileno: what else rich asks a file for
+    def __getattr__(self, name: str) -> object:  # isatty, encoding, fileno: used by rich
         return getattr(sys.stdout, name)
 
     def _try(self, write: Callable[[], object]) -> None:
@@ -115,17 +115,18 @@ class Stdout:
         except (OSError, ValueError) as error:
             self.has_failed = True
             if not isinstance(error, BrokenPipeError):
-                report(f"standard output cannot be written ({getattr(error, 'strerror', None) or error}); the work goes on")
+                report(f"standard output cannot be written ({getattr(error, 'strerror', None) or error}); "
+                       "the work continues")
 
 
 def report(sentence: str) -> None:
-    """One line on stderr, from the middle of some work: a terminal that is gone is no reason to stop it."""
+    """Print one line to stderr during some work; a closed terminal does not stop it."""
     with suppress(OSError, ValueError):
         print(f"ami: {sentence}", file=sys.stderr, flush=True)
 
 
 def terminal(quiet: bool = False, markup: bool = False) -> Console:
-    """A console that escapes all that it prints; brackets are markup only where `markup` says so, for text of our own."""
+    """Return a console that escapes its output; brackets are markup only with `markup`, for ami's own text."""
     from rich.console import Console
 
     console = Console(file=Stdout(), quiet=quiet, highlight=False, markup=markup, emoji=False)  # type: ignore[arg-type]
@@ -134,7 +135,7 @@ def terminal(quiet: bool = False, markup: bool = False) -> Console:
 
 
 class _Escaping:
-    """Escapes what a console is about to print; the console's own colours are not part of the text."""
+    """A render hook that escapes a console's text, but not the console's own colours."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_Escaped(each) for each in renderables]

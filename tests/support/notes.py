@@ -4,7 +4,7 @@ from ami.terminal.console import Console
 
 
 class Notes(Console):
-    """Keeps every note."""
+    """A quiet console that stores its notes."""
 
     def __init__(self) -> None:
         super().__init__(quiet=True)

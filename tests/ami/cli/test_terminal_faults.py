@@ -104,7 +104,7 @@ def test_a_run_continues_without_its_terminal(monkeypatch: pytest.MonkeyPatch,
         bar(2, "")
     console.note("still here")
     assert capsys.readouterr().err == ("ami: standard output cannot be written (No space left on device); "
-                                       "the work goes on\n")
+                                       "the work continues\n")
 
 
 def test_finish_streams_reports_no_fault_by_default(capsys: pytest.CaptureFixture[str]) -> None:

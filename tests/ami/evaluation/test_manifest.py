@@ -44,7 +44,7 @@ def test_a_changed_pair_breaks_the_seal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    ("{", "it is no JSON"), ("[]", r"the content is \[\]: expected a mapping"),
+    ("{", "it is not JSON"), ("[]", r"the content is \[\]: expected a mapping"),
     ('{"world": "x"}', "hash is missing: expected 16 hex digits")])
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "m.json").write_text(content)

@@ -49,7 +49,7 @@ def notes(text: str) -> Callable[[Path], None]:
     (lambda path: head(path, lambda header: header["a/weight"].update(shape=[2**62, 2**62])), ""),
     (lambda path: safetensors.torch.save_file({"a": torch.ones(1, dtype=torch.complex64)}, path, {"ami": "{}"}),
      r"'a' is torch\.complex64: expected one of bool, uint8"),
-    (notes("{"), "it is no JSON .*: expected JSON as ami writes it"),
+    (notes("{"), "it is not JSON .*: expected JSON as ami writes it"),
     (notes("[]"), r"metadata\.ami is \[\]: expected a mapping"),
     (notes("[" * 100_000 + "]" * 100_000), "it nests too deep: expected at most 64 levels"),
     (lambda path: (path.unlink(), os.mkfifo(path)), "it is a pipe: expected a regular file"),

@@ -1,4 +1,4 @@
-"""An agent is one file: found by its run, exported, and run again from the export with the same outcomes."""
+"""Saved agents: opened by run, file or name, exported, and run from the export with equal weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OVERRIDES = ["runtime=local", "learning.collect.episodes=12", "learning.collect.
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a trained agent whose planner is an option of the user's own."""
+    """Return a store with a trained agent whose planner is a user's option."""
     place = tmp_path_factory.mktemp("trained")
     (place / "mine" / "planner").mkdir(parents=True)
     (place / "mine" / "planner" / "short.yaml").write_text("# CEM that looks three steps ahead.\n"
@@ -45,7 +45,7 @@ def test_an_agent_is_found_by_its_run_its_file_and_its_name(in_store: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["second", "first/agent.json"])
-def test_no_agent_there_is_one_line(in_store: Path, name: str) -> None:
+def test_a_missing_agent_is_one_line(in_store: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match=rf"^no agent at '{name}': expected the folder of a run or an export, which "
                                               r"holds agent\.safetensors, .*Fix: name another one, or make one"):
         SavedAgent.open(name)
@@ -85,12 +85,12 @@ def test_an_export_runs_elsewhere(in_store: Path, monkeypatch: pytest.MonkeyPatc
     assert all(bool((first[node][key] == second[node][key]).all()) for node in first for key in first[node])
 
 
-def test_an_export_replaces_nothing(in_store: Path, tmp_path: Path) -> None:
+def test_an_export_overwrites_nothing(in_store: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"exists already: expected a new folder\. Fix: another name, or delete it$"):
         export("first", tmp_path)
 
 
-def test_overrides_given_now_win_over_the_agents_own(in_store: Path) -> None:
+def test_given_overrides_win_over_the_agents_own(in_store: Path) -> None:
     found = SavedAgent.open("first").run_overrides(["evaluation.pairs=7", "planner=mppi"])
     own = [text for text in found if text.startswith(("evaluation.pairs", "planner"))]
     assert own == ["evaluation.pairs=7", "planner=mppi"]

@@ -1,4 +1,4 @@
-"""A saved agent acts in a plain gymnasium loop as it does in its own run."""
+"""Loaded agents: in a plain gymnasium loop a saved agent acts as in its own run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CARTPOLE = ["world=gym", "world.id=CartPole-v1", "perception=vector", "memory=no
 
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Agents that learnt nothing, of two worlds: what they choose depends on every module all the same."""
+    """Save untrained agents of two worlds; their actions depend on every module nevertheless."""
     place = tmp_path_factory.mktemp("agents")
     for name, overrides in {"rooms": SMALL, "cartpole": CARTPOLE}.items():
         ami.train(ami.compose([*overrides, f"store={place}"]), place / name)
     return place
 
 
-def test_two_lines_make_it_act(agents: Path) -> None:
+def test_a_loaded_agent_acts(agents: Path) -> None:
     agent = ami.load(agents / "cartpole")
     env = gymnasium.make("CartPole-v1")
     observation, _ = env.reset(seed=3)
@@ -39,7 +39,7 @@ def test_two_lines_make_it_act(agents: Path) -> None:
         observation, *_ = env.step(action)
 
 
-def test_it_chooses_what_its_own_run_chooses(agents: Path) -> None:
+def test_actions_equal_those_of_its_own_run(agents: Path) -> None:
     ours = ami.build(ami.compose(CARTPOLE))
     ours.reset(torch.ones(1, dtype=torch.bool), [Episode(0, seed=3)])
     agent = ami.load(agents / "cartpole")
@@ -53,13 +53,13 @@ def test_it_chooses_what_its_own_run_chooses(agents: Path) -> None:
 
 
 def outputs_of(agent: ami.Agent) -> dict[str, dict[str, torch.Tensor]]:
-    """One tick of an agent in this process: what every node sent."""
+    """Run one tick of an agent in this process and return the outputs of every node."""
     fired = agent.runtime.worker.fire(agent.graph.order, agent.tick)
     agent.tick += 1
     return fired
 
 
-def test_a_batch_is_the_rows_one_by_one(agents: Path) -> None:
+def test_a_batch_gives_one_action_per_row(agents: Path) -> None:
     agent = ami.load(agents / "rooms")
     env = agent.make_env()
     seen = [env.reset(seed=seed)[0] for seed in (1, 2)]
@@ -70,7 +70,7 @@ def test_a_batch_is_the_rows_one_by_one(agents: Path) -> None:
     assert agent.act(seen[0]).shape == (2,)
 
 
-def test_a_goal_beside_the_observation_is_the_goal(agents: Path) -> None:
+def test_the_goal_argument_replaces_the_goal(agents: Path) -> None:
     agent = ami.load(agents / "rooms")
     env = agent.make_env()
     seen, other = env.reset(seed=1)[0], env.reset(seed=2)[0]
@@ -82,7 +82,7 @@ def test_a_goal_beside_the_observation_is_the_goal(agents: Path) -> None:
         assert (sent["observation"][0].numpy() == seen["observation"]).all()
 
 
-def test_rows_begin_anew_one_by_one(agents: Path) -> None:
+def test_single_rows_are_reset(agents: Path) -> None:
     agent = ami.load(agents / "cartpole")
     env = agent.make_env()
     batch = np.stack([env.reset(seed=seed)[0] for seed in (1, 2, 3)])
@@ -104,7 +104,7 @@ def test_rows_begin_anew_one_by_one(agents: Path) -> None:
      r"^reset got rows of the shape \(1,\): expected one flag for each of 2 episodes$"),
     (lambda agent: agent.act(np.zeros((2, 4)), info=[{}]), "^act got 1 infos for 2 observations: expected one for each$"),
 ])
-def test_what_does_not_fit_is_refused(agents: Path, give, words: str) -> None:
+def test_invalid_arguments_are_refused(agents: Path, give, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         give(ami.load(agents / "cartpole"))
 
@@ -116,7 +116,7 @@ def test_an_observation_without_its_goal_is_refused(agents: Path) -> None:
         agent.act(seen["observation"])
 
 
-def test_a_number_that_is_not_finite_is_named(agents: Path) -> None:
+def test_a_nan_observation_is_reported_with_row_and_tick(agents: Path) -> None:
     with pytest.raises(WorldFault, match=r"world CartPole-v1, row 0, tick 0"):
         ami.load(agents / "cartpole").act(np.array([0, np.nan, 0, 0], np.float32))
 
@@ -129,11 +129,11 @@ def test_a_masked_action_is_never_chosen(tmp_path: Path, world: str) -> None:
     agent = ami.load(tmp_path / "masked", allow=allow)
     env = agent.make_env()
     observation, info = env.reset(seed=0)
-    for _ in range(10):  # the environment raises where it is given a forbidden action
+    for _ in range(10):  # the environment raises on a masked action
         observation, *_, info = env.step(agent.act(observation, info=info))
 
 
-def test_a_stranger_is_not_trusted(agents: Path, tmp_path: Path) -> None:
+def test_an_untrusted_class_is_refused(agents: Path, tmp_path: Path) -> None:
     from ami.learning import checkpoint
 
     tensors, notes = checkpoint.load(agents / "cartpole" / "agent.safetensors")
@@ -143,6 +143,6 @@ def test_a_stranger_is_not_trusted(agents: Path, tmp_path: Path) -> None:
         ami.load(tmp_path)
 
 
-def test_no_agent_there(tmp_path: Path) -> None:
+def test_a_missing_agent_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no agent at"):
         ami.load(tmp_path)

@@ -24,7 +24,7 @@ def test_candidates_larger_than_memory_are_refused_before_any_work(override: str
     with pytest.raises(SettingError) as refused:
         run(compose([override, "runtime=local"]))
     assert str(refused.value).startswith(words)
-    assert str(refused.value).endswith("16 GB are there. Fix: a smaller planner.num_candidates, planner.horizon or "
+    assert str(refused.value).endswith("16 GB are available. Fix: a smaller planner.num_candidates, planner.horizon or "
                                        "evaluation.batch")
     assert not any(in_folder.iterdir())
 

@@ -1,4 +1,4 @@
-"""The code hash: a changed file counts where the behaviour depends on it, whatever is imported, and nowhere else."""
+"""Code hash: it changes exactly with the files that a behaviour depends on, whatever is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import ami
 from ami.config.compose import Config, to_graph
 from ami.envs.world import GymWorld
-from ami.session.train import key_of
+from ami.session.learn import key_of
 from ami.storage.code_hash import code_hash, depends_on
 from ami.trace.provenance import code_of, engine_code
 
@@ -24,7 +24,7 @@ HOME = Path(ami.__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    """Composed, and every file of it imported, before another copy can be found first."""
+    """Compose a config and import all of its files before a copy shadows them."""
     composed = ami.compose()
     key_of(composed)
     return composed
@@ -40,7 +40,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(tree: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of all code, which is found before ours: the hash reads files and imports nothing."""
+    """Return a copy of all code that shadows the installed one; the hash reads its files and imports nothing."""
     monkeypatch.setattr("ami.config.compose.check_shadowing", lambda: None)
     monkeypatch.syspath_prepend(str(tree))
     return tree
@@ -53,7 +53,7 @@ def key(copy: Path, config: Config) -> str:
 
 @contextmanager
 def edited(file: Path, text: str = "\nSPEED = 0.5\n") -> Iterator[None]:
-    """One more line in a file, or a new one, while the block lasts."""
+    """Append a line to a file, or make the file, within the block."""
     before = file.read_bytes() if file.exists() else None
     file.parent.mkdir(exist_ok=True)
     file.write_bytes((before or b"") + text.encode())
@@ -75,13 +75,13 @@ def edited(file: Path, text: str = "\nSPEED = 0.5\n") -> Iterator[None]:
     ("ami/views/viewer.py", False), ("ami/views/page/viewer.js", False), ("ami/evaluation/video.py", False),
     ("ami/config/compose.py", False), ("ami/runtime/ray_actors.py", False),
 ])
-def test_the_key_of_a_training_changes_with_what_it_learns_from(file: str, changes: bool, copy: Path, key: str,
-                                                                config: Config) -> None:
+def test_the_training_key_changes_with_its_dependencies(file: str, changes: bool, copy: Path, key: str,
+                                                        config: Config) -> None:
     with edited(copy / file):
         assert (key_of(config) != key) is changes
 
 
-def test_a_copy_has_the_same_key_and_what_is_imported_besides_makes_no_difference(
+def test_a_copy_has_the_same_key_whatever_else_is_imported(
         key: str, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "worlds.extra", types.ModuleType("worlds.extra"))
     monkeypatch.setitem(sys.modules, "ami.learning.extra", types.ModuleType("ami.learning.extra"))
@@ -90,7 +90,7 @@ def test_a_copy_has_the_same_key_and_what_is_imported_besides_makes_no_differenc
     assert key_of(config) == key
 
 
-def test_only_the_node_whose_code_was_changed_has_another_hash(copy: Path, config: Config) -> None:
+def test_only_nodes_with_changed_code_have_another_hash(copy: Path, config: Config) -> None:
     graph = to_graph(config)
     before, engine = code_of(graph), engine_code()
     with edited(copy / "modules/planner/cem.py"), edited(copy / "worlds/two_rooms_physics.py"):
@@ -103,7 +103,7 @@ def test_only_the_node_whose_code_was_changed_has_another_hash(copy: Path, confi
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of a user's: a world with a helper, a wrapper and a map; it is never imported."""
+    """Make a user's package: a world with a helper, a wrapper and a map; it is never imported."""
     files = {"__init__.py": "import gymnasium\n", "env.py": "from .inner.physics import SPEED\n",
              "inner/__init__.py": "", "inner/physics.py": "SPEED = 2.0\n", "late.py": "",
              "vector.py": "def f():\n    import own_world.late\n",
@@ -132,7 +132,7 @@ def test_a_users_world_counts_by_its_entry_points_wrappers_and_data(file: str, c
         assert (code_hash(GymWorld.code_roots(settings)) != before) is changes
 
 
-def test_what_a_world_is_registered_with_counts(package: Path) -> None:
+def test_registration_arguments_count(package: Path) -> None:
     before = code_hash(GymWorld.code_roots({"id": "OwnWorld-v0"}))
     gymnasium.registry["OwnWorld-v0"].kwargs["speed"] = 0.5
     assert code_hash(GymWorld.code_roots({"id": "OwnWorld-v0"})) != before
@@ -147,7 +147,7 @@ def test_an_installed_package_counts_by_its_version() -> None:
     assert depends_on(["json", "os.path"]) == {}
 
 
-def test_a_lone_file_counts_with_the_data_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_file_counts_with_the_data_files_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "lone_world.py").write_text("LAYOUT = 'layouts/door.json'\n")
     (tmp_path / "layouts").mkdir()
@@ -156,7 +156,7 @@ def test_a_lone_file_counts_with_the_data_that_it_names(tmp_path: Path, monkeypa
     assert list(depends_on(["lone_world"])) == ["lone_world", "lone_world: layouts/door.json"]
 
 
-def test_a_class_typed_into_a_notebook_counts_with_the_globals_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_class_counts_with_the_globals_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     def typed(**values: object) -> str:
         notebook = types.ModuleType("__main__")
         source = ("import json\nSPEED = 2.0\nUNUSED = 1\ndef push(x):\n    return x * SPEED\n"

@@ -1,4 +1,4 @@
-"""Files: whole or not at all, whatever goes wrong and whoever reads or writes meanwhile."""
+"""Files: writes are atomic under faults and concurrency; reads of untrusted files are safe."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_new_content_replaces_the_old_and_no_temporary_stays(tmp_path: Path)
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
-def test_an_error_while_writing_leaves_the_old_file_and_no_temporary(
+def test_an_error_during_a_write_leaves_the_old_file_and_no_temporary(
         step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_atomically(tmp_path / "weights", OLD)
     monkeypatch.setattr(step, fails)
@@ -52,14 +52,14 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_temporary(
     assert (tmp_path / "weights").read_bytes() == OLD
 
 
-def test_an_error_at_the_first_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_at_the_first_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(OSError, match="no space left"):
         write_atomically(tmp_path / "weights", NEW)
     assert names(tmp_path) == []
 
 
-def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda file: (done.append("fsync"), fsync(file)))
@@ -68,14 +68,14 @@ def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monk
     assert done == ["fsync", "rename", "fsync"]
 
 
-def test_a_process_that_died_while_writing_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_leftover_temporary_file_does_not_disturb(tmp_path: Path) -> None:
     (tmp_path / ".weights.1.tmp").write_bytes(b"half")
     write_atomically(tmp_path / "weights", NEW)
     assert (tmp_path / "weights").read_bytes() == NEW
 
 
 def in_threads(*tasks: Callable[[], None]) -> None:
-    """Run them side by side; the first error is raised here."""
+    """Run tasks in parallel threads; raise their first error."""
     errors: list[BaseException] = []
 
     def guarded(task: Callable[[], None]) -> None:
@@ -132,32 +132,32 @@ def test_json_is_indented_and_ends_with_a_line_break(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text()) == {"agent": {"n": 3}}
 
 
-def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
+def test_content_that_is_not_json_leaves_the_old_file(tmp_path: Path) -> None:
     write_json(tmp_path / "summary.json", [1])
     with pytest.raises(TypeError):
         write_json(tmp_path / "summary.json", {"now": object()})
     assert json.loads((tmp_path / "summary.json").read_text()) == [1]
 
 
-def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     check_folder(tmp_path / "a" / "b", "store")
     (tmp_path / "taken").touch()
     with pytest.raises(SettingError, match=r"store is '.*taken/x', but '.*taken' is a file: expected a folder to write in"):
         check_folder(tmp_path / "taken" / "x", "store")
-    assert {path.name for path in tmp_path.iterdir()} == {"taken"}, "what was tried is removed again"
+    assert {path.name for path in tmp_path.iterdir()} == {"taken"}, "the tried folders are removed"
 
 
 @pytest.mark.parametrize(("folder", "why"), [
     ("/proc/x", "No such file or directory"), ("x" * 256, "File name too long"), ("a\0b", "embedded null byte"),
     ("/dev/null/x", None)])
-def test_a_folder_that_takes_no_files_is_refused(folder: str, why: str | None, in_folder: Path) -> None:
+def test_a_folder_that_cannot_hold_files_is_refused(folder: str, why: str | None, in_folder: Path) -> None:
     with pytest.raises(SettingError) as refused:
         check_folder(Path(folder), "store")
     words = "but '/dev/null' is a file" if why is None else f"which cannot be written in ({why})"
     assert str(refused.value) == f"store is {folder!r}, {words}: expected a folder to write in"
 
 
-def test_a_full_disk_is_seen_before_any_work(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_any_work(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -173,11 +173,11 @@ def test_a_file_that_cannot_be_written_is_refused(in_folder: Path) -> None:
     with pytest.raises(SettingError, match=r"^--out is 'folder', which is a folder: expected a file to write$"):
         check_file(Path("folder"), "--out")
     with pytest.raises(SettingError, match=r"^--out is 'x{250}', which cannot be written \(File name too long\): "):
-        check_file(Path("x" * 250), "--out")  # the temporary name beside it is longer
+        check_file(Path("x" * 250), "--out")  # the temporary name is longer
     assert [path.name for path in in_folder.iterdir()] == ["folder"]
 
 
-# Reading what anybody may have written -----------------------------------------------------------------------------------
+# Reading untrusted files -------------------------------------------------------------------------------------------------
 
 KIND = FileKind("a note", SettingError, "write it anew", limit=200_000, schema=dict[str, int])
 
@@ -189,11 +189,12 @@ KIND = FileKind("a note", SettingError, "write it anew", limit=200_000, schema=d
     (lambda path: path.symlink_to("/etc/hostname"), "it is a link that leads out of .*: expected a file in this folder"),
     (lambda path: path.symlink_to(path.name), r"it cannot be opened \(Too many levels of symbolic links\)"),
     (lambda path: path.write_bytes(b"x" * 200_001), "it has 200,001 bytes: expected at most 200,000"),
-    (lambda path: path.write_bytes(b'{"a": "\xff"}'), "byte 7 is no UTF-8"),
-    (lambda path: path.write_text("{"), "it is no JSON .*: expected JSON as ami writes it"),
+    (lambda path: path.write_bytes(b'{"a": "\xff"}'), "byte 7 is not UTF-8"),
+    (lambda path: path.write_text("{"), "it is not JSON .*: expected JSON as ami writes it"),
     (lambda path: path.write_text("[" * 100_000 + "]" * 100_000), "it nests too deep: expected at most 64 levels"),
     (lambda path: path.write_text("[" * 80 + "]" * 80), "it nests too deep: expected at most 64 levels"),
-    (lambda path: path.write_text('{"a": "\\ud800"}'), r"'\\ud800' is no text: expected Unicode without lone surrogates"),
+    (lambda path: path.write_text('{"a": "\\ud800"}'),
+     r"'\\ud800' is not valid text: expected Unicode without lone surrogates"),
     (lambda path: path.write_text('{"a": ' + "9" * 400 + "}"), "a number of 1329 bits: expected at most 64"),
     (lambda path: path.write_text('{"a": "b"}'), "a is 'b': expected a whole number"),
 ])
@@ -209,14 +210,14 @@ def test_a_device_is_refused_without_reading_it() -> None:
         KIND.read(Path("/dev/zero"))
 
 
-def test_too_many_values_are_refused_before_they_are_made(tmp_path: Path) -> None:
+def test_too_many_values_are_refused_before_parsing(tmp_path: Path) -> None:
     many = FileKind("a note", SettingError, "write it anew")
     (tmp_path / "note.json").write_text("[" + "0," * 2_000_001 + "0]")
     with pytest.raises(SettingError, match="it holds too many values: expected at most 2,000,000"):
         many.read_json(tmp_path / "note.json")
 
 
-def test_what_is_of_its_kind_is_read_also_through_a_link_within_the_folder(tmp_path: Path) -> None:
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "note.json").write_text('{"a": 1}')
     (tmp_path / "link.json").symlink_to("note.json")
     (tmp_path / "folder").symlink_to(".")
@@ -224,7 +225,7 @@ def test_what_is_of_its_kind_is_read_also_through_a_link_within_the_folder(tmp_p
 
 
 @pytest.mark.parametrize("name", ["none.json", "note.json/none.json"])
-def test_a_missing_file_is_for_the_caller_to_name(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_raises_file_not_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "note.json").write_text('{"a": 1}')
     with pytest.raises(FileNotFoundError):
         KIND.read(tmp_path / name)

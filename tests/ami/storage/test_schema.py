@@ -71,13 +71,13 @@ def test_nan_is_outside_of_every_range() -> None:
         check(float("nan"), Annotated[float, Between(0, 1)])
 
 
-def test_what_a_message_repeats_is_short_and_on_one_line() -> None:
+def test_a_value_in_a_message_is_short_and_on_one_line() -> None:
     assert shown("a\nb") == r"'a\nb'"
     assert len(shown("x" * 10_000)) <= 61
     assert shown(dict.fromkeys(range(1000))) == "a mapping of 1000 entries"
     assert shown([0] * 1000) == "a list of 1000 entries"
 
 
-def test_a_pattern_holds_for_the_whole_text() -> None:
+def test_a_pattern_must_match_the_whole_text() -> None:
     with pytest.raises(Mismatch):
         check("ab\n", Annotated[str, Like("ab", "ab")])

@@ -1,4 +1,4 @@
-"""The store is found from any folder, and a run in it by its name."""
+"""Store: it is found from any folder, and a run in it by its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def no_store_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AMI_STORE", raising=False)
 
 
-def test_outside_a_project_the_store_is_here(in_folder: Path) -> None:
+def test_outside_a_project_the_store_is_in_the_current_folder(in_folder: Path) -> None:
     assert default_store() == "runs" == compose().settings.store
 
 

@@ -1,4 +1,4 @@
-"""The console: a log file gets plain text, `quiet` gets nothing, a terminal gets bars that fit."""
+"""Console: a log file gets plain text, `quiet` writes nothing, bars fit the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG = "Everything is in /a/" + "very/" * 40 + "long/folder"
 
 @pytest.fixture(autouse=True)
 def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What rich would take for a wish for colours."""
+    """Remove the variables that make rich use colours."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -38,13 +38,13 @@ def show_everything(console: Console) -> None:
         on_step(STAGES[1], 50, {"loss": 12.0})
 
 
-def test_what_goes_into_a_file_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_to_a_file_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     show_everything(Console())
     out, err = capsys.readouterr()
     assert not CONTROL.search(out) and err == ""
 
 
-def test_what_goes_into_a_file_says_everything_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_to_a_file_has_everything_once(capsys: pytest.CaptureFixture[str]) -> None:
     show_everything(Console())
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.strip()]
@@ -59,7 +59,7 @@ def test_what_goes_into_a_file_says_everything_once(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("text", [
     LONG, "runs/[final] a/[/b] :smile: [bold]x", "Everything is in here\n  every figure  summary.json", "",
     "warning: memory.calls.[x] has no effect"])
-def test_a_note_comes_as_it_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_is_printed_unchanged(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Console().note(text)
     assert capsys.readouterr().out == text + "\n"
 
@@ -69,7 +69,7 @@ def test_quiet_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_in_a_terminal_a_bar_fits_its_line_and_shows_the_latest_figures() -> None:
+def test_a_bar_fits_the_terminal_and_shows_the_latest_figures() -> None:
     console, file = Console(), io.StringIO()
     console.rich = rich.console.Console(file=file, force_terminal=True, width=80, color_system=None)
     show_everything(console)
@@ -79,7 +79,7 @@ def test_in_a_terminal_a_bar_fits_its_line_and_shows_the_latest_figures() -> Non
     assert any("loss 0.123" in line for line in bars)
 
 
-def test_figures_stay_until_newer_ones_come(capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_stay_until_updated(capsys: pytest.CaptureFixture[str]) -> None:
     with Console().learning(STAGES[:1]) as on_step:
         on_step(STAGES[0], 1, {"loss": 2.0, "probe_r2": 0.25})
         on_step(STAGES[0], 200, {"loss": 1.0})
@@ -87,10 +87,10 @@ def test_figures_stay_until_newer_ones_come(capsys: pytest.CaptureFixture[str]) 
     assert "loss 1" in out and "probe r2 0.25" in out and "loss 2" not in out
 
 
-def test_a_bar_that_is_left_by_an_error_lets_it_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_inside_a_bar_passes_through(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), Console().counting("collect", 4, "episodes") as bar:
         bar(1, "")
         raise KeyboardInterrupt
     assert "1/4" in capsys.readouterr().out
-    Console().note("and goes on")
-    assert capsys.readouterr().out == "and goes on\n"
+    Console().note("a later note")
+    assert capsys.readouterr().out == "a later note\n"

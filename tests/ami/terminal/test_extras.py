@@ -1,4 +1,4 @@
-"""Extras: the command that installs one works where it is printed, in a clone and from a wheel."""
+"""Extras: the printed install command works in a clone and with a wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terminal: nothing that a file holds commands it."""
+"""Terminal text: content of files cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOSTILE = "\x1b]0;owned\x07 \x9b31m \u202egnp.exe\u2069 \r \x7f"
 SHOWN = r"\x1b]0;owned\x07 \x9b31m \u202egnp.exe\u2069 \r \x7f"
 
 
-def test_what_is_not_printable_is_written_out() -> None:
+def test_non_printable_characters_are_escaped() -> None:
     assert escaped(HOSTILE) == SHOWN
     assert escaped("mean 3.5 µs → ▁█ 世界\n") == "mean 3.5 µs → ▁█ 世界\n"
     assert escaped("two\nlines", keep="") == r"two\nlines"
@@ -30,6 +30,6 @@ def test_a_console_escapes_texts_tables_and_styles(capsys: pytest.CaptureFixture
     assert all(sign.isprintable() or sign == "\n" for sign in printed)
 
 
-def test_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     terminal().print("[bold]x[/bold] :smile:")
     assert capsys.readouterr().out == "[bold]x[/bold] :smile:\n"

@@ -60,7 +60,7 @@ def test_a_folder_without_a_run_is_refused_with_nearby_runs(tiny_mind: Callable[
 
 
 @pytest.mark.parametrize("content, words", [
-    ("{", r"header\.json is not a run header: it is no JSON .*: expected JSON"),
+    ("{", r"header\.json is not a run header: it is not JSON .*: expected JSON"),
     ('{"format": 99}', r"header\.json has the format 99: expected 1\. Fix: read it with the version of ami that wrote it")])
 def test_an_invalid_header_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "header.json").write_text(content)

@@ -14,7 +14,7 @@ from ami.blueprint import Actor
 from ami.config.compose import Config
 from ami.errors import CheckpointError, GraphError, SettingError
 from ami.learning import checkpoint
-from ami.session.train import check, train
+from ami.session.learn import check, learn
 from tests.support.notes import Notes
 
 SMALL = ["experiment=pendulum", "learning.collect.episodes=3", "learning.collect.batch=3", "learning.collect.steps=12",
@@ -27,13 +27,13 @@ def config(folder: Path, *overrides: str) -> Config:
 
 
 def test_another_critic_reuses_cached_experience_and_model(tmp_path: Path) -> None:
-    first = train(config(tmp_path))
+    first = learn(config(tmp_path))
     assert first.found == () and first.learnt == ("experience", "model", "critic")
     assert first.line() == f"learnt in {first.seconds:.0f} s: {first.file}"
-    other = train(config(tmp_path, "learning.stages.critic.steps=7"))
+    other = learn(config(tmp_path, "learning.stages.critic.steps=7"))
     assert other.found == ("experience", "model") and other.learnt == ("critic",) and other.key != first.key
     assert other.line().startswith("experience, model found (") and " s saved), critic learnt in " in other.line()
-    alone = train(config(tmp_path / "alone", "learning.stages.critic.steps=7"))
+    alone = learn(config(tmp_path / "alone", "learning.stages.critic.steps=7"))
     assert other.key == alone.key and all(torch.equal(value, alone.weights[node][name])
                                           for node, state in other.weights.items() for name, value in state.items())
     assert [(row["stage"], row["step"]) for row in other.rows] == [(row["stage"], row["step"]) for row in alone.rows]
@@ -48,14 +48,14 @@ def test_another_critic_reuses_cached_experience_and_model(tmp_path: Path) -> No
 def test_a_step_is_cached_if_none_of_its_dependencies_changed(
         override: str, found: tuple[str, ...] | None, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = tmp_path_factory.getbasetemp() / "shared"
-    train(config(store))
-    trained = train(config(store, override))
+    learn(config(store))
+    trained = learn(config(store, override))
     assert trained.cached if found is None else trained.found == found
 
 
 def test_more_rounds_continue_from_cached_rounds(tmp_path: Path) -> None:
-    train(config(tmp_path, "learning.rounds=2"))
-    trained = train(config(tmp_path, "learning.rounds=3"))
+    learn(config(tmp_path, "learning.rounds=2"))
+    trained = learn(config(tmp_path, "learning.rounds=3"))
     assert trained.found == tuple(f"{name} of round {number}" for number in (1, 2)
                                   for name in ("experience", "model", "critic"))
 
@@ -64,9 +64,9 @@ def test_the_callers_thread_count_is_restored(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        train(config(tmp_path))
+        learn(config(tmp_path))
         with pytest.raises(SettingError):
-            train(config(tmp_path, "learning.stages.critic.data=experience"))
+            learn(config(tmp_path, "learning.stages.critic.data=experience"))
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -80,9 +80,9 @@ class NoExplorer(Actor):
 def test_an_actor_without_exploration_is_refused_before_work_with_a_fix(tmp_path: Path) -> None:
     own = f"actor._target_={__name__}.NoExplorer"
     with pytest.raises(SettingError) as refusal:
-        train(config(tmp_path, own, "learning.rounds=2"))
+        learn(config(tmp_path, own, "learning.rounds=2"))
     assert f"{__name__}.NoExplorer has no setting 'explore'. Fix: learning.explore=0" in str(refusal.value)
-    assert train(config(tmp_path, own, "learning.rounds=2", "learning.explore=0")).file is not None
+    assert learn(config(tmp_path, own, "learning.rounds=2", "learning.explore=0")).file is not None
 
 
 @pytest.mark.parametrize(("overrides", "words"), [
@@ -107,7 +107,7 @@ def test_a_config_that_cannot_learn_is_refused_before_collecting(overrides: list
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(config(tmp_path / "whole"))
+    whole = learn(config(tmp_path / "whole"))
     save_of = checkpoint.save
 
     def full(path: Path, *rest: object) -> None:
@@ -117,12 +117,12 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(tmp_path: Path, mo
 
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(CheckpointError) as refusal:
-        train(config(tmp_path / "full"))
+        learn(config(tmp_path / "full"))
     assert "learning stopped: " in str(refusal.value) and "(No space left on device)" in str(refusal.value)
     assert str(refusal.value).endswith("then the same command resumes") and "\n" not in str(refusal.value)
     assert not list(tmp_path.rglob("*.tmp"))
     monkeypatch.undo()
-    after = train(config(tmp_path / "full"))
+    after = learn(config(tmp_path / "full"))
     assert after.found[:1] == ("experience",)
     assert all(torch.equal(value, after.weights[node][name]) for node, state in whole.weights.items()
                for name, value in state.items())
@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch
         save_of(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "save", full)
-    assert train(config(tmp_path), console).file is not None
+    assert learn(config(tmp_path), console).file is not None
     assert len(console.notes) == 1 and console.notes[0].startswith("warning: experience-")
 
 
@@ -149,7 +149,7 @@ def test_no_more_memory_names_the_stage(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(JEPA, "loss", huge)
     with pytest.raises(SettingError) as refusal:
-        train(config(tmp_path))
+        learn(config(tmp_path))
     assert "learning.stages.model ran out of memory at step 0: " in str(refusal.value)
     assert "Fix: learning.stages.model.batch below" in str(refusal.value) and "\n" not in str(refusal.value)
 
