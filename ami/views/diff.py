@@ -1,4 +1,4 @@
-"""Diff: where two traces part first, and then in which messages, from when on and by how much."""
+"""Diff of two traces: the first difference, then which messages differ, from which tick on and by how much."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from ami.trace.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
            "size: root mean square of A's values\n")
-FEW = 12  # so many differing settings are told
-BOUNDS = ("mean", "min", "max")  # two messages' values are at least as far apart as each of these
+FEW = 12  # differing settings to print
+BOUNDS = ("mean", "min", "max")  # their distances are lower bounds of the largest distance between two values
 VALUES, LEAST, RESHAPED, UNTOLD = "values", "at least", "shape", "content"
 
 
 @dataclass(frozen=True)
 class Parting:
-    """The messages of one port in two traces, one beside the other.
+    """The messages of one port, compared between two traces.
 
     Attributes:
-        node, port: whose messages.
-        messages: how many were sent in both traces at the same wave and tick.
-        differ: how many of them differ.
-        first: (wave, tick) of the first one that does; None when all are alike.
-        measure: what the distances are taken from: "values", recorded; "at least", where statistics alone were recorded and
-            the values are that far apart or farther; "shape" or "content" where that alone is known to differ.
+        node, port: the sender.
+        messages: number of messages sent in both traces at the same wave and tick.
+        differ: number of those that differ.
+        first: (wave, tick) of the first difference; None if there is none.
+        measure: basis of the distances: "values" if recorded; "at least" if only statistics were recorded, which give
+            lower bounds; "shape" or "content" if only that is known to differ.
         typical, largest: median and maximum over the differing messages of the largest distance between two values.
-        size: root mean square of the values of these messages in the first trace, to compare the distances with. Mean and
-            standard deviation give it exactly, so it is the same at every trace level; a mean absolute value would not be.
+        size: root mean square of the values of these messages in the first trace, as a scale for the distances. It follows
+            from mean and standard deviation, so it is the same at every trace level, unlike a mean absolute value.
     """
 
     node: str
@@ -55,43 +55,43 @@ class Parting:
 
 
 def partings(one: Trace, two: Trace) -> list[Parting]:
-    """Every port that both traces hold, in firing order."""
+    """Compare every port that both traces hold, in firing order."""
     return [_parting(one, two, node, port)
             for node in one.tables if node in two.tables for port in one.ports[node] if port in two.ports[node]]
 
 
 def missing(one: Trace, two: Trace) -> Iterator[str]:
-    """What one trace alone holds, a sentence each: nodes, ports, waves and ticks."""
+    """Yield what only one trace holds, a sentence each: nodes, ports, waves and ticks."""
     for name, here, there in (("the first", one, two), ("the second", two, one)):
         for node in here.tables:
             if node not in there.tables:
-                yield f"{name} alone holds {node}"
+                yield f"only {name} holds {node}"
                 continue
             for port in here.ports[node]:
                 if port not in there.ports[node]:
-                    yield f"{name} alone holds {node}.{port}"
+                    yield f"only {name} holds {node}.{port}"
         waves = [wave for wave in here.waves if wave not in there.waves]
         if waves:
-            yield f"{name} alone holds wave{'s' * (len(waves) > 1)} {', '.join(map(str, waves))}"
+            yield f"only {name} holds wave{'s' * (len(waves) > 1)} {', '.join(map(str, waves))}"
         longer = [wave for wave, ticks in here.waves.items() if ticks > there.waves.get(wave, ticks)]
         if longer:
-            told = ", ".join(f"wave {wave}: {here.waves[wave]} ticks, not {there.waves[wave]}" for wave in longer[:3])
-            yield f"{name} lived longer in {len(longer)} wave{'s' * (len(longer) > 1)} ({told})"
+            lengths = ", ".join(f"wave {wave}: {here.waves[wave]} ticks, not {there.waves[wave]}" for wave in longer[:3])
+            yield f"{name} is longer in {len(longer)} wave{'s' * (len(longer) > 1)} ({lengths})"
 
 
 def settings_apart(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """What two run headers say differently of settings, wires, seed and versions: (name, first, second).
+    """Return the settings, wires, seed and versions that differ between two run headers: (name, first, second).
 
-    Where the runs lie is not among them.
+    The location of the runs is ignored.
     """
-    flat = [_told(header) for header in (one, two)]
+    flat = [_entries(header) for header in (one, two)]
     names = [*flat[0], *(name for name in flat[1] if name not in flat[0])]
     return [(name, flat[0].get(name), flat[1].get(name)) for name in names
             if flat[0].get(name) != flat[1].get(name) and name != "store"]
 
 
-def _told(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What a header says of the run, flat. The graph knows the defaults too, the configuration what was asked for alone."""
+def _entries(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header's entries, flat. The graph also has the defaults, the configuration only what was set."""
     graph, config = header["graph"], {**(header["config"] or {})}
     config.pop("graph", None)
     wiring = {"wires": dict.fromkeys(graph["wires"], "wired"), "calls": graph["calls"], "every": graph["every"]}
@@ -100,17 +100,17 @@ def _told(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def diff(first: Path, second: Path, console: Console | None = None) -> bool:
-    """Print where two runs part, and how; a fork holds one wave from a tick on, and is compared from there.
+    """Print the differences between two runs; a fork holds one wave from a tick on, and is compared from there.
 
     Args:
         first, second: the runs' folders.
         console: where to print; by default the terminal.
 
     Returns:
-        Whether both say the same at every tick.
+        Whether all messages are equal.
 
     Raises:
-        TraceError: there is no run or no trace in one of the folders.
+        TraceError: one of the folders holds no run, or no trace.
     """
     one, two = Trace.open(first), Trace.open(second)
     console = console or terminal()
@@ -121,7 +121,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
         wave, tick = begin
         one, two = (trace.part(lambda table: pc.and_(pc.equal(table["wave"], wave), pc.greater_equal(table["tick"], tick)))
                     for trace in (one, two))
-        console.print(f"\ncompared from wave {wave}, tick {tick} on, in this wave alone: what a fork holds")
+        console.print(f"\ncompared from wave {wave}, tick {tick} on, in this wave only: the extent of the fork")
     apart = one.compare(two)
     if apart is None:
         digest = f", trace digest {one.digest()}" if begin is None else ""
@@ -129,7 +129,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
                       soft_wrap=True)
         return True
     console.print(_settings(settings_apart(one.header, two.header)))
-    console.print(Text.assemble(("they part at ", ""), (str(apart), "bold"), "\n"))
+    console.print(Text.assemble(("first difference at ", ""), (str(apart), "bold"), "\n"))
     for sentence in missing(one, two):
         console.print(sentence.replace("the first", "A", 1).replace("the second", "B", 1))
     console.print(_table(partings(one, two)))
@@ -140,7 +140,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
 
 
 def forked_at(one: Trace, two: Trace) -> tuple[int, int] | None:
-    """From which wave and tick on two traces compare, where one is a fork or both are; None where they compare whole."""
+    """Return the first wave and tick to compare if one or both traces are forks; None compares them whole."""
     begins = [tuple(trace.header["details"]["forked_at"]) for trace in (one, two)
               if "forked_at" in trace.header["details"]]
     if not begins or begins[0][0] != begins[-1][0]:
@@ -156,7 +156,7 @@ def _parting(one: Trace, two: Trace, node: str, port: str) -> Parting:
     keys = [table[KEY[0]].to_numpy().astype(np.int64) << 32 | table[KEY[1]].to_numpy() for table in tables]
     shared, *rows = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
     hashes = [np.array(table[f"{port}.hash"].to_pylist(), "S8")[found] for table, found in zip(tables, rows, strict=True)]
-    # numpy takes trailing zeros of a bytes string for padding, which is what they are here
+    # numpy strips trailing zeros of a bytes string, which are padding here
     differs = np.flatnonzero(hashes[0] != hashes[1])
     if not len(differs):
         return Parting(node, port, len(shared))
@@ -169,7 +169,7 @@ def _parting(one: Trace, two: Trace, node: str, port: str) -> Parting:
 
 def _gaps(one: pa.Table, two: pa.Table, port: str,
           kinds: list[tuple[str, tuple[int, ...]]]) -> tuple[str, np.ndarray, float | None]:
-    """What the distances are taken from, the largest distance within each pair of messages, and the size of the first's."""
+    """Return the basis of the distances, the largest distance within each pair of messages, and the size of the first's."""
     nothing = np.zeros(0)
     alike = one["batch"].to_numpy() == two["batch"].to_numpy()
     if kinds[0] != kinds[1] or not alike.any():
@@ -180,7 +180,7 @@ def _gaps(one: pa.Table, two: pa.Table, port: str,
     if f"{port}.data" in names:
         pairs = [(_values(a, kinds[0][0]), _values(b, kinds[0][0]))
                  for a, b in zip(one[f"{port}.data"].to_pylist(), two[f"{port}.data"].to_pylist(), strict=True)
-                 if a is not None and b is not None]  # payloads may have been recorded of some ticks alone
+                 if a is not None and b is not None]  # some ticks may have no payload
     elif f"{port}.rows" in names:
         pairs = [(np.array(a, float), np.array(b, float))
                  for a, b in zip(one[f"{port}.rows"].to_pylist(), two[f"{port}.rows"].to_pylist(), strict=True)]
@@ -196,7 +196,7 @@ def _gaps(one: pa.Table, two: pa.Table, port: str,
 
 
 def _root_mean_square(table: pa.Table, port: str) -> float:
-    """Of the values of these messages, from means, standard deviations and batch sizes; of the finite messages alone."""
+    """Return that of the messages' values, from means, standard deviations and batch sizes; finite messages only."""
     mean, std = (table[f"{port}.{name}"].to_numpy().astype(float) for name in ("mean", "std"))
     squares, weights = mean**2 + std**2, table["batch"].to_numpy().astype(float)
     finite = np.isfinite(squares)
@@ -211,7 +211,7 @@ def _values(content: bytes, dtype: str) -> np.ndarray:
 
 
 def _distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """|a - b|, infinite where one of them alone is no number."""
+    """Return |a - b|, infinite where exactly one of them is NaN."""
     with np.errstate(invalid="ignore"):
         apart: np.ndarray = np.abs(one - two)
     apart[np.isnan(apart)] = np.inf
@@ -219,7 +219,7 @@ def _distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return apart
 
 
-# In the terminal --------------------------------------------------------------------------------------------------------
+# Terminal output --------------------------------------------------------------------------------------------------------
 
 
 def _headline(letter: str, trace: Trace) -> Text:
@@ -228,12 +228,13 @@ def _headline(letter: str, trace: Trace) -> Text:
                          f"   seed {trace.header['seed']}   graph {trace.header['graph_hash']}   "
                          f"{ticks:,} ticks in {len(trace.waves)} wave{'s' * (len(trace.waves) != 1)}")
     if trace.unfinished or trace.faults:
-        text.append("   not whole", "yellow")
+        text.append("   incomplete", "yellow")
     return text
 
 
 def _settings(found: list[tuple[str, Any, Any]]) -> Text:
-    text = Text("\nno setting, wire, seed or version differs\n" if not found else "\nset or wired differently\n")
+    text = Text("\ndifferent settings, wires, seed or versions\n" if found else
+                "\nno setting, wire, seed or version differs\n")
     for name, a, b in found[:FEW]:
         text.append(f"  {name}  ", "cyan")
         text.append(f"{_short(a)} | {_short(b)}\n")
@@ -248,7 +249,7 @@ def _short(value: Any) -> str:
 
 
 def _table(found: list[Parting]) -> Table:
-    """One line per port; those that are alike at the end, in one."""
+    """Return a row per differing port, and one for all equal ports."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("node.port", no_wrap=True)
     for name in ("sent", "differ", "from", "by", "at most", "size"):

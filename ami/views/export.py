@@ -1,8 +1,8 @@
-"""Export: a trace for other programs: Perfetto's timeline, OpenTelemetry's spans, Parquet tables.
+"""Export of a trace: Perfetto's timeline, OpenTelemetry's spans, Parquet tables.
 
 * `perfetto`: JSON trace events for https://ui.perfetto.dev. A process per agent and group of modules, in it a track per
-  module, a flow along every wire from the invocation that sent a message to the one that received it, and counters for
-  surprise and energies (means over the worlds whose episode is going on). Perfetto itself reads it in the tests.
+  module, a flow per message from the sending to the receiving invocation, and counters for surprise and energies (means
+  over running episodes). The tests read it with Perfetto.
 * `otlp`: OpenTelemetry's JSON, one trace per tick and per episode, as `ami.views.spans` makes them.
 * `parquet`: the tidy tables (docs/traces.md), one file each in a folder.
 """
@@ -29,7 +29,7 @@ from ami.trace.reader import Trace
 from ami.views.spans import Forest, Link, Sample, Span, Tree
 from ami.views.tables import NAMES, Tables
 
-COUNTED = ("world_model", "cost", "planner")  # of these nodes every scalar number is a counter, steps of a search left out
+COUNTED = ("world_model", "cost", "planner")  # every scalar number of these nodes is a counter, except search steps
 NOT_COUNTED = ("planner.model_steps",)
 Slices = Mapping[tuple[str, int, int], tuple[int, int, float, float]]
 """By node, wave and tick: process, thread, start, length."""
@@ -45,13 +45,13 @@ def export(run: Path, form: str, out: Path, sample: Sample = ALL, wave: int | No
     Args:
         run: the run's folder.
         form: "perfetto", "otlp" or "parquet".
-        out: the file, packed where its name ends in .gz; for parquet the folder.
+        out: the file, compressed if its name ends in .gz; for parquet the folder.
         sample: which ticks and episodes, for otlp; which ticks, for perfetto.
-        wave: this batch of episodes alone.
-        agent: what this agent lived alone, "agent-0".
+        wave: only this batch of episodes.
+        agent: only this agent, "agent-0".
 
     Raises:
-        TraceError: there is no run in this folder, it holds no trace, or not this wave or any tick of the sample.
+        TraceError: the folder holds no run, no trace, not this wave, or no tick of the sample.
         UnknownName: there is no such format, agent, or figure in the sample's condition.
         SettingError: `out` cannot be written.
     """
@@ -63,7 +63,7 @@ def export(run: Path, form: str, out: Path, sample: Sample = ALL, wave: int | No
                                                        f"Fix: --out {out.with_suffix('')}")
     forest = Forest(Tables(_chosen(Trace.open(Path(run)), wave, agent)))
     if sample.where is not None and not forest.ticks(sample):
-        raise TraceError(f"{run} holds no tick of a living world in which {sample.where.text}: nothing is exported")
+        raise TraceError(f"{run} holds no tick of a running episode in which {sample.where.text}: nothing is exported")
     try:
         FORMATS[form](forest, out, sample)
     except OSError as error:
@@ -72,7 +72,7 @@ def export(run: Path, form: str, out: Path, sample: Sample = ALL, wave: int | No
 
 
 def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
-    """What one agent lived, one wave, or both. No wire leads from a wave to another, so that each is whole in itself."""
+    """Return the trace of one agent, one wave, or both. No wire connects two waves, so each is complete in itself."""
     if agent is not None:
         agents = sorted({name for table in trace.tables.values() for name in pc.unique(table["agent"]).to_pylist()})
         if agent not in agents:
@@ -80,8 +80,8 @@ def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
         trace = trace.part(lambda table: pc.equal(table["agent"], agent))
     if wave is not None:
         if agent is not None and wave not in trace.waves:
-            lived = ", ".join(map(str, trace.waves))
-            raise TraceError(f"{trace.folder} holds no wave {wave} of {agent}: expected {lived}. "
+            waves = ", ".join(map(str, trace.waves))
+            raise TraceError(f"{trace.folder} holds no wave {wave} of {agent}: expected {waves}. "
                              f"Fix: --wave {next(iter(trace.waves))}")
         check(trace, wave)
         trace = trace.part(lambda table: pc.equal(table["wave"], wave))
@@ -92,7 +92,7 @@ def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
 
 
 def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = None) -> Iterator[dict[str, Any]]:
-    """The trace as JSON trace events, or these (wave, tick) of it; times are microseconds since the first one."""
+    """Yield the trace, or these (wave, tick) of it, as JSON trace events; times are microseconds since the first."""
     invocations = tables.invocations
     if ticks is not None:
         key = invocations["wave"].to_numpy().astype(np.int64) << 32 | invocations["tick"].to_numpy()
@@ -107,7 +107,7 @@ def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = 
     places = list(dict.fromkeys((agent, group_of.get(node, "")) for agent, node in sorted(
         set(zip(agents, nodes, strict=True)), key=lambda one: (one[0], list(tables.trace.tables).index(one[1])))))
     tid = {node: number for number, node in enumerate(tables.trace.tables, 1)}
-    pid = {place: number for number, place in enumerate(places, len(tid) + 1)}  # equal numbers would say "main thread"
+    pid = {place: number for number, place in enumerate(places, len(tid) + 1)}  # equal numbers mean "main thread"
     for (agent, group), number in pid.items():
         yield _meta("process_name", number, 0, f"{agent} {group}".strip())
         yield {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "args": {"sort_index": number}}
@@ -128,7 +128,7 @@ def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = 
 
 
 def processes(header: Mapping[str, Any]) -> dict[str, str]:
-    """Which group of modules each node ran in; one process is one group."""
+    """Return the group of modules of each node; a single process is one group."""
     config, order = header["config"] or {}, header["graph"]["order"]
     placement = config.get("placement", "agent") if config.get("runtime") == "ray" else "agent"
     if isinstance(placement, Mapping):
@@ -141,7 +141,7 @@ def _meta(name: str, pid: int, tid: int, value: str) -> dict[str, Any]:
 
 
 def _flows(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
-    """From within the sender's slice to the receiver's; both ends have to lie in a slice to be drawn."""
+    """Yield flows from the sender's slice to the receiver's; Perfetto draws a flow only if both ends are in slices."""
     names = ("wave", "tick", "node", "port", "from_node", "message", "sent")
     for number, (wave, tick, node, port, sender, message, sent) in enumerate(
             zip(*(tables.inputs[name].to_pylist() for name in names), strict=True)):
@@ -155,22 +155,22 @@ def _flows(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
 
 
 def _counters(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
-    """Told when the module that said it was done; of one module all at once, since Perfetto adds the port to its name."""
+    """Yield counters at the end of each module's slice, one event per module: Perfetto appends the port to its name."""
     ticks = tables.ticks
     key = ticks["wave"].to_numpy().astype(np.int64) << 32 | ticks["tick"].to_numpy()
     found, of = np.unique(key, return_inverse=True)
     live = ticks["live"].to_numpy(zero_copy_only=False)
-    said: dict[tuple[str, int, int], dict[str, float]] = {}
+    means_of: dict[tuple[str, int, int], dict[str, float]] = {}
     for name in ticks.column_names:
         node, _, port = name.partition(".")
         if node not in COUNTED or name in NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
             continue
         values = ticks[name].to_numpy(zero_copy_only=False).astype(float)
-        told = live & np.isfinite(values)
-        total, count = (np.bincount(of[told], weights, len(found)) for weights in (values[told], None))
+        known = live & np.isfinite(values)
+        total, count = (np.bincount(of[known], weights, len(found)) for weights in (values[known], None))
         for one, mean in zip(found[count > 0].tolist(), (total[count > 0] / count[count > 0]).tolist(), strict=True):
-            said.setdefault((node, one >> 32, one & 0xFFFFFFFF), {})[port] = mean
-    for which, means in said.items():
+            means_of.setdefault((node, one >> 32, one & 0xFFFFFFFF), {})[port] = mean
+    for which, means in means_of.items():
         if which in where_of:
             process, _, start, length = where_of[which]
             yield {"ph": "C", "name": which[0], "pid": process, "tid": 0, "ts": start + length, "args": means}
@@ -189,10 +189,10 @@ def _perfetto(forest: Forest, out: Path, sample: Sample) -> None:
 
 
 def otlp_span(tree: Tree, span: Span) -> dict[str, Any]:
-    """One span in OpenTelemetry's JSON: ids in hexadecimal, 64-bit numbers as strings."""
+    """Return one span in OpenTelemetry's JSON: ids in hexadecimal, 64-bit numbers as strings."""
     attributes = {"ami.kind": span.kind, **span.attributes,
                   **{f"input.{port}": message for port, message in span.inputs.items()},
-                  **{f"output.{port}": said for port, said in span.outputs.items()}}
+                  **{f"output.{port}": message for port, message in span.outputs.items()}}
     if span.parent is None:
         attributes |= {f"ami.{name}": value for name, value in tree.figures.items()}
     status = {"code": STATUS_ERROR, "message": span.fault} if span.fault else {"code": STATUS_OK}
@@ -242,12 +242,12 @@ def _parquet(forest: Forest, out: Path, _: Sample) -> None:
     contents = {name: io.BytesIO() for name in NAMES}
     for name, content in contents.items():
         pq.write_table(getattr(forest.tables, name), content)
-    for name, content in contents.items():  # all of one export, or none: what can fail or be stopped is done
+    for name, content in contents.items():  # all files or none: whatever may fail or be interrupted is done
         write_atomically(out / f"{name}.parquet", content.getvalue())
 
 
 def _write(out: Path, items: Iterable[str], before: str, after: str) -> None:
-    """Piece by piece: the file of a long run may be larger than memory."""
+    """Write item by item: the file of a long run may be larger than memory."""
     with whole_file(out) as whole, _packed(whole) if out.suffix == ".gz" else nullcontext(whole) as file:
         file.write(before.encode())
         for number, item in enumerate(items):
@@ -256,7 +256,7 @@ def _write(out: Path, items: Iterable[str], before: str, after: str) -> None:
 
 
 def _packed(file: BinaryIO) -> AbstractContextManager[Any]:
-    return gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0)  # no time: the same trace is the same file
+    return gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0)  # no timestamp: equal traces give equal files
 
 
 FORMATS: dict[str, Callable[[Forest, Path, Sample], None]] = {"perfetto": _perfetto, "otlp": _otlp, "parquet": _parquet}

@@ -1,4 +1,4 @@
-"""Payloads: the content of messages, as far as a trace holds it, and what can be read from the states among it."""
+"""Payloads: recorded contents of messages, and a linear readout of states."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ami.learning.probe import Readout, fit_readout
 from ami.ports import DTYPES
 from ami.trace.reader import Trace, tensor_of
 
-FITTED_ON = 8_000  # states; more make a linear readout no better
+FITTED_ON = 8_000  # states; more do not improve a linear readout
 RIDGE = 1e-4
-WIDEST_STATE = 4096  # numbers; a readout takes the square of it
-WIDEST = 12  # a vector observation of more numbers is no picture of anything
+WIDEST_STATE = 4096  # numbers; a readout needs the square of it
+WIDEST = 12  # numbers of the longest vector observation that is plotted
 
 
 class Recorded:
-    """The payloads of a trace, as far as they were recorded."""
+    """The recorded payloads of a trace."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -31,41 +31,41 @@ class Recorded:
         self._held: dict[str, dict[int, np.ndarray]] = {}
 
     def has(self, port: str) -> bool:
-        """Whether the content of `node.port` is in the trace."""
+        """Whether the content of `node.port` was recorded."""
         node, _, name = port.partition(".")
         return node in self.trace.tables and f"{name}.data" in self.trace.tables[node].column_names
 
     @property
     def any(self) -> bool:
-        """Whether there is anything that an episode of its own shows."""
+        """Whether any content that the page shows per episode was recorded."""
         return any(self.has(port) for port in ("world.observation", "world.truth", "planner.plan", "planner.imagined"))
 
     def shape(self, port: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype, and the shape behind the batch."""
+        """Return the dtype, and the shape after the batch."""
         node, _, name = port.partition(".")
         return self.trace.ports[node][name]
 
     @cached_property
     def pictures(self) -> bool:
-        """Whether the world shows pictures, and they were recorded."""
+        """Whether the world's observations are pictures, and were recorded."""
         return self.has("world.observation") and self.are_pictures("world.observation")
 
     def are_pictures(self, port: str) -> bool:
-        """Whether the messages of `node.port` can be looked at."""
+        """Whether the messages of `node.port` are pictures."""
         dtype, shape = self.shape(port)
         return is_picture(DTYPES[dtype], shape)
 
     @cached_property
     def numbers(self) -> bool:
-        """Whether the world shows a few numbers, and they were recorded."""
+        """Whether the world's observations are a few numbers, and were recorded."""
         if not self.has("world.observation"):
             return False
         dtype, shape = self.shape("world.observation")
         return dtype.startswith("float") and len(shape) == 1 and 0 < shape[0] <= WIDEST
 
     def at(self, port: str, wave: int) -> dict[int, np.ndarray]:
-        """{tick: (B, …)} of one wave; ticks at which the node rested or the content was not kept are missing."""
-        if wave != self._wave:  # one wave at a time is held in memory
+        """Return {tick: (B, …)} of one wave; ticks at which the node rested or the content was not recorded are missing."""
+        if wave != self._wave:  # memory holds one wave at a time
             self._wave, self._held = wave, {}
         if port not in self._held:
             self._held[port] = dict(self._read(port, wave)) if self.has(port) else {}
@@ -83,28 +83,28 @@ class Recorded:
                 yield tick, _array(data, dtype, (batch, *shape))
 
     def missing(self, decoder: Decoder, is_drawn: bool) -> list[str]:
-        """What the page cannot show, why, and how to get it."""
-        told = []
-        again = "Fix: run again with trace.level=full"
+        """Return what the page cannot show, why, and how to get it."""
+        texts = []
+        fix = "Fix: run again with trace.level=full"
         if not self.has("world.observation"):
-            told.append("No pictures of the world: the content of world.observation was not recorded. "
-                        f"{again}, or boundary.")
+            texts.append("No pictures of the world: the content of world.observation was not recorded. "
+                         f"{fix}, or boundary.")
         elif not self.pictures and not is_drawn:
-            told.append("No pictures of the world: it shows none to its mind. Fix: ami view --render, where it draws them "
-                        "while the recorded actions are done again.")
+            texts.append("No pictures of the world: its observations are not pictures. Fix: ami view --render, which "
+                         "renders the world while the recorded actions are repeated.")
         if "planner" in self.trace.tables:
             lacking = [port for port in ("planner.imagined", "world_model.state", decoder.target) if not self.has(port)]
             if lacking:
-                told.append(f"No imagined plans: the content of {', '.join(lacking)} was not recorded. {again}.")
-        return told
+                texts.append(f"No imagined plans: the content of {', '.join(lacking)} was not recorded. {fix}.")
+        return texts
 
 
 class Decoder:
-    """Reads from states what can be drawn: a place in a picture, or the numbers that the world shows.
+    """Linear readout from states to what is drawn: a place in a picture, or the world's numbers.
 
     Args:
-        recorded: whose world is drawn, and whose states are read.
-        states: another trace, whose states are read instead.
+        recorded: the trace of the drawn world, and of the states.
+        states: another trace of the states instead.
     """
 
     def __init__(self, recorded: Recorded, states: Recorded | None = None) -> None:
@@ -116,16 +116,16 @@ class Decoder:
         if width[0] and states.has("world_model.state") and prod(states.shape("world_model.state")[1]) <= WIDEST_STATE:
             self._fit(recorded, states)
 
-    def _fit(self, recorded: Recorded, mind: Recorded) -> None:
+    def _fit(self, recorded: Recorded, agent: Recorded) -> None:
         states, seen = [], []
         for wave in recorded.trace.waves:
-            believed, shown = mind.at("world_model.state", wave), recorded.at(self.target, wave)
+            believed, shown = agent.at("world_model.state", wave), recorded.at(self.target, wave)
             for tick in sorted(believed.keys() & shown.keys()):
                 states.append(believed[tick])
                 seen.append(shown[tick])
         if not states:
             return
-        # every fourth tick, all of its rows, is kept back to be scored on
+        # every fourth tick, with all of its rows, is held out for the score
         held = np.repeat(np.arange(len(states)) % 4 == 3, [len(each) for each in states])
         state, true = (torch.from_numpy(np.concatenate(each)).double() for each in (states, seen))
         every = max(1, len(state) // FITTED_ON)
@@ -142,7 +142,7 @@ class Decoder:
         self.told = {"of": self.target, "states": len(state), "r2": float(explained.mean()) if bool(varies.any()) else None}
 
     def __call__(self, states: np.ndarray) -> np.ndarray | None:
-        """States (…, *S) to (…, X); None where nothing can be read."""
+        """Map states (…, *S) to (…, X); None without a fitted readout."""
         return None if self._readout is None else self._readout(torch.from_numpy(states).double()).numpy()
 
 

@@ -1,6 +1,7 @@
 """Conditions on ticks: `surprise > 3 and mode == 2`, over the columns of the tick table, see docs/traces.md.
 
-A condition is read, never run: comparisons of columns, numbers and 'texts', joined by `and`, `or`, `not` and parentheses.
+A condition is parsed, never executed. It compares columns, numbers and 'texts', joined by `and`, `or`, `not` and
+parentheses.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ class Condition:
     """A condition on the rows of a table.
 
     Args:
-        text: what is asked; a column `node.port` may be named by its port alone where that is unique.
+        text: the condition; a column `node.port` may be named by its port alone if that is unique.
 
     Attributes:
-        names: the columns it asks about, as they were written.
+        names: its columns, as written.
 
     Raises:
-        SettingError: it cannot be read.
+        SettingError: it cannot be parsed.
     """
 
     def __init__(self, text: str) -> None:
@@ -47,7 +48,7 @@ class Condition:
         self._test(self._tree, None)
 
     def columns(self, table: pa.Table) -> list[str]:
-        """The full names of the columns it asks about.
+        """Return the full names of its columns.
 
         Raises:
             UnknownName: the table has no such column.
@@ -56,11 +57,11 @@ class Condition:
         return list(dict.fromkeys(_found(name, table) for name in self.names))
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """In which rows it holds, (rows,) bool; no comparison with an unknown figure does. Raises as `columns`."""
+        """Return the rows in which it holds, (rows,) bool; a comparison with null does not hold. Raises as `columns`."""
         return np.broadcast_to(np.asarray(self._test(self._tree, table), bool), len(table)).copy()
 
     def _test(self, node: ast.expr, table: pa.Table | None) -> Any:
-        """True or false by row; without a table, whether the condition can be read."""
+        """Evaluate the condition by row; without a table, only check that it can be parsed."""
         if isinstance(node, ast.BoolOp):
             parts = [self._test(part, table) for part in node.values]
             joined = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
@@ -75,7 +76,7 @@ class Condition:
                     raise self._refused()
                 try:
                     held = held & COMPARES[type(op)](left, right) & left_known & right_known
-                except TypeError:  # a text is not more or less than a number
+                except TypeError:  # a text and a number have no order
                     raise self._refused() from None
             return held
         value, known = self._value(node, table)  # a flag by its name alone
@@ -84,7 +85,7 @@ class Condition:
         return (value != 0) & known
 
     def _value(self, node: ast.expr, table: pa.Table | None) -> tuple[Any, Any]:
-        """A column or a constant, and where it is known."""
+        """Return a column or a constant, and where it is not null."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             value, known = self._value(node.operand, table)
             if np.asarray(value).dtype.kind not in "iuf":  # a text or a flag has no sign
@@ -111,7 +112,7 @@ class Condition:
 
 
 def _leaves(tree: ast.expr) -> list[ast.expr]:
-    """The names and constants of a condition, in the order they were written."""
+    """Return the names and constants of a condition, in written order."""
     if isinstance(tree, ast.Name | ast.Attribute | ast.Constant):
         return [] if isinstance(tree, ast.Name) and tree.id in ("true", "false") else [tree]
     return [leaf for part in ast.iter_child_nodes(tree) if isinstance(part, ast.expr) for leaf in _leaves(part)]
@@ -126,7 +127,7 @@ def _found(name: str, table: pa.Table) -> str:
         return name
     ends = [column for column in table.column_names if column.endswith(f".{name}")]
     if len(ends) > 1:
-        raise SettingError(f"--where asks for '{name}': expected one of {', '.join(ends)}")
+        raise SettingError(f"--where has the ambiguous name '{name}': expected one of {', '.join(ends)}")
     if not ends:
         ports = [column.split(".")[-1] for column in table.column_names]
         raise unknown_name("figure", name, [*table.column_names, *(port for port in ports if ports.count(port) == 1)])

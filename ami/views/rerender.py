@@ -1,6 +1,6 @@
-"""Relived: pictures of an episode, drawn by its world's own renderer while the recorded actions are done again.
+"""Re-rendering: pictures of an episode from its world's own renderer, while the recorded actions are repeated.
 
-A world that shows numbers, such as CartPole, can still be looked at. Rewards say whether it went the same way again.
+This shows worlds with numeric observations, such as CartPole. Equal rewards confirm that the episode is reproduced.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ COLOURS = 64
 
 
 class Renderer:
-    """Makes the world that a run's header names, with a renderer.
+    """The world of a run's header, constructed with a renderer.
 
     Args:
-        settings: of the world's node, as the header has them: a stranger's, so what they import is held against the list.
+        settings: of the world's node, from the header; untrusted, so their imports are checked against the allow-list.
         allow: prefixes of your own packages that they may import; see `ami.config.trust`.
 
     Raises:
-        SettingError: it is no gymnasium world, cannot be made here, or draws no pictures.
+        SettingError: it is no gymnasium world, cannot be constructed, or renders no pictures.
         TrustError: its id or wrappers import a package that is not on the allow-list.
     """
 
@@ -46,18 +46,18 @@ class Renderer:
         self._world.set_up({})
         self._drawing = self._world.rows.drawing
         if "rgb_array" not in self._drawing.metadata.get("render_modes", ()):
-            raise SettingError(f"--render: {own.get('id')} draws no pictures: expected a world with render_mode=rgb_array")
+            raise SettingError(f"--render: {own.get('id')} renders no pictures: expected a world with render_mode=rgb_array")
 
     def pictures(self, episode: Episode, actions: np.ndarray, rewards: np.ndarray) -> list[Image.Image] | None:
-        """Live an episode again.
+        """Repeat an episode and render it.
 
         Args:
             episode: with its seed and options.
-            actions: (T, A), what the actor sent at each tick; the world does it one tick later.
-            rewards: (T,), what the world sent.
+            actions: (T, A), the actor's output at each tick; the world executes it one tick later.
+            rewards: (T,), the world's recorded rewards.
 
         Returns:
-            A picture per tick; None where it goes another way than it was recorded.
+            A picture per tick; None if the rewards differ from the recorded ones.
 
         Raises:
             SettingError: the renderer lacks a package.

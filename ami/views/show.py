@@ -1,4 +1,4 @@
-"""The trace in the terminal: a run at a glance, a node or an episode over time, a tick as a tree, ticks that are found."""
+"""The trace in the terminal: an overview, a node or an episode over time, a tick as a tree, or ticks by a condition."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ami.views.query import Condition
 from ami.views.tables import Tables
 
 SHORT_HASH = 8
-MOST_FOUND = 40  # lines that a person still reads
+MOST_FOUND = 40  # printed ticks at most
 BARS = "▁▂▃▄▅▆▇█"
 FLAGS = {False: "·", True: "█"}
 
 
 def show(folder: Path, tick: int | None = None, wave: int | None = None, node: str | None = None,
          row: int | None = None, where: str | None = None, console: Console | None = None) -> None:
-    """Print a trace: the run at a glance, one node's ticks, one episode as a strip, one tick as a tree, or ticks found.
+    """Print a trace: an overview, one node's ticks, one episode as a strip, one tick as a tree, or ticks by a condition.
 
     Args:
         folder: the run's folder.
-        tick: which tick of the wave, as a tree.
-        wave: which batch of episodes; None takes the first, and with `where` all.
-        node: this node alone.
-        row: which world of the wave: its episode as a strip.
+        tick: this tick of the wave, as a tree.
+        wave: the batch of episodes; None takes the first, and with `where` all.
+        node: only this node.
+        row: the episode of this world of the wave, as a strip.
         where: the ticks that fulfil this condition, see `ami.views.query`.
         console: where to print; by default the terminal.
 
     Raises:
         TraceError: there is no run or trace in the folder, or no such wave, tick or world in the trace.
         UnknownName: the trace holds no such node or figure.
-        SettingError: the condition cannot be read, or two things that exclude each other are asked for.
+        SettingError: the condition cannot be parsed, or two options exclude each other.
     """
-    asked = {"--tick": tick, "--row": row, "--where": where}
-    given = [flag for flag, value in asked.items() if value is not None]
-    require(len(given) < 2, f"{' and '.join(given)} are asked for: expected one of them")
+    options = {"--tick": tick, "--row": row, "--where": where}
+    given = [flag for flag, value in options.items() if value is not None]
+    require(len(given) < 2, f"{' and '.join(given)} are given: expected one of them")
     require(node is None or where is None, f"--node {node} has no effect with --where: a condition names its figures, "
                                            "--where 'planner.energy > 3'. Fix: leave it out")
     trace = Trace.open(folder)
@@ -84,7 +84,7 @@ def _header(trace: Trace) -> Text:
 
 
 def _nodes(trace: Trace) -> Table:
-    """Where the time goes."""
+    """Return the time spent per node."""
     spent = {node: (table["end"].to_numpy() - table["start"].to_numpy()) / 1000 for node, table in trace.tables.items()}
     total = sum(float(us.sum()) for us in spent.values()) or 1.0
     table = Table("node", "module", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -105,17 +105,17 @@ def _waves(trace: Trace) -> Text:
     text.append(f"{len(ticks)} {'wave' if len(ticks) == 1 else 'waves'} of {shown} ticks\n")
     if trace.truncated:
         files = "file was" if trace.truncated == 1 else "files were"
-        text.append(f"{trace.truncated} {files} cut off in the middle of a record, as a killed process leaves them: "
-                    "what is whole was read\n", "yellow")
+        text.append(f"{trace.truncated} {files} cut off in the middle of a record, as after a kill: "
+                    "all whole records were read\n", "yellow")
     for fault in trace.faults:
         text.append(f"{fault}\n", "yellow")
     unfinished = trace.unfinished
     if unfinished:
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
-        text.append(f"{unfinished[0]}{more} of the trace ended before the run did: killed, without room on its disk, or "
-                    "writing still\n", "yellow")
+        text.append(f"unfinished trace: {unfinished[0]}{more}: its process was killed or is still writing, or its disk was "
+                    "full\n", "yellow")
     if unfinished or trace.faults:
-        text.append("no trace digest: the record is not whole\n", "yellow")
+        text.append("no trace digest: the trace is incomplete\n", "yellow")
     else:
         text.append(f"trace digest {trace.digest()}\n")
     wave = next(iter(trace.waves))
@@ -125,24 +125,24 @@ def _waves(trace: Trace) -> Text:
 
 
 def _node(trace: Trace, node: str, wave: int) -> Table:
-    """One node's ticks, a column per output that is told in words."""
+    """Return one node's ticks, with a column per output that has content as text."""
     fired = history(trace, wave, node)
     if not fired:
         raise TraceError(f"{trace.folder} holds no invocation of {node} in wave {wave}: a killed process may have "
                          "left it out. Fix: another --wave or --node")
-    told = [message.port for message in fired[0].outputs if message.content]
+    ports = [message.port for message in fired[0].outputs if message.content]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
                   title=Text(f"{node} ({implementation(trace, node)}), wave {wave}"))
-    for name in ("tick", "µs", *told):
+    for name in ("tick", "µs", *ports):
         table.add_column(Text(name), justify="right")
     for one in fired:
         contents = {message.port: message.content.split(" [")[0] for message in one.outputs}
-        table.add_row(str(one.tick), f"{one.us:,.0f}", *(Text(contents[port]) for port in told))
+        table.add_row(str(one.tick), f"{one.us:,.0f}", *(Text(contents[port]) for port in ports))
     return table
 
 
 def _tick(title: str, fired: list[Invocation], tick: int) -> Tree:
-    """What every node was given and said: a branch per node, a leaf per message."""
+    """Return every node's inputs and outputs: a branch per node, a leaf per message."""
     tree = Tree(title, guide_style="dim")
     names = max((len(name) for one in fired for name in (*one.inputs, *(sent.port for sent in one.outputs))), default=0)
     shapes = max((len(text) for one in fired
@@ -161,8 +161,7 @@ def _tick(title: str, fired: list[Invocation], tick: int) -> Tree:
 
 
 def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str | None) -> None:
-    """One episode: a line per figure and per module, or of one module alone, a character per tick or, where it is long, per
-    few ticks."""
+    """Print one episode: a line per figure and module, or of one module only; a character per tick, or per few ticks."""
     tables = Tables(trace)
     ticks = tables.ticks
     of_wave, rows = ticks["wave"].to_numpy() == wave, ticks["row"].to_numpy()
@@ -195,7 +194,7 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
 
 
 def _strip(values: list[float | bool | None], each: int) -> tuple[Text, Text]:
-    """Values as a row of bars, and their range; of several ticks in one character the highest counts."""
+    """Return values as a row of bars, and their range; a character of several ticks shows the highest."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     if not known:
         return Text("nothing", "dim"), Text()
@@ -213,7 +212,7 @@ def _strip(values: list[float | bool | None], each: int) -> tuple[Text, Text]:
 
 
 def _print_found(console: Console, trace: Trace, condition: Condition, wave: int | None) -> None:
-    """The ticks that fulfil a condition, the living ones of every episode."""
+    """Print the ticks of running episodes that fulfil a condition."""
     if wave is not None:
         check(trace, wave)
     ticks = Tables(trace).ticks
@@ -243,7 +242,7 @@ def _print_found(console: Console, trace: Trace, condition: Condition, wave: int
 
 
 def _range(values: list[object]) -> str:
-    """Which values a figure takes: texts and flags one by one, numbers from the lowest to the highest."""
+    """Return a figure's values: texts and flags as a list, numbers as a range."""
     known = {value for value in values if value is not None}
     numbers = [value for value in known if isinstance(value, int | float) and not isinstance(value, bool)]
     if numbers:

@@ -1,8 +1,8 @@
 """Spans: a trace as trees of timed spans, one tree per tick or per episode, as MLflow's pages and OpenTelemetry show them.
 
-A tick's tree holds one span per module that fired; a delayed wire is a link to the span that had sent the message, in an
-earlier tick's tree. An episode's tree holds one span per tick of its world. Every id follows from the run, the wave and the
-tick or row, so that a tree which is made again, by another process, is the same tree.
+A tick's tree holds one span per module that fired; a delayed wire is a link to the sending span in an earlier tick's tree.
+An episode's tree holds one span per tick of its world. Ids are derived from run, wave and tick or row: another process
+creates the same tree with the same ids.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ami.views.tables import Tables
 
 ROLES = ("world", "perception", "world_model", "configurator", "goal", "cost", "memory", "planner", "actor")
 FIGURES = {"surprise": "world_model.surprise", "energy": "cost.energy"}
-DIGITS = 5  # of a number that people read
+DIGITS = 5  # significant digits of a printed number
 WHEN = ("agent", "wave", "tick", "row", "episode", "kind", "start", "end", "us", "busy_us", "nodes", "live")
 
 
 @dataclass(frozen=True)
 class Link:
-    """Points from a span to one that came before it: their ids, and the wire and message between them."""
+    """A link from a span to an earlier one: ids of its tree and span, and the wire and message between them."""
 
     tree: str
     span: str
@@ -44,12 +44,12 @@ class Span:
 
     Attributes:
         id: 16 hex digits.
-        parent: the id of the span it lies in; None for the root.
+        parent: the id of the enclosing span; None for the root.
         name, kind: kind is the role of a module, TICK or EPISODE.
         start, end: nanoseconds since 1970.
         attributes, inputs, outputs: plain values.
-        links: what delayed wires brought.
-        fault: what went wrong in it; empty when nothing did.
+        links: the messages of delayed wires.
+        fault: the error in it; empty without one.
     """
 
     id: str
@@ -71,9 +71,9 @@ class Tree:
 
     Attributes:
         id: 32 hex digits.
-        name: for people.
+        name: for display.
         kind: "tick" or "episode".
-        agent, wave: whose, when.
+        agent, wave: where it was recorded.
         spans: parents before their children.
         figures: numbers and flags to search by.
     """
@@ -94,14 +94,14 @@ class Tree:
 
 @dataclass(frozen=True)
 class Sample:
-    """Which ticks and episodes are taken; a tick in which a module did not finish always is.
+    """Selection of ticks and episodes; a tick in which a module did not finish is always selected.
 
     Args:
-        every: every so manieth tick of each wave.
-        episodes: every so manieth episode; 0 takes none.
-        surprise: also every tick in which a living world surprised the mind by more than this.
-        where: of all these, and of those that did not finish, only ticks in which this holds for a living world; and only
-            episodes in whose life it does.
+        every: every n-th tick of each wave.
+        episodes: every n-th episode; 0 selects none.
+        surprise: also every tick with a higher surprise in a running episode.
+        where: of all these, unfinished ticks included, only ticks in which this holds for a running episode, and only
+            episodes with such a tick.
     """
 
     every: int = 10
@@ -116,10 +116,10 @@ class Sample:
 
 
 class Forest:
-    """All trees of one run, grown when they are asked for.
+    """All trees of one run, created on request.
 
     Args:
-        tables: the run's.
+        tables: the run's tables.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -130,15 +130,15 @@ class Forest:
         self._every = self.header["graph"].get("every", {})
 
     def tick_id(self, wave: int, tick: int) -> str:
-        """The id of a tick's tree, whether it is taken or not."""
+        """Return the id of a tick's tree, selected or not."""
         return _hex(32, self.run, "tick", wave, tick)
 
     def ticks(self, sample: Sample) -> list[tuple[int, int]]:
-        """The (wave, tick) that a sample takes, in order.
+        """Return the (wave, tick) of a sample, in order.
 
         Raises:
-            UnknownName: its condition asks for a figure that no node says.
-            SettingError: its condition asks for one that several nodes say.
+            UnknownName: its condition names an unknown figure.
+            SettingError: its condition names an ambiguous figure.
         """
         wave, tick = self._ticks >> 32, self._ticks & 0xFFFFFFFF
         taken = tick % sample.every == 0
@@ -151,22 +151,22 @@ class Forest:
         return list(zip(wave[taken].tolist(), tick[taken].tolist(), strict=True))
 
     def surprise(self, share: float) -> float | None:
-        """What this share of the ticks does not exceed; None where no world model tells of a surprise."""
+        """Return the surprise that this share of the ticks does not exceed; None if no surprise was recorded."""
         known = self._surprises[np.isfinite(self._surprises)]
         return float(np.quantile(known, share)) if len(known) else None
 
     def episodes(self, sample: Sample) -> list[tuple[int, int]]:
-        """The (wave, row) of the episodes that a sample takes, in order. Raises as `ticks`."""
+        """Return the (wave, row) of the episodes of a sample, in order. Raises as `ticks`."""
         if not sample.episodes:
             return []
         found = list(self._ended)
         if sample.where is not None:
             held = sample.where.holds(self.tables.ticks)
-            found = [one for one in found if held[self._lived[one]].any()]
+            found = [one for one in found if held[self._episode_rows[one]].any()]
         return found[::sample.episodes]
 
     def trees(self, sample: Sample, known: Mapping[str, int] | None = None) -> Iterator[Tree]:
-        """The trees that a sample takes, ticks first; not those that are known with as many spans as they have now."""
+        """Yield the trees of a sample, ticks first, except those known with the same number of spans."""
         known = known or {}
         for wave, tick in self.ticks(sample):
             one = self.tick_id(wave, tick)
@@ -181,7 +181,7 @@ class Forest:
                 yield tree
 
     def tick(self, wave: int, tick: int) -> Tree:
-        """What every module was given and said at one tick."""
+        """Return the tree of one tick: every module's inputs and outputs."""
         id, place = self.tick_id(wave, tick), self._place(wave, tick)
         rows, fired, inputs, messages = (self._rows(name, place) for name in ("ticks", "invocations", "inputs", "messages"))
         live = [row for row in rows if row["live"]] or rows
@@ -190,8 +190,8 @@ class Forest:
         root = Span(_hex(16, id), None, f"tick {tick}", "TICK", _ns(min(one["start"] for one in fired)),
                     _ns(max(one["end"] for one in fired)),
                     {"wave": wave, "tick": tick, "agent": rows[0]["agent"], "worlds": len(rows),
-                     "live": sum(row["live"] for row in rows), "busy_us": rows[0]["busy_us"], **_told(scalars)},
-                    _living(live), _by_node(scalars), fault=fault and f"did not finish: {fault}")
+                     "live": sum(row["live"] for row in rows), "busy_us": rows[0]["busy_us"], **_json_values(scalars)},
+                    _running(live), _by_node(scalars), fault=fault and f"did not finish: {fault}")
         spans = [root]
         for one in fired:
             node = one["node"]
@@ -200,31 +200,31 @@ class Forest:
             links = tuple(self._link(wave, given) for given in arrived.values() if given["age"])
             spans.append(Span(
                 _hex(16, id, node), root.id, node, self.role(node), _ns(one["start"]), _ns(one["end"]),
-                {"module": one["module"], "wave": wave, "tick": tick, "worlds": one["worlds"], **_told(own)},
+                {"module": one["module"], "wave": wave, "tick": tick, "worlds": one["worlds"], **_json_values(own)},
                 {port: given["message"] for port, given in arrived.items()},
-                {said["port"]: _message(said) for said in messages if said["node"] == node}, links))
+                {sent["port"]: _message(sent) for sent in messages if sent["node"] == node}, links))
         figures = {name: max(values) if name == "surprise" else sum(values) / len(values)
                    for name, port in FIGURES.items()
                    if (values := [row[port] for row in live if row.get(port) is not None and math.isfinite(row[port])])}
         return Tree(id, f"wave {wave}, tick {tick}", "tick", rows[0]["agent"], wave, tuple(spans), figures)
 
     def episode(self, wave: int, row: int, linked: set[tuple[int, int]] | None = None) -> Tree:
-        """What happened to one world, tick by tick; those of `linked` point to their own trees."""
+        """Return the tree of one episode, tick by tick; ticks of `linked` link to their own trees."""
         id = _hex(32, self.run, "episode", wave, row)
-        whole, rows = self._ended[wave, row], self.tables.ticks.take(pa.array(self._lived[wave, row])).to_pylist()
+        whole, rows = self._ended[wave, row], self.tables.ticks.take(pa.array(self._episode_rows[wave, row])).to_pylist()
         name = f"wave {wave}, row {row}" if whole["episode"] is None else f"episode {whole['episode']}"
         outcome = {key: whole[key] for key in ("steps", "over", "success", "return") if whole[key] is not None}
         which = {key: whole[key] for key in ("agent", "wave", "row", "episode", "kind")}
         root = Span(_hex(16, id), None, name, "EPISODE", _ns(whole["start"]), _ns(whole["end"]), which,
                     {"kind": whole["kind"]}, outcome,
-                    fault="" if whole["over"] else "the record ends before the episode does")
+                    fault="" if whole["over"] else "the trace ends before the episode")
         spans = [root]
         for one in rows:
             scalars = {key: value for key, value in one.items() if key not in WHEN and value is not None}
             tick = self.tick_id(wave, one["tick"])
             link = (Link(tick, _hex(16, tick), "the same tick, module by module", ""),)
             spans.append(Span(_hex(16, id, one["tick"]), root.id, f"tick {one['tick']}", "TICK", _ns(one["start"]),
-                              _ns(one["end"]), {"wave": wave, "row": row, "tick": one["tick"], **_told(scalars)},
+                              _ns(one["end"]), {"wave": wave, "row": row, "tick": one["tick"], **_json_values(scalars)},
                               links=link if (wave, one["tick"]) in (linked or ()) else ()))
         surprises = [one[FIGURES["surprise"]] for one in rows if one.get(FIGURES["surprise"]) is not None]
         figures = {key: value for key, value in outcome.items() if key != "over"}
@@ -234,13 +234,13 @@ class Forest:
                     tuple(spans), figures)
 
     def role(self, node: str) -> str:
-        """The role of a node in capitals: its name where that is a role's, else the folder its module lies in."""
+        """Return the role of a node in capitals: its name if that is a role's, else its module's folder."""
         path = str(self.header["graph"]["nodes"].get(node, {}).get("_target_", "")).split(".")
         return next((name for name in (node, *path[:-1]) if name in ROLES), "module").upper()
 
     @cached_property
     def _surprises(self) -> np.ndarray:
-        """The highest surprise over the living worlds, (ticks,); -inf where there is none."""
+        """The highest surprise over running episodes, (ticks,); -inf where there is none."""
         if FIGURES["surprise"] not in self.tables.ticks.column_names:
             return np.full(len(self._ticks), -np.inf)
         surprise = self.tables.ticks[FIGURES["surprise"]].to_numpy(zero_copy_only=False)
@@ -250,7 +250,7 @@ class Forest:
         return high
 
     @cached_property
-    def _lived(self) -> Mapping[tuple[int, int], np.ndarray]:
+    def _episode_rows(self) -> Mapping[tuple[int, int], np.ndarray]:
         """The rows of `ticks` of each episode, in order."""
         ticks = self.tables.ticks
         live = np.flatnonzero(ticks["live"].to_numpy(zero_copy_only=False))
@@ -266,7 +266,7 @@ class Forest:
         return {(one["wave"], one["row"]): one for one in self.tables.episodes.to_pylist()}
 
     def _link(self, wave: int, given: Mapping[str, Any]) -> Link:
-        """From an invocation to the one that had sent what it was given."""
+        """Return the link from an invocation to the sender of one of its inputs."""
         tree = self.tick_id(wave, given["sent"])
         wire = f"{given['from_node']}.{given['from_port']} → {given['node']}.{given['port']}"
         return Link(tree, _hex(16, tree, given["from_node"]), wire, given["message"])
@@ -275,7 +275,7 @@ class Forest:
         return int(np.searchsorted(self._ticks, wave << 32 | tick))
 
     def _bounds(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Where each tick begins and ends in a table, (ticks,) each."""
+        """Return where each tick begins and ends in a table, (ticks,) each."""
         if name not in self._parts:
             key = _keys(getattr(self.tables, name))
             self._parts[name] = np.searchsorted(key, self._ticks), np.searchsorted(key, self._ticks, side="right")
@@ -287,9 +287,9 @@ class Forest:
         return list(table.slice(begin, end - begin).to_pylist())
 
     def _unfinished(self, place: int) -> list[str]:
-        """The nodes that were due at the last tick of a wave and left no record: an error or a kill stopped them.
+        """Return the nodes that were due at the last tick of a wave but have no record, because of an error or a kill.
 
-        At earlier ticks a missing record tells of the log alone: a kill between two modules' blocks takes one of them.
+        A missing record of an earlier tick is no error of the node: a kill between two modules' blocks loses one of them.
         """
         if place + 1 < len(self._ticks) and self._ticks[place + 1] >> 32 == self._ticks[place] >> 32:
             return []
@@ -303,7 +303,7 @@ class Forest:
 
 
 def identity_of(header: Mapping[str, Any]) -> str:
-    """16 hex digits that name one run wherever its folder lies."""
+    """Return 16 hex digits that identify a run, independent of its folder."""
     clock = header["clock"]
     return _hex(16, header["run_id"], clock["epoch"], clock["monotonic"], header["graph_hash"])
 
@@ -328,30 +328,30 @@ def _mean(values: Sequence[Any]) -> Any:
     return any(known) if isinstance(known[0], bool) else sum(known) / len(known)
 
 
-def _told(scalars: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what JSON can say: a diverged model's figures as words."""
+def _json_values(scalars: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values in JSON's types: non-finite numbers as text, without nulls."""
     return {name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in scalars.items() if value is not None}
 
 
-def _living(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which worlds go on, by the numbers that people know them by."""
+def _running(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the running worlds, by episode number if known, else by row."""
     name = "row" if rows[0]["episode"] is None else "episode"
     return {f"{name}s": ", ".join(str(row[name]) for row in rows)}
 
 
 def _by_node(scalars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """To be read: {"cost": {"energy": 0.6808}}. The attributes have every digit."""
+    """Return rounded values for display: {"cost": {"energy": 0.6808}}. The attributes have every digit."""
     found: dict[str, dict[str, Any]] = {}
-    for name, value in _told(scalars).items():
+    for name, value in _json_values(scalars).items():
         node, _, port = name.partition(".")
         found.setdefault(node, {})[port] = _short(value)
     return found
 
 
-def _message(said: Mapping[str, Any]) -> dict[str, Any]:
-    told = {"shape": f"{said['dtype']} {tuple(said['shape'])}", "hash": said["hash"]}
-    return told | {name: _short(value) for name, value in _told({name: said[name] for name in STATISTICS}).items()}
+def _message(sent: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {"shape": f"{sent['dtype']} {tuple(sent['shape'])}", "hash": sent["hash"]}
+    return fields | {name: _short(value) for name, value in _json_values({name: sent[name] for name in STATISTICS}).items()}
 
 
 def _short(value: Any) -> Any:

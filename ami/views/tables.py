@@ -1,6 +1,6 @@
 """Tables: a trace as tidy Arrow tables of episodes, ticks, invocations, inputs and messages. docs/traces.md is their schema.
 
-Each table is made when it is first asked for, and is an ordinary `pyarrow.Table`: `tables.ticks.to_pandas()`.
+Each table is created on first access, and is an ordinary `pyarrow.Table`: `tables.ticks.to_pandas()`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Tables:
     """The tidy tables of one run.
 
     Attributes:
-        trace: what they are made of.
+        trace: their source.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -35,10 +35,10 @@ class Tables:
 
     @classmethod
     def load(cls, run: Path | str) -> Tables:
-        """The tables of a run's folder.
+        """Return the tables of a run's folder.
 
         Raises:
-            TraceError: there is no run in this folder, or it holds no trace.
+            TraceError: the folder holds no run, or no trace.
         """
         return cls(Trace.open(Path(run)))
 
@@ -55,7 +55,7 @@ class Tables:
         firsts = np.r_[0, ends[:-1] + 1] if len(key) else ends
         last = live.take(pa.array(ends))
         columns: dict[str, Any] = {name: last[name] for name in ("agent", "wave", "row", "episode", "kind")}
-        columns["steps"] = last["tick"].cast(pa.int32())  # a fork's first ticks are in the run that it forks
+        columns["steps"] = last["tick"].cast(pa.int32())  # a fork's first ticks are in the recorded run
         flags = [last[name].to_numpy().astype(bool) for name in OVER if name in last.column_names]
         columns["over"] = pa.array(np.any(flags, axis=0) if flags else np.zeros(len(ends), bool))
         columns["success"] = (last["world.success"] if "world.success" in last.column_names
@@ -83,13 +83,13 @@ class Tables:
                    for node in self.trace.tables for port in self.trace.ports[node]
                    if f"{port}.rows" in self.trace.tables[node].column_names}
         live = _live(wave, tick, rows, [scalars[name] for name in OVER if name in scalars])
-        alive = self.trace.header["details"].get("alive")  # a fork: the worlds that were not over before it began
+        alive = self.trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
         columns["live"] = pa.array(live if alive is None else live & np.isin(rows, alive))
         for name, values in scalars.items():
             node, port = name.split(".")
             kind = pa.bool_() if self.trace.ports[node][port][0] == "bool" else pa.float32()
-            told = values > 0 if kind == pa.bool_() else values
-            columns[name] = pa.array(told, kind, mask=~self._fired(node)[of])
+            content = values > 0 if kind == pa.bool_() else values
+            columns[name] = pa.array(content, kind, mask=~self._fired(node)[of])
         return pa.table(columns)
 
     @cached_property
@@ -107,7 +107,7 @@ class Tables:
 
     @cached_property
     def inputs(self) -> pa.Table:
-        """One row per message that reached an invocation; what a delayed wire brings before anything was sent is null."""
+        """One row per input of an invocation; null on a delayed wire before the first message."""
         parts = []
         for place, (node, table) in enumerate(self.trace.tables.items()):
             wave, tick = table["wave"].to_numpy(), table["tick"].to_numpy()
@@ -127,7 +127,7 @@ class Tables:
 
     @cached_property
     def messages(self) -> pa.Table:
-        """One row per message that was sent."""
+        """One row per sent message."""
         parts = []
         for place, (node, table) in enumerate(self.trace.tables.items()):
             for port, (dtype, shape) in self.trace.ports[node].items():
@@ -146,11 +146,11 @@ class Tables:
                     "values": values if rows else pa.nulls(len(table), pa.list_(pa.float32()))}))
         return _sorted(parts, ("wave", "tick", "place", "port"))
 
-    # What several of them need ----------------------------------------------------------------------------------------
+    # Shared -------------------------------------------------------------------------------------------------------------
 
     @cached_property
     def _frame(self) -> _Frame:
-        """Every tick that any node recorded, in order."""
+        """Every recorded tick, in order."""
         tables = self.trace.tables.values()
         wave, tick, batch, start, end = (np.concatenate([table[name].to_numpy() for table in tables])
                                          for name in ("wave", "tick", "batch", "start", "end"))
@@ -164,25 +164,25 @@ class Tables:
                       np.bincount(of, minlength=len(key)).astype(np.int32))
 
     def _time(self, monotonic: np.ndarray) -> pa.Array:
-        """Nanoseconds of the monotonic clock as time of day."""
+        """Convert nanoseconds of the monotonic clock to time of day."""
         clock = self.trace.header["clock"]
         return pa.array(monotonic + (clock["epoch"] - clock["monotonic"]), pa.timestamp("ns", "UTC"))
 
     def _places(self, node: str) -> np.ndarray:
-        """Which tick of the frame each invocation of a node belongs to."""
+        """Return the index in the frame of each invocation of a node."""
         table = self.trace.tables[node]
         places: np.ndarray = np.searchsorted(
             self._frame.key, table["wave"].to_numpy().astype(np.int64) << 32 | table["tick"].to_numpy())
         return places
 
     def _fired(self, node: str) -> np.ndarray:
-        """At which ticks of the frame a node fired, (ticks,) bool."""
+        """Return at which ticks of the frame a node fired, (ticks,) bool."""
         fired = np.zeros(len(self._frame.key), bool)
         fired[self._places(node)] = True
         return fired
 
     def _scalar(self, node: str, port: str) -> np.ndarray:
-        """A scalar message's values along the rows of `ticks`; nan where the node rested."""
+        """Return a scalar message's values along the rows of `ticks`; NaN where the node rested."""
         table, frame = self.trace.tables[node], self._frame
         begins = np.r_[0, np.cumsum(frame.batch)]
         values = np.full(begins[-1], np.nan, np.float32)
@@ -192,7 +192,7 @@ class Tables:
         return values
 
     def _sent(self, node: str, wave: np.ndarray, until: np.ndarray) -> np.ndarray:
-        """The tick of the last message that a node had sent by a tick of its wave; -1 where there is none."""
+        """Return the tick of the last message that a node had sent by a tick of its wave; -1 if there is none."""
         table = self.trace.tables[node]
         sent_wave, sent_tick = table["wave"].to_numpy().astype(np.int64), table["tick"].to_numpy()
         found = np.searchsorted(sent_wave << 32 | sent_tick, (wave.astype(np.int64) << 32) + until, side="right") - 1
@@ -200,7 +200,7 @@ class Tables:
         return np.where(known, sent_tick[found], -1)
 
     def _statistics(self, node: str, port: str) -> tuple[dict[str, pa.Array], pa.Array | None]:
-        """Mean, std, min and max of a port's messages, null where nothing is known of them; and the values of scalars."""
+        """Return mean, std, min and max of a port's messages, null if unknown; and the values of scalars."""
         table = self.trace.tables[node]
         if f"{port}.rows" in table.column_names:
             values = table[f"{port}.rows"].combine_chunks()
@@ -217,9 +217,9 @@ class Tables:
                 for name in STATISTICS}, None
 
     def _pairs(self, wave: np.ndarray, rows: np.ndarray) -> dict[str, pa.Array]:
-        """Which sealed pair each world lives, where the run keeps its manifest; else null."""
+        """Return the sealed pair of each world; null if the run has no manifest."""
         batch = ((self.trace.header["config"] or {}).get("evaluation") or {}).get("batch")
-        sealed = self.trace.folder / "manifest.json"  # a trace without its manifest is still a trace
+        sealed = self.trace.folder / "manifest.json"  # optional
         kinds = [str(pair["kind"]) for pair in Manifest.load(sealed).pairs] if batch and sealed.exists() else []
         numbers = wave.astype(np.int64) * (batch or 0) + rows
         unknown = numbers >= len(kinds)
@@ -229,7 +229,7 @@ class Tables:
 
 
 class _Frame(NamedTuple):
-    """The ticks of a trace, (ticks,) each: when, how many worlds, whose, from when to when, ns of work, nodes that fired."""
+    """The ticks of a trace, (ticks,) each; `busy` is the time spent in modules in ns, `nodes` the number that fired."""
 
     key: np.ndarray
     wave: np.ndarray
@@ -243,7 +243,7 @@ class _Frame(NamedTuple):
 
 
 def _live(wave: np.ndarray, tick: np.ndarray, row: np.ndarray, flags: Sequence[np.ndarray]) -> np.ndarray:
-    """Where a world's episode was not over at any earlier tick: its last tick counts, what comes after does not."""
+    """Return where a world's episode had not ended at an earlier tick: its last tick counts, later ones do not."""
     over = np.zeros(len(wave), bool)
     for flag in flags:
         over |= np.nan_to_num(flag) > 0
@@ -260,16 +260,16 @@ def _same(value: str, count: int) -> pa.Array:
 
 
 def _sorted(parts: list[pa.Table], by: Sequence[str]) -> pa.Table:
-    """The parts as one table, names as plain strings."""
+    """Return the parts as one table, with names as plain strings."""
     plain = [part.cast(pa.schema([(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type)
                                   for field in part.schema])) for part in parts]
     return pa.concat_tables(plain).sort_by([(name, "ascending") for name in by]).combine_chunks()
 
 
 def load_trace(run: Path | str) -> Tables:
-    """The trace of a run's folder as tidy Arrow tables, each made when it is first asked for.
+    """Return the trace of a run's folder as tidy Arrow tables, each created on first access.
 
     Raises:
-        TraceError: there is no run in this folder, or it holds no trace.
+        TraceError: the folder holds no run, or no trace.
     """
     return Tables.load(run)

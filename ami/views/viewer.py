@@ -1,7 +1,7 @@
-"""The viewer: a run's trace as one HTML file that opens from the disk and asks no network for anything.
+"""Viewer: a run's trace as one HTML file that needs no network.
 
-The page is `page/viewer.html`; its style, its script and the charts of uPlot 1.6.32 (Leon Sorokin, MIT licence) are put
-into it, and the trace as JSON, each wave and each episode in an element of its own that is read when it is looked at.
+The page is `page/viewer.html`, with its style, its script and the charts of uPlot 1.6.32 (Leon Sorokin, MIT licence)
+inlined. The trace is embedded as JSON, in one element per wave and per episode, each parsed when first shown.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
     Args:
         folder: the run's folder.
         out: the file; by default `view.html` in the run's folder.
-        wave: this batch of episodes alone; None takes all.
-        deadline: milliseconds that a tick may take; None takes twice the median of its episode.
-        render: make the world that the run's header names; it draws pictures while the recorded actions are done again.
-        beside: the folder of another mind's trace of the same episodes, as `ami replay` leaves it.
+        wave: only this batch of episodes; None takes all.
+        deadline: time limit of a tick in milliseconds; None takes twice the median of its episode.
+        render: create the world of the run's header, and render it while the recorded actions are repeated.
+        beside: the folder of another agent's trace of the same episodes, as `ami replay` writes it.
         allow: prefixes of your own packages that the rendered world may import; see `ami.config.trust`.
 
     Returns:
         The file.
 
     Raises:
-        TraceError: there is no run or trace in the folder, no such wave in it, or not what `render` needs.
+        TraceError: the folder holds no run or trace, no such wave, or not what `render` needs.
         TrustError: `render` would import a package that is not on the allow-list.
-        SettingError: the deadline is no time, the file cannot be written, or the world cannot be made or drawn.
+        SettingError: the deadline is invalid, the file cannot be written, or the world cannot be created or rendered.
     """
     require(deadline is None or 0 < deadline < math.inf,
             f"--deadline is {deadline}: expected milliseconds above 0, --deadline 20")
@@ -67,6 +67,6 @@ def _asset(name: str) -> str:
 
 
 def _script(name: str, content: object) -> str:
-    """JSON that no text in it can end early."""
+    """Return a JSON script element that no text in it can close."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{text}</script>'

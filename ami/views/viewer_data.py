@@ -1,8 +1,8 @@
-"""What the viewer shows of a trace, as plain values: figures by wave, and pictures, paths and plans by episode.
+"""Data of the viewer's page as plain values: figures by wave, and pictures, paths and plans by episode.
 
-A wave's figures hold all of its worlds; what needs payloads is kept per episode and only as long as it lasts, for the first
-`MOMENTS` ticks in all, so that a page stays small; an episode that is longer than what is left is shown in part. What is in
-them: `viewer_figures`, `viewer_pictures`, `viewer_plans`.
+A wave's figures cover all of its worlds. Data from payloads is kept per episode, until its end, and for `MOMENTS` ticks in
+total, so that the page stays small; the rest of a long episode is left out. See `viewer_figures`, `viewer_pictures` and
+`viewer_plans` for the contents.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ NO_CANDIDATES = "The candidates' energies were not recorded. Fix: run again with
 
 @dataclass(frozen=True)
 class Pages:
-    """What a page is made of.
+    """Data of a page.
 
     Attributes:
-        run: what is needed at once: the run, its graph, its waves and episodes, and what is missing.
-        parts: by name, what is unpacked when it is looked at: "wave-W" and "episode-W-ROW"; of the mind beside it,
-            "beside-W" and "other-W-ROW".
+        run: data needed at the start: the run, its graph, its waves and episodes, and what is missing.
+        parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW"; of the other agent, "beside-W" and
+            "other-W-ROW".
     """
 
     run: Plain
@@ -50,20 +50,20 @@ class Pages:
 
 def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, render: bool = False,
           beside: Trace | None = None, allow: Sequence[str] = ()) -> Pages:
-    """Everything a page shows.
+    """Return the data of a page.
 
     Args:
-        trace: of the run.
-        wave: this batch of episodes alone; None takes all.
-        deadline: milliseconds that a tick may take; None takes twice the median of its episode.
-        render: make the world that the header names, and let it draw pictures while the recorded actions are done again.
-        beside: another mind's trace of the same episodes, as `ami replay` leaves it.
+        trace: the run's trace.
+        wave: only this batch of episodes; None takes all.
+        deadline: time limit of a tick in milliseconds; None takes twice the median of its episode.
+        render: create the world of the run's header, and render it while the recorded actions are repeated.
+        beside: another agent's trace of the same episodes, as `ami replay` writes it.
         allow: prefixes of your own packages that the rendered world may import.
 
     Raises:
         TraceError: the trace holds no such wave, or not what `render` needs.
         TrustError: the world imports a package that is not on the allow-list.
-        SettingError: the world cannot be made or drawn.
+        SettingError: the world cannot be created or rendered.
     """
     if wave is not None:
         check(trace, wave)
@@ -77,7 +77,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
     left = MOMENTS
-    alive = trace.header["details"].get("alive")  # a fork: the worlds that were not over before it began
+    alive = trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
     for number in chosen:
         told = wave_figures(trace, number)
         parts[f"wave-{number}"] = told.figures
@@ -88,7 +88,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
             episode = told.episode(row, _pair(pairs, told, row))
             episode["goal"] = _goal(overlay, episode["goal"], recorded, told, row)
             if alive is not None and row not in alive:
-                episode["name"] += ", over before the fork"
+                episode["name"] += ", ended before the fork"
             moments = min(left, int(episode["ticks"])) if recorded.any else 0
             if moments:
                 parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, told, row, moments)
@@ -117,30 +117,30 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
 
 
 def _episode(recorded: Recorded, decode: Decoder, overlay: Overlay | None, wave: Wave, row: int, ticks: int) -> Plain:
-    """What payloads say of one episode."""
+    """Return an episode's data from payloads."""
     return {"target": decode.target, "places": overlay is not None and _lies_in(overlay, recorded, decode.target),
             **pictures(recorded, wave, row, ticks), **plans(recorded, decode, wave, row, ticks)}
 
 
 class _Beside:
-    """Another mind on the same episodes: what it said otherwise, what it imagined and planned."""
+    """Another agent on the same episodes: its differing outputs, imagined states and plans."""
 
     def __init__(self, recorded: Recorded, decode: Decoder, trace: Trace) -> None:
         self._recorded, self._ours = Recorded(trace), recorded.trace
         if not any(_is_same(recorded.trace, trace, wave) for wave in trace.waves):
             raise TraceError(f"--beside: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected a "
                              f"trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
-        # another world model has states of its own: they are read by what they say of the same world
+        # another world model has other states, which need a readout of their own, fitted to the same world
         self._decode = Decoder(recorded, self._recorded) if self._recorded.has("world_model.state") else decode
         self._waves: dict[int, Wave] = {}
 
     @property
     def is_incomparable(self) -> bool:
-        """Whether its plans' energies have another unit: a swap says why."""
+        """Whether its plans' energies have another unit; a swap records why."""
         return bool(self._recorded.trace.header["details"].get("incomparable"))
 
     def wave(self, ours: Wave) -> dict[str, Plain]:
-        """The nodes that said something else in this wave."""
+        """Return the nodes whose outputs differ in this wave."""
         trace, number = self._recorded.trace, ours.number
         if not _is_same(self._ours, trace, number):
             return {}
@@ -160,7 +160,7 @@ class _Beside:
                                                if name.split("_")[0] in ("true", "plan", "imagined")}}
 
 
-# Small things ------------------------------------------------------------------------------------------------------------
+# Helpers -----------------------------------------------------------------------------------------------------------------
 
 
 def _node(trace: Trace, node: str) -> Plain:
@@ -177,7 +177,7 @@ def _wires(header: Mapping[str, Any]) -> Iterator[Plain]:
 
 
 def _pairs(trace: Trace) -> Plain:
-    """The run's sealed pairs; a run without an evaluation has none, and a replay those of the run that it lies in."""
+    """Return the run's sealed pairs; a run without an evaluation has none, and a replay has those of its run."""
     home = trace.folder.resolve().parent.parent if _replayed(trace) else trace.folder
     if not (home / MANIFEST).exists():
         return {}
@@ -186,15 +186,15 @@ def _pairs(trace: Trace) -> Plain:
 
 
 def _replayed(trace: Trace) -> set[str]:
-    """The run that a trace is a replay of, if it is one."""
+    """Return the id of the run that a trace replays, if any."""
     return {trace.header["details"][kind] for kind in ("replay_of", "swap_of", "fork_of") if kind in trace.header["details"]}
 
 
 def _overlay(trace: Trace) -> Overlay | None:
-    """Where the state lies in the world's pictures, as the header has it.
+    """Return the position of the state in the world's pictures, from the header.
 
     Raises:
-        TraceError: the header holds something else in its place.
+        TraceError: the header's overlay is invalid.
     """
     try:
         return Overlay.read(trace.header.get("overlay"), f"{trace.folder / HEADER}: overlay")
@@ -203,14 +203,14 @@ def _overlay(trace: Trace) -> Overlay | None:
 
 
 def _lies_in(overlay: Overlay, recorded: Recorded, target: str) -> bool:
-    """Whether the overlay speaks of what is read from states: the true state; the observation if there is no true state."""
+    """Whether the overlay applies to the readout's target: the true state, or the observation if there is none."""
     width = recorded.shape("world.truth")[1] if recorded.has("world.truth") else (0,)
     of = "world.truth" if width[0] else "world.observation"
     return target == of and recorded.has(of) and overlay.fits(recorded.shape(of)[1][0])
 
 
 def _goal(overlay: Overlay | None, option: Any, recorded: Recorded, wave: Wave, row: int) -> list[float] | None:
-    """Where an episode's goal is, x and y in the state's units."""
+    """Return the position of an episode's goal, x and y in the state's units."""
     if overlay is None:
         return None
     shown = recorded.at("world.goal", wave.number)
@@ -219,7 +219,7 @@ def _goal(overlay: Overlay | None, option: Any, recorded: Recorded, wave: Wave, 
 
 
 def _pair(pairs: Mapping[str, Any], wave: Wave, row: int) -> Plain:
-    """What to call an episode and what its option "goal" is: waves are cut from the pairs in order."""
+    """Return an episode's name and its option "goal": waves are cut from the pairs in order."""
     known: Sequence[Plain] = pairs.get("pairs", ())
     if wave.first is None or wave.first + row >= len(known):
         return {}
@@ -229,8 +229,8 @@ def _pair(pairs: Mapping[str, Any], wave: Wave, row: int) -> Plain:
 
 
 def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
-    """Whether both hold a wave of the same episodes: a replay of ours does, though a fork may go on in another world; and
-    another run whose worlds first show the same."""
+    """Whether both traces hold the same episodes in a wave: the other is a replay of ours (a fork may continue in another
+    world), or its first world outputs are equal."""
     if wave not in ours.waves or _batch(ours, wave) != _batch(other, wave):
         return False
     if ours.header["run_id"] in _replayed(other):
@@ -244,33 +244,33 @@ def _tells_success(pairs: Plain, waves: Sequence[Plain]) -> bool:
 
 
 def _batch(trace: Trace, wave: int) -> int:
-    """How many worlds a wave has."""
+    """Return the number of worlds of a wave."""
     table = next(iter(trace.tables.values()))
     return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
 
 
 def _first_shown(trace: Trace, wave: int) -> list[bytes]:
-    """The hashes of what a wave's worlds showed first."""
+    """Return the hashes of a wave's first world outputs."""
     table = trace.table(WORLD)
     first = table.slice(int(np.flatnonzero(table["wave"].to_numpy() == wave)[0]), 1)
     return [first[f"{port}.hash"][0].as_py() for port in trace.ports[WORLD]]
 
 
 def _no_candidates(trace: Trace) -> str:
-    """What is said where no energies of candidates are shown."""
+    """Return the text shown if there are no energies of candidates."""
     is_noted = any(NOTES in table.column_names for node, table in trace.tables.items() if "plan" in trace.ports[node])
-    return "The planner judged no candidates." if is_noted else NO_CANDIDATES
+    return "The planner scored no candidates." if is_noted else NO_CANDIDATES
 
 
 def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:
-    """What the page has no room for."""
+    """Return what was left out of the page."""
     if left > 0:
         return []
     episodes = [episode for wave in waves for episode in wave["episodes"]]
-    told = [f"Pictures and plans of {one['name']} were left out from tick {one['moments']} on, so that the page stays small."
-            for one in episodes if 0 < one["moments"] < one["ticks"]]
+    texts = [f"Pictures and plans of {one['name']} were left out from tick {one['moments']} on, so that the page stays "
+             "small." for one in episodes if 0 < one["moments"] < one["ticks"]]
     dark = sum(not one["shown"] for one in episodes)
     if dark:
-        told.append(f"Pictures and plans of {dark} episode{'s' * (dark > 1)} were left out, so that the page stays small. "
-                    "Fix: one wave on a page of its own, --wave W.")
-    return told
+        texts.append(f"Pictures and plans of {dark} episode{'s' * (dark > 1)} were left out, so that the page stays small. "
+                     "Fix: one wave per page, --wave W.")
+    return texts

@@ -1,6 +1,6 @@
-"""What the viewer shows of a wave: when every node fired and for how long, hashes, scalars and statistics.
+"""Figures of a wave for the viewer: start and duration of every invocation, hashes, scalars and statistics.
 
-T ticks × B worlds: a wave's figures hold all of its worlds, and what is asked of one of them is its row.
+A wave has T ticks × B worlds. Its figures cover all worlds; an episode is one row.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Wave:
     """One wave: T ticks of B worlds.
 
     Attributes:
-        number, ticks, batch: which, T and B.
+        number, ticks, batch: the wave's number, T and B.
         agent: the folder it was recorded in.
-        first: its first world's place among the run's sealed pairs; None where the header does not say how they were cut.
+        first: index of its first world among the run's sealed pairs; None if the header has no batch size.
         figures: by node, as the page holds them.
-        flags: how the world's episodes end, (T, B) each.
+        flags: the world's flags and rewards, (T, B) each.
     """
 
     number: int
@@ -42,13 +42,13 @@ class Wave:
     _notes: dict[str, dict[int, dict[str, Tensor]]] = field(default_factory=dict)
 
     def noted(self, trace: Trace, node: str) -> dict[int, dict[str, Tensor]]:
-        """What a node noted in this wave, by tick; read once for all of its episodes."""
+        """Return a node's notes in this wave, by tick; read once for all episodes."""
         if node not in self._notes:
             self._notes[node] = trace.notes(node, self.number)
         return self._notes[node]
 
     def episode(self, row: int, pair: Mapping[str, Any]) -> Plain:
-        """How long a row lived, and how it ended; what happens there later does not count."""
+        """Return an episode's length and outcome; later ticks of its row do not count."""
         over = np.zeros(self.ticks, bool)
         for flag in ("terminated", "truncated"):
             if flag in self.flags:
@@ -63,7 +63,7 @@ class Wave:
 
 
 def wave_figures(trace: Trace, number: int) -> Wave:
-    """The figures of one wave of a trace."""
+    """Return the figures of one wave of a trace."""
     ticks, batch, agent = trace.waves[number], 0, ""
     nodes: dict[str, Plain] = {}
     flags: dict[str, np.ndarray] = {}
@@ -91,7 +91,7 @@ def wave_figures(trace: Trace, number: int) -> Wave:
 
 
 def _began(tables: Mapping[str, pa.Table], ticks: int) -> np.ndarray:
-    """When each tick began, (T,) nanoseconds: at the start of its first invocation."""
+    """Return the start of each tick, (T,) nanoseconds: the start of its first invocation."""
     began = np.full(ticks, np.iinfo(np.int64).max)
     for table in tables.values():
         np.minimum.at(began, table["tick"].to_numpy(), table["start"].to_numpy())
@@ -99,11 +99,11 @@ def _began(tables: Mapping[str, pa.Table], ticks: int) -> np.ndarray:
 
 
 def _figures(table: pa.Table, port: str) -> Plain:
-    """A port's hashes, and its values per world or its statistics."""
-    told: Plain = {"hash": base64_of(b"".join(table[f"{port}.hash"].to_pylist()))}
+    """Return a port's hashes, and its values per world or its statistics."""
+    found: Plain = {"hash": base64_of(b"".join(table[f"{port}.hash"].to_pylist()))}
     if f"{port}.rows" in table.column_names:
-        told["rows"] = packed(table[f"{port}.rows"].combine_chunks().flatten().to_numpy(zero_copy_only=False))
+        found["rows"] = packed(table[f"{port}.rows"].combine_chunks().flatten().to_numpy(zero_copy_only=False))
     for name in STATISTICS:
         if f"{port}.{name}" in table.column_names:
-            told[name] = packed(table[f"{port}.{name}"].to_numpy())
-    return told
+            found[name] = packed(table[f"{port}.{name}"].to_numpy())
+    return found

@@ -1,4 +1,4 @@
-"""Arrays and pictures as the text that the viewer's page unpacks: base64 of little-endian numbers, and of PNG files."""
+"""Arrays and pictures as text for the viewer's page: base64 of little-endian numbers and of PNG files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Plain = dict[str, Any]
 
 
 def packed(values: np.ndarray) -> str:
-    """Numbers of any shape, as 32-bit floats."""
+    """Return numbers of any shape, as 32-bit floats in base64."""
     return base64_of(np.ascontiguousarray(values, "<f4").tobytes())
 
 
 def base64_of(content: bytes) -> str:
-    """Bytes as text."""
+    """Return bytes in base64."""
     return base64.b64encode(content).decode("ascii")
 
 
 def png(picture: np.ndarray | Image.Image) -> str:
-    """A picture, (H, W, 3) bytes where it is an array, as a PNG file."""
+    """Return a picture, an image or (H, W, 3) bytes, as a PNG file in base64."""
     written = io.BytesIO()
     (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(written, "PNG")
     return base64_of(written.getvalue())
 
 
 def dense(name: str, values: Mapping[int, np.ndarray], row: int, ticks: int) -> Plain:
-    """{name: one row's numbers, (T, …)} of `values`, {tick: (B, …)}; NaN where there are none; and their shape behind T."""
+    """Return {name: one row's numbers, (T, …)} of `values`, {tick: (B, …)}, NaN at other ticks; and their shape after T."""
     if not values:
         return {}
     shape = next(iter(values.values())).shape[1:]

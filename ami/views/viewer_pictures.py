@@ -1,4 +1,4 @@
-"""What the viewer shows of a world: the pictures that its mind saw, or those drawn while its actions are done again."""
+"""Pictures of a world for the viewer: observations, or renderings made while the recorded actions are repeated."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from ami.views.viewer_figures import Wave
 from ami.views.viewer_packing import Plain, png
 
 MANIFEST = "manifest.json"
-RENDERED = 2_500  # ticks that are drawn anew: each costs milliseconds and kilobytes
+RENDERED = 2_500  # rendered ticks at most: each costs milliseconds and kilobytes
 
 
 def pictures(recorded: Recorded, wave: Wave, row: int, ticks: int) -> Plain:
-    """What an episode's mind saw at each of its first `ticks`, and of its goal; nothing where it saw no pictures."""
+    """Return the observed pictures of an episode's first `ticks` and of its goal; empty if observations are not pictures."""
     seen = recorded.at("world.observation", wave.number) if recorded.pictures else {}
     if not seen:
         return {}
-    told: Plain = {"pictures": [png(coloured(seen[tick][row])) if tick in seen else None for tick in range(ticks)]}
+    found: Plain = {"pictures": [png(coloured(seen[tick][row])) if tick in seen else None for tick in range(ticks)]}
     goal = recorded.at("world.goal", wave.number)
     if goal and recorded.are_pictures("world.goal"):
-        told["goal"] = png(coloured(goal[min(goal)][row]))
-    return told
+        found["goal"] = png(coloured(goal[min(goal)][row]))
+    return found
 
 
 class Reliving:
-    """Pictures of a world that shows none to its mind, for the first episodes.
+    """Rendered pictures of a world whose observations are not pictures, for the first episodes.
 
     Args:
         recorded: the payloads of the run.
-        pairs: what its manifest says.
+        pairs: the pairs of its manifest.
         allow: prefixes of packages that the world may import.
 
     Attributes:
-        told: why there are none of some episodes, a sentence each.
+        told: why some episodes have none, a sentence each.
 
     Raises:
         TraceError: the actions were not recorded, or the pairs are unknown.
@@ -50,10 +50,10 @@ class Reliving:
     def __init__(self, recorded: Recorded, pairs: Plain, allow: Sequence[str] = ()) -> None:
         sealed = recorded.trace.folder / MANIFEST
         if not recorded.has(ACTION) or not pairs.get("pairs") or not sealed.exists() or WORLD not in recorded.trace.tables:
-            raise TraceError(f"--render does the recorded actions again, but {recorded.trace.folder} holds no content of "
+            raise TraceError(f"--render repeats the recorded actions, but {recorded.trace.folder} holds no content of "
                              f"{ACTION}, or no {MANIFEST}. Fix: run again with trace.level=boundary")
-        require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: it holds the pictures that its "
-                                       "mind saw. Fix: leave it out")
+        require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: its observations are "
+                                       "pictures. Fix: leave it out")
         self.told: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))
@@ -70,7 +70,7 @@ class Reliving:
         sent = np.stack([actions[tick][row] for tick in range(ticks)])
         drawn = self._renderer.pictures(episode, sent, wave.flags["reward"][:ticks, row])
         if drawn is None:
-            self.told.append(f"No pictures of pair {episode.number}: its world went another way when the recorded actions "
-                             "were done again.")
+            self.told.append(f"No pictures of pair {episode.number}: its world did not reproduce the recorded "
+                             "rewards.")
             return {}
         return {"pictures": [png(picture) for picture in drawn], "drawn": True}

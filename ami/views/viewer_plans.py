@@ -1,4 +1,4 @@
-"""What the viewer shows of what a mind had in view: its plans, what they imagine, their rivals, energies, memories."""
+"""Plans for the viewer: planned actions, imagined states, energies of candidates and cost terms, recalled states."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ami.views.viewer_figures import Wave
 from ami.views.viewer_packing import Plain, dense, packed
 
 MOST_ENERGIES = 50_000_000  # of one episode, 4 bytes each
-TOGETHER = 256  # answers of a memory that are held against all states at once
+TOGETHER = 256  # recalled states compared with all states at once
 
 
 def plans(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int) -> Plain:
-    """What is true and what was planned, imagined, weighed and recalled in an episode, as far as it was recorded.
+    """Return the true states, plans, imagined states, energies and recalled ticks of an episode, as far as recorded.
 
     Args:
         recorded: the payloads.
-        decode: reads what is drawn from imagined states.
-        wave, row: whose episode.
-        ticks: how many of its ticks are shown.
+        decode: the readout for imagined states.
+        wave, row: the episode.
+        ticks: number of its ticks to show.
     """
     number = wave.number
     told = _noted(recorded.trace, wave, row, ticks)
@@ -38,7 +38,7 @@ def plans(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int)
 
 
 def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
-    """Energies of the candidates by iteration, and of the cost's terms by name, where they were noted."""
+    """Return the noted energies of candidates by iteration, and of the cost's terms by name."""
     told: Plain = {}
     for node in trace.tables:
         held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items()
@@ -62,7 +62,7 @@ def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
 
 
 def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray], row: int, ticks: int) -> list[int] | None:
-    """For each tick the past tick whose state is nearest to what was recalled; -1 where nothing was."""
+    """Return for each tick the past tick whose state is nearest to the recalled state; -1 if nothing was recalled."""
     if not recall or not states or next(iter(recall.values())).shape[1:] != next(iter(states.values())).shape[1:]:
         return None
     known = np.array([tick for tick in sorted(states) if tick < ticks and np.isfinite(states[tick][row]).all()], int)
@@ -76,7 +76,7 @@ def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray]
     for begin in range(0, len(asked), TOGETHER):
         some = asked[begin:begin + TOGETHER]
         answers = np.stack([recall[tick][row].ravel() for tick in some]).astype(float)
-        apart = sizes - 2 * answers @ past.T  # (some, K), but for what is the same in all of a line
+        apart = sizes - 2 * answers @ past.T  # (some, K) squared distances, up to a constant per row
         apart[known >= np.array(some)[:, None]] = np.inf
         for tick, nearest in zip(some, known[apart.argmin(1)].tolist(), strict=True):
             found[tick] = nearest

@@ -20,7 +20,7 @@ const make = (tag, content, parent, className) => {
   return made;
 };
 
-// What the page holds, unpacked when it is looked at ----------------------------------------------------------------------
+// Page data, unpacked when first shown -------------------------------------------------------------------------------------
 
 function bytes(text) {
   const raw = atob(text), found = new Uint8Array(raw.length);
@@ -40,7 +40,7 @@ function unpack(part, name) {  // in place, once
   if (part && typeof part[name] === "string") part[name] = name === "hash" ? bytes(part[name]) : numbers(part[name]);
   return part ? part[name] : undefined;
 }
-function fired(node, tick, nodes = now.nodes) {  // which invocation of the wave was the last one at or before this tick; -1 for none
+function fired(node, tick, nodes = now.nodes) {  // index of the last invocation at or before this tick; -1 for none
   const told = nodes[node];
   if (!told || tick < 0) return -1;
   if (!told.ticks) return Math.min(tick, unpack(told, "us").length - 1);
@@ -50,11 +50,11 @@ function fired(node, tick, nodes = now.nodes) {  // which invocation of the wave
 }
 const sentAt = (node, index) => index < 0 ? -1 : now.nodes[node].ticks ? now.nodes[node].ticks[index] : index;
 const fires = (node, tick) => tick >= 0 && sentAt(node, fired(node, tick)) === tick;
-function value(node, port, tick, nodes = now.nodes) {  // of the world that is looked at; NaN where it has none of its own
+function value(node, port, tick, nodes = now.nodes) {  // of the shown world; NaN without a value per world
   const index = fired(node, tick, nodes), rows = index < 0 ? undefined : unpack(nodes[node].ports[port], "rows");
   return rows ? rows[index * now.wave.batch + now.row] : NaN;
 }
-function beside(node, port, tick) {  // what the other mind said; NaN where its life is over
+function beside(node, port, tick) {  // the other agent's value; NaN after its episode has ended
   return tick > now.otherEnd ? NaN : value(node, port, tick, now.others);
 }
 function endOfOther() {
@@ -65,7 +65,7 @@ function endOfOther() {
 }
 const has = (node, port, nodes = now.nodes) => Boolean(nodes[node] && nodes[node].ports[port] && nodes[node].ports[port].rows);
 
-// Where we are -------------------------------------------------------------------------------------------------------------
+// Position -----------------------------------------------------------------------------------------------------------------
 
 const now = {number: 0, tick: 0, wave: null, row: 0, ticks: 1, nodes: {}, detail: null, picked: null, timer: 0, jump: null};
 
@@ -77,7 +77,7 @@ function look(number, tick) {
   now.pictures = now.detail && now.detail.pictures ? now.detail.pictures.map(picture) : null;
   now.otherEnd = endOfOther();
   now.spent = spent();
-  now.first = Math.max(0, now.spent.findIndex(us => us > 0));  // a life that was forked begins later
+  now.first = Math.max(0, now.spent.findIndex(us => us > 0));  // a fork begins later
   now.slow = overruns();
   el("episode").value = String(number);
   el("scrub").max = String(now.ticks - 1);
@@ -114,7 +114,7 @@ function overruns() {
   return [...now.spent.keys()].filter(tick => now.spent[tick] > now.deadline);
 }
 
-// Ways to get somewhere ----------------------------------------------------------------------------------------------------
+// Navigation ---------------------------------------------------------------------------------------------------------------
 
 function play(on = !now.timer) {
   clearInterval(now.timer);
@@ -124,7 +124,7 @@ function play(on = !now.timer) {
 }
 function toSurprise() {
   const node = [...NODES.keys()].find(name => has(name, "surprise"));
-  if (!node) return say("No module tells how surprised it is.");
+  if (!node) return say("No module has an output 'surprise'.");
   const at = tick => value(node, "surprise", tick);
   if (!now.jump || now.jump.at !== now.tick)
     now.jump = {order: [...Array(now.ticks).keys()].slice(now.first).sort((a, b) => at(b) - at(a)), next: 0, at: -1};
@@ -149,7 +149,7 @@ function toFailure() {
     return say(told ? "No episode failed." : `Every episode returned ${short(least)}.`);
   const next = failed.find(i => i > now.number) ?? failed[0];
   look(next, EPISODES[next].ticks - 1);
-  say(told ? `${failed.length} of ${EPISODES.length} episodes failed` : `the lowest return, ${short(least)}: the world tells no success`);
+  say(told ? `${failed.length} of ${EPISODES.length} episodes failed` : `the lowest return, ${short(least)}: the world reports no success`);
 }
 const KEYS = {ArrowLeft: event => go(now.tick - (event.shiftKey ? 10 : 1)), ArrowRight: event => go(now.tick + (event.shiftKey ? 10 : 1)),
   Home: () => go(0), End: () => go(now.ticks - 1), " ": () => play(), s: toSurprise, o: toOverrun, f: toFailure,
@@ -179,7 +179,7 @@ function picture(text) {
   image.src = `data:image/png;base64,${text}`;
   return image;
 }
-function rows(name, tick, detail = now.detail) {  // one tick of an episode's own array, as vectors; null where it is not known
+function rows(name, tick, detail = now.detail) {  // one tick of an episode's array, as vectors; null if unknown
   const held = unpack(detail, name);
   if (!held) return null;
   const shape = detail[`${name}_shape`], size = shape.reduce((a, b) => a * b, 1), width = shape[shape.length - 1];
@@ -196,7 +196,7 @@ function drawWorld() {
   numbers.hidden = !hasNumbers;
   if (now.pictures) drawPicture(pen, canvas);
   if (hasNumbers) drawNumbers(numbers.getContext("2d"), numbers);
-  if (!now.pictures && !hasNumbers && !RUN.missing.length) el("key").textContent = "no picture of the world here";
+  if (!now.pictures && !hasNumbers && !RUN.missing.length) el("key").textContent = "no picture of the world";
   const figure = el("goal");
   figure.hidden = !(now.detail && now.detail.goal);
   if (!figure.hidden) figure.firstChild.src = `data:image/png;base64,${now.detail.goal}`;
@@ -204,7 +204,7 @@ function drawWorld() {
 }
 function drawPicture(pen, canvas) {
   const image = now.pictures[now.tick];
-  let wide = canvas.width, high = canvas.height;  // of the picture as it is drawn
+  let wide = canvas.width, high = canvas.height;  // of the drawn picture
   if (image && image.complete && image.naturalWidth) {
     const fitting = Math.min(384, Math.round(canvas.width * image.naturalHeight / image.naturalWidth));
     if (canvas.height !== fitting) canvas.height = fitting;
@@ -226,9 +226,9 @@ function drawPicture(pen, canvas) {
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.other); if (place) otherPath.push(at(place[0])); }
   const strays = otherPath.length && path.length && otherPath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);
   if (strays) line(pen, otherPath, OTHER, 2);
-  if (otherPlan) { line(pen, [...(strays ? otherPath : path).slice(-1), ...otherPlan.map(at)], OTHER, 3); key(strays ? "beside: walked, imagined" : "beside: imagined", OTHER); }
+  if (otherPlan) { line(pen, [...(strays ? otherPath : path).slice(-1), ...otherPlan.map(at)], OTHER, 3); key(strays ? "other: path, imagined" : "other: imagined", OTHER); }
   line(pen, path, WALKED, 3);
-  if (path.length > 1) key("walked", WALKED);
+  if (path.length > 1) key("path", WALKED);
   const plan = rows("imagined", now.tick);
   if (plan) {
     const steps = [...path.slice(-1), ...plan.map(at)];
@@ -238,7 +238,7 @@ function drawPicture(pen, canvas) {
     key("imagined", PLAN);
   }
 }
-function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time, and what is imagined of it
+function drawNumbers(pen, canvas) {  // a few numbers over time, and their imagined future
   const width = now.detail.true_shape[0], height = canvas.height / width, plan = rows("imagined", now.tick), otherPlan = rows("imagined", now.tick, now.other);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   const span = 60, from = Math.max(0, now.tick - span * 0.7), x = tick => 8 + (tick - from) * (canvas.width - 16) / span;
@@ -258,10 +258,10 @@ function drawNumbers(pen, canvas) {  // a world of a few numbers: each over time
     pen.fillText(`${now.detail.target} [${d}]   ${short(held[now.tick * width + d] ?? NaN)}`, 8, d * height + 11);
   }
   line(pen, [[x(now.tick), 0], [x(now.tick), canvas.height]], NOW, 1);
-  key("lived", WALKED);
-  key("lived later", "#c3c7d0");
+  key("past", WALKED);
+  key("future", "#c3c7d0");
   if (plan) key("imagined", PLAN);
-  if (otherPlan) key("beside: imagined", OTHER);
+  if (otherPlan) key("other: imagined", OTHER);
 }
 function line(pen, points, stroke, width) {
   if (points.length < 2) return;
@@ -294,7 +294,7 @@ function drawFacts() {
   };
   if (RUN.beside) {
     const row = make("tr", undefined, table);
-    for (const name of ["", "recorded", "beside"]) make("th", name, row, name === "beside" ? "other" : "");
+    for (const name of ["", "recorded", "other"]) make("th", name, row, name === "other" ? "other" : "");
   }
   const shown = (node, port, from) => { const own = from(node, port, now.tick); return Number.isNaN(own) ? "–" : NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
   const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(part => part.toFixed(2)).join(", ")})`).join("\n");
@@ -305,7 +305,7 @@ function drawFacts() {
   if (actions(now.detail) || actions(now.other)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.other));
   fact(now.wave.batch > 1 ? `${now.wave.batch} worlds took` : "all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
-  fact("this episode", now.tick < now.ticks - 1 ? "goes on" : !episode.over ? "the record ends here" : episode.success ? "reached its goal" :
+  fact("this episode", now.tick < now.ticks - 1 ? "running" : !episode.over ? "the trace ends here" : episode.success ? "reached its goal" :
     RUN.tells_success ? "failed" : `ended, return ${short(episode.return)}`);
 }
 function scalars() {
@@ -332,7 +332,7 @@ function drawCandidates() {
   });
 }
 
-// Over time ----------------------------------------------------------------------------------------------------------------
+// Charts -------------------------------------------------------------------------------------------------------------------
 
 const charts = [];
 function groups() {
@@ -346,7 +346,7 @@ function groups() {
     if (has(node, port, now.others)) told[group].push({node, port, beside: true});
   }
   const terms = now.detail && now.detail.terms ? Object.keys(now.detail.terms) : [];
-  if (terms.length) {  // the sums of both kinds say less
+  if (terms.length) {  // the terms replace all sums but the total
     const total = told["energy of the state"].filter(one => one.port === "energy");
     told["energy of the state, term by term"] = [...terms.map(name => ({term: name})), ...total];
     delete told["energy of the state"];
@@ -362,13 +362,13 @@ function drawCharts() {
   all.forEach(([title, series], place) => {
     const frame = make("div", undefined, el("charts"), "chart"), legend = make("div", undefined, frame, "legend");
     make("b", title, legend);
-    const recorded = series.filter(one => !one.beside);  // what is said beside has the colour of what was recorded, and is dashed
+    const recorded = series.filter(one => !one.beside);  // the other agent's line is dashed, in the colour of the recorded one
     const lines = series.map(one => LINES[recorded.findIndex(own => own.node === one.node && own.port === one.port && own.term === one.term) % LINES.length]);
-    if (title === "other figures") make("span", "each on a scale of its own", legend, "note");
+    if (title === "other figures") make("span", "each on its own scale", legend, "note");
     const shown = series.map((one, i) => {
       const entry = make("span", undefined, legend);
       make("i", "", entry, one.beside ? "beside" : "").style.color = lines[i];
-      entry.append(`${one.term || `${one.node}.${one.port}`}${one.beside ? " beside" : ""} `);
+      entry.append(`${one.term || `${one.node}.${one.port}`}${one.beside ? ", other" : ""} `);
       return {one, told: make("span", "", entry)};
     });
     const values = series.map(one => ticks.map(tick => { const v = figure(one, tick); return Number.isFinite(v) ? v : null; }));
@@ -524,9 +524,9 @@ function lightGraph() {
 }
 function pick(what) { now.picked = what; lightGraph(); inspect(); }
 
-// One message, one module --------------------------------------------------------------------------------------------------
+// Inspector ----------------------------------------------------------------------------------------------------------------
 
-function arrived(wire) {  // when what arrives on a wire now was sent; -1 for nothing yet
+function arrived(wire) {  // tick at which the wire's current message was sent; -1 before the first
   return wire.cut ? -1 : sentAt(wire.node, fired(wire.node, now.tick - wire.delay));
 }
 const age = sent => sent < 0 ? "nothing sent yet" : now.tick === sent ? "sent at this tick" : `${now.tick - sent} tick${now.tick - sent > 1 ? "s" : ""} old`;
@@ -537,7 +537,7 @@ function content(node, port, index) {
     const shown = NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own);
     return batch === 1 ? shown : `${shown} here; all ${batch} worlds ${short(all.reduce((a, b) => a + b, 0) / batch)} [${short(Math.min(...all))}, ${short(Math.max(...all))}]`;
   }
-  return told.mean ? `${short(statistic("mean"))} ± ${short(statistic("std"))} [${short(statistic("min"))}, ${short(statistic("max"))}]` : "no figures of such messages";
+  return told.mean ? `${short(statistic("mean"))} ± ${short(statistic("std"))} [${short(statistic("min"))}, ${short(statistic("max"))}]` : "no statistics of such messages";
 }
 const hex = (node, port, index) => [...unpack(now.nodes[node].ports[port], "hash").subarray(8 * index, 8 * index + 8)].map(byte => byte.toString(16).padStart(2, "0")).join("");
 const described = (node, port) => `${NODES.get(node).ports[port][0]} (${[now.wave.batch, ...NODES.get(node).ports[port][1]].join(", ")})`;
@@ -574,14 +574,14 @@ function inspect() {
     line("content", content(node, port, index));
     line("hash", make("code", hex(node, port, index)));
   }
-  line("read by", RUN.wires.filter(each => each.node === node && each.port === port).map(each => `${each.to}.${each.to_port}${each.delay ? ` @-${each.delay}` : ""}`).join(", ") || "nobody");
+  line("read by", RUN.wires.filter(each => each.node === node && each.port === port).map(each => `${each.to}.${each.to_port}${each.delay ? ` @-${each.delay}` : ""}`).join(", ") || "no node");
   link(`all of ${node}`, {node}, place);
 }
 
-// Begin --------------------------------------------------------------------------------------------------------------------
+// Start --------------------------------------------------------------------------------------------------------------------
 
-el("title").textContent = RUN.run + (RUN.beside ? ` beside ${RUN.beside}` : "");
-el("lanes_note").textContent = "one lane each, darker took longer; last lane: pale reacts, dark plans, red above: over the time limit; on the right this tick, in order";
+el("title").textContent = RUN.run + (RUN.beside ? `, other: ${RUN.beside}` : "");
+el("lanes_note").textContent = "a lane per module, darker is slower; last lane: pale reacts, dark plans, red is over the time limit; right: this tick, in order";
 el("incomparable").hidden = !RUN.incomparable;
 el("title").title = `seed ${RUN.seed}, graph ${RUN.graph}, ${Object.entries(RUN.versions).map(pair => pair.join(" ")).join(", ")}`;
 document.title = `${RUN.run} – ami view`;

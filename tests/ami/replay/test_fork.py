@@ -68,7 +68,7 @@ def test_a_fork_holds_no_ended_episode(recorded, tmp_path: Path) -> None:
     assert done.rows == (last,) and (one["row"], one["steps"]) == (last, done.forked[0].steps)
     assert one["return"] == done.forked[0].ret - over[first], "rewards before the fork are missing"
     names = [each["name"] for each in pages(Trace.open(done.folder)).run["waves"][0]["episodes"]]
-    assert names[first].endswith(", over before the fork") and not names[last].endswith("fork")
+    assert names[first].endswith(", ended before the fork") and not names[last].endswith("fork")
 
 
 @pytest.mark.parametrize(("other", "why"), [

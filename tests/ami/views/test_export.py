@@ -26,26 +26,26 @@ from ami.views.tables import NAMES, Tables
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs") / "run-7"
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], lived: Path) -> Path:
-    """The tiny mind's first wave of two pairs in one room, lived once for all of these tests."""
-    if not lived.exists():
+def run(tiny_mind: Callable[..., Graph], folder: Path) -> Path:
+    """The tiny agent's first wave of two pairs in one room, run once for all of these tests."""
+    if not folder.exists():
         graph = tiny_mind(observe="state")
-        write_header(lived, graph, seed=3)
-        with Agent(LocalRuntime(graph, 3, recorder=TraceLog(lived / "trace" / "agent-0"))) as agent:
+        write_header(folder, graph, seed=3)
+        with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
             for _ in agent.live(Manifest.make(graph.drafts["world"], 5, 2).episodes()[:2], 0):
                 pass
-    return lived
+    return folder
 
 
 @pytest.fixture
-def agents(tiny_mind: Callable[..., Graph], lived: Path) -> Path:
-    """Two agents, of whom each lived one wave of two pairs."""
-    folder = lived.with_name("run-8")
+def agents(tiny_mind: Callable[..., Graph], folder: Path) -> Path:
+    """Two agents with one wave of two pairs each."""
+    folder = folder.with_name("run-8")
     if not folder.exists():
         graph = tiny_mind(observe="state")
         write_header(folder, graph, seed=3)
@@ -76,28 +76,28 @@ def test_every_invocation_is_a_slice_on_the_track_of_its_module(run: Path) -> No
     assert min(one["ts"] for one in found["X"]) == 0
 
 
-def test_a_flow_runs_along_every_wire_that_brought_something(run: Path) -> None:
+def test_every_received_message_is_a_flow(run: Path) -> None:
     tables, found = Tables.load(run), events(run)
     slices = [(one["pid"], one["tid"], one["ts"], one["ts"] + one["dur"]) for one in found["X"]]
 
     def lies_in_a_slice(one: dict[str, Any]) -> bool:
         return any((pid, tid) == (one["pid"], one["tid"]) and begin <= one["ts"] <= end for pid, tid, begin, end in slices)
 
-    brought = tables.inputs.num_rows - tables.inputs["message"].null_count
-    assert len(found["s"]) == len(found["f"]) == brought
+    received = tables.inputs.num_rows - tables.inputs["message"].null_count
+    assert len(found["s"]) == len(found["f"]) == received
     begun = {one["id"]: one for one in found["s"]}
-    assert len(begun) == brought
+    assert len(begun) == received
     for one in found["f"]:
         assert begun[one["id"]]["name"] == one["name"] and begun[one["id"]]["ts"] <= one["ts"]
         assert lies_in_a_slice(one) and lies_in_a_slice(begun[one["id"]])
 
 
-def test_surprise_and_energies_are_counters_over_the_living(run: Path) -> None:
+def test_surprise_and_energies_are_counters_over_running_episodes(run: Path) -> None:
     found = events(run)["C"]
     ticks = Tables.load(run).ticks.to_pandas().query("live")
     energy = ticks.groupby("tick")["planner.energy"].mean()
-    told = [one["args"]["energy"] for one in found if one["name"] == "planner"]
-    assert told == pytest.approx(energy.tolist())
+    counted = [one["args"]["energy"] for one in found if one["name"] == "planner"]
+    assert counted == pytest.approx(energy.tolist())
     assert {(one["name"], *one["args"]) for one in found} == {("world_model", "surprise"), ("planner", "energy")}
 
 
@@ -114,7 +114,7 @@ def test_a_process_per_group_of_modules(run: Path, settings: dict[str, Any], gro
         Tables.load(run).trace.tables)
 
 
-@pytest.mark.skipif(bool(missing()), reason=f"{missing()}: Perfetto itself is not asked")
+@pytest.mark.skipif(bool(missing()), reason=f"{missing()}: Perfetto itself is not used")
 @pytest.mark.parametrize("settings", [
     {}, {"runtime": "ray", "placement": "module"},
     {"runtime": "ray", "placement": {"body": ["world", "actor"], "mind": [
@@ -153,13 +153,13 @@ def test_perfetto_itself_reads_slices_tracks_flows_and_counters(
         for node, port in (("world_model", "surprise"), ("planner", "energy"))}
 
 
-def test_the_file_is_json_and_is_packed_on_request(run: Path, tmp_path: Path) -> None:
+def test_the_file_is_json_and_is_compressed_on_request(run: Path, tmp_path: Path) -> None:
     export(run, "perfetto", tmp_path / "trace.json")
     export(run, "perfetto", tmp_path / "trace.json.gz")
     content = json.loads((tmp_path / "trace.json").read_text())
     packed = (tmp_path / "trace.json.gz").read_bytes()
     export(run, "perfetto", tmp_path / "trace.json.gz")
-    assert (tmp_path / "trace.json.gz").read_bytes() == packed, "the same trace is the same file"
+    assert (tmp_path / "trace.json.gz").read_bytes() == packed, "equal traces give equal files"
     assert json.loads(gzip.decompress((tmp_path / "trace.json.gz").read_bytes())) == content
     assert content["otherData"]["run"] == "run-7" and len(content["traceEvents"]) > 50
 
@@ -214,7 +214,7 @@ def read(path: Path, form: str) -> Any:
 
 
 @pytest.mark.parametrize("which", [{"wave": 1}, {"agent": "agent-1"}, {"wave": 1, "agent": "agent-1"}], ids=str)
-def test_one_wave_or_one_agent_is_what_the_whole_holds_of_it(agents: Path, tmp_path: Path, which: dict[str, Any]) -> None:
+def test_one_wave_or_one_agent_equals_its_part_of_the_whole(agents: Path, tmp_path: Path, which: dict[str, Any]) -> None:
     for form in ("perfetto", "otlp", "parquet"):
         export(agents, form, tmp_path / f"{form}-whole")
         export(agents, form, tmp_path / form, **which)
@@ -244,7 +244,7 @@ def test_only_ticks_in_which_a_condition_holds(agents: Path, tmp_path: Path) -> 
     assert {span["traceId"] for span in read(tmp_path / "spans", "otlp")} == {forest.tick_id(*one) for one in wanted}
 
 
-def test_with_a_condition_episodes_are_whole_where_they_are_asked_for(agents: Path, tmp_path: Path) -> None:
+def test_with_a_condition_episodes_are_exported_on_request(agents: Path, tmp_path: Path) -> None:
     tables = Tables.load(agents)
     high = float(tables.ticks.filter(tables.ticks["live"])["planner.energy"].to_numpy().max())
     asked = ["trace", "export", str(agents), "--format", "otlp", "--out", str(tmp_path / "out"),
@@ -265,9 +265,9 @@ def test_with_a_condition_episodes_are_whole_where_they_are_asked_for(agents: Pa
     ({"wave": 2}, "RUN holds no wave 2: expected 0 to 1. Fix: --wave 1"),
     ({"agent": "agent-0", "wave": 1}, "RUN holds no wave 1 of agent-0: expected 0. Fix: --wave 0"),
     ({"sample": Sample(where=Condition("surprise > 1e9"))},
-     "RUN holds no tick of a living world in which surprise > 1e9: nothing is exported"),
+     "RUN holds no tick of a running episode in which surprise > 1e9: nothing is exported"),
     ({"sample": Sample(where=Condition("surprize > 1"))}, "unknown figure 'surprize': did you mean 'surprise'?")])
-def test_what_the_trace_does_not_hold_is_refused(agents: Path, tmp_path: Path, which: dict[str, Any], words: str) -> None:
+def test_an_unrecorded_part_is_refused(agents: Path, tmp_path: Path, which: dict[str, Any], words: str) -> None:
     with pytest.raises(AmiError) as refused:
         export(agents, "otlp", tmp_path / "out", **which)
     assert str(refused.value) == words.replace("RUN", str(agents)) and not (tmp_path / "out").exists()
@@ -275,7 +275,7 @@ def test_what_the_trace_does_not_hold_is_refused(agents: Path, tmp_path: Path, w
 
 @pytest.mark.parametrize("form", ["perfetto", "otlp", "parquet"])
 @pytest.mark.parametrize("name", ["out", "out.gz"])
-def test_an_export_that_is_stopped_leaves_what_was_there(
+def test_an_interrupted_export_keeps_the_existing_files(
         run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, name: str) -> None:
     if form == "parquet" and name == "out.gz":
         return
@@ -298,7 +298,7 @@ def test_an_export_that_is_stopped_leaves_what_was_there(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="unknown format 'perfeto': did you mean 'perfetto'"):
         export(run, "perfeto", tmp_path / "out")
     with pytest.raises(SettingError, match="expected a file that can be written"):
@@ -310,13 +310,13 @@ def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
         export(run, "parquet", tmp_path / "file")
 
 
-def test_the_command_says_where_it_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_path_of_the_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "trace.json"
     assert main(["trace", "export", str(run), "--format", "perfetto", "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"wrote {out}: open it in https://ui.perfetto.dev")
     assert main(["trace", "export", str(run), "--format", "perfeto", "--out", str(out)]) == 2
     assert capsys.readouterr().err == "ami: unknown format 'perfeto': did you mean 'perfetto'?\n"
-    for words, told in (
+    for words, message in (
             (["parquet", "--every", "3"], "--every has no effect on parquet: it holds every tick. "
                                           "Fix: leave it out, or --format otlp"),
             (["parquet", "--where", "tick < 3"], "--where has no effect on parquet: it holds every tick. "
@@ -325,7 +325,7 @@ def test_the_command_says_where_it_is(run: Path, tmp_path: Path, capsys: pytest.
                                         "Fix: leave it out, or --format otlp"),
             (["perfetto", "--where", "tick <"], f"--where is 'tick <': {EXPECTED}")):
         assert main(["trace", "export", str(run), "--out", str(tmp_path / "no"), "--format", *words]) == 2
-        assert capsys.readouterr().err == f"ami: {told}\n"
+        assert capsys.readouterr().err == f"ami: {message}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["trace.json"]
     assert main(["trace", "export", str(run), "--out", str(out), "--format", "otlp", "--wav=1"]) == 2
     assert capsys.readouterr().err == ("ami: unknown flag '--wav': did you mean '--wave'? "

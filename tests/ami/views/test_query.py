@@ -26,11 +26,11 @@ TICKS = pa.table({
     ("(tick == 0 or success) and cost.energy >= planner.energy", [0, 2]),
     ("kind != 'across'", [2]),
     ("not success", [0, 1, 3])])
-def test_where_a_condition_holds(text: str, rows: list[int]) -> None:
+def test_rows_in_which_a_condition_holds(text: str, rows: list[int]) -> None:
     assert Condition(text).holds(TICKS).nonzero()[0].tolist() == rows
 
 
-def test_a_condition_tells_its_columns_in_the_order_they_are_written() -> None:
+def test_the_columns_of_a_condition_in_written_order() -> None:
     assert Condition("tick > 2 and surprise > 3 and tick < 9").columns(TICKS) == ["tick", "world_model.surprise"]
 
 
@@ -47,7 +47,7 @@ def test_a_condition_tells_its_columns_in_the_order_they_are_written() -> None:
     ("3", SettingError, "--where is '3': expected comparisons"),
     ("'surprise > 3'", SettingError, "expected comparisons"),
     ("surprize > 3", UnknownName, r"unknown figure 'surprize': did you mean 'surprise'\?"),
-    ("energy > 3", SettingError, r"--where asks for 'energy': expected one of cost.energy, planner.energy")])
-def test_what_is_no_condition_is_refused(text: str, error: type, words: str) -> None:
+    ("energy > 3", SettingError, r"--where has the ambiguous name 'energy': expected one of cost.energy, planner.energy")])
+def test_an_invalid_condition_is_refused(text: str, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         Condition(text).holds(TICKS)

@@ -21,7 +21,7 @@ from ami.views.tables import Tables
 
 @pytest.fixture
 def run(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Path:
-    """The tiny mind's first waves: two pairs in one room, then two across."""
+    """The tiny agent's first waves: two pairs in one room, then two across."""
     graph = tiny_mind(observe="state")
     folder = tmp_path / "run-7"
     write_header(folder, graph, seed=3)
@@ -38,43 +38,43 @@ def shown(folder: Path, **what: object) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def test_a_run_at_a_glance(run: Path) -> None:
+def test_overview_of_a_run(run: Path) -> None:
     trace = Trace.open(run)
     lines = shown(run)
     text = "\n".join(lines)
     assert lines[0].startswith(f"run run-7   seed 3   graph {trace.header['graph_hash']}")
     rows = [line.split() for line in lines if line.endswith(" %")]
     assert [row[0] for row in rows] == list(trace.tables)
-    assert [row[1] for row in rows][:2] == ["GymWorld", "Wish"]
+    assert [row[1] for row in rows][:2] == ["GymWorld", "GoalPosition"]
     assert f"2 waves of {trace.waves[0]}, {trace.waves[1]} ticks" in text
     assert f"trace digest {trace.digest()}" in text
     assert "cut off" not in text
 
 
-def test_a_killed_run_says_what_was_lost(run: Path) -> None:
+def test_a_killed_run_is_reported(run: Path) -> None:
     path = run / "trace" / "agent-0" / "actor.0.arrow"
     path.write_bytes(path.read_bytes()[:-20])
     assert any("1 file was cut off in the middle of a record" in line for line in shown(run))
 
 
-def test_a_record_that_is_not_whole_has_no_digest(run: Path) -> None:
+def test_an_incomplete_trace_has_no_digest(run: Path) -> None:
     path = run / "trace" / "agent-0" / "actor.0.arrow"
     path.write_bytes(path.read_bytes()[:-8])  # whole blocks, without the end that a closed log writes
     text = "\n".join(shown(run))
-    assert "trace/agent-0/actor.0.arrow of the trace ended before the run did: killed, without room on its disk" in text
-    assert "no trace digest: the record is not whole" in text and "trace digest " + Trace.open(run).digest() not in text
+    assert "unfinished trace: trace/agent-0/actor.0.arrow: its process was killed or is still writing" in text
+    assert "no trace digest: the trace is incomplete" in text and "trace digest " + Trace.open(run).digest() not in text
     for other in path.parent.glob("*.arrow"):
         other.write_bytes(other.read_bytes()[:-8])
-    assert any(" and 6 more of the trace ended before the run did" in line for line in shown(run))
+    assert any(" and 6 more: its process was killed" in line for line in shown(run))
 
 
-def test_a_run_whose_disk_was_full_says_so(run: Path) -> None:
+def test_a_full_disk_is_reported(run: Path) -> None:
     (run / "trace" / "agent-0" / "INCOMPLETE").write_text("the trace could not be written (No space left on device): …")
     assert any("the trace could not be written (No space left on device)" in line for line in shown(run))
-    assert "no trace digest: the record is not whole" in shown(run)
+    assert "no trace digest: the trace is incomplete" in shown(run)
 
 
-def test_one_tick_is_a_tree_of_what_every_node_was_given_and_said(run: Path) -> None:
+def test_one_tick_is_a_tree_of_inputs_and_outputs(run: Path) -> None:
     lines = shown(run, tick=1)
     assert lines[0].startswith("wave 0, tick 1: 7 of 7 nodes fired, ")
     assert [line.split()[1] for line in lines if line.startswith(("├── ", "└── "))] == list(Trace.open(run).tables)
@@ -94,13 +94,13 @@ def test_one_node_of_one_tick(run: Path) -> None:
 
 def test_an_episode_is_a_strip_with_a_line_per_figure_and_module(run: Path) -> None:
     lines = shown(run, wave=1, row=1)
-    alive = Tables(Trace.open(run)).episodes.to_pandas().query("wave == 1 and row == 1")["steps"].item() + 1
-    assert lines[0] == f"wave 1, world 1: {alive} ticks"
+    length = Tables(Trace.open(run)).episodes.to_pandas().query("wave == 1 and row == 1")["steps"].item() + 1
+    assert lines[0] == f"wave 1, world 1: {length} ticks"
     strips = {line.split()[0].rstrip(","): line for line in lines[2:] if line}
-    assert strips["world.success"].split()[1] == "·" * (alive - 1) + "█"
-    assert strips["planner.model_steps"].split()[1:] == ["─" * alive, "12"]
+    assert strips["world.success"].split()[1] == "·" * (length - 1) + "█"
+    assert strips["planner.model_steps"].split()[1:] == ["─" * length, "12"]
     energy = strips["planner.energy"].split()[1]
-    assert len(energy) == alive and set(energy) <= set(BARS) and energy[-1] == BARS[0], "the way to the goal gets shorter"
+    assert len(energy) == length and set(energy) <= set(BARS) and energy[-1] == BARS[0], "the goal gets closer"
     assert "planner" in strips and "µs" in strips["planner"]
 
 
@@ -115,8 +115,8 @@ def test_large_numbers_are_written_out() -> None:
 
 
 def test_a_long_strip_shows_the_highest_of_the_ticks_in_one_character() -> None:
-    bars, told = _strip([0.0, 0.0, 8.0, 1.0, None, 4.0], each=2)
-    assert bars.plain == "▁█▅" and told.plain == "0 to 8"
+    bars, values = _strip([0.0, 0.0, 8.0, 1.0, None, 4.0], each=2)
+    assert bars.plain == "▁█▅" and values.plain == "0 to 8"
     assert _strip([False, True, False, False], each=2)[0].plain == "█·"
 
 
@@ -131,7 +131,7 @@ def test_ticks_are_found_by_a_condition(run: Path) -> None:
     assert "one of them: ami trace show " in "".join(lines)
     assert shown(run, where="success", wave=1)[0].startswith("success: 2 of ")
     none = shown(run, where="planner.energy > 1e9 and not success")
-    assert none[0].startswith("planner.energy > 1e9 and not success: 0 of "), "what there is instead is told"
+    assert none[0].startswith("planner.energy > 1e9 and not success: 0 of "), "the existing range is printed"
     energies = Tables(Trace.open(run)).ticks.to_pandas().query("live")["planner.energy"]
     assert none[2:] == [f"planner.energy: {energies.min():.4g} to {energies.max():.4g}", "world.success: no, yes"]
 
@@ -145,8 +145,8 @@ def test_one_node_over_time(run: Path) -> None:
     assert ticks == [str(tick) for tick in range(Trace.open(run).waves[1])]
 
 
-def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    """What `ami replay --fork` leaves begins at the tick it was forked at, in the wave that it was forked in."""
+def test_a_fork_can_be_shown(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    """The trace of `ami replay --fork` begins at the tick and in the wave of the fork."""
     folder = tmp_path / "fork"
     write_header(folder, tiny_mind(), seed=3)
     log = TraceLog(folder / "trace" / "fork")
@@ -167,10 +167,10 @@ def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(tiny_mind: Calla
     ({"node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
     ({"tick": 0, "node": "planer"}, UnknownName, r"unknown node 'planer': did you mean 'planner'\?"),
     ({"row": 9}, TraceError, r"run-7 holds no world 9 in wave 0: expected 0 to 1\. Fix: --row 1"),
-    ({"row": 0, "tick": 0}, SettingError, "--tick and --row are asked for: expected one of them"),
+    ({"row": 0, "tick": 0}, SettingError, "--tick and --row are given: expected one of them"),
     ({"where": "surprise > 3", "node": "planner"}, SettingError, "--node planner has no effect with --where: .* Fix"),
     ({"where": "surprise > 3", "wave": 9}, TraceError, "holds no wave 9")])
-def test_what_is_not_there_is_refused(run: Path, what: dict, error: type, words: str) -> None:
+def test_unknown_names_and_numbers_are_refused(run: Path, what: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         shown(run, **what)
 
@@ -181,7 +181,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["[/x]", "[red]", ":smile:"])
-def test_what_a_person_wrote_is_told_as_it_is(run: Path, word: str) -> None:
+def test_user_text_is_printed_unchanged(run: Path, word: str) -> None:
     assert shown(run, where=f"kind == '{word}'")[0].startswith(f"kind == '{word}': 0 of ")
     manifest = Manifest("two_rooms", {}, 0, tuple({"kind": word, "seed": number} for number in range(4)))
     manifest.save(run / "manifest.json")

@@ -34,13 +34,13 @@ def forest(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Forest:
 
 @pytest.mark.parametrize("sample, ticks", [
     (Sample(every=2), [0, 2, 4, 5]), (Sample(every=100), [0, 5]), (Sample(every=100, surprise=1.4), [0, 3, 4, 5]),
-    (Sample(every=100, surprise=5), [0, 5])])  # world 1 is surprised by 9 when its episode is over: that counts for nothing
-def test_ticks_are_taken_by_number_by_surprise_and_when_a_module_did_not_finish(
+    (Sample(every=100, surprise=5), [0, 5])])  # the surprise of 9 in world 1 follows its episode's end and does not count
+def test_ticks_are_selected_by_number_by_surprise_and_if_unfinished(
         forest: Forest, sample: Sample, ticks: list[int]) -> None:
     assert forest.ticks(sample) == [(0, tick) for tick in ticks]
 
 
-def test_a_tree_holds_its_spans_in_time_and_place(forest: Forest) -> None:
+def test_a_tree_encloses_its_spans_in_time(forest: Forest) -> None:
     tree = forest.tick(0, 3)
     assert [span.name for span in tree.spans] == ["tick 3", *forest.header["graph"]["order"]]
     assert {span.parent for span in tree.spans[1:]} == {tree.root.id} and tree.root.parent is None
@@ -49,7 +49,7 @@ def test_a_tree_holds_its_spans_in_time_and_place(forest: Forest) -> None:
     assert [span.kind for span in tree.spans[1:]] == [node.upper() for node in forest.header["graph"]["order"]]
 
 
-def test_only_what_came_from_an_earlier_tick_is_a_link(forest: Forest) -> None:
+def test_only_messages_of_earlier_ticks_are_links(forest: Forest) -> None:
     links = {span.name: [link.message for link in span.links] for span in forest.tick(0, 3).spans if span.links}
     assert links == {"world": ["actor.action@2"], "world_model": ["actor.action@2"]}
     sender = next(span for span in forest.tick(0, 2).spans if span.name == "actor")
@@ -64,14 +64,14 @@ def test_an_episode_is_a_span_per_tick_until_it_is_over(forest: Forest) -> None:
     assert [link.tree for span in short.spans for link in span.links] == [forest.tick_id(0, 2)]
 
 
-def test_every_id_is_another_one_and_the_same_when_made_again(forest: Forest) -> None:
+def test_ids_are_unique_and_deterministic(forest: Forest) -> None:
     def ids(of: Forest) -> list[str]:
         return [span.id for tree in of.trees(Sample(every=1)) for span in tree.spans]
 
     assert len(set(ids(forest))) == len(ids(forest)) and ids(forest) == ids(Forest(forest.tables))
 
 
-def test_what_is_known_whole_is_not_made_again(forest: Forest) -> None:
+def test_trees_that_are_known_whole_are_skipped(forest: Forest) -> None:
     trees = list(forest.trees(Sample(every=1)))
     known = {tree.id: len(tree.spans) for tree in trees}
     assert len(trees) == 8 and list(forest.trees(Sample(every=1), known)) == []
@@ -79,7 +79,7 @@ def test_what_is_known_whole_is_not_made_again(forest: Forest) -> None:
     assert [tree.name for tree in forest.trees(Sample(every=1), known)] == ["wave 0, tick 3"]
 
 
-def test_a_record_that_is_missing_earlier_is_no_error_of_the_mind(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_missing_record_of_an_earlier_tick_is_no_error(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     graph = tiny_mind()
     write_header(tmp_path, graph, seed=0)
     log = TraceLog(tmp_path / "trace" / "agent-0")

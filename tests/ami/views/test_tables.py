@@ -21,25 +21,25 @@ PAGE = Path(__file__).parents[3] / "docs" / "traces.md"
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs") / "run-7"
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], lived: Path) -> Tables:
-    """Three pairs of each kind, two at a time, lived by the tiny mind once for all of these tests."""
-    if not lived.exists():
+def run(tiny_mind: Callable[..., Graph], folder: Path) -> Tables:
+    """Three pairs of each kind, two at a time, run by the tiny agent once for all of these tests."""
+    if not folder.exists():
         graph = tiny_mind(observe="state")
-        write_header(lived, graph, {"evaluation": {"batch": 2}}, seed=3)
+        write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=3)
         manifest = Manifest.make(graph.drafts["world"], 5, 3)
-        manifest.save(lived / "manifest.json")
-        with Agent(LocalRuntime(graph, 3, recorder=TraceLog(lived / "trace" / "agent-0"))) as agent:
+        manifest.save(folder / "manifest.json")
+        with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
             evaluation = evaluate([agent], manifest, 2)
-        (lived / "outcomes").write_text(repr([(o.kind, o.steps, o.success, o.ret) for o in evaluation.outcomes]))
-    return ami.load_trace(lived)
+        (folder / "outcomes").write_text(repr([(o.kind, o.steps, o.success, o.ret) for o in evaluation.outcomes]))
+    return ami.load_trace(folder)
 
 
-def told(folder: Path, graph: Graph, *rows: tuple[str, int, int, dict[str, torch.Tensor]]) -> Tables:
+def record(folder: Path, graph: Graph, *rows: tuple[str, int, int, dict[str, torch.Tensor]]) -> Tables:
     """Tables of the given (node, wave, tick, outputs)."""
     write_header(folder, graph, seed=0)
     log = TraceLog(folder / "trace" / "agent-0")
@@ -67,7 +67,7 @@ def test_the_page_names_every_column_and_its_type(run: Tables, name: str) -> Non
             assert not allowed or all(one in allowed for one in found), line
 
 
-def test_there_is_a_row_for_everything_that_was_recorded(run: Tables) -> None:
+def test_there_is_a_row_for_every_record(run: Tables) -> None:
     invocations = sum(table.num_rows for table in run.trace.tables.values())
     ports = {node: len(ports) for node, ports in run.trace.ports.items()}
     assert run.invocations.num_rows == invocations
@@ -76,11 +76,11 @@ def test_there_is_a_row_for_everything_that_was_recorded(run: Tables) -> None:
     assert run.episodes.num_rows == 6
 
 
-def test_episodes_ended_as_the_evaluation_says(run: Tables, lived: Path) -> None:
+def test_episodes_agree_with_the_evaluation(run: Tables, folder: Path) -> None:
     episodes = run.episodes
     columns = ("kind", "steps", "success", "return")
     rows = zip(*(episodes[name].to_pylist() for name in columns), strict=True)
-    assert repr(list(rows)) == (lived / "outcomes").read_text()
+    assert repr(list(rows)) == (folder / "outcomes").read_text()
     assert episodes["episode"].to_pylist() == [0, 1, 2, 3, 4, 5] and episodes["wave"].to_pylist() == [0, 0, 1, 1, 2, 2]
     assert all(episodes["over"].to_pylist())
 
@@ -93,7 +93,7 @@ def test_a_world_is_live_until_its_last_tick(run: Tables) -> None:
 
 
 def test_ticks_hold_every_scalar_of_every_world(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    ticks = told(tmp_path, tiny_mind(), *(("world_model", wave, tick, {"surprise": torch.arange(float(batch)) + 10 * tick,
+    ticks = record(tmp_path, tiny_mind(), *(("world_model", wave, tick, {"surprise": torch.arange(float(batch)) + 10 * tick,
                                                                        "state": torch.zeros(batch, 3)})
                                           for wave, batch in ((0, 3), (1, 2)) for tick in (0, 1))).ticks
     assert ticks["row"].to_pylist() == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1]
@@ -103,16 +103,16 @@ def test_ticks_hold_every_scalar_of_every_world(tiny_mind: Callable[..., Graph],
     assert ticks["live"].to_pylist() == [True] * 10
 
 
-def test_a_node_that_rests_says_nothing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_resting_node_has_null_values(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     nan = {"energy": torch.tensor([float("nan")])}
-    tables = told(tmp_path, tiny_mind(), ("actor", 0, 0, {"action": torch.zeros(1, 2)}), ("planner", 0, 0, nan),
+    tables = record(tmp_path, tiny_mind(), ("actor", 0, 0, {"action": torch.zeros(1, 2)}), ("planner", 0, 0, nan),
                   ("actor", 0, 1, {"action": torch.zeros(1, 2)}))
     first, second = tables.ticks["planner.energy"].to_pylist()
     assert first != first and second is None
     assert tables.ticks["nodes"].to_pylist() == [2, 1]
 
 
-def test_times_are_those_of_the_day(run: Tables) -> None:
+def test_times_are_times_of_day(run: Tables) -> None:
     clock = run.trace.header["clock"]
     first = run.trace.table("world")["start"][0].as_py()
     row = run.invocations.slice(0, 1).to_pylist()[0]
@@ -122,7 +122,7 @@ def test_times_are_those_of_the_day(run: Tables) -> None:
     assert 0 < tick["busy_us"] <= tick["us"]
 
 
-def test_inputs_are_those_that_the_terminal_shows(run: Tables) -> None:
+def test_inputs_agree_with_the_terminal(run: Tables) -> None:
     from ami.trace.invocation import NOTHING_YET, invocations
 
     frame = run.inputs.to_pandas()
@@ -136,7 +136,7 @@ def test_inputs_are_those_that_the_terminal_shows(run: Tables) -> None:
 
 
 def test_messages_have_their_statistics_and_scalars_their_values(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    table = told(tmp_path, tiny_mind(), ("world", 0, 4, {
+    table = record(tmp_path, tiny_mind(), ("world", 0, 4, {
         "seen": torch.zeros(2, 3, dtype=torch.uint8), "state": torch.tensor([[0.0, 2.0], [4.0, 6.0]]),
         "reward": torch.tensor([1.0, 3.0])})).messages
     seen, state, reward = ({row["port"]: row for row in table.to_pylist()}[port] for port in ("seen", "state", "reward"))

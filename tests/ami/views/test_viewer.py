@@ -33,7 +33,7 @@ from ami.views.viewer_data import pages
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def lived(graph: Graph, folder: Path, payload: bool, seed: int = 3, pairs: int = 5) -> Path:
+def record(graph: Graph, folder: Path, payload: bool, seed: int = 3, pairs: int = 5) -> Path:
     """Two waves of two pairs: one room, then across."""
     write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=seed)
     manifest = Manifest.make(graph.drafts["world"], pairs, 2)
@@ -54,12 +54,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def run(tiny_mind: Callable[..., Graph], runs: dict[str, Path]) -> Path:
     """A run with every message's content, made once."""
     if "whole" not in runs:
-        runs["whole"] = lived(tiny_mind(), runs["at"] / "run-7", payload=True)
+        runs["whole"] = record(tiny_mind(), runs["at"] / "run-7", payload=True)
     return runs["whole"]
 
 
 def only_wave(trace: Trace, wave: int) -> Trace:
-    """As if the first wave had another number, and the others had not been lived."""
+    """The first wave alone, under another number."""
     first = {node: table.filter(pc.equal(table["wave"], 0)) for node, table in trace.tables.items()}
     return replace(trace, tables={node: table.set_column(0, "wave", pa.array([wave] * len(table), pa.int32()))
                                   for node, table in first.items()})
@@ -71,12 +71,12 @@ def parts(page: Path) -> dict[str, dict]:
     return {name: json.loads(text) for name, text in found}
 
 
-def test_a_page_holds_every_wave_and_asks_no_network(run: Path) -> None:
+def test_a_page_holds_every_wave_and_needs_no_network(run: Path) -> None:
     page = view(run)
     text = page.read_text()
     assert page == run / "view.html"
     assert "default-src 'none'" in text and not re.findall(r'(?:src|href)="(?!data:)|@import|url\(|fetch\(|XMLHttp', text)
-    assert "Permission is hereby granted" in text, "the charts' licence travels with them"
+    assert "Permission is hereby granted" in text, "the licence of the charts is included"
     held = parts(page)
     trace = Trace.open(run)
     assert [node["name"] for node in held["run"]["nodes"]] == list(trace.tables)
@@ -89,7 +89,7 @@ def test_a_page_holds_every_wave_and_asks_no_network(run: Path) -> None:
     assert held["run"]["missing"] == []
 
 
-def test_an_episode_shows_its_pictures_and_where_its_plans_lead(run: Path) -> None:
+def test_an_episode_shows_its_pictures_and_imagined_plans(run: Path) -> None:
     whole = pages(Trace.open(run))
     episode = whole.parts["episode-1-0"]
     told = whole.run["waves"][1]["episodes"][0]
@@ -103,7 +103,7 @@ def test_an_episode_shows_its_pictures_and_where_its_plans_lead(run: Path) -> No
 
 def test_an_episode_shows_the_energies_of_candidates_and_of_the_costs_terms(tmp_path: Path) -> None:
     graph = to_graph(compose(["agent=oracle"]))
-    trace = Trace.open(lived(graph, tmp_path / "oracle", payload=True))
+    trace = Trace.open(record(graph, tmp_path / "oracle", payload=True))
     noted = trace.notes("planner", 1)
     ticks, iterations, candidates = len(noted), *noted[0]["candidates"].shape[1:]
     whole = pages(trace).parts["episode-1-0"]
@@ -114,7 +114,7 @@ def test_an_episode_shows_the_energies_of_candidates_and_of_the_costs_terms(tmp_
     assert trace.notes("actor", 1) == {}
 
 
-def test_paths_are_drawn_where_the_world_states_its_state_lies(run: Path, tmp_path: Path) -> None:
+def test_paths_are_drawn_at_the_overlay_of_the_world(run: Path, tmp_path: Path) -> None:
     trace = Trace.open(run)
     whole = pages(trace)
     assert whole.run["overlay"] == {"state": [0, 1], "top_left": [0, 0], "bottom_right": [32, 32], "goal_radius": 2}
@@ -130,9 +130,9 @@ def test_paths_are_drawn_where_the_world_states_its_state_lies(run: Path, tmp_pa
         pages(replace(trace, header={**trace.header, "overlay": {**wide, "top_left": [0]}}))
 
 
-def test_another_mind_is_shown_beside_with_what_it_said_otherwise(
+def test_another_agent_is_shown_with_its_differing_outputs(
         run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    other = lived(tiny_mind(), tmp_path / "other", payload=True, seed=4)  # it trembles in another way
+    other = record(tiny_mind(), tmp_path / "other", payload=True, seed=4)  # its actions have other noise
     whole = pages(Trace.open(run), beside=Trace.open(other))
     assert whole.run["beside"] == "other"
     assert {"world", "planner", "actor"} <= set(whole.parts["beside-0"]["nodes"])
@@ -141,18 +141,18 @@ def test_another_mind_is_shown_beside_with_what_it_said_otherwise(
     assert whole.parts["other-0-0"]["imagined"] != whole.parts["episode-0-0"]["imagined"]
 
 
-def test_a_mind_of_other_episodes_is_not_shown_beside(
+def test_an_agent_on_other_episodes_is_refused(
         run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    other = Trace.open(lived(tiny_mind(), tmp_path / "other", payload=True, pairs=6))
+    other = Trace.open(record(tiny_mind(), tmp_path / "other", payload=True, pairs=6))
     for foreign in (other, only_wave(Trace.open(run), 9)):
         with pytest.raises(TraceError, match=r"--beside: .* holds none of the episodes of .*run-7: expected a trace that"):
             pages(Trace.open(run), beside=foreign)
     forked = replace(other, header={**other.header, "details": {"fork_of": "run-7"}})
-    assert pages(Trace.open(run), beside=forked).run["beside"] == "other", "a fork may go on in another world"
+    assert pages(Trace.open(run), beside=forked).run["beside"] == "other", "a fork may continue in another world"
 
 
-def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(run: Path) -> None:
-    """What `ami replay --fork` leaves begins at the tick it was forked at."""
+def test_a_fork_can_be_viewed(run: Path) -> None:
+    """The trace of `ami replay --fork` begins at the tick of the fork."""
     trace = Trace.open(run)
     later = replace(trace, tables={node: table.filter(pc.greater(table["tick"], 2)) for node, table in trace.tables.items()})
     whole = pages(later)
@@ -161,7 +161,7 @@ def test_a_life_that_goes_on_from_a_later_tick_can_be_looked_at(run: Path) -> No
     assert whole.parts["wave-1"]["nodes"]["world"]["ticks"][0] == 3
 
 
-def test_a_long_episode_is_shown_in_part_and_the_page_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_episode_is_shown_in_part_with_a_note(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = Trace.open(run)
     lengths = [episode["ticks"] for wave in pages(trace).run["waves"] for episode in wave["episodes"]]
     monkeypatch.setattr(viewer_data, "MOMENTS", lengths[0] + 3)
@@ -171,11 +171,11 @@ def test_a_long_episode_is_shown_in_part_and_the_page_says_so(run: Path, monkeyp
     assert whole.run["missing"] == [
         "Pictures and plans of pair 1, same room were left out from tick 3 on, so that the page stays small.",
         "Pictures and plans of 2 episodes were left out, so that the page stays small. "
-        "Fix: one wave on a page of its own, --wave W."]
+        "Fix: one wave per page, --wave W."]
     assert whole.parts["wave-1"]["nodes"]["planner"]["ports"]["energy"]["rows"], "figures are shown to the end"
 
 
-def test_what_was_recalled_is_the_nearest_state_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recalled_state_is_matched_to_the_nearest_past_state(monkeypatch: pytest.MonkeyPatch) -> None:
     states = {tick: np.array([[9.0, 9.0], [tick, 0.0]], np.float32) for tick in range(8) if tick != 3}
     states[2][1] = np.nan
     recall = {tick: np.array([[0.0, 0.0], [at, 0.0]], np.float32)
@@ -183,23 +183,23 @@ def test_what_was_recalled_is_the_nearest_state_of_the_past(monkeypatch: pytest.
     monkeypatch.setattr(viewer_plans, "TOGETHER", 2)
     assert viewer_plans._recalled(recall, states, 1, 8) == [-1, 0, -1, -1, 1, 4, 5, 1]
     assert viewer_plans._recalled(recall, states, 1, 6) == [-1, 0, -1, -1, 1, 4]
-    assert viewer_plans._recalled(recall, states, 0, 8) == [-1] * 8, "it recalled nothing"
+    assert viewer_plans._recalled(recall, states, 0, 8) == [-1] * 8, "nothing recalled"
 
 
-def test_a_run_without_payloads_says_what_is_missing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    page = view(lived(tiny_mind(observe="state"), tmp_path / "bare", payload=False), tmp_path / "page.html", wave=1)
+def test_a_run_without_payloads_names_what_is_missing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    page = view(record(tiny_mind(observe="state"), tmp_path / "bare", payload=False), tmp_path / "page.html", wave=1)
     held = parts(page)
     assert set(held) == {"run", "wave-1"}
     assert "the content of world.observation was not recorded" in held["run"]["missing"][0]
     assert "trace.level=full" in held["run"]["missing"][1]
 
 
-def test_what_cannot_be_shown_or_written_is_refused(run: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"holds no wave 9: expected 0 to 1\. Fix: --wave 1"):
         view(run, wave=9)
     with pytest.raises(TraceError, match="holds no run"):
         view(tmp_path)
-    with pytest.raises(SettingError, match=r"^--render has no effect on .*: it holds the pictures that its mind saw\. Fix"):
+    with pytest.raises(SettingError, match=r"^--render has no effect on .*: its observations are pictures\. Fix"):
         view(run, render=True)
     for deadline in (0.0, -3.0, float("nan"), float("inf")):
         with pytest.raises(SettingError, match=rf"^--deadline is {deadline}: expected milliseconds above 0, --deadline 20$"):
@@ -211,22 +211,22 @@ def test_what_cannot_be_shown_or_written_is_refused(run: Path, tmp_path: Path) -
 
 @pytest.fixture
 def pole(tmp_path: Path) -> Path:
-    """A run of a world that shows numbers: no pictures, no success."""
+    """A run of a world with numeric observations and without success."""
     pytest.importorskip("pygame", reason="CartPole's renderer needs pygame")
     graph = to_graph(compose(["agent=random", "world=gym", "world.id=CartPole-v1", "perception=vector", "goal=none"]))
-    return lived(graph, tmp_path / "pole", payload=True)
+    return record(graph, tmp_path / "pole", payload=True)
 
 
-def test_a_world_of_numbers_is_drawn_anew_from_the_recorded_actions(pole: Path) -> None:
-    told = pages(Trace.open(pole))
-    assert "pictures" not in told.parts["episode-0-0"] and "ami view --render" in told.run["missing"][0]
+def test_a_world_with_numeric_observations_is_rendered_from_the_recorded_actions(pole: Path) -> None:
+    plain = pages(Trace.open(pole))
+    assert "pictures" not in plain.parts["episode-0-0"] and "ami view --render" in plain.run["missing"][0]
     drawn = pages(Trace.open(pole), render=True)
     pictures = drawn.parts["episode-0-0"]["pictures"]
     assert len(pictures) == drawn.run["waves"][0]["episodes"][0]["ticks"] and len(set(pictures)) > 3
     assert not [text for text in drawn.run["missing"] if "pictures" in text]
 
 
-def test_a_world_that_is_made_as_a_vector_is_drawn_too() -> None:
+def test_a_vector_world_is_rendered() -> None:
     renderer = Renderer({"_target_": "ami.envs.world.GymWorld", "id": "worlds:ami/TwoRooms-v0", "observe": "state"})
     options = {"start": (4.0, 4.0), "goal": (28.0, 28.0), "door": 10.0}
     pictures = renderer.pictures(Episode(0, 5, options), np.zeros((2, 2)), np.zeros(2))
@@ -234,7 +234,7 @@ def test_a_world_that_is_made_as_a_vector_is_drawn_too() -> None:
     renderer.close()
 
 
-def test_a_world_that_went_another_way_has_no_pictures(pole: Path) -> None:
+def test_a_world_that_is_not_reproduced_has_no_pictures(pole: Path) -> None:
     renderer = Renderer(Trace.open(pole).header["graph"]["nodes"]["world"])
     actions = np.tile([[1.0, 0.0]], (20, 1))
     assert renderer.pictures(Episode(0, 5), actions, np.array([0.0, 1.0, 0.5])) is None
@@ -242,9 +242,9 @@ def test_a_world_that_went_another_way_has_no_pictures(pole: Path) -> None:
     renderer.close()
 
 
-def test_what_cannot_be_drawn_anew_is_refused(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    bare = lived(tiny_mind(observe="state"), tmp_path / "bare", payload=False)
-    with pytest.raises(TraceError, match=r"--render does .* holds no content of actor.action.* trace\.level=boundary"):
+def test_a_run_that_cannot_be_rendered_is_refused(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+    bare = record(tiny_mind(observe="state"), tmp_path / "bare", payload=False)
+    with pytest.raises(TraceError, match=r"--render repeats .* holds no content of actor.action.* trace\.level=boundary"):
         view(bare, render=True)
     with pytest.raises(SettingError, match=r"the world is a mypkg\.World: expected a gymnasium world"):
         Renderer({"_target_": "mypkg.World"})
@@ -257,7 +257,7 @@ def test_what_cannot_be_drawn_anew_is_refused(tiny_mind: Callable[..., Graph], t
         Renderer({**world, "id": "evil:Pole-v1"}, ["evil."])
 
 
-def test_the_command_says_where_the_page_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_path_of_the_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["view", str(run), "--out", str(tmp_path / "page.html"), "--deadline", "0.5"]) == 0
     assert capsys.readouterr().out == f"wrote {tmp_path / 'page.html'}\n"
     assert parts(tmp_path / "page.html")["run"]["deadline"] == 0.5
@@ -299,11 +299,11 @@ setTimeout(() => { told.played = tick(); press(" "); document.body.dataset.told 
 """
 
 
-IN_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's script is not tried out")
+IN_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to run the page's script")
 
 
 def tried(page: Path, user: str) -> dict[str, Any]:
-    """What a user's script told of a page in a browser."""
+    """The values that a user's script reports from a page in a browser."""
     watched = page.read_text().replace(
         "<head>", "<head><script>window.faults = []; addEventListener('error', fault => faults.push(fault.message)); "
                   "console.error = (...what) => faults.push(what.join(' '))</script>", 1)
@@ -318,9 +318,9 @@ def tried(page: Path, user: str) -> dict[str, Any]:
 
 
 @IN_CHROMIUM
-def test_a_page_with_another_mind_beside_tells_them_apart(
+def test_a_page_distinguishes_two_agents(
         run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    other = lived(tiny_mind(), tmp_path / "other", payload=True, seed=4)
+    other = record(tiny_mind(), tmp_path / "other", payload=True, seed=4)
     told = tried(view(run, tmp_path / "page.html", beside=other), """
 <script>
 const text = id => document.getElementById(id).textContent;
@@ -328,20 +328,20 @@ document.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles:
 document.body.dataset.told = JSON.stringify({errors: faults, title: text("title"), facts: text("facts"), key: text("key"),
   hint: text("said"), charts: text("charts"), incomparable: !document.getElementById("incomparable").hidden});
 </script>""")
-    assert told["errors"] == [] and told["title"] == "run-7 beside other" and not told["incomparable"]
-    assert told["facts"].startswith("recordedbesidemode2: plans") and "2 worlds took" in told["facts"]
-    assert "beside: " in told["key"] and "planner.energy beside" in told["charts"]
+    assert told["errors"] == [] and told["title"] == "run-7, other: other" and not told["incomparable"]
+    assert told["facts"].startswith("recordedothermode2: plans") and "2 worlds took" in told["facts"]
+    assert "other: " in told["key"] and "planner.energy, other" in told["charts"]
     assert told["hint"].startswith("keys: ← → a tick, with shift ten")
 
 
 def test_energies_of_another_cost_or_other_states_are_not_comparable(run: Path) -> None:
     trace = Trace.open(run)
-    for why, is_told in ((None, False), ("its plans look 8 steps ahead, the recorded ones 4", True)):
+    for why, is_reported in ((None, False), ("its plans look 8 steps ahead, the recorded ones 4", True)):
         swapped = replace(trace, header={**trace.header, "details": {"swap_of": "run-7", "incomparable": why}})
-        assert pages(trace, beside=swapped).run["incomparable"] is is_told
+        assert pages(trace, beside=swapped).run["incomparable"] is is_reported
 
 
-def test_where_all_failed_they_are_said_to_have_failed(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_success_is_shown_as_failed(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "manifest.json", tmp_path)
     trace = Trace.open(run)
     world = trace.tables["world"]
@@ -351,7 +351,7 @@ def test_where_all_failed_they_are_said_to_have_failed(run: Path, tmp_path: Path
 
 
 @IN_CHROMIUM
-def test_a_page_in_a_browser_scrubs_plays_jumps_and_tells_a_message(run: Path, tmp_path: Path) -> None:
+def test_a_page_in_a_browser_scrubs_plays_jumps_and_shows_a_message(run: Path, tmp_path: Path) -> None:
     told = tried(view(run, tmp_path / "page.html"), USER)
     ticks = [episode["ticks"] for wave in parts(tmp_path / "page.html")["run"]["waves"] for episode in wave["episodes"]]
     assert told["errors"] == []
@@ -361,7 +361,7 @@ def test_a_page_in_a_browser_scrubs_plays_jumps_and_tells_a_message(run: Path, t
     assert told["failure"] == "No episode failed."
     assert told["episode"] == "1"
     assert abs(told["clicked"] - (ticks[1] - 1) / 2) <= 1 and told["dragged"] == ticks[1] - 1
-    assert told["lit"] == 13, "every wire of the tiny mind"
+    assert told["lit"] == 13, "every wire of the tiny agent"
     assert "actor.action → world.action" in told["message"] and "1 tick old, tick 0" in told["message"]
     assert "float32 (2, 2)" in told["message"] and re.search(r"hash[0-9a-f]{16}", told["message"])
     assert "world: ami.envs.world.GymWorld" in told["module"] and "fired at this tick" in told["module"]
