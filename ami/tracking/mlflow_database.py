@@ -1,4 +1,4 @@
-"""MLflow's store, opened: one sqlite file and a folder of artifacts, no server; quietly, and made whole or not at all."""
+"""Access to MLflow's store: one sqlite file and a folder of artifacts, no server. Silent, and created atomically."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ami.storage.files import FileKind
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SECONDS_OF_LOCK = 20
-"""So long MLflow waits for another process that writes into its sqlite file."""
+"""How long MLflow waits for another process that writes to its sqlite file."""
 FILE = FileKind("MLflow's database", SettingError, "another store, or move this file away", limit=2**44)
 MAGIC = b"SQLite format 3\0"
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses all that is still in its queue
+    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # a crash loses its queue
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _MAKING = threading.Lock()
-"""A run's page may be made in a thread while the run is stored: one of the two makes the database."""
+"""Only one thread creates the database: a run's page may be created in a thread while the run is stored."""
 
 
 def check_database(store_folder: Path) -> None:
-    """Refuse a database that this MLflow cannot open, before any work; a missing one is made later.
+    """Raise if this MLflow cannot open the database, before any work; a missing one is created later.
 
-    Nothing is imported, written or waited for: the file's type, its first bytes and the revision of its tables are read.
+    Reads the file's type, its first bytes and the revision of its tables, without import, write or waiting.
 
     Raises:
         SettingError: names the file and what it is instead.
@@ -55,7 +55,7 @@ def check_database(store_folder: Path) -> None:
         with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=0)) as database:
             found = [str(row[0]) for row in database.execute("SELECT version_num FROM alembic_version LIMIT 2")]
     except sqlite3.OperationalError as error:
-        if "locked" in str(error):  # it is in use, and whole
+        if "locked" in str(error):  # in use, so valid
             return
         raise FILE.refusal(path, f"it is another program's ({error})") from None
     except sqlite3.DatabaseError as error:
@@ -68,7 +68,7 @@ def check_database(store_folder: Path) -> None:
 
 
 def _revisions() -> list[str]:
-    """The revisions of tables that the installed MLflow knows, its own last."""
+    """Return the table revisions known to the installed MLflow, its own last."""
     spec = find_spec("mlflow")
     folder = Path(str(spec and spec.origin)).parent / "store" / "db_migrations" / "versions"
     texts = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("[0-9a-f]*_*.py"))]
@@ -82,20 +82,20 @@ _REVISION, _BEFORE = (re.compile(rf"^{name}\b.*= [\"'](\w+)", re.MULTILINE) for 
 
 @contextmanager
 def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, str]]:
-    """MLflow, a client and the address of a store, which is made if missing, whole or not at all.
+    """Yield MLflow, a client and the URI of a store; create a missing store atomically.
 
     Args:
         store_folder: holds `mlflow.db` and `mlartifacts/`.
-        quiet: whether MLflow's warnings are silenced; False in a thread, since warning filters belong to the whole process.
+        quiet: silence MLflow's warnings; False in a thread, since warning filters are process-wide.
 
     Raises:
-        SettingError: it cannot be made there, what is there cannot be read, or writing failed on the way.
+        SettingError: the store cannot be created or read, or writing failed.
     """
     check_database(store_folder)
     database = store_folder / DATABASE
     uri = f"sqlite:///{database}"
     with quiet_mlflow(quiet) as mlflow, _tracking_in(mlflow, uri):
-        from alembic.util.exc import CommandError  # here, where what it says while it is imported is not heard
+        from alembic.util.exc import CommandError  # here, where its import-time logging is silenced
         from sqlalchemy.exc import SQLAlchemyError
 
         faults = (SQLAlchemyError, CommandError, mlflow.MlflowException)
@@ -110,9 +110,9 @@ def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, s
             raise SettingError(f"store is '{store_folder}': expected a folder to write in ({error.strerror})") from None
         except faults as error:
             if "database is locked" in _fault(error):
-                raise SettingError(f"store is '{store_folder}', and another process holds the lock of {DATABASE} since "
-                                   f"{SECONDS_OF_LOCK} s. Fix: end that process, or another store") from None
-            raise SettingError(f"store is '{store_folder}': expected {DATABASE} as this MLflow makes it "
+                raise SettingError(f"store is '{store_folder}', and another process has held the lock of {DATABASE} "
+                                   f"for {SECONDS_OF_LOCK} s. Fix: end that process, or another store") from None
+            raise SettingError(f"store is '{store_folder}': expected {DATABASE} of this version of MLflow "
                                f"({_fault(error)}). Fix: another store") from None
         try:
             yield mlflow, client, uri
@@ -122,14 +122,14 @@ def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, s
 
 
 def _fault(error: Exception) -> str:
-    """The line that a person can use: not the statement, not its parameters."""
+    """Return the message of an error, without the SQL statement and its parameters."""
     if isinstance(error, OSError):
         return str(error.strerror)
     return str(error.__cause__ or error).partition("\n")[0].rpartition("Error) ")[2]
 
 
 def _make_database(mlflow: Any, database: Path) -> None:
-    """MLflow makes its tables one after another: a kill in between would leave a file that it refuses for ever."""
+    """Create the database under a draft name: MLflow refuses a database that a kill left with some of its tables."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     draft = database.with_name(f".{DATABASE}.{os.getpid()}.tmp")
@@ -137,13 +137,13 @@ def _make_database(mlflow: Any, database: Path) -> None:
         try:
             os.kill(int(leftover.name.split(".")[3]), 0)
         except ProcessLookupError:
-            leftover.unlink(missing_ok=True)  # of a process that was killed here
-        except PermissionError:  # it lives, as somebody else's
+            leftover.unlink(missing_ok=True)  # of a killed process
+        except PermissionError:  # runs as another user
             continue
     try:
         made = SqlAlchemyStore(f"sqlite:///{draft}", (database.parent / ARTIFACTS).as_uri())
         made.engine.dispose()
-        with suppress(FileExistsError):  # another process was quicker
+        with suppress(FileExistsError):  # another process was faster
             database.hardlink_to(draft)
     finally:
         for leftover in database.parent.glob(f"{draft.name}*"):
@@ -152,7 +152,7 @@ def _make_database(mlflow: Any, database: Path) -> None:
 
 @contextmanager
 def quiet_mlflow(quiet: bool = True) -> Iterator[ModuleType]:
-    """MLflow without telemetry, and without its remarks in the user's terminal; see `opened`."""
+    """Yield MLflow without telemetry and without its terminal output; see `opened`."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
@@ -162,7 +162,7 @@ def quiet_mlflow(quiet: bool = True) -> Iterator[ModuleType]:
         levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:
-                logger.setLevel(logging.CRITICAL)  # its errors are raised, and told once
+                logger.setLevel(logging.CRITICAL)  # its errors are raised and reported once
             import mlflow
             import mlflow.entities
 
@@ -174,7 +174,7 @@ def quiet_mlflow(quiet: bool = True) -> Iterator[ModuleType]:
 
 @contextmanager
 def _tracking_in(mlflow: Any, uri: str) -> Iterator[None]:
-    """Spans go where MLflow's global state says; a notebook's own choice is put back."""
+    """Set MLflow's global tracking URI, which receives the spans; restore the caller's afterwards."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:

@@ -1,6 +1,6 @@
-"""The page of a run in MLflow while it learns: its settings at once, its figures as they come.
+"""MLflow page of a run during learning: its settings at the start, its metrics as they arrive.
 
-It is used in a thread: import MLflow before, with `load`, in the main thread, where its warnings can be silenced.
+Used in a thread: first call `load` in the main thread, where MLflow's import warnings can be silenced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EXPERIMENT = "ami"
 
 
 def load() -> None:
-    """Import MLflow and all that its store warns of when it is first used, quietly."""
+    """Import MLflow silently, with the parts of its store that warn at first use."""
     with quiet_mlflow():
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (its tables)
         from sqlalchemy.orm import configure_mappers
@@ -26,16 +26,16 @@ def load() -> None:
 
 
 class LivePage:
-    """The MLflow run of a folder, found again if an earlier attempt in this folder had begun it.
+    """The MLflow run of a folder, continued if an earlier attempt in this folder created it.
 
     Args:
         folder: the run's folder, which also names it.
-        store_folder: holds `mlflow.db` and `mlartifacts/`; made if missing.
+        store_folder: holds `mlflow.db` and `mlartifacts/`; created if missing.
         parameters: every setting, nested plain values.
         tags: of the run.
 
     Raises:
-        SettingError: the store cannot be made, or what is there cannot be read.
+        SettingError: the store cannot be created or read.
     """
 
     def __init__(self, folder: Path, store_folder: Path, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -55,9 +55,9 @@ class LivePage:
             self._mlflow, self._client = mlflow, mlflow.MlflowClient(tracking_uri=uri)
 
     def log(self, rows: Sequence[Row]) -> None:
-        """Add figures; what was logged before is recognised and not logged twice."""
+        """Log metrics; those logged before are recognised and not logged twice."""
         log_rows(self._mlflow, self._client, self.run_id, rows, self._started)
 
     def end(self, status: str) -> None:
-        """Say how it ended: FINISHED, FAILED or KILLED."""
+        """Set the final status: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)

@@ -1,7 +1,7 @@
-"""The run as an MLflow run: a projection of what lies in the run's folder, made after the fact, as often as one likes.
+"""A run's folder as an MLflow run, stored afterwards and any number of times.
 
-The store is one sqlite file and a folder of artifacts; no server. A run that was stored before is brought up to date, not
-stored twice: `mlflow.json` in the run's folder remembers which one it is.
+The store is one sqlite file and a folder of artifacts; no server. A run that was stored before is updated, not stored twice:
+`mlflow.json` in the run's folder holds its id.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from ami.views.spans import Forest, Sample, identity_of
 from ami.views.tables import Tables
 
 MEMORY = "mlflow.json"
-MAX_KEY, MAX_VALUE, MAX_PARAMETERS, MAX_METRICS = 250, 6000, 100, 1000  # what one batch of MLflow takes
-SHORT = Sample(every=20, episodes=10)  # what every run stores of itself; `ami trace sync` stores more
+MAX_KEY, MAX_VALUE, MAX_PARAMETERS, MAX_METRICS = 250, 6000, 100, 1000  # MLflow's limits per batch
+SHORT = Sample(every=20, episodes=10)  # stored with every run; `ami trace sync` stores more
 Row = Mapping[str, float | str]
 RunId = Annotated[str, Like(r"\w{1,100}", "the id of an MLflow run")]
 
 
 class Memory(TypedDict):
-    """What `mlflow.json` holds."""
+    """Content of `mlflow.json`."""
 
     run_id: RunId
     experiment: NotRequired[str]
     children: NotRequired[dict[str, RunId]]
 
 
-MEMORY_FILE = FileKind("the memory of an MLflow run", TraceError, "delete it: the run is then stored anew", schema=Memory)
+MEMORY_FILE = FileKind("the reference to an MLflow run", TraceError, "delete it: the run is then stored anew", schema=Memory)
 
 
 class Synced(NamedTuple):
-    """What `sync` did.
+    """Result of `sync`.
 
     Attributes:
         experiment_id, run_id: MLflow's.
-        written: how many traces it wrote.
-        stored: how many of the run there are now.
-        surprise: which one tick in ten exceeds; None where nothing tells of it.
+        written: number of traces written.
+        stored: number of traces of the run in the store.
+        surprise: exceeded by one tick in ten; None if not recorded.
     """
 
     experiment_id: str
@@ -64,20 +64,20 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
 
     Args:
         folder: the run's folder.
-        store_folder: holds `mlflow.db` and `mlartifacts/`; made if missing.
+        store_folder: holds `mlflow.db` and `mlartifacts/`; created if missing.
         experiment: the MLflow experiment.
         parameters: nested plain values; None takes every setting of the run's header, the defaults of constructors too.
         metrics: nested numbers; None takes `summary.json` from the run's folder.
-        rows: figures over the steps of learning, each with "step" and perhaps "stage"; None takes `learning.jsonl` from the
-            run's folder.
+        rows: metrics by learning step, each with "step" and optionally "stage"; None takes `learning.jsonl` from the run's
+            folder.
         sample: which ticks and episodes become MLflow traces; None stores none.
 
     Returns:
         The MLflow run's id.
 
     Raises:
-        TraceError: there is no run in this folder.
-        SettingError: the store cannot be made, or what is there cannot be read.
+        TraceError: the folder holds no run.
+        SettingError: the store cannot be created or read.
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     header = read_header(folder)
@@ -91,20 +91,20 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
 
 
 def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "ami") -> Synced:
-    """Bring the MLflow traces of a run up to date: what is missing is written, what is there is left alone.
+    """Update the MLflow traces of a run: write missing ones, keep existing ones.
 
-    It may be killed at any moment: the next call goes on, and nothing is there twice. A run that MLflow does not know yet is
-    stored as well, as `store` does.
+    It may be killed at any time: the next call continues without duplicates. A run that MLflow does not know yet is first
+    stored as by `store`.
 
     Args:
         folder: the run's folder.
-        store_folder: holds `mlflow.db` and `mlartifacts/`; made if missing.
+        store_folder: holds `mlflow.db` and `mlartifacts/`; created if missing.
         sample: which ticks and episodes.
         experiment: the MLflow experiment.
 
     Raises:
-        TraceError: there is no run in this folder.
-        SettingError: the store cannot be made, or what is there cannot be read.
+        TraceError: the folder holds no run.
+        SettingError: the store cannot be created or read.
     """
     folder, store_folder = Path(folder), Path(store_folder).resolve()
     header = read_header(folder)
@@ -122,7 +122,7 @@ def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "am
 
 
 def _forest(folder: Path) -> Forest | None:
-    """The trace of a run; None without one: a run without tracing is still a run."""
+    """Return the span trees of a run's trace; None for a run without a trace."""
     try:
         return Forest(Tables.load(folder))
     except TraceError:
@@ -135,7 +135,7 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
 
     Args:
         folder: the comparison's folder, which also names the parent run.
-        store_folder: holds `mlflow.db` and `mlartifacts/`; made if missing.
+        store_folder: holds `mlflow.db` and `mlartifacts/`; created if missing.
         parameters: of the parent, nested plain values.
         children: by name, {"parameters": nested plain values, "metrics": nested numbers}.
         experiment: the MLflow experiment.
@@ -167,12 +167,12 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
 def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any], experiment: str, experiment_id: str,
                parameters: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
                rows: Sequence[Row] | None = None) -> str:
-    """The MLflow run with all but its traces."""
+    """Store the MLflow run without its traces; return its id."""
     parameters = resolved(header) if parameters is None else parameters
     run_id = _run(mlflow, client, remembered_run(folder), experiment_id, header)
     write_json(folder / MEMORY, {"run_id": run_id, "experiment": experiment})
     log_parameters(mlflow, client, run_id, parameters)
-    client.set_tag(run_id, OF_RUN, identity_of(header))  # its page may have been made while it learnt, before its header
+    client.set_tag(run_id, OF_RUN, identity_of(header))  # its page may be older than its header
     started = client.get_run(run_id).info.start_time
     summary = _read(folder / "summary.json", SUMMARY_FILE) if metrics is None else metrics
     _log_metrics(mlflow, client, run_id, summary, started)
@@ -183,13 +183,15 @@ def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any]
 
 
 def resolved(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting of a run: its configuration, with the defaults of the constructors of its nodes filled in."""
+    """Return every setting of a run: its configuration with the defaults of its nodes' constructors."""
     return {**(header["config"] or {}), **header["graph"]["nodes"]}
 
 
 def experiment_of(client: Any, name: str, store_folder: Path) -> str:
-    """The experiment of this name; where it was deleted, the next one, "ami-2": a deleted one keeps its name, and to restore
-    it would bring back the runs that were deleted with it."""
+    """Return the id of the experiment of this name; if it was deleted, of the next one, "ami-2".
+
+    A deleted experiment keeps its name, and restoring it would restore its deleted runs.
+    """
     for number in count(2):
         found = client.get_experiment_by_name(name)
         if found is None:
@@ -201,12 +203,12 @@ def experiment_of(client: Any, name: str, store_folder: Path) -> str:
 
 
 def _run(mlflow: Any, client: Any, run_id: str | None, experiment_id: str, header: Mapping[str, Any]) -> str:
-    """The run stored before, if this store has it, or a new one."""
+    """Return the id of the run stored before, or of a new one."""
     known = known_run(mlflow, client, run_id)
     if known is not None:
         return known
     identity = identity_of(header)
-    # a process that was killed after it had made the run did not remember it
+    # a process killed after creating the run did not write its id
     for found in client.search_runs([experiment_id], f"tags.`{OF_RUN}` = '{identity}'"):
         return str(found.info.run_id)
     tags = {"ami.graph.graph": header["graph_hash"], "ami.seed": str(header["seed"]), OF_RUN: identity}
@@ -215,7 +217,7 @@ def _run(mlflow: Any, client: Any, run_id: str | None, experiment_id: str, heade
 
 
 def known_run(mlflow: Any, client: Any, run_id: str | None) -> str | None:
-    """The run stored before; None where it lies in another store, or was deleted in this one."""
+    """Return the id of the run stored before; None if it is in another store or was deleted."""
     if run_id is None:
         return None
     try:
@@ -226,7 +228,7 @@ def known_run(mlflow: Any, client: Any, run_id: str | None) -> str | None:
 
 
 def log_parameters(mlflow: Any, client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
-    """Settings as parameters; MLflow keeps the first value of each."""
+    """Log settings as parameters; MLflow keeps the first value of each."""
     known = client.get_run(run_id).data.params  # MLflow refuses to change one
     flat = {_key(name, "."): str(value)[:MAX_VALUE] for name, value in _flattened(parameters)}
     new = [mlflow.entities.Param(name, value) for name, value in flat.items() if name not in known]
@@ -235,13 +237,13 @@ def log_parameters(mlflow: Any, client: Any, run_id: str, parameters: Mapping[st
 
 
 def _log_metrics(mlflow: Any, client: Any, run_id: str, metrics: Mapping[str, Any], when: int) -> None:
-    """All at the run's own time: what was logged before is then recognised and not logged twice."""
+    """Log metrics with the run's start time, so that those logged before are recognised."""
     _log(client, run_id, [mlflow.entities.Metric(_key(name, "/"), float(value), when, 0)
                           for name, value in _flattened(metrics) if isinstance(value, (int, float))])
 
 
 def log_rows(mlflow: Any, client: Any, run_id: str, rows: Sequence[Row], when: int) -> None:
-    """Figures over the steps of learning, by stage; all at the run's own time, as `_log_metrics` does."""
+    """Log metrics by stage and learning step, with the run's start time as in `_log_metrics`."""
     _log(client, run_id, [mlflow.entities.Metric(_key((str(row.get("stage", "learning")), name), "/"), float(value), when,
                                                  int(row["step"]))
                           for row in rows for name, value in row.items() if name not in ("stage", "step")])
@@ -253,7 +255,7 @@ def _log(client: Any, run_id: str, found: Sequence[Any]) -> None:
 
 
 def _log_files(client: Any, run_id: str, folder: Path) -> None:
-    """The files of the run's folder and its traces; what else lies there, perhaps the store itself, is not the run's."""
+    """Log the files of the run's folder and its traces, but no other subfolder: it may hold the store itself."""
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in (MEMORY, DATABASE):
             client.log_artifact(run_id, str(path))
@@ -262,7 +264,7 @@ def _log_files(client: Any, run_id: str, folder: Path) -> None:
 
 
 def _flattened(content: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Nested mappings as (("a", "b", "c"), value); a list is one value."""
+    """Yield nested mappings as (("a", "b", "c"), value); a list is one value."""
     if isinstance(content, Mapping):
         for name, inner in content.items():
             yield from _flattened(inner, (*names, str(name)))
@@ -271,17 +273,17 @@ def _flattened(content: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _key(names: tuple[str, ...], separator: str) -> str:
-    """A name that MLflow accepts; its pages group metrics by what stands before a slash."""
+    """Return a name that MLflow accepts; its pages group metrics by the part before a slash."""
     return re.sub(r"[^\w\-./ :]", "_", separator.join(names))[:MAX_KEY]
 
 
 def remembered_run(folder: Path) -> str | None:
-    """The id of the MLflow run that a folder was stored as; raises TraceError where `mlflow.json` is something else."""
+    """Return the id of a folder's MLflow run, if any; raise TraceError if `mlflow.json` is invalid."""
     return _read(folder / MEMORY, MEMORY_FILE).get("run_id")
 
 
 def _read(path: Path, kind: FileKind) -> dict[str, Any]:
-    """What a file of the folder holds; nothing where it is missing."""
+    """Return the content of a file; empty if it is missing."""
     try:
         content: dict[str, Any] = kind.read_json(path, path.parent)
     except FileNotFoundError:

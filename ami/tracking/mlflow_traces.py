@@ -1,4 +1,4 @@
-"""Trees of spans as MLflow traces: what is missing is written, what is there is left alone; a kill may come at any time."""
+"""Span trees as MLflow traces: missing ones are written, existing ones kept. Safe against a kill at any time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ OF_RUN, NUM_SPANS, TREE = "ami.run", "ami.spans", "tr-"
 
 
 def store_trees(client: Any, uri: str, forest: Forest, sample: Sample, experiment_id: str, run_id: str) -> int:
-    """Store the trees that a sample takes and that are not there whole; returns how many that were.
+    """Store the trees of a sample that are missing or incomplete; return their number.
 
-    A tree's spans are written first, in one transaction, and then what it is found by, in another. The latter names how many
-    spans belong to it. Ids follow from the run, so what a kill left half done is written over, not written again.
+    A tree's spans are written first, in one transaction, then its search entry, in another. The entry holds the number of
+    spans. Ids are derived from the run, so a tree that a kill left incomplete is overwritten, not duplicated.
     """
     whole = known_trees(client, experiment_id, run_id)
     stored, waiting, name = 0, list[Tree](), str(forest.header["run_id"])
@@ -28,7 +28,7 @@ def store_trees(client: Any, uri: str, forest: Forest, sample: Sample, experimen
 
 
 def known_trees(client: Any, experiment_id: str, run_id: str) -> dict[str, int]:
-    """The trees of a run that are stored whole, and with how many spans."""
+    """Return the completely stored trees of a run, with their numbers of spans."""
     found: dict[str, int] = {}
     token = None
     while True:
@@ -50,7 +50,7 @@ def _write(uri: str, trees: list[Tree], experiment_id: str, run_id: str, name: s
     client = TracingClient(uri)
     client.log_spans(experiment_id, [_span(mlflow, tree, span) for tree in trees for span in tree.spans])
     for tree in trees:
-        client.start_trace(_found_by(mlflow, tree, experiment_id, run_id, name))
+        client.start_trace(_entry(mlflow, tree, experiment_id, run_id, name))
     return len(trees)
 
 
@@ -66,26 +66,26 @@ def _span(mlflow: Any, tree: Tree, span: Span) -> Any:
                    "attributes": {"wire": link.wire, "message": link.message}} for link in span.links]})
 
 
-def _found_by(mlflow: Any, tree: Tree, experiment_id: str, run_id: str, name: str) -> Any:
-    """A tree as MLflow lists it: its figures are feedback, since that alone can be searched by number.
+def _entry(mlflow: Any, tree: Tree, experiment_id: str, run_id: str, name: str) -> Any:
+    """Return a tree's search entry. Its figures are feedback, since MLflow searches only feedback by number.
 
-    The list is of all runs of the store, so that the preview says which of them this is.
+    MLflow lists the entries of all runs together, so the preview names the run.
     """
     entities, root = mlflow.entities, tree.root
     source = entities.AssessmentSource(source_type="CODE", source_id="ami")
     begun = root.start // 1_000_000
-    told = ", ".join(f"{figure} {_short(value)}" for figure, value in tree.figures.items())
+    preview = ", ".join(f"{figure} {_short(value)}" for figure, value in tree.figures.items())
     feedback = []
     for figure, value in tree.figures.items():
         one = entities.Feedback(name=figure, value=value, source=source, trace_id=f"{TREE}{tree.id}", span_id=root.id,
                                 create_time_ms=begun, last_update_time_ms=begun)
-        one.assessment_id = f"a-{tree.id}-{figure}"  # its own, so that it is there once however often it is written
+        one.assessment_id = f"a-{tree.id}-{figure}"  # a fixed id, so that repeated writes do not duplicate it
         feedback.append(one)
     return entities.TraceInfo(
         trace_id=f"{TREE}{tree.id}", trace_location=entities.TraceLocation.from_experiment_id(experiment_id),
         request_time=begun, execution_duration=(root.end - root.start) // 1_000_000,
         state=entities.TraceState.ERROR if root.fault else entities.TraceState.OK,
-        request_preview=f"{name}: {tree.name}", response_preview=told,
+        request_preview=f"{name}: {tree.name}", response_preview=preview,
         trace_metadata={"mlflow.sourceRun": run_id, OF_RUN: run_id, NUM_SPANS: str(len(tree.spans))},
         tags={"mlflow.traceName": tree.name, "ami.kind": tree.kind, "ami.agent": tree.agent, "ami.wave": str(tree.wave)},
         assessments=feedback)

@@ -1,4 +1,4 @@
-"""`ami ui`: MLflow's pages over the runs of a store, for this machine only."""
+"""`ami ui`: MLflow's pages for the runs of a store, on this machine only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFF = {
 
 
 def command(store: Path, port: int) -> list[str]:
-    """The server's command line: it listens on loopback, for requests that name this machine."""
+    """Return the server's command line: it listens on loopback and accepts only requests to this machine's names."""
     own = [f"{name}:{port}" for name in (HOST, "localhost")]
     return [
         sys.executable, "-m", "mlflow", "server",
@@ -39,7 +39,7 @@ def serve(store: Path, port: int) -> int:
     """Serve until Ctrl-C, then end the server and all its children.
 
     Raises:
-        SettingError: the port cannot be, or the store holds no runs yet.
+        SettingError: the port is invalid, or the store holds no runs yet.
         StartError: the server ended by itself.
     """
     require(0 < port < 65536, f"--port is {port}: expected 1 to 65535")
@@ -68,7 +68,7 @@ def serve(store: Path, port: int) -> int:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """Its workers are processes of their own: the whole group has to go."""
+    """End the server's process group: its workers are processes of their own."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, sign)

@@ -1,4 +1,4 @@
-"""MLflow's database: what is in its place is named before any work, without importing MLflow."""
+"""MLflow's database: an invalid file is refused before any work, without importing MLflow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STRANGE: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("make", "words"), STRANGE)
-def test_what_is_no_database_of_this_mlflow_is_refused_in_one_line(
+def test_an_invalid_database_is_refused_in_one_line(
         tmp_path: Path, make: Callable[[Path], None], words: str) -> None:
     make(tmp_path / "mlflow.db")
     with pytest.raises(SettingError, match=rf"mlflow\.db is not MLflow's database: {words}") as caught:
@@ -54,7 +54,7 @@ def test_what_is_no_database_of_this_mlflow_is_refused_in_one_line(
         serve(tmp_path, 5000)
 
 
-def test_no_database_and_one_of_this_mlflow_pass(tmp_path: Path) -> None:
+def test_a_missing_and_a_valid_database_pass(tmp_path: Path) -> None:
     check_database(tmp_path)
     check_database(tmp_path / "missing")
     revision(tmp_path / "mlflow.db", _revisions()[-1])

@@ -25,7 +25,7 @@ from ami.tracking.mlflow_database import opened
 from ami.tracking.mlflow_runs import store, sync
 from ami.views.spans import Sample
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's client in these tests; `store` has to keep quiet itself
+pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's client in these tests; `store` itself must be silent
 
 SUMMARY = {"agent": {"across": {"n": 4, "success": 0.75, "mean_steps": None}}, "manifest_hash": "00ff", "seed": 3}
 CONFIG = {"seed": 3, "planner": {"_target_": "modules.planner.cem.CEM", "horizon": 4}, "long": "x" * 9000, "list": [1, 2]}
@@ -51,7 +51,7 @@ def run(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Path:
 
 
 def rewritten(run: Path, node: str, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Change what the trace holds of a node."""
+    """Rewrite the recorded table of a node."""
     path = run / "trace" / "agent-0" / f"{node}.0.arrow"
     table = pa.Table.from_batches(read_batches(path)[0])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
@@ -59,14 +59,14 @@ def rewritten(run: Path, node: str, change: Callable[[pa.Table], pa.Table]) -> N
 
 
 def cut_off(run: Path, *nodes: str) -> None:
-    """Take the last tick from some nodes' records, as if their process had been killed before it wrote it."""
+    """Remove the last tick from some nodes' records, as if their process had been killed before."""
     for node in nodes:
         rewritten(run, node, lambda table: table.slice(0, table.num_rows - 1))
 
 
 @pytest.fixture
 def client(store_folder: Path) -> Iterator[Any]:
-    """An MLflow client of the shared store, which exists once something was stored."""
+    """An MLflow client of the shared store, which exists after the first `store`."""
     import mlflow
 
     before = mlflow.get_tracking_uri()
@@ -75,7 +75,7 @@ def client(store_folder: Path) -> Iterator[Any]:
     mlflow.set_tracking_uri(before)
 
 
-def test_nothing_is_said_in_the_terminal_and_nothing_of_the_user_s_is_changed(
+def test_storing_prints_nothing_and_keeps_global_state(
         run: Path, store_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import mlflow
 
@@ -143,7 +143,7 @@ def test_a_tick_is_a_span_per_module_with_exact_times(run: Path, store_folder: P
     assert {one.name: one.value for one in episode.info.assessments}["success"] is True
 
 
-def test_ticks_are_found_by_how_surprising_they_were(run: Path, store_folder: Path, client: Any) -> None:
+def test_ticks_are_searchable_by_surprise(run: Path, store_folder: Path, client: Any) -> None:
     surprise = [0.5, 3.5, float("nan"), 10.25, 3.0]
     rewritten(run, "world_model", lambda table: table.set_column(
         table.column_names.index("surprise.rows"), "surprise.rows",
@@ -155,7 +155,7 @@ def test_ticks_are_found_by_how_surprising_they_were(run: Path, store_folder: Pa
     assert set(traces_of(client, run_id, "feedback.surprise >= 10.25")) == {"wave 0, tick 3"}
 
 
-def test_a_tick_that_did_not_finish_is_always_there_and_an_error(run: Path, store_folder: Path, client: Any) -> None:
+def test_an_unfinished_tick_is_always_stored_as_an_error(run: Path, store_folder: Path, client: Any) -> None:
     cut_off(run, "actor")
     last = max(Trace.open(run).waves.values()) - 1
     found = traces_of(client, sync(run, store_folder, Sample(every=1000, episodes=1)).run_id)
@@ -165,10 +165,10 @@ def test_a_tick_that_did_not_finish_is_always_there_and_an_error(run: Path, stor
 
 
 class Killed(BaseException):
-    """Ends a sync where a kill would: no `except Exception` of MLflow's catches it."""
+    """Ends a sync like a kill: no `except Exception` in MLflow catches it."""
 
 
-def test_a_sync_that_is_ended_before_or_after_any_of_its_writes_goes_on(
+def test_a_sync_killed_before_or_after_any_write_continues(
         run: Path, store_folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
     from mlflow.tracing.client import TracingClient
@@ -200,7 +200,7 @@ def test_a_sync_that_is_ended_before_or_after_any_of_its_writes_goes_on(
     names = {"wave 0, row 0", *(f"wave 0, tick {tick}" for tick in range(0, ticks, 2))}
     header = json.loads((run / "header.json").read_text())
     for number in range(1, 1000):
-        header["clock"]["epoch"] += 1  # another run, of which nothing is stored
+        header["clock"]["epoch"] += 1  # another run, not stored yet
         (run / "header.json").write_text(json.dumps(header))
         (run / "mlflow.json").unlink(missing_ok=True)
         calls, end_at, is_over = 0, number, True
@@ -221,14 +221,14 @@ def test_a_sync_that_is_ended_before_or_after_any_of_its_writes_goes_on(
     assert number > 20
 
 
-def test_a_sync_that_finds_all_there_writes_nothing(run: Path, store_folder: Path) -> None:
+def test_a_complete_sync_writes_nothing(run: Path, store_folder: Path) -> None:
     first = sync(run, store_folder, Sample(every=2))
     again = sync(run, store_folder, Sample(every=2))
     assert first.written > 0 and again == first._replace(written=0)
     assert sync(run, store_folder, Sample(every=1)).written == Trace.open(run).waves[0] // 2
 
 
-def test_an_episode_that_went_on_since_is_brought_up_to_date(run: Path, store_folder: Path, client: Any) -> None:
+def test_an_episode_that_has_continued_is_updated(run: Path, store_folder: Path, client: Any) -> None:
     whole = {path: path.read_bytes() for path in (run / "trace" / "agent-0").iterdir()}
     cut_off(run, *Trace.open(run).tables)
     run_id = sync(run, store_folder, Sample(every=1000)).run_id
@@ -239,7 +239,7 @@ def test_an_episode_that_went_on_since_is_brought_up_to_date(run: Path, store_fo
     assert traces_of(client, run_id)["wave 0, row 0"].info.state == "OK"
 
 
-def test_the_list_says_which_run_and_the_page_what_every_module_said(run: Path, store_folder: Path, client: Any) -> None:
+def test_the_list_names_the_run_and_the_page_shows_every_output(run: Path, store_folder: Path, client: Any) -> None:
     trace = traces_of(client, sync(run, store_folder, Sample(every=1)).run_id)["wave 0, tick 1"]
     name = json.loads((run / "header.json").read_text())["run_id"]
     assert trace.info.request_preview == f"{name}: wave 0, tick 1"
@@ -261,11 +261,11 @@ def test_a_store_that_mlflow_cannot_read_is_refused(run: Path, tmp_path: Path) -
     assert (folder / "mlflow.db").read_text() == "no database"
 
 
-@pytest.mark.parametrize("fault, told", [
+@pytest.mark.parametrize("fault, message", [
     (OSError(28, "No space left on device"), "No space left on device"),
     (OperationalError("INSERT INTO a_secret", {}, Exception("database is locked")), "database is locked")])
-def test_a_sync_that_cannot_write_on_says_why_and_goes_on_later(
-        run: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str) -> None:
+def test_a_failed_sync_names_the_error_and_continues_later(
+        run: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, message: str) -> None:
     from mlflow.tracing.client import TracingClient
 
     def fails(*_: Any, **__: Any) -> None:
@@ -275,13 +275,13 @@ def test_a_sync_that_cannot_write_on_says_why_and_goes_on_later(
         patched.setattr(TracingClient, "start_trace", fails)
         with pytest.raises(SettingError) as refused:
             sync(run, store_folder, Sample(every=1))
-    assert told in str(refused.value) and "INSERT" not in str(refused.value)
+    assert message in str(refused.value) and "INSERT" not in str(refused.value)
     assert str(refused.value).endswith("stays. Fix: `ami trace sync` goes on where this stopped")
     done = sync(run, store_folder, Sample(every=1))
     assert done.written == done.stored == Trace.open(run).waves[0] + 1
 
 
-def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+def test_a_store_whose_creation_was_killed_is_created_again(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / f".mlflow.db.{gone.pid}.tmp").write_bytes(b"half a database")
@@ -294,12 +294,12 @@ def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sample, words", [
     ({"every": 0}, "--every is 0: expected 1 or more"), ({"episodes": -1}, "--episodes is -1: expected 0 or more"),
     ({"surprise": float("nan")}, "--surprise is nan: expected a number")])
-def test_a_sample_that_cannot_be_is_refused(sample: dict[str, Any], words: str) -> None:
+def test_an_invalid_sample_is_refused(sample: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         Sample(**sample)
 
 
-def test_storing_again_brings_the_same_run_up_to_date(run: Path, store_folder: Path, client: Any) -> None:
+def test_storing_again_updates_the_same_run(run: Path, store_folder: Path, client: Any) -> None:
     first = store(run, store_folder, rows=ROWS)
     experiment = client.get_run(first).info.experiment_id
     runs, traces = len(client.search_runs([experiment])), len(client.search_traces(locations=[experiment]))
@@ -313,30 +313,30 @@ def test_storing_again_brings_the_same_run_up_to_date(run: Path, store_folder: P
     assert "success.png" in {file.path for file in client.list_artifacts(first)}
 
 
-def test_a_run_that_was_deleted_from_the_store_is_stored_anew(run: Path, store_folder: Path) -> None:
+def test_a_deleted_run_is_stored_again(run: Path, store_folder: Path) -> None:
     store(run, store_folder)
     (run / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
     assert store(run, store_folder) != "0" * 32
 
 
-def test_a_deleted_experiment_is_left_alone_and_the_next_one_is_used(run: Path, store_folder: Path, client: Any) -> None:
+def test_a_deleted_experiment_is_kept_and_the_next_one_is_used(run: Path, store_folder: Path, client: Any) -> None:
     first = client.get_run(store(run, store_folder, experiment="deleted", sample=None)).info
     client.delete_experiment(first.experiment_id)
     second = client.get_run(store(run, store_folder, experiment="deleted", sample=None)).info
     assert client.get_experiment(second.experiment_id).name == "deleted-2" and second.run_id != first.run_id
     assert client.get_experiment(first.experiment_id).lifecycle_stage == "deleted"
     client.rename_experiment(second.experiment_id, "renamed")
-    assert store(run, store_folder, experiment="deleted", sample=None) == second.run_id, "it is known by its id"
+    assert store(run, store_folder, experiment="deleted", sample=None) == second.run_id, "found by its id"
     client.delete_experiment(second.experiment_id)
     third = client.get_run(store(run, store_folder, experiment="deleted", sample=None)).info
     assert client.get_experiment(third.experiment_id).name == "deleted-2"
 
 
-def test_a_locked_database_is_waited_for_a_while_and_the_lock_is_named(
+def test_the_lock_of_a_locked_database_is_named(
         run: Path, store_folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store(run, store_folder, sample=None)
     monkeypatch.setattr("mlflow.MlflowClient.search_experiments", lambda *_, **__: locked())
-    with pytest.raises(SettingError, match=r"another process holds the lock of mlflow\.db since 20 s\. Fix: end"):
+    with pytest.raises(SettingError, match=r"another process has held the lock of mlflow\.db for 20 s\. Fix: end"):
         store(run, store_folder, sample=None)
 
 
@@ -366,7 +366,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_libraries_that_log_are_not_heard(run: Path, tmp_path: Path) -> None:
+def test_logging_of_libraries_is_silenced(run: Path, tmp_path: Path) -> None:
     script = ("import logging, sys; logging.basicConfig(level=logging.INFO); from ami.cli.main import main; "
               "sys.exit(main(sys.argv[1:]))")
     done = subprocess.run([sys.executable, "-c", script, "trace", "sync", str(run), "--store", str(tmp_path / "store")],

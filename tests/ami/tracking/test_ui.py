@@ -1,4 +1,4 @@
-"""`ami ui`: MLflow for this machine only, and nothing of it is left after Ctrl-C."""
+"""`ami ui`: MLflow on this machine only, without processes left after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ami.tracking.ui import OFF, command, serve
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store whose database is of the installed MLflow, as far as it is read before the server starts."""
+    """A store whose database passes the check before the server starts."""
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
         database.execute("CREATE TABLE alembic_version (version_num TEXT)")
         database.execute("INSERT INTO alembic_version VALUES (?)", (_revisions()[-1],))
     return tmp_path
 
 
-def test_it_listens_on_loopback_for_this_machines_name_over_the_stores_database(store: Path) -> None:
+def test_the_server_listens_on_loopback_with_the_stores_database(store: Path) -> None:
     words = command(store, 5001)
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert words[words.index("--allowed-hosts") + 1] == "127.0.0.1:5001,localhost:5001"
@@ -38,7 +38,7 @@ def test_telemetry_jobs_and_pickles_are_off() -> None:
                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 
 
-def test_a_server_that_ends_by_itself_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_by_itself_is_reported(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ami.tracking.ui, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(StartError) as ended:
         serve(store, 5001)
@@ -46,7 +46,7 @@ def test_a_server_that_ends_by_itself_is_told(store: Path, monkeypatch: pytest.M
                                 "Fix if the port is taken: --port 5002")
 
 
-def test_a_taken_port_is_told_before_the_server_starts(store: Path) -> None:
+def test_a_taken_port_is_refused_before_the_server_starts(store: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -63,7 +63,7 @@ def test_ctrl_c_ends_the_server_and_its_children(store: Path, monkeypatch: pytes
     monkeypatch.setattr(ami.tracking.ui, "command", lambda *_: [sys.executable, "-c", family])
 
     class Interrupted(ami.tracking.ui.subprocess.Popen):  # type: ignore[misc,name-defined,type-arg]
-        """Ctrl-C comes as soon as the child is there."""
+        """Ctrl-C arrives as soon as the child runs."""
 
         def wait(self, timeout: float | None = None) -> int:
             if timeout is None:
