@@ -17,7 +17,7 @@ from ami.errors import AmiError, ModuleError
 
 TRACEBACK = "AMI_TRACEBACK"
 """The environment variable that makes `ami` print the whole traceback of an error."""
-FIX = f"Fix: mend it there; {TRACEBACK}=1 prints the whole traceback"
+FIX = f"Fix: correct it there; {TRACEBACK}=1 prints the whole traceback"
 
 _STANDARD_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _PACKAGES = ("site-packages", "dist-packages")

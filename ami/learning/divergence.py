@@ -40,7 +40,7 @@ def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor
                             f"finite data. Fix: learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}"
                             f"{_clip_fix(stage)}")
     if step == 0:
-        return SettingError(f"{what}, with finite data and initial weights. Fix: mend {kind}.loss(), which "
+        return SettingError(f"{what}, with finite data and initial weights. Fix: correct {kind}.loss(), which "
                             "divides by zero, overflows, or takes the logarithm of 0")
     return SettingError(f"{what}: its data and all weights are finite, so the loss overflows. Fix: "
                         f"learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}{_clip_fix(stage)}")
@@ -52,8 +52,8 @@ def _count(value: Tensor) -> int:
 
 def _data_fix(stage: Stage) -> str:
     if stage.data == "experience":
-        return "Fix: mend the world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"
-    return "Fix: mend the module that computes it, or let it learn with a smaller learning_rate"
+        return "Fix: correct the world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"
+    return "Fix: correct the module that computes it, or let it learn with a smaller learning_rate"
 
 
 def _clip_fix(stage: Stage) -> str:

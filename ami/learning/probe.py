@@ -109,11 +109,11 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
 def _cause(experience: Experience, perception: Perception, world_model: WorldModel) -> str:
     """Return why states are not finite: the observations, the weights, or the modules' own computation."""
     if not bool(experience.observation.isfinite().all()):
-        return "the world's observations are not. Fix: mend the world, or cut such values off in a wrapper"
+        return "the world's observations are not. Fix: correct the world, or cut such values off in a wrapper"
     weights = [*perception.state_dict().values(), *world_model.state_dict().values()]
     if not all(bool(value.isfinite().all()) for value in weights):
         return "the weights are not: learning has diverged. Fix: a smaller learning_rate, or clip > 0"
-    return "observations and weights are. Fix: mend what the perception or the world model computes"
+    return "observations and weights are. Fix: correct the perception or the world model"
 
 
 def fit_readout(states: Tensor, truth: Tensor, ridge: float = RIDGE) -> Readout:

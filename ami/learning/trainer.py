@@ -331,7 +331,7 @@ def _faults_named(stage: Stage, learner: Module, running: _Running) -> Iterator[
                                f"{where}.batch below {stage.batch}, or smaller modules; saved progress is kept, and the "
                                "same command resumes from it") from None
         raise SettingError(f"{where} failed at step {running.step}: {stage.loss} ({type(learner).__name__}) raised "
-                           f"{type(error).__name__}: {text}. Fix: mend its loss(batch), or drop the stage, ~{where}"
+                           f"{type(error).__name__}: {text}. Fix: correct its loss(batch), or drop the stage, ~{where}"
                            ) from error
 
 

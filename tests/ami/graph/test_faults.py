@@ -76,13 +76,13 @@ def failing(where: str, how: str = "raise") -> ModuleSpec:
 
 @pytest.mark.parametrize(("where", "error", "words"), [
     ("step", ModuleError, r"hand\.step\(\) failed at wave 0, tick 2: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. "
-                          r"It received plan float32 \(2, 2, 2\)\. Fix: mend it there; AMI_TRACEBACK=1 prints the whole"),
-    ("build", ModuleError, r"hand: build\(\) failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: mend it"),
+                          r"It received plan float32 \(2, 2, 2\)\. Fix: correct it there; AMI_TRACEBACK=1 prints the whole"),
+    ("build", ModuleError, r"hand: build\(\) failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: correct it"),
     ("initial", ModuleError, r"hand: begin\(\) at wave 0 failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix"),
     ("rows", PortError, r"hand: Failing\.initial\(\) gave one row float32 \(1,\): expected a tensor with 2 rows, one per "
                         r"world\. Fix: return it so from initial\(\)$"),
     ("__init__", GraphError, r"the graph was refused, 1 mistake:\n  - hand: tests\.ami\.graph\.test_faults\.Failing\(\) "
-                             r"failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: mend it there"),
+                             r"failed: RuntimeError: no way \(FILE, line \d+, in fail_in\)\. Fix: correct it there"),
     ("infer_dims", GraphError, r"the graph was refused, 1 mistake:\n  - hand: infer_dims\(\) failed: RuntimeError: no way"),
     ("known", GraphError, r"the graph was refused, 1 mistake:\n  - hand: infer_dims\(\) failed: KeyError: 'size of a shoe' "
                           r"\(FILE, line \d+, in infer_dims\)"),

@@ -29,11 +29,11 @@ START = "the loss of learning.stages.model (world_model, Learner) is nan at step
 
 @pytest.mark.parametrize(("text", "expected"), [
     (message(observation=torch.tensor([1.0, float("inf"), float("nan")]), action=torch.zeros(3)),
-     f"{START}: its batch holds observation (2 of 3 numbers) that are not finite; the world sent it. Fix: mend the world, "
-     "or cut such values off in a wrapper, world.wrappers=[package.file.Class]"),
+     f"{START}: its batch holds observation (2 of 3 numbers) that are not finite; the world sent it. Fix: correct the "
+     "world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"),
     (message(data="memory", state=NAN[None]),
      f"{START}: its batch holds state (1 of 1 numbers) that are not finite; perception and world model computed it. Fix: "
-     "mend the module that computes it, or let it learn with a smaller learning_rate"),
+     "correct the module that computes it, or let it learn with a smaller learning_rate"),
     (message(weight=float("nan"), observation=torch.zeros(3)),
      f"{START}: the weights world_model.weight are not finite since the previous step, with finite data. Fix: "
      "learning.stages.model.learning_rate below 0.001, or learning.stages.model.clip above 0"),
@@ -41,8 +41,8 @@ START = "the loss of learning.stages.model (world_model, Learner) is nan at step
      f"{START}: its data and all weights are finite, so the loss overflows. Fix: learning.stages.model.learning_rate below "
      "0.001"),
     (message(step=0, observation=torch.zeros(3)),
-     f"{START[:-1]}0, with finite data and initial weights. Fix: mend Learner.loss(), which divides by zero, overflows, or "
-     "takes the logarithm of 0"),
+     f"{START[:-1]}0, with finite data and initial weights. Fix: correct Learner.loss(), which divides by zero, overflows, "
+     "or takes the logarithm of 0"),
 ])
 def test_the_probable_cause_of_a_loss_that_is_not_finite(text: str, expected: str) -> None:
     assert text == expected

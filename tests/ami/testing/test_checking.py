@@ -88,7 +88,7 @@ def test_a_users_class_is_checked_from_the_command_line(tmp_path: Path, monkeypa
     assert "mine.Needy needs patience, which have no defaults. Fix: `ami check planner=CHOICE " in capsys.readouterr().err
 
 
-FIX = "Fix: mend it there; AMI_TRACEBACK=1 prints the whole traceback\n"
+FIX = "Fix: correct it there; AMI_TRACEBACK=1 prints the whole traceback\n"
 
 
 @pytest.mark.parametrize(("body", "found"), [
