@@ -35,7 +35,7 @@ class Graph:
         wires: every message edge.
         inputs: the wires that arrive at each node.
         calls: the call edges, {node: {name: callee}}.
-        every: how many ticks pass between two firings, by node.
+        every: ticks between two firings, by node.
         dims: the resolved sizes, by node.
         actions: the world's action space, by node that handles actions.
         outputs: the names of each node's output ports.
@@ -115,7 +115,7 @@ class Graph:
         return {follower for node in nodes for follower in (node, *nx.descendants(edges, node))}
 
     def ranks(self) -> dict[str, int]:
-        """Return the longest path of undelayed wires to each node: its column in a drawing."""
+        """Return the length of the longest path of undelayed wires to each node: its column in a drawing."""
         return {node: rank for rank, layer in enumerate(nx.topological_generations(self._undelayed())) for node in layer}
 
     # The checks ------------------------------------------------------------------------------------------------------
