@@ -21,7 +21,7 @@ _HOME = {
     "Comparison": "ami.comparison.compare", "compare": "ami.comparison.compare",
     "lesion": "ami.comparison.lesion",
     "Run": "ami.session.run", "build": "ami.session.run", "run": "ami.session.run",
-    "train": "ami.session.run",
+    "train": "ami.session.train",
     "LoadedAgent": "ami.saved.loaded", "load": "ami.saved.loaded",
     "load_trace": "ami.views.tables",
     "Agent": "ami.agent",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from ami.session.run import Run as Run
     from ami.session.run import build as build
     from ami.session.run import run as run
-    from ami.session.run import train as train
+    from ami.session.train import train as train
     from ami.views.tables import load_trace as load_trace
 
 

@@ -17,8 +17,8 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 def test_site_builds_strictly(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(HOME), "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")], cwd=HOME,
-                          env=environment, capture_output=True, text=True, timeout=200)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "site" / "api" / "planner" / "index.html").read_text(encoding="utf-8")
     assert "ami.blueprint.Planner" in page and "num_elites" in page

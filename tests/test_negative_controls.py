@@ -17,7 +17,7 @@ from ami.evaluation.manifest import Manifest
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import build_module
 from ami.saved.agent_file import Trained
-from ami.session.train import train
+from ami.session.learn import learn
 
 SHORT = ["learning.collect.episodes=400", "learning.stages.model.steps=450", "learning.stages.critic.steps=800",
          "runtime=local"]
@@ -28,7 +28,7 @@ def success(folder: Path, *overrides: str, trained: bool = True) -> float:
     """The share of all pairs that is solved."""
     config = ami.compose([*SHORT, f"store={folder}", *overrides], allow=ALLOW)
     graph = to_graph(config)
-    weights = train(config).weights if trained else Trained().weights
+    weights = learn(config).weights if trained else Trained().weights
     manifest = Manifest.make(build_module(graph, "world", 0), 11, 25)
     with Agent(LocalRuntime(graph, 0, weights)) as agent:
         outcomes = evaluate([agent], manifest, 50).successes()
@@ -57,8 +57,8 @@ def test_one_that_learnt_from_shuffled_actions_does_not(store: Path) -> None:
 
 
 def test_states_collapse_without_anti_collapse(store: Path) -> None:
-    none = train(ami.compose([*SHORT, f"store={store}", "world_model.anti_collapse=none"]))
-    kept = train(ami.compose([*SHORT, f"store={store}"]))
+    none = learn(ami.compose([*SHORT, f"store={store}", "world_model.anti_collapse=none"]))
+    kept = learn(ami.compose([*SHORT, f"store={store}"]))
     assert none.probes["trained"]["std"] < 0.01 < 0.5 < kept.probes["trained"]["std"]
     assert kept.probes["trained"]["r2"] > kept.probes["untrained"]["r2"] + 0.1
     assert kept.probes["trained"]["r2"] > 0.9

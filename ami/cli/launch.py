@@ -138,10 +138,10 @@ def _hydra(command: str, flags: Mapping[str, str], overrides: Sequence[str], tas
 
 
 def _do(command: str, config: Config, folder: Path) -> None:
-    from ami.session import run as job
+    from ami.session import run, train
     from ami.terminal.console import Console
 
-    (job.run if command == "run" else job.train)(config, folder, Console())
+    (run.run if command == "run" else train.train)(config, folder, Console())
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The work of a comparison: one whole record per variant and seed, one after another or side by side as Ray tasks."""
+"""The jobs of a comparison: one record per variant and seed, run in sequence or in parallel as Ray tasks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ami.config.compose import Config
 from ami.errors import AmiError, SettingError
 from ami.evaluation.evaluate import Evaluation
 from ami.learning.threads import torch_threads
-from ami.session import train as training
-from ami.session.run import evaluate_local, judged_graph, metrics_of, seal
+from ami.session import learn as learning
+from ami.session.evaluation import evaluate_local, judged_graph, metrics_of, seal
 from ami.storage.files import FileKind, private_files, write_json
 from ami.terminal.console import Console
 
@@ -24,7 +24,7 @@ RECORDS, FAILED = "records", "failed"
 
 
 class Record(TypedDict):
-    """What became of one variant with one seed; `live` writes it."""
+    """The result of one variant with one seed, as returned by `live`."""
 
     seed: int
     manifest: str
@@ -35,12 +35,12 @@ class Record(TypedDict):
     evaluation: Evaluation
 
 
-RECORD_FILE = FileKind("a comparison's record", SettingError, "delete it: the same command makes it anew", schema=Record)
+RECORD_FILE = FileKind("a comparison's record", SettingError, "delete it: the same command recreates it", schema=Record)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One variant with one training seed: what has to be done, and where its record goes."""
+    """One variant with one training seed, and the file of its record."""
 
     label: str
     seed: int
@@ -51,7 +51,7 @@ class Job:
 
 
 def jobs_of(sound: Sequence[Sound], seeds: Sequence[int], folder: Path) -> list[Job]:
-    """Seed after seed, so that a comparison that was stopped has whole rounds of all variants."""
+    """Return the jobs seed by seed, so that an interrupted comparison has complete seeds of all variants."""
     return [Job(one.variant.label, seed, one.config.seeded(seed), one.learner.seeded(seed), one.variant.unlearnt,
                  folder / RECORDS / f"{_file_name(one.variant.label)}.seed-{seed}.json")
             for seed in seeds for one in sound]
@@ -63,19 +63,19 @@ def _file_name(label: str) -> str:
 
 
 def work(jobs: Sequence[Job], parallel: int, console: Console) -> dict[str, str]:
-    """Do what has no record yet; tells which variants broke off, and why."""
+    """Run the jobs without a record; return the reason of failure by variant."""
     broke_off: dict[str, str] = {}
 
     def keep(job: Job, record: Mapping[str, Any]) -> None:
         if FAILED in record:
-            broke_off.setdefault(job.label, f"it broke off with seed {job.seed}: {record[FAILED]}")
+            broke_off.setdefault(job.label, f"it failed with seed {job.seed}: {record[FAILED]}")
         else:
             write_json(job.file, record)
         bar(1, f"{job.label}, seed {job.seed}")
 
     waiting = [job for job in jobs if not job.file.exists()]
     if len(waiting) < len(jobs):
-        console.note(f"{len(jobs) - len(waiting)} of {len(jobs)} are finished already, the others go on")
+        console.note(f"{len(jobs) - len(waiting)} of {len(jobs)} are already finished; the others continue")
     with console.counting("compare", len(jobs), "variants × seeds") as bar:
         bar(len(jobs) - len(waiting), "")
         if parallel:
@@ -90,10 +90,10 @@ def work(jobs: Sequence[Job], parallel: int, console: Console) -> dict[str, str]
 
 
 def _side_by_side(jobs: Sequence[Job], parallel: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """As Ray tasks: first every training that several may share, once, then every life after its own training."""
+    """Run as Ray tasks: every shared training once, and every evaluation after its training."""
     from ami.runtime.ray_tasks import Task, run_tasks
 
-    trainings = {number: training.key_of(job.learner) for number, job in enumerate(jobs)}
+    trainings = {number: learning.key_of(job.learner) for number, job in enumerate(jobs)}
     first = {key: number for number, key in reversed(trainings.items()) if key}
     tasks = [Task(("learn", key), learn, (jobs[number].learner,)) for key, number in first.items()]
     tasks += [Task(number, live_or_say, (job.config, job.learner, job.unlearnt), ("learn", trainings[number]))
@@ -105,14 +105,14 @@ def _side_by_side(jobs: Sequence[Job], parallel: int) -> Iterator[tuple[Job, dic
 
 
 def learn(config: Config) -> None:
-    """Train an agent, or find it trained; it is in the store then."""
-    with contextlib.suppress(AmiError):  # the life that follows meets the same error, and tells it
-        training.train(config)
+    """Train an agent, unless the store has it."""
+    with contextlib.suppress(AmiError):  # the evaluation that follows raises the same error
+        learning.learn(config)
 
 
 def live_or_say(config: Config, learner: Config, unlearnt: Sequence[str] = (),
                 console: Console | None = None) -> dict[str, Any]:
-    """The record of `live`, or, where the variant broke off, the reason in its place."""
+    """Return the record of `live`, or the reason if the variant failed."""
     try:
         return live(config, learner, unlearnt, console)
     except AmiError as error:
@@ -120,20 +120,20 @@ def live_or_say(config: Config, learner: Config, unlearnt: Sequence[str] = (),
 
 
 def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:
-    """One variant with one seed: learn if need be, live every pair, and tell what became of them.
+    """Run one variant with one seed: train if necessary, and evaluate every pair.
 
     Args:
-        config: of the agent that lives.
-        learner: of the agent that learns.
-        unlearnt: nodes that live with their initial weights.
-        console: where progress is shown; by default nowhere.
+        config: configuration of the evaluated agent.
+        learner: configuration of the trained agent.
+        unlearnt: nodes evaluated with their initial weights.
+        console: shows progress; silent by default.
 
     Returns:
         The record, as plain values.
     """
     console = console or Console(quiet=True)
     with private_files(), torch_threads(config.settings.learning.threads):
-        trained = training.train(learner, console)
+        trained = learning.learn(learner, console)
         graph = judged_graph(config)
         manifest = seal(config, graph)
         weights = {node: state for node, state in trained.weights.items() if node not in unlearnt}

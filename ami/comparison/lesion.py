@@ -1,13 +1,13 @@
-"""`ami compare --lesion`: a mind against itself without one of its parts, or one of its wires. What is each of them worth?
+"""`ami compare --lesion`: an agent against itself without one of its modules, wires, cost terms or trained weights.
 
-A lesion is made after learning: every variant lives with the weights of the intact mind, and nothing learns anew.
+A lesion is made after training: every variant uses the weights of the intact agent, and nothing is retrained.
 
-* *a wire*: an optional input is left unwired, so its module does without; a needed one is cut, and receives 0 for ever. A
-  mode stays at 2, to plan, and the weights of a cost at 1, no modulation.
-* *a part*: all wires that leave its node, and all calls to it that are optional. Needed calls stay: a planner without a
-  world model to call is no mind.
+* *a wire*: an optional input is left unwired; a required one is cut, and always receives 0. A mode stays at 2, to plan,
+  and the weights of a cost at 1, no modulation.
+* *a module*: all wires that leave its node, and all optional calls to it. Required calls stay: a planner cannot work
+  without a world model.
 * *a term* of the cost: its weight is 0. A guardrail's floor refuses that.
-* *what a node learnt*: it lives with its initial weights.
+* *trained weights*: a node has its initial weights.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from ami.comparison.variants import Variant
 from ami.config.compose import Config, compose
 from ami.graph.graph import Graph
 from ami.graph.wiring import Wire
-from ami.session.run import WORLD, judged_graph
+from ami.session.evaluation import WORLD, judged_graph
 from ami.terminal.console import Console
 
 INTACT = "intact"
 NEUTRAL = {"mode": 2, "weights": 1}
-"""What arrives for ever in place of these kinds: to plan, and no modulation."""
+"""The constant input for a cut wire of these kinds: plan, and no modulation."""
 TERMS = ("intrinsic", "critics")
 
 
 def lesion(overrides: Sequence[str] = (), *, seeds: Sequence[int] = SEEDS, parallel: int = 0, folder: Path | None = None,
            console: Console | None = None, allow: Sequence[str] = ()) -> Comparison:
-    """Compare a mind with itself without each of its parts and wires, sorted by what was lost.
+    """Compare an agent with each of its lesions, sorted by loss of performance.
 
     Args:
-        overrides: of the mind; the default one when empty.
+        overrides: overrides of the agent; the default agent if empty.
         seeds: its training seeds.
-        parallel: how many variants live side by side as Ray tasks; 0 is one after another in this process.
-        folder: where everything goes and where a stopped comparison goes on; by default one in the store.
-        console: where progress is shown; by default nowhere.
+        parallel: number of variants to run in parallel as Ray tasks; 0 runs them one after another in this process.
+        folder: folder of the comparison, also to resume it; by default one in the store.
+        console: shows progress; silent by default.
         allow: prefixes of your own packages that `_target_` may name; see `ami.config.trust`.
 
     Raises:
-        SettingError, GraphError, UnknownName: the intact mind is unsound, or the folder holds another comparison.
+        SettingError, GraphError, UnknownName: the intact agent is refused, or the folder holds another comparison.
     """
     config = compose(overrides, allow=allow)
     return compare_variants(lesions(config), seeds=seeds, against=INTACT, parallel=parallel, folder=folder, console=console,
@@ -50,12 +50,12 @@ def lesion(overrides: Sequence[str] = (), *, seeds: Sequence[int] = SEEDS, paral
 
 
 def lesions(config: Config) -> list[Variant]:
-    """The intact mind first, then each lesion of it."""
+    """Return the intact agent, then each of its lesions."""
     graph, intact = judged_graph(config), tuple(config.overrides)
     found = [Variant(INTACT, intact, intact)]
     done: dict[tuple[str, ...], str] = {}
     for label, changes in [*_parts(graph), *_terms(graph), *_wires(graph)]:
-        if changes not in done:  # a part with a single wire is that wire
+        if changes not in done:  # a module with a single wire equals the lesion of that wire
             done[changes] = label
             found.append(Variant(label, (*intact, *changes), intact))
     return [*found, *(Variant(f"{node} unlearnt", intact, intact, (node,)) for node in _learners(config, graph))]
@@ -72,7 +72,7 @@ def _parts(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _terms(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """A cost that names its terms and weighs them."""
+    """Yield a lesion of each term of a cost with named, weighted terms."""
     for node in graph.order:
         settings = graph.specs[node].resolved()
         names = [name for setting in TERMS if isinstance(settings.get(setting), dict) for name in settings[setting]]
@@ -85,14 +85,14 @@ def _wires(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _learners(config: Config, graph: Graph) -> list[str]:
-    """The nodes that a stage trains, as a whole or in part."""
+    """Return the nodes that a stage trains, wholly or partly."""
     stages = [stage for stage in config.settings.learning.stages.values() if stage]
     named = {str(path).split(".")[0] for stage in stages for path in stage.train}
     return [node for node in graph.order if node in named]
 
 
 def _without(graph: Graph, wire: Wire) -> str:
-    """The override that takes a wire out of the mind."""
+    """Return the override that removes a wire."""
     where = f"graph.{wire.to_node}.{wire.to_port}"
     port = graph.drafts[wire.to_node].inputs[wire.to_port]
     if port.optional and port.kind not in NEUTRAL:

@@ -266,7 +266,7 @@ def test_a_stopped_multirun_reports_its_jobs(jobs: list[tuple[Config, Path]], mo
     def stop(config: Config, folder: Path, console: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ami.session.run, "train", stop)
+    monkeypatch.setattr(ami.session.train, "train", stop)
     assert main(["train", "--multirun", "seed=2,3", "hydra.sweep.dir=other"]) == 130
     captured = capsys.readouterr()
     assert re.findall(r"(seed=\d) +(\w+(?: \w+)?)", captured.out) == [("seed=2", "stopped"), ("seed=3", "not started")]
@@ -353,7 +353,7 @@ def test_swallowed_ctrl_c_still_ends_the_command(
 
 def test_train_writes_the_agent_and_its_figures(monkeypatch: pytest.MonkeyPatch, in_folder: Path,
                                                 capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(ami.session.train, "train", lambda config, console, monitor: ami.session.train.Trained())
+    monkeypatch.setattr(ami.session.train, "learn", lambda config, console, monitor: ami.session.train.Trained())
     assert main(["train"]) == 0
     assert capsys.readouterr().out.startswith("nothing to learn\n")
     (folder,) = (path for path in Path("runs").iterdir() if path.is_dir() and path.name != "mlartifacts")

@@ -12,7 +12,7 @@ import ami
 from ami.errors import WorldFault
 from ami.evaluation.evaluate import Outcome
 from ami.evaluation.outcome_log import NAME, OutcomeLog
-from ami.session.run import judged_graph, seal
+from ami.session.evaluation import judged_graph, seal
 
 MORTAL = '''
 import gymnasium
@@ -65,8 +65,8 @@ def test_a_log_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path: P
     with OutcomeLog(tmp_path / "gone", said.append) as log:
         for number in range(3):
             log.of("agent")(number, Outcome("near", True, 1))
-    assert said == [f"{tmp_path / 'gone' / NAME} is not written any more: No such file or directory. "
-                    "The figures are not touched by it"]
+    assert said == [f"{tmp_path / 'gone' / NAME} is no longer written: No such file or directory. "
+                    "The figures are not affected"]
 
 
 def test_an_error_before_the_first_episode_ended_says_nothing_of_outcomes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A policy learns from what agents in Mode-2 planned: who lives, what is kept, and how a killed stage goes on."""
+"""ExpertPlans: the agents that plan, the plans that are kept, and the resumption of a killed stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ami.learning.expert_plans import WATCH, live
 from ami.learning.stage import Stage
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
-from ami.session.train import train
+from ami.session.learn import learn
 
 SMALL = ["experiment=mode1", "learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=10",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=10", "learning.stages.critic.batch=8",
@@ -30,8 +30,8 @@ def config(folder: Path, *overrides: str) -> Config:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A training that nothing interrupted."""
-    return train(config(tmp_path_factory.mktemp("whole")))
+    """A training without interruption."""
+    return learn(config(tmp_path_factory.mktemp("whole")))
 
 
 def weights_of(file: Path | None) -> dict[str, torch.Tensor]:
@@ -39,51 +39,51 @@ def weights_of(file: Path | None) -> dict[str, torch.Tensor]:
     return {name: value for name, value in checkpoint.load(file)[0].items() if not name.startswith("readout/")}
 
 
-def test_what_is_kept_is_what_was_planned_in_worlds_that_were_not_over(tmp_path: Path) -> None:
+def test_plans_after_the_end_of_an_episode_are_not_kept(tmp_path: Path) -> None:
     graph = to_graph(compose_baseline(config(tmp_path), "teacher"))
-    told: list[int] = []
+    reported: list[int] = []
     with Agent(LocalRuntime(graph, 0, watch=WATCH)) as agent:
-        plans = live(agent, range(60, 120), 5, told.append)
-    assert told == [50, 60]
+        plans = live(agent, range(60, 120), 5, reported.append)
+    assert reported == [50, 60]
     horizon, width = graph.dims["planner"]["H"], graph.dims["planner"]["A"]
     assert plans.plan.shape[1:] == (horizon, width) and len(plans.state) == len(plans.goal) == len(plans.plan)
     assert 60 < len(plans.plan) <= 60 * 6
-    assert bool(plans.plan.flatten(1).any(1).all()), "a row that did not plan was kept"
+    assert bool(plans.plan.flatten(1).any(1).all()), "a row without a plan was kept"
     batch = plans.draw(7)
     assert {name: len(value) for name, value in batch.items()} == {"state": 7, "goal": 7, "plan": 7}
 
 
-def test_a_mind_that_reacts_is_taught_by_one_that_plans_and_by_an_apprentice(tmp_path: Path) -> None:
-    asked = config(tmp_path)
-    graphs = {name: to_graph(compose_baseline(asked, name)) for name in ("teacher", "apprentice")}
+def test_the_experts_of_a_reactive_agent_are_a_planning_one_and_an_apprentice(tmp_path: Path) -> None:
+    composed = config(tmp_path)
+    graphs = {name: to_graph(compose_baseline(composed, name)) for name in ("teacher", "apprentice")}
     modes = {name: (graph.specs["configurator"].make(), graph.specs["actor"].name) for name, graph in graphs.items()}
-    assert to_graph(asked).specs["configurator"].make().mode == 1
+    assert to_graph(composed).specs["configurator"].make().mode == 1
     assert modes["teacher"][0].mode == 2 and modes["apprentice"][0].share == 0.5
     assert "configurator.acting → actor.mode" in [str(wire) for wire in graphs["apprentice"].wires]
 
 
-def test_all_agents_bring_plans_and_only_the_policy_learns_from_them(tmp_path: Path, whole: Trained) -> None:
-    lived: list[tuple[str, int]] = []
+def test_all_agents_plan_and_only_the_policy_learns(tmp_path: Path, whole: Trained) -> None:
+    calls: list[tuple[str, int]] = []
 
-    from ami.learning import plans
+    from ami.learning import expert_plans
 
-    live_of = plans.live
+    live_of = expert_plans.live
 
     def watched(agent: Agent, numbers: range, *rest: object) -> object:
-        lived.append((agent.graph.specs["configurator"].name.rsplit(".")[-1], numbers.start))
+        calls.append((agent.graph.specs["configurator"].name.rsplit(".")[-1], numbers.start))
         return live_of(agent, numbers, *rest)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "live", watched)
-        trained = train(config(tmp_path, "learning.stages.policy.agents=[teacher,apprentice,apprentice]"))
-    assert lived == [("FixedConfigurator", 0), ("Practice", 3), ("Practice", 6)]
+        patch.setattr(expert_plans, "live", watched)
+        trained = learn(config(tmp_path, "learning.stages.policy.agents=[teacher,apprentice,apprentice]"))
+    assert calls == [("FixedConfigurator", 0), ("Practice", 3), ("Practice", 6)]
     differ = {node for node, state in whole.weights.items() for name, value in state.items()
               if not torch.equal(value, trained.weights[node][name])}
     assert differ == {"actor"}
     assert trained.file is not None and [file.name for file in trained.file.parent.iterdir()] == ["agent.safetensors"]
 
 
-def test_a_stage_interrupted_while_the_apprentice_taught_ends_with_the_same_weights(
+def test_a_stage_interrupted_during_the_apprentice_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Trained) -> None:
     from ami.learning import trainer
 
@@ -96,18 +96,18 @@ def test_a_stage_interrupted_while_the_apprentice_taught_ends_with_the_same_weig
 
     monkeypatch.setattr(trainer.Trainer, "_step", stop)
     with pytest.raises(KeyboardInterrupt):
-        train(config(tmp_path / "cut"))
+        learn(config(tmp_path / "cut"))
     monkeypatch.undo()
-    after = train(config(tmp_path / "cut"))
+    after = learn(config(tmp_path / "cut"))
     one, two = weights_of(whole.file), weights_of(after.file)
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_who_taught_makes_another_agent_and_the_configurator_that_runs_does_not(tmp_path: Path, whole: Trained) -> None:
+def test_the_key_depends_on_the_experts_and_not_on_the_running_configurator(tmp_path: Path, whole: Trained) -> None:
     assert whole.file is not None
     store = whole.file.parents[2]
-    assert train(config(store, "configurator.mode=2")).cached
-    assert train(config(tmp_path, "planner.horizon=3")).key != whole.key
+    assert learn(config(store, "configurator.mode=2")).cached
+    assert learn(config(tmp_path, "planner.horizon=3")).key != whole.key
     open_trained(whole.file, to_graph(config(store, "planner=random_shooting")))
 
 
@@ -116,7 +116,7 @@ def test_who_taught_makes_another_agent_and_the_configurator_that_runs_does_not(
     (["learning.stages.policy.agents=[random]"], "random, which never planned in 3 episodes. Fix: an agent in Mode-2"),
     (["learning.stages.policy.data=memory"], "needs 'plan'. Fix: data=plans, or another loss"),
 ])
-def test_a_stage_that_cannot_learn_from_plans_says_why(overrides: list[str], words: str, tmp_path: Path) -> None:
+def test_a_stage_that_cannot_learn_from_plans_is_refused(overrides: list[str], words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:
-        train(config(tmp_path, *overrides))
+        learn(config(tmp_path, *overrides))
     assert words in str(refusal.value)

@@ -164,4 +164,4 @@ def test_a_loss_that_raises_names_stage_step_and_node(tmp_path: Path, monkeypatc
     with pytest.raises(SettingError) as refusal:
         check(config(tmp_path))
     assert str(refusal.value) == ("learning.stages.model failed at step 0: world_model (JEPA) raised ZeroDivisionError: "
-                                  "by nothing. Fix: mend its loss(batch), or drop the stage, ~learning.stages.model")
+                                  "by nothing. Fix: correct its loss(batch), or drop the stage, ~learning.stages.model")
