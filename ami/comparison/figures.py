@@ -1,6 +1,6 @@
-"""From what several variants did on the same pairs and seeds to figures that can stand side by side.
+"""The figures of a comparison, from the evaluations of its variants on the same pairs and seeds.
 
-A variant has one evaluation per training seed. A paired test holds each episode against the same pair run by the other
+A variant has one evaluation per training seed. A paired test compares each episode with the same pair run by the other
 variant's agent of the same seed. With several seeds the seed is the unit: see `ami.evaluation.statistics`.
 """
 
@@ -20,13 +20,13 @@ MEASURES, PER_SEED = ("success", "return"), ("success", "mean_steps", "return")
 
 @dataclass(frozen=True)
 class Lived:
-    """What one variant did.
+    """The results of one variant.
 
     Attributes:
         evaluations: by training seed.
-        learning_seconds: by training seed, what learning took when it was done.
-        pairs: names the world and the pairs it was judged on: equal for equal starts, goals and seeds.
-        manifest: the hash of the manifest, which the world's settings are a part of.
+        learning_seconds: duration of the training, by training seed.
+        pairs: hash of the world's id and the pairs: equal for equal starts, goals and seeds.
+        manifest: the hash of the manifest, which includes the world's settings.
     """
 
     evaluations: Mapping[int, Evaluation]
@@ -36,19 +36,19 @@ class Lived:
 
 
 def figures(lived: Mapping[str, Lived], refused: Mapping[str, str], against: str) -> dict[str, Any]:
-    """Every figure of a comparison as plain values: the contract for scripts.
+    """Return every figure of a comparison as plain values: the contract for scripts.
 
     Args:
-        lived: what each variant did, by label, in the order of the table.
-        refused: why a variant did nothing, by label.
-        against: the label of the variant that the others are tested against.
+        lived: the results of each variant, by label, in the order of the table.
+        refused: the reason of each refusal, by label.
+        against: the label of the reference variant.
 
     Returns:
         {label: {"refused"} or {"kinds": {kind: {…, "seeds", "test"}}, "model_steps_per_plan", "ms_per_decision",
         "learning_seconds", "manifest_hash"}}. A kind's figures are those of `ami.evaluation.kinds.kinds_of`; "seeds" has
         "success", "mean_steps", "return" and "metrics" by training seed. "test" is None for the reference and {"reason"}
-        where there can be none; else what `ami.evaluation.kinds.differences` returns, of success and return with "p_holm",
-        which is corrected for all variants that were tested on this kind.
+        if no test is possible; else the result of `ami.evaluation.kinds.differences`, of success and return with "p_holm",
+        corrected for all variants tested on this kind.
     """
     found: dict[str, Any] = {label: {"refused": reason} for label, reason in refused.items()}
     found |= {label: _one(one) for label, one in lived.items()}
@@ -67,8 +67,8 @@ def figures(lived: Mapping[str, Lived], refused: Mapping[str, str], against: str
 
 
 def gain(found: Mapping[str, Any]) -> float:
-    """How much better a variant is than the reference, over all kinds, by success or else by return; the reference itself
-    comes before all, what was refused behind all."""
+    """Return a variant's gain over the reference, summed over kinds, by success or else by return; -∞ for the reference,
+    ∞ for refused variants."""
     if "kinds" not in found:
         return math.inf
     tests = [figure["test"] for figure in found["kinds"].values()]
@@ -95,14 +95,14 @@ def _one(one: Lived) -> dict[str, Any]:
 def _test(kinds: dict[str, Any], one: Lived, other: Lived) -> None:
     for kind, figure in kinds.items():
         if one.pairs != other.pairs:
-            figure["test"] = {"reason": "other pairs: its episodes begin or end elsewhere"}
+            figure["test"] = {"reason": "other pairs: its episodes have other starts or goals"}
             continue
         mine, theirs = ([side.evaluations[seed] for seed in one.evaluations] for side in (one, other))
         figure["test"] = differences(mine, theirs, kind)
 
 
 def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The episodes of several seeds as one evaluation."""
+    """Pool the episodes of several seeds as one evaluation."""
     return Evaluation(tuple(outcome for evaluation in evaluations for outcome in evaluation.outcomes),
                       decisions=sum(one.decisions for one in evaluations), plans=sum(one.plans for one in evaluations),
                       model_steps=sum(one.model_steps for one in evaluations),

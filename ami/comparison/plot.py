@@ -1,4 +1,4 @@
-"""A comparison as a picture: success or return of every variant, with its interval."""
+"""The plot of a comparison: success or return of every variant, with its interval."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ami.evaluation.plots import COLOURS, save_figure
 
 
 def plot_comparison(summary: Mapping[str, Any], path: Path) -> None:
-    """A line per variant: a point with its 95 % interval per kind of pair, and a small mark per training seed, as a PNG.
+    """Draw a row per variant: a point with its 95 % interval per kind of pair, and a small mark per training seed, as a PNG.
 
     Args:
-        summary: as `ami compare` writes it.
+        summary: as written by `ami compare`.
     """
     variants = {label: found for label, found in summary["variants"].items() if not found.get("refused")}
     judged = judged_by(variants)

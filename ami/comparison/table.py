@@ -23,11 +23,11 @@ TESTS = {"McNemar": "McNemar's exact test", "Wilcoxon": "Wilcoxon's signed-rank 
 
 
 def compare_table(summary: Mapping[str, Any]) -> Sheet:
-    """One row per variant: its success, return or both by kind, the test against the reference below; then steps, metrics
-    and what it cost.
+    """Return a table with one row per variant: success, return or both by kind, with the test against the reference; then
+    steps, costs and metrics.
 
     Args:
-        summary: as `ami compare` writes it: "variants", "against", "seeds".
+        summary: as written by `ami compare`: "variants", "against", "seeds".
     """
     variants, against, seeds = summary["variants"], summary["against"], summary["seeds"]
     judged, kinds = judged_by(variants), kinds_of(variants)
@@ -66,22 +66,22 @@ def compare_table(summary: Mapping[str, Any]) -> Sheet:
 
 
 def unit(seeds: Sequence[int]) -> str:
-    """What intervals and tests speak of."""
+    """Return the statistical unit of intervals and tests, for the caption."""
     if len(seeds) == 1:
-        return f"The training seed is not varied: this speaks of agents trained with seed {seeds[0]} alone, on other pairs."
+        return f"The training seed is not varied: results hold for agents of seed {seeds[0]} alone, on other pairs."
     return "The unit is the training seed, crossed with the pairs."
 
 
 def tests_of(variants: Mapping[str, Any], judged: Sequence[str]) -> list[str]:
-    """The names of the tests that were made."""
+    """Return the names of the tests used."""
     made = [figure["test"] for found in variants.values() for figure in found.get("kinds", {}).values() if figure["test"]]
     return list(dict.fromkeys(test[measure]["test"] for test in made for measure in judged if measure in test))
 
 
 def compare_csv(summary: Mapping[str, Any]) -> str:
-    """One line per variant and kind over all seeds (`seed` is "all"), one more per seed; a refused variant has one line.
+    """Return a CSV: one line per variant and kind over all seeds (`seed` is "all") and per seed; one per refused variant.
 
-    After the variant comes a column per swept key, and at the end three per metric: its mean, and the ends of its interval.
+    A column per swept key follows the variant; at the end are three columns per metric: mean, low and high.
     """
     text = io.StringIO()
     variants, swept = summary["variants"], summary.get("swept", {})
@@ -112,17 +112,17 @@ def _known(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judged_by(variants: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a comparison is judged by: success, return or both; see `ami.evaluation.table.judged_by`."""
+    """Return the measures of a comparison: success, return or both; see `ami.evaluation.table.judged_by`."""
     return measures([figure for found in variants.values() for figure in found.get("kinds", {}).values()])
 
 
 def kinds_of(variants: Mapping[str, Any]) -> list[str]:
-    """The kinds of pair of all variants, in their order."""
+    """Return the kinds of pair of all variants, in their order."""
     return list(dict.fromkeys(kind for found in variants.values() for kind in found.get("kinds", ())))
 
 
 def counts(variants: Mapping[str, Any]) -> str:
-    """How many episodes each figure stands on."""
+    """Return the number of episodes of each figure, as text."""
     def of(kind: str) -> Iterator[int]:
         yield from {found["kinds"][kind]["n"] for found in variants.values() if kind in found.get("kinds", ())}
 
@@ -131,12 +131,12 @@ def counts(variants: Mapping[str, Any]) -> str:
 
 
 def p_value(p: float) -> str:
-    """`p = 0.031`, `p < 0.001`."""
+    """Format a p value: `p = 0.031`, `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _tests(test: Mapping[str, Any]) -> dict[str, Any]:
-    """A test's figures under the names of the columns."""
+    """Return a test's figures by column name."""
     named = {"difference": "difference", "low": "difference_low", "high": "difference_high", "p": "p", "p_holm": "p_holm",
              "test": "test"}
     found = {f"{measure}_{column}": test[measure][name] for measure in MEASURES if measure in test
@@ -146,7 +146,7 @@ def _tests(test: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(label: str) -> str:
-    """Of a sweep, a key on each line."""
+    """Put each key of a sweep's label on its own line."""
     words = label.split(" ")
     return "\n".join(words) if all("=" in word for word in words) else label
 

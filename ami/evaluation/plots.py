@@ -1,4 +1,4 @@
-"""Plots: success or return beside the baselines, and how learning went."""
+"""Plots: success or return of agent and baselines, and learning curves."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "s
 PANELS: dict[str, Callable[[str], bool]] = {
     "loss": lambda name: name not in (*SHARES, *RETURNS), "share": lambda name: name in SHARES,
     "episodes": lambda name: name in RETURNS}
-"""What is drawn together, because it has one scale."""
+"""Figures with one scale, which share a panel."""
 SMOOTHED_FROM, MOST_NAMES = 30, 8
 
 
 def plot_results(summary: Mapping[str, Any], path: Path) -> None:
-    """A bar per agent and kind of pair, with 95 % intervals, as a PNG: success, return, or a panel of each.
+    """Draw a bar per agent and kind of pair, with 95 % intervals, as a PNG: success, return, or a panel of each.
 
     Args:
-        summary: as `ami.evaluation.table.summary` makes it.
+        summary: as returned by `ami.evaluation.table.summary`.
     """
     names = [name for name in (AGENT, *BASELINES) if name in summary]
     kinds, measures = list(summary[AGENT]), judged_by(summary)
@@ -73,13 +73,13 @@ def _bars(axes: Axes, summary: Mapping[str, Any], names: Sequence[str], kinds: S
 
 
 def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None:
-    """The figures of learning over its steps, as a PNG: losses on a log scale, and below them shares and returns.
+    """Draw the figures of training over its steps, as a PNG: losses on a log scale, below them shares and returns.
 
     Stages follow each other along the axis and are marked. A figure has one colour; the raw curve is behind the
     smoothed one.
 
     Args:
-        rows: what was logged: "stage", "step" and any figures; a figure may be missing in some rows.
+        rows: logged rows: "stage", "step" and any figures; a figure may be missing in some rows.
     """
     curves, begins, end = _curves(rows)
     panels = {title: names for title, of in PANELS.items() if (names := [name for name in curves if of(name)])}
@@ -110,7 +110,7 @@ def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None
 
 def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
                                                                  list[tuple[float, str]], float]:
-    """By figure its steps and values, one stage behind the other; where each stage begins, with its name; where all ends."""
+    """Return steps and values by figure, with stages in sequence; the start and name of each stage; the last step."""
     points: dict[str, list[tuple[float, float]]] = {}
     begins: list[tuple[float, str]] = []
     stage, last, offset, end = None, -1.0, 0.0, 0.0
@@ -127,14 +127,14 @@ def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[
             if figure not in NOT_FIGURES:
                 found = points.setdefault(figure, [])
                 if found and found[-1][0] < offset and PANELS["loss"](figure):
-                    found.append((offset, math.nan))  # another stage's loss is another figure
+                    found.append((offset, math.nan))  # losses of different stages are not connected
                 found.append((offset + step, float(value)))
     return {name: (np.array(found)[:, 0], np.array(found)[:, 1]) for name, found in points.items()}, begins, end
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """An exponential moving average, as slow as the curve is long; corrected for its start (Kingma and Ba, 2015). Begins
-    anew behind each gap."""
+    """Return an exponential moving average, slower for longer curves, with bias correction (Kingma and Ba, 2015). It
+    restarts after each gap."""
     keep = 1 - 1 / max(2.0, len(values) / 60)
     mean, weight, smooth = 0.0, 0.0, []
     for value in values:
@@ -147,7 +147,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _mark_stages(axes: Axes, begins: Sequence[tuple[float, str]], end: float, with_names: bool) -> None:
-    """A line where each stage begins; its name above the first panel, unless there are too many to be read."""
+    """Draw a line at the start of each stage; its name above the first panel, unless there are too many."""
     for number, (begin, name) in enumerate(begins):
         if number:
             axes.axvline(begin, color="#9aa0ac", linewidth=0.8, linestyle=":")
@@ -165,8 +165,7 @@ def _tidy(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
-    """Without pyplot: no window, no state shared with the user's own figures."""
+    """Write a figure as a PNG, atomically; without pyplot, which would share state with the user's figures."""
     written = io.BytesIO()
     FigureCanvasAgg(figure).print_png(written)
     write_atomically(path, written.getvalue())

@@ -1,4 +1,4 @@
-"""Film: a few episodes as an animated GIF or an MP4, with the path walked and the plan imagined drawn over the world."""
+"""Video: a few episodes as an animated GIF or an MP4, with the agent's path and imagined plan drawn over the world."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ami.evaluation.video_frame import PAPER, Frame, draw
 from ami.storage.files import write_atomically
 
 Readout = Callable[[Tensor], Tensor]
-"""States (…, *S) to the true state (…, X)."""
+"""Map from states (…, *S) to the true state (…, X)."""
 WATCH = ("world.observation", "world.goal", "world.truth", "planner.imagined", "planner.energy", "configurator.mode")
-"""What the agent should be built to show; what its graph has not is left out of the picture."""
-HOLD_SECONDS = 1.2  # the last picture of an episode stays, so that its end can be read
+"""Ports to watch; those that the graph lacks are left out of the video."""
+HOLD_SECONDS = 1.2  # the last frame of an episode is held, so that its end is readable
 COLOURS = 128
 Render = Callable[[], Sequence[np.ndarray]]
 
 
 class Film(NamedTuple):
-    """Pictures to be shown one after another.
+    """The frames of a video.
 
     Attributes:
         frames: all of one size, an even number of pixels wide and high.
-        holds: how many 1 / `fps` seconds each is shown.
+        holds: the duration of each frame, in 1 / `fps` seconds.
         fps: frames per second.
     """
 
@@ -45,19 +45,19 @@ class Film(NamedTuple):
 
 def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = None, fps: int = 10,
          kinds: Sequence[str] | None = None, overlay: Overlay | None = None, render: Render | None = None) -> Film | None:
-    """Run the episodes side by side and draw them, one after another; one frame is one tick.
+    """Run the episodes in parallel and draw them one after another; one frame is one tick.
 
     Args:
-        agent: watches as much of `WATCH` as its graph has.
-        episodes: a few.
-        readout: turns imagined states into true states; None draws no plan.
+        agent: an agent that watches the ports of `WATCH` that its graph has.
+        episodes: the episodes, a few.
+        readout: maps imagined states to true states; None draws no plan.
         fps: ticks per second.
-        kinds: what to call each episode, e.g. the kinds of its pair.
-        overlay: where the true state lies in a picture; None draws no path, plan or goal over it.
-        render: the world's renderer, for a world that shows its agent no pictures: one (H, W, 3) per row.
+        kinds: a title for each episode, e.g. the kind of its pair.
+        overlay: position of the true state in an image; None draws no path, plan or goal.
+        render: the world's renderer, for a world without image observations: one (H, W, 3) per row.
 
     Returns:
-        None if there was nothing to film: the world shows its agent no pictures, and there is no renderer.
+        The video; None for a world without image observations and without a renderer.
     """
     shots: list[list[Frame]] = [[] for _ in episodes]
     for tick, moment in enumerate(agent.live(episodes)):
@@ -75,7 +75,7 @@ def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = No
 
 
 def write_gif(shown: Film, path: Path) -> None:
-    """Write an animated GIF, whole or not at all. All frames share one palette, so that nothing flickers."""
+    """Write an animated GIF, atomically. All frames share one palette, against flicker."""
     frames = shown.frames
     some = frames[:: max(1, len(frames) // 8)]
     sheet = Image.new("RGB", (frames[0].width, frames[0].height * len(some)))
@@ -90,12 +90,12 @@ def write_gif(shown: Film, path: Path) -> None:
 
 
 def can_write_mp4() -> bool:
-    """Whether the package that brings ffmpeg is installed."""
+    """Return whether the package that brings ffmpeg is installed."""
     return find_spec("imageio_ffmpeg") is not None
 
 
 def write_mp4(shown: Film, path: Path) -> None:
-    """Write an MP4 (H.264), whole or not at all.
+    """Write an MP4 (H.264), atomically.
 
     Raises:
         ImportError: imageio-ffmpeg is not installed.
@@ -119,7 +119,7 @@ def write_mp4(shown: Film, path: Path) -> None:
 
 
 def _pictures(shown: Tensor | None) -> list[np.ndarray] | None:
-    """Observations or goals (B, …) as (H, W, 3) bytes each; None if they are no pictures."""
+    """Return observations or goals (B, …) as (H, W, 3) bytes each; None if they are no images."""
     if shown is None or not is_picture(shown.dtype, shown.shape[1:]):
         return None
     return [coloured(one) for one in shown.numpy()]
@@ -149,11 +149,11 @@ def _frame(moment: TickOutputs, row: int, tick: int, title: str, episode: Episod
 
 
 def _truth(moment: TickOutputs, overlay: Overlay | None) -> np.ndarray | None:
-    """The true states (B, X); the observations where the world tells no state and they are vectors."""
+    """Return the true states (B, X); vector observations if the world reports no true state."""
     for port in ("world.truth", "world.observation"):
-        told = moment.get(port)
-        if overlay is not None and told is not None and told.ndim == 2 and overlay.fits(told.shape[1]):
-            return np.asarray(told.numpy(), float)
+        sent = moment.get(port)
+        if overlay is not None and sent is not None and sent.ndim == 2 and overlay.fits(sent.shape[1]):
+            return np.asarray(sent.numpy(), float)
     return None
 
 
@@ -162,7 +162,7 @@ def _pair(place: np.ndarray) -> tuple[float, float]:
 
 
 def _of_one_size(episodes: Sequence[Sequence[Image.Image]]) -> list[list[Image.Image]]:
-    """Frames on sheets of one even size: a renderer may change its picture's between episodes, and MP4 has no odd ones."""
+    """Pad all frames to one even size: a renderer may change its size between episodes, and MP4 needs even sizes."""
     width, height = (max(getattr(frame, side) for frames in episodes for frame in frames) for side in ("width", "height"))
     sheets: list[list[Image.Image]] = []
     for frames in episodes:

@@ -1,4 +1,4 @@
-"""One picture of a film: the world as the agent sees it, where it has been, what it imagines, and what it wants."""
+"""One frame of a video: the world as observed, the agent's path, its imagined plan and its goal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Place = tuple[float, float]
 WORLD_SIDE = 384  # pixels at most, of the enlarged world
 LEAST_WIDTH = 280  # of a frame's title
 GOAL_SIDE = 160
-LINE = 26  # pixels, of text beside the world
+LINE = 26  # pixels, of a line of text in the panel
 MARGIN = 20
 TITLE_HEIGHT = 44
 SMOOTH = 2  # lines are drawn this much larger and shrunk, which smooths their edges
@@ -26,18 +26,18 @@ MODES = {1: "mode 1: reacts", 2: "mode 2: plans"}
 
 @dataclass(frozen=True)
 class Frame:
-    """What one tick of one episode showed.
+    """The content of a frame: one tick of one episode.
 
     Attributes:
-        title: names the episode.
-        tick: since its beginning.
-        picture: (H, W, 3) bytes.
-        goal: the goal's picture, (H, W, 3) bytes.
-        place: where the agent is: shares of the picture's width and height, from its top left corner; None if not known.
-        wanted: where the goal is, likewise.
-        goal_radii: how large it is, in shares of the picture's width and height.
-        plan: the places the imagined plan leads through.
-        energy: of the plan.
+        title: name of the episode.
+        tick: ticks since its beginning.
+        picture: the world's image, (H, W, 3) bytes.
+        goal: the goal's image, (H, W, 3) bytes.
+        place: the agent's position, in shares of the image's width and height from the top left; None if unknown.
+        wanted: the goal's position, likewise.
+        goal_radii: the goal's radii, in shares of the image's width and height.
+        plan: the positions of the imagined plan.
+        energy: the plan's energy.
         mode: 1 reacts, 2 plans.
         over: whether the episode has ended.
         success: whether the goal has been reached.
@@ -58,10 +58,10 @@ class Frame:
 
 
 def draw(shots: Sequence[Frame]) -> Image.Image:
-    """Draw the last of the shots; the ones before it are its past.
+    """Draw the last frame; the earlier ones give its path.
 
     Args:
-        shots: one episode's, from its first tick to now.
+        shots: the frames of one episode, from its first tick to now.
     """
     now = shots[-1]
     world = _with_lines(_scaled(now.picture, WORLD_SIDE), shots)
@@ -76,7 +76,7 @@ def draw(shots: Sequence[Frame]) -> Image.Image:
 
 
 def _panel_height(shots: Sequence[Frame]) -> int:
-    """What stands beside the world needs so much; the same for every frame of an episode."""
+    """Return the height of the panel next to the world, equal for every frame of an episode."""
     first = shots[0]
     goal = 0 if first.goal is None else _scaled(first.goal, GOAL_SIDE).height + MARGIN
     mode = 0 if first.mode is None else LINE
@@ -109,13 +109,13 @@ def _draw_panel(frame: Image.Image, pen: ImageDraw.ImageDraw, shots: Sequence[Fr
 
 
 def _legend(first: Frame) -> list[tuple[str, tuple[int, int, int]]]:
-    """What is drawn over the world, as far as the first tick tells."""
+    """Return the elements drawn over the world, according to the first tick."""
     drawn = (("walked", PATH, first.place), ("imagined", PLAN, first.plan), ("goal", WANTED, first.wanted))
     return [(name, colour) for name, colour, there in drawn if there]
 
 
 def _with_lines(world: Image.Image, shots: Sequence[Frame]) -> Image.Image:
-    """The world with path, plan and goal over it."""
+    """Draw path, plan and goal over the world."""
     now = shots[-1]
     layer = Image.new("RGBA", (world.width * SMOOTH, world.height * SMOOTH), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
@@ -145,7 +145,7 @@ def _with_lines(world: Image.Image, shots: Sequence[Frame]) -> Image.Image:
 
 
 def _draw_spark(frame: Image.Image, values: Sequence[float], left: int, top: int) -> None:
-    """A small curve of values, the last one marked."""
+    """Draw a small curve of values, the last one marked."""
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     width = GOAL_SIDE - 6
@@ -159,7 +159,7 @@ def _draw_spark(frame: Image.Image, values: Sequence[float], left: int, top: int
 
 
 def _scaled(picture: np.ndarray, side: int) -> Image.Image:
-    """A picture at most `side` pixels wide and high: enlarged by a whole factor, or made smaller."""
+    """Scale an image to at most `side` pixels in width and height: enlarged by a whole factor, or shrunk."""
     height, width = picture.shape[:2]
     factor = side // max(height, width)
     image = Image.fromarray(np.ascontiguousarray(picture))

@@ -1,4 +1,4 @@
-"""Figures of a comparison: pooled over seeds, tested on the same pairs only, corrected for how many were tested."""
+"""Figures of a comparison: crossed over seeds, tested on the same pairs only, corrected for multiple tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ami.evaluation.evaluate import Evaluation, Outcome
 from ami.evaluation.statistics import holm, paired_test, wilson
 
 
-def lived(*solved: str, pairs: str = "same") -> Lived:
+def results(*solved: str, pairs: str = "same") -> Lived:
     """One seed per text; a 1 is a solved pair."""
     def evaluation(text: str) -> Evaluation:
         outcomes = tuple(Outcome("near", digit == "1", 4, float(digit)) for digit in text)
@@ -28,12 +28,12 @@ def lived(*solved: str, pairs: str = "same") -> Lived:
 
 @pytest.fixture
 def summary() -> dict[str, object]:
-    everyone = {"good": lived("1111111111", "1111111111"), "bad": lived("0000000000", "0000011111"),
-                "elsewhere": lived("1111111111", "0000000000", pairs="other")}
+    everyone = {"good": results("1111111111", "1111111111"), "bad": results("0000000000", "0000011111"),
+                "elsewhere": results("1111111111", "0000000000", pairs="other")}
     return {"seeds": [0, 1], "against": "good", "variants": figures(everyone, {"broken": "no such [planner]\nmore"}, "good")}
 
 
-def test_the_seed_is_the_unit_of_an_interval(summary: dict[str, object]) -> None:
+def test_seed_is_the_unit_of_an_interval(summary: dict[str, object]) -> None:
     bad = summary["variants"]["bad"]["kinds"]["near"]  # type: ignore[index]
     assert (bad["n"], bad["success"]) == (20, 0.25)
     assert bad["seeds"] == {"0": {"success": 0.0, "mean_steps": None, "return": 0.0},
@@ -43,7 +43,7 @@ def test_the_seed_is_the_unit_of_an_interval(summary: dict[str, object]) -> None
     assert (bad["return_low"], bad["return_high"]) == (bad["low"], bad["high"])  # one fact, one interval
 
 
-def test_the_reference_is_tested_against_pair_by_pair(summary: dict[str, object]) -> None:
+def test_variants_are_tested_against_the_reference_pair_by_pair(summary: dict[str, object]) -> None:
     variants: dict = summary["variants"]  # type: ignore[assignment]
     assert variants["good"]["kinds"]["near"]["test"] is None
     test = variants["bad"]["kinds"]["near"]["test"]["success"]
@@ -53,7 +53,7 @@ def test_the_reference_is_tested_against_pair_by_pair(summary: dict[str, object]
 
 
 @pytest.mark.parametrize("scale", [(0.0, 1.0), (-100.0, 5.0), (2.0, 1.0)])
-def test_a_return_that_repeats_success_has_its_test_and_no_other(scale: tuple[float, float]) -> None:
+def test_return_equal_to_success_has_its_test(scale: tuple[float, float]) -> None:
     def of(text: str) -> Lived:
         outcomes = tuple(Outcome("near", digit == "1", 4, scale[digit == "1"]) for digit in text)
         return Lived({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
@@ -65,9 +65,9 @@ def test_a_return_that_repeats_success_has_its_test_and_no_other(scale: tuple[fl
     assert [test["return"]["low"], test["return"]["high"]] == pytest.approx(ends)
 
 
-def test_other_pairs_are_not_tested_and_say_why(summary: dict[str, object]) -> None:
+def test_other_pairs_are_not_tested_with_a_reason(summary: dict[str, object]) -> None:
     assert summary["variants"]["elsewhere"]["kinds"]["near"]["test"] == {  # type: ignore[index]
-        "reason": "other pairs: its episodes begin or end elsewhere"}
+        "reason": "other pairs: its episodes have other starts or goals"}
 
 
 def test_many_tests_are_corrected() -> None:
@@ -76,7 +76,7 @@ def test_many_tests_are_corrected() -> None:
     assert holm([0.2]) == [0.2] and holm([]) == []
 
 
-def test_the_table_tells_all_of_it(summary: dict[str, object]) -> None:
+def test_table_shows_all_figures(summary: dict[str, object]) -> None:
     console = Console(width=100, record=True, quiet=False, file=io.StringIO())
     console.print(compare_table(summary))
     text = console.export_text()
@@ -105,7 +105,7 @@ def test_the_csv_has_a_line_per_seed_too(summary: dict[str, object]) -> None:
     assert rows[0]["reason"].startswith("refused: no such")
 
 
-def test_a_world_that_tells_no_success_is_compared_by_its_returns() -> None:
+def test_world_without_success_is_compared_by_returns() -> None:
     def scored(*returns: float) -> Lived:
         outcomes = tuple(Outcome("any", None, 9, ret) for ret in returns)
         return Lived({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
@@ -116,10 +116,10 @@ def test_a_world_that_tells_no_success_is_compared_by_its_returns() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(compare_table({"seeds": [0], "against": "low", "variants": variants}))
     text = console.export_text()
-    assert "The training seed is not varied: this speaks of agents trained with seed 0" in " ".join(text.split())
+    assert "The training seed is not varied: results hold for agents of seed 0" in " ".join(text.split())
     assert "Mean return over 1 training seed" in text and "24.5 [" in text and "signed-rank" in text
 
 
-def test_the_plot_is_a_picture(summary: dict[str, object], tmp_path: Path) -> None:
+def test_plot_is_an_image(summary: dict[str, object], tmp_path: Path) -> None:
     plot_comparison(summary, tmp_path / "comparison.png")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")

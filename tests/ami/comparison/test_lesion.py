@@ -1,4 +1,4 @@
-"""Lesions: each part and wire of a mind is taken out once, after learning, and what was lost is told."""
+"""Lesions: each module and wire of an agent is removed once, after training, and the loss is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ami.errors import GraphError
 SEES = ["agent=straight_line", "evaluation.pairs=4", "evaluation.batch=8"]
 
 
-def test_every_part_and_every_wire_is_taken_out_once() -> None:
+def test_every_module_and_wire_has_one_lesion() -> None:
     config = compose()
     labels = [variant.label for variant in lesions(config)]
     assert labels[0] == INTACT and len(set(labels)) == len(labels)
@@ -29,7 +29,7 @@ def test_every_part_and_every_wire_is_taken_out_once() -> None:
     assert {"without cost.critic", "perception unlearnt", "world_model unlearnt", "cost unlearnt"} <= set(labels)
 
 
-def test_every_lesion_is_a_sound_graph_but_for_guardrails() -> None:
+def test_every_lesion_is_a_valid_graph_except_guardrails() -> None:
     for variant in lesions(compose()):
         if variant.label == "without cost.goal_distance":
             with pytest.raises(GraphError, match="floors"):
@@ -38,16 +38,16 @@ def test_every_lesion_is_a_sound_graph_but_for_guardrails() -> None:
             to_graph(compose(variant.overrides))
 
 
-def test_all_of_them_live_with_what_the_intact_mind_learnt() -> None:
+def test_lesions_use_the_weights_of_the_intact_agent() -> None:
     variants = lesions(compose(["seed=3"]))
     assert {variant.learner for variant in variants} == {("seed=3",)}
     assert [variant.unlearnt for variant in variants if variant.label == "cost unlearnt"] == [("cost",)]
 
 
-def test_what_a_mind_cannot_do_without_comes_first(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_loss(tmp_path: Path) -> None:
     chosen = ("intact", "without memory", "without actor", "without goal", "without cost")
-    mind = compose([*SEES, f"store={tmp_path}"])
-    variants = [variant for variant in lesions(mind) if variant.label in chosen]
+    agent = compose([*SEES, f"store={tmp_path}"])
+    variants = [variant for variant in lesions(agent) if variant.label in chosen]
     done = compare_variants(variants, seeds=[0], against=INTACT, parallel=0, folder=None, console=None, allow=(),
                             skip_refused=True, name="lesion", by_loss=True)
     rates = {label: row["kinds"]["same_room"]["success"] for label, row in done.rows.items()}
@@ -56,7 +56,7 @@ def test_what_a_mind_cannot_do_without_comes_first(tmp_path: Path) -> None:
     assert rates["without cost"] == 1, "one that walks straight at its goal needs no cost"
 
 
-def test_a_lesion_that_cannot_live_is_a_row_with_its_reason(tmp_path: Path) -> None:
+def test_refused_lesion_is_a_row_with_its_reason(tmp_path: Path) -> None:
     intact = lesions(compose([*SEES, f"store={tmp_path}"]))[0]
     broken = Variant("without mode", (*intact.overrides, "configurator.mode=3"), intact.overrides)
     done = compare_variants([broken, intact], seeds=[0], against=INTACT, parallel=0, folder=tmp_path / "it", console=None,
@@ -70,11 +70,11 @@ def test_a_lesion_that_cannot_live_is_a_row_with_its_reason(tmp_path: Path) -> N
     (["--against", "intact"], "--against has no effect with --lesion: the intact agent is the reference"),
     (["graph.actor.plan=planer.plan"], "did you mean 'planner'?"),
 ])
-def test_a_slip_is_refused(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--lesion", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(in_folder.iterdir())
 
 
-def test_python_knows_it_too() -> None:
+def test_lesion_in_python() -> None:
     assert ami.lesion is lesion

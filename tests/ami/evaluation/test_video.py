@@ -39,7 +39,7 @@ def is_there(wanted: tuple[int, int, int], picture: Image.Image, tolerance: int 
     return any(max(abs(a - b) for a, b in zip(wanted, colour, strict=True)) <= tolerance for colour in colours(picture))
 
 
-def test_the_film_shows_every_tick_of_every_episode(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_video_shows_every_tick_of_every_episode(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     path = tmp_path / "a" / "episodes.gif"
     assert filmed(tiny_mind(), path, readout=lambda states: states, fps=10)
     with Image.open(path) as gif:
@@ -63,19 +63,19 @@ def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_mind: Callable[...
 
 
 @pytest.mark.parametrize("size", [16, 64])
-def test_pictures_of_other_sizes_are_filmed_too(tiny_mind: Callable[..., Graph], tmp_path: Path, size: int) -> None:
+def test_video_of_other_image_sizes(tiny_mind: Callable[..., Graph], tmp_path: Path, size: int) -> None:
     assert filmed(tiny_mind(size=size, max_episode_steps=2), tmp_path / "f.gif")
     with Image.open(tmp_path / "f.gif") as gif:
         assert gif.size == (384 + 160 + 3 * MARGIN, 384 + TITLE_HEIGHT + MARGIN)
 
 
-def test_a_world_without_pictures_has_no_film(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_world_without_images_has_no_video(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     assert not filmed(tiny_mind(observe="state"), tmp_path / "f.gif")
     assert not filmed(tiny_mind(), tmp_path / "f.gif", watch=())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_world_that_states_no_overlay_is_filmed_without_paths(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_world_without_overlay_has_no_paths(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     assert filmed(tiny_mind(), tmp_path / "f.gif", overlay=None, readout=lambda states: states)
     with Image.open(tmp_path / "f.gif") as gif:
         for number in range(gif.n_frames):
@@ -84,7 +84,7 @@ def test_a_world_that_states_no_overlay_is_filmed_without_paths(tiny_mind: Calla
             assert not is_there(PLAN, world) and not is_there(WANTED, world) and not is_there(PATH, world)
 
 
-def test_a_world_of_numbers_is_filmed_by_its_renderer(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_world_without_images_uses_its_renderer(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     grey = [np.full((20, 30, 1), 90 * row + 60, np.uint8) for row in range(len(EPISODES))]
     assert filmed(tiny_mind(observe="state"), tmp_path / "f.gif", render=lambda: grey, readout=lambda states: states)
     with Image.open(tmp_path / "f.gif") as gif:
@@ -92,7 +92,7 @@ def test_a_world_of_numbers_is_filmed_by_its_renderer(tiny_mind: Callable[..., G
     assert is_there((60, 60, 60), first) and is_there(PLAN, first) and is_there(WANTED, first)
 
 
-def test_an_mp4_holds_the_same_pictures(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_mp4_has_the_same_frames(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     video = pytest.importorskip("imageio_ffmpeg")
     with Agent(LocalRuntime(tiny_mind(max_episode_steps=2, size=17), 0, watch=WATCH)) as agent:
         shown = film(agent, EPISODES, overlay=TWO_ROOMS)
@@ -102,7 +102,7 @@ def test_an_mp4_holds_the_same_pictures(tiny_mind: Callable[..., Graph], tmp_pat
     assert frames == sum(shown.holds) and seconds == pytest.approx(frames / shown.fps, abs=0.2)
 
 
-def test_what_counts_as_a_picture() -> None:
+def test_is_picture() -> None:
     for shape in ((8, 9), (8, 9, 1), (8, 9, 3), (8, 9, 4)):
         assert is_picture(torch.uint8, shape) and coloured(np.zeros(shape, np.uint8)).shape == (8, 9, 3)
     for shape in ((8,), (3, 8, 9), (8, 9, 2), (4, 8, 9, 3)):

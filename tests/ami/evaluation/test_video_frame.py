@@ -18,7 +18,7 @@ def is_near(one: tuple[int, ...], two: tuple[int, ...], tolerance: int = 60) -> 
     return max(abs(a - b) for a, b in zip(one, two, strict=True)) <= tolerance
 
 
-def test_the_plan_and_the_past_are_drawn_where_they_are() -> None:
+def test_plan_and_path_are_drawn_at_their_positions() -> None:
     past = [Frame("pair 0", i, WHITE, place=(0.125 + i / 16, 0.25), plan=[(0.625, 0.25), (0.875, 0.75)]) for i in range(3)]
     frame = draw(past)
     assert is_near(pixel(frame, (0.125, 0.25)), PATH) and is_near(pixel(frame, (0.1875, 0.25)), PATH)
@@ -36,12 +36,12 @@ def test_goal_drawn_as_an_ellipse_in_a_picture_that_is_not_square() -> None:
         assert any(is_near(frame.getpixel((at[0] + i, at[1] + j)), WANTED) for i in (-1, 0, 1) for j in (-1, 0, 1)), share
 
 
-def test_a_finished_episode_has_no_plan_any_more() -> None:
+def test_finished_episode_has_no_plan() -> None:
     frame = draw([Frame("pair 0", 9, WHITE, place=(0.125, 0.25), plan=[(0.625, 0.25)], over=True, success=True)])
     assert pixel(frame, (0.625, 0.25)) == (255, 255, 255)
 
 
-def test_a_shot_that_knows_nothing_but_the_picture_can_be_drawn() -> None:
+def test_frame_with_only_an_image() -> None:
     frame = draw([Frame("pair 0", 0, WHITE)])
     assert frame.getpixel((MARGIN, TITLE_HEIGHT)) == (255, 255, 255)
     beside = frame.crop((MARGIN * 2 + SIDE, TITLE_HEIGHT, frame.width, frame.height))
@@ -49,7 +49,7 @@ def test_a_shot_that_knows_nothing_but_the_picture_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("size", [(7, 5), (210, 160), (1000, 1400), (20, 400)])
-def test_pictures_of_any_size_have_a_frame_with_room_for_the_text(size: tuple[int, int]) -> None:
+def test_frame_has_room_for_text_at_any_image_size(size: tuple[int, int]) -> None:
     white = np.full((*size, 3), 255, np.uint8)
     frame = draw([Frame("pair 0", 0, white, goal=white, place=(0.5, 0.5), energy=2.0, mode=2)])
     assert 280 + 160 < frame.width < 384 + 160 + 4 * MARGIN and 200 < frame.height <= 384 + 2 * TITLE_HEIGHT

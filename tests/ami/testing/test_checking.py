@@ -1,4 +1,4 @@
-"""`ami check`: every leaf keeps its contract, a broken promise is told with its fix, what is no module is refused."""
+"""`ami check`: every option keeps its contract, broken promises have a fix, other than modules are refused."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LEAVES = [f"{group}={name}" for section in ("modules", "worlds") for group in SE
 
 
 NEEDS = {"world_model=simulator": ["agent=oracle"]}
-"""What else has to be chosen for a leaf to be at home in its graph."""
+"""Further overrides that an option needs in its graph."""
 
 
 class Boastful(CEM):
-    """Counts twice what it asks for, and plans in Mode-1 too."""
+    """Counts its model steps twice, and plans in Mode-1 too."""
 
     def step(self, **inputs):
         outputs = super().step(**{**inputs, "mode": inputs["mode"].clamp(min=2)})
@@ -40,12 +40,12 @@ class Clumsy(CEM):
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
-def test_every_leaf_keeps_its_contract(leaf: str) -> None:
+def test_every_option_keeps_its_contract(leaf: str) -> None:
     report = check(leaf, NEEDS.get(leaf, ()))
     assert report.is_kept, str(report)
 
 
-def test_every_broken_promise_is_told_with_its_cure() -> None:
+def test_every_broken_promise_is_reported_with_a_fix() -> None:
     report = examine(Boastful)
     broken = {promise: finding for promise, finding in report.findings.items() if finding.state == BROKEN}
     assert list(broken) == ["it counts its model steps truthfully", "rows in Mode-1 stay idle"]
@@ -55,7 +55,7 @@ def test_every_broken_promise_is_told_with_its_cure() -> None:
     assert re.search(r"  ✗ it counts its model steps truthfully\n      seen  .+\n      fix   per world", str(report))
 
 
-def test_one_check_still_raises_at_the_first() -> None:
+def test_single_check_raises_at_the_first_broken_promise() -> None:
     with pytest.raises(AssertionError, match="Boastful breaks the promise that it counts its model steps truthfully"):
         check_planner(Boastful)
 
@@ -64,7 +64,7 @@ def test_one_check_still_raises_at_the_first() -> None:
     (Mute, "step() returns a dict of its outputs", "it returns a NoneType"),
     (Clumsy, "it lives with inputs from its ports", "it raised KeyError: 'plan'"),
 ])
-def test_what_cannot_live_is_not_judged_further(planner: type[CEM], promise: str, how: str) -> None:
+def test_promises_after_a_vital_one_are_not_judged(planner: type[CEM], promise: str, how: str) -> None:
     findings = examine(planner).findings
     assert findings[promise].state == BROKEN and findings[promise].how == how
     assert all(finding.state == UNJUDGED for name, finding in findings.items() if name != promise)
@@ -132,7 +132,7 @@ def test_class_in_the_current_folder_is_refused_with_the_path_to_set(in_folder: 
                                        "Fix: PYTHONPATH=. ami …\n")
 
 
-def test_failing_trial_is_the_one_cause_in_the_report() -> None:
+def test_failing_trial_is_the_only_cause_in_the_report() -> None:
     report = check("tests.support.hostile_envs:hostile/NanObservation-v0", allow=["tests."])
     broken = {promise: finding.how for promise, finding in report.findings.items() if finding.state == BROKEN}
     assert list(broken) == ["an episode of random actions runs to its end"]
@@ -154,7 +154,7 @@ def test_failing_trial_is_the_one_cause_in_the_report() -> None:
     (["NoSuchWorld-v7"], "NoSuchWorld"),
     (["planner=cem", "--format", "x"], "unknown flag '--format'"),
 ])
-def test_a_slip_is_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *words]) == 2
     assert sentence in capsys.readouterr().err
 
