@@ -79,27 +79,27 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     left = MOMENTS
     alive = trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
     for number in chosen:
-        told = wave_figures(trace, number)
-        parts[f"wave-{number}"] = told.figures
+        data = wave_figures(trace, number)
+        parts[f"wave-{number}"] = data.figures
         if other is not None:
-            parts |= other.wave(told)
+            parts |= other.wave(data)
         episodes = []
-        for row in range(told.batch):
-            episode = told.episode(row, _pair(pairs, told, row))
-            episode["goal"] = _goal(overlay, episode["goal"], recorded, told, row)
+        for row in range(data.batch):
+            episode = data.episode(row, _pair(pairs, data, row))
+            episode["goal"] = _goal(overlay, episode["goal"], recorded, data, row)
             if alive is not None and row not in alive:
                 episode["name"] += ", ended before the fork"
             moments = min(left, int(episode["ticks"])) if recorded.any else 0
             if moments:
-                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, told, row, moments)
+                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, data, row, moments)
                 left -= moments
                 if relive is not None:
-                    parts[f"episode-{number}-{row}"] |= relive(told, row, moments)
+                    parts[f"episode-{number}-{row}"] |= relive(data, row, moments)
                 parts[f"episode-{number}-{row}"]["places"] &= "pictures" in parts[f"episode-{number}-{row}"]
                 if other is not None:
-                    parts |= other.episode(told, row, moments)
+                    parts |= other.episode(data, row, moments)
             episodes.append({**episode, "shown": moments > 0, "moments": moments})
-        waves.append({"wave": number, "agent": told.agent, "ticks": told.ticks, "batch": told.batch, "episodes": episodes})
+        waves.append({"wave": number, "agent": data.agent, "ticks": data.ticks, "batch": data.batch, "episodes": episodes})
     if relive is not None:
         relive.close()
     header = trace.header
@@ -144,18 +144,18 @@ class _Beside:
         trace, number = self._recorded.trace, ours.number
         if not _is_same(self._ours, trace, number):
             return {}
-        told = self._waves[number] = wave_figures(trace, number)
+        data = self._waves[number] = wave_figures(trace, number)
         same = ours.figures["nodes"]
-        nodes = {node: figures for node, figures in told.figures["nodes"].items()
+        nodes = {node: figures for node, figures in data.figures["nodes"].items()
                  if any(figures["ports"][port]["hash"] != same.get(node, {}).get("ports", {}).get(port, {}).get("hash")
                         for port in figures["ports"])}
         return {f"beside-{number}": {"nodes": nodes}}
 
     def episode(self, ours: Wave, row: int, ticks: int) -> dict[str, Plain]:
-        told = self._waves.get(ours.number)
-        if told is None:
+        data = self._waves.get(ours.number)
+        if data is None:
             return {}
-        found = plans(self._recorded, self._decode, told, row, min(ticks, told.ticks))
+        found = plans(self._recorded, self._decode, data, row, min(ticks, data.ticks))
         return {f"other-{ours.number}-{row}": {name: value for name, value in found.items()
                                                if name.split("_")[0] in ("true", "plan", "imagined")}}
 

@@ -26,20 +26,20 @@ def plans(recorded: Recorded, decode: Decoder, wave: Wave, row: int, ticks: int)
         ticks: number of its ticks to show.
     """
     number = wave.number
-    told = _noted(recorded.trace, wave, row, ticks)
+    found = _noted(recorded.trace, wave, row, ticks)
     for name, port in (("true", decode.target), ("plan", "planner.plan")):
-        told |= dense(name, recorded.at(port, number), row, ticks)
+        found |= dense(name, recorded.at(port, number), row, ticks)
     imagined = {tick: states[row] for tick, states in recorded.at("planner.imagined", number).items() if tick < ticks}
     read = decode(np.stack([*imagined.values()])) if imagined else None
     if read is not None:
-        told |= dense("imagined", dict(zip(imagined, read[:, None], strict=True)), 0, ticks)
+        found |= dense("imagined", dict(zip(imagined, read[:, None], strict=True)), 0, ticks)
     recalled = _recalled(recorded.at("memory.recall", number), recorded.at("world_model.state", number), row, ticks)
-    return told if recalled is None else {**told, "recalled": recalled}
+    return found if recalled is None else {**found, "recalled": recalled}
 
 
 def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
     """Return the noted energies of candidates by iteration, and of the cost's terms by name."""
-    told: Plain = {}
+    found: Plain = {}
     for node in trace.tables:
         held = {tick: noted["candidates"].float().numpy() for tick, noted in wave.noted(trace, node).items()
                 if "candidates" in noted and noted["candidates"].ndim == 3 and tick < ticks}
@@ -51,14 +51,14 @@ def _noted(trace: Trace, wave: Wave, row: int, ticks: int) -> Plain:
         for tick, energies in held.items():
             gaps = [(0, 0), *((0, int(gap)) for gap in most - energies.shape[1:])]
             held[tick] = np.pad(energies, gaps, constant_values=np.nan)
-        told |= dense("candidates", held, row, ticks)
+        found |= dense("candidates", held, row, ticks)
     terms: Plain = {}
     for node in trace.tables:
         for tick, noted in wave.noted(trace, node).items():
             for name, energy in noted.items():
                 if tick < ticks and energy.ndim == 1:
                     terms.setdefault(f"{node}: {name}", np.full(ticks, np.nan, np.float32))[tick] = float(energy[row])
-    return {**told, "terms": {name: packed(values) for name, values in sorted(terms.items())}} if terms else told
+    return {**found, "terms": {name: packed(values) for name, values in sorted(terms.items())}} if terms else found
 
 
 def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray], row: int, ticks: int) -> list[int] | None:
@@ -70,11 +70,11 @@ def _recalled(recall: Mapping[int, np.ndarray], states: Mapping[int, np.ndarray]
         return [-1] * ticks
     past = np.stack([states[tick][row].ravel() for tick in known.tolist()]).astype(float)  # (K, D)
     sizes = np.square(past).sum(1)
-    asked = [tick for tick in range(int(known[0]) + 1, ticks)
+    recalling = [tick for tick in range(int(known[0]) + 1, ticks)
              if tick in recall and recall[tick][row].any() and np.isfinite(recall[tick][row]).all()]
     found = [-1] * ticks
-    for begin in range(0, len(asked), TOGETHER):
-        some = asked[begin:begin + TOGETHER]
+    for begin in range(0, len(recalling), TOGETHER):
+        some = recalling[begin:begin + TOGETHER]
         answers = np.stack([recall[tick][row].ravel() for tick in some]).astype(float)
         apart = sizes - 2 * answers @ past.T  # (some, K) squared distances, up to a constant per row
         apart[known >= np.array(some)[:, None]] = np.inf

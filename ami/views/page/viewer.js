@@ -41,11 +41,11 @@ function unpack(part, name) {  // in place, once
   return part ? part[name] : undefined;
 }
 function fired(node, tick, nodes = now.nodes) {  // index of the last invocation at or before this tick; -1 for none
-  const told = nodes[node];
-  if (!told || tick < 0) return -1;
-  if (!told.ticks) return Math.min(tick, unpack(told, "us").length - 1);
-  let low = 0, high = told.ticks.length;
-  while (low < high) { const middle = (low + high) >> 1; if (told.ticks[middle] <= tick) low = middle + 1; else high = middle; }
+  const data = nodes[node];
+  if (!data || tick < 0) return -1;
+  if (!data.ticks) return Math.min(tick, unpack(data, "us").length - 1);
+  let low = 0, high = data.ticks.length;
+  while (low < high) { const middle = (low + high) >> 1; if (data.ticks[middle] <= tick) low = middle + 1; else high = middle; }
   return low - 1;
 }
 const sentAt = (node, index) => index < 0 ? -1 : now.nodes[node].ticks ? now.nodes[node].ticks[index] : index;
@@ -58,8 +58,8 @@ function beside(node, port, tick) {  // the other agent's value; NaN after its e
   return tick > now.otherEnd ? NaN : value(node, port, tick, now.others);
 }
 function endOfOther() {
-  const told = now.others.world, flags = ["terminated", "truncated"].filter(port => has("world", port, now.others));
-  for (let tick = 0; told && tick < now.wave.ticks; tick++)
+  const data = now.others.world, flags = ["terminated", "truncated"].filter(port => has("world", port, now.others));
+  for (let tick = 0; data && tick < now.wave.ticks; tick++)
     if (flags.some(port => value("world", port, tick, now.others) > 0)) return tick;
   return Infinity;
 }
@@ -98,7 +98,7 @@ function go(tick) {
   lightGraph();
   inspect();
 }
-const say = text => { el("said").textContent = text; };
+const report = text => { el("status").textContent = text; };
 
 function spent() {  // µs by tick, of all modules
   const all = new Float64Array(now.ticks);
@@ -124,32 +124,32 @@ function play(on = !now.timer) {
 }
 function toSurprise() {
   const node = [...NODES.keys()].find(name => has(name, "surprise"));
-  if (!node) return say("No module has an output 'surprise'.");
+  if (!node) return report("No module has an output 'surprise'.");
   const at = tick => value(node, "surprise", tick);
   if (!now.jump || now.jump.at !== now.tick)
     now.jump = {order: [...Array(now.ticks).keys()].slice(now.first).sort((a, b) => at(b) - at(a)), next: 0, at: -1};
   const count = now.jump.order.length, tick = now.jump.order[now.jump.next % count];
   go(tick);
-  say(`surprise ${short(at(tick))}, number ${now.jump.next % count + 1} of ${count}`);
+  report(`surprise ${short(at(tick))}, number ${now.jump.next % count + 1} of ${count}`);
   now.jump.next++;
   now.jump.at = tick;
 }
 function toOverrun() {
   const limit = `${short(now.deadline / 1000)} ms`;
-  if (!now.slow.length) return say(`No tick of this episode took longer than ${limit}.`);
+  if (!now.slow.length) return report(`No tick of this episode took longer than ${limit}.`);
   const next = now.slow.find(tick => tick > now.tick) ?? now.slow[0];
   go(next);
-  say(`${short(now.spent[next] / 1000)} ms: over ${limit}${RUN.deadline === null ? ", twice the median" : ""}; ` +
+  report(`${short(now.spent[next] / 1000)} ms: over ${limit}${RUN.deadline === null ? ", twice the median" : ""}; ` +
       `${now.slow.length} such ticks`);
 }
 function toFailure() {
-  const told = RUN.tells_success, least = Math.min(...EPISODES.map(episode => episode.return));
-  const failed = [...EPISODES.keys()].filter(i => EPISODES[i].over && (told ? !EPISODES[i].success : EPISODES[i].return <= least));
-  if (!failed.length || (!told && EPISODES.every(episode => episode.return === least)))
-    return say(told ? "No episode failed." : `Every episode returned ${short(least)}.`);
+  const reports = RUN.tells_success, least = Math.min(...EPISODES.map(episode => episode.return));
+  const failed = [...EPISODES.keys()].filter(i => EPISODES[i].over && (reports ? !EPISODES[i].success : EPISODES[i].return <= least));
+  if (!failed.length || (!reports && EPISODES.every(episode => episode.return === least)))
+    return report(reports ? "No episode failed." : `Every episode returned ${short(least)}.`);
   const next = failed.find(i => i > now.number) ?? failed[0];
   look(next, EPISODES[next].ticks - 1);
-  say(told ? `${failed.length} of ${EPISODES.length} episodes failed` : `the lowest return, ${short(least)}: the world reports no success`);
+  report(reports ? `${failed.length} of ${EPISODES.length} episodes failed` : `the lowest return, ${short(least)}: the world reports no success`);
 }
 const KEYS = {ArrowLeft: event => go(now.tick - (event.shiftKey ? 10 : 1)), ArrowRight: event => go(now.tick + (event.shiftKey ? 10 : 1)),
   Home: () => go(0), End: () => go(now.ticks - 1), " ": () => play(), s: toSurprise, o: toOverrun, f: toFailure,
@@ -286,10 +286,10 @@ function drawRecalled() {
 function drawFacts() {
   const table = el("facts");
   table.replaceChildren();
-  const fact = (name, told, other = "") => {
+  const fact = (name, data, other = "") => {
     const row = make("tr", undefined, table);
     make("td", name, row);
-    make("td", told, row);
+    make("td", data, row);
     if (RUN.beside) make("td", other, row, "other");
   };
   if (RUN.beside) {
@@ -312,16 +312,16 @@ function scalars() {
   return [...NODES.values()].flatMap(node => Object.keys(node.ports).filter(port => has(node.name, port)).map(port => ({node: node.name, port})));
 }
 function drawCandidates() {
-  const canvas = el("candidates"), told = now.detail && rows("candidates", now.tick);
-  canvas.hidden = !told;
-  el("no_candidates").textContent = told ? "" : now.detail && now.detail.candidates ? "No search at this tick." : RUN.no_candidates;
-  if (!told) return;
-  for (const [i, energies] of told.entries()) told[i] = energies.filter(Number.isFinite);  // fewer in some iterations
-  const pen = canvas.getContext("2d"), all = told.flatMap(energies => [...energies]).filter(Number.isFinite);
+  const canvas = el("candidates"), data = now.detail && rows("candidates", now.tick);
+  canvas.hidden = !data;
+  el("no_candidates").textContent = data ? "" : now.detail && now.detail.candidates ? "No search at this tick." : RUN.no_candidates;
+  if (!data) return;
+  for (const [i, energies] of data.entries()) data[i] = energies.filter(Number.isFinite);  // fewer in some iterations
+  const pen = canvas.getContext("2d"), all = data.flatMap(energies => [...energies]).filter(Number.isFinite);
   const low = Math.min(...all), high = Math.max(...all), span = (high - low) || 1;
-  const y = energy => 14 + (canvas.height - 34) * (high - energy) / span, step = canvas.width / told.length;
+  const y = energy => 14 + (canvas.height - 34) * (high - energy) / span, step = canvas.width / data.length;
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  told.forEach((energies, i) => {
+  data.forEach((energies, i) => {
     const best = Math.min(...energies);
     energies.forEach((energy, k) => {
       pen.fillStyle = energy === best ? NOW : PLAN; pen.globalAlpha = energy === best ? 1 : 0.45;
@@ -336,23 +336,23 @@ function drawCandidates() {
 
 const charts = [];
 function groups() {
-  const told = {"energy of the state": [], "energy of the plan": [], surprise: [], "other figures": []};
+  const data = {"energy of the state": [], "energy of the plan": [], surprise: [], "other figures": []};
   for (const {node, port} of scalars()) {
     const kind = NODES.get(node).ports[port][0];
     if (kind === "bool" || port === "mode") continue;
     const group = port === "surprise" ? "surprise" : node === "planner" && port === "energy" ? "energy of the plan" :
       node === "cost" || port === "energy" ? "energy of the state" : "other figures";
-    told[group].push({node, port});
-    if (has(node, port, now.others)) told[group].push({node, port, beside: true});
+    data[group].push({node, port});
+    if (has(node, port, now.others)) data[group].push({node, port, beside: true});
   }
   const terms = now.detail && now.detail.terms ? Object.keys(now.detail.terms) : [];
   if (terms.length) {  // the terms replace all sums but the total
-    const total = told["energy of the state"].filter(one => one.port === "energy");
-    told["energy of the state, term by term"] = [...terms.map(name => ({term: name})), ...total];
-    delete told["energy of the state"];
+    const total = data["energy of the state"].filter(one => one.port === "energy");
+    data["energy of the state, term by term"] = [...terms.map(name => ({term: name})), ...total];
+    delete data["energy of the state"];
   }
   const order = ["energy of the state", "energy of the state, term by term", "energy of the plan", "surprise", "other figures"];
-  return order.filter(title => told[title] && told[title].length).map(title => [title, told[title]]);
+  return order.filter(title => data[title] && data[title].length).map(title => [title, data[title]]);
 }
 const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] ?? NaN : (series.beside ? beside : value)(series.node, series.port, tick);
 function drawCharts() {
@@ -369,7 +369,7 @@ function drawCharts() {
       const entry = make("span", undefined, legend);
       make("i", "", entry, one.beside ? "beside" : "").style.color = lines[i];
       entry.append(`${one.term || `${one.node}.${one.port}`}${one.beside ? ", other" : ""} `);
-      return {one, told: make("span", "", entry)};
+      return {one, data: make("span", "", entry)};
     });
     const values = series.map(one => ticks.map(tick => { const v = figure(one, tick); return Number.isFinite(v) ? v : null; }));
     const isLast = place === all.length - 1, apart = title === "other figures";
@@ -388,7 +388,7 @@ function drawCharts() {
 function moveCharts() {
   for (const {plot, mark, shown} of charts) {
     mark.style.left = `${plot.valToPos(now.tick, "x")}px`;
-    for (const {one, told} of shown) told.textContent = short(figure(one, now.tick));
+    for (const {one, data} of shown) data.textContent = short(figure(one, now.tick));
   }
 }
 const LANE = 17, LEFT = 96, RIGHT = 200;
@@ -435,8 +435,8 @@ function drawLaneCursor() {
   const across = (width - LEFT - RIGHT) / now.ticks, x = LEFT + (now.tick + 0.5) * across;
   line(pen, [[x, 0], [x, (names.length + 1) * LANE]], NOW, 1.5);
   const running = names.filter(node => fires(node, now.tick)).map(node => {
-    const index = fired(node, now.tick), told = now.nodes[node];
-    return {node, at: unpack(told, "at")[index], us: unpack(told, "us")[index]};
+    const index = fired(node, now.tick), data = now.nodes[node];
+    return {node, at: unpack(data, "at")[index], us: unpack(data, "us")[index]};
   });
   const whole = Math.max(1, ...running.map(one => one.at + one.us)), scale = (RIGHT - 78) / whole;
   for (const {node, at, us} of running) {
@@ -531,13 +531,13 @@ function arrived(wire) {  // tick at which the wire's current message was sent; 
 }
 const age = sent => sent < 0 ? "nothing sent yet" : now.tick === sent ? "sent at this tick" : `${now.tick - sent} tick${now.tick - sent > 1 ? "s" : ""} old`;
 function content(node, port, index) {
-  const told = now.nodes[node].ports[port], statistic = name => unpack(told, name)[index];
-  if (told.rows) {
-    const batch = now.wave.batch, all = unpack(told, "rows").subarray(index * batch, (index + 1) * batch), own = all[now.row];
+  const data = now.nodes[node].ports[port], statistic = name => unpack(data, name)[index];
+  if (data.rows) {
+    const batch = now.wave.batch, all = unpack(data, "rows").subarray(index * batch, (index + 1) * batch), own = all[now.row];
     const shown = NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own);
     return batch === 1 ? shown : `${shown} here; all ${batch} worlds ${short(all.reduce((a, b) => a + b, 0) / batch)} [${short(Math.min(...all))}, ${short(Math.max(...all))}]`;
   }
-  return told.mean ? `${short(statistic("mean"))} ± ${short(statistic("std"))} [${short(statistic("min"))}, ${short(statistic("max"))}]` : "no statistics of such messages";
+  return data.mean ? `${short(statistic("mean"))} ± ${short(statistic("std"))} [${short(statistic("min"))}, ${short(statistic("max"))}]` : "no statistics of such messages";
 }
 const hex = (node, port, index) => [...unpack(now.nodes[node].ports[port], "hash").subarray(8 * index, 8 * index + 8)].map(byte => byte.toString(16).padStart(2, "0")).join("");
 const described = (node, port) => `${NODES.get(node).ports[port][0]} (${[now.wave.batch, ...NODES.get(node).ports[port][1]].join(", ")})`;

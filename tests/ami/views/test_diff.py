@@ -116,7 +116,7 @@ def test_settings_wires_seed_and_versions_that_differ_are_named(graph: Graph, tm
 def test_a_default_is_a_setting_too(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     out = {"world": {"p": torch.zeros(1)}}
     folders = [record(tmp_path / "default", tiny_mind(), out, config={"world": {}}),
-               record(tmp_path / "asked", tiny_mind(repeat=2), out, config={"world": {"repeat": 2}})]
+               record(tmp_path / "set", tiny_mind(repeat=2), out, config={"world": {"repeat": 2}})]
     assert settings_apart(*(Trace.open(folder).header for folder in folders)) == [("world.repeat", 1, 2)]
 
 

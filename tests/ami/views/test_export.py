@@ -134,7 +134,7 @@ def test_perfetto_itself_reads_slices_tracks_flows_and_counters(
            group by utid""",
         """select a.name as sender, b.name as receiver, count(*) as flows from flow
            join slice a on slice_out = a.id join slice b on slice_in = b.id where a.ts <= b.ts group by 1, 2""",
-        """select t.name as name, count(*) as told, avg(value) as mean from counter c join process_counter_track t
+        """select t.name as name, count(*) as number, avg(value) as mean from counter c join process_counter_track t
            on c.track_id = t.id group by t.name""",
         "select count(*) as flows from flow")
     tables = Tables.load(run)
@@ -142,13 +142,13 @@ def test_perfetto_itself_reads_slices_tracks_flows_and_counters(
     fired = tables.invocations.to_pandas().groupby(["agent", "node"])["us"].agg(["count", "sum"])
     assert faults == [] and not any(track["is_main_thread"] for track in tracks)
     assert {(track["process"], track["thread"]): track["slices"] for track in tracks} == {
-        (f"{agent} {group[node]}".strip(), node): int(told["count"]) for (agent, node), told in fired.iterrows()}
+        (f"{agent} {group[node]}".strip(), node): int(row["count"]) for (agent, node), row in fired.iterrows()}
     assert sum(track["ns"] for track in tracks) == pytest.approx(1000 * fired["sum"].sum(), abs=len(tables.invocations))
     sent = tables.inputs.to_pandas().dropna(subset="message").groupby(["from_node", "node"]).size()
     assert {(flow["sender"], flow["receiver"]): flow["flows"] for flow in flows} == sent.to_dict()
     assert gone == [{"flows": int(sent.sum())}]
     mean = tables.ticks.to_pandas().query("live").groupby(["wave", "tick"]).mean(numeric_only=True)
-    assert {counter["name"]: (counter["told"], counter["mean"]) for counter in counters} == {
+    assert {counter["name"]: (counter["number"], counter["mean"]) for counter in counters} == {
         f"{node} {port}": (len(mean), pytest.approx(mean[f"{node}.{port}"].mean()))
         for node, port in (("world_model", "surprise"), ("planner", "energy"))}
 
@@ -193,9 +193,9 @@ def test_opentelemetry_reads_its_spans(run: Path, tmp_path: Path) -> None:
         for link in span.links:
             assert owns[link.span_id.hex()][0].id == link.trace_id.hex()
     delayed = tables.inputs.filter(pc.greater(tables.inputs["age"], 0)).num_rows
-    told = {wire.value.string_value for span in read.values() for link in span.links for wire in link.attributes}
+    values = {wire.value.string_value for span in read.values() for link in span.links for wire in link.attributes}
     assert sum(len(span.links) for tree in trees if tree.kind == "tick" for span in tree.spans) == delayed
-    assert {"actor.action → world.action", "actor.action@0"} <= told
+    assert {"actor.action → world.action", "actor.action@0"} <= values
     world = next(span for span in read.values() if span.name == "world" and span.links)
     assert {one.key: one.value for one in world.attributes}["input.action"].string_value.startswith("actor.action@")
 
@@ -247,7 +247,7 @@ def test_only_ticks_in_which_a_condition_holds(agents: Path, tmp_path: Path) -> 
 def test_with_a_condition_episodes_are_exported_on_request(agents: Path, tmp_path: Path) -> None:
     tables = Tables.load(agents)
     high = float(tables.ticks.filter(tables.ticks["live"])["planner.energy"].to_numpy().max())
-    asked = ["trace", "export", str(agents), "--format", "otlp", "--out", str(tmp_path / "out"),
+    arguments = ["trace", "export", str(agents), "--format", "otlp", "--out", str(tmp_path / "out"),
              "--where", f"planner.energy >= {high!r}"]
 
     def kinds() -> list[str]:
@@ -255,9 +255,9 @@ def test_with_a_condition_episodes_are_exported_on_request(agents: Path, tmp_pat
         return [attribute["value"]["stringValue"] for span in roots for attribute in span["attributes"]
                 if attribute["key"] == "ami.kind"]
 
-    assert main(asked) == 0 and kinds() == ["TICK"]
-    assert main([*asked, "--episodes", "1"]) == 0 and kinds() == ["TICK", "EPISODE"], "three episodes held no such tick"
-    assert main(asked[:-2]) == 0 and kinds().count("EPISODE") == 4
+    assert main(arguments) == 0 and kinds() == ["TICK"]
+    assert main([*arguments, "--episodes", "1"]) == 0 and kinds() == ["TICK", "EPISODE"], "three episodes held no such tick"
+    assert main(arguments[:-2]) == 0 and kinds().count("EPISODE") == 4
 
 
 @pytest.mark.parametrize("which, words", [

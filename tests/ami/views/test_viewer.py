@@ -92,8 +92,8 @@ def test_a_page_holds_every_wave_and_needs_no_network(run: Path) -> None:
 def test_an_episode_shows_its_pictures_and_imagined_plans(run: Path) -> None:
     whole = pages(Trace.open(run))
     episode = whole.parts["episode-1-0"]
-    told = whole.run["waves"][1]["episodes"][0]
-    assert len(episode["pictures"]) == told["ticks"] and episode["places"]
+    seen = whole.run["waves"][1]["episodes"][0]
+    assert len(episode["pictures"]) == seen["ticks"] and episode["places"]
     assert episode["imagined_shape"][0] == 3 and whole.run["readout"]["r2"] > 0.99
     true = np.frombuffer(base64.b64decode(episode["true"]), "<f4").reshape(-1, *episode["true_shape"])
     imagined = np.frombuffer(base64.b64decode(episode["imagined"]), "<f4").reshape(-1, *episode["imagined_shape"])
@@ -269,31 +269,31 @@ USER = """
 <script>
 (async () => {
 const laid_out = () => new Promise(done => setTimeout(done, 50));
-const told = {errors: window.faults, ready: document.body.dataset.ready};
+const seen = {errors: window.faults, ready: document.body.dataset.ready};
 const tick = () => +document.getElementById("scrub").value;
 const press = (key, more = {}) => document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, ...more}));
-const said = () => document.getElementById("said").textContent;
-press("ArrowRight"); press("ArrowRight"); press("ArrowLeft"); told.keys = tick();
-press("End"); told.end = tick(); press("Home"); told.home = tick();
-document.getElementById("surprise").click(); told.surprise = said();
-press("o"); told.overrun = [said(), tick()];
-press("f"); told.failure = said();
-press("ArrowDown"); told.episode = document.getElementById("episode").value;
+const report = () => document.getElementById("status").textContent;
+press("ArrowRight"); press("ArrowRight"); press("ArrowLeft"); seen.keys = tick();
+press("End"); seen.end = tick(); press("Home"); seen.home = tick();
+document.getElementById("surprise").click(); seen.surprise = report();
+press("o"); seen.overrun = [report(), tick()];
+press("f"); seen.failure = report();
+press("ArrowDown"); seen.episode = document.getElementById("episode").value;
 await laid_out();
 const over = document.querySelector(".u-over"), box = over.getBoundingClientRect();
 over.setPointerCapture = () => {};
 const at = share => ({clientX: box.left + share * box.width, clientY: box.top + 5, buttons: 1, bubbles: true, pointerId: 1});
-over.dispatchEvent(new PointerEvent("pointerdown", at(0.5))); told.clicked = tick();
-over.dispatchEvent(new PointerEvent("pointermove", at(1))); told.dragged = tick();
+over.dispatchEvent(new PointerEvent("pointerdown", at(0.5))); seen.clicked = tick();
+over.dispatchEvent(new PointerEvent("pointermove", at(1))); seen.dragged = tick();
 press("Home"); press("ArrowRight");
-told.lit = document.querySelectorAll("#graph .wire.lit").length;
+seen.lit = document.querySelectorAll("#graph .wire.lit").length;
 const wires = [...document.querySelectorAll("#graph .touch")];
 wires.find(wire => wire.textContent.includes("actor.action @-1")).dispatchEvent(new MouseEvent("click", {bubbles: true}));
-told.message = document.getElementById("inspector").textContent;
+seen.message = document.getElementById("inspector").textContent;
 document.querySelector("#graph .box").dispatchEvent(new MouseEvent("click", {bubbles: true}));
-told.module = document.getElementById("inspector").textContent;
+seen.module = document.getElementById("inspector").textContent;
 press(" ");
-setTimeout(() => { told.played = tick(); press(" "); document.body.dataset.told = JSON.stringify(told); }, 450);
+setTimeout(() => { seen.played = tick(); press(" "); document.body.dataset.seen = JSON.stringify(seen); }, 450);
 })();
 </script>
 """
@@ -312,7 +312,7 @@ def tried(page: Path, user: str) -> dict[str, Any]:
     command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                "--virtual-time-budget=3000", f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", trial.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'data-told="([^"]*)"', done.stdout)
+    found = re.search(r'data-seen="([^"]*)"', done.stdout)
     assert found, done.stdout[:400]
     return json.loads(html.unescape(found[1]))
 
@@ -321,17 +321,17 @@ def tried(page: Path, user: str) -> dict[str, Any]:
 def test_a_page_distinguishes_two_agents(
         run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
     other = record(tiny_mind(), tmp_path / "other", payload=True, seed=4)
-    told = tried(view(run, tmp_path / "page.html", beside=other), """
+    seen = tried(view(run, tmp_path / "page.html", beside=other), """
 <script>
 const text = id => document.getElementById(id).textContent;
 document.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
-document.body.dataset.told = JSON.stringify({errors: faults, title: text("title"), facts: text("facts"), key: text("key"),
-  hint: text("said"), charts: text("charts"), incomparable: !document.getElementById("incomparable").hidden});
+document.body.dataset.seen = JSON.stringify({errors: faults, title: text("title"), facts: text("facts"), key: text("key"),
+  hint: text("status"), charts: text("charts"), incomparable: !document.getElementById("incomparable").hidden});
 </script>""")
-    assert told["errors"] == [] and told["title"] == "run-7, other: other" and not told["incomparable"]
-    assert told["facts"].startswith("recordedothermode2: plans") and "2 worlds took" in told["facts"]
-    assert "other: " in told["key"] and "planner.energy, other" in told["charts"]
-    assert told["hint"].startswith("keys: ← → a tick, with shift ten")
+    assert seen["errors"] == [] and seen["title"] == "run-7, other: other" and not seen["incomparable"]
+    assert seen["facts"].startswith("recordedothermode2: plans") and "2 worlds took" in seen["facts"]
+    assert "other: " in seen["key"] and "planner.energy, other" in seen["charts"]
+    assert seen["hint"].startswith("keys: ← → a tick, with shift ten")
 
 
 def test_energies_of_another_cost_or_other_states_are_not_comparable(run: Path) -> None:
@@ -352,17 +352,17 @@ def test_a_run_without_success_is_shown_as_failed(run: Path, tmp_path: Path) -> 
 
 @IN_CHROMIUM
 def test_a_page_in_a_browser_scrubs_plays_jumps_and_shows_a_message(run: Path, tmp_path: Path) -> None:
-    told = tried(view(run, tmp_path / "page.html"), USER)
+    seen = tried(view(run, tmp_path / "page.html"), USER)
     ticks = [episode["ticks"] for wave in parts(tmp_path / "page.html")["run"]["waves"] for episode in wave["episodes"]]
-    assert told["errors"] == []
-    assert (told["keys"], told["end"], told["home"]) == (1, ticks[0] - 1, 0)
-    assert told["surprise"].startswith("surprise 0, number 1 of")
-    assert "twice the median" in told["overrun"][0] or "No tick" in told["overrun"][0]
-    assert told["failure"] == "No episode failed."
-    assert told["episode"] == "1"
-    assert abs(told["clicked"] - (ticks[1] - 1) / 2) <= 1 and told["dragged"] == ticks[1] - 1
-    assert told["lit"] == 13, "every wire of the tiny agent"
-    assert "actor.action → world.action" in told["message"] and "1 tick old, tick 0" in told["message"]
-    assert "float32 (2, 2)" in told["message"] and re.search(r"hash[0-9a-f]{16}", told["message"])
-    assert "world: ami.envs.world.GymWorld" in told["module"] and "fired at this tick" in told["module"]
-    assert told["played"] > 1
+    assert seen["errors"] == []
+    assert (seen["keys"], seen["end"], seen["home"]) == (1, ticks[0] - 1, 0)
+    assert seen["surprise"].startswith("surprise 0, number 1 of")
+    assert "twice the median" in seen["overrun"][0] or "No tick" in seen["overrun"][0]
+    assert seen["failure"] == "No episode failed."
+    assert seen["episode"] == "1"
+    assert abs(seen["clicked"] - (ticks[1] - 1) / 2) <= 1 and seen["dragged"] == ticks[1] - 1
+    assert seen["lit"] == 13, "every wire of the tiny agent"
+    assert "actor.action → world.action" in seen["message"] and "1 tick old, tick 0" in seen["message"]
+    assert "float32 (2, 2)" in seen["message"] and re.search(r"hash[0-9a-f]{16}", seen["message"])
+    assert "world: ami.envs.world.GymWorld" in seen["module"] and "fired at this tick" in seen["module"]
+    assert seen["played"] > 1
