@@ -182,7 +182,7 @@ def compose_baseline(config: Config, agent: str) -> Config:
     """
     folders = _folders(config.overrides)
     replaced = {group for group, _ in _replacements(_option(folders, "agent", agent))}
-    asked: list[str] = []
+    given: list[str] = []
     for text, override in zip(config.overrides, _parse(forced(config.overrides)), strict=True):
         if override.key_or_group == "experiment":
             value: Any = override.value()
@@ -190,10 +190,10 @@ def compose_baseline(config: Config, agent: str) -> Config:
             experiments = [_option(folders, "experiment", str(name)) for name in names]
             # the user's own overrides come later and win over the experiments; among these the last one wins
             chosen = [f"{group}={choice}" for one in experiments for group, choice in _replacements(one)]
-            asked = [*chosen, *(text for one in experiments for text in _flat(one)), *asked]
+            given = [*chosen, *(text for one in experiments for text in _flat(one)), *given]
         else:
-            asked.append(text)
-    kept = [text for text in asked if _head(text) not in (*replaced, *_OF_THE_AGENT)]
+            given.append(text)
+    kept = [text for text in given if _head(text) not in (*replaced, *_OF_THE_AGENT)]
     composed = compose([*kept, f"agent={agent}"], allow=config.allow)
     from ami.config.baselines import rewire  # brings torch
 
@@ -285,19 +285,19 @@ def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None
                 settings[node] = plain[node]
 
 
-def _check_hydra(settings: DictConfig, asked: tuple[str, ...]) -> None:
+def _check_hydra(settings: DictConfig, given: tuple[str, ...]) -> None:
     """Refuse options that set Hydra's callbacks, launcher or logging: their code would bypass the allow-list."""
-    given, own = _hydra_settings(settings), _own_hydra_settings(asked)
-    changed = sorted(key for key in {*given, *own} if given.get(key) != own.get(key))
+    found, own = _hydra_settings(settings), _own_hydra_settings(given)
+    changed = sorted(key for key in {*found, *own} if found.get(key) != own.get(key))
     if changed:
         raise TrustError(f"an option sets hydra.{changed[0]}: only the command line may, `hydra.{changed[0]}=…`. "
                          "Fix: remove it from the option")
 
 
 @lru_cache(maxsize=8)
-def _own_hydra_settings(asked: tuple[str, ...]) -> dict[str, Any]:
+def _own_hydra_settings(given: tuple[str, ...]) -> dict[str, Any]:
     """Return Hydra's settings with only `configs/ami.yaml` and the user's `hydra.…` overrides."""
-    return _hydra_settings(_composed(asked))
+    return _hydra_settings(_composed(given))
 
 
 def _hydra_settings(config: DictConfig) -> dict[str, Any]:

@@ -45,9 +45,9 @@ class ActionCodec:
 
     def __init__(self, space: Space, env_id: str) -> None:
         self.space, self.env_id = space, env_id
-        leaves = list(_leaves(space, space, env_id))
-        choices = tuple(count for leaf in leaves for count in _choices(leaf))
-        self.actions = ActionSpace(sum(_numbers(leaf) for leaf in leaves), choices)
+        parts = list(_elementary(space, space, env_id))
+        choices = tuple(count for part in parts for count in _choices(part))
+        self.actions = ActionSpace(sum(_numbers(part) for part in parts), choices)
         self._edges = np.cumsum([self.actions.numbers, *choices])
 
     def decode(self, actions: np.ndarray) -> Any:
@@ -89,11 +89,11 @@ def rescaled(env: Any, space: Space, wrapper: Callable[..., Any]) -> Any:
     return wrapper(env, np.full(space.shape, -1, space.dtype), np.full(space.shape, 1, space.dtype))
 
 
-def _leaves(space: Space, whole: Space, env_id: str) -> Iterator[Space]:
+def _elementary(space: Space, whole: Space, env_id: str) -> Iterator[Space]:
     """Yield the elementary spaces; refuse those that cannot be encoded as a vector."""
     if isinstance(space, (Tuple, Dict)):
         for part in space.spaces.values() if isinstance(space, Dict) else space.spaces:
-            yield from _leaves(part, whole, env_id)
+            yield from _elementary(part, whole, env_id)
         return
     if not isinstance(space, (Box, Discrete, MultiBinary, MultiDiscrete)):
         raise SettingError(f"{env_id} has the action space {whole}: expected a Box, Discrete, MultiDiscrete, MultiBinary, "
@@ -117,19 +117,19 @@ def _has_choices(space: Box) -> bool:
         (space.high.astype(float) - space.low < MOST_VALUES).all())
 
 
-def _numbers(leaf: Space) -> int:
-    return int(np.prod(leaf.shape)) if isinstance(leaf, Box) and not _has_choices(leaf) else 0
+def _numbers(part: Space) -> int:
+    return int(np.prod(part.shape)) if isinstance(part, Box) and not _has_choices(part) else 0
 
 
-def _choices(leaf: Space) -> tuple[int, ...]:
-    if isinstance(leaf, Discrete):
-        return (int(leaf.n),)
-    if isinstance(leaf, MultiDiscrete):
-        return tuple(int(count) for count in leaf.nvec.flatten())
-    if isinstance(leaf, MultiBinary):
-        return (2,) * int(np.prod(leaf.shape))
-    if isinstance(leaf, Box) and _has_choices(leaf):
-        return tuple(int(count) for count in (leaf.high.astype(np.int64) - leaf.low.astype(np.int64) + 1).flatten())
+def _choices(part: Space) -> tuple[int, ...]:
+    if isinstance(part, Discrete):
+        return (int(part.n),)
+    if isinstance(part, MultiDiscrete):
+        return tuple(int(count) for count in part.nvec.flatten())
+    if isinstance(part, MultiBinary):
+        return (2,) * int(np.prod(part.shape))
+    if isinstance(part, Box) and _has_choices(part):
+        return tuple(int(count) for count in (part.high.astype(np.int64) - part.low.astype(np.int64) + 1).flatten())
     return ()
 
 

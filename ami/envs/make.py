@@ -181,9 +181,9 @@ def _unregistered(entry_point: str) -> EnvSpec:
         raise SettingError(f"world.entry_point is '{entry_point}': {raised(error, 'importing it')}") from error
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, (gymnasium.Env, gymnasium.vector.VectorEnv))):
-        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Env)]
+        known = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Env)]
         what = f", which is a {type(found).__name__}, not a gymnasium.Env" if found is not None else ""
-        near = suggestion(name, menu) if menu else f": expected a subclass of gymnasium.Env, and {path} has none."
+        near = suggestion(name, known) if known else f": expected a subclass of gymnasium.Env, and {path} has none."
         raise SettingError(f"world.entry_point is '{entry_point}'{what}{near}")
     if issubclass(found, gymnasium.vector.VectorEnv):
         return EnvSpec(id=entry_point, vector_entry_point=entry_point)
@@ -228,8 +228,8 @@ def _wrapper(given: str | Mapping[str, Any]) -> Callable[..., Any]:
                            ) from None
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):
-        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
-        raise SettingError(f"world.wrappers names '{path}', which is not a gymnasium wrapper{suggestion(name, menu)}")
+        known = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
+        raise SettingError(f"world.wrappers names '{path}', which is not a gymnasium wrapper{suggestion(name, known)}")
     _check_arguments(path, found, arguments)
     return functools.partial(found, **arguments)
 

@@ -63,7 +63,7 @@ class Child:
         """Whether it can serve requests: it runs, and was started by this process."""
         return self._alive >= 0 and self.process.poll() is None and self.pid == os.getpid()
 
-    def ask(self, method: str, *arguments: Any, seconds: float) -> Any:
+    def call(self, method: str, *arguments: Any, seconds: float) -> Any:
         """Call a method of `ami.envs.child.Environments` in the child and return its result.
 
         Raises:
@@ -168,7 +168,7 @@ class RemoteRows:
 
     def __init__(self, seconds: float, env_id: str, num_envs: int, *arguments: Any) -> None:
         self._child, self._seconds, self.num_envs = _child(), seconds, num_envs
-        self._number, made = self._child.ask("make", env_id, num_envs, *arguments, seconds=max(START_SECONDS, seconds))
+        self._number, made = self._child.call("make", env_id, num_envs, *arguments, seconds=max(START_SECONDS, seconds))
         self.single_observation_space, self.single_action_space = (made["single_observation_space"],
                                                                    made["single_action_space"])
         self.limit: int | None = made["limit"]
@@ -180,12 +180,12 @@ class RemoteRows:
     def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
               options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """As `Rows.reset`."""
-        seen, info = self._child.ask("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
+        seen, info = self._child.call("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
         return seen, info
 
     def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
         """As `Rows.step`."""
-        sent: tuple[Any, ...] = self._child.ask("step", self._number, actions, seconds=self._seconds)
+        sent: tuple[Any, ...] = self._child.call("step", self._number, actions, seconds=self._seconds)
         return sent
 
     @property
@@ -194,11 +194,11 @@ class RemoteRows:
         if not self._samples_pairs:
             return None
         seconds = max(START_SECONDS, self._seconds)
-        return lambda **named: self._child.ask("sample_pairs", self._number, named, seconds=seconds)
+        return lambda **named: self._child.call("sample_pairs", self._number, named, seconds=seconds)
 
     def render(self) -> tuple[Any, ...]:
         """As `Rows.render`."""
-        drawn: tuple[Any, ...] = self._child.ask("render", self._number, seconds=self._seconds)
+        drawn: tuple[Any, ...] = self._child.call("render", self._number, seconds=self._seconds)
         return drawn
 
     def close(self) -> None:

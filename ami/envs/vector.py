@@ -190,7 +190,8 @@ class VectorRows:
     def _taken(self, seen: Any, space: Any, name: str = "observation") -> Any:
         if isinstance(space, gymnasium.spaces.Dict):
             if not isinstance(seen, dict) or not space.spaces.keys() <= seen.keys():
-                raise RowFault(None, f"the {name} is no dict with the keys {', '.join(space.spaces)}, as its space declares")
+                raise RowFault(None, f"the {name} is not a dict with the keys {', '.join(space.spaces)}, as its space "
+                                     "declares")
             return {key: self._taken(seen[key], inner, f"{name}['{key}']") for key, inner in space.spaces.items()}
         found = np.array(seen)
         if space.shape is not None and found.shape != (self.num_envs, *space.shape):

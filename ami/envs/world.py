@@ -204,7 +204,7 @@ class GymWorld(World):
         if len(self._ticks) != len(mask):
             self._ticks, self._solved = np.zeros(len(mask), np.int64), np.zeros(len(mask), bool)
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         try:
             with inside_environment(), self._waiting:
                 return self._sent(action)

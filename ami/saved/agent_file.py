@@ -116,7 +116,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
                   for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
     if wrong:
         raise CheckpointError(f"'{file}' was trained with another graph: {'; '.join(wrong)}. "
-                              "Fix: run with the settings it was trained with, or train anew with checkpoint=null")
+                              "Fix: run with the settings it was trained with, or train again with checkpoint=null")
     nodes = checkpoint.by_node(tensors)
     readout = checkpoint.as_record(file, nodes.pop("readout"), Readout) if "readout" in nodes else None
     return Trained(nodes, file, notes["key"], True, notes["seconds"], notes["probes"], readout, notes["rows"])

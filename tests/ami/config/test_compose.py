@@ -14,7 +14,7 @@ from ami.config.compose import Config, compose, compose_baseline, forced, groups
 from ami.errors import GraphError, SettingError, TrustError, UnknownName
 from ami.graph.spec import ModuleSpec
 
-MENU = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
+KNOWN = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
         "memory, perception, placement, planner, runtime, seed, store, trace, validation, world, world_model")
 
 
@@ -61,7 +61,7 @@ MISTAKES: list[tuple[list[str], type[Exception], str]] = [
     (["planer.horizon=6"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),
     (["planer._target_=modules.planner.cem.CEM"], UnknownName,
      "unknown node 'planer': did you mean 'planner'? Fix for a node of your own: wire it, `+graph.planer={…}`"),
-    (["+colour=red"], UnknownName, f"unknown setting or group 'colour': expected one of {MENU}."),
+    (["+colour=red"], UnknownName, f"unknown setting or group 'colour': expected one of {KNOWN}."),
     (["evaluation.pair=9"], SettingError, "unknown setting 'evaluation.pair': did you mean 'pairs'?"),
     (["learning.stages.model.step=9"], SettingError,
      "unknown setting 'learning.stages.model.step': did you mean 'steps'?"),
