@@ -112,7 +112,7 @@ class _Picture:
         return late
 
     def _plan_calls(self) -> list[tuple[str, int, str]]:
-        """Route calls: out through the gap on the left; to a callee further left above and through the gap behind it."""
+        """Route calls: out through the gap on the left; a callee further left is reached above, from its right."""
         calls = [(node, i, callee) for node, box in self.boxes.items() for i, (callee, _) in enumerate(box.calls)]
         for node, i, callee in sorted(calls, key=lambda call: self.ranks[call[0]] - self.ranks[call[2]]):
             column, callee_column = self.ranks[node], self.ranks[callee]

@@ -200,7 +200,7 @@ def intrinsic_cost_hash(graph: Graph) -> str | None:
 def _source(module: str) -> str:
     try:
         return inspect.getsource(sys.modules[module])
-    except (OSError, TypeError, KeyError):  # a class typed into a notebook has no file
+    except (OSError, TypeError, KeyError):  # a class defined in a notebook has no file
         return module
 
 

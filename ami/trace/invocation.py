@@ -12,7 +12,7 @@ from ami.errors import TraceError
 from ami.trace.header import wires_of
 from ami.trace.reader import Trace
 
-FEW = 4  # up to so many worlds, each value is printed
+FEW = 4  # worlds: the values of more are summarised
 NOTHING_YET = "nothing sent yet"
 
 

@@ -118,7 +118,7 @@ def opened(store_folder: Path, quiet: bool = True) -> Iterator[tuple[Any, Any, s
             yield mlflow, client, uri
         except (OSError, *faults) as error:
             raise SettingError(f"store is '{store_folder}', and MLflow stopped writing there ({_fault(error)}): what was "
-                               "written stays. Fix: `ami trace sync` goes on where this stopped") from None
+                               "written stays. Fix: `ami trace sync` continues from there") from None
 
 
 def _fault(error: Exception) -> str:

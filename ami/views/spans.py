@@ -329,7 +329,7 @@ def _mean(values: Sequence[Any]) -> Any:
 
 
 def _json_values(scalars: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values in JSON's types: non-finite numbers as text, without nulls."""
+    """Return the values as JSON allows: non-finite numbers as text, nulls dropped."""
     return {name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in scalars.items() if value is not None}
 

@@ -276,7 +276,7 @@ def test_a_failed_sync_names_the_error_and_continues_later(
         with pytest.raises(SettingError) as refused:
             sync(run, store_folder, Sample(every=1))
     assert message in str(refused.value) and "INSERT" not in str(refused.value)
-    assert str(refused.value).endswith("stays. Fix: `ami trace sync` goes on where this stopped")
+    assert str(refused.value).endswith("stays. Fix: `ami trace sync` continues from there")
     done = sync(run, store_folder, Sample(every=1))
     assert done.written == done.stored == Trace.open(run).waves[0] + 1
 
