@@ -105,7 +105,7 @@ class Perception(Module):
     inputs = {"observation": Port("observation", ("*O",), None)}
     outputs = {"percept": Port("percept", ("*P",))}
 
-    def step(self, observation: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor) -> dict[str, Tensor]:
         return {"percept": self.encode(observation)}
 
     @callable_method

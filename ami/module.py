@@ -157,7 +157,7 @@ class Module(nn.Module):
         """Return the initial carry of `batch` episodes."""
         return {}
 
-    def step(self, **inputs: Tensor | None) -> dict[str, Tensor]:
+    def step(self, *args: Any, **inputs: Any) -> dict[str, Tensor]:
         """Run one tick: return a value for every output port. Must not change its inputs."""
         raise NotImplementedError(f"{type(self).__name__} has no step()")  # a mistake of the module's author
 

@@ -13,7 +13,7 @@ from ami.ports import ActionSpace
 from ami.testing.module import check_row_alone
 from ami.testing.subject import Subject
 
-HONOURS = "it chooses what its action mask allows"
+HONOURS = "its actions are allowed by the action mask"
 TICKS = 6
 
 

@@ -40,18 +40,18 @@ def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, M
     """
     subject = Subject(make, dims, calls, report)
     life = subject.life(batch, TICKS)
-    with subject.keeps("it lives with inputs from its ports", *OF_ITS_PORTS, vital=True):
+    with subject.keeps("it runs with inputs from its ports", *OF_ITS_PORTS, vital=True):
         _check_ports(subject, life)
-    with subject.keeps("it lives without its optional inputs", *OF_ITS_PORTS):
+    with subject.keeps("it runs without its optional inputs", *OF_ITS_PORTS):
         _check_ports(subject, subject.life(batch, TICKS, optional=False))
     with subject.keeps("it leaves its inputs as they are", "it never changes a message it has sent"):
         _check_messages_stay(subject, life)
     check_determinism(subject, life)
     check_row_alone(subject, life)
-    with subject.keeps("a row that begins anew has forgotten the old episode", "reset leaves the other rows alone"):
+    with subject.keeps("a reset row keeps nothing of its old episode", "reset leaves the other rows alone"):
         _check_reset(subject, life)
     if not isinstance(subject.draft, World):
-        with subject.keeps("it goes on from a snapshot as if nothing had happened"):
+        with subject.keeps("it continues identically from a snapshot"):
             _check_snapshot(subject, life)
     check_callable_methods(subject, batch)
     with subject.keeps("its saved weights give the same module"):
@@ -151,7 +151,7 @@ def _check_reset(subject: Subject, life: Sequence[Inputs]) -> None:
     for tick in range(len(life)):
         changed = difference(rows(after[tick], [0]), new[tick], exact=False)
         if changed:
-            subject.broken("a row that begins anew has forgotten the old episode",
+            subject.broken("a reset row keeps nothing of its old episode",
                            f"{changed} at tick {tick} after the reset",
                            "keep what is remembered in self.carry, and nowhere else")
         changed = difference(rows(after[tick], others), rows(unbroken[tick], others), exact=False)
@@ -171,7 +171,7 @@ def _check_snapshot(subject: Subject, life: Sequence[Inputs]) -> None:
     for tick, (one, two) in enumerate(zip(expected, subject.live(other, life), strict=True)):
         changed = difference(one, two)
         if changed:
-            subject.broken("it goes on from a snapshot as if nothing had happened", f"{changed} at tick {tick} after it",
+            subject.broken("it continues identically from a snapshot", f"{changed} at tick {tick} after it",
                            "keep what is remembered in self.carry, and nowhere else")
 
 

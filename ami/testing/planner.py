@@ -18,7 +18,7 @@ from ami.testing.stubs import StubWorldModel
 from ami.testing.subject import Make, Sizes, Subject
 
 RANDOM_PLANS = 64
-ONE_HOT = "its actions are one-hot where they are choices"
+ONE_HOT = "its discrete actions are one-hot"
 
 
 def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
@@ -41,7 +41,7 @@ def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, 
         AssertionError: a promise is broken.
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
-    with subject.keeps("it counts its model steps truthfully"):
+    with subject.keeps("its model_steps are correct"):
         _check_counting(subject, batch)
     if subject.draft.wants:  # one that searches nothing promises nothing of its plans
         fits = ONE_HOT if subject.actions.choices else "its actions lie in [-1, 1]"
@@ -62,7 +62,7 @@ def _check_counting(subject: Subject, batch: int) -> None:
         (outputs,) = subject.live(module, [inputs])
         asked, told = model.steps - before, int(outputs["model_steps"].sum())
         if asked != told:
-            subject.broken("it counts its model steps truthfully",
+            subject.broken("its model_steps are correct",
                            f"model_steps adds up to {told} over {batch} worlds at tick {tick}, the world model was asked "
                            f"for {asked}", "per world, candidates × horizon × iterations")
 

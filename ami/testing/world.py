@@ -9,7 +9,7 @@ from ami.testing.module import check_module
 from ami.testing.report import Report
 from ami.testing.subject import Inputs, Make, Subject, difference, rows
 
-BEGINS = "an episode begins without reward and not over"
+BEGINS = "an episode begins without reward or end flags"
 LONG = 200
 """Ticks in which an episode of most worlds ends; one that lasts longer is not watched to its end."""
 
@@ -32,7 +32,7 @@ def check_world(make: Make, *, batch: int = 3, ticks: int = LONG, report: Report
     subject = check_module(make, batch=batch, report=report)
     with subject.keeps("the first tick shows the beginning, whatever the action", BEGINS):
         _check_beginning(subject, batch)
-    with subject.keeps("an episode that is over stays over", "a row whose episode is over stands still", BEGINS):
+    with subject.keeps("an episode that is over stays over", "a row whose episode is over stays unchanged", BEGINS):
         _check_end(subject, batch, ticks)
 
 
@@ -65,7 +65,7 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
         changed = difference({n: v for n, v in rows(record[tick - 1], ended).items() if n in still},
                              {n: v for n, v in rows(record[tick], ended).items() if n in still})
         if changed:
-            subject.broken("a row whose episode is over stands still", f"{changed} at tick {tick}",
+            subject.broken("a row whose episode is over stays unchanged", f"{changed} at tick {tick}",
                            "do not step rows that are over")
     done = over[-1]
     if not bool(done.any()):

@@ -51,9 +51,9 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
                       batch: int = 3, report: Report | None = None) -> None:
     """Check what every world model promises, with a stub perception.
 
-    All of `check_module` · predictions have their shapes · an action moves nothing that lies before it · candidates do not
-    disturb each other · a state suffices to go on from · a distance is 0 to the same state, never negative, and broadcasts ·
-    a grafted goal is a goal, and stays as it is when it is grafted again · nothing surprises at an episode's first tick ·
+    All of `check_module` · predictions have their shapes · later actions do not change earlier states · candidates do not
+    disturb each other · a state suffices to continue a rollout · a distance is 0 to the same state, never negative, and broadcasts ·
+    graft returns goals, and stays as it is when it is grafted again · surprise is 0 at an episode's first tick ·
     if it has a loss, it learns.
 
     Raises:
@@ -61,17 +61,17 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     with subject.keeps("rollout gives a Prediction", "rollout gives states (B, K, H, *S)",
-                       "an action moves nothing that lies before it", "candidates do not disturb each other",
-                       "a state suffices to go on from"):
+                       "later actions do not change earlier states", "candidates are independent",
+                       "a state suffices to continue a rollout"):
         _check_rollout(subject, batch)
     with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
         _check_distance(subject, batch)
-    with subject.keeps("a grafted goal is a goal", "grafting twice is grafting once"):
+    with subject.keeps("graft returns goals", "graft is idempotent"):
         _check_graft(subject, batch)
-    with subject.keeps("nothing surprises at an episode's first tick"):
+    with subject.keeps("surprise is 0 at an episode's first tick"):
         first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
         if bool(first["surprise"].any()):
-            subject.broken("nothing surprises at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
+            subject.broken("surprise is 0 at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
                            "give 0 while nothing was predicted")
     learner = subject.fresh(range(batch))
     learns = getattr(type(learner), "loss", WorldModel.loss) is not WorldModel.loss
@@ -99,14 +99,14 @@ def _check_rollout(subject: Subject, batch: int) -> None:
     later = actions.clone()
     later[:, :, -1] = -later[:, :, -1]
     if not torch.equal(imagine(state, later)[:, :, :-1], states[:, :, :-1]):
-        subject.broken("an action moves nothing that lies before it", "another last action changed earlier states",
+        subject.broken("later actions do not change earlier states", "another last action changed earlier states",
                        "predict step by step, or mask the future")
     if not close(imagine(state, actions[:, :1]), states[:, :1]):
-        subject.broken("candidates do not disturb each other", "a candidate alone leads elsewhere than among others",
+        subject.broken("candidates are independent", "a candidate alone has other states than among others",
                        "no statistics over candidates")
     onwards = imagine(states[:, 0, 0], actions[:, :1, 1:])
     if not close(onwards, states[:, :1, 1:], 1e-3):
-        subject.broken("a state suffices to go on from", "a rollout from its own first state leads elsewhere",
+        subject.broken("a state suffices to continue a rollout", "a rollout from its own first state leads elsewhere",
                        "put all that a prediction needs into the state")
 
 
@@ -131,12 +131,12 @@ def _check_graft(subject: Subject, batch: int) -> None:
     with torch.no_grad():
         once = module.graft(goals[None], states[:, None])
     if tuple(once.shape) not in ((1, batch, *size), (batch, batch, *size)):
-        subject.broken("a grafted goal is a goal", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
+        subject.broken("graft returns goals", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
                        "take some of the state's features and the others of the goal")
     with torch.no_grad():
         twice = module.graft(once, states[:, None])
     if not close(twice, once):
-        subject.broken("grafting twice is grafting once", "a goal in a state's own surroundings is moved once more",
+        subject.broken("graft is idempotent", "a rebased goal changes when rebased again",
                        "take the state's features as they are")
 
 

@@ -51,7 +51,7 @@ class PlanFollower(Actor):
         plan = torch.zeros(batch, *self.inputs["plan"].shape(self.dims))
         return {"plan": plan, **{name: torch.zeros(batch, dtype=torch.int64) for name in ("done", "index", "tick")}}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         if bool((mode != 2).any()):
             raise SettingError("the actor received mode 1 (react), but PlanFollower has no policy. "

@@ -70,7 +70,7 @@ class Policy(Actor):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"tick": torch.zeros(batch, dtype=torch.int64)} if is_held(self) else {}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         allowed = action_mask if self.space.choices else None
         if allowed is not None:

@@ -45,7 +45,7 @@ class RandomActor(Actor):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"noise": torch.zeros(batch, self.space.width), "keep": torch.zeros(batch, 1)}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         numbers, last = self.space.numbers, self.carry["noise"]
         begun = self.carry["keep"]  # 0 at an episode's first tick, else 1

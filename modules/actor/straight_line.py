@@ -36,7 +36,7 @@ class StraightLine(Actor):
                 f"StraightLine was given states of the shape {state}: expected a vector that begins with a position of "
                 f"{width} numbers. Fix: world.observe=state and perception=identity")
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:
         width = self.outputs["action"].shape(self.dims)[0]
         towards = self.gain * (goal - state)[:, :width]
         return {"action": towards / torch.linalg.vector_norm(towards, dim=-1, keepdim=True).clamp(min=1.0)}

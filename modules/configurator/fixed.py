@@ -38,7 +38,7 @@ class FixedConfigurator(Configurator):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {} if self.weights is None else {"W": len(self.weights)}
 
-    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:
         if not self._sent or len(self._sent["mode"]) != self.batch:  # messages are immutable: one serves all ticks
             (terms,) = self.outputs["weights"].shape(self.dims)
             weights = torch.tensor(self.weights or (1.0,) * terms)

@@ -33,7 +33,7 @@ class Practice(Configurator):
         require(0 <= share <= 1, f"Practice.share is {share}: expected 0 to 1")
         self.share = share
 
-    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:
         (terms,) = self.outputs["weights"].shape(self.dims)
         reacts = self.random.uniform(0.0, 1.0) < self.share
         return {"mode": torch.full((self.batch,), 2), "weights": torch.ones(self.batch, terms), "acting": 2 - reacts.long()}

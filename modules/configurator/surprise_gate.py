@@ -55,7 +55,7 @@ class SurpriseGate(Configurator):
             "left": torch.zeros(batch, dtype=torch.int64),  # remaining ticks of Mode-2
         }
 
-    def step(self, energy: Tensor, surprise: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, energy: Tensor, surprise: Tensor) -> dict[str, Tensor]:
         tick, mean, lowest, vain, left = (self.carry[name] for name in ("tick", "mean", "lowest", "vain", "left"))
         first = tick == 0
         surprised = (tick > 1) & (surprise > self.factor * mean)  # nothing was predicted before tick 1

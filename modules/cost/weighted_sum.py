@@ -88,7 +88,7 @@ class WeightedSum(Cost):
         for critic in self._critics:
             critic.build(dims)
 
-    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,
              reward: Tensor | None = None) -> dict[str, Tensor]:
         u, v = self._effective(weights)
         intrinsic, critic = self._intrinsic_of(Prediction(state, reward=reward), goal, u), state.new_zeros(len(state))

@@ -28,7 +28,7 @@ class ImageGoal(Goal):
         shape = size if isinstance(size, tuple) else (size,)
         return {"goal": torch.zeros(batch, *shape), "pending": torch.ones(batch, dtype=torch.bool)}
 
-    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         pending = self.carry["pending"]
         if bool(pending.any()):
             # encoding all rows is cheaper than selecting the pending ones

@@ -13,5 +13,5 @@ from ami.blueprint import Goal
 class NoGoal(Goal):
     """Outputs zeros, which reward-driven costs ignore."""
 
-    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         return {"goal": observation.new_zeros(len(observation), *self.outputs["goal"].shape(self.dims)).float()}

@@ -35,7 +35,7 @@ class Trail(Goal):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"trail": torch.zeros(batch, *self.outputs["goal"].shape(self.dims)), "ticks": torch.zeros(batch)}
 
-    def step(self, observation: Tensor, state: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, state: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         ticks = self.carry["ticks"] + 1
         share = (1 / ticks).clamp(min=self.rate)  # a plain mean at first
         trail = torch.lerp(self.carry["trail"], state, share.view(-1, *[1] * (state.ndim - 1)))

@@ -16,5 +16,5 @@ class VectorGoal(Goal):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"S": known["G"]} if "G" in known else {}
 
-    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         return {"goal": observation.float()}

@@ -59,7 +59,7 @@ class Episodic(Memory):
             "tick": torch.zeros(batch, dtype=torch.int64),
         }
 
-    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:
         keys, written = self.carry["keys"], self.carry["written"]
         query = state.flatten(1)
         distance = (keys - query[:, None]).square_().mean(-1).masked_fill_(written < 0, FAR)  # (B, N)

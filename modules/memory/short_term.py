@@ -74,7 +74,7 @@ class ShortTerm(Memory):
             "tick": torch.zeros(batch, dtype=torch.int64),
         }
 
-    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None,
              imagined: Tensor | None = None, goal: Tensor | None = None) -> dict[str, Tensor]:
         query = state.flatten(1)
         near, slots = self._nearest(query, self.top_k)

@@ -20,7 +20,7 @@ class NoPlanner(Planner):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 1}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         batch, width = len(state), self.dims["A"]
         return {
             "plan": state.new_zeros(batch, 1, *(width if isinstance(width, tuple) else (width,))),

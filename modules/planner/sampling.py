@@ -176,7 +176,7 @@ class SamplingPlanner(Planner):
         value = self.carry[name]
         return value if self._planning is None else value[self._planning]
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         modes = mode.tolist()
         self.allowed = action_mask if self.space.choices else None

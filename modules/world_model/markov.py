@@ -21,7 +21,7 @@ class MarkovWorldModel(WorldModel):
         size = self.outputs["state"].shape(self.dims)
         return {"state": torch.zeros(batch, *size), "begun": torch.zeros(batch, dtype=torch.bool)}
 
-    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:
         """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
 
         Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick.

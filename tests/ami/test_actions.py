@@ -101,7 +101,7 @@ class Still(Actor):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"A": self.width}
 
-    def step(self, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor | None = None) -> dict[str, Tensor]:
         raise NotImplementedError
 
 

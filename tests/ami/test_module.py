@@ -31,7 +31,7 @@ class Diary(Module):
         return {"sum": torch.zeros(batch), "picture": torch.full((batch, 2, 3), -1.0),
                 "ticks": torch.zeros(batch, 1, dtype=torch.int64)}
 
-    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self) -> dict[str, Tensor]:
         drawn = self.random.normal(2, 3)
         self.carry = {"sum": self.carry["sum"] + drawn.sum((1, 2)), "picture": drawn, "ticks": self.carry["ticks"] + 1}
         return dict(self.carry)

@@ -30,7 +30,7 @@ class Eye(Module):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"S": (self.size,)}
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         return {"state": action.sum(-1, keepdim=True).expand(-1, self.size) + 1, "reward": action[:, 0]}
 
 
@@ -44,7 +44,7 @@ class Head(Module):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 2, "A": 2}
 
-    def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
         plan = self.calls.book.look_up(state)[:, None, None].expand(-1, 2, 2)
         return {"plan": plan, "energy": state.sum(-1), "count": torch.ones(len(state), dtype=torch.int64)}
 
@@ -55,7 +55,7 @@ class Hand(Module):
     inputs = {"plan": Port("plan", ("H", "A"))}
     outputs = {"action": Port("action", ("A",))}
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         return {"action": plan[:, 0]}
 
 
@@ -67,7 +67,7 @@ class Book(Module):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"S": (3,)}
 
-    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self) -> dict[str, Tensor]:
         return {"score": torch.zeros(self.batch)}
 
     @callable_method

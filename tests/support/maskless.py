@@ -10,5 +10,5 @@ from ami.blueprint import Actor
 class Maskless(Actor):
     """Sends the plan's first action."""
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:
         return {"action": plan[:, 0]}

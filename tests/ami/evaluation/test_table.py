@@ -58,14 +58,14 @@ def test_a_rate_is_written_with_its_interval() -> None:
     assert percent({"success": 0.985, "low": 0.964, "high": 0.994}) == "98.5 % [96.4, 99.4]"
 
 
-def returns_of(agent: list[float], random: list[float], reported: bool) -> dict:
-    evaluations = {name: Evaluation(tuple(Outcome("episode", r > 0 if reported else None, 9, r) for r in returns), 90, 0, 0, 1.0)
+def returns_of(agent: list[float], random: list[float], known: bool) -> dict:
+    evaluations = {name: Evaluation(tuple(Outcome("episode", r > 0 if known else None, 9, r) for r in returns), 90, 0, 0, 1.0)
                    for name, returns in (("agent", agent), ("random", random))}
     return summary(evaluations, manifest_hash="00ff", seed=0)
 
 
 def test_mean_return_without_success() -> None:
-    figures = returns_of([-150.0, -140.0, -160.0], [-1200.0, -1100.0, -1000.0], reported=False)
+    figures = returns_of([-150.0, -140.0, -160.0], [-1200.0, -1100.0, -1000.0], known=False)
     assert judged_by(figures) == ("return",)
     console = Console(width=80, file=io.StringIO())
     console.print(results_table(figures))
@@ -78,7 +78,7 @@ def test_mean_return_without_success() -> None:
 
 
 def test_return_other_than_success_has_its_own_column() -> None:
-    figures = returns_of([0.9, 0.8, 0.0], [0.0, 0.0, 0.7], reported=True)
+    figures = returns_of([0.9, 0.8, 0.0], [0.0, 0.0, 0.7], known=True)
     assert judged_by(figures) == ("success", "return")
     console = Console(width=80, file=io.StringIO())
     console.print(results_table(figures))

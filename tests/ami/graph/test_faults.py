@@ -50,7 +50,7 @@ class Failing(Hand):
         self.fail_in("initial")
         return {"one row": torch.zeros(1)} if self.where == "rows" else {}
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         self.ticks += 1
         if self.ticks == 3:
             self.fail_in("step")
@@ -113,7 +113,7 @@ def test_keeps_the_original_error_for_a_debugger() -> None:
 
 def test_passes_ami_errors_through() -> None:
     class Strict(Hand):
-        def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self, plan: Tensor) -> dict[str, Tensor]:
             raise SettingError("gain is 0: expected more")
 
     with pytest.raises(SettingError, match=r"^gain is 0: expected more$"):
@@ -122,7 +122,7 @@ def test_passes_ami_errors_through() -> None:
 
 def test_reports_a_step_that_does_not_take_its_ports() -> None:
     class Deaf(Hand):
-        def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self) -> dict[str, Tensor]:
             return {}
 
     with pytest.raises(ModuleError, match=r"^hand\.step\(\) failed at wave 0, tick 0: TypeError: .*unexpected keyword "
@@ -140,7 +140,7 @@ class Dim(Eye):
         super().__init__()
         self.ticks = 0
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         seen = super().step(action)
         self.ticks += 1
         if self.ticks > 2:
@@ -159,7 +159,7 @@ def test_traces_a_number_that_is_not_finite_back_to_its_first_message() -> None:
 
 def test_accepts_finite_numbers_whose_sum_overflows() -> None:
     class Far(Hand):
-        def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self, plan: Tensor) -> dict[str, Tensor]:
             return {"action": torch.full((len(plan), 2), 3e38)}
 
     live(300, ticks=1, hand=ModuleSpec(Far))
@@ -174,7 +174,7 @@ def test_refuses_a_module_that_changes_its_sent_message() -> None:
             super().begin(mask, episodes)
             self.action = torch.zeros(len(mask), 2)
 
-        def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self, plan: Tensor) -> dict[str, Tensor]:
             return {"action": self.action.add_(1)}
 
     with pytest.raises(PortError, match=r"^at wave 0, tick 3 hand\.step\(\) changed 'action', which it had sent at the tick "
@@ -187,7 +187,7 @@ def test_accepts_outputs_with_gradients_or_not_contiguous() -> None:
         def build(self, dims: Dims) -> None:
             self.answer = torch.nn.Parameter(torch.ones(2, 2))
 
-        def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self, plan: Tensor) -> dict[str, Tensor]:
             return {"action": self.answer.T}
 
     live(hand=ModuleSpec(Odd))

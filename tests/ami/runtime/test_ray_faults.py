@@ -36,7 +36,7 @@ class Faulty(Hand):
         if self.how == "unmade":
             raise ZeroDivisionError("in build")
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         self.ticks += 1
         if self.ticks == 3:
             if self.how == "raise":

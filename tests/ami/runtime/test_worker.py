@@ -60,7 +60,7 @@ class Listener(Eye):
 
     inputs = {**Eye.inputs, "echo": Port("action", ("A",))}
 
-    def step(self, action: Tensor, echo: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor, echo: Tensor) -> dict[str, Tensor]:
         return {**super().step(action), "reward": echo.sum(-1)}
 
 
@@ -155,7 +155,7 @@ def test_an_optional_input_that_is_not_wired_is_none() -> None:
     got: list[object] = []
 
     class Curious(Head):
-        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
             got.append(hint)
             return super().step(state)
 
@@ -220,7 +220,7 @@ class Fickle(Hand):
         super().__init__()
         self.what, self.at, self.tick = what, at, -1
 
-    def step(self, plan: Tensor) -> Any:  # type: ignore[override]
+    def step(self, plan: Tensor) -> Any:
         self.tick += 1
         if self.tick < self.at:
             return super().step(plan)
@@ -294,7 +294,7 @@ class Inferring(Hand):
     """Acts in torch's inference mode, whose tensors have no version counter."""
 
     @torch.inference_mode()
-    def step(self, plan: Tensor) -> Mapping[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> Mapping[str, Tensor]:
         return {"action": plan[:, 0] + 1}
 
 
@@ -409,7 +409,7 @@ def test_a_planner_plans_with_a_replica_of_the_world_model() -> None:
 
 def test_an_unbound_call_is_refused_when_it_is_made() -> None:
     class Lonely(Head):
-        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
             return self.calls.friend.ask(state)
 
     worker = begun(graph({"head": ModuleSpec(Lonely)}))

@@ -48,21 +48,21 @@ def test_every_option_keeps_its_contract(leaf: str) -> None:
 def test_every_broken_promise_is_reported_with_a_fix() -> None:
     report = examine(Boastful)
     broken = {promise: finding for promise, finding in report.findings.items() if finding.state == BROKEN}
-    assert list(broken) == ["it counts its model steps truthfully", "rows in Mode-1 stay idle"]
-    assert "model_steps adds up to 1536" in broken["it counts its model steps truthfully"].how
+    assert list(broken) == ["its model_steps are correct", "rows in Mode-1 stay idle"]
+    assert "model_steps adds up to 1536" in broken["its model_steps are correct"].how
     assert "mode == 2" in broken["rows in Mode-1 stay idle"].fix
     assert str(report).startswith("Boastful keeps 18 of the 20 promises of a planner\n")
-    assert re.search(r"  ✗ it counts its model steps truthfully\n      seen  .+\n      fix   per world", str(report))
+    assert re.search(r"  ✗ its model_steps are correct\n      seen  .+\n      fix   per world", str(report))
 
 
 def test_single_check_raises_at_the_first_broken_promise() -> None:
-    with pytest.raises(AssertionError, match="Boastful breaks the promise that it counts its model steps truthfully"):
+    with pytest.raises(AssertionError, match="Boastful breaks the promise that its model_steps are correct"):
         check_planner(Boastful)
 
 
 @pytest.mark.parametrize(("planner", "promise", "how"), [
     (Mute, "step() returns a dict of its outputs", "it returns a NoneType"),
-    (Clumsy, "it lives with inputs from its ports", "it raised KeyError: 'plan'"),
+    (Clumsy, "it runs with inputs from its ports", "it raised KeyError: 'plan'"),
 ])
 def test_promises_after_a_vital_one_are_not_judged(planner: type[CEM], promise: str, how: str) -> None:
     findings = examine(planner).findings
@@ -83,7 +83,7 @@ def test_a_users_class_is_checked_from_the_command_line(tmp_path: Path, monkeypa
     assert main(["check", "mine.Good", "--allow", "mine."]) == 0
     assert capsys.readouterr().out.startswith("mine.Good keeps 20 of the 20 promises of a planner\n\n  ✓ it lives")
     assert main(["check", "--allow", "mine.", "mine.Bad"]) == 1
-    assert "✗ it counts its model steps truthfully" in capsys.readouterr().out
+    assert "✗ its model_steps are correct" in capsys.readouterr().out
     assert main(["check", "mine.Needy", "--allow", "mine."]) == 2
     assert "mine.Needy needs patience, which have no defaults. Fix: `ami check planner=CHOICE " in capsys.readouterr().err
 
@@ -137,7 +137,7 @@ def test_failing_trial_is_the_only_cause_in_the_report() -> None:
     broken = {promise: finding.how for promise, finding in report.findings.items() if finding.state == BROKEN}
     assert list(broken) == ["an episode of random actions runs to its end"]
     assert "tick 5" in broken["an episode of random actions runs to its end"]
-    assert report.findings["a row whose episode is over stands still"].state == UNJUDGED
+    assert report.findings["a row whose episode is over stays unchanged"].state == UNJUDGED
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

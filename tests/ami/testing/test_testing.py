@@ -202,9 +202,9 @@ class CallsTheUnknown(Echo):
     (ChangesItsMessages, "it never changes a message it has sent: output 'goal' differs"),
     (DrawsElsewhere, "the same seed gives the same outputs: 'goal' differs"),
     (MixesRows, "a row alone gives what it gives in a batch: row 0: 'goal' differs"),
-    (RemembersElsewhere, "a row that begins anew has forgotten the old episode: 'goal' differs"),
+    (RemembersElsewhere, "a reset row keeps nothing of its old episode: 'goal' differs"),
     (ForgetsAll, "reset leaves the other rows alone: 'goal' differs"),
-    (ForgetsInSnapshots, "it goes on from a snapshot as if nothing had happened: 'goal' differs"),
+    (ForgetsInSnapshots, "it continues identically from a snapshot: 'goal' differs"),
     (CarriesColumns, "its carry is batch-first: carry['mean'] has the shape (6, 3) for 3 worlds"),
     (HidesWeights, "its saved weights give the same module: 'goal' differs"),
     (CallsTheUnknown, "its calls can be bound: it calls oracle.foretell, which no stub has"),
@@ -337,7 +337,7 @@ class Undecided(Categorical):
 
 def test_a_planner_of_choices_is_checked_with_choices():
     check_planner(Categorical)
-    assert ("its actions are one-hot where they are choices: one is [0.033, 0.033, 0.933]. Fix: plan "
+    assert ("its discrete actions are one-hot: one is [0.033, 0.033, 0.933]. Fix: plan "
             "self.actions.nearest(scores), or self.actions.one_hot(chosen)") in broken(check_planner, Undecided)
 
 
@@ -352,12 +352,12 @@ class UnmaskedActor(RandomActor):
 
 
 def test_a_planner_and_an_actor_with_a_mask_honour_it():
-    words = r"it chooses what its action mask allows: row \d at tick \d chose \[[01., ]+\], allowed were \[[01, ]+\]"
+    words = r"its actions are allowed by the action mask: row \d at tick \d chose \[[01., ]+\], allowed were \[[01, ]+\]"
     assert re.search(words, broken(check_planner, Unmasked)) and re.search(words, broken(check_actor, UnmaskedActor))
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (Boastful, "it counts its model steps truthfully: model_steps adds up to 3 over 3 worlds at tick 0, the world model was "
+    (Boastful, "its model_steps are correct: model_steps adds up to 3 over 3 worlds at tick 0, the world model was "
                "asked for 768"),
     (Worst, "its plans have less energy than random ones: row 0: "),
     (Wild, "its actions lie in [-1, 1]: one is "),
@@ -481,14 +481,14 @@ def test_a_sound_world_model_passes():
 @pytest.mark.parametrize(("make", "words"), [
     (Bare, "rollout gives a Prediction: it gives a Tensor"),
     (Transposed, "rollout gives states (B, K, H, *S): it gives (3, 3, 5, 6), expected (3, 5, 3, 6)"),
-    (Foreseeing, "an action moves nothing that lies before it: another last action changed earlier states"),
-    (Crowded, "candidates do not disturb each other: a candidate alone leads elsewhere than among others"),
-    (Counting, "a state suffices to go on from: a rollout from its own first state leads elsewhere"),
+    (Foreseeing, "later actions do not change earlier states: another last action changed earlier states"),
+    (Crowded, "candidates are independent: a candidate alone has other states than among others"),
+    (Counting, "a state suffices to continue a rollout: a rollout from its own first state leads elsewhere"),
     (Signed, "a distance is 0 to the same state and never negative: to itself [0.0, 0.0, 0.0], to another ["),
     (Rigid, "a distance broadcasts: states (B, 1, *S) and goals (1, B, *S) give (3,)"),
-    (Losing, "a grafted goal is a goal: goals (1, B, *S) and states (B, 1, *S) give (3, 3, 2)"),
-    (Drifting, "grafting twice is grafting once: a goal in a state's own surroundings is moved once more"),
-    (Startled, "nothing surprises at an episode's first tick: surprise is [1.0, 1.0, 1.0]"),
+    (Losing, "graft returns goals: goals (1, B, *S) and states (B, 1, *S) give (3, 3, 2)"),
+    (Drifting, "graft is idempotent: a rebased goal changes when rebased again"),
+    (Startled, "surprise is 0 at an episode's first tick: surprise is [1.0, 1.0, 1.0]"),
     (Stubborn, "its loss has a gradient: no parameter receives one"),
     (Untidy, "loss() gives 0-d tensors: 'all' is a Tensor"),
     (Exploding, "its loss is finite: 'loss' is inf"),
@@ -536,8 +536,8 @@ class Relative(Even):
 def test_what_costs_promise():
     check_cost(Even)
     assert "energy = intrinsic + critic: " in broken(check_cost, Unsummed)
-    assert "weights of 1 are no modulation: they give another energy than no weights" in broken(check_cost, Lopsided)
-    assert "candidates do not disturb each other: a candidate alone has another energy" in broken(check_cost, Relative)
+    assert "weights of 1 change nothing: they give another energy than no weights" in broken(check_cost, Lopsided)
+    assert "candidates are independent: a candidate alone has another energy" in broken(check_cost, Relative)
 
 
 class Notebook(Memory):
@@ -565,7 +565,7 @@ class Premature(Notebook):
 def test_what_memories_promise():
     assert "scores lie in 0 to 1: they go from 0 to 2" in broken(check_memory, Sure)
     assert "the score is 0 while nothing is kept: it is [0.5, 0.5, 0.5]" in broken(check_memory, Premature)
-    assert "what matches well is recalled: a state that was kept recalls another one" in broken(check_memory, Notebook)
+    assert "a kept state recalls itself: a state that was kept recalls another one" in broken(check_memory, Notebook)
 
 
 def test_what_goals_promise():
@@ -577,7 +577,7 @@ def test_what_goals_promise():
             self.carry = {"count": self.carry["count"] + 1}
             return {"goal": self.carry["count"]}
 
-    assert "what is shown unchanged is wanted unchanged: the second tick has another goal" in broken(check_goal, Fickle)
+    assert "an unchanged observation gives an unchanged goal: the second tick has another goal" in broken(check_goal, Fickle)
 
 
 def test_what_actors_promise():
@@ -631,6 +631,6 @@ class Hasty(Restless):
 
 def test_what_worlds_promise():
     check_world(lambda: GymWorld("worlds:ami/TwoRooms-v0", observe="state"), ticks=70)
-    assert "a row whose episode is over stands still: 'observation' differs by up to 1" in broken(
+    assert "a row whose episode is over stays unchanged: 'observation' differs by up to 1" in broken(
         check_world, Restless, ticks=70)
     assert "the first tick shows the beginning, whatever the action: 'observation' differs" in broken(check_world, Hasty)

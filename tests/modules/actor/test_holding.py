@@ -100,7 +100,7 @@ class Space(World):
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
         pass
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         return {"reward": action[:, 0]}
 
 
@@ -117,7 +117,7 @@ class Counting(Planner):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"fired": torch.zeros(batch)}
 
-    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self) -> dict[str, Tensor]:
         fired = self.carry["fired"]
         self.carry = {"fired": fired + 1}
         return {"plan": (fired[:, None, None] / 100 + torch.arange(3)[None, :, None] / 10)}
@@ -126,7 +126,7 @@ class Counting(Planner):
 class Follower(PlanFollower):
     inputs = {"plan": Port("plan", ("H", "A"))}
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         mode = torch.full((len(plan),), 2)
         return super().step(plan[:, 0], plan[:, 0], mode, plan)
 
