@@ -1,7 +1,7 @@
-"""`ami check`: the contract of any module or world, ours or a user's, as a report of every promise.
+"""`ami check`: the contract of any module or world, shipped or a user's, as a report of every promise.
 
-What is checked is named as it is elsewhere: a choice, `planner=cem planner.horizon=6`; a class, `mypkg.MyPlanner`; or the
-id of a gymnasium world, `CartPole-v1`.
+The target is a choice, `planner=cem planner.horizon=6`; a class, `mypkg.MyPlanner`; or the id of a gymnasium world,
+`CartPole-v1`.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ NO_MODULES = ("agent", "experiment", GRAPH, "learning", "evaluation")
 
 
 def check(target: str, overrides: Sequence[str] = (), allow: Sequence[str] = (), searched: Sequence[str] = ()) -> Report:
-    """Judge every promise of what is named.
+    """Check every promise of the target.
 
     Args:
         target: `group=choice`, a class by its full name, the id of a gymnasium world, or its class, `module:Class`.
-        overrides: with a choice or an id, more of the command line's overrides.
+        overrides: with a choice or an id, further overrides.
         allow: prefixes of your own packages that may be named; see `ami.config.trust`.
         searched: overrides of the search path, `hydra.searchpath=[…]`.
 
     Raises:
-        SettingError: it is no module, or its settings cannot be.
+        SettingError: it is no module, or its settings are invalid.
         UnknownName: there is no such choice or class.
         TrustError: the class is not on the allow-list.
     """
     if "=" in target:
         group = target.partition("=")[0].lstrip("+").partition(".")[0]  # planner._target_=… is checked as planner is
-        menu = [name for name in groups() if name not in NO_MODULES]
+        names = [name for name in groups() if name not in NO_MODULES]
         if group in NO_MODULES:
-            raise SettingError(f"'{target}' is no module: expected one of {', '.join(menu)}. Fix to check a whole wiring: "
+            raise SettingError(f"'{target}' is no module: expected one of {', '.join(names)}. Fix to check a whole wiring: "
                                f"`ami graph {target}`")
-        if group not in menu:
-            raise unknown_name("group", group, menu)
+        if group not in names:
+            raise unknown_name("group", group, names)
         return _check_choice(group, [target, *overrides, *searched], allow)
     if WORLD_ID.match(target):
         return _check_choice("world", ["world=gym", f"world.id={target}", *overrides, *searched], allow)
     if ENTRY_POINT.match(target):
         return _check_choice("world", ["world=gym", f"world.entry_point={target}", *overrides, *searched], allow)
     if CLASS.match(target):
-        require(not overrides, f"'{' '.join(overrides)}' stands behind a class: its settings are its defaults. Fix for "
-                               "others: name it as a choice, `GROUP=CHOICE GROUP._target_=… GROUP.setting=…`")
+        require(not overrides, f"'{' '.join(overrides)}' follows a class, which is checked with its defaults. Fix for other "
+                               "settings: name it as a choice, `GROUP=CHOICE GROUP._target_=… GROUP.setting=…`")
         return _check_class(target, allow)
     raise SettingError(f"'{target}' names nothing to check: expected a choice such as planner=cem, a class such as "
                        "mypkg.MyPlanner, or the id of a world such as CartPole-v1")
 
 
 def _check_choice(group: str, overrides: Sequence[str], allow: Sequence[str]) -> Report:
-    """With the sizes it has in the graph it stands in; with those of the tests where that graph is refused."""
+    """Check a choice with the sizes of its graph, or with the default sizes if that graph is refused."""
     config = compose(overrides, allow=allow)
     parts = to_specs(config)
     if group not in parts:
@@ -81,11 +81,11 @@ def _check_choice(group: str, overrides: Sequence[str], allow: Sequence[str]) ->
 def _check_class(name: str, allow: Sequence[str]) -> Report:
     try:
         target = trusted_class(name, "target", allow_list(allow))
-    except AmiError as error:  # it is no `_target_` of a leaf here
+    except AmiError as error:  # here the class is no `_target_` of an option
         raise type(error)(str(error).replace("target._target_ is ", "").removeprefix("target ")) from None
     if not issubclass(target, Module):
         bases = ", ".join(base.__name__ for base in target.__mro__[1:3])
-        raise SettingError(f"{name} is no module: its bases are {bases}. Expected a role of ami.blueprint above it. A term "
+        raise SettingError(f"{name} is no module: its bases are {bases}. Expected a role of ami.blueprint. A term "
                            "of a cost is checked with its cost: `ami check cost=weighted_sum cost.critics.mine._target_=…`")
     part = ModuleSpec(target)
     needed = [parameter.name for parameter in inspect.signature(target).parameters.values()
@@ -117,7 +117,7 @@ def _examined(part: ModuleSpec, name: str, dims: Sizes) -> Report:
 
 
 def _given(part: ModuleSpec, dims: Sizes) -> dict[str, Any]:
-    """The sizes of the module's own ports; what only its callees use is the stubs' affair."""
+    """Return the sizes of the module's own ports, without those that only its callees use."""
     draft = part.make()
     symbols = {str(symbol).lstrip("*") for port in (*draft.inputs.values(), *draft.outputs.values()) for symbol in port.dims}
     return {symbol: size for symbol, size in dims.items() if symbol in symbols}

@@ -24,10 +24,10 @@ STATES, SUCCESSORS = 16, 3
 
 def check_cost(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                batch: int = 3, report: Report | None = None) -> None:
-    """Check what every cost promises, with a stub world model.
+    """Check the promises of every cost, with a stub world model.
 
-    All of `check_module` · energy = intrinsic + critic · candidates are independent · weights of 1 are no
-    modulation · intrinsic terms have no parameters · if it has critics, they learn.
+    All of `check_module` · energy = intrinsic + critic · candidates are independent · weights of 1 change nothing ·
+    intrinsic terms have no parameters · its critics learn, if any.
 
     Raises:
         AssertionError: a promise is broken.

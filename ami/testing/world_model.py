@@ -25,9 +25,9 @@ WINDOWS, LENGTH = 16, 4
 
 def check_perception(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                      report: Report | None = None) -> None:
-    """Check what every perception promises.
+    """Check the promises of every perception.
 
-    All of `check_module` · `encode` takes any leading sizes · the percept is what `encode` gives.
+    All of `check_module` · `encode` takes any leading sizes · the percept is the result of `encode`.
 
     Raises:
         AssertionError: a promise is broken.
@@ -49,12 +49,12 @@ def check_perception(make: Make, *, dims: Sizes | None = None, batch: int = 3,
 
 def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                       batch: int = 3, report: Report | None = None) -> None:
-    """Check what every world model promises, with a stub perception.
+    """Check the promises of every world model, with a stub perception.
 
-    All of `check_module` · predictions have their shapes · later actions do not change earlier states · candidates do not
-    disturb each other · a state suffices to continue a rollout · a distance is 0 to the same state, never negative, and broadcasts ·
-    graft returns goals, and stays as it is when it is grafted again · surprise is 0 at an episode's first tick ·
-    if it has a loss, it learns.
+    All of `check_module` · predictions have their shapes · later actions do not change earlier states · candidates are
+    independent · a state suffices to continue a rollout · a distance is 0 to the same state, never negative, and
+    broadcasts · graft returns goals and is idempotent · surprise is 0 at an episode's first tick · it learns, if it has
+    a loss.
 
     Raises:
         AssertionError: a promise is broken.
@@ -72,7 +72,7 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
         first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
         if bool(first["surprise"].any()):
             subject.broken("surprise is 0 at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
-                           "give 0 while nothing was predicted")
+                           "return 0 without a prediction")
     learner = subject.fresh(range(batch))
     learns = getattr(type(learner), "loss", WorldModel.loss) is not WorldModel.loss
     if learns and any(p.requires_grad for p in learner.parameters()):
@@ -107,7 +107,7 @@ def _check_rollout(subject: Subject, batch: int) -> None:
     onwards = imagine(states[:, 0, 0], actions[:, :1, 1:])
     if not close(onwards, states[:, :1, 1:], 1e-3):
         subject.broken("a state suffices to continue a rollout", "a rollout from its own first state leads elsewhere",
-                       "put all that a prediction needs into the state")
+                       "make the state Markov: it must hold all inputs of a prediction")
 
 
 def _check_distance(subject: Subject, batch: int) -> None:
@@ -141,18 +141,18 @@ def _check_graft(subject: Subject, batch: int) -> None:
 
 
 def _windows(subject: Subject, learner: Module) -> dict[str, Tensor]:
-    """Windows of a world in which actions matter: "observation" (N, T + 1, *O), "action" (N, T, A), "reward" and "cont"
-    (N, T)."""
+    """Return windows of a world that depends on actions: "observation" (N, T + 1, *O), "action" (N, T, A), "reward" and
+    "cont" (N, T)."""
     generator = torch.Generator().manual_seed(5)
     shape = sizes(subject.dims["O"])
     action = torch.rand(WINDOWS, LENGTH, *sizes(subject.dims["A"]), generator=generator) * 2 - 1
     moves = torch.randn(action.shape[-1], *shape, generator=generator)
     start = torch.randn(WINDOWS, 1, *shape, generator=generator)
     path = torch.cat([start, start + torch.tensordot(action.cumsum(1), moves, dims=1)], dim=1)
-    told = {"action": action, "reward": action.sum(-1), "cont": (action[..., 0] > -0.5).float()}
+    others = {"action": action, "reward": action.sum(-1), "cont": (action[..., 0] > -0.5).float()}
     perception = subject.callee(learner, "perception")
     if perception is None or isinstance(perception, StubPerception):
-        return {"observation": path, **told}
+        return {"observation": path, **others}
     port = perception.inputs["observation"]
     drawn = (path * 40 + 128).clamp(0, 255) if port.dtype == torch.uint8 else path
-    return {"observation": drawn.to(port.dtype or torch.float32), **told}
+    return {"observation": drawn.to(port.dtype or torch.float32), **others}

@@ -59,8 +59,9 @@ def test_a_rate_is_written_with_its_interval() -> None:
 
 
 def returns_of(agent: list[float], random: list[float], known: bool) -> dict:
-    evaluations = {name: Evaluation(tuple(Outcome("episode", r > 0 if known else None, 9, r) for r in returns), 90, 0, 0, 1.0)
-                   for name, returns in (("agent", agent), ("random", random))}
+    evaluations = {
+        name: Evaluation(tuple(Outcome("episode", r > 0 if known else None, 9, r) for r in returns), 90, 0, 0, 1.0)
+        for name, returns in (("agent", agent), ("random", random))}
     return summary(evaluations, manifest_hash="00ff", seed=0)
 
 

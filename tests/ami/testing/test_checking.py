@@ -148,7 +148,7 @@ def test_failing_trial_is_the_only_cause_in_the_report() -> None:
     (["world_model=simulator"], "world_model=simulator cannot be made: "),
     (["planner=cem", "planner.horizon=0"], "planner=cem cannot be made: CEM.horizon is 0: expected 1 or more"),
     (["modules.planner.cem.CM"], "ami: 'modules.planner.cem.CM', but modules.planner.cem has no 'CM': did you mean 'CEM'?"),
-    (["modules.planner.cem.CEM", "horizon=3"], "'horizon=3' stands behind a class: its settings are its defaults"),
+    (["modules.planner.cem.CEM", "horizon=3"], "'horizon=3' follows a class, which is checked with its defaults"),
     (["modules.cost.critic.Critic"], "modules.cost.critic.Critic is no module: its bases are CriticTerm"),
     (["what"], "'what' names nothing to check: expected a choice such as planner=cem"),
     (["NoSuchWorld-v7"], "NoSuchWorld"),

@@ -1,4 +1,4 @@
-"""ami.testing: a planner of a user's own passes in three lines, and every broken promise is told by its name."""
+"""ami.testing: a user's planner is checked in three lines, and every broken promise is reported by name."""
 
 import re
 
@@ -30,7 +30,7 @@ from modules.planner.sampling import Found, SamplingPlanner
 
 
 class Softmax(SamplingPlanner):
-    """A planner of a user's own: the mean of random plans, weighted by how good they are."""
+    """A user's planner: the mean of random plans, weighted by their energy."""
 
     def __init__(self, horizon=4, num_candidates=64, temperature=1.0):
         super().__init__(horizon)
@@ -53,7 +53,7 @@ def test_a_users_planner_passes():
 
 
 def broken(check, make, **settings):
-    """The message of the promise that is broken."""
+    """The message of the broken promise."""
     with pytest.raises(AssertionError) as error:
         check(make, **settings)
     return str(error.value)
@@ -63,7 +63,7 @@ def broken(check, make, **settings):
 
 
 class Echo(Module):
-    """Sends the state it receives: keeps every promise."""
+    """Sends the received state: keeps every promise."""
 
     inputs = {"state": Port("state", ("*S",)), "energy": Port("energy", optional=True)}
     outputs = {"goal": Port("goal", ("*S",))}
@@ -72,7 +72,7 @@ class Echo(Module):
         return {"goal": state * 1}
 
 
-def test_a_module_that_keeps_every_promise_passes():
+def test_valid_module_passes():
     check_module(Echo)
 
 
@@ -216,17 +216,17 @@ def test_what_every_module_promises(make, words):
     assert ". Fix: " in message
 
 
-def test_a_module_in_place_of_its_class_is_told():
-    assert broken(check_module, Echo()).startswith("a check was given the module Echo(): expected its class")
+def test_instance_in_place_of_its_class_is_refused():
+    assert broken(check_module, Echo()).startswith("a check received the module Echo(): expected its class")
 
 
-def test_sizes_that_the_module_decides_otherwise_are_told():
+def test_conflicting_sizes_are_reported():
     class Wide(Echo):
         def infer_dims(self, known):
             return {"S": (9,)}
 
     assert broken(check_module, Wide, dims={"S": (6,)}) == (
-        "Wide breaks the promise that it fits the sizes it is given: S = (6,) was given and it decides (9,). "
+        "Wide breaks the promise that it fits the given sizes: S = (6,) was given and it decides (9,). "
         "Fix: return only sizes it decides from infer_dims()")
 
 
@@ -335,7 +335,7 @@ class Undecided(Categorical):
         return found._replace(plan=found.plan * 0.9 + 0.1 / 3)
 
 
-def test_a_planner_of_choices_is_checked_with_choices():
+def test_discrete_planner_is_checked_with_discrete_actions():
     check_planner(Categorical)
     assert ("its discrete actions are one-hot: one is [0.033, 0.033, 0.933]. Fix: plan "
             "self.actions.nearest(scores), or self.actions.one_hot(chosen)") in broken(check_planner, Undecided)
@@ -351,14 +351,14 @@ class UnmaskedActor(RandomActor):
         return super().step(state, goal, mode, plan)
 
 
-def test_a_planner_and_an_actor_with_a_mask_honour_it():
+def test_masked_planner_and_actor_choose_allowed_actions():
     words = r"its actions are allowed by the action mask: row \d at tick \d chose \[[01., ]+\], allowed were \[[01, ]+\]"
     assert re.search(words, broken(check_planner, Unmasked)) and re.search(words, broken(check_actor, UnmaskedActor))
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (Boastful, "its model_steps are correct: model_steps adds up to 3 over 3 worlds at tick 0, the world model was "
-               "asked for 768"),
+    (Boastful, "its model_steps are correct: model_steps adds up to 3 over 3 worlds at tick 0, the world model predicted "
+               "768"),
     (Worst, "its plans have less energy than random ones: row 0: "),
     (Wild, "its actions lie in [-1, 1]: one is "),
     (NeverIdle, "rows in Mode-1 stay idle: at tick 0 such a row has 256 model steps and a plan up to "),
@@ -389,7 +389,7 @@ def test_encode_takes_any_leading_sizes():
     assert "encode takes any leading sizes: observations (B, 2, *O) give (6, 6)" in broken(check_perception, Forgetful)
 
 
-def test_the_percept_is_what_encode_gives():
+def test_percept_is_the_result_of_encode():
     class Otherwise(StubPerception):
         def step(self, observation):
             return {"percept": self.encode(observation) + 1}
@@ -398,7 +398,7 @@ def test_the_percept_is_what_encode_gives():
 
 
 class Sound(StubWorldModel):
-    """The stub as a node of its own."""
+    """The stub as a node."""
 
     def step(self, percept, action, recall=None):
         return {"state": self.believe(percept), "surprise": percept.new_zeros(len(percept))}
@@ -474,7 +474,7 @@ class Exploding(Stubborn):
         return (self.guess - 1).square() / 0, {}
 
 
-def test_a_sound_world_model_passes():
+def test_valid_world_model_passes():
     check_world_model(Sound)
 
 
@@ -497,7 +497,7 @@ def test_what_world_models_promise(make, words):
     assert words in broken(check_world_model, make)
 
 
-def test_a_loss_that_does_not_fall_is_told():
+def test_loss_that_does_not_fall_is_reported():
     class Worsening(Stubborn):
         def loss(self, batch):
             self.worse = getattr(self, "worse", 0) + 1
@@ -510,7 +510,7 @@ def test_a_loss_that_does_not_fall_is_told():
 
 
 class Even(StubCost):
-    """The stub as a node of its own."""
+    """The stub as a node."""
 
     def step(self, state, goal, weights=None, reward=None):
         away = (state - goal).square().sum(-1)
@@ -565,7 +565,7 @@ class Premature(Notebook):
 def test_what_memories_promise():
     assert "scores lie in 0 to 1: they go from 0 to 2" in broken(check_memory, Sure)
     assert "the score is 0 while nothing is kept: it is [0.5, 0.5, 0.5]" in broken(check_memory, Premature)
-    assert "a kept state recalls itself: a state that was kept recalls another one" in broken(check_memory, Notebook)
+    assert "a kept state recalls itself: it recalls another one" in broken(check_memory, Notebook)
 
 
 def test_what_goals_promise():
@@ -608,7 +608,7 @@ def test_what_configurators_promise():
 
 
 class Restless(GymWorld):
-    """Two rooms whose rows go on after their episode is over."""
+    """Two rooms whose rows continue after their episode is over."""
 
     def __init__(self):
         super().__init__("worlds:ami/TwoRooms-v0", observe="state")
