@@ -24,7 +24,7 @@ from ami.learning.trainer import Step
 from ami.trace.header import versions
 from ami.trace.provenance import code_of, engine_code
 
-CODE = ("ami.session.train", "ami.session.plan", "ami.learning.trainer")
+CODE = ("ami.session.learn", "ami.session.plan", "ami.learning.trainer")
 """The files of ami that learning depends on, besides those that run an agent."""
 ACTOR = "actor"
 
