@@ -122,5 +122,5 @@ def test_a_header_without_permission_names_the_fix(run: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("ami.storage.files.os.open", denied)
-    with pytest.raises(TraceError, match=r"header\.json cannot be read \(Permission denied\): .* Fix: as that user"):
+    with pytest.raises(TraceError, match=r"header\.json cannot be read \(Permission denied\): .* Fix: read it as that user"):
         Trace.open(run)
