@@ -17,7 +17,7 @@ from ami.tracking.mlflow_database import check_database
 
 IDENTITY = "comparison.json"
 FORMAT = 2
-RUNS = ("ami.session.train", "ami.learning.trainer", "ami.evaluation.evaluate")
+RUNS = ("ami.session.evaluation", "ami.session.learn", "ami.learning.trainer", "ami.evaluation.evaluate")
 """The files of ami that a comparison's figures depend on, besides those that run an agent."""
 SHOWN_DIFFERENCES = 3
 FILE = FileKind("a comparison's identity", SettingError, "another --folder", schema=dict[str, Any])
