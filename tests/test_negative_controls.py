@@ -1,6 +1,6 @@
-"""What must fail does fail: the same agent, learning and planner, with one thing broken that success should depend on.
+"""Negative controls: the same agent, training and planner, with one necessary part broken.
 
-A short learning (a third of the main job's) already reaches the goals; the broken ones stay near chance.
+A short training (a third of the main job's) already reaches the goals; the broken agents stay near chance.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALLOW = ("broken_minds.",)
 
 
 def success(folder: Path, *overrides: str, trained: bool = True) -> float:
-    """The share of all pairs that is solved."""
+    """Return the success rate over all pairs."""
     config = ami.compose([*SHORT, f"store={folder}", *overrides], allow=ALLOW)
     graph = to_graph(config)
     weights = learn(config).weights if trained else Trained().weights
@@ -40,19 +40,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def test_a_short_learning_reaches_the_goals(store: Path) -> None:
+def test_short_training_reaches_the_goals(store: Path) -> None:
     assert success(store) >= 0.9
 
 
-def test_an_untrained_agent_does_not(store: Path) -> None:
+def test_untrained_agent_fails(store: Path) -> None:
     assert success(store, trained=False) <= 0.4
 
 
-def test_a_blind_one_does_not(store: Path) -> None:
+def test_blind_agent_fails(store: Path) -> None:
     assert success(store, "perception._target_=broken_minds.BlindConv") <= 0.4
 
 
-def test_one_that_learnt_from_shuffled_actions_does_not(store: Path) -> None:
+def test_agent_trained_on_shuffled_actions_fails(store: Path) -> None:
     assert success(store, "world_model._target_=broken_minds.ShuffledJEPA") <= 0.4
 
 
