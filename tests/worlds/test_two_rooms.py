@@ -296,8 +296,7 @@ OPTIONS_REFUSED = [
     ),
     (
         {"reset_mask": [0, 1]},
-        "option reset_mask has dtype int64 and shape (2,); expected bool (2,), True where a row "
-        "shall be reset.",
+        "option reset_mask has dtype int64 and shape (2,); expected bool (2,), True for rows to reset.",
     ),
 ]
 
@@ -336,7 +335,7 @@ def test_an_invalid_action_is_refused():
     ):
         single.step(np.zeros((1, 2)))
     with pytest.raises(
-        ValueError, match=r"action \[nan, 1\.0\] is not finite; expected .* weights have diverged"
+        ValueError, match=r"action \[nan, 1\.0\] is not finite; expected .* diverged weights"
     ):
         env.step([[0, 0], [np.nan, 1]])
     with pytest.raises(ValueError, match=r"action \[inf, 1\.0\] is not finite"):
