@@ -149,7 +149,7 @@ class Manifest:
         Raises:
             SettingError: `batch` is below 1.
         """
-        require(batch >= 1, f"evaluation.batch is {batch}: expected 1 or more worlds side by side")
+        require(batch >= 1, f"evaluation.batch is {batch}: expected 1 or more parallel worlds")
         episodes = self.episodes()
         firsts = range(0, len(episodes), batch)
         return [(wave, episodes[first:first + batch]) for wave, first in enumerate(firsts)]

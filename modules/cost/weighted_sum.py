@@ -117,19 +117,20 @@ class WeightedSum(Cost):
                 total = total + weight * _summed(learnt.energy(states, along), behind)
         return total
 
-    def _intrinsic_of(self, seen: Prediction, goal: Tensor, u: list[Weight]) -> Tensor:
+    def _intrinsic_of(self, perceived: Prediction, goal: Tensor, u: list[Weight]) -> Tensor:
         """Return Σ uᵢ ICᵢ (B,) of perceived states (B, *S)."""
-        total = seen.states.new_zeros(len(seen.states))
+        total = perceived.states.new_zeros(len(perceived.states))
         for weight, term in zip(u, self._intrinsic, strict=True):
-            total = total + weight * term.energy(seen, None, goal, self.calls.world_model.distance)
+            total = total + weight * term.energy(perceived, None, goal, self.calls.world_model.distance)
         return total
 
-    def _each(self, seen: Prediction, goal: Tensor, u: list[Weight], v: list[Weight]) -> dict[str, Tensor]:
+    def _each(self, perceived: Prediction, goal: Tensor, u: list[Weight], v: list[Weight]) -> dict[str, Tensor]:
         """Return the weighted energy (B,) of every term, by name."""
         distance = self.calls.world_model.distance
-        found = [weight * term.energy(seen, None, goal, distance) for weight, term in zip(u, self._intrinsic, strict=True)]
-        found += [weight * learnt.energy(seen.states, goal) for weight, learnt in zip(v, self._critics, strict=True)]
-        return {name: energy.expand(len(seen.states)) for name, energy in zip(self.terms, found, strict=True)}
+        found = [weight * term.energy(perceived, None, goal, distance)
+                 for weight, term in zip(u, self._intrinsic, strict=True)]
+        found += [weight * learnt.energy(perceived.states, goal) for weight, learnt in zip(v, self._critics, strict=True)]
+        return {name: energy.expand(len(perceived.states)) for name, energy in zip(self.terms, found, strict=True)}
 
     def _counts(self, prediction: Prediction) -> tuple[Tensor | None, Tensor | None]:
         """Return the weights (…, H) of a path's states: of arriving there, and of all that follows; None for 1."""

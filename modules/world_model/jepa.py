@@ -189,9 +189,9 @@ class JEPA(MarkovWorldModel):
         """
         observation, action = batch["observation"], batch["action"]
         states = self.believe(self.calls.perception.encode(observation))
-        foreseen = self.rollout(states[:, 0], action[:, None])
-        imagined = foreseen.states[:, 0]
-        prediction = self._error(observation, states, foreseen)
+        predicted = self.rollout(states[:, 0], action[:, None])
+        imagined = predicted.states[:, 0]
+        prediction = self._error(observation, states, predicted)
         total, figures = prediction, {"prediction": prediction}
         terms = self.method.penalties(states)
         if self.method.idm:
@@ -211,10 +211,10 @@ class JEPA(MarkovWorldModel):
 
     def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
         """Return the error of imagined states (N, 1, T, D) against observations (N, T + 1, *O) and states (N, T + 1, D)."""
-        foreseen, targets = imagined.states[:, 0], self._targets(observation, states)[:, 1:]
+        predicted, targets = imagined.states[:, 0], self._targets(observation, states)[:, 1:]
         if self.predictor.step is None:
-            return F.mse_loss(foreseen, targets)
-        return F.smooth_l1_loss(foreseen / self.predictor.step, targets / self.predictor.step)
+            return F.mse_loss(predicted, targets)
+        return F.smooth_l1_loss(predicted / self.predictor.step, targets / self.predictor.step)
 
     def _targets(self, observation: Tensor, states: Tensor) -> Tensor:
         """Return the target states (N, T + 1, D)."""

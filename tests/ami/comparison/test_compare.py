@@ -89,7 +89,7 @@ def test_mlflow_has_a_parent_with_a_child_per_variant(story: Path) -> None:
 def test_ray_tasks_give_equal_results(story: Path, tmp_path: Path, ray_cluster: None) -> None:
     result = ami.compare([SWEEP, *SMALL, f"store={tmp_path}"], seeds=(1,), parallel=2, folder=tmp_path / "parallel")
     assert isinstance(result, Comparison) and list(result.rows) == LABELS
-    assert len(list((tmp_path / "trained").iterdir())) == 1, "the agent was trained once, though three live side by side"
+    assert len(list((tmp_path / "trained").iterdir())) == 1, "three parallel variants must share one training"
     one, other = records(tmp_path / "parallel"), records(story / "it")
     assert len(one) == 3
     for name, record in one.items():

@@ -104,7 +104,7 @@ def test_world_without_goals_samples_seeds() -> None:
 
 @pytest.mark.parametrize("call, words", [
     (lambda: make(num_pairs=0), "evaluation.pairs is 0: expected 1 or more"),
-    (lambda: make().waves(0), "evaluation.batch is 0: expected 1 or more worlds side by side"),
+    (lambda: make().waves(0), "evaluation.batch is 0: expected 1 or more parallel worlds"),
     (lambda: Manifest.make(Module(), 0, 1), "Module has no evaluation pairs: expected a world with env_id")])
 def test_impossible_requests_are_refused(call, words: str) -> None:
     with pytest.raises(SettingError, match=words):
