@@ -14,7 +14,8 @@ from ami.testing.checking import check
 from ami.testing.report import BROKEN, KEPT, UNJUDGED
 from modules.planner.cem import CEM
 
-LEAVES = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
+OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section]
+           for name, _ in leaves(group)]
 
 
 NEEDS = {"world_model=simulator": ["agent=oracle"]}
@@ -39,9 +40,9 @@ class Clumsy(CEM):
         raise KeyError("plan")
 
 
-@pytest.mark.parametrize("leaf", LEAVES)
-def test_every_option_keeps_its_contract(leaf: str) -> None:
-    report = check(leaf, NEEDS.get(leaf, ()))
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_keeps_its_contract(option: str) -> None:
+    report = check(option, NEEDS.get(option, ()))
     assert report.is_kept, str(report)
 
 
@@ -81,7 +82,7 @@ def test_a_users_class_is_checked_from_the_command_line(tmp_path: Path, monkeypa
     assert main(["check", "mine.Good"]) == 2
     assert "'mine.Good': expected a class from modules." in capsys.readouterr().err
     assert main(["check", "mine.Good", "--allow", "mine."]) == 0
-    assert capsys.readouterr().out.startswith("mine.Good keeps 20 of the 20 promises of a planner\n\n  ✓ it lives")
+    assert capsys.readouterr().out.startswith("mine.Good keeps 20 of the 20 promises of a planner\n\n  ✓ it runs")
     assert main(["check", "--allow", "mine.", "mine.Bad"]) == 1
     assert "✗ its model_steps are correct" in capsys.readouterr().out
     assert main(["check", "mine.Needy", "--allow", "mine."]) == 2

@@ -14,8 +14,8 @@ def test_it_is_the_mean_square_of_each_action():
 
 
 def test_perceived_state_has_energy_0():
-    lived = Prediction(torch.zeros(2, 3))
-    assert torch.equal(ActionEffort().energy(lived, None, torch.zeros(2, 3), torch.dist), torch.zeros(2))
+    perceived = Prediction(torch.zeros(2, 3))
+    assert torch.equal(ActionEffort().energy(perceived, None, torch.zeros(2, 3), torch.dist), torch.zeros(2))
 
 
 def test_it_is_immutable():

@@ -11,7 +11,7 @@ from ami.testing.subject import Subject
 from modules.memory.short_term import ShortTerm
 
 
-def lived(states, imagined=None, **settings):
+def fed(states, imagined=None, **settings):
     """A memory of one world that received these states (numbers) and imagined states, all with the goal 0."""
     subject = Subject(lambda: ShortTerm(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,), "H": 2},
                       calls={"cost": StubCost()})
@@ -40,7 +40,7 @@ def test_contract_with_token_states():
 
 
 def test_perceived_states_are_kept_with_time_and_energy():
-    module, record = lived([1, 3, 3])
+    module, record = fed([1, 3, 3])
     assert kept(module) == [(0, 1.0, 1.0, False), (2, 3.0, 9.0, False)]
     assert record[2]["recall"].item() == pytest.approx(3)
     assert record[2]["energy"].item() == pytest.approx(9)
@@ -48,35 +48,35 @@ def test_perceived_states_are_kept_with_time_and_energy():
 
 
 def test_imagined_states_are_kept_with_future_time_energy_and_mark():
-    module, _ = lived([1, 2], imagined=[[0, 0], [5, 6]])
+    module, _ = fed([1, 2], imagined=[[0, 0], [5, 6]])
     assert kept(module) == [(0, 1.0, 1.0, False), (1, 2.0, 4.0, False), (1, 5.0, 25.0, True), (2, 6.0, 36.0, True)]
 
 
 def test_initial_imagined_message_is_not_kept():
-    module, _ = lived([1], imagined=[[5, 6]])
+    module, _ = fed([1], imagined=[[5, 6]])
     assert kept(module) == [(0, 1.0, 1.0, False)]
 
 
 def test_recall_reports_its_imagined_share():
-    _, record = lived([1, 2, 6], imagined=[[0, 0], [5, 6], [6, 6]])
+    _, record = fed([1, 2, 6], imagined=[[0, 0], [5, 6], [6, 6]])
     assert record[2]["recall"].item() == pytest.approx(6)
     assert record[2]["energy"].item() == pytest.approx(36)
     assert record[2]["imagined"].item() == 1
 
 
 def test_perceived_state_overwrites_a_near_imagined_one():
-    module, _ = lived([1, 2, 6.06], imagined=[[0, 0], [5, 6], [5, 5]])
+    module, _ = fed([1, 2, 6.06], imagined=[[0, 0], [5, 6], [5, 5]])
     assert (2, 6.06, 36.72, False) in kept(module)
     assert not any(state == 6.0 for _, state, _, _ in kept(module))
 
 
 def test_imagined_state_leaves_a_near_perceived_one():
-    module, _ = lived([1, 3], imagined=[[0, 0], [1.05, 1.05]])
+    module, _ = fed([1, 3], imagined=[[0, 0], [1.05, 1.05]])
     assert kept(module) == [(0, 1.0, 1.0, False), (1, 3.0, 9.0, False)]
 
 
 def test_full_memory_overwrites_imagined_states_first():
-    module, _ = lived([1, 2, 9, 12], imagined=[[0, 0], [5, 6], [1, 1], [1, 1]])
+    module, _ = fed([1, 2, 9, 12], imagined=[[0, 0], [5, 6], [1, 1], [1, 1]])
     assert [entry[1] for entry in kept(module)] == [1.0, 2.0, 9.0, 12.0]
 
 
