@@ -117,7 +117,7 @@ def only_overrides(command: str, words: Sequence[str], flags: Sequence[str] = ()
 
 def unknown_flag(name: str, known: Iterable[str], command: str) -> AmiError:
     """Return the error for an unknown flag, with the nearest known flag or the syntax of a setting."""
-    choices = [*known, *COMMON_FLAGS]
+    choices = [flag for flag in (*known, *COMMON_FLAGS) if flag != name]  # another command's flag is no typing mistake
     if "did you mean" in suggestion(name, choices):
         return unknown_name("flag", name, choices, f"`{command} --help` explains them.")
     setting = name.lstrip("-").replace("-", "_")

@@ -19,6 +19,8 @@ from ami.config.instantiate import specs_of
 from ami.envs.world import GymWorld
 from ami.errors import AmiError
 
+FOLLOWS = {"world_model.rewards": "cost", "world_model.anti_collapse": "perception"}
+"""Settings of a module that follow from the choice of another group."""
 LARGEST, STEP = 64, 4
 """Picture sides that `perception=conv` accepts: multiples of 4, up to 64."""
 
@@ -47,8 +49,19 @@ def fitting(config: Mapping[str, Any], chosen: Collection[str], given: Collectio
         wanted = dict(_wanted(world))
     finally:
         world.rows.close()
-    return [f"{key}={value}" for key, value in wanted.items()
-            if key not in given and key.split(".")[0] not in chosen]
+    return [f"{key}={value}" for key, value in wanted.items() if key not in given and _is_open(key, config, chosen, allow)]
+
+
+def _is_open(key: str, config: Mapping[str, Any], chosen: Collection[str], allow: Sequence[str]) -> bool:
+    """Return whether a group or a setting is left open; a setting also if its module was chosen without it, and takes it."""
+    group, _, setting = key.partition(".")
+    if key not in FOLLOWS:
+        return group not in chosen
+    try:
+        takes = specs_of({group: config[group]}, allow)[group].takes(setting)
+    except AmiError:  # the graph reports it
+        return False
+    return takes and (group not in chosen or FOLLOWS[key] not in chosen)
 
 
 def _wanted(world: GymWorld) -> Iterator[tuple[str, str]]:

@@ -133,10 +133,15 @@ def export(where: str | Path, out: Path) -> Path:
 
 
 def _targets(value: Any) -> Iterator[str]:
-    """Yield every class that a configuration names."""
+    """Yield every class that a configuration names: targets, a world's entry point, wrappers and package of its id."""
     if isinstance(value, Mapping):
         if isinstance(value.get("_target_"), str):
             yield value["_target_"]
+        if isinstance(value.get("entry_point"), str):
+            yield value["entry_point"].replace(":", ".")
+        if ":" in str(value.get("id")):
+            yield str(value["id"]).replace(":", ".")
+        yield from (wrapper for wrapper in value.get("wrappers") or () if isinstance(wrapper, str))
         for inner in value.values():
             yield from _targets(inner)
     elif isinstance(value, list):

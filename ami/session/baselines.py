@@ -35,7 +35,7 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
             found.pop(name, None)
             left_out.setdefault(first_reason(str(error)), []).append(name)
     if left_out:
-        reasons = "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in left_out.items())
+        reasons = "; ".join(f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in left_out.items())
         some = [name for name in config.settings.evaluation.beside if name in found]
         console.note(f"warning: left out of the baselines, {reasons}. Fix to silence this: "
                      f"evaluation.beside=[{','.join(some)}]")

@@ -24,5 +24,6 @@ class Reward(IntrinsicTerm):
         if prediction.reward is None:
             raise SettingError("cost.intrinsic needs the reward of states without one: the world model does not predict "
                                "rewards, a critic learns from pairs of states, or a memory keeps imagined ones. "
-                               "Fix: world_model.rewards=true, the critic modules.cost.value.Value, memory=episodic")
+                               "Fix: world_model.rewards=true, or in a model of your own `reward` in the Prediction that "
+                               "rollout returns; the critic modules.cost.value.Value; memory=episodic")
         return -prediction.reward

@@ -35,6 +35,18 @@ def test_chosen_modules_stay() -> None:
     assert config.fitted == ("goal=none", "cost=reward", "world_model.rewards=true")
 
 
+@pytest.mark.parametrize("model", ["jepa", "ensemble"])
+def test_naming_a_world_model_keeps_the_settings_that_follow_from_the_world(model: str) -> None:
+    config = compose(["world=gym", "world.id=Pendulum-v1", f"world_model={model}"])
+    assert set(config.fitted) == {*NUMBERS, *REWARDED}
+    to_graph(config)  # valid
+
+
+def test_a_world_model_without_the_settings_is_left_alone() -> None:
+    config = compose(["world=gym", "world.id=Pendulum-v1", "world_model=simulator"])
+    assert not [text for text in config.fitted if text.startswith("world_model.")]
+
+
 @pytest.mark.parametrize("experiment", ["cartpole", "pendulum", "pointmaze", "doorkey"])
 def test_experiments_are_not_fitted(experiment: str) -> None:
     config = compose([f"experiment={experiment}"])

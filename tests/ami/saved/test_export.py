@@ -85,6 +85,12 @@ def test_an_export_runs_elsewhere(in_store: Path, monkeypatch: pytest.MonkeyPatc
     assert all(bool((first[node][key] == second[node][key]).all()) for node in first for key in first[node])
 
 
+def test_an_agents_packages_are_those_of_its_classes_and_of_its_world() -> None:
+    world = {"_target_": "ami.envs.world.GymWorld", "id": "ale_py:ALE/Pong-v5", "wrappers": ["grey.Scale"]}
+    config = {"world": world, "planner": {"_target_": "mine.Planner"}, "other": {"entry_point": "pond:Pond"}}
+    assert SavedAgent(Path(), config, (), {}).packages() == ["ale_py", "grey", "mine", "pond"]
+
+
 def test_an_export_overwrites_nothing(in_store: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"exists already: expected a new folder\. Fix: another name, or delete it$"):
         export("first", tmp_path)
