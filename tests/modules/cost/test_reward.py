@@ -27,7 +27,7 @@ def test_energy_is_the_negative_reward():
 
 def test_unknown_reward_is_refused():
     with pytest.raises(SettingError, match=r"needs the reward of states without one: .*Fix: "
-                                           r"world_model\.rewards=true, or in a model of your own `reward` in the Prediction"):
+                                           r"world_model\.rewards=true, or in a model of your own `reward` in the"):
         Reward().energy(Prediction(torch.zeros(2, 1)), None, torch.zeros(2, 1), lambda one, other: one[..., 0])
 
 
