@@ -1,15 +1,19 @@
-# make demo: install and run the main job · make test: install and test · make lint · make bench
+# make demo: install and run the main job · make test: install and test · make docs · make lint · make bench
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test docs lint bench install clean
 
 demo: install
 	$(BIN)/ami run
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+docs: install
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open site/index.html"
 
 lint: install
 	$(BIN)/ruff check .
@@ -29,4 +33,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

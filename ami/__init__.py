@@ -1,14 +1,14 @@
 """ami: agents built after LeCun's blueprint, as message graphs of modules. Start reading at `ami/agent.py`.
 
-The names below are all that a notebook or a script needs; each is loaded when it is first asked for, so that `import ami`
-is quick and imports neither torch, ray nor mlflow.
+The names below are all that a notebook or a script needs. Each is loaded on first access: `import ami` is quick and imports
+neither torch, ray nor mlflow.
 
-    config = ami.compose(["planner.horizon=6"])   # what the command line says
+    config = ami.compose(["planner.horizon=6"])   # the overrides of the command line
     agent = ami.build(config)                     # an agent in this process, ready for `reset` and `cycle`
-    result = ami.run(config)                      # learns if need be, lives, evaluates: a Run with its tables
+    result = ami.run(config)                      # trains if necessary, then evaluates: a Run with its tables
     agent = ami.load("runs/first")                # a saved agent: `agent.act(observation)` in a loop of your own
     table = ami.compare(["planner=cem,none"])     # variants on the same pairs and seeds: a Comparison
-    ticks = ami.tracing.load(folder).ticks        # a run's trace as tidy tables
+    ticks = ami.load_trace(folder).ticks          # a run's trace as tidy tables
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "compose": "ami.config",
+    "compose": "ami.config.compose",
     "Comparison": "ami.comparison.compare", "compare": "ami.comparison.compare",
-    "lesion": "ami.lesions",
-    "Run": "ami.job", "build": "ami.job", "run": "ami.job",
-    "train": "ami.job",
-    "LoadedAgent": "ami.loaded", "load": "ami.loaded",
+    "lesion": "ami.comparison.lesion",
+    "Run": "ami.session.run", "build": "ami.session.run", "run": "ami.session.run",
+    "train": "ami.session.train",
+    "LoadedAgent": "ami.saved.loaded", "load": "ami.saved.loaded",
+    "load_trace": "ami.views.tables",
     "Agent": "ami.agent",
     "Call": "ami.module", "Module": "ami.module", "callable_method": "ami.module",
     "Port": "ami.ports",
@@ -32,13 +33,10 @@ _HOME = {
     "AmiError": "ami.errors",
 }
 
-_PARTS = ("tracing",)
-
 __version__ = "0.1.0"
-__all__ = sorted([*_HOME, *_PARTS, "__version__"])
+__all__ = sorted([*_HOME, "__version__"])
 
 if TYPE_CHECKING:
-    from ami import tracing as tracing
     from ami.agent import Agent as Agent
     from ami.blueprint import Actor as Actor
     from ami.blueprint import Configurator as Configurator
@@ -53,28 +51,27 @@ if TYPE_CHECKING:
     from ami.blueprint import WorldModel as WorldModel
     from ami.comparison.compare import Comparison as Comparison
     from ami.comparison.compare import compare as compare
-    from ami.config import compose as compose
+    from ami.comparison.lesion import lesion as lesion
+    from ami.config.compose import compose as compose
     from ami.errors import AmiError as AmiError
-    from ami.job import Run as Run
-    from ami.job import build as build
-    from ami.job import run as run
-    from ami.job import train as train
-    from ami.lesions import lesion as lesion
-    from ami.loaded import LoadedAgent as LoadedAgent
-    from ami.loaded import load as load
     from ami.module import Call as Call
     from ami.module import Module as Module
     from ami.module import callable_method as callable_method
     from ami.ports import Port as Port
+    from ami.saved.loaded import LoadedAgent as LoadedAgent
+    from ami.saved.loaded import load as load
+    from ami.session.run import Run as Run
+    from ami.session.run import build as build
+    from ami.session.run import run as run
+    from ami.session.train import train as train
+    from ami.views.tables import load_trace as load_trace
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PARTS:
-        return importlib.import_module(f"ami.{name}")
     if name not in _HOME:
         from ami.errors import suggestion
 
-        raise AttributeError(f"module 'ami' has no attribute '{name}'{suggestion(name, [*_HOME, *_PARTS])}")
+        raise AttributeError(f"module 'ami' has no attribute '{name}'{suggestion(name, _HOME)}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

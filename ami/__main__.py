@@ -2,7 +2,7 @@
 
 import sys
 
-from ami.cli import main
+from ami.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Action spaces: what an agent's action vector consists of.
+"""Action spaces: the layout of an agent's action vector.
 
 Every action is a vector (…, A): first the continuous numbers, each in [-1, 1], then one one-hot block per discrete choice.
 A gymnasium Box of n numbers is `ActionSpace(n)`, Discrete(3) is `ActionSpace(choices=(3,))`, MultiDiscrete([3, 2]) is
@@ -26,8 +26,8 @@ class ActionSpace:
     """The numbers and choices of one action.
 
     Args:
-        numbers: how many continuous numbers, each in [-1, 1].
-        choices: C counts of alternatives; of each one is chosen.
+        numbers: number of continuous components, each in [-1, 1].
+        choices: number of alternatives of each of the C discrete choices.
 
     Raises:
         SettingError: a count is negative, or a choice has no alternatives.
@@ -51,7 +51,7 @@ class ActionSpace:
 
     @property
     def width(self) -> int:
-        """A."""
+        """The width of an action, A."""
         return self.numbers + sum(self.choices)
 
     @property
@@ -61,20 +61,20 @@ class ActionSpace:
 
     @property
     def num_joint(self) -> int:
-        """How many combinations of all choices there are."""
+        """The number of combinations of all choices."""
         return prod(self.choices)
 
     @property
     def num_draws(self) -> int:
-        """How many uniform numbers `draw` needs: one per number and per choice."""
+        """The number of uniform numbers that `draw` needs: one per number and per choice."""
         return self.numbers + len(self.choices)
 
     def blocks(self, actions: Tensor) -> Iterator[Tensor]:
-        """The one-hot block (…, n) of each choice: views of actions (…, A)."""
+        """Iterate over the one-hot block (…, n) of each choice, as views of actions (…, A)."""
         return iter(actions[..., self.numbers:].split(self.choices, -1))
 
     def chosen(self, actions: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """The number of each choice's alternative of largest value, (…, C); of equal ones the first.
+        """Return the index of each choice's largest value, (…, C); ties go to the first.
 
         Args:
             actions: (…, A).
@@ -85,7 +85,7 @@ class ActionSpace:
         return torch.stack([block.argmax(-1) for block in self.blocks(actions)], -1)
 
     def one_hot(self, chosen: Tensor, numbers: Tensor | None = None) -> Tensor:
-        """Numbers of alternatives (…, C), and the continuous numbers (…, n) where there are any, to actions (…, A)."""
+        """Build actions (…, A) from indices of alternatives (…, C) and, if any, continuous numbers (…, n)."""
         start = torch.tensor([self.numbers + sum(self.choices[:i]) for i in range(len(self.choices))], device=chosen.device)
         actions = torch.zeros(*chosen.shape[:-1], self.width, device=chosen.device)
         actions.scatter_(-1, chosen + start, 1.0)
@@ -94,15 +94,15 @@ class ActionSpace:
         return actions
 
     def nearest(self, actions: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """The valid actions nearest to any numbers (…, A): clipped to [-1, 1], and one-hot at each choice's largest value.
+        """Return the valid actions nearest to vectors (…, A): clipped to [-1, 1], one-hot at each choice's largest value.
 
-        Of a one-hot block whose alternative is not in `allowed` (…, A), the first allowed alternative is chosen.
+        A one-hot block whose alternative is not in `allowed` (…, A) becomes the first allowed alternative.
         """
         numbers = actions[..., :self.numbers].clamp(-1.0, 1.0)
         return self.one_hot(self.chosen(actions, allowed), numbers) if self.choices else numbers
 
     def draw(self, uniform: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Actions (…, A) from uniform numbers in [0, 1), (…, num_draws): all alternatives that are allowed are as likely.
+        """Map uniform numbers in [0, 1), (…, num_draws), to actions (…, A), uniform over the allowed alternatives.
 
         Args:
             uniform: one per number and per choice.
@@ -120,12 +120,12 @@ class ActionSpace:
         return self.one_hot(torch.stack(chosen, -1), numbers)
 
     def joint(self) -> Tensor:
-        """Every combination of all choices, (num_joint, A), the numbers at 0."""
+        """Return every combination of all choices, (num_joint, A), with the continuous numbers at 0."""
         combinations = list(product(*(range(count) for count in self.choices)))
         return self.one_hot(torch.tensor(combinations, dtype=torch.int64).view(len(combinations), len(self.choices)))
 
     def fits(self, actions: Tensor) -> Tensor:
-        """Whether actions (…, A) are valid, (…): numbers in [-1, 1], choices one-hot."""
+        """Return whether actions (…, A) are valid, (…): numbers in [-1, 1], choices one-hot."""
         good = (actions[..., :self.numbers].abs() <= 1 + 1e-6).all(-1)
         for block in self.blocks(actions) if self.choices else ():
             good = good & ((block == 0) | (block == 1)).all(-1) & (block.sum(-1) == 1)
@@ -135,11 +135,11 @@ class ActionSpace:
         """Refuse masks (B, A) that leave a choice without an alternative.
 
         Raises:
-            SettingError: names the row.
+            SettingError: a row allows no alternative of a choice; the message names the row.
         """
         for block in self.blocks(allowed):
             if not bool(block.any(-1).all()):
                 row = int((~block.any(-1)).nonzero()[0, 0])
-                raise SettingError(f"{who} was given an action_mask that allows nothing in row {row}: expected at least one "
-                                   f"allowed alternative of {block.shape[-1]}. Fix: a world whose mask allows one until "
-                                   "the episode is over")
+                raise SettingError(f"{who} received an action_mask that allows nothing in row {row}: expected at least one "
+                                   f"allowed alternative of {block.shape[-1]}. Fix: let the world's mask allow one until "
+                                   "the episode ends")

@@ -1,20 +1,20 @@
 """Agent: the cognitive loop. Read this file first.
 
-An agent is a graph of modules (`ami.graph`) whose roles are those of the blueprint (`ami.blueprint`). One `cycle` is one
-tick of its mind, over B worlds at once, in the order the wires dictate. With the shipped wiring that is:
+An agent is a graph of modules (`ami.graph.graph`) whose roles are those of the blueprint (`ami.blueprint`). One `cycle` is
+one tick of the graph, in B worlds at once; the wires determine the order. With the shipped wiring it is:
 
-    world         shows what followed from the last action
+    world         last action → observation
     perception    observation → percept
-    goal          what is wanted → a state to be near to
-    world_model   percept, last action, recall → state, and how surprising it was
+    goal          goal observation → goal state
+    world_model   percept, last action, recall → state, surprise
     configurator  surprise, last energy → mode, weights of the cost
     cost          state, goal, weights → energy = intrinsic + critic
-    memory        keeps (state, energy), answers with what it recalls
+    memory        stores (state, energy) → recall
     planner       calls world_model.rollout and cost.energy on many candidate plans → the best plan      (Mode-2)
-    actor         plan, or policy → action, which the world consumes at the next tick
+    actor         plan, or policy → action, which the world receives at the next tick
 
-Who fires a node is the runtime's affair: the nodes of one *segment* live in one process and fire one after another there;
-what another segment reads of them travels in a *parcel*. In the local runtime there is one segment and nothing travels.
+The runtime decides where nodes run. Consecutive nodes placed in one process form a *segment*; outputs that other segments
+need are sent as a *parcel*. The local runtime has one segment and sends no parcels.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from torch import Tensor
 
 from ami.blueprint import Episode
 from ami.errors import require
-from ami.graph import Graph
-from ami.segments import Segment
+from ami.graph.graph import Graph
+from ami.graph.partition import Segment
 
 FLAGS = ("world.terminated", "world.truncated", "world.success", "world.reward")
 
 
 def flags_of(graph: Graph) -> tuple[str, ...]:
-    """The world's flags and reward, which every driver watches; a graph without a world has none."""
+    """Return the ports of the world's flags and reward, which every driver watches; none if the graph has no world."""
     return FLAGS if FLAGS[0].split(".")[0] in graph.order else ()
 
 
 class Runtime(Protocol):
-    """Where the modules live: one process, or Ray actors."""
+    """The place where modules run: one process, or Ray actors."""
 
     graph: Graph
 
@@ -48,26 +48,26 @@ class Runtime(Protocol):
         """The firing order, cut where processes change."""
 
     def ready(self) -> None:
-        """Wait until every module is made."""
+        """Wait until every module is built."""
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
-        """Tell every worker which episodes begin."""
+        """Start new episodes in the masked rows (B,) on every worker."""
 
     def fire(self, segment: Segment, tick: int, parcels: Sequence[Any]) -> tuple[Any, Any]:
-        """Fire a segment; returns its parcel and a handle to its watched outputs, either may still be under way."""
+        """Fire a segment; return its parcel and a handle to its watched outputs, without waiting for either."""
 
     def read(self, handle: Any) -> Mapping[str, Tensor]:
         """Wait for watched outputs: {"node.port": tensor}."""
 
     def settle(self) -> None:
-        """Wait until all that was fired is done; raises what a module raised in the meantime."""
+        """Wait until every fired segment is done; raise the error of a module that failed in the meantime."""
 
     def close(self) -> None:
-        """Write the rest of the trace and stop every process it started."""
+        """Write the rest of the trace and stop the runtime's processes."""
 
 
-class Moment(Mapping[str, Tensor]):
-    """What one cycle brought: `moment["world.success"]`. A value is waited for when it is asked for."""
+class TickOutputs(Mapping[str, Tensor]):
+    """The watched outputs of one cycle: `outputs["world.success"]`. A value is fetched on first access."""
 
     def __init__(self, runtime: Runtime, handles: Mapping[str, Any]) -> None:
         self._runtime, self._handles = runtime, handles
@@ -86,16 +86,16 @@ class Moment(Mapping[str, Tensor]):
 
 
 class Agent:
-    """A mind in B worlds.
+    """An agent in B parallel worlds.
 
     Args:
-        runtime: where its modules live.
+        runtime: where its modules run.
 
     Example:
         >>> agent = Agent(LocalRuntime(graph, seed=0))
         >>> agent.reset(torch.ones(2, dtype=torch.bool), [Episode(0, seed=7), Episode(1, seed=8)])
-        >>> moment = agent.cycle()
-        >>> moment["world.success"]
+        >>> outputs = agent.cycle()
+        >>> outputs["world.success"]
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -107,15 +107,15 @@ class Agent:
         self._parcels: dict[int, Any] = {}
 
     def reset(self, mask: Tensor, episodes: Sequence[Episode], wave: int | None = None) -> None:
-        """Begin new episodes in the masked rows.
+        """Start new episodes in the masked rows.
 
         Args:
             mask: (B,) bool; its length sets the number of parallel worlds.
             episodes: one per row; unmasked rows' entries are not read.
-            wave: names this batch of episodes in the trace; by default the next number when all rows begin.
+            wave: the number of this batch of episodes in the trace; by default the next number when all rows begin.
 
         Raises:
-            SettingError: the episodes are not one per row, or rows are left out that have not begun before.
+            SettingError: there is not one episode per row, or an unmasked row has no running episode.
         """
         require(len(episodes) == len(mask), f"reset got {len(episodes)} episodes for {len(mask)} worlds: expected one each")
         if bool(mask.all()):
@@ -126,27 +126,27 @@ class Agent:
         self.runtime.settle()
         self.runtime.begin(mask, episodes, self._wave)
 
-    def cycle(self) -> Moment:
-        """One tick: every node that is due fires once, in order."""
+    def cycle(self) -> TickOutputs:
+        """Run one tick: every node that is due fires once, in order."""
         handles: dict[str, Any] = {}
         for segment in self.runtime.segments:
             parcels = [self._parcels[i] for i in segment.receives if i in self._parcels]
             self._parcels[segment.index], handle = self.runtime.fire(segment, self.tick, parcels)
             handles.update(dict.fromkeys(segment.watched, handle))
         self.tick += 1
-        return Moment(self.runtime, handles)
+        return TickOutputs(self.runtime, handles)
 
-    def live(self, episodes: Sequence[Episode], wave: int | None = None) -> Iterator[Moment]:
-        """Live a batch of episodes side by side until the last one ends: one moment per tick.
+    def live(self, episodes: Sequence[Episode], wave: int | None = None) -> Iterator[TickOutputs]:
+        """Run a batch of episodes side by side until the last one ends; yield the watched outputs of every tick.
 
-        Worlds whose episode is over stand still while the others go on.
+        A world whose episode is over stands still until all are over.
         """
         self.reset(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
         over = torch.zeros(len(episodes), dtype=torch.bool)
         while not bool(over.all()):
-            moment = self.cycle()
-            over = moment["world.terminated"] | moment["world.truncated"]
-            yield moment
+            outputs = self.cycle()
+            over = outputs["world.terminated"] | outputs["world.truncated"]
+            yield outputs
 
     def close(self) -> None:
         """Stop every process and finish the trace."""

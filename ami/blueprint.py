@@ -8,23 +8,25 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ami.envs.overlay import Overlay
 from ami.module import Batch, Call, Module, callable_method
 from ami.ports import Dims, Port
 
+if TYPE_CHECKING:
+    from ami.envs.overlay import Overlay
+
 
 class Episode(NamedTuple):
-    """One episode to live: what tells the world where it begins.
+    """One episode: its number, and the seed and options for the world's reset.
 
     Attributes:
-        number: names the random streams of every node; two episodes of one run never share a number.
+        number: selects the random streams of every node; unique within a run.
         seed: the world's own seed.
-        options: what the world wants to know on reset (start, goal, …), as plain values.
+        options: the world's reset options (start, goal, …), as plain values.
     """
 
     number: int
@@ -33,15 +35,15 @@ class Episode(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a world model foresees, or, when a lived state is judged, what was perceived.
+    """Predicted states, or perceived ones when the cost evaluates the current state.
 
-    Its leading sizes (…) are (B, K, H) for imagined plans and (B,) for lived states. What is unknown is None, never 0.
+    The leading sizes (…) are (B, K, H) for imagined plans and (B,) for perceived states. Unknown fields are None, never 0.
 
     Attributes:
         states: (…, *S).
         spread: (…), the model's own uncertainty.
         reward: (…), the world's reward on arriving at each state.
-        cont: (…), the probability that the episode goes on from there.
+        cont: (…), the probability that the episode continues after each state.
     """
 
     states: Tensor
@@ -51,16 +53,16 @@ class Prediction(NamedTuple):
 
 
 class World(Module):
-    """The world as a node: it consumes an action one tick after it was chosen and shows what follows.
+    """The world as a node: it receives an action one tick after it was chosen and sends the resulting observation.
 
-    `truth` is for probes and pictures: no role has an input of that kind, so no mind can be wired to it.
+    `truth` is for probes and pictures: no role has an input of that kind, so no other module can be wired to it.
 
     Attributes:
-        tells_success: whether its episodes can succeed or fail; a world that only rewards sends `success` = False always
-            and is judged by its returns.
-        remarks: what a user should know of its ports, a sentence each: `ami check`, `ami graph` and `ami run` show them.
-        shown_by: by port, another port that shows the same, alone or among more.
-        overlay: where `truth` lies in its picture; None draws no paths over pictures.
+        tells_success: whether its episodes can succeed or fail. A world with rewards alone always sends `success` = False
+            and is evaluated by its returns.
+        remarks: notes on its ports for the user, one sentence each; printed by `ami check`, `ami graph` and `ami run`.
+        shown_by: by port, another port whose messages include the same data.
+        overlay: the position of `truth` in its picture; None draws no paths over pictures.
     """
 
     tells_success: bool = True
@@ -81,18 +83,18 @@ class World(Module):
     }
 
     def check_elsewhere(self) -> None:
-        """Refuse a world that other processes, such as Ray's actors, cannot make; raises SettingError."""
+        """Raise SettingError if other processes, such as Ray's actors, cannot build this world."""
 
     def facts(self) -> dict[str, str]:
-        """What `ami check` shows of this world, by name."""
+        """Return the facts of this world that `ami check` prints, by name."""
         return {}
 
     def warnings(self) -> list[str]:
-        """What a user should know of this world before learning in it, found by a trial; raises what fails in the trial."""
+        """Run a trial of the world and return warnings for the user; raise the error of a failed trial."""
         return []
 
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
-        """Tell the masked rows (B,) which episode they live next; called just before `begin`."""
+        """Set the next episodes of the masked rows (B,); called just before `begin`."""
         raise NotImplementedError
 
 
@@ -103,20 +105,20 @@ class Perception(Module):
     inputs = {"observation": Port("observation", ("*O",), None)}
     outputs = {"percept": Port("percept", ("*P",))}
 
-    def step(self, observation: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor) -> dict[str, Tensor]:
         return {"percept": self.encode(observation)}
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Observations (…, *O) to percepts (…, *P)."""
+        """Encode observations (…, *O) as percepts (…, *P)."""
         raise NotImplementedError
 
 
 class WorldModel(Module):
-    """Fills in what perception does not show and predicts future states from actions (paper, sections 3 and 4).
+    """Estimates what perception misses and predicts future states from actions (paper, sections 3 and 4).
 
-    The state is the belief after history and the last action, and suffices to go on from: a rollout starts from states
-    alone. The distance belongs to the model, because only it knows its own space; reward and value belong to the cost.
+    The state is the belief after history and the last action: a rollout needs nothing else to start. The distance belongs
+    to the model, because only it knows its own space; reward and value belong to the cost.
     """
 
     role: ClassVar[str] = "world_model"
@@ -130,30 +132,30 @@ class WorldModel(Module):
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
-        """The state believed on seeing a percept without any history: (…, *P) to (…, *S)."""
+        """Return the state for a percept without history: (…, *P) to (…, *S)."""
         raise NotImplementedError
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine K sequences of actions from each state: (B, *S), (B, K, H, A) to states (B, K, H, *S)."""
+        """Imagine K action sequences from each state: (B, *S), (B, K, H, A) to states (B, K, H, *S)."""
         raise NotImplementedError
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """How far states are from goals: (…, *S), (…, *S) to (…); lower is closer, 0 is the same state."""
+        """Return the distance of states to goals: (…, *S), (…, *S) to (…); 0 is the same state."""
         raise NotImplementedError
 
     @callable_method
     def graft(self, goal: Tensor, state: Tensor) -> Tensor:
-        """Goals as they would be in the surroundings of states: (…, *S), (…, *S) to (…, *S), leading sizes broadcast.
+        """Move goals into the context of other states: (…, *S), (…, *S) to (…, *S), leading sizes broadcast.
 
-        A model that tells what moves from where it moves keeps the goal's moving part and takes the state's surroundings;
-        to any other a goal is a goal, and comes back as it was given.
+        A model that separates the two keeps the goal's dynamic part and takes the state's static part. The default returns
+        the goal unchanged.
         """
         return goal
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """What learning minimises, and figures to watch.
+        """Return the loss to minimise, and figures to log.
 
         Args:
             batch: windows of experience, "observation" (N, T + 1, *O) and "action" (N, T, A).
@@ -162,7 +164,7 @@ class WorldModel(Module):
 
 
 class Memory(Module):
-    """Keeps past states with their energies and answers queries softly (paper, sections 3 and 4.9)."""
+    """Stores past states with their energies and answers queries by soft matching (paper, sections 3 and 4.9)."""
 
     role: ClassVar[str] = "memory"
     inputs = {
@@ -174,7 +176,7 @@ class Memory(Module):
 
 
 class Goal(Module):
-    """Turns what is wanted into a state to be near to. The paper leaves goals to the configurator (section 6)."""
+    """Encodes the task's goal as a state to reach. The paper leaves goals to the configurator (section 6)."""
 
     role: ClassVar[str] = "goal"
     inputs = {
@@ -198,17 +200,17 @@ class IntrinsicTerm(nn.Module):
     Immutable: it has no trainable parameter, and a cost refuses one that has.
 
     Attributes:
-        needs: which inputs of the cost it cannot do without, such as "reward".
+        needs: the optional inputs of the cost that it requires, such as "reward".
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
-        """How uncomfortable states are.
+        """Return the energy of states.
 
         Args:
             prediction: the states (…, *S), and what is known with them.
-            actions: (…, A), what led to each state, or None when the state is not imagined but lived.
+            actions: (…, A), the action before each state; None for perceived states.
             goal: (…, *S), its leading sizes broadcast with those of the states.
             distance: the world model's.
 
@@ -218,49 +220,49 @@ class IntrinsicTerm(nn.Module):
         raise NotImplementedError
 
     def measure(self, step_length: Tensor, share: float) -> None:
-        """Learning tells the mean distance (a scalar) of one step in this state space, for a term that has a unit.
+        """Update the unit of a term that has one: the running mean of the distance of one step in this state space.
 
         Args:
-            step_length: measured on one batch from memory.
-            share: how much of the running mean this batch makes up, 0 to 1.
+            step_length: a scalar, the mean over one batch of hindsight states.
+            share: the weight of this batch in the running mean, 0 to 1.
         """
 
 
 class CriticTerm(nn.Module):
-    """One TCⱼ(s) of a cost: predicts future intrinsic energy and is learnt from memory (paper, section 3.3).
+    """One TCⱼ(s) of a cost: predicts future intrinsic energy, trained on memory (paper, section 3.3).
 
     Attributes:
-        needs: what its loss wants to know of the intrinsic energy: that of all "pairs" of states and goals, or the "energy"
-            of successors.
+        needs: the intrinsic energies that its loss requires: of all "pairs" of states and goals, or the "energy" of
+            successors.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def build(self, dims: Dims) -> None:
-        """Make the networks: every symbol of the cost's ports is known now."""
+        """Build the networks; every symbol of the cost's ports is resolved."""
 
     def energy(self, states: Tensor, goal: Tensor) -> Tensor:
-        """The intrinsic energy expected from here on: (…, *S), (…, *S) to (…), leading sizes broadcast."""
+        """Return the expected future intrinsic energy: (…, *S), (…, *S) to (…), leading sizes broadcast."""
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """What learning minimises, and figures to watch.
+        """Return the loss to minimise, and figures to log.
 
         Args:
-            batch: from memory, "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined ones;
-                "goal" (N, *S), a later state of the same episode each; and, as `needs` asks for it, weighted and summed over
-                the intrinsic terms, "pairs" (N, N), the energy of every state i with every goal j, beside "goals", that goal
-                as it would be around state i, (N, N, *S), or (1, N, *S) where surroundings make no difference; or "energy"
-                (N, M) and "cont" (N, M), the energy of each successor and the probability that the episode goes on from
-                there.
+            batch: hindsight states: "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined
+                ones; "goal" (N, *S), a later state of the same episode. `needs` adds energies, weighted and summed over the
+                intrinsic terms. With "pairs": "pairs" (N, N), the energy of every state i with every goal j, and "goals",
+                goal j moved into the context of state i, (N, N, *S), or (1, N, *S) if the context makes no difference. With
+                "energy": "energy" and "cont" (N, M), the energy of each successor and the probability that the episode
+                continues after it.
         """
         raise NotImplementedError
 
     def begin_learning(self) -> None:
-        """Learning is about to start."""
+        """Prepare for learning; called once before the first optimiser step."""
 
     def after_step(self, step: int, total: int) -> None:
-        """The optimiser made its step number `step`, counted from 0, of `total`."""
+        """Update slow copies and the like after optimiser step `step`, counted from 0, of `total`."""
 
 
 class Cost(Module):
@@ -282,24 +284,24 @@ class Cost(Module):
 
     @callable_method
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """IC of states as if they were lived, whatever led to them: (B, *S), (B, *S) to (B,)."""
+        """Return IC of states, without the actions that led to them: (B, *S), (B, *S) to (B,)."""
         raise NotImplementedError
 
     @callable_method
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
+        """Return the energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
         raise NotImplementedError
 
 
 ACTION_MASK = Port("mask", ("A",), torch.bool, optional=True)
-"""The input `action_mask` of a planner or an actor that honours the mask of its world: True where an alternative is allowed.
+"""The input `action_mask` of a planner or an actor that honours its world's mask: True for allowed alternatives.
 
-It is known for the next action alone: of a plan it applies to the first one.
+The mask holds for the next action alone; in a plan it applies to the first action.
 """
 
 
 class Planner(Module):
-    """Mode-2: searches actions whose imagined outcome has low energy (paper, section 3.1.2)."""
+    """Mode-2: searches for actions whose imagined outcome has low energy (paper, section 3.1.2)."""
 
     role: ClassVar[str] = "planner"
     inputs = {

@@ -1,21 +1,21 @@
-"""Every error a user of ami can meet.
+"""Every error that ami raises on purpose.
 
     AmiError
     ├── SettingError     (ValueError)        a module's or a command's setting is unknown or out of range
-    ├── UnknownName      (LookupError)       a name is not on the menu: node, port, module, world, experiment, command
+    ├── UnknownName      (LookupError)       a name does not exist: node, port, module, world, experiment, command
     ├── GraphError       (ValueError)        the wiring was refused; holds every mistake, each with its fix
     ├── PortError        (ValueError)        a message does not fit its port
     ├── CallError        (RuntimeError)      a call edge is unbound, or its method is not declared callable
     ├── ModuleError      (RuntimeError)      a module's own code raised an error, or called sys.exit
     ├── CheckpointError  (RuntimeError)      a checkpoint is missing, broken, or belongs to another agent
-    ├── TraceError       (RuntimeError)      a trace is missing or does not hold what was asked for
+    ├── TraceError       (RuntimeError)      a trace is missing or lacks the requested data
     ├── TrustError       (PermissionError)   a `_target_` is not on the allow-list, or a foreign package shadows ours
     ├── StartError       (RuntimeError)      a runtime did not start
-    ├── WorldFault       (RuntimeError)      an environment failed, or returned what breaks gymnasium's API
+    ├── WorldFault       (RuntimeError)      an environment failed, or broke gymnasium's API
     └── WorkerLost       (RuntimeError)      a process that held modules died
 
-Each message says what was given, what was expected and the fix. Each class is also the built-in error a caller would
-expect, so `except ValueError` works.
+Each message states what was found, what was expected and the fix. Each class also derives from the built-in error that fits,
+so `except ValueError` works.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SettingError(AmiError, ValueError):
 
 
 class UnknownName(AmiError, LookupError):
-    """A name is not on the menu: see `unknown_name`, which writes the sentence."""
+    """A name does not exist; `unknown_name` writes the message."""
 
 
 class PortError(AmiError, ValueError):
@@ -53,7 +53,7 @@ class CheckpointError(AmiError, RuntimeError):
 
 
 class TraceError(AmiError, RuntimeError):
-    """A trace is missing or does not hold what was asked for."""
+    """A trace is missing or lacks the requested data."""
 
 
 class TrustError(AmiError, PermissionError):
@@ -65,7 +65,7 @@ class StartError(AmiError, RuntimeError):
 
 
 class WorldFault(AmiError, RuntimeError):
-    """An environment failed, or returned what breaks gymnasium's API: names the world, row and tick."""
+    """An environment failed, or broke gymnasium's API; the message names the world, row and tick."""
 
 
 class WorkerLost(AmiError, RuntimeError):
@@ -89,20 +89,20 @@ class GraphError(AmiError, ValueError):
 
 
 def unknown_name(what: str, name: str, menu: Iterable[str], fix: str = "") -> UnknownName:
-    """The error for a name that is not on the menu.
+    """Return the error for a name that does not exist.
 
     Args:
-        what: what kind of thing was named, e.g. "planner".
+        what: the kind of thing, e.g. "planner".
         name: the name that was given.
         menu: the names that exist.
-        fix: a sentence that tells what to do when the nearest name does not help.
+        fix: a further sentence, for when the nearest name does not help.
     """
     name = name if len(name) <= 80 else f"{name[:60]}…"
     return UnknownName(f"unknown {what} '{name}'{suggestion(name, menu)}" + (f" {fix}" if fix else ""))
 
 
 def suggestion(name: str, menu: Iterable[str]) -> str:
-    """The end of an error sentence: the nearest name on the menu, or the whole menu when none is near."""
+    """Return the end of an error sentence: the nearest of the existing names (`menu`), or all of them if none is near."""
     names = sorted(menu)
     near = difflib.get_close_matches(name.lower(), sorted({text.lower() for text in names}), n=1, cutoff=0.6)
     if near:
@@ -117,7 +117,7 @@ def suggestion(name: str, menu: Iterable[str]) -> str:
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """What was given, for a message: its repr, cut in the middle where it is long."""
+    """Return a value's repr for a message, cut in the middle if it is long."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit // 2]}…{text[-limit // 4:]} ({len(text)} characters)"
 
@@ -126,3 +126,11 @@ def require(condition: bool, message: str) -> None:
     """Raise SettingError(message) unless the condition holds: one line per rule in a constructor."""
     if not condition:
         raise SettingError(message)
+
+
+def first_reason(refused: str) -> str:
+    """Return an error text in one line: the first of several mistakes, and the number of others."""
+    head, *rest = refused.split("\n")
+    mistakes = [line for line in rest if line.startswith("  - ")]
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return mistakes[0].removeprefix("  - ") + more if mistakes else head

@@ -1,12 +1,12 @@
-"""Module: the one thing every part of a mind is.
+"""Module: the base class of every part of an agent.
 
-A module has named input and output ports, `step` turns one tick's inputs into its outputs, `reset(mask)` makes the rows
-whose episode just began forget, and methods marked `@callable_method` may be used many times within a tick over a call
-edge. Construction has two phases: the constructor takes settings only; `build(dims)` makes the networks once the graph
-knows every size, so that no size is written twice.
+A module has named input and output ports. `step` maps one tick's inputs to its outputs. `reset(mask)` clears the carry of
+rows whose episode just began. Methods marked `@callable_method` may be called many times within a tick over a call edge.
+Construction has two phases: the constructor takes settings only; `build(dims)` makes the networks once the graph has
+resolved every size, so that no size is written twice.
 
-What a module remembers from tick to tick lives in `self.carry`, a dict of batch-first tensors that `initial` describes.
-Resetting, saving and restoring it is then the same few lines for every module, and here.
+A module keeps its recurrent state in `self.carry`, a dict of batch-first tensors described by `initial`. So this class can
+reset, save and restore it for every module.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 from ami.errors import CallError, suggestion
 from ami.ports import ActionSpace, Dims, Port, Size
-from ami.streams import Streams
+from ami.rng import RowRNG
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Batch = Mapping[str, Tensor]
-"""What a learner learns from: named tensors, batch first."""
+"""The input of a loss: named tensors, batch first."""
 
 
 def callable_method(method: Method) -> Method:
     """Mark a method as usable over a call edge.
 
     Such a method is pure: its result depends on its arguments and the module's weights alone, and it changes nothing.
-    That is what lets the engine serve it from a replica in the caller's process.
+    So the engine can serve it from a replica in the caller's process.
     """
     method.is_ami_callable = True  # type: ignore[attr-defined]
     return method
@@ -39,11 +39,11 @@ def callable_method(method: Method) -> Method:
 
 @dataclass(frozen=True)
 class Call:
-    """What a module wants to call.
+    """The methods that a module calls on another module.
 
     Args:
         methods: the callee's methods, each marked `@callable_method` there.
-        dims: which symbol of the callee equals which of mine, {"S": "S"}; the graph unifies them.
+        dims: symbols of the callee, each with the caller's symbol of the same size, {"S": "S"}; the graph unifies them.
         optional: whether the module works without this call edge.
     """
 
@@ -53,11 +53,11 @@ class Call:
 
 
 class Arrival(NamedTuple):
-    """How messages arrive that are sent only every few ticks.
+    """The timing of an input whose sender fires only every few ticks.
 
     Attributes:
-        every: ticks between two of them; in between the last one arrives again.
-        delay: how many ticks late each arrives.
+        every: ticks between two messages; in between the last one is repeated.
+        delay: the wire's delay in ticks.
     """
 
     every: int
@@ -87,7 +87,7 @@ class Calls:
 
 
 class Callee:
-    """One end of a call edge: the callable methods of a module and nothing else of it."""
+    """The callee's end of a call edge: it exposes the callable methods of a module and nothing else."""
 
     def __init__(self, node: str, module: Module) -> None:
         self._node, self._module = node, module
@@ -104,27 +104,27 @@ class Callee:
 
 
 def module_behind(callee: Callee) -> Module:
-    """The module at the other end of a call edge. Only learning may ask for it: a slow copy needs the weights."""
+    """Return the module at the other end of a call edge. For learning only: a slow copy needs the weights."""
     return callee._module
 
 
 class Module(nn.Module):
-    """A part of a mind: named ports, `step`, `reset(mask)`, a carry, callable methods.
+    """A part of an agent: named ports, `step`, `reset(mask)`, a carry, callable methods.
 
     Attributes:
         inputs, outputs: the ports, by name. A role fixes them; a module may add its own.
         wants: the calls this module makes, by the name it uses for them.
         calls: the bound call edges, set by the engine.
         dims: the sizes of its ports, by symbol, set by the engine.
-        actions: what an action consists of, as the world's port states it, set by the engine: before `infer_dims` where it
-            is known, and before `build`. None for a module without actions.
+        actions: the action space of the world's port, set by the engine before `build`, and before `infer_dims` if it is
+            known by then. None for a module without actions.
         every: ticks between two steps of this module, set by the engine.
-        arrivals: by input, how messages arrive that their sender sends only every few ticks, set by the engine.
+        arrivals: the timing of inputs whose sender fires only every few ticks, by input, set by the engine.
         random: this node's random streams, set by the engine.
-        carry: what is remembered from tick to tick: batch-first tensors, shaped by `initial`.
-        batch: how many worlds run in parallel, B.
-        notes: where somebody wants to know more of a step than its outputs tell, a dict that the step may put figures in,
-            (B, …) by name; None where nobody does. They reach the trace alone, never another module.
+        carry: the state kept from tick to tick: batch-first tensors, shaped by `initial`.
+        batch: the number of parallel worlds, B.
+        notes: a dict for further figures of a step, (B, …) by name; None if they are not recorded. They go to the trace
+            alone, never to another module.
     """
 
     role: ClassVar[str] = "module"
@@ -135,7 +135,7 @@ class Module(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calls = Calls(self.role)
-        self.random = Streams(0, self.role)
+        self.random = RowRNG(0, self.role)
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
         self.actions: ActionSpace | None = None
@@ -144,31 +144,31 @@ class Module(nn.Module):
         self.batch = 0
         self.notes: dict[str, Tensor] | None = None
 
-    # What an author writes -------------------------------------------------------------------------------------------
+    # Written by a module's author ------------------------------------------------------------------------------------
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        """The sizes this module decides, given those already known: {"S": (64,)}. Asked until nothing new comes."""
+        """Return the sizes this module decides, given those resolved so far: {"S": (64,)}. Called until nothing changes."""
         return {}
 
     def build(self, dims: Dims) -> None:
-        """Make the networks: every symbol of every port is known now."""
+        """Build the networks; every symbol of every port is resolved."""
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        """The carry of `batch` episodes that have just begun."""
+        """Return the initial carry of `batch` episodes."""
         return {}
 
-    def step(self, **inputs: Tensor | None) -> dict[str, Tensor]:
-        """One tick: a value for every output port. It may not change its inputs."""
+    def step(self, *args: Any, **inputs: Any) -> dict[str, Tensor]:
+        """Run one tick: return a value for every output port. Must not change its inputs."""
         raise NotImplementedError(f"{type(self).__name__} has no step()")  # a mistake of the module's author
 
-    # What the engine does with it ------------------------------------------------------------------------------------
+    # Called by the engine --------------------------------------------------------------------------------------------
 
     def set_up(self, dims: Dims, actions: ActionSpace | None = None) -> None:
-        """Second phase of construction: remember the sizes and build.
+        """Run the second phase of construction: store the sizes and build.
 
         Args:
             dims: every size, by symbol.
-            actions: what an action consists of; None where no world states it: then actions are continuous.
+            actions: the action space; None if no world states one: actions are then continuous.
         """
         self.dims = dict(dims)
         width = dims.get("A")
@@ -176,13 +176,13 @@ class Module(nn.Module):
         self.build(self.dims)
 
     def begin(self, mask: Tensor, episodes: Sequence[int]) -> None:
-        """New episodes begin in the masked rows (B,): fresh random streams, fresh carry."""
+        """Start new episodes in the masked rows (B,), with fresh random streams and carry."""
         self.batch = len(mask)
         self.random.begin(mask, episodes)
         self.reset(mask)
 
     def reset(self, mask: Tensor) -> None:
-        """Forget what the masked rows (B,) remember."""
+        """Reset the carry of the masked rows (B,)."""
         fresh = self.initial(self.batch)
         if mask.all() or not self.carry:
             self.carry = fresh
@@ -192,12 +192,12 @@ class Module(nn.Module):
             self.carry[name] = torch.where(where, value, self.carry[name])
 
     def snapshot(self) -> dict[str, Tensor]:
-        """All that changes while running: the carry and where the random streams stand."""
+        """Return all state that changes during a run: the carry and the random streams."""
         state = {f"carry.{name}": value.clone() for name, value in self.carry.items()}
         return state | {f"random.{name}": value for name, value in self.random.snapshot().items()}
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Go on from where `snapshot()` was taken."""
+        """Restore the state that `snapshot()` returned."""
         parts: dict[str, dict[str, Tensor]] = {"carry": {}, "random": {}}
         for name, value in snapshot.items():
             part, key = name.split(".", 1)
@@ -208,12 +208,12 @@ class Module(nn.Module):
 
     @classmethod
     def code_roots(cls, settings: Mapping[str, Any]) -> Sequence[Any]:
-        """What these settings make run besides the class itself: roots for `ami.code_hash`."""
+        """Return code that these settings run besides the class itself, as roots for `ami.storage.code_hash`."""
         return ()
 
     @classmethod
     def callable_methods(cls) -> tuple[str, ...]:
-        """The names of the methods that may be used over a call edge."""
+        """Return the names of the methods that may be used over a call edge."""
 
         def names() -> Iterator[str]:
             for name in dir(cls):

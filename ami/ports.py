@@ -1,9 +1,9 @@
-"""Ports: what a message must be to travel along a wire.
+"""Ports: the type of a message on a wire.
 
 A message is one tensor. A port states its *kind* (what it means), its dtype and its dims. Dims are symbols that the graph
 resolves from the world's spaces onwards: `"A"` stands for one size, `"*S"` for any number of sizes (a state may be a
 vector (D,) or tokens (N, D)). `"B"`, the number of parallel worlds, comes first in every message and is known only when
-episodes begin. Kinds catch what shapes cannot: a goal and a state may have the same shape and are not the same thing.
+episodes begin. Kinds catch mistakes that shapes cannot: a goal and a state may have the same shape but differ in meaning.
 
 The idea of a specification that validates and generates its values is dm_env's (`specs.Array.validate`,
 `generate_value`); https://github.com/google-deepmind/dm_env.
@@ -26,30 +26,30 @@ Size = int | tuple[int, ...]
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
     torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64,
     torch.float16, torch.bfloat16, torch.float32, torch.float64)}
-"""The dtypes of messages and weights, by the name that files give them."""
+"""The dtypes of messages and weights, by their name in files."""
 
 Dims = dict[str, Size]
 """Resolved symbols of one node: "A" -> 2, and "S" -> (64,) for the variadic symbol "*S"."""
 
 KINDS = {
-    "observation": "what the world shows, pixels or vector",
-    "percept": "what is seen now, without history",
+    "observation": "the world's observation, pixels or vector",
+    "percept": "the encoded observation, without history",
     "state": "the world model's belief after history and last action",
     "action": "one action of the actor",
     "plan": "a sequence of actions",
-    "imagined": "the states a plan is predicted to lead through",
-    "goal": "the state that is wanted",
-    "recall": "what memory answers",
+    "imagined": "the predicted states along a plan",
+    "goal": "the state to reach",
+    "recall": "memory's answer to a query",
     "energy": "a cost, lower is better",
-    "surprise": "predicted against perceived, 0 when nothing was predicted",
+    "surprise": "the distance of the predicted to the perceived state, 0 without a prediction",
     "score": "how well a query matched, 0 to 1",
     "mode": "1: react, 2: plan",
-    "weights": "what the configurator multiplies the cost's weights with",
-    "count": "how many of something were used",
+    "weights": "the configurator's factors for the cost's weights",
+    "count": "a number of uses, such as model steps",
     "reward": "the world's own reward",
-    "flag": "yes or no",
-    "mask": "which alternatives of an action are allowed now",
-    "truth": "the world's true state: for probes and pictures, never for a mind",
+    "flag": "true or false",
+    "mask": "the alternatives of an action that are allowed now",
+    "truth": "the world's true state: for probes and pictures, never an input of the agent",
 }
 
 
@@ -62,7 +62,7 @@ class Port:
         dims: symbols or sizes after the leading "B", e.g. ("A",), ("*S",), ("H", "*S").
         dtype: the tensor's dtype; None accepts any.
         optional: an input that may stay unwired; `step` then receives None.
-        space: of a world's action port, what an action consists of; None leaves that to other ports.
+        space: the action space, on a world's action port; None elsewhere.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class Port:
             raise PortError(f"a port has the dims {self.dims}: expected at most one variadic symbol such as '*S'")
 
     def shape(self, dims: Mapping[str, Size]) -> tuple[int, ...]:
-        """The sizes behind the batch. Raises KeyError when a symbol is unresolved."""
+        """Return the sizes after the batch. Raise KeyError if a symbol is unresolved."""
         sizes: list[int] = []
         for dim in self.dims:
             if isinstance(dim, int):
@@ -89,19 +89,19 @@ class Port:
         return tuple(sizes)
 
     def describe(self) -> str:
-        """`state float32 (B, *S)`: how error messages and `ami list` write a port."""
+        """Return the text of a port in error messages and `ami list`: `state float32 (B, *S)`."""
         name = "any dtype" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         return f"{self.kind} {name} ({', '.join(['B', *map(str, self.dims)])})"
 
     def with_dtype(self, dtype: torch.dtype) -> Port:
-        """The same port for another dtype: a world whose observations are bytes says so."""
+        """Return the same port with another dtype, as for a world whose observations are bytes."""
         return replace(self, dtype=dtype)
 
     def validate(self, where: str, value: object, dims: Mapping[str, Size], batch: int) -> None:
         """Check one message.
 
         Raises:
-            PortError: names `where` ("planner.plan"), what came and what was expected.
+            PortError: the message does not fit; names `where` ("planner.plan"), what was found and what was expected.
         """
         if not isinstance(value, Tensor):
             raise PortError(f"{where} gave a {type(value).__name__}: expected a tensor, {self.describe()}")
@@ -113,18 +113,18 @@ class Port:
 
     def sample(self, dims: Mapping[str, Size], batch: int, generator: torch.Generator,
                actions: ActionSpace | None = None) -> Tensor:
-        """A random message that fits this port: a module's test needs no world.
+        """Return a random message that fits this port, so that a module's test needs no world.
 
         Args:
             dims: the sizes, by symbol.
             batch: B.
-            generator: of torch.
-            actions: what an action consists of; None: numbers in [-1, 1].
+            generator: torch's.
+            actions: the action space; None: numbers in [-1, 1].
         """
         shape = (batch, *self.shape(dims))
         if self.kind == "mode":
             return torch.full(shape, 2, dtype=torch.int64)
-        if self.kind == "mask" and actions is not None and actions.choices:  # of every choice one is allowed at least
+        if self.kind == "mask" and actions is not None and actions.choices:  # at least one per choice
             allowed = actions.draw(torch.rand(batch, actions.num_draws, generator=generator)) > 0
             return allowed | (torch.rand(shape, generator=generator) < 0.5)
         if self.dtype == torch.bool:

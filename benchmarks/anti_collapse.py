@@ -1,4 +1,4 @@
-"""What keeps the states from collapsing, and what happens without it: each method beside `none`, on the same pairs.
+"""Anti-collapse methods against `none`, on the same pairs.
 
     python benchmarks/anti_collapse.py         # about fifteen minutes; writes benchmarks/results/anti_collapse.json
 
@@ -22,17 +22,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import record
 
 import ami
-from ami.console import Console
+from ami.terminal.console import Console
 
 METHODS, SEEDS = ("vicreg", "sigreg", "ema", "none"), (0, 1, 2)
 PAIRS, MANIFEST_SEED = 200, 20261123
 COLLAPSED_STD = 0.01
 KEEPS_ACROSS, LOSES_ACROSS = 0.9, 0.3
-"""Across the wall: what a method that keeps states apart reaches in its worst seed, and what `none` does not in its best."""
+"""Success across the wall: the lower bound of a method in its worst seed, and the upper bound of `none` in its best."""
 
 
 def figures_of(method: str, seed: int, store: Path) -> dict[str, Any]:
-    """One training, one evaluation."""
+    """Return the figures of one training and its evaluation."""
     config = ami.compose([f"world_model.anti_collapse={method}", f"seed={seed}", f"evaluation.pairs={PAIRS}",
                           f"evaluation.manifest_seed={MANIFEST_SEED}", "evaluation.beside=[]", "evaluation.film=0",
                           "runtime=local", f"store={store}"])

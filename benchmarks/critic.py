@@ -1,11 +1,11 @@
-"""What is the critic worth as the cost of the last imagined state? Success across the wall by horizon, with and without it.
+"""The critic as the cost of the last imagined state: success across the wall by horizon, with and without it.
 
     python benchmarks/critic.py [--store runs/studies]
 
 About eight minutes; writes benchmarks/results/critic.json and docs/studies/critic.md. One training per seed, that of
-benchmarks/mode1.py, whose model and critic are the default mind's. Then the same world model and the same CEM plan H steps
-ahead with four costs: the shipped one, the same without its critic, the same with a critic that has learnt nothing, and the
-plain distance to the goal, which does not saturate.
+benchmarks/mode1.py, whose model and critic are the default agent's. Then the same world model and the same CEM plan H steps
+ahead with four costs: the default, the default without its critic, the default with an untrained critic, and the plain
+distance to the goal, which does not saturate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lives import figures, learn, live, manifest_of, of_kind, pooled
 from record import STUDIES, page, record
 
 from ami.evaluation.manifest import Manifest
-from ami.worker import Weights
+from ami.runtime.worker import Weights
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -53,7 +53,7 @@ THRESHOLDS = {
 
 
 def untaught(weights: Weights) -> Weights:
-    """The same mind before its critic has learnt; what intrinsic terms have measured stays."""
+    """The weights without the critic's; the measured statistics of intrinsic terms stay."""
     return {node: {name: value for name, value in state.items() if not name.startswith("critics.")}
             for node, state in weights.items()}
 
@@ -74,7 +74,7 @@ def rates(runs: Sequence[Mapping[str, Any]], cost: str, horizon: int) -> list[fl
 
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
+    """Return each threshold's figure and whether it is met."""
     half = {cost: mean(rates(runs, cost, HALF)) for cost in COSTS}
     values = dict(zip(THRESHOLDS, (
         min(rates(runs, "with the critic", HALF)), min(rates(runs, "with the critic", FULL)), half["without it, saturated"],
@@ -84,7 +84,7 @@ def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]
 
 
 def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Success across the wall by horizon: the mean of the seeds, and from worst to best."""
+    """Plot success across the wall by horizon: the mean of the seeds, and the range from worst to best."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for name in COSTS:
         each = [[100 * rate for rate in rates(runs, name, horizon)] for horizon in HORIZONS]
@@ -111,16 +111,15 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     return f"""
 # The critic as the cost of the last state
 
-**Question.** The paper lets a critic predict the intrinsic energy that lies beyond the planning horizon (section 3.3). What
-is it worth, and how much horizon does it replace?
+**Question.** In the paper a critic predicts the intrinsic energy beyond the planning horizon (section 3.3). What is it
+worth, and how much horizon does it replace?
 
-**Done.** Per training seed ({len(runs)}) the default mind learns once; then the same world model and the same CEM (32
-candidates, 2 iterations) plan H steps ahead under these costs, on {PAIRS} sealed pairs of each kind, the same for all:
+**Method.** Per training seed ({len(runs)}) the default agent learns once. Then the same world model and the same CEM (32
+candidates, 2 iterations) plan H steps ahead under these costs, on the same {PAIRS} sealed pairs of each kind:
 
-* *with the critic*: what is shipped, an intrinsic energy that beyond one step's distance only says "not yet there", and the
-  critic;
-* *without it, saturated*: the same, the critic's weight is 0;
-* *without it, not saturated*: the distance to the goal in the learnt states, and nothing else (`cost=goal_distance`);
+* *with the critic*: the default, an intrinsic energy that saturates at one step's distance, and the critic;
+* *without it, saturated*: the same with the critic's weight at 0;
+* *without it, not saturated*: only the distance to the goal in the learnt states (`cost=goal_distance`);
 * *an untaught critic*: the control; its network has its initial weights.
 
 Across the wall, by horizon (model steps per plan are 64 · H; the full horizon is {FULL}, half of it {HALF}):
@@ -143,15 +142,15 @@ Success over all seeds with 95 % Wilson intervals, and the worst seed.
 |---|---|---|---|
 {lines}
 
-**What it means.** The way around the wall is longer than any of these horizons, and on it the distance to the goal first
-grows. What the planner cannot imagine, the critic tells it: with it one imagined step is enough to choose a direction, and
-horizon is bought by learning. Without it, an energy that saturates says nothing until the goal is within reach. The plain
-distance does better than its name says: a model that is learnt by predicting lays its states out by how they follow one
-another, so that their distance knows something of the way; where it does not, the dot comes to rest at the wall, and horizon
-helps out. The shipped mind saturates its intrinsic energy and leaves the way to the critic.
+**Interpretation.** The path around the wall is longer than any of these horizons, and along it the distance to the goal
+first grows. The critic supplies the cost beyond the horizon: with it one imagined step is enough to choose a direction.
+Without it, a saturating energy has no gradient until the goal is within reach. The plain distance does better than
+expected: a predictive model arranges its states by their succession, so their distance reflects part of the path. Where
+it does not, the dot stops at the wall, and a longer horizon helps. The default agent saturates its intrinsic energy and
+leaves the path to the critic.
 
-**Limits.** One small world, whose ways are at most some twenty steps long; a critic learnt from random experience that
-covers both rooms. In larger worlds the critic errs more and horizon is worth more.
+**Limits.** One small world, with paths of about twenty steps at most; a critic learnt from random experience that covers
+both rooms. In larger worlds the critic errs more and horizon is worth more.
 """
 
 

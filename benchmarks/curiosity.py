@@ -1,9 +1,10 @@
-"""Does a mind without a goal see more of the world than chance? Coverage of the two rooms by curiosity and by novelty.
+"""Exploration without a goal: coverage of the two rooms by curiosity and by novelty, against random actions.
 
     python benchmarks/curiosity.py [--store runs/studies]
 
-About ten minutes; writes benchmarks/results/curiosity.json and docs/studies/curiosity.md. Every mind lives 100 ticks from
-each of the same 100 starts: of the world's free cells of 2 × 2 px, how many did the dot enter, and did it enter both rooms?
+About ten minutes; writes benchmarks/results/curiosity.json and docs/studies/curiosity.md. Every agent runs 100 ticks from
+each of the same 100 starts. Measured are the share of free cells of 2 × 2 px that the dot enters, and whether it enters both
+rooms.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from record import page, record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode, Prediction
-from ami.config import to_graph, to_parts
+from ami.config.compose import to_graph, to_specs
 from ami.evaluation.statistics import mean_interval
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.module import callable_method
-from ami.parts import Part
 from ami.runtime.local import LocalRuntime
-from ami.worker import Weights
+from ami.runtime.worker import Weights
 from worlds.two_rooms_pairs import sample_pairs
 from worlds.two_rooms_physics import DOOR_Y, HIGH, LOW, is_blocked
 
@@ -44,14 +45,14 @@ SEEDS, STARTS, TICKS, CELL = (0, 1, 2), 100, 100, 2.0
 NOVELTY = ("experiment=novelty",)
 CURIOSITY = ("experiment=curiosity",)
 SHUFFLED = "curiosity, spread shuffled"
-MINDS: dict[str, tuple[str, ...]] = {
+AGENTS: dict[str, tuple[str, ...]] = {
     "random": ("agent=random",),
     "novelty": NOVELTY,
     "novelty, untaught": NOVELTY,
     "curiosity": CURIOSITY,
     SHUFFLED: CURIOSITY,
 }
-"""*Untaught* has initial weights; where spread is *shuffled*, each candidate is credited with another one's."""
+"""*Untaught* has initial weights; with *spread shuffled* each candidate gets the spread of another one."""
 THRESHOLDS = {
     "novelty, times the cells that random enters, worst seed": 1.2,
     "novelty, both rooms, points more than random": 10.0,
@@ -61,7 +62,7 @@ THRESHOLDS = {
 
 
 def free_cells() -> set[tuple[int, int]]:
-    """Every cell that holds a place where the dot may be."""
+    """Return every cell that contains a free position."""
     fine = np.arange(LOW + 0.1, HIGH, 0.2)
     x, y = np.meshgrid(fine, fine)
     return {cell_of(px, py) for px, py in zip(x[~is_blocked(x, y, DOOR_Y)], y[~is_blocked(x, y, DOOR_Y)], strict=True)}
@@ -73,7 +74,7 @@ def cell_of(x: float, y: float) -> tuple[int, int]:
 
 
 def starts() -> list[Episode]:
-    """Starts as evaluations draw them; the goal is the corner farthest from there, which nobody looks at."""
+    """Starts as evaluations draw them; the goal, which no agent uses, is the farthest corner."""
     corners = [(LOW, LOW), (LOW, HIGH), (HIGH, LOW), (HIGH, HIGH)]
     pairs = [pair for kind in ("same_room", "across") for pair in sample_pairs(SEED, STARTS // 2, kind)]
     return [Episode(number, int(pair["seed"]), {
@@ -82,12 +83,12 @@ def starts() -> list[Episode]:
         for number, pair in enumerate(pairs)]
 
 
-def lived(overrides: Sequence[str], weights: Weights, seed: int, model: type | None = None) -> dict[str, list[float]]:
-    """What each start's episode saw: its share of the free cells, and 1 where it entered both rooms."""
+def figures_of(overrides: Sequence[str], weights: Weights, seed: int, model: type | None = None) -> dict[str, list[float]]:
+    """Return, per start, the share of free cells entered, and 1 if the episode entered both rooms, else 0."""
     config = ami.compose([*overrides, f"seed={seed}", "runtime=local", f"world.max_episode_steps={TICKS}"])
-    parts = to_parts(config)
+    parts = to_specs(config)
     if model is not None:
-        parts["world_model"] = Part(model, parts["world_model"].settings)
+        parts["world_model"] = ModuleSpec(model, parts["world_model"].settings)
     graph = Graph(parts, config.plain()["graph"]) if model else to_graph(config)
     places: list[list[np.ndarray[Any, Any]]] = []
     with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), watch=("world.truth",))) as agent:
@@ -103,7 +104,7 @@ def lived(overrides: Sequence[str], weights: Weights, seed: int, model: type | N
 
 
 def shuffled(model: Any) -> type:
-    """The same world model, but each candidate is credited with the spread of another one, always the same."""
+    """The same world model, but each candidate gets the spread of another one, by a fixed permutation."""
     class Shuffled(model):
         @callable_method
         def rollout(self, state: torch.Tensor, actions: torch.Tensor) -> Prediction:
@@ -114,28 +115,28 @@ def shuffled(model: Any) -> type:
     return Shuffled
 
 
-def judged(seed: int, store: Path, minds: Sequence[str]) -> dict[str, Any]:
-    """Every mind from the same starts."""
+def judged(seed: int, store: Path, agents: Sequence[str]) -> dict[str, Any]:
+    """Run every agent from the same starts."""
     found: dict[str, Any] = {}
-    for name in minds:
+    for name in agents:
         taught = name != "random" and "untaught" not in name
         # one training for all: the first of the ensemble's predictors is novelty's world model
         weights = learn(CURIOSITY, seed, store).weights if taught else {}
         model = None
         if "shuffled" in name:
-            model = shuffled(to_parts(ami.compose(list(MINDS[name])))["world_model"].target)
-        found[name] = lived(MINDS[name], weights, seed, model)
+            model = shuffled(to_specs(ami.compose(list(AGENTS[name])))["world_model"].target)
+        found[name] = figures_of(AGENTS[name], weights, seed, model)
         print(f"seed {seed} {name:28} cells {100 * mean(found[name]['cells']):5.1f} %   both rooms "
               f"{100 * mean(found[name]['both_rooms']):5.1f} %", flush=True)
     return found
 
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
-    def times(mind: str, other: str) -> list[float]:
-        return [mean(run[mind]["cells"]) / mean(run[other]["cells"]) for run in runs]
+    """Return each threshold's figure and whether it is met."""
+    def times(agent: str, other: str) -> list[float]:
+        return [mean(run[agent]["cells"]) / mean(run[other]["cells"]) for run in runs]
 
-    both = {name: 100 * mean(mean(run[name]["both_rooms"]) for run in runs) for name in MINDS}
+    both = {name: 100 * mean(mean(run[name]["both_rooms"]) for run in runs) for name in AGENTS}
     values = dict(zip(THRESHOLDS, (
         min(times("novelty", "random")), both["novelty"] - both["random"], min(times("curiosity", "random")),
         mean(times("curiosity", "curiosity, spread shuffled"))), strict=True))
@@ -153,7 +154,7 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     by_seed = ", ".join(f"{100 * mean(run['novelty']['both_rooms']):.0f}" for run in runs)
     sees = "sees" if share("curiosity") > share("random") else "does not see"
     rows = []
-    for name in MINDS:
+    for name in AGENTS:
         cells = [100 * share for run in runs for share in run[name]["cells"]]
         more = [100 * (own - other) for run in runs
                 for own, other in zip(run[name]["cells"], run["random"]["cells"], strict=True)]
@@ -166,16 +167,16 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
     return f"""
 # Curiosity and novelty
 
-**Question.** Does a mind that wants nothing in particular see more of the world than chance, when what attracts it is
-what its model is uncertain about (*curiosity*), or what is far from where it has lately been (*novelty*)?
+**Question.** Does an agent without a goal see more of the world than random actions, if its cost rewards the uncertainty
+of its model (*curiosity*) or the distance from its recent states (*novelty*)?
 
-**Done.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience as
-always; then CEM plans on an intrinsic cost alone: minus the spread of the model's predictors (`experiment=curiosity`), or
-minus the distance to the running mean of the states lately lived (`experiment=novelty`). Controls: random actions; the same
-mind with a model that has learnt nothing; a spread shuffled among the candidates. Counted are the cells of
-{CELL:.0f} × {CELL:.0f} px that the dot entered, of {len(free_cells())} free ones.
+**Method.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience
+as usual. Then CEM plans with an intrinsic cost alone: minus the spread of the model's predictors
+(`experiment=curiosity`), or minus the distance to the running mean of the recent states (`experiment=novelty`). Controls:
+random actions; the same agent with an untrained model (*untaught*); the spread shuffled among the candidates. The measure
+is the number of cells of {CELL:.0f} × {CELL:.0f} px that the dot enters, of {len(free_cells())} free ones.
 
-| mind | cells entered | points more than random, same starts | entered both rooms |
+| agent | cells entered | points more than random, same starts | entered both rooms |
 |---|---|---|---|
 {table}
 
@@ -185,17 +186,16 @@ Means over all starts and seeds with Student's 95 % intervals.
 |---|---|---|---|
 {lines}
 
-**What it means.** Wanting to be elsewhere takes the mind through both rooms in {both('novelty'):.0f} % of the episodes
-({by_seed} by seed: not with every model), random actions
-do in {both('random'):.0f} %; with a model that has learnt nothing the same wish enters
-{share('novelty, untaught'):.0f} % of the cells. Curiosity alone {sees} more than chance here: nothing is learnt on the way,
-so the spot that the model knows least never becomes boring. It does go somewhere: into both rooms in
-{both('curiosity'):.0f} % of the episodes, with the spread shuffled in {both(SHUFFLED):.0f} %. What attracts it
-leads it to a place, not around.
+**Interpretation.** Novelty leads the agent through both rooms in {both('novelty'):.0f} % of the episodes ({by_seed} by
+seed: not with every model), random actions in {both('random'):.0f} %. With an untrained model, novelty enters
+{share('novelty, untaught'):.0f} % of the cells. Curiosity alone {sees} more than random actions here: nothing is learnt
+during the episode, so the most uncertain place stays the most uncertain. Its spread does give a direction: it enters both
+rooms in {both('curiosity'):.0f} % of the episodes, with the spread shuffled in {both(SHUFFLED):.0f} %. It leads to one
+place, not to many.
 
-**Limits.** Nothing is learnt while it explores: the model's uncertainty stays what it was, so a curious mind that has found
-the spot that it knows least goes on visiting it. In the paper's sense curiosity serves learning; here it is only shown to
-move the mind. One small world, fully seen at every tick.
+**Limits.** Nothing is learnt during exploration: the model's uncertainty does not change, so a curious agent keeps
+visiting the most uncertain place. In the paper curiosity serves learning; this study only shows that it directs the
+agent. One small world, fully observed at every tick.
 """
 
 
@@ -203,10 +203,10 @@ def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--store", type=Path, default=Path("runs/studies"))
     arguments.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    arguments.add_argument("--minds", nargs="+", default=list(MINDS))
+    arguments.add_argument("--minds", nargs="+", default=list(AGENTS))
     given = arguments.parse_args()
     runs = [judged(seed, given.store, given.minds) for seed in given.seeds]
-    if set(given.minds) != set(MINDS):
+    if set(given.minds) != set(AGENTS):
         return 0
     met = verdicts(runs)
     for name, (value, ok) in met.items():

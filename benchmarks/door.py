@@ -1,10 +1,10 @@
-"""Behind a door it has never seen: which way of learning crosses the wall when every episode has its own layout?
+"""Unseen doors: which training recipe crosses the wall if every episode has its own layout?
 
     python benchmarks/door.py [STORE]          # about 40 minutes on one core; STORE is runs/studies
 
-Goes on where it was stopped. Writes benchmarks/results/door.json, docs/studies/door.md and door.png. The recipe itself is
-`ami run experiment=door_random`; the other ways leave out or replace one piece of it each and learn half as long, with one
-training seed. Thresholds stand here, fixed before the run; tuning used training seeds from 10 up and other pairs.
+Resumes a stopped run. Writes benchmarks/results/door.json, docs/studies/door.md and door.png. The recipe is `ami run
+experiment=door_random`; each variant leaves out or replaces one piece of it and learns half as long, with one training seed.
+The thresholds below were fixed before the run; tuning used training seeds from 10 up and other pairs.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import matplotlib
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from door_diagnosis import Seen, diagnose, ways
+from door_diagnosis import FrozenAgent, critic_map, diagnose
 from lives import SEED, figures, fitting, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
 
 import ami
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import wilson
-from ami.files import write_json
+from ami.storage.files import write_json
 from modules.world_model.factored import Factored
 
 matplotlib.use("Agg")
@@ -48,7 +48,7 @@ ONE = ("world_model=jepa", "learning.stages.model.window=5", "learning.stages.mo
 VICREG = "world_model.anti_collapse={_target_: modules.world_model.anti_collapse.VICReg, smoothness: 2.0, idm: 20.0}"
 CRITIC = ("cost.critics.critic.expectile=0.95", "cost.critics.critic.hindsight=0.6")
 HALVED = "two parts, half the learning"
-WAYS: dict[str, tuple[str, ...]] = {
+VARIANTS: dict[str, tuple[str, ...]] = {
     "one vector": ONE,
     "one vector, ten times the inverse dynamics": (*ONE, VICREG),
     "one vector, a slow copy as target": (*ONE, "world_model.anti_collapse=ema"),
@@ -74,7 +74,7 @@ THRESHOLDS = {  # fixed before the run
 
 @contextmanager
 def blind_to_layout() -> Iterator[None]:
-    """Every belief has the static part of the world beside it: as good a picture, of another episode."""
+    """Give every state the static part of the next row, which belongs to another episode."""
     believe = Factored.believe
 
     def mistaken(self: Factored, percept: torch.Tensor) -> torch.Tensor:
@@ -88,17 +88,18 @@ def blind_to_layout() -> Iterator[None]:
         Factored.believe = believe  # type: ignore[method-assign]
 
 
-def way(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest: Manifest, controls: bool) -> dict[str, Any]:
-    """One training with its figures; found again in the store."""
+def variant(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest: Manifest,
+            controls: bool) -> dict[str, Any]:
+    """Train one variant and return its figures; both are cached in the store."""
     begun = time.process_time()
     trained = learn(overrides, seed, store)
     spent = trained.seconds if trained.cached else time.process_time() - begun
     file = store / "door" / f"{trained.key}-{manifest.hash}.json"
     if not file.exists():
-        lived = live(overrides, trained.weights, manifest, seed)
-        row = {"seed": seed, "learning_cpu_seconds": spent, "learning_wall_seconds": trained.seconds, **figures(lived),
-               "model_steps_per_plan": lived.model_steps_per_plan, "wall_ms_per_decision": lived.ms_per_decision,
-               "diagnosis": diagnose(mind_of(overrides, trained.weights, seed))}
+        evaluation = live(overrides, trained.weights, manifest, seed)
+        row = {"seed": seed, "learning_cpu_seconds": spent, "learning_wall_seconds": trained.seconds, **figures(evaluation),
+               "model_steps_per_plan": evaluation.model_steps_per_plan, "wall_ms_per_decision": evaluation.ms_per_decision,
+               "diagnosis": diagnose(frozen_agent_of(overrides, trained.weights, seed))}
         if controls:
             with blind_to_layout():
                 row[BLIND] = figures(live(overrides, trained.weights, manifest, seed))
@@ -110,13 +111,13 @@ def way(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest:
     return found
 
 
-def mind_of(overrides: tuple[str, ...], weights: Any, seed: int) -> Seen:
+def frozen_agent_of(overrides: tuple[str, ...], weights: Any, seed: int) -> FrozenAgent:
     graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
-    return Seen(graph, fitting(graph, weights, seed))
+    return FrozenAgent(graph, fitting(graph, weights, seed))
 
 
 def judged(runs: list[dict[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
+    """Return each threshold's figure and whether it is met."""
     across = [run["across"]["success"] for run in runs]
     values = (mean(run["same_room"]["success"] for run in runs), mean(across), min(across),
               max(run["learning_cpu_seconds"] for run in runs), max(run["model_steps_per_plan"] for run in runs),
@@ -133,7 +134,7 @@ def interval(kind: Mapping[str, Any]) -> str:
 
 
 def line(name: str, run: Mapping[str, Any]) -> str:
-    """A row of the table of ways."""
+    """Return a row of the table of variants."""
     found = run["diagnosis"]
     return (f"| {name} | {interval(run['same_room'])} | {interval(run['across'])} | {found['dot R²']:.2f} | "
             f"{found['door R²']:.2f} | {100 * found['walks through the door']:.0f} / "
@@ -142,53 +143,56 @@ def line(name: str, run: Mapping[str, Any]) -> str:
 
 
 def meaning(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]]) -> str:
-    """What the table says, in words."""
+    """Return the interpretation of the table."""
     own = {name: run["diagnosis"] for name, run in tried.items()}
     parts = [run["diagnosis"] for run in runs]
     across = {name: 100 * run["across"]["success"] for name, run in tried.items()}
-    return f"""* *Two parts* see dot and door: in the recipe's minds the static part tells the door (R²
+    return f"""* *Two parts* encode dot and door: with the recipe the static part encodes the door (R²
   {min(p['static door R²'] for p in parts):.2f} or more) and not the dot ({max(p['static dot R²'] for p in parts):.2f} or
-  less), the moving part the dot ({min(p['moving dot R²'] for p in parts):.2f} or more). The split is not clean: the moving
-  part still tells something of the door, R² {min(p['moving door R²'] for p in parts):.2f} to
-  {max(p['moving door R²'] for p in parts):.2f} by seed. One vector sees one of the two: the shipped recipe the door (dot R²
-  {own['one vector']['dot R²']:.2f}), a slow copy as target the dot (door R²
+  less), the moving part the dot ({min(p['moving dot R²'] for p in parts):.2f} or more). The separation is not complete:
+  the moving part still encodes some of the door, R² {min(p['moving door R²'] for p in parts):.2f} to
+  {max(p['moving door R²'] for p in parts):.2f} by seed. One vector encodes one of the two: the default recipe the door
+  (dot R² {own['one vector']['dot R²']:.2f}), a slow copy as target the dot (door R²
   {own['one vector, a slow copy as target']['door R²']:.2f}).
-* Two parts and windows long enough to tell what moves are what matters: short windows cost
+* The separation and windows long enough to show what moves matter most: short windows cost
   {across['two parts, half the learning'] - across['two parts, short windows']:.0f} points.
-* *Grafted goals*, the idea this began with, are worth little here: {across['two parts, goals not grafted']:.1f} % without
-  them against {across['two parts, half the learning']:.1f} % with, of one seed each, no more than seeds of the recipe
-  differ from each other ({100 * min(run['across']['success'] for run in runs):.1f} to
+* *Grafted goals*, which take the static part of the state, are worth little here:
+  {across['two parts, goals not grafted']:.1f} % without them against {across['two parts, half the learning']:.1f} % with
+  them, one seed each, which is within the spread of the recipe's seeds
+  ({100 * min(run['across']['success'] for run in runs):.1f} to
   {100 * max(run['across']['success'] for run in runs):.1f} %).
-* More learning is not shown to help: the same seed reaches {across['two parts, half the learning']:.1f} % at half of it and
+* The data show no benefit of more learning: the same seed reaches
+  {across['two parts, half the learning']:.1f} % at half of it and
   {100 * runs[0]['across']['success']:.1f} % in full."""
 
 
 def text(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], verdicts: dict[str, tuple[float, bool]]) -> str:
     rows = "\n".join(line(name, run) for name, run in tried.items())
     full = "\n".join(line(f"**two parts, in full**, seed {run['seed']}", run) for run in runs)
-    said = "\n".join(f"* {name}: {value:.3f}, threshold {THRESHOLDS[name]}: {'met' if met else 'missed'}"
+    thresholds = "\n".join(f"* {name}: {value:.3f}, threshold {THRESHOLDS[name]}: {'met' if met else 'missed'}"
                      for name, (value, met) in verdicts.items())
     blind, untrained = ([run[control] for run in runs] for control in (BLIND, UNTRAINED))
-    return f"""# What does it take to cross a wall whose door was never seen?
+    return f"""# Crossing a wall with an unseen door
 
-![Success across the wall by way of learning; what the critic expects behind two doors](door.png)
+![Success across the wall by variant; maps of the critic for two doors](door.png)
 
-**The question.** In `world.door=random` every episode has its own door, shown by the picture alone. The doors of the test
-lie in seven bands of the wall, 1 px each, and none of learning comes nearer to them than 0.25 px. The shipped recipe for a
-fixed door does not learn this world. Which piece is missing?
+**Question.** In `world.door=random` every episode has its own door, visible only in the picture. The test doors lie in
+seven bands of the wall, 1 px each; training doors keep a distance of 0.25 px from the bands. The default recipe, made for
+a fixed door, does not learn this world. Which piece is missing?
 
-**What was done.** All minds gathered the same amount of experience (2,000 random walks of 60 steps, each behind a door of
-its own) and planned with the same CEM (256 model steps per plan) on the same {PAIRS} sealed pairs of each kind. Ways differ
-from the recipe `experiment=door_random` in what their name says. They learnt half as many updates as the recipe, with
-training seed {SEEDS[0]}; the recipe itself learnt in full with the seeds {", ".join(map(str, SEEDS))}. "One vector" is the
-JEPA of the fixed door, with its windows of 5 steps. Brackets are 95 % Wilson intervals.
+**Method.** All agents collected the same amount of experience (2,000 random episodes of 60 steps, each with its own door)
+and planned with the same CEM (256 model steps per plan) on the same {PAIRS} sealed pairs of each kind. The variants
+differ from the recipe `experiment=door_random` as named. They learnt with half the recipe's updates and training seed
+{SEEDS[0]}; the recipe learnt in full with the seeds {", ".join(map(str, SEEDS))}. "One vector" is the JEPA of the fixed
+door, with windows of 5 steps. Brackets are 95 % Wilson intervals.
 
-The links, each held against the truth behind doors of the test. *dot*, *door*: R² of a small network that reads their places
-from the state (the dot's worse axis). *Imagined*: walks of 4 steps straight at the wall that end beyond it, in per cent,
-within 2 px of the door's centre and 4 px or more away from it: perfect is 100 / 0. *Critic*: its rank correlation with the
-true way across the wall. *True motion*: per cent solved across when the critic chooses among true outcomes.
+Further columns compare each component with the truth for test doors. *dot*, *door*: R² of a small network that reads
+their positions from the state (the dot's worse axis). *Imagined*: rollouts of 4 steps straight at the wall that end
+beyond it, in per cent, within 2 px of the door's centre and 4 px or more away from it: perfect is 100 / 0. *Critic*: its
+rank correlation with the true path length across the wall. *True motion*: per cent solved across if the critic chooses
+among true outcomes.
 
-| way | same room, % | across, % | dot R² | door R² | imagined | critic | true motion | CPU-s |
+| variant | same room, % | across, % | dot R² | door R² | imagined | critic | true motion | CPU-s |
 |---|---|---|---|---|---|---|---|---|
 {rows}
 {full}
@@ -197,26 +201,26 @@ All seeds of the recipe together: same room {pooled(runs, 'same_room')}; across 
 {min(r['learning_wall_seconds'] for r in runs):.0f} to {max(r['learning_wall_seconds'] for r in runs):.0f} s of wall time; a
 decision {mean(r['wall_ms_per_decision'] for r in runs):.1f} ms with 50 worlds side by side.
 
-Negative controls, the same minds: with {BLIND} in every belief, same room {pooled(blind, 'same_room')}, across
+Negative controls, the same agents: with {BLIND} in every state, same room {pooled(blind, 'same_room')}, across
 {pooled(blind, 'across')}; untrained, same room {pooled(untrained, 'same_room')}, across {pooled(untrained, 'across')}.
 
 Thresholds fixed before the run:
 
-{said}
+{thresholds}
 
-**What it means.**
+**Interpretation.**
 
 {meaning(tried, runs)}
 
-**Its limits.** The ways are single trainings of one seed at half the learning: differences of a few points mean nothing.
-The doors of the test lie between doors of learning, never beyond them. The recipe was put together on this very world, with
-other seeds and pairs, and it is told that a layout stays for one episode. Two levels of planning and states made of tokens
-were not tried; "patches that attend" has tokens inside the eyes alone.
+**Limits.** Each variant is one training of one seed with half the updates: differences of a few points are not
+significant. The test doors lie between training doors, never beyond them. The recipe was developed in this world, with
+other seeds and pairs, and it assumes that a layout stays for one episode. Two levels of planning and states made of
+tokens were not tried; "patches that attend" has tokens only inside the perception.
 """
 
 
-def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], mind: Seen, path: Path) -> None:
-    """Success across by way; and what the critic expects to one goal behind two doors of the test."""
+def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], agent: FrozenAgent, path: Path) -> None:
+    """Plot success across the wall by variant, and maps of the critic for one goal and two test doors."""
     figure, (bars, *maps) = plt.subplots(1, 3, figsize=(14, 3.6), width_ratios=(1.4, 1, 1), layout="constrained")
     n = len(runs) * PAIRS
     shown = {name: (run["across"]["success"], run["across"]["n"]) for name, run in tried.items()}
@@ -229,7 +233,7 @@ def picture(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]], mind: 
     bars.set(yticks=range(len(shown)), yticklabels=list(shown), xlim=(0, 100), xlabel="solved across the wall, %")
     bars.invert_yaxis()
     for axes, door in zip(maps, (10.0, 22.0), strict=True):
-        image = axes.imshow(ways(mind, door, (26.0, 16.0)), extent=(2, 30, 30, 2), cmap="viridis")
+        image = axes.imshow(critic_map(agent, door, (26.0, 16.0)), extent=(2, 30, 30, 2), cmap="viridis")
         axes.plot(26, 16, "o", color="red")
         axes.set(title=f"critic: to the red dot, door at {door:.0f}", xticks=[], yticks=[])
         figure.colorbar(image, ax=axes, shrink=0.8)
@@ -242,16 +246,17 @@ def main() -> int:
     store = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/studies")
     torch.set_num_threads(1)
     manifest = manifest_of(PAIRS, *RECIPE)
-    runs = [way("two parts, in full", RECIPE, seed, store, manifest, True) for seed in SEEDS]
-    tried = {name: way(name, (*RECIPE, *HALF, *more), SEEDS[0], store, manifest, False) for name, more in WAYS.items()}
+    runs = [variant("two parts, in full", RECIPE, seed, store, manifest, True) for seed in SEEDS]
+    tried = {name: variant(name, (*RECIPE, *HALF, *more), SEEDS[0], store, manifest, False)
+             for name, more in VARIANTS.items()}
     verdicts = judged(runs)
     for name, (value, met) in verdicts.items():
         print(f"{'met   ' if met else 'MISSED'}  {name:60} {value:8.3f}   (threshold {THRESHOLDS[name]})")
     record("door", {"seeds": SEEDS, "pairs": PAIRS, "manifest_seed": SEED, "manifest_hash": manifest.hash,
                     "thresholds": THRESHOLDS, "verdicts": {n: {"value": v, "met": m} for n, (v, m) in verdicts.items()},
                     "runs": runs,
-                    "ways at half the learning": {n: {"overrides": WAYS[n], **run} for n, run in tried.items()}})
-    picture(tried, runs, mind_of(RECIPE, learn(RECIPE, SEEDS[0], store).weights, SEEDS[0]), STUDIES / "door.png")
+                    "ways at half the learning": {n: {"overrides": VARIANTS[n], **run} for n, run in tried.items()}})
+    picture(tried, runs, frozen_agent_of(RECIPE, learn(RECIPE, SEEDS[0], store).weights, SEEDS[0]), STUDIES / "door.png")
     page("door", text(tried, runs, verdicts))
     return 0 if all(met for _, met in verdicts.values()) else 1
 

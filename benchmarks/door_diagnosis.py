@@ -1,7 +1,7 @@
-"""Which link of a mind is weak behind an unseen door: what it sees, what it imagines, or what it values?
+"""Diagnose an agent behind unseen doors: perception, imagination or critic?
 
-It knows the two rooms: true places, motion and ways are held against what a frozen mind makes of their pictures. All doors
-asked about come from the bands that no learning has seen.
+True positions, motion and path lengths of the two rooms are compared with the outputs of a frozen agent. All test doors are
+outside the training bands.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from ami.graph import Graph
-from ami.worker import Weights, Worker
+from ami.graph.graph import Graph
+from ami.runtime.worker import Weights, Worker
 from modules.nets import mlp
 from worlds.two_rooms_drawing import Drawing
 from worlds.two_rooms_pairs import LEARNING_BANDS, TEST_BANDS, sample_door, sample_position
@@ -26,17 +26,17 @@ from worlds.two_rooms_physics import HIGH, LOW, WALL_LEFT, WALL_RIGHT, WALL_X, D
 
 Array = NDArray[np.float32]
 DYNAMICS = Dynamics()
-FITTED, ASKED = 6000, 2000  # places
+FITTED, TESTED = 6000, 2000  # positions
 AHEAD, DIRECTIONS, STEPS = 2, 24, 60
-OPEN, CLOSED = 2.0, 4.0  # px from the door's centre: surely in the door, surely beside it
+OPEN, CLOSED = 2.0, 4.0  # px from the door's centre: certainly in the door, certainly outside it
 
 
-class Seen:
-    """A frozen mind that is shown places.
+class FrozenAgent:
+    """A frozen agent, queried at given positions.
 
     Args:
-        graph: the mind; it needs a perception, a world model and a cost.
-        weights: what it has learnt.
+        graph: the agent; it needs a perception, a world model and a cost.
+        weights: its trained weights.
     """
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
@@ -51,19 +51,19 @@ class Seen:
 
     @torch.no_grad()
     def believe(self, places: Array) -> Tensor:
-        """States of places: (N, 3) to (N, D)."""
+        """Positions (N, 3) to states (N, D)."""
         parts = [torch.from_numpy(self.drawing.draw(part)) for part in np.array_split(places, -(-len(places) // 1024))]
         return torch.cat([self.world_model.believe(self.perception.encode(part)) for part in parts])
 
     @torch.no_grad()
     def value(self, states: Tensor, goal: Tensor) -> NDArray[np.float32]:
-        """What the critic expects from states (…, D) to goals (…, D)."""
+        """The critic's energy from states (…, D) to goals (…, D)."""
         found: NDArray[np.float32] = self.critic.energy(states, goal).numpy()
         return found
 
 
 def places(count: int, bands: NDArray[np.float64], seed: int) -> Array:
-    """Free places with a door each, (count, 3)."""
+    """Draw free positions with a door each, (count, 3)."""
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(count):
@@ -72,28 +72,28 @@ def places(count: int, bands: NDArray[np.float64], seed: int) -> Array:
     return np.array(drawn, np.float32)
 
 
-def diagnose(mind: Seen) -> dict[str, float]:
-    """All figures of one mind; see the functions."""
-    return {**probes(mind), **imagined(mind), **valued(mind), "solved with true motion": with_true_motion(mind)}
+def diagnose(agent: FrozenAgent) -> dict[str, float]:
+    """Return all figures of one agent; see the functions."""
+    return {**probes(agent), **imagined(agent), **valued(agent), "solved with true motion": with_true_motion(agent)}
 
 
-def probes(mind: Seen) -> dict[str, float]:
-    """R² of a small network that reads the dot's and the door's place from states; from the parts alone if there are two."""
-    fit, ask = places(FITTED, LEARNING_BANDS, 1), places(ASKED, TEST_BANDS, 2)
-    states, asked = mind.believe(fit), mind.believe(ask)
+def probes(agent: FrozenAgent) -> dict[str, float]:
+    """R² of a small network that reads the dot's and the door's position from states, and from each part of a state."""
+    fit, test = places(FITTED, LEARNING_BANDS, 1), places(TESTED, TEST_BANDS, 2)
+    states, tested = agent.believe(fit), agent.believe(test)
     parts = {"": slice(None)}
-    if mind.static:
-        parts |= {"static ": slice(0, mind.static), "moving ": slice(mind.static, None)}
+    if agent.static:
+        parts |= {"static ": slice(0, agent.static), "moving ": slice(agent.static, None)}
     found = {}
     for name, part in parts.items():
-        read = readout(states[:, part], fit)(asked[:, part]).numpy()
-        r2 = 1 - np.square(read - ask).mean(0) / ask.var(0)
+        read = readout(states[:, part], fit)(tested[:, part]).numpy()
+        r2 = 1 - np.square(read - test).mean(0) / test.var(0)
         found |= {f"{name}dot R²": float(r2[:2].min()), f"{name}door R²": float(r2[2])}
     return found
 
 
 def readout(states: Tensor, truth: Array, steps: int = 600) -> Any:
-    """A network (N, D) to (N, 3) px fitted to the truth."""
+    """Fit a network (N, D) to (N, 3) px to the true positions."""
     wanted = torch.from_numpy(truth)
     spread, offset = states.std(0) + 1e-6, states.mean(0)
     with torch.random.fork_rng(devices=[]):
@@ -115,63 +115,63 @@ def readout(states: Tensor, truth: Array, steps: int = 600) -> Any:
     return read
 
 
-def imagined(mind: Seen, steps: int = 4) -> dict[str, float]:
-    """How often the dot is imagined beyond the wall after walking straight at it: in the door, and well beside it."""
+def imagined(agent: FrozenAgent, steps: int = 4) -> dict[str, float]:
+    """Share of straight rollouts at the wall that end beyond it: at the door, and clearly outside it."""
     fit = places(FITTED, LEARNING_BANDS, 1)
-    read = readout(mind.believe(fit), fit)
+    read = readout(agent.believe(fit), fit)
     rng = np.random.default_rng(3)
-    start = places(ASKED, TEST_BANDS, 4)
-    left = rng.random(ASKED) < 0.5
-    reach = rng.uniform(0.1, 3.0, ASKED)
+    start = places(TESTED, TEST_BANDS, 4)
+    left = rng.random(TESTED) < 0.5
+    reach = rng.uniform(0.1, 3.0, TESTED)
     start[:, 0] = np.where(left, WALL_LEFT - reach, WALL_RIGHT + reach)
-    start[:, 1] = rng.uniform(LOW, HIGH, ASKED)
-    actions = np.zeros((ASKED, 1, steps, 2), np.float32)
+    start[:, 1] = rng.uniform(LOW, HIGH, TESTED)
+    actions = np.zeros((TESTED, 1, steps, 2), np.float32)
     actions[..., 0] = np.where(left, 1, -1)[:, None, None]
     with torch.no_grad():
-        end = mind.world_model.rollout(mind.believe(start), torch.from_numpy(actions)).states[:, 0, -1]
+        end = agent.world_model.rollout(agent.believe(start), torch.from_numpy(actions)).states[:, 0, -1]
     beyond = (read(end)[:, 0].numpy() > WALL_X) == left
     away = np.abs(start[:, 1] - start[:, 2])
     return {"walks through the door": float(beyond[away <= OPEN].mean()),
             "walks through the wall": float(beyond[away >= CLOSED].mean())}
 
 
-def valued(mind: Seen) -> dict[str, float]:
-    """Rank correlation of the critic with the length of the true way: all pairs behind one door, and those across."""
-    start, goal = places(ASKED, TEST_BANDS, 5), places(ASKED, TEST_BANDS, 5)
+def valued(agent: FrozenAgent) -> dict[str, float]:
+    """Rank correlation of the critic with the true path length: all pairs, and pairs across the wall."""
+    start, goal = places(TESTED, TEST_BANDS, 5), places(TESTED, TEST_BANDS, 5)
     rng = np.random.default_rng(6)
     for row in goal:
         row[:2] = sample_position(rng, float(row[2]))
     way = DYNAMICS.distance(start.astype(np.float64), goal.astype(np.float64))
-    value = mind.value(mind.believe(start), mind.believe(goal))
+    value = agent.value(agent.believe(start), agent.believe(goal))
     across = DYNAMICS.room(start) * DYNAMICS.room(goal) == -1
     return {"rank correlation": float(spearmanr(value, way)[0]),
             "rank correlation across": float(spearmanr(value[across], way[across])[0])}
 
 
-def with_true_motion(mind: Seen, pairs: int = 100) -> float:
-    """Share solved across the wall by going where the critic likes the true outcome of two equal steps best."""
+def with_true_motion(agent: FrozenAgent, pairs: int = 100) -> float:
+    """Share solved across the wall if the critic chooses among the true outcomes of two equal steps."""
     at, goal = (places(10 * pairs, TEST_BANDS, seed) for seed in (7, 8))
     goal[:, 2] = at[:, 2]
     fine = (DYNAMICS.room(at) * DYNAMICS.room(goal) == -1) & ~is_blocked(goal[:, 0], goal[:, 1], goal[:, 2])
     at, goal = at[fine][:pairs], goal[fine][:pairs]
-    wanted, solved = mind.believe(goal), np.zeros(len(at), bool)
+    wanted, solved = agent.believe(goal), np.zeros(len(at), bool)
     angle = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)
     actions = np.stack([np.cos(angle), np.sin(angle)], -1).astype(np.float32)
     for _ in range(STEPS):
         after = at[:, None].repeat(DIRECTIONS, 1)
         for _ in range(AHEAD):
             after = DYNAMICS.step(after, actions)
-        states = mind.believe(after.reshape(-1, 3)).view(len(at), DIRECTIONS, -1)
-        best = mind.value(states, wanted[:, None]).argmin(1)
+        states = agent.believe(after.reshape(-1, 3)).view(len(at), DIRECTIONS, -1)
+        best = agent.value(states, wanted[:, None]).argmin(1)
         at = np.where(solved[:, None], at, DYNAMICS.step(at, actions[best]))
         solved |= is_success(at, goal)
     return float(solved.mean())
 
 
-def ways(mind: Seen, door: float, goal: tuple[float, float], side: int = 48) -> NDArray[np.float32]:
-    """What the critic expects from everywhere to one goal, (side, side), rows are y; in the wall, not a number."""
+def critic_map(agent: FrozenAgent, door: float, goal: tuple[float, float], side: int = 48) -> NDArray[np.float32]:
+    """The critic's energy from a grid of positions to one goal, (side, side), rows are y; NaN in the wall."""
     line = np.linspace(LOW, HIGH, side, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     grid = np.stack([x.ravel(), y.ravel(), np.full(side * side, door, np.float32)], -1)
-    value = mind.value(mind.believe(grid), mind.believe(np.array([[*goal, door]], np.float32)))
+    value = agent.value(agent.believe(grid), agent.believe(np.array([[*goal, door]], np.float32)))
     return np.where(is_blocked(grid[:, 0], grid[:, 1], grid[:, 2]), np.nan, value).reshape(side, side)

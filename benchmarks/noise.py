@@ -1,11 +1,10 @@
-"""Does predicting in latent space discard what nobody can predict? A JEPA and its pixel twin in worlds that flicker.
+"""Latent prediction and unpredictable noise: a JEPA and its pixel twin in worlds that flicker.
 
     python benchmarks/noise.py [--store runs/studies] [--parallel 2]
 
-About an hour on one core; goes on where it was stopped. Writes benchmarks/results/noise.json, docs/studies/noise.md, .png.
-Encoder, predictor, critic, planner, experience and pairs are the same everywhere; what is predicted differs. The comparison
-at equal updates alone is also `ami compare world_model=jepa,generative world.noise=none,tv,background`.
-"""
+About an hour on one core; resumes a stopped run. Writes benchmarks/results/noise.json, docs/studies/noise.md and
+noise.png. Encoder, predictor, critic, planner, experience and pairs are the same; the prediction target differs. The
+comparison at equal updates alone is also `ami compare world_model=jepa,generative world.noise=none,tv,background`. """
 
 from __future__ import annotations
 
@@ -31,11 +30,11 @@ from record import STUDIES, page, record
 import ami
 from ami.comparison.compare import Comparison, compare_variants
 from ami.comparison.variants import Variant
-from ami.config import Config, to_graph
-from ami.console import Console
-from ami.files import write_json
-from ami.training import train
-from ami.worker import Worker
+from ami.config.compose import Config, to_graph
+from ami.runtime.worker import Worker
+from ami.session.learn import learn
+from ami.storage.files import write_json
+from ami.terminal.console import Console
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -48,7 +47,7 @@ REGULARISER = "{_target_: modules.world_model.anti_collapse.VICReg, %s}"
 JEPA, PIXELS, TIMED, UNTAUGHT = "jepa", "pixels, equal updates", "pixels, equal time", "untaught"
 MODELS = {JEPA: "world_model=jepa", PIXELS: "world_model=generative", TIMED: "world_model=generative",
           UNTAUGHT: "learning=none"}
-WAYS = {  # in the flickering floor alone: what does the work?
+WAYS = {  # on the flickering floor alone
     "jepa, ema": ("world_model.anti_collapse=ema",),
     "jepa without inverse dynamics": (f"world_model.anti_collapse={REGULARISER % 'idm: 0.0'}",),
     "pixels with inverse dynamics": (
@@ -71,8 +70,8 @@ def overrides(noise: str, store: Path, *more: str) -> tuple[str, ...]:
 
 
 def clocked(store: Path) -> dict[str, float]:
-    """Milliseconds per update of each model, in turns in one process, and how many updates of the pixel model take as long
-    as the JEPA's; measured once per store, so that a study that goes on trains what it began with."""
+    """Milliseconds per update of each model, alternating in one process, and the number of updates of the pixel model that
+    takes as long as the JEPA's. Measured once per store, so that a resumed study trains the same variants."""
     file = store / "noise_clock.json"
     if not file.exists():
         steps = {name: update_of(MODELS[name]) for name in (JEPA, PIXELS)}
@@ -91,7 +90,7 @@ def clocked(store: Path) -> dict[str, float]:
 
 
 def update_of(model: str) -> Any:
-    """One update of perception and world model on a batch of the recipe's size."""
+    """Return a function that makes one update of perception and world model on a batch of the recipe's size."""
     graph = to_graph(ami.compose([model]))
     modules = Worker(graph, ("perception", "world_model"), 0).modules
     learner: Any = modules["world_model"]
@@ -120,11 +119,11 @@ def compared(noise: str, store: Path, updates: int, parallel: int) -> Comparison
 
 
 def probed(store: Path, noise: str, more: tuple[str, ...]) -> dict[str, float]:
-    """R² of a ridge probe of the position on the frozen states, by learnt and untaught states; the mean of the seeds."""
+    """R² of a ridge probe of the position on frozen states, learnt and untrained; the mean of the seeds."""
     found = []
     for seed in SEEDS:
         config: Config = ami.compose(overrides(noise, store, *more, f"seed={seed}"))
-        found.append(train(config).probes)
+        found.append(learn(config).probes)
     return {name: mean(probes[name]["r2"] for probes in found) for name in ("trained", "untrained")}
 
 
@@ -189,19 +188,19 @@ def text(found: Mapping[str, Mapping[str, Any]], probes: Mapping[str, Mapping[st
                       for name, (value, ok) in met.items())
     r2 = "\n".join(f"| {name} | {own['trained']:.4f} | {own['untrained']:.4f} |" for name, own in probes.items())
     return f"""
-# Latent prediction and what nobody can predict
+# Latent prediction and unpredictable noise
 
-**Question.** The paper prefers predicting states over predicting pixels because a state may leave out what cannot be
-predicted (section 4.3). Does it, what does it buy, and where does that end?
+**Question.** The paper prefers predicting states over predicting pixels because a state may omit unpredictable details
+(section 4.3). Does it omit them, what is that worth, and what are the limits?
 
-**Done.** Two rooms with a plain floor, with a television (a corner that flickers black and white) and with a floor whose
-coloured blocks are new at every frame. In each, a JEPA (VICReg, the default recipe) and its pixel twin learn from the same
-1,000 random episodes: the same encoder and predictor, but the twin draws the pictures with a decoder and is judged by their
+**Method.** Two rooms with a plain floor, with a television (a corner that flickers black and white) and with a floor
+whose coloured blocks are redrawn at every frame. In each, a JEPA (VICReg, the default recipe) and its pixel twin learn
+from the same 1,000 random episodes. The twin has the same encoder and predictor, but decodes pictures and minimises their
 squared error. The same critic and the same CEM (256 model steps per plan) then act on {PAIRS} sealed pairs of each kind,
-with {len(SEEDS)} training seeds. *Equal updates*: {UPDATES} for both. *Equal time*: an update took {clock['jepa_ms']:.1f} ms
-for the JEPA and {clock['pixels_ms']:.1f} ms for the twin, measured in turns in one process, so the twin has
-{clock['updates']:.0f}. Intervals are 95 % Wilson over all seeds; p is McNemar's test on the same pairs, corrected for the
-number of variants (Holm). *untaught* is the same mind with initial weights.
+with {len(SEEDS)} training seeds. *Equal updates*: {UPDATES} for both. *Equal time*: an update took {clock['jepa_ms']:.1f}
+ms for the JEPA and {clock['pixels_ms']:.1f} ms for the twin, measured alternately in one process, so the twin has
+{clock['updates']:.0f} updates. Intervals are 95 % Wilson over all seeds; p is McNemar's test on the same pairs, corrected
+for the number of variants (Holm). *untaught* is the same agent with its initial weights.
 
 ![Success by floor](noise.png)
 
@@ -217,43 +216,42 @@ number of variants (Holm). *untaught* is the same mind with initial weights.
 
 {table(found['background'])}
 
-The last rows ask what does the work: another way to prevent collapse, and inverse dynamics (reading the action from two
-states) taken from the JEPA and given to the twin.
+The last rows separate the causes: another anti-collapse term, and inverse dynamics (predicting the action from two
+states) moved from the JEPA to the twin.
 
-R² of a ridge probe of the true position on frozen states, beside the untaught encoder's:
+R² of a ridge probe of the true position on frozen states, learnt and with an untrained encoder:
 
-| | learnt | untaught |
+| | learnt | untrained |
 |---|---|---|
 {r2}
 
-## Fixed before the run
+## Thresholds, fixed before the run
 
 | | threshold | figure | |
 |---|---|---|---|
 {lines}
 
-## What it means, and its limits
+## Interpretation and limits
 
-* On a plain floor there is nothing to discard, and the twin plans about as well: no claim of superiority there.
-* Where all of the floor flickers, the twin spends its state on colours that are gone at the next frame, with inverse
-  dynamics or without. A JEPA's states can ignore them, because nothing asks for the pixels back: with EMA targets it
-  does so without
-  loss, with the shipped VICReg in part, and by different amounts with different seeds.
-* The television reverses the order: the twin can afford one corner, and the VICReg states take some of it in, because a term
-  that asks states to vary is met by noise too. So the claim is one about what the anti-collapse term rewards, and not about
-  latent prediction alone.
-* The figures are of one small world, one size of network, an MLP as decoder and {UPDATES} updates. A larger decoder, a state
-  wide enough for both, or a likelihood that learns its own variance per pixel may narrow the gap.
-* Which way to prevent collapse bears which noise is a study of its own, [noise and collapse](noise_collapse.md): EMA and
-  SIGReg lose nothing in either. One value of each weight was tried, none was searched for.
-* The noise is independent between frames. A distractor that can be predicted is another question.
+* On a plain floor there is no noise to discard, and the twin plans about as well as the JEPA.
+* If the whole floor flickers, the twin encodes colours that are gone at the next frame, with or without inverse dynamics.
+  A JEPA's states can ignore them, because no loss reconstructs the pixels: with EMA targets they do so without loss, with
+  the default VICReg in part, and by different amounts with different seeds.
+* The television reverses the order: the twin has capacity for one corner, and the VICReg states encode some of it,
+  because noise also satisfies a term that requires states to vary. So the result depends on the anti-collapse term, not
+  on latent prediction alone.
+* The figures are of one small world, one size of network, an MLP as decoder and {UPDATES} updates. A larger decoder, a
+  state wide enough for both, or a likelihood with a learnt variance per pixel may narrow the gap.
+* [Noise and collapse](noise_collapse.md) compares anti-collapse terms under both noises: EMA and SIGReg lose nothing in
+  either. One value of each weight was tried, without a search.
+* The noise is independent between frames. Predictable distractors are another question.
 """
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, default=Path("runs/studies"))
-    parser.add_argument("--parallel", type=int, default=0, help="variants side by side, as Ray tasks")
+    parser.add_argument("--parallel", type=int, default=0, help="number of parallel variants, as Ray tasks")
     given = parser.parse_args()
     clock = clocked(given.store)
     found = {noise: compared(noise, given.store, int(clock["updates"]), given.parallel).rows for noise in NOISES}

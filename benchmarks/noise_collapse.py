@@ -1,10 +1,10 @@
-"""Which way to prevent collapse bears which noise?
+"""Anti-collapse terms under two kinds of noise.
 
     python benchmarks/noise_collapse.py [--store runs/studies]
 
-About half an hour on one core; goes on where it was stopped. Writes benchmarks/results/noise_collapse.json and
-docs/studies/noise_collapse.md. One JEPA, three ways to keep its states apart, in two rooms with a television and with
-a floor that flickers: `ami compare world_model.anti_collapse=vicreg,ema,sigreg world.noise=tv,background`.
+About half an hour on one core; resumes a stopped run. Writes benchmarks/results/noise_collapse.json and
+docs/studies/noise_collapse.md. One JEPA, three anti-collapse terms, in two rooms with a television and with a floor that
+flickers: `ami compare world_model.anti_collapse=vicreg,ema,sigreg world.noise=tv,background`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from record import page, record
 import ami
 from ami.comparison.compare import compare_variants
 from ami.comparison.variants import Variant
-from ami.console import Console
-from ami.training import train
+from ami.session.learn import learn
+from ami.terminal.console import Console
 
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED = (0, 1, 2), 200, 20261125
 NOISES = {"tv": "television", "background": "flickering floor"}
-WAYS = ("vicreg", "ema", "sigreg")
+METHODS = ("vicreg", "ema", "sigreg")
 THRESHOLDS = {  # fixed before the run
     "ema, television, same room, worst seed": 0.95,
     "ema, flickering floor, same room, worst seed": 0.95,
@@ -43,9 +43,9 @@ THRESHOLDS = {  # fixed before the run
 }
 
 
-def overrides(noise: str, way: str, store: Path) -> tuple[str, ...]:
+def overrides(noise: str, method: str, store: Path) -> tuple[str, ...]:
     return (f"store={store}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}",
-            "evaluation.batch=100", f"world.noise={noise}", f"world_model.anti_collapse={way}")
+            "evaluation.batch=100", f"world.noise={noise}", f"world_model.anti_collapse={method}")
 
 
 def main() -> int:
@@ -54,13 +54,13 @@ def main() -> int:
     store = parser.parse_args().store
     found: dict[str, Any] = {}
     for noise in NOISES:
-        variants = [Variant(way, overrides(noise, way, store)) for way in WAYS]
-        found[noise] = compare_variants(variants, seeds=SEEDS, against=WAYS[0], parallel=0,
+        variants = [Variant(method, overrides(noise, method, store)) for method in METHODS]
+        found[noise] = compare_variants(variants, seeds=SEEDS, against=METHODS[0], parallel=0,
                                         folder=store / f"noise_collapse_{noise}", console=Console(), allow=(),
                                         skip_refused=False, name="noise_collapse").rows
-    probes = {f"{way}, {noise}": probed(noise, way, store) for noise in NOISES for way in WAYS}
-    values = {f"{way}, {told}, same room, worst seed": _worst(found[noise][way])
-              for way in WAYS[1:] for noise, told in NOISES.items()}
+    probes = {f"{method}, {noise}": probed(noise, method, store) for noise in NOISES for method in METHODS}
+    values = {f"{method}, {label}, same room, worst seed": _worst(found[noise][method])
+              for method in METHODS[1:] for noise, label in NOISES.items()}
     met = {name: (values[name], values[name] >= least) for name, least in THRESHOLDS.items()}
     record("noise_collapse", {"pairs": PAIRS, "seeds": SEEDS, "noises": found, "probes": probes,
                               "verdicts": {name: {"value": value, "met": ok} for name, (value, ok) in met.items()}})
@@ -70,9 +70,9 @@ def main() -> int:
     return 0 if all(ok for _, ok in met.values()) else 1
 
 
-def probed(noise: str, way: str, store: Path) -> float:
-    """R² of a probe of the position, the mean of the seeds."""
-    learnt = [train(ami.compose([*overrides(noise, way, store), f"seed={seed}"])) for seed in SEEDS]
+def probed(noise: str, method: str, store: Path) -> float:
+    """Return the R² of a probe of the position, the mean of the seeds."""
+    learnt = [learn(ami.compose([*overrides(noise, method, store), f"seed={seed}"])) for seed in SEEDS]
     return mean(one.probes["trained"]["r2"] for one in learnt)
 
 
@@ -82,8 +82,8 @@ def _worst(row: Mapping[str, Any], kind: str = "same_room") -> float:
 
 def text(found: Mapping[str, Any], probes: Mapping[str, float], met: Mapping[str, tuple[float, bool]]) -> str:
     rows = []
-    for noise, told in NOISES.items():
-        for way, row in found[noise].items():
+    for noise, label in NOISES.items():
+        for method, row in found[noise].items():
             cells = []
             for kind in ("same_room", "across"):
                 figure = row["kinds"][kind]
@@ -92,17 +92,17 @@ def text(found: Mapping[str, Any], probes: Mapping[str, float], met: Mapping[str
                 p = "" if test is None else f", p {test['success']['p_holm']:.1g}"
                 cells.append(f"{success:.1f} [{low:.1f}, {high:.1f}], worst {100 * _worst(row, kind):.1f}{p}")
             minutes = row["learning_seconds"] / 60
-            rows.append(f"| {told} | {way} | {' | '.join(cells)} | {probes[f'{way}, {noise}']:.4f} | {minutes:.1f} |")
+            rows.append(f"| {label} | {method} | {' | '.join(cells)} | {probes[f'{method}, {noise}']:.4f} | {minutes:.1f} |")
     verdicts = "\n".join(f"| {name} | {THRESHOLDS[name]:g} | {value:.3f} | {'met' if ok else '**missed**'} |"
                          for name, (value, ok) in met.items())
     return f"""# Noise and collapse
 
-**Question.** In [the study of noise](noise.md) a JEPA's states took in part of what nobody can predict, and by different
-amounts. Is it latent prediction that lets noise in, or what keeps the states from collapsing?
+**Question.** In [the study of noise](noise.md) a JEPA's states encoded part of the unpredictable noise, in different
+amounts. Is latent prediction the cause, or the anti-collapse term?
 
-**Done.** One encoder, predictor, critic and planner, the default recipe's, in two rooms with a television (a corner that
-flickers) and with a floor that flickers as a whole. Collapse is prevented by VICReg's variance and covariance terms, by
-targets from a slow copy (EMA), or by SIGReg's normal projections; each with inverse dynamics. {PAIRS} sealed pairs of each
+**Method.** The default encoder, predictor, critic and planner, in two rooms with a television (a corner that flickers)
+and with a floor that flickers as a whole. Collapse is prevented by VICReg's variance and covariance terms, by targets
+from a slow copy (EMA), or by SIGReg's normal projections; each with inverse dynamics. {PAIRS} sealed pairs of each
 kind, {len(SEEDS)} training seeds; intervals are 95 % Wilson over all seeds, p is McNemar's test against vicreg,
 Holm-corrected. R² is of a ridge probe of the true position on the frozen states.
 
@@ -114,11 +114,11 @@ Holm-corrected. R² is of a ridge probe of the true position on the frozen state
 |---|---|---|---|
 {verdicts}
 
-**What it means.** It is VICReg's terms, and not latent prediction, that let noise in: they ask every dimension to vary, and
-noise varies. With targets from a slow copy, or with SIGReg, nothing is lost, before the television neither, where the pixel
-twin reached 99 %. Why SIGReg, which asks for spread as well, does not let it in, this study does not say.
+**Interpretation.** VICReg's terms, not latent prediction, cause the encoding of noise: they require every dimension to
+vary, and noise varies. With targets from a slow copy, or with SIGReg, nothing is lost, also with the television, where
+the pixel twin reached 99 %. SIGReg requires spread as well; this study does not explain why it does not encode noise.
 
-**Limits.** One value of each weight, none was searched for; one small world; noise that is independent from frame to frame.
+**Limits.** One value of each weight, without a search; one small world; noise that is independent between frames.
 """
 
 

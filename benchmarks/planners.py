@@ -1,10 +1,10 @@
-"""Planners at equal model steps: which search makes the most of a small budget? Two rooms, one trained mind per seed.
+"""Planners at equal model steps, on small budgets: two rooms, one trained agent per seed.
 
-    python benchmarks/planners.py [STORE]      # about fifteen CPU-minutes; goes on where it was stopped
+    python benchmarks/planners.py [STORE]      # about fifteen CPU-minutes; resumes a stopped run
 
-Every planner has the default horizon and plans at every step in the same trained minds, on the same sealed pairs. Writes
-benchmarks/results/planners.json, docs/studies/planners.md and its picture. The thresholds stand here, fixed before the run;
-the script exits with 1 when one is missed.
+Every planner has the default horizon and plans at every step in the same trained agents, on the same sealed pairs. Writes
+benchmarks/results/planners.json, docs/studies/planners.md and its picture. The thresholds below were fixed before the run;
+the script exits with 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from record import STUDIES, page, record
 from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import paired_test, wilson
-from ami.files import write_json
+from ami.storage.files import write_json
 
 SEEDS, PAIRS, BATCH, HORIZON = (0, 1, 2), 200, 200, 4
 BUDGETS = (16, 32, 64, 128, 256, 512)
 DEADLINE = 20
-"""Steps: an episode has 60, and almost every search succeeds within those. Few ways across the wall need more than 20."""
+"""Steps: an episode has 60, within which almost every search succeeds. Few paths across the wall need more than 20."""
 KINDS = ("same_room", "across")
 Points = dict[tuple[str, int], list[dict[str, Any]]]
 """By planner and budget: a record per seed."""
@@ -64,14 +64,14 @@ def icem_of(rollouts: int) -> tuple[int, int, int]:
 
 
 def settings(planner: str, budget: int) -> tuple[list[str], int]:
-    """A planner's settings within a budget of model steps, and the model steps it counts itself."""
+    """Return a planner's settings within a budget of model steps, and the model steps that it reports."""
     rollouts = budget // HORIZON
     iterations = 1 if rollouts < 8 else 2
     candidates = rollouts // iterations
     if planner == "random_shooting":
         return [f"planner.num_candidates={rollouts}"], budget
     if planner == "gradient":
-        # one candidate descends from the last plan; a way back counts as much as the way there
+        # one candidate descends from the last plan; a backward pass counts as a forward pass
         descents, downhill = {4: (1, 1), 8: (1, 3), 16: (1, 7), 32: (2, 7), 64: (4, 7), 128: (8, 7)}[rollouts]
         return ([f"planner.num_candidates={descents}", f"planner.num_iterations={downhill}"],
                 descents * (downhill + 1) * HORIZON)
@@ -89,20 +89,21 @@ PLANNERS = ("random_shooting", "cem", "icem", "mppi", "gradient")
 
 
 def judged(planner: str, budget: int, weights: Any, manifest: Manifest, seed: int) -> dict[str, Any]:
-    """One planner with one budget in one mind: by pair, whether and after how many steps it arrived."""
+    """Evaluate one planner with one budget in one agent: by pair, the steps to the goal, or None if not solved."""
     overrides, counted = settings(planner, budget)
     begun = time.process_time()
-    mind = [f"planner={planner}", f"planner.horizon={HORIZON}", *overrides]
-    lived: Evaluation = live(mind, weights, manifest, seed, BATCH)
+    agent = [f"planner={planner}", f"planner.horizon={HORIZON}", *overrides]
+    evaluation: Evaluation = live(agent, weights, manifest, seed, BATCH)
     seconds = time.process_time() - begun
-    assert lived.model_steps == counted * lived.plans, (planner, budget, lived.model_steps_per_plan)
+    assert evaluation.model_steps == counted * evaluation.plans, (planner, budget, evaluation.model_steps_per_plan)
     return {"planner": planner, "budget": budget, "seed": seed, "settings": overrides,
-            "model_steps": lived.model_steps_per_plan, "cpu_ms_per_decision": 1000 * seconds / lived.decisions,
-            "arrived": {kind: [o.steps if o.success else None for o in lived.outcomes if o.kind == kind] for kind in KINDS}}
+            "model_steps": evaluation.model_steps_per_plan, "cpu_ms_per_decision": 1000 * seconds / evaluation.decisions,
+            "arrived": {kind: [o.steps if o.success else None for o in evaluation.outcomes if o.kind == kind]
+                        for kind in KINDS}}
 
 
 def found_or_judged(file: Path, *what: Any) -> dict[str, Any]:
-    """A record that is there already, or a new one, kept there."""
+    """Return the stored record, or evaluate and store a new one."""
     if not file.exists():
         write_json(file, judged(*what))
     kept: dict[str, Any] = json.loads(file.read_text())
@@ -113,7 +114,7 @@ def found_or_judged(file: Path, *what: Any) -> dict[str, Any]:
 
 
 def arrivals(runs: list[dict[str, Any]], kind: str, within: int | None = None) -> list[bool]:
-    """Whether each pair of each seed was solved, within so many steps."""
+    """Return whether each pair of each seed was solved within a number of steps."""
     return [steps is not None and (within is None or steps <= within) for run in runs for steps in run["arrived"][kind]]
 
 
@@ -122,7 +123,7 @@ def rate(runs: list[dict[str, Any]], kind: str, within: int | None = None) -> fl
 
 
 def verdicts_of(points: Points, untrained: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each threshold's figure, and whether it is met."""
+    """Return each threshold's figure and whether it is met."""
     fast = {key: rate(runs, "across", DEADLINE) for key, runs in points.items()}
     values = (
         min(rate([run], "across") for (_, budget), runs in points.items() if budget == 256 for run in runs),
@@ -136,7 +137,7 @@ def verdicts_of(points: Points, untrained: list[dict[str, Any]]) -> dict[str, An
 
 
 def picture(points: Points, path: Path) -> None:
-    """Success across the wall, and how soon, against the budget."""
+    """Plot success across the wall and steps to the goal against the budget."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -162,7 +163,7 @@ def picture(points: Points, path: Path) -> None:
 
 
 def mean_steps(runs: list[dict[str, Any]]) -> float:
-    """Of the pairs that were solved."""
+    """Return the mean steps of the solved pairs."""
     arrived = [steps for run in runs for steps in run["arrived"]["across"] if steps is not None]
     return mean(arrived) if arrived else float("nan")
 
@@ -179,7 +180,7 @@ def table(points: Points, within: int | None) -> str:
 
 
 def versus(points: Points, first: str, second: str, budget: int) -> str:
-    """A paired comparison in words, over all seeds' pairs."""
+    """Return a paired comparison as text, over all seeds' pairs."""
     one, other = (arrivals(points[planner, budget], "across", DEADLINE) for planner in (first, second))
     return f"{100 * (mean(one) - mean(other)):+.1f} points, p = {paired_test(one, other).p:.2g}"
 
@@ -200,20 +201,20 @@ def text(points: Points, untrained: list[dict[str, Any]], verdicts: dict[str, An
                              for name, v in verdicts.items())
     n = len(SEEDS) * PAIRS
     seeds = ", ".join(map(str, SEEDS))
-    return f"""# Which search makes the most of a small budget?
+    return f"""# Planners at equal model steps
 
 ![Success and steps against model steps per plan](planners.png)
 
-**What was done.** The default mind learnt two rooms with the training seeds {seeds} ({min(learnt_in):.0f} to
-{max(learnt_in):.0f} s each). Then the same minds planned with each planner at each budget on the same {PAIRS} sealed pairs
-of each kind: {n} episodes per figure. A plan has {HORIZON} actions, only the first is done, and every planner starts from
-its last plan. A budget is what the world model is asked for per plan, in predicted steps:
+**Method.** The default agent learnt two rooms with the training seeds {seeds} ({min(learnt_in):.0f} to
+{max(learnt_in):.0f} s each). Then the same agents planned with each planner at each budget on the same {PAIRS} sealed
+pairs of each kind: {n} episodes per figure. A plan has {HORIZON} actions, only the first is executed, and every planner
+starts from its last plan. The budget is the number of predicted model steps per plan:
 
 * `random_shooting`: budget / {HORIZON} candidates; `cem` and `mppi`: half of them in each of two iterations (one at 16);
   `icem`: the largest two populations that fit, which may leave a few steps unused.
-* `gradient`: its way back counts as a way there. With c candidates and i steps downhill it predicts c · (i + 1) · {HORIZON}
-  steps forwards and goes back over c · i · {HORIZON}: 12 of 16, 28 of 32, 60 of 64, and so on. A gradient with respect to
-  the actions takes one product of matrices per layer, as the prediction does; weights receive none. Its time is below.
+* `gradient`: a backward pass counts as a forward pass. With c candidates and i gradient steps it predicts c · (i + 1) ·
+  {HORIZON} steps forwards and c · i · {HORIZON} backwards: 12 of 16, 28 of 32, 60 of 64, and so on. A gradient with
+  respect to the actions takes one matrix product per layer, like the prediction; weights receive none. Its time is below.
 
 Intervals are Wilson's, 95 %, over all seeds' pairs. In the same room every planner at every budget solves {100 * same:.1f} %
 or more, so the tables show the pairs across the wall.
@@ -226,22 +227,22 @@ Solved across the wall within {DEADLINE} steps, per cent:
 
 {table(points, DEADLINE)}
 
-Steps to arrive across the wall, where solved:
+Steps to the goal across the wall, of solved pairs:
 
 {head}
 {lengths}
 
-CPU-milliseconds per decision, everything included, {BATCH} worlds side by side:
+CPU-milliseconds per decision of the whole agent, {BATCH} worlds side by side:
 
 {head}
 {costs}
 
-Negative control: minds that have not learnt, with `cem` at 256 model steps, solve {share(arrivals(untrained, 'across'))} %
+Negative control: untrained agents with `cem` at 256 model steps solve {share(arrivals(untrained, 'across'))} %
 across the wall and {share(arrivals(untrained, 'same_room'))} % in the same room.
 
-**What it means.** Across the wall within {DEADLINE} steps, pair by pair (McNemar's exact test):
+**Interpretation.** Across the wall within {DEADLINE} steps, pair by pair (McNemar's exact test):
 
-* `cem` against `random_shooting`, improving on guesses against guessing more:
+* `cem` against `random_shooting`, refined candidates against more candidates:
   {listed(points, 'cem', 'random_shooting', (16, 64, 256))}.
 * `icem` against `cem`: {listed(points, 'icem', 'cem', (16, 32, 64, 256))}.
 * `mppi` against `cem`: {listed(points, 'mppi', 'cem', (16, 32, 64, 256))}.
@@ -251,11 +252,11 @@ Thresholds fixed before the run:
 
 {judged_words}
 
-**Its limits.** Actions are two numbers and a plan has {HORIZON} of them: a search among 8 numbers, over a smooth critic that
-has learnt the way around the wall. That is a kind place for gradients, and it takes little search. p counts episodes, and
-episodes of one seed hang together; nothing is corrected for the number of comparisons. Settings other than the numbers of
-candidates, iterations and elites are each planner's defaults, tried on another training seed and other pairs. Planners of
-discrete actions, `categorical` and `tree`, have nothing to choose here.
+**Limits.** Actions are two numbers and a plan has {HORIZON} of them: a search over 8 numbers, with a smooth critic that
+has learnt the path around the wall. This favours gradients and needs little search. p counts episodes, and episodes of
+one seed are not independent; p is not corrected for the number of comparisons. Settings other than the numbers of
+candidates, iterations and elites are each planner's defaults, tried on another training seed and other pairs. Planners
+for discrete actions, `categorical` and `tree`, do not apply here.
 """
 
 

@@ -1,4 +1,4 @@
-"""Keeping a benchmark's figures: benchmarks/results/NAME.json with the command, versions, machine and date, and its page."""
+"""Record a benchmark: benchmarks/results/NAME.json with figures, command, versions and date, and docs/studies/NAME.md."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ami.files import write_atomically, write_json
-from ami.tracing.header import versions
+from ami.storage.files import write_atomically, write_json
+from ami.trace.header import versions
 
 RESULTS = Path(__file__).parent / "results"
 STUDIES = Path(__file__).parents[1] / "docs" / "studies"
 
 
 def record(name: str, figures: dict[str, Any]) -> None:
-    """Write the figures, whole or not at all, and say where."""
+    """Write the figures atomically and print the path."""
     path = RESULTS / f"{name}.json"
     write_json(path, {"command": _command(), "date": datetime.now(UTC).isoformat(timespec="seconds"),
                       "cores": os.cpu_count(), "load_at_end": os.getloadavg()[0], "versions": versions(), **figures})
@@ -24,7 +24,7 @@ def record(name: str, figures: dict[str, Any]) -> None:
 
 
 def page(name: str, text: str) -> None:
-    """Write docs/studies/NAME.md: the study's text, and which command wrote it, when."""
+    """Write docs/studies/NAME.md: the study's text, its command and date."""
     path = STUDIES / f"{name}.md"
     packages = ", ".join(f"{package} {number}" for package, number in versions().items())
     when = datetime.now(UTC).date().isoformat()

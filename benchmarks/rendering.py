@@ -1,9 +1,9 @@
-"""How many frames per second does the two-rooms world render? One core, all that `env.step` does.
+"""Frames per second of the two-rooms world on one core, everything in `env.step` included.
 
     python benchmarks/rendering.py
 
 Prints a table and writes benchmarks/results/rendering.json. A frame is one row of one `step`: motion, the 32
-x 32 picture and the copy of the goal. Wall time, median of several repeats; another busy process lowers it.
+x 32 picture and the copy of the goal. Wall time, median of several repeats; other load lowers it.
 """
 
 import os
@@ -25,7 +25,7 @@ NUM_REPEATS, SECONDS_PER_REPEAT = 7, 0.3
 
 
 def measure(num_envs: int, door: str, noise: str = "none") -> dict[str, float | int | str]:
-    """Median and range of the frames per second of `num_envs` rows under random actions."""
+    """Return median and range of the frames per second of `num_envs` rows with random actions."""
     env = gymnasium.make_vec(
         "worlds:ami/TwoRooms-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", door=door, noise=noise
     )
@@ -43,7 +43,7 @@ def measure(num_envs: int, door: str, noise: str = "none") -> dict[str, float | 
 
 
 def repeat(env: gymnasium.vector.VectorEnv, actions: np.ndarray) -> float:
-    """Frames per second of one repeat; actions (16, B, 2). Rows that are over are drawn too, and count."""
+    """Return the frames per second of one repeat; actions (16, B, 2). Rows whose episode is over are rendered and count."""
     num_frames, begin = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < SECONDS_PER_REPEAT:
         for action in actions:

@@ -1,9 +1,9 @@
-"""Does a recording executed anew say the same, whatever the graph and the runtime, and is what has changed named?
+"""Re-executed recordings: identical for every graph and runtime, and changes are named.
 
     python benchmarks/replay.py [--store runs/studies]
 
-A few minutes. Writes benchmarks/results/replay.json. Exits with 1 when a run of the ten is not identical, message by
-message, or when a change made to a copy of a recording is not the first thing that is named.
+A few minutes. Writes benchmarks/results/replay.json. Exits with 1 if one of the ten runs is not identical, message by
+message, or if a change to a copy of a recording is not among the first that the replay names.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from record import record
 
 import ami
 from ami.learning import checkpoint
-from ami.replay.again import again
 from ami.replay.recording import Recording
-from ami.tracing.reader import Trace
+from ami.replay.reexecute import again
+from ami.trace.reader import Trace
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def in_header(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None
 
 
 def other_setting(header: dict[str, Any]) -> None:
-    """The run is composed anew with another setting, as if the default had changed since."""
+    """Add an override, as if a default had changed since the recording."""
     header["details"]["overrides"].append("planner.temperature=0.4" if "mppi" in str(header) else "planner.num_elites=7")
 
 
@@ -98,19 +98,19 @@ def main() -> int:
 
 
 def _named(place: Path, what: str) -> dict[str, Any]:
-    """One change made to a copy of the JEPA's recording: what the replay says of it."""
+    """Return the replay's report of one change to a copy of the JEPA's recording."""
     change, expected = CHANGES[what]
     run = place / f"changed-{expected}"
     shutil.copytree(place / "jepa-local", run)
     change(run)
     done = again(Recording.open(run), place / f"changed-{expected}-again")
     ok = done.first is not None and any(text.startswith(expected) for text in done.changes[:2])
-    print(f"{what}: {'named' if ok else 'NOT NAMED'}: parts at {done.first}; {done.cause()}")
+    print(f"{what}: {'named' if ok else 'NOT NAMED'}: differs at {done.first}; {done.cause()}")
     return {"change": what, "named": ok, "first": str(done.first), "cause": done.cause()}
 
 
 def _other_code(place: Path) -> dict[str, Any]:
-    """The JEPA's recording executed anew by a copy of all code in which one line of the planner is another one."""
+    """Re-execute the JEPA's recording with a copy of the code in which one line of the planner is changed."""
     code = place / "code"
     for package in ("ami", "configs", "modules", "worlds"):
         shutil.copytree(ROOT / package, code / package)
@@ -118,8 +118,8 @@ def _other_code(place: Path) -> dict[str, Any]:
     before = planner.read_text()
     planner.write_text(before.replace("clamp_(-1.0, 1.0)", "clamp_(-0.9, 0.9)"))
     if planner.read_text() == before:
-        raise SystemExit("modules/planner/cem.py clamps no plan to -1.0 … 1.0 any more: change another line of the copy")
-    done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli import main; sys.exit(main())", "replay",
+        raise SystemExit("modules/planner/cem.py no longer clamps plans to -1.0 … 1.0: change another line of the copy")
+    done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli.main import main; sys.exit(main())", "replay",
                            str(place / "jepa-local"), "--out", str(place / "code-again")], capture_output=True, text=True,
                           cwd=code, env={**os.environ, "PYTHONPATH": str(code), "COLUMNS": "300"})
     ok = done.returncode == 1 and "code.planner was" in done.stdout

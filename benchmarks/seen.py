@@ -1,6 +1,7 @@
-"""What does the viewer show that the table does not? Two rooms and CartPole, looked at: docs/studies/viewer.md.
+"""What the viewer shows and the table does not: two rooms and CartPole, in docs/studies/viewer.md.
 
-Both learn (about a minute on 2 cores), live their sealed episodes with every message recorded, and are opened in Chromium.
+Two agents learn (about a minute on 2 cores) and run their sealed episodes with every message recorded; the pages are opened
+in Chromium.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from PIL import Image
 from record import STUDIES, page, record
 
 import ami
+from ami import load_trace as load
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
-from ami.tracing import load
-from ami.tracing.payloads import Recorded
-from ami.tracing.viewer import view
-from ami.tracing.viewer_data import pages
+from ami.views.payloads import Recorded
+from ami.views.viewer import view
+from ami.views.viewer_data import pages
 
 RUNS = {
     "two_rooms": ["experiment=quick", "learning.collect.episodes=200", "learning.stages.model.steps=300",
@@ -32,11 +33,11 @@ RUNS = {
     "cartpole": ["experiment=cartpole", "learning.rounds=1", "evaluation.pairs=20"],
 }
 COLOURS = 128
-STUCK = (10, 55)  # the ticks that are looked at
-WALL, NEAR = 16.0, 3.0  # px: the middle of the wall, and how near to it a dot touches it
+STUCK = (10, 55)  # the ticks of the analysis
+WALL, NEAR = 16.0, 3.0  # px: the middle of the wall, and the distance at which a dot touches it
 MORE = 256  # candidates
-ALARMED = 1.25  # so many times less of its future than usual seems certain
-ANGLE, SPEED, FALLEN = 2, 3, 0.209  # CartPole's observation: radians, radians per second; where an episode ends
+ALARMED = 1.25  # an episode counts as alarmed if its (negative) energy exceeds the median / this
+ANGLE, SPEED, FALLEN = 2, 3, 0.209  # CartPole's observation: indices of rad and rad/s; the angle that ends an episode, rad
 USER = """<script>
 const press = key => document.dispatchEvent(new KeyboardEvent("keydown", {{key, bubbles: true}}));
 for (const key of {keys}) press(key);
@@ -52,7 +53,7 @@ def live(name: str, place: Path) -> Path:
 
 
 def pictured(chromium: str, folder: Path, name: str, keys: list[str], wire: str) -> None:
-    """A screenshot of the page after its user pressed some keys and clicked a wire."""
+    """Take a screenshot of the page after some key presses and a click on a wire."""
     tried = folder / "tried.html"
     tried.write_text((folder / "view.html").read_text().replace("</body>", USER.format(keys=keys, wire=wire)))
     subprocess.run([chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -69,7 +70,7 @@ def array(episode: dict[str, Any], name: str) -> np.ndarray:
 
 
 def rooms(folder: Path) -> dict[str, Any]:
-    """The pairs across the wall that failed: who stands at the wall, and the first of them beside those that were solved."""
+    """Analyse the failed pairs across the wall: those stuck at the wall, and the first of them against the solved ones."""
     tables = load(folder)
     episodes, ticks = tables.episodes.to_pandas(), tables.ticks.to_pandas()
     failed = episodes[(episodes["kind"] == "across") & ~episodes["success"]]
@@ -100,7 +101,7 @@ def rooms(folder: Path) -> dict[str, Any]:
 
 
 def _stuck(shown: dict[str, Any], r2: float, wave: int, row: int) -> dict[str, Any]:
-    """One episode that stands still: what it imagines there, and what becomes of it."""
+    """One stuck episode: its imagined and its true steps."""
     true, imagined, window = array(shown, "true"), array(shown, "imagined"), slice(*STUCK)
     crosses = np.abs(imagined[:, :, 0] - true[:, None, 0]).max(1)[window] > NEAR
     return {"wave": wave, "row": row, "readout_r2": r2, "door_away": float(np.abs(true[window, 1] - true[window, 2]).mean()),
@@ -110,14 +111,14 @@ def _stuck(shown: dict[str, Any], r2: float, wave: int, row: int) -> dict[str, A
 
 
 def forked(folder: Path, wave: int, row: int) -> dict[str, Any]:
-    """The same life from where it is stuck, with more candidates."""
+    """Fork the stuck episode and continue it with more candidates."""
     other = fork(Recording.open(folder), wave, STUCK[0], [f"planner.num_candidates={MORE}"], folder / "replays" / "more")
-    life = other.forked[other.rows.index(row)]
-    return {"success": life.success, "steps": life.steps, "candidates": MORE}
+    episode = other.forked[other.rows.index(row)]
+    return {"success": episode.success, "steps": episode.steps, "candidates": MORE}
 
 
 def pole(folder: Path) -> dict[str, Any]:
-    """How near to its end each episode seemed to be: the highest energy after its first tick; and how near it was."""
+    """The highest energy of each episode after its first tick, and the pole's true angle and speed there."""
     tables = load(folder)
     seen = np.stack([shown for _, shown in sorted(Recorded(tables.trace).at("world.observation", 0).items())])  # (T, B, 4)
     ticks = tables.ticks.to_pandas()
@@ -143,68 +144,67 @@ def main() -> int:
     torch.set_num_threads(1)
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        print("no Chromium on this machine: nothing can be looked at")
+        print("no Chromium on this machine: no page can be opened")
         return 2
     with tempfile.TemporaryDirectory() as place:
         folders = {name: live(name, Path(place)) for name in RUNS}
         for name, folder in folders.items():
             view(folder, render=name == "cartpole")
         one, two = rooms(folders["two_rooms"]), pole(folders["cartpole"])
-        if not one["at the wall"]:  # another processor's last bits learn another mind
-            print("no episode was stuck at the wall: the page, its pictures and its figures stay as they are")
+        if not one["at the wall"]:  # another processor's last bits give another agent
+            print("no episode was stuck at the wall: page, pictures and figures are not updated")
             return 1
         pictured(chromium, folders["two_rooms"], "two_rooms", [*["f"] * one["failure"], *["ArrowLeft"] * 5],
                  "planner.plan →")
         pictured(chromium, folders["cartpole"], "cartpole", ["s"], "actor.action @-1 → world_model")
     record("seen", {"two_rooms": one, "cartpole": two})
-    page("viewer", told(one, two))
+    page("viewer", text(one, two))
     return 0
 
 
-def told(one: dict[str, Any], two: dict[str, Any]) -> str:
-    notice = ("it has what it needs to notice" if one["surprise"] > one["surprise_of_solved"] else
-              "standing still is easily foreseen, so that a configurator which listens to surprise would not help")
+def text(one: dict[str, Any], two: dict[str, Any]) -> str:
+    notice = ("a configurator could detect it" if one["surprise"] > one["surprise_of_solved"] else
+              "standing still is easy to predict, so a configurator that reads surprise would not help")
     return f"""
 # What the viewer shows that the table does not
 
-`ami view RUN` after `ami run … trace.level=full`, on two runs that learnt for less than a minute. The pictures are of
-the moments that the page's keys `f`, *failure*, and `s`, *highest surprise*, lead to.
+`ami view RUN` after `ami run … trace.level=full`, on two runs that learnt for less than a minute. The pictures show the
+ticks that the page's keys `f`, *failure*, and `s`, *highest surprise*, jump to.
 
-## Two rooms: through the wall, in its imagination
+## Two rooms: plans through the wall
 
 ![Two rooms: a failed episode, five ticks before its end](viewer_two_rooms.png)
 
-The table says that {one["failed"]} of {one["across"]} pairs across the wall failed; this mind was given little
-to learn from. The page says how they fail: {one["at the wall"]} of them stand at the wall from tick
-{STUCK[0]} to {STUCK[1]}, {one["from the door"][1]:.0f} px from the middle of the door in the median. In the first of them,
-row {one["row"]} of wave {one["wave"]}, each plan imagines a first step of {one["imagined_step"]:.2f} px; the world grants
-{one["true_step"]:.2f}, up and down along the wall. At {100 * one["imagines to cross"]:.0f} % of these ticks the imagined
-plan goes on through the wall: the world model has not learnt all of it. Surprise is {one["surprise"]:.2f} all that time,
-beside {one["surprise_of_solved"]:.2f} in the episodes that were solved:
-{notice}.
-Memory does recognise the place, with a score of {one["score"]:.2f}.
+In the table {one["failed"]} of {one["across"]} pairs across the wall failed, since this agent learnt from little data.
+The page shows how they fail: {one["at the wall"]} of them stay at the wall from tick {STUCK[0]} to {STUCK[1]},
+{one["from the door"][1]:.0f} px from the middle of the door in the median. In the first of them, row {one["row"]} of wave
+{one["wave"]}, the plans predict a first step of {one["imagined_step"]:.2f} px; the true step is {one["true_step"]:.2f}
+px, up and down along the wall. At {100 * one["imagines to cross"]:.0f} % of these ticks the imagined plan passes through
+the wall: the world model has not learnt all of it. Mean surprise is {one["surprise"]:.2f} there, and
+{one["surprise_of_solved"]:.2f} in the solved episodes: {notice}. The memory recognises the place, with a score of
+{one["score"]:.2f}.
 
-What might help can be tried on the spot, in one life and without proof:
-`ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and
-`ami view RUN --beside` show the same life go on with more candidates: it
-{"reaches its goal" if one["forked"]["success"] else "is still not there"} after {one["forked"]["steps"]} steps.
+A fix can be tried in this one episode, without statistical proof:
+`ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and `ami view RUN --beside` show the same episode
+continued with more candidates: it {"reaches its goal" if one["forked"]["success"] else "is still not there"} after
+{one["forked"]["steps"]} steps.
 
 Places are read from imagined states by a linear map fitted on the same trace: R² {one["readout_r2"]:.4f} on ticks
 held out.
 
-## CartPole: equal returns, and where the mind is afraid
+## CartPole: equal returns, unequal energies
 
 ![CartPole: the tick of the highest surprise](viewer_cartpole.png)
 
-All {two["episodes"]} episodes return {two["steps"]}: the table has nothing to tell apart. Energy over time does. It
-rests at {two["median_energy"]:.0f}; in {two["alarmed"]} episodes it rises as far as {two["worst_energies"][0]:.0f},
-before tick {two["alarmed_before"]}: the critic expects an early end. The pole is nowhere near one,
-{two["angle_then"]:.3f} rad at most where {FALLEN} is a fall. It is its speed that alarms, {two["speed_then"][0]:.1f}
-to {two["speed_then"][1]:.1f} rad/s, where the other episodes never reach {two["speed_of_others"] + 0.05:.1f}. The
-same motion surprises the world model: the five highest surprises, up to {two["highest_surprise"]:.3f} beside a median
-of {two["median_surprise"]:.3f}, are at ticks {min(two["most_surprised_ticks"])} to {max(two["most_surprised_ticks"])}
-of episodes {" and ".join(map(str, sorted(set(two["most_surprised_rows"]))))}. Experience with fast poles is what this
-mind lacks; no return says so.
+All {two["episodes"]} episodes return {two["steps"]}, so the table does not separate them. Energy over time does. Its
+median is {two["median_energy"]:.0f}; in {two["alarmed"]} episodes it rises as far as {two["worst_energies"][0]:.0f},
+before tick {two["alarmed_before"]}: the critic predicts an early end. The pole is far from falling, at
+{two["angle_then"]:.3f} rad or less; an episode ends at {FALLEN}. The cause is its speed, {two["speed_then"][0]:.1f} to
+{two["speed_then"][1]:.1f} rad/s; the other episodes never reach {two["speed_of_others"] + 0.05:.1f}. The same motion
+surprises the world model: the five highest surprises, up to {two["highest_surprise"]:.3f} against a median of
+{two["median_surprise"]:.3f}, are at ticks {min(two["most_surprised_ticks"])} to {max(two["most_surprised_ticks"])} of
+episodes {" and ".join(map(str, sorted(set(two["most_surprised_rows"]))))}. This agent lacks experience with fast poles;
+the returns do not show it.
 """
 
 

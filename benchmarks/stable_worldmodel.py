@@ -1,14 +1,14 @@
-"""stable-worldmodel's CEM beside ours, over the same learnt world model: success and CPU-time, in one run.
+"""stable-worldmodel's CEM against ours, with the same learnt world model: success and CPU-time, in one run.
 
     python benchmarks/stable_worldmodel.py [STORE] [--venv FOLDER]     # about eight CPU-minutes
 
-It makes a virtual environment of its own in FOLDER (runs/stable-worldmodel) and runs itself there. That environment sees the
-packages of this one, and beside them only stable-worldmodel and the logger that its solvers need: a few megabytes.
+The script makes a virtual environment in FOLDER (runs/stable-worldmodel) and runs itself there. That environment sees the
+packages of this one, plus stable-worldmodel and the logger that its solvers need: a few megabytes.
 
-Both plan with the same candidates, iterations, elites, horizon and first spread, from the last plan one step on, through the
-published protocol of stable-worldmodel on its side (`Costable.get_cost`), on the same sealed pairs. Writes
-benchmarks/results/stable_worldmodel.json and docs/studies/stable_worldmodel.md. The thresholds stand here, fixed before the
-run; the script exits with 1 when one is missed.
+Both plan with the same candidates, iterations, elites, horizon and initial standard deviation, from the last plan shifted by
+one step, on the same sealed pairs; stable-worldmodel's solver through its published protocol (`Costable.get_cost`). Writes
+benchmarks/results/stable_worldmodel.json and docs/studies/stable_worldmodel.md. The thresholds below were fixed before the
+run; the script exits with 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ PACKAGES = ("stable-worldmodel==0.1.1", "loguru==0.7.3")
 SEEDS, PAIRS, BATCH = (0, 1, 2), 200, 200
 KINDS, DEADLINE = ("same_room", "across"), 20
 ROUNDS, PLANS = 15, {1: 20, BATCH: 3}
-"""Of the timing: how many rounds, and plans in each by how many worlds plan at once."""
+"""Of the timing: the number of rounds, and of plans per round by the number of planning worlds."""
 BOTH = ("planner.horizon=4", "planner.num_candidates=32", "planner.num_iterations=2", "planner.num_elites=5",
         "planner.init_std=0.8")
-MINDS = {"ami": ["planner=cem", *BOTH],
+PLANNERS = {"ami": ["planner=cem", *BOTH],
          "stable-worldmodel": ["planner._target_=stable_worldmodel_planner.SolverPlanner", *BOTH]}
 THRESHOLDS = {
     "ami, across, worst seed": 0.95,
@@ -49,12 +49,12 @@ THRESHOLDS = {
 
 
 def in_its_own_environment(folder: Path) -> int:
-    """Make the environment, once, and run this script there."""
+    """Make the environment once, and run this script in it."""
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         venv.create(folder, with_pip=True, clear=True)
         (site,) = folder.glob("lib/python*/site-packages")
-        # a path file lends this environment's packages, torch above all, without a second copy
+        # a path file shares this environment's packages, such as torch, without a second copy
         (site / "ami.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{HOME}\n", encoding="utf-8")
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES], check=True)
         (folder / "ready").touch()
@@ -62,7 +62,7 @@ def in_its_own_environment(folder: Path) -> int:
 
 
 def per_plan(planners: dict[str, Any], batch: int, width: int, terms: int) -> dict[str, float]:
-    """CPU-milliseconds per plan and world of each, medians of alternating rounds."""
+    """Return CPU-milliseconds per plan and world of each planner, medians of alternating rounds."""
     import torch
 
     state, goal = torch.randn(batch, width), torch.randn(batch, width)
@@ -85,14 +85,14 @@ def per_plan(planners: dict[str, Any], batch: int, width: int, terms: int) -> di
 
 
 def timing(weights: Any) -> dict[str, dict[str, float]]:
-    """CPU-milliseconds per plan, by how many worlds plan at once."""
+    """Return CPU-milliseconds per plan, by the number of planning worlds."""
     import ami
-    from ami.config import to_graph
-    from ami.worker import Worker
+    from ami.config.compose import to_graph
+    from ami.runtime.worker import Worker
 
     planners, graph = {}, None
-    for name, mind in MINDS.items():
-        graph = to_graph(ami.compose(mind))
+    for name, overrides in PLANNERS.items():
+        graph = to_graph(ami.compose(overrides))
         planners[name] = Worker(graph, ["planner"], 0, weights).modules["planner"]
     assert graph is not None
     (width,), terms = graph.dims["planner"]["S"], graph.dims["planner"]["W"]
@@ -107,46 +107,47 @@ def text(seen: dict[str, Any]) -> str:
         return f"{100 * mean(hits):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
     rows = []
-    for name in MINDS:
+    for name in PLANNERS:
         runs = seen["runs"][name]
         cells = [share([hit for run in runs for hit in run[figure]])
                  for figure in ("same_room", "across", "across_soon")]
         steps = mean(run["steps_across"] for run in runs)
         times = [f"{seen['cpu_ms_per_plan'][batch][name]:.3f}" for batch in ("1", str(BATCH))]
         rows.append(f"| {name} | {' | '.join(cells)} | {steps:.1f} | {' | '.join(times)} |")
-    one, other = ([hit for run in seen["runs"][name] for hit in run["across_soon"]] for name in MINDS)
+    one, other = ([hit for run in seen["runs"][name] for hit in run["across_soon"]] for name in PLANNERS)
     blind = share([hit for run in seen["runs"]["untrained"] for hit in run["across"]])
     verdicts = "\n".join(f"* {name}: {v['value']:.3f}, threshold {v['threshold']}, {'met' if v['met'] else 'missed'}"
                          for name, v in seen["verdicts"].items())
     seeds, package = ", ".join(map(str, SEEDS)), PACKAGES[0].replace("==", " ")
-    return f"""# stable-worldmodel's CEM over our world model
+    return f"""# stable-worldmodel's CEM with our world model
 
-**What was done.** The default mind learnt two rooms with the training seeds {seeds}. Then two planners searched in it,
-in one process, on the same {PAIRS} sealed pairs of each kind per seed: our `cem`, and the `CEMSolver` of {package},
-unchanged. It calls our world model and cost through its own protocol, `get_cost(info, candidates)`. Both draw 32 candidates
-of 4 actions in each of 2 iterations, refit to the best 5, begin with a standard deviation of 0.8 at the last plan, one step
-on: 256 model steps per plan. An action beyond [-1, 1] is clipped in `get_cost`, as the world does.
+**Method.** The default agent learnt two rooms with the training seeds {seeds}. Then two planners planned with it, in one
+process, on the same {PAIRS} sealed pairs of each kind per seed: our `cem`, and the unchanged `CEMSolver` of {package}.
+The latter calls our world model and cost through its own protocol, `get_cost(info, candidates)`. Both draw 32 candidates
+of 4 actions in each of 2 iterations, refit to the best 5, and begin with a standard deviation of 0.8 around the last
+plan, shifted by one step: 256 model steps per plan. An action beyond [-1, 1] is clipped in `get_cost`, as in the world.
 
 | | same room | across the wall | across within {DEADLINE} steps | steps across | CPU-ms per plan | and with {BATCH} worlds |
 |---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-Intervals are Wilson's, 95 %, over all seeds' pairs; steps across are those of the pairs solved. CPU-time is of the planner's
-step with all its model calls, per world, when one world plans and when {BATCH} plan side by side: medians of {ROUNDS}
-alternating rounds. A mind that has not learnt reaches {blind} across the wall with our `cem`.
+Intervals are Wilson's, 95 %, over all seeds' pairs; steps across are those of the pairs solved. CPU-time is that of the
+planner's step with all its model calls, per world, with one planning world and with {BATCH}: medians of {ROUNDS}
+alternating rounds. An untrained agent reaches {blind} across the wall with our `cem`.
 
-**What it means.** Across the wall within {DEADLINE} steps ours differs from theirs by
+**Interpretation.** Across the wall within {DEADLINE} steps ours differs from theirs by
 {100 * (mean(one) - mean(other)):+.1f} points (McNemar's exact test over all pairs: p = {paired_test(one, other).p:.2g}). The
-model calls are the same, so the difference in time is the solvers' own.
+model calls are the same, so the difference in time is that of the solvers.
 
 Thresholds fixed before the run:
 
 {verdicts}
 
-**Its limits.** The two are not the same algorithm to the last line. Theirs has the mean among the candidates, no least
-spread, and clips nothing before it selects; ours clips candidates, keeps a spread of 0.1 at least, and gives every world its
-own random stream, which costs time with many worlds. Theirs prints a line at every plan, which is sent nowhere here. Their
-package is made for larger models, where a solver's own time is nothing beside its model's. Times are of one machine.
+**Limits.** The two algorithms differ in details. Theirs includes the mean among the candidates, has no minimum standard
+deviation, and does not clip before selection; ours clips candidates, keeps a standard deviation of at least 0.1, and
+gives every world its own random stream, which costs time with many worlds. Theirs prints a line at every plan, which is
+discarded here. Their package is made for larger models, for which the solver's own time is negligible. Times are from one
+machine.
 """
 
 
@@ -158,17 +159,18 @@ def inside(store: Path) -> int:
 
     torch.set_num_threads(1)
     manifest = manifest_of(PAIRS)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*MINDS, "untrained")}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*PLANNERS, "untrained")}
     for seed in SEEDS:
         trained = learn([], seed, store)
-        for name, mind, weights in [*((n, m, trained.weights) for n, m in MINDS.items()), ("untrained", MINDS["ami"], {})]:
+        for name, overrides, weights in [*((n, o, trained.weights) for n, o in PLANNERS.items()),
+                                         ("untrained", PLANNERS["ami"], {})]:
             begun = time.process_time()
-            lived = live(mind, weights, manifest, seed, BATCH)
-            hits = {kind: lived.successes(kind) for kind in KINDS}
-            arrived = [o.steps for o in lived.outcomes if o.kind == "across" and o.success]
-            soon = [bool(o.success) and o.steps <= DEADLINE for o in lived.outcomes if o.kind == "across"]
+            evaluation = live(overrides, weights, manifest, seed, BATCH)
+            hits = {kind: evaluation.successes(kind) for kind in KINDS}
+            arrived = [o.steps for o in evaluation.outcomes if o.kind == "across" and o.success]
+            soon = [bool(o.success) and o.steps <= DEADLINE for o in evaluation.outcomes if o.kind == "across"]
             runs[name].append({"seed": seed, **hits, "across_soon": soon, "steps_across": mean(arrived) if arrived else 0.0,
-                               "model_steps_per_plan": lived.model_steps_per_plan,
+                               "model_steps_per_plan": evaluation.model_steps_per_plan,
                                "cpu_seconds": time.process_time() - begun})
             print(f"seed {seed}  {name:18} " + "  ".join(f"{kind} {mean(hit):.3f}" for kind, hit in hits.items())
                   + f"  within {DEADLINE} steps {mean(soon):.3f}", flush=True)
@@ -192,12 +194,12 @@ def inside(store: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="stable-worldmodel's CEM beside ours, over the same learnt world model")
-    parser.add_argument("store", nargs="?", type=Path, default=Path("runs/studies"), help="where trained minds are kept")
-    parser.add_argument("--venv", type=Path, default=Path("runs/stable-worldmodel"), help="where its environment is made")
+    parser = argparse.ArgumentParser(description="stable-worldmodel's CEM against ours, with the same learnt world model")
+    parser.add_argument("store", nargs="?", type=Path, default=Path("runs/studies"), help="folder of the trained agents")
+    parser.add_argument("--venv", type=Path, default=Path("runs/stable-worldmodel"), help="its virtual environment")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    sys.argv = [argument for argument in sys.argv if argument != "--inside"]  # a page tells the command that was given
+    sys.argv = [argument for argument in sys.argv if argument != "--inside"]  # a page records the given command
     return inside(given.store) if given.inside else in_its_own_environment(given.venv)
 
 

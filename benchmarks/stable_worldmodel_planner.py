@@ -1,4 +1,4 @@
-"""stable-worldmodel's CEM as a planner of ami: its solver, unchanged, plans over our world model by its own protocol.
+"""stable-worldmodel's CEM as a planner of ami: its unchanged solver plans with our world model by its own protocol.
 
 Shapes: R the rows that plan, K candidates, H horizon, A action width.
 """
@@ -22,7 +22,7 @@ from modules.planner.sampling import Found, SamplingPlanner
 
 
 def _only_the_solvers() -> None:
-    """Make `stable_worldmodel.solver` importable without what the package imports beside: data, vision, worlds."""
+    """Make `stable_worldmodel.solver` importable without the package's other imports: data, vision, worlds."""
     name = "stable_worldmodel"
     found = PathFinder.find_spec(name, [sysconfig.get_paths()["purelib"]])
     if found is None or found.submodule_search_locations is None:
@@ -38,22 +38,22 @@ from stable_worldmodel.solver.cem import CEMSolver  # noqa: E402
 
 
 class Silence(TextIOBase):
-    """Takes what the solver prints at every plan."""
+    """Discard the line that the solver prints at every plan."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
 class OurModel:
-    """Our world model and cost, as stable-worldmodel's `Costable` wants them."""
+    """Our world model and cost with the interface of stable-worldmodel's `Costable`."""
 
     def __init__(self, planner: SamplingPlanner) -> None:
         self.planner = planner
         self.last: tuple[Tensor, Tensor, Tensor] | None = None
 
     def get_cost(self, info: dict[str, Any], candidates: Tensor) -> Tensor:
-        """The energies (R, K) of candidates (R, K, H, A); the solver repeats what it was told K times, (R, K, …)."""
-        plans = candidates.clamp(-1.0, 1.0)  # what our world does with an action, and what the model has learnt from
+        """The energies (R, K) of candidates (R, K, H, A); the solver repeats its `info` K times, (R, K, …)."""
+        plans = candidates.clamp(-1.0, 1.0)  # as our world clips actions, also in the training data
         weights = info["weights"][:, 0] if "weights" in info else None
         states, energy = self.planner.imagine(info["state"][:, 0], info["goal"][:, 0], weights, plans)
         self.last = plans, states, energy
@@ -63,9 +63,9 @@ class OurModel:
 
 
 class SolverPlanner(SamplingPlanner):
-    """stable-worldmodel's `CEMSolver`: candidates are not clipped before selection, the mean is one, and no least spread.
+    """stable-worldmodel's `CEMSolver`: no clipping before selection, the mean is a candidate, no minimum standard deviation.
 
-    Its random numbers are its own: an episode's outcome depends on the batch that it lived in.
+    It has its own random numbers: an episode's outcome depends on its batch.
     """
 
     def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,

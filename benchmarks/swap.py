@@ -1,9 +1,9 @@
-"""What would another planner, world model or perception have done, and would it have been better?
+"""Counterfactual actions of another planner, world model or perception, and whether they predict its success.
 
     python benchmarks/swap.py [--store runs/studies]
 
-About a quarter of an hour on one core. Records the default mind on 200 sealed pairs, gives what it perceived to other minds,
-and then lets those live the same pairs themselves. Writes benchmarks/results/swap.json and docs/studies/swap.md.
+About a quarter of an hour on one core. Records the default agent on 200 sealed pairs, gives the recorded inputs to other
+agents, then runs these agents on the same pairs. Writes benchmarks/results/swap.json and docs/studies/swap.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from record import page, record
 import ami
 from ami.evaluation.statistics import mean_interval
 from ami.replay.recording import Recording
-from ami.replay.swap import swap
+from ami.replay.substitute import swap
 
 torch.set_num_threads(1)
 PAIRS, MANIFEST_SEED = 100, 20261126
@@ -44,7 +44,7 @@ OTHERS = {
     "world_model=generative": ["world_model=generative"],
     "perception=pixels": ["perception=pixels"],
 }
-THRESHOLDS = {  # fixed before the run; an earlier one, on other pairs, was known
+THRESHOLDS = {  # fixed before this run, but after one on other pairs
     f"{CONTROL}: mean cosine, at least": 0.999,
     "fewest candidates: its plan promises more, share of decisions, at most": 0.4,
     "rank correlation of energy gap and steps, five planners without the control, at least": 0.7,  # by chance in 12 %
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def _lived(run: ami.Run) -> dict[str, Any]:
-    """Success by kind, and the mean number of steps to the goal where it was reached."""
+    """Return success by kind, and the mean number of steps of the solved pairs."""
     kinds = run.summary["agent"]
     return {"kinds": {kind: [figure[name] for name in ("success", "low", "high")] for kind, figure in kinds.items()},
             "steps": fmean(figure["mean_steps"] or float("nan") for figure in kinds.values()),
@@ -114,17 +114,17 @@ def text(rows: dict[str, dict[str, Any]], met: dict[str, tuple[float, bool]]) ->
                          for name, (value, ok) in met.items())
     return f"""# What would the other module have done?
 
-**Question.** A recorded mind decided what it decided. Given the same inputs, what would another planner, world model or
-perception have done, and does that tell whether it would have been better?
+**Question.** Given the inputs of a recorded agent, what would another planner, world model or perception have done? Does
+that predict whether it would have done better?
 
-**Done.** The default mind lived {PAIRS} sealed pairs of each kind in two rooms with `trace.level=boundary`. `ami replay
-RUN --swap …` gave what it perceived, tick by tick, to each mind below; the world never heard of their answers. Then each
-mind lived the same pairs itself. *Cosine* and *distance* are of its action and the recorded one, at every tick of a world
-that was not over. *Energy gap* is its plan's energy less the recorded plan's, where both minds planned, and only while
-both are sums of the same: by the same cost over the same world model, equally weighed, over the same number of steps; one
-mean per world; below 0 its plan promises more. {planned} One training seed; 95 % intervals.
+**Method.** The default agent ran {PAIRS} sealed pairs of each kind in two rooms with `trace.level=boundary`.
+`ami replay RUN --swap …` gave its inputs, tick by tick, to each agent below; their actions did not reach the world. Then
+each agent ran the same pairs itself. *Cosine* and *distance* compare its action with the recorded one, at every tick
+before the episode was over. *Energy gap* is its plan's energy minus the recorded plan's at ticks at which both agents
+planned, if both energies are comparable: the same cost, world model, weights and number of steps. It is one mean per
+world; below 0 its plan promises more, that is, has less energy. {planned} One training seed; 95 % intervals.
 
-| mind | cosine | distance | energy gap | promises more in | lived: same room, % | across, % | steps to the goal |
+| agent | cosine | distance | energy gap | promises more in | own run: same room, % | across, % | steps to the goal |
 |---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
@@ -132,18 +132,19 @@ mean per world; below 0 its plan promises more. {planned} One training seed; 95 
 |---|---|---|---|
 {verdicts}
 
-**What it means.** The control, CEM with a setting moved by a millionth, does the same. The less the plans of a planner
-promise on the recorded inputs, the longer it takes when it lives: one step more for a gap of 0.4, six for 1.0, seven for
-1.4, where 1 is what one step far from the goal costs; gaps below 0.1 do not show in what is lived. The table of successes
-alone shows nothing: nearly all arrive. Agreement says less than the gap: iCEM and CEM with half of the candidates agree
-with the recorded mind about equally, and only one of them takes longer; many actions are as good as each other. Minds
-that have learnt other states have energies of their own; only their actions can be held side by side.
+**Interpretation.** The control, CEM with a setting moved by a millionth, acts like the recorded agent. The higher the
+energy of a planner's plans on the recorded inputs, the more steps it takes in its own run: one step more for a gap of
+0.4, six for 1.0, seven for 1.4, where 1 is the energy of one step far from the goal. Gaps below 0.1 have no visible
+effect. Success alone does not separate the planners: nearly all pairs are solved. Agreement of actions predicts less than
+the gap: iCEM and CEM with half of the candidates agree with the recorded agent about equally, and only one of them takes
+longer, since many actions are equally good. Agents with other learnt states have other energies; only their actions can
+be compared.
 
-**Limits.** The thresholds were fixed before this run, but after one on other pairs, with four of the five planners, had
-been seen. Five planners put in any order reach the last threshold in 12 % of cases. A planner's energy is the one that it
-tells: of the plan itself for iCEM and random shooting, of the best candidate, near which the plan lies, for CEM and MPPI.
-The inputs are those that the recorded mind brought about: what another one would do in places where that one never went
-is not seen (`ami replay --fork` goes there). One world, one training seed; steps are means over solved pairs alone.
+**Limits.** The thresholds were fixed before this run, but after a run on other pairs with four of the five planners. A
+random order of five planners reaches the last threshold in 12 % of cases. A planner's energy is the one that it reports:
+of the plan itself for iCEM and random shooting, of the best candidate, near which the plan lies, for CEM and MPPI. The
+inputs result from the recorded agent's actions: the behaviour of another agent in other states is not measured
+(`ami replay --fork` does that). One world, one training seed; steps are means over solved pairs alone.
 """
 
 

@@ -1,14 +1,14 @@
-"""Kills (-9) at random moments: of a run, whose trace stays a contiguous prefix, and of `ami trace sync`, which goes on.
+"""Kills (-9) at random moments: of a run, whose trace stays a contiguous prefix, and of `ami trace sync`, which resumes.
 
     python benchmarks/trace_kills.py            # about three minutes; writes benchmarks/results/trace_kills.json
 
-1. A mind (the oracle, one world, hundreds of short episodes) is killed at random moments until 50 of its lives have left a
-   trace; one that is killed before its first block has none to leave. What is left is held against the trace of the same
-   mind left alone: for every module a prefix of the ticks, without a gap, of the same content hashes; how far the modules'
-   prefixes are apart is told. In every second life blocks are a hundred times as frequent as in a run.
-2. `sync` of a recorded run, every tick and episode, is killed 20 times at a random moment while something is missing, the
-   first times while it makes the store; a store that is whole gives way to a new one. Then each is left alone once: every
-   trace is there once, with all its spans, and the run is there once.
+1. A run (the oracle, one world, hundreds of short episodes) is killed at random moments until 50 kills have left a trace; a
+   run killed before its first block leaves none. Each trace is compared with that of the same run without a kill: for every
+   module a prefix of the ticks, without a gap, with the same content hashes. The largest difference between the modules'
+   prefixes is recorded. In every second run blocks are a hundred times as frequent.
+2. `sync` of a recorded run, every tick and episode, is killed 20 times at a random moment while traces are missing, the
+   first times while it makes the store; a complete store is followed by a new one. Then each store is synced once without
+   a kill: every trace is there once, with all its spans, and the run is there once.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from record import record
 
 import ami
 from ami.agent import Agent
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.errors import TraceError
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing import log
-from ami.tracing.header import write_header
-from ami.tracing.reader import Trace
-from ami.tracing.spans import Forest, Sample
-from ami.tracing.tables import Tables
+from ami.trace import log
+from ami.trace.header import write_header
+from ami.trace.reader import Trace
+from ami.views.spans import Forest, Sample
+from ami.views.tables import Tables
 
 torch.set_num_threads(1)
 RUN_KILLS, SYNC_KILLS, PAIRS, LONGEST = 50, 20, 150, 2.5
@@ -61,7 +61,7 @@ def live(graph: Graph, manifest: Manifest, folder: Path, block_seconds: float) -
 
 
 def killed_after(seconds: float, does: Callable[[], Any]) -> bool:
-    """Run it in a process of its own and kill that; whether it was still at work."""
+    """Run `does` in a child process and kill it after some seconds; return whether it was still at work."""
     child = os.fork()
     if child == 0:
         try:
@@ -77,7 +77,7 @@ def killed_after(seconds: float, does: Callable[[], Any]) -> bool:
 
 
 def rows_of(trace: Trace, node: str) -> list[tuple[Any, ...]]:
-    """What a module said: (wave, tick, hashes)."""
+    """Return a module's messages: (wave, tick, hashes)."""
     table = trace.tables[node]
     hashes = [table[f"{port}.hash"].to_pylist() for port in trace.ports[node]]
     return list(zip(table["wave"].to_pylist(), table["tick"].to_pylist(), *hashes, strict=True))
@@ -117,9 +117,9 @@ def kill_runs(folder: Path, draw: random.Random) -> dict[str, Any]:
 
 
 def kill_syncs(folder: Path, draw: random.Random) -> dict[str, Any]:
-    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (its import is no moment of the sync)
+    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401  (imported before the timed kills)
 
-    from ami.tracing.mlflow_store import sync
+    from ami.tracking.mlflow_runs import sync
 
     graph = to_graph(ami.compose(["agent=oracle"]))
     manifest = Manifest.make(graph.drafts["world"], 5, 20)
@@ -133,7 +133,7 @@ def kill_syncs(folder: Path, draw: random.Random) -> dict[str, Any]:
         store = folder / f"store-{stores}"
         stores += 1
         while len(stored_before) < SYNC_KILLS and stored(store) < len(expected):
-            # a new store takes some seconds to make; then a sync is at its traces after some tenths of a second
+            # making a new store takes seconds; a sync of an existing one reaches its traces after tenths of a second
             is_made = (store / "mlflow.db").exists()
             if killed_after(draw.uniform(0.1, 1.5 if is_made else 6.0), lambda store=store: sync(run, store, ALL)):
                 stored_before.append(stored(store))
@@ -147,18 +147,18 @@ def kill_syncs(folder: Path, draw: random.Random) -> dict[str, Any]:
 
 
 def stored(store: Path) -> int:
-    """How many traces a store holds."""
+    """Return the number of traces in a store."""
     if not (store / "mlflow.db").exists():
         return 0
     try:
         with sqlite3.connect(f"file:{store / 'mlflow.db'}?mode=ro", uri=True) as database:
             return int(database.execute("select count(*) from trace_info").fetchone()[0])
-    except sqlite3.OperationalError:  # its tables are not made yet
+    except sqlite3.OperationalError:  # its tables do not exist yet
         return 0
 
 
 def held(store: Path, expected: dict[str, int]) -> dict[str, int]:
-    """What a store holds against what it should."""
+    """Compare the contents of a store with the expected traces."""
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")

@@ -1,14 +1,14 @@
-"""What a trace costs: tracing on against off on the same mind, in bytes per tick, and beside MLflow's own `@mlflow.trace`.
+"""The cost of a trace: tracing on against off for the same agent, in bytes per tick, and against `@mlflow.trace`.
 
     python benchmarks/tracing.py            # about three minutes; writes benchmarks/results/tracing.json
 
-1. The default agent (untrained, Mode-2), B = 1 and B = 50: the same agent lives turns of a few ticks with the trace on and
-   with it off, one after the other. Processor time of the ticks' thread: what is paid at every tick is the median of the
-   turns' differences, and handing blocks over is added in full. The writer's thread, which works beside the ticks, is told
-   apart; so is the wall clock, which other programs disturb.
+1. The default agent (untrained, Mode-2), B = 1 and B = 50: the same agent alternates between turns of a few ticks with the
+   trace on and off. Measured is the processor time of the ticks' thread: the cost at every tick is the median of the turns'
+   differences, and the time to hand over blocks is added in full. The time of the writer's thread, which runs in parallel,
+   is reported separately, and so is the wall time, which other programs disturb.
 2. Bytes per tick on the disk, by recording level.
-3. The same mind with every module's `step` decorated by `@mlflow.trace` and a span around each tick, exported at once and
-   by MLflow's queue, into a sqlite store; and what `ami trace sync` takes for the same spans afterwards.
+3. The same agent with every module's `step` decorated by `@mlflow.trace` and a span around each tick, exported at once and
+   through MLflow's queue, into a sqlite store; and the time of `ami trace sync` for the same spans afterwards.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from record import record
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
-from ami.graph import Graph
-from ami.recorder import NoTrace, Recorder
+from ami.config.compose import to_graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.writer import Block, Writer
+from ami.runtime.recorder import NoTrace, Recorder
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.trace.writer import Block, Writer
 
 torch.set_num_threads(1)
-TURNS = {1: (800, 10), 50: (150, 4)}  # turns of so many ticks, by batch
+TURNS = {1: (800, 10), 50: (150, 4)}  # (turns, ticks per turn), by batch
 MLFLOW_TURNS, MLFLOW_TICKS = 6, 10
 TARGETS = {"share of a tick": 0.03, "us per invocation": 10.0}
 
@@ -52,11 +52,11 @@ def graph_of() -> Graph:
 
 
 def episodes(batch: int) -> list[Episode]:
-    """Unreachable goals: nothing ends early."""
+    """Episodes with unreachable goals, so that none ends early."""
     return [Episode(i, i, {"start": [4.0, 20.0 + 0.01 * i], "goal": [28.0, 28.0], "door": 10.0}) for i in range(batch)]
 
 
-def alive(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, Any], None] | None = None) -> Agent:
+def begun_agent(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, Any], None] | None = None) -> Agent:
     agent = Agent(LocalRuntime(graph, 0, recorder=recorder))
     for node, module in agent.runtime.worker.modules.items():
         if change is not None:
@@ -66,7 +66,7 @@ def alive(graph: Graph, batch: int, recorder: Recorder, change: Callable[[str, A
 
 
 class TimedWriter(Writer):
-    """A writer that knows the processor time of its thread."""
+    """A writer that measures the processor time of its thread."""
 
     spent = 0.0
 
@@ -77,7 +77,7 @@ class TimedWriter(Writer):
 
 
 class TimedLog(TraceLog):
-    """A trace log that knows the processor time of its blocks: handing them over, and writing them."""
+    """A trace log that measures the processor time of handing over and writing blocks."""
 
     spent = 0.0
 
@@ -93,7 +93,7 @@ class TimedLog(TraceLog):
 
 def turn(agent: Agent, ticks: int, after: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.thread_time,
          ) -> float:
-    """Seconds per tick, of this thread by default."""
+    """Return the seconds per tick, of this thread by default."""
     begun = clock()
     for _ in range(ticks):
         agent.cycle()["world.success"]
@@ -105,7 +105,7 @@ def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
     turns, ticks = TURNS[batch]
     with tempfile.TemporaryDirectory() as folder:
         log, nothing = TimedLog(Path(folder)), NoTrace()
-        agent = alive(graph, batch, log)
+        agent = begun_agent(graph, batch, log)
         turn(agent, 20)
         log.flush()
         log.spent = log.writer.spent = 0.0
@@ -123,7 +123,7 @@ def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
             return seconds, (time.perf_counter() - begun) / ticks
 
         on, off = [], []
-        for number in range(turns):  # who goes first alternates
+        for number in range(turns):  # the order alternates
             if number % 2:
                 on.append(with_trace())
                 off.append(without())
@@ -145,13 +145,13 @@ def on_against_off(graph: Graph, batch: int) -> dict[str, float]:
 
 def bytes_per_tick(graph: Graph, batch: int, payload: bool, ticks: int = 200) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        agent = alive(graph, batch, TraceLog(Path(folder), payload))
+        agent = begun_agent(graph, batch, TraceLog(Path(folder), payload))
         turn(agent, ticks, agent.close)
         return sum(path.stat().st_size for path in Path(folder).iterdir()) / ticks
 
 
 def mlflow_on_against_off(graph: Graph, waits: bool) -> dict[str, float]:
-    """The decorator on every step; with `waits` every trace is in the store before the next tick begins."""
+    """Measure the decorator on every step; with `waits` every trace is stored before the next tick begins."""
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +163,7 @@ def mlflow_on_against_off(graph: Graph, waits: bool) -> dict[str, float]:
         def decorate(node: str, module: Any) -> None:
             module.step = mlflow.trace(module.step, name=node, span_type=node.upper())
 
-        on, off = alive(graph, 1, NoTrace(), decorate), alive(graph, 1, NoTrace())
+        on, off = begun_agent(graph, 1, NoTrace(), decorate), begun_agent(graph, 1, NoTrace())
 
         def traced_turn() -> float:
             begun = time.perf_counter()
@@ -193,15 +193,15 @@ def mlflow_on_against_off(graph: Graph, waits: bool) -> dict[str, float]:
 
 
 def sync_afterwards(graph: Graph) -> dict[str, float]:
-    """Every tick as MLflow spans, from the log, when the mind is done."""
-    from ami.tracing.mlflow_store import store, sync
-    from ami.tracing.spans import Sample
+    """Measure the sync of every tick as MLflow spans, from the log, after the run."""
+    from ami.tracking.mlflow_runs import store, sync
+    from ami.views.spans import Sample
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         write_header(run, graph, seed=0)
         ticks = (1 + MLFLOW_TURNS) * MLFLOW_TICKS
-        agent = alive(graph, 1, TraceLog(run / "trace" / "agent-0"))
+        agent = begun_agent(graph, 1, TraceLog(run / "trace" / "agent-0"))
         turn(agent, ticks, agent.close)
         store(run, Path(folder), sample=None)
         begun = time.perf_counter()

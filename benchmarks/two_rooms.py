@@ -1,8 +1,8 @@
-"""The main claim: from a goal image, door fixed, three training seeds, sealed pairs never used while tuning.
+"""The main claim: goal images, fixed door, three training seeds, sealed pairs never used for tuning.
 
     python benchmarks/two_rooms.py             # about six minutes; writes benchmarks/results/two_rooms.json
 
-The thresholds stand here, fixed before any run. The script exits with 1 when one is missed.
+The thresholds below were fixed before any run. The script exits with 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from record import record
 
 import ami
-from ami.console import Console
+from ami.terminal.console import Console
 
 SEEDS = (0, 1, 2)
 PAIRS = 200
@@ -41,7 +41,7 @@ THRESHOLDS = {
 
 
 def judged(runs: list[dict[str, Any]]) -> dict[str, tuple[float, bool]]:
-    """Each threshold's figure, and whether it is met."""
+    """Return each threshold's figure and whether it is met."""
     def rates(agent: str, kind: str, figure: str = "success") -> list[float]:
         return [run[agent][kind][figure] for run in runs]
 
@@ -66,7 +66,7 @@ def main() -> int:
             config = ami.compose([f"seed={seed}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}",
                                   "evaluation.film=0", "runtime=local", f"store={store}"])
             summary = ami.run(config, Path(store) / f"seed-{seed}", Console()).summary
-            del summary["details"]["checkpoint"]  # it ends with this folder
+            del summary["details"]["checkpoint"]  # deleted with this folder
             runs.append(summary)
     verdicts = judged(runs)
     for name, (value, met) in verdicts.items():

@@ -1,4 +1,4 @@
-"""How long does the viewer's page take to write, and to open in Chromium? Target: a run of 1,000 ticks opens in 2 s or less.
+"""Time to write the viewer's page and to open it in Chromium. Target: a run of 1,000 ticks opens in 2 s or less.
 
 One episode of 1,000 ticks in Pendulum, and a run in two rooms, both with every message recorded.
 """
@@ -20,15 +20,15 @@ from record import record
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.viewer import view
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.views.viewer import view
 
 TARGET_SECONDS = 2.0
 TICKS, EPISODES, OPENINGS = 1_000, 20, 5
-MINDS = {
+AGENTS = {
     "pendulum": ["world=gym", "world.id=Pendulum-v1", f"+world.max_episode_steps={TICKS}", "perception=vector", "goal=none",
                  "cost=reward", "world_model.rewards=true", "learning=none"],
     "two_rooms": ["learning=none"],
@@ -41,8 +41,8 @@ document.body.dataset.scrub = String((performance.now() - begun) / 200);
 
 
 def live(name: str, folder: Path) -> int:
-    """Live with initial weights, recording everything; how many ticks it took."""
-    config = compose([*MINDS[name], "runtime=local"])
+    """Run an agent with initial weights, record everything, and return the number of ticks."""
+    config = compose([*AGENTS[name], "runtime=local"])
     graph = to_graph(config)
     write_header(folder, graph, config.plain(), seed=0)
     episodes = [Episode(number, number) for number in range(EPISODES if name == "two_rooms" else 1)]
@@ -51,7 +51,7 @@ def live(name: str, folder: Path) -> int:
 
 
 def opened(chromium: str, page: Path, place: Path) -> tuple[float, float]:
-    """Seconds from the start of the navigation until the page is ready for its user, and milliseconds per scrubbed tick."""
+    """Return the seconds from navigation until the page is ready, and milliseconds per scrubbed tick."""
     (place / "tried.html").write_text(page.read_text().replace("</body>", SCRUB))
     done = subprocess.run([chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                            f"--user-data-dir={place / 'profile'}", "--dump-dom", (place / "tried.html").as_uri()],
@@ -65,11 +65,11 @@ def main() -> int:
     torch.set_num_threads(1)
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        print("no Chromium on this machine: nothing can be opened")
+        print("no Chromium on this machine: no page can be opened")
         return 2
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as place:
-        for name in MINDS:
+        for name in AGENTS:
             folder = Path(place) / name
             ticks = live(name, folder)
             begun = time.perf_counter()

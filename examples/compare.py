@@ -3,7 +3,7 @@
 import sys
 
 import ami
-from ami.console import Console
+from ami.terminal.console import Console
 
 ice = ["world=gym", "world.id=my_world:Ice-v0", "perception=vector", "perception.width=16"]
 planners = "planner._target_=modules.planner.cem.CEM,my_planner.Steady"

@@ -1,1 +1,1 @@
-"""The swappable parts of a mind, one folder per role."""
+"""The swappable modules of an agent, one folder per role."""

@@ -1,4 +1,4 @@
-"""Small networks that several modules are made of."""
+"""Small networks that several modules share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, one Ray cluster per worker, and which files are begun first."""
+"""Fixtures and options of all tests: one thread, one Ray cluster per worker, slowest files first."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-FIRST = ("test_readme.py", "test_job.py", "test_negative_controls.py", "test_trainer.py", "test_compare.py")
-"""Files that take longest: begun first, none of them is alone at the end."""
+FIRST = ("test_readme.py", "test_run.py", "test_negative_controls.py", "test_trainer.py", "test_compare.py")
+"""The slowest files: started first, so that none of them runs alone at the end."""
 
 torch.set_num_threads(1)
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job: its children would not hear Ctrl-C either
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a script's background job, whose children would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -39,7 +39,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def keep_umask() -> Iterator[None]:
-    """`ami`'s command makes files that are their user's alone, for as long as its process lives."""
+    """Restore the umask, which `ami`'s command changes for its whole process."""
     before = os.umask(0o022)
     os.umask(before)
     yield
@@ -54,5 +54,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--accept-golden", action="store_true", help="tests/golden shall be what its minds say now")
+    parser.addoption("--accept-golden", action="store_true", help="overwrite tests/golden with the current traces")
     parser.addoption("--slow", action="store_true", help="also run the slow variants of tests")

@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: who imports whom, what no file may hold, and that every leaf works."""
+"""Automatic checks of the code base: imports between packages, forbidden constructs, and every config option."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ from pathlib import Path
 
 import pytest
 
-from ami.config import compose, to_graph
-from ami.menu import SECTIONS, leaves
-from ami.nodes import parts_of
+from ami.cli.listing import SECTIONS, leaves
+from ami.config.compose import compose, to_graph
+from ami.config.instantiate import specs_of
 
 HOME = Path(__file__).parent.parent
 SOURCES = sorted(file for folder in ("ami", "modules", "worlds", "configs") for file in (HOME / folder).rglob("*.py"))
 ROLES = {folder.name for folder in (HOME / "modules").iterdir() if (folder / "__init__.py").is_file()}
-LAYERS = [  # each may import those after it in its own line and in the lines below
-    ("__main__", "cli", "launch", "multirun", "commands", "trace_commands", "words", "help", "menu", "ui"),
-    ("lesions",),
-    ("comparison", "replay"),
-    ("loaded",),
-    ("saved",),
-    ("job", "presentation", "training", "monitor", "validation", "training_plan", "trained", "dry_run", "checking",
-     "planning_budget"),
-    ("drawing", "svg", "layout", "routes"),
-    ("config", "fitting", "baselines", "option_file", "sweep", "nodes", "settings"),
-    ("console", "best_effort"),
-    ("tracing", "learning", "evaluation", "testing", "runtime"),
-    ("agent", "worker", "segments", "recorder"),
-    ("graph", "dims", "wiring", "parts"),
-    ("envs", "blueprint"),
+LAYERS = [  # a package may import those after it in its line and those in lower lines
+    ("__main__",),
+    ("cli",),
+    ("comparison", "replay", "testing", "drawing"),
+    ("session",),
+    ("saved", "tracking"),
+    ("views",),
+    ("evaluation", "learning"),
+    ("runtime",),
+    ("trace",),
+    ("config",),
+    ("envs",),
+    ("agent",),
+    ("graph", "blueprint"),
+    ("storage",),
+    ("terminal",),
     ("module",),
-    ("ports", "extras", "streams", "files", "store", "trust", "limits", "actions", "code_hash"),
-    ("schema", "terminal", "faults"),
+    ("ports", "rng"),
+    ("actions",),
     ("errors",),
 ]
+MOST_TOP_LEVEL_FILES = 11
+"""Maximal number of files directly in `ami/`: those that a user imports or a newcomer reads first."""
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ONLY_IN = {
-    "networkx": {"ami/graph.py"},
-    "hydra": {"ami/config.py", "ami/option_file.py", "ami/sweep.py", "ami/launch.py"},
-    "omegaconf": {"ami/config.py", "ami/option_file.py", "ami/launch.py"},
+    "networkx": {"ami/graph/graph.py"},
+    "hydra": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/sweep.py", "ami/cli/launch.py"},
+    "omegaconf": {"ami/config/compose.py", "ami/config/option_file.py", "ami/cli/launch.py"},
 }
 
 
@@ -49,7 +52,7 @@ def name_of(file: Path) -> str:
 
 
 def imports(file: Path, top_level: bool = False) -> Iterator[str]:
-    """Every module a file imports, type-checking imports left out."""
+    """Yield every module that a file imports, except for type checking."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     hidden = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
               for inner in ast.walk(node)}
@@ -77,11 +80,11 @@ def test_imports_point_one_way(file: Path) -> None:
         elif home == "modules" and top == "ami":
             assert inner[0] in ("blueprint", "module", "ports", "errors"), imported
         elif home == "modules" and top == "modules":
-            assert inner[0] == "nets" or inner[0] == rest[0], f"{imported}: another kind of module"
+            assert inner[0] == "nets" or inner[0] == rest[0], f"{imported}: another role's module"
         elif home == "ami":
             assert top not in ("modules", "worlds", "configs"), imported
             if top == "ami" and inner and rest[0] in RANK and inner[0] in RANK:
-                assert RANK[inner[0]] >= RANK[rest[0]], f"{name_of(file)} imports {imported}, which is above it"
+                assert RANK[inner[0]] >= RANK[rest[0]], f"{name_of(file)} imports {imported}, which is in a higher layer"
 
 
 def test_every_file_of_ami_has_its_layer() -> None:
@@ -89,20 +92,25 @@ def test_every_file_of_ami_has_its_layer() -> None:
     assert names - {"__init__"} == set(RANK)
 
 
+def test_few_top_level_files() -> None:
+    top_level = sorted(path.name for path in (HOME / "ami").glob("*.py"))
+    assert len(top_level) <= MOST_TOP_LEVEL_FILES, top_level
+
+
 @pytest.mark.parametrize("library", ONLY_IN)
-def test_a_library_is_met_in_one_place(library: str) -> None:
+def test_library_is_imported_in_one_place(library: str) -> None:
     users = {name_of(file) for file in SOURCES if library in map(package, imports(file))}
     assert users <= ONLY_IN[library]
 
 
-def test_ray_is_met_in_its_runtime_alone() -> None:
+def test_ray_is_imported_in_its_runtime_only() -> None:
     users = {name_of(file) for file in SOURCES if "ray" in map(package, imports(file))}
     assert users and all(re.fullmatch(r"ami/runtime/ray\w*\.py", user) for user in users), users
 
 
-def test_mlflow_is_met_in_the_files_of_its_name_and_one_of_learning() -> None:
+def test_mlflow_is_imported_in_tracking_and_one_learning_file() -> None:
     users = [name_of(file) for file in SOURCES if "mlflow" in map(package, imports(file))]
-    others = [user for user in users if not re.fullmatch(r"ami/tracing/mlflow_\w+\.py", user)]
+    others = [user for user in users if not re.fullmatch(r"ami/tracking/\w+\.py", user)]
     assert len(others) <= 1 and all(user.startswith("ami/learning/") for user in others), others
 
 
@@ -115,56 +123,56 @@ def test_no_file_unpickles(file: Path) -> None:
     assert "allow_pickle=True" not in file.read_text(encoding="utf-8")
 
 
-def test_no_file_is_a_drawer_for_everything() -> None:
-    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base", "base2"}
+def test_no_utils_modules() -> None:
+    names = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base", "base2"}
     files = [*SOURCES, *(HOME / "tests").rglob("*.py"), *(HOME / "benchmarks").rglob("*.py")]
-    assert not [name_of(file) for file in files if file.stem in drawers]
+    assert not [name_of(file) for file in files if file.stem in names]
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=name_of)
-def test_a_file_says_first_what_it_is_about(file: Path) -> None:
+def test_every_file_has_a_docstring(file: Path) -> None:
     assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=name_of)
-def test_no_setting_is_swallowed_and_no_error_caught_blindly(file: Path) -> None:
+def test_no_keyword_catch_all_and_no_blind_except(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        # a world hands its settings on to gymnasium, which refuses those that the environment does not know
+        # a world passes its settings to gymnasium, which refuses unknown ones
         if isinstance(node, ast.FunctionDef) and node.name == "__init__" and name_of(file) != "ami/envs/world.py":
             assert node.args.kwarg is None, f"line {node.lineno}: **{node.args.kwarg and node.args.kwarg.arg}"
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "nothing named"
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-            after_the_work = name_of(file) == "ami/best_effort.py"  # must not cost it, whatever is raised
+            after_the_work = name_of(file) == "ami/terminal/best_effort.py"  # its errors must not lose finished work
             blind = caught in ("nothing named", "Exception", "BaseException")
             assert raises or after_the_work or not blind, f"line {node.lineno}: {caught}"
 
 
 # The configuration ----------------------------------------------------------------------------------------------------
 
-LEAVES = sorted((HOME / "configs").rglob("*.yaml"))
+FILES = sorted((HOME / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("leaf", LEAVES, ids=name_of)
-def test_a_leaf_begins_by_saying_what_it_is(leaf: Path) -> None:
-    first, second = [*leaf.read_text(encoding="utf-8").splitlines(), ""][:2]
+@pytest.mark.parametrize("option", FILES, ids=name_of)
+def test_option_begins_with_a_description(option: Path) -> None:
+    first, second = [*option.read_text(encoding="utf-8").splitlines(), ""][:2]
     line = second if first.startswith("# @package") else first
     assert re.match(r"# \w.{10,}", line), line
-    if leaf.parent.name == "experiment":
-        assert "?" in line and len(leaf.read_text(encoding="utf-8").splitlines()) <= 15
+    if option.parent.name == "experiment":
+        assert "?" in line and len(option.read_text(encoding="utf-8").splitlines()) <= 15
 
 
-@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if leaf.name != "ami.yaml"], ids=name_of)
-def test_a_leaf_is_flat(leaf: Path) -> None:
-    assert "${" not in leaf.read_text(encoding="utf-8")
+@pytest.mark.parametrize("option", [option for option in FILES if option.name != "ami.yaml"], ids=name_of)
+def test_option_has_no_interpolation(option: Path) -> None:
+    assert "${" not in option.read_text(encoding="utf-8")
 
 
 MODULES = [(group, name) for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), MODULES)
-def test_every_target_resolves_and_a_leaf_repeats_no_default(group: str, name: str) -> None:
-    part = parts_of(compose([f"{group}={name}"]).plain())[group]
+def test_every_target_resolves_and_no_option_repeats_a_default(group: str, name: str) -> None:
+    part = specs_of(compose([f"{group}={name}"]).plain())[group]
     assert part.check(group) == []
     import inspect
 
@@ -173,9 +181,9 @@ def test_every_target_resolves_and_a_leaf_repeats_no_default(group: str, name: s
 
 
 @pytest.mark.parametrize("override", [f"{group}={name}" for group in ("agent", "experiment") for name, _ in leaves(group)])
-def test_every_agent_and_experiment_is_a_sound_graph_without_idle_parts(override: str) -> None:
+def test_every_agent_and_experiment_is_a_valid_graph_without_warnings(override: str) -> None:
     assert to_graph(compose([override])).warnings == []
 
 
-def test_every_role_of_the_blueprint_has_a_folder_of_modules_and_of_leaves() -> None:
+def test_every_role_has_folders_of_modules_and_options() -> None:
     assert set(SECTIONS["modules"]) == ROLES == {folder.name for folder in (HOME / "configs").iterdir()} & ROLES

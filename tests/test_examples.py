@@ -1,4 +1,4 @@
-"""The examples do what their README says, with less learning and fewer episodes."""
+"""The examples run as described in their README, with less training and fewer episodes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(here: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_a_planner_a_world_and_their_comparison_are_sixty_lines_of_python_and_forty_of_words() -> None:
+def test_examples_have_at_most_60_lines_of_python_and_40_of_readme() -> None:
     lines = [line for file in EXAMPLES.glob("*.py") for line in file.read_text().splitlines() if line.strip()]
     assert len(lines) <= 60
     readme = (EXAMPLES / "README.md").read_text()
@@ -41,20 +41,20 @@ def test_a_planner_a_world_and_their_comparison_are_sixty_lines_of_python_and_fo
     assert all(f"`{file.name}`" in readme for file in EXAMPLES.iterdir() if file.suffix in (".py", ".ipynb"))
 
 
-def test_what_the_readme_asks_first_is_answered(here: Path) -> None:
+def test_checks_of_the_readme_pass(here: Path) -> None:
     for words in re.findall(r"^ami (check .*)$", (here / "README.md").read_text(), re.MULTILINE):
-        assert re.search(r"keeps (\d+) of the \1 promises", run(here, "-m", "ami.cli", *words.split()))
+        assert re.search(r"keeps (\d+) of the \1 promises", run(here, "-m", "ami", *words.split()))
 
 
-def test_the_comparison_compares(here: Path) -> None:
-    said = run(here, "compare.py", *SHORT)
-    with (here / said.strip().splitlines()[-1]).open() as file:
+def test_comparison_runs(here: Path) -> None:
+    printed = run(here, "compare.py", *SHORT)
+    with (here / printed.strip().splitlines()[-1]).open() as file:
         rows = [row for row in csv.DictReader(file) if row["seed"] == "all"]
     assert [row["variant"].rpartition(".")[2] for row in rows] == ["CEM", "Steady"]
     assert {(row["n"], row["model_steps_per_plan"]) for row in rows} == {("9", "256.0")}
 
 
-def test_gymnasium_itself_accepts_the_world(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_world_passes_gymnasiums_check_env(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gymnasium
     from gymnasium.utils.env_checker import check_env
 
@@ -62,34 +62,34 @@ def test_gymnasium_itself_accepts_the_world(here: Path, monkeypatch: pytest.Monk
     check_env(gymnasium.make("my_world:Ice-v0").unwrapped, skip_render_check=True)
 
 
-def test_the_questions_are_answered(here: Path) -> None:
+def test_notebook_cells_run(here: Path) -> None:
     short = ["agent=oracle", "runtime=local", "evaluation.pairs=3", "evaluation.beside=[]", "evaluation.film=0"]
-    run(here, "-m", "ami.cli", "run", *short, "trace.level=boundary", "store=runs", "hydra.run.dir=runs/first")
+    run(here, "-m", "ami", "run", *short, "trace.level=boundary", "store=runs", "hydra.run.dir=runs/first")
     cells = [source for kind, source, _ in notebook() if kind == "code"]
     assert sum(cell.count('RUN = "runs/questions"') for cell in cells) == 1
     for number, cell in enumerate(cells):
-        cells[number] = as_a_page_shows(cell.replace('"runs/questions"', '"runs/first"'))
+        cells[number] = as_script(cell.replace('"runs/questions"', '"runs/first"'))
     (here / "cells.py").write_text("\n".join(cells))
-    said = run(here, "-W", "error", "cells.py")
-    assert re.search(r"^planner +\d+", said, re.MULTILINE) and "world_model.surprise" in said and "model steps" in said
-    assert "different messages per message" in said
+    out = run(here, "-W", "error", "cells.py")
+    assert re.search(r"^planner +\d+", out, re.MULTILINE) and "world_model.surprise" in out and "model steps" in out
+    assert "different messages per message" in out
 
 
 def notebook() -> Iterator[tuple[str, str, list[dict]]]:
-    """The cells of the notebook: kind, source, stored outputs."""
+    """Yield the cells of the notebook: kind, source, stored outputs."""
     for cell in json.loads((EXAMPLES / "questions.ipynb").read_text())["cells"]:
         yield cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])
 
 
-def as_a_page_shows(source: str) -> str:
-    """A cell as a script, which prints what a notebook shows: the cell's last expression."""
+def as_script(source: str) -> str:
+    """Return a cell as a script that prints its last expression, as a notebook does."""
     tree = ast.parse(source)
     if isinstance(tree.body[-1], ast.Expr) and not source.endswith(";"):
         tree.body[-1] = ast.parse(f"print({ast.unparse(tree.body[-1])})").body[0]
     return ast.unparse(tree)
 
 
-def test_the_notebook_holds_its_answers() -> None:
+def test_notebook_has_stored_outputs() -> None:
     cells = [*notebook()]
     outputs = [output for kind, _, outputs in cells if kind == "code" for output in outputs]
     assert sum(1 for kind, source, _ in cells if kind == "markdown" and re.match(r"## \d\. .*\?", source)) == 5

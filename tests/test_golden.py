@@ -1,8 +1,8 @@
-"""Golden traces: what three minds said at their first ticks. A change that alters how a mind behaves shows itself here.
+"""Golden traces: the first ticks of three agents. They detect every change of an agent's behaviour.
 
-Where it is meant, accept it: `python -m pytest tests/test_golden.py --accept-golden`, and say in CHANGELOG.md what has
-changed. On the machine and with the versions of the record every message has to be the same bit for bit; elsewhere its
-statistics have to agree within a tolerance, since processors and libraries differ in the last bits.
+Accept an intended change with `python -m pytest tests/test_golden.py --accept-golden`, and describe it in CHANGELOG.md.
+With the processor and versions of the record every message must be bitwise equal; elsewhere its statistics must agree within
+a tolerance, since processors and libraries round differently.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import torch
 import ami
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import versions, write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.node_file import STATISTICS
-from ami.tracing.origin import processor
-from ami.tracing.reader import Trace
+from ami.trace.header import versions, write_header
+from ami.trace.log import TraceLog
+from ami.trace.node_file import STATISTICS
+from ami.trace.provenance import processor
+from ami.trace.reader import Trace
 
 GOLDEN = Path(__file__).parent / "golden"
 TICKS, WORLDS, SEED = 4, 2, 7
 TOLERANCE = 1e-3
-MINDS = {
+AGENTS = {
     "two_rooms": [],
     "gate": ["configurator=surprise_gate", "actor=policy", "memory=short_term", "cost=effort", "planner=icem"],
     "cartpole": ["world=gym", "world.id=CartPole-v1", "perception=vector", "memory=none", "goal=none", "cost=reward",
@@ -36,10 +36,10 @@ MINDS = {
 }
 
 
-def lived(name: str, folder: Path) -> dict[str, Any]:
-    """The first ticks of a mind with initial weights: by tick and port, the message's hash and its figures."""
+def recorded(name: str, folder: Path) -> dict[str, Any]:
+    """Return the first ticks of an agent with initial weights: by tick and port, the message's hash and its figures."""
     torch.set_num_threads(1)
-    graph = to_graph(ami.compose(MINDS[name]))
+    graph = to_graph(ami.compose(AGENTS[name]))
     write_header(folder, graph, seed=SEED)
     log = TraceLog(folder / "trace" / "agent-0")
     with Agent(LocalRuntime(graph, SEED, recorder=log)) as agent:
@@ -48,18 +48,18 @@ def lived(name: str, folder: Path) -> dict[str, Any]:
             agent.cycle()
     log.close()
     trace = Trace.open(folder)
-    said: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
     for node, table in trace.tables.items():
         for row in table.to_pylist():
             for port in trace.ports[node]:
                 figures = row.get(f"{port}.rows") or [row[f"{port}.{one}"] for one in STATISTICS if f"{port}.{one}" in row]
-                said[f"{row['tick']} {node}.{port}"] = [row[f"{port}.hash"].hex(), figures]
-    return {"made_on": {"processor": processor(), **versions(("torch", "numpy", "gymnasium"))}, "said": said}
+                messages[f"{row['tick']} {node}.{port}"] = [row[f"{port}.hash"].hex(), figures]
+    return {"made_on": {"processor": processor(), **versions(("torch", "numpy", "gymnasium"))}, "said": messages}
 
 
-@pytest.mark.parametrize("name", MINDS)
-def test_a_mind_says_what_it_said(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    now, file = lived(name, tmp_path), GOLDEN / f"{name}.json"
+@pytest.mark.parametrize("name", AGENTS)
+def test_golden_trace_unchanged(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    now, file = recorded(name, tmp_path), GOLDEN / f"{name}.json"
     if request.config.getoption("--accept-golden"):
         file.parent.mkdir(exist_ok=True)
         lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in now["said"].items())

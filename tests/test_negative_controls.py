@@ -1,6 +1,6 @@
-"""What must fail does fail: the same agent, learning and planner, with one thing broken that success should depend on.
+"""Negative controls: the same agent, training and planner, with one necessary part broken.
 
-A short learning (a third of the main job's) already reaches the goals; the broken ones stay near chance.
+A short training (a third of the main job's) already reaches the goals; the broken agents stay near chance.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import pytest
 
 import ami
 from ami.agent import Agent
-from ami.config import to_graph
+from ami.config.compose import to_graph
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
 from ami.runtime.local import LocalRuntime
-from ami.trained import Trained
-from ami.training import train
-from ami.worker import build_module
+from ami.runtime.worker import build_module
+from ami.saved.agent_file import Trained
+from ami.session.learn import learn
 
 SHORT = ["learning.collect.episodes=400", "learning.stages.model.steps=450", "learning.stages.critic.steps=800",
          "runtime=local"]
@@ -25,10 +25,10 @@ ALLOW = ("broken_minds.",)
 
 
 def success(folder: Path, *overrides: str, trained: bool = True) -> float:
-    """The share of all pairs that is solved."""
+    """Return the success rate over all pairs."""
     config = ami.compose([*SHORT, f"store={folder}", *overrides], allow=ALLOW)
     graph = to_graph(config)
-    weights = train(config).weights if trained else Trained().weights
+    weights = learn(config).weights if trained else Trained().weights
     manifest = Manifest.make(build_module(graph, "world", 0), 11, 25)
     with Agent(LocalRuntime(graph, 0, weights)) as agent:
         outcomes = evaluate([agent], manifest, 50).successes()
@@ -40,25 +40,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def test_a_short_learning_reaches_the_goals(store: Path) -> None:
+def test_short_training_reaches_the_goals(store: Path) -> None:
     assert success(store) >= 0.9
 
 
-def test_an_untrained_agent_does_not(store: Path) -> None:
+def test_untrained_agent_fails(store: Path) -> None:
     assert success(store, trained=False) <= 0.4
 
 
-def test_a_blind_one_does_not(store: Path) -> None:
+def test_blind_agent_fails(store: Path) -> None:
     assert success(store, "perception._target_=broken_minds.BlindConv") <= 0.4
 
 
-def test_one_that_learnt_from_shuffled_actions_does_not(store: Path) -> None:
+def test_agent_trained_on_shuffled_actions_fails(store: Path) -> None:
     assert success(store, "world_model._target_=broken_minds.ShuffledJEPA") <= 0.4
 
 
 def test_states_collapse_without_anti_collapse(store: Path) -> None:
-    none = train(ami.compose([*SHORT, f"store={store}", "world_model.anti_collapse=none"]))
-    kept = train(ami.compose([*SHORT, f"store={store}"]))
+    none = learn(ami.compose([*SHORT, f"store={store}", "world_model.anti_collapse=none"]))
+    kept = learn(ami.compose([*SHORT, f"store={store}"]))
     assert none.probes["trained"]["std"] < 0.01 < 0.5 < kept.probes["trained"]["std"]
     assert kept.probes["trained"]["r2"] > kept.probes["untrained"]["r2"] + 0.1
     assert kept.probes["trained"]["r2"] > 0.9

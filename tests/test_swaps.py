@@ -1,6 +1,6 @@
-"""Every default module swapped for each of its alternatives: it lives ten ticks, or is refused with a reason.
+"""Every default module swapped for each of its alternatives: it runs ten ticks, or is refused with a reason.
 
-The list is generated from `configs/`. A leaf that is new there is expected to live; why one cannot is told here.
+The list is generated from `configs/`. A new option is expected to run; REFUSED has the reasons of those that cannot.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import pytest
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import compose, to_graph
+from ami.cli.listing import SECTIONS, leaves
+from ami.config.compose import compose, to_graph
 from ami.errors import AmiError
-from ami.menu import SECTIONS, leaves
 from ami.runtime.local import LocalRuntime
 
 TICKS, WORLDS = 10, 2
-LEAVES = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
+OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section]
+           for name, _ in leaves(group)]
 SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {
     "perception=identity": ("JEPA receives percepts of shape (32, 32, 3): expected vectors", ["world.observe=state"]),
-    "world_model=simulator": ("expected the percept to be the true state. Fix: perception=identity", SEEN),
+    "world_model=simulator": ("expected the true state as percept. Fix: perception=identity", SEEN),
     "goal=trail": ("Fix: graph.goal.state=world_model.state", ["graph.goal.state=world_model.state"]),
     "goal=vector": ("wrong shape along goal.goal → cost.goal: cost has S = (64,), not (32, 32, 3)",
                     ["world_model=simulator", *SEEN]),
@@ -33,31 +34,31 @@ REFUSED = {
     "planner=tree": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
 }
-"""Why a leaf is no swap on its own, and what else has to be chosen for it."""
+"""The reason why an option is refused on its own, and the further overrides that it needs."""
 
 
 def ticks(overrides: Sequence[str]) -> int:
-    """How many ticks the mind lives with initial weights."""
+    """Return the number of ticks that the agent runs with initial weights."""
     with Agent(LocalRuntime(to_graph(compose(overrides)))) as agent:
         return sum(1 for _ in islice(agent.live([Episode(number, seed=number) for number in range(WORLDS)]), TICKS))
 
 
-@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if leaf not in REFUSED])
-def test_a_swap_lives(leaf: str) -> None:
-    assert ticks([leaf]) == TICKS
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in REFUSED])
+def test_swap_runs(option: str) -> None:
+    assert ticks([option]) == TICKS
 
 
-@pytest.mark.parametrize("leaf", REFUSED)
-def test_a_swap_that_is_refused_says_why(leaf: str) -> None:
+@pytest.mark.parametrize("option", REFUSED)
+def test_refused_swap_has_a_reason(option: str) -> None:
     with pytest.raises(AmiError) as error:
-        ticks([leaf])
-    assert REFUSED[leaf][0] in str(error.value)
+        ticks([option])
+    assert REFUSED[option][0] in str(error.value)
 
 
-@pytest.mark.parametrize("leaf", REFUSED)
-def test_a_refused_swap_lives_with_what_belongs_to_it(leaf: str) -> None:
-    assert ticks([leaf, *REFUSED[leaf][1]]) > 0
+@pytest.mark.parametrize("option", REFUSED)
+def test_refused_swap_runs_with_its_further_overrides(option: str) -> None:
+    assert ticks([option, *REFUSED[option][1]]) > 0
 
 
-def test_what_is_refused_is_on_the_menu() -> None:
-    assert set(REFUSED) <= set(LEAVES)
+def test_refused_options_exist() -> None:
+    assert set(REFUSED) <= set(OPTIONS)

@@ -1,4 +1,4 @@
-"""Where everything is: MiniGrid's whole grid as a vector of symbols, for minds without eyes."""
+"""MiniGrid's whole grid as a vector of one-hot positions, for agents without an image encoder."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ NUM_DIRECTIONS = 4
 
 
 class Places(gymnasium.ObservationWrapper):
-    """A MiniGrid world seen as one-hot numbers: column and row of the agent, of the key, of the door and of the goal, the
+    """One-hot observations of a MiniGrid world: column and row of the agent, the key, the door and the goal, the
     agent's direction, the door's state, and whether the key is carried.
 
-    For worlds with at most one of each, such as DoorKey. What is not there has zeros. The whole grid is seen, as
-    minigrid's own FullyObsWrapper shows it, and what is carried, which that leaves out.
+    For worlds with at most one of each, such as DoorKey. Absent objects have zeros. The whole grid is observed, as with
+    minigrid's FullyObsWrapper, and also the carried object, which that wrapper omits.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -27,7 +27,7 @@ class Places(gymnasium.ObservationWrapper):
         self.observation_space = Box(0, 1, (places + NUM_DIRECTIONS + len(DOOR_STATES) + 1,), np.float32)
 
     def observation(self, observation: Any) -> np.ndarray:
-        """The vector (D,); what MiniGrid itself shows is not read."""
+        """Return the vector (D,); MiniGrid's own observation is ignored."""
         grid: Any = self.env.unwrapped
         where: dict[str, tuple[int, int]] = {"agent": tuple(grid.agent_pos)}
         door = np.zeros(len(DOOR_STATES), np.float32)

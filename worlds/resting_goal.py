@@ -1,4 +1,4 @@
-"""A goal that is an observation: at rest where the goal is."""
+"""Goal observations: at rest at the goal position."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from gymnasium.spaces import Dict
 
 
 class RestingGoal(gymnasium.ObservationWrapper):
-    """A goal-conditioned world whose observation begins with the place to be reached, such as gymnasium-robotics' mazes.
+    """For goal-conditioned worlds whose observation begins with the position, such as gymnasium-robotics' mazes.
 
-    "observation" stays as it is; "goal" is the observation at the desired place, all other numbers (velocities) 0. So what
-    is wanted can be perceived like what is seen.
+    "observation" is unchanged; "goal" is the observation at the desired position, with all other numbers (velocities) 0, so
+    that goals are encoded like observations.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -20,7 +20,7 @@ class RestingGoal(gymnasium.ObservationWrapper):
         self.observation_space = Dict(observation=space["observation"], goal=space["observation"])
 
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
-        """{"observation", "goal"}, each (D,)."""
+        """Return {"observation", "goal"}, each (D,)."""
         goal = np.zeros_like(observation["observation"])
         goal[: len(observation["desired_goal"])] = observation["desired_goal"]
         return {"observation": observation["observation"], "goal": goal}

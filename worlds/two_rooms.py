@@ -1,7 +1,7 @@
-"""Two rooms with a door between them: a dot shall reach a goal that is given as a picture.
+"""Two rooms joined by a door: a dot has to reach a goal given as an image.
 
-The vector environment is the world; the single one is its first row, so the two cannot disagree. Geometry and
-motion are in `two_rooms_physics.py`, the pictures in `two_rooms_drawing.py`.
+The single environment is the first row of the vector environment, so that both agree. Geometry and
+motion are in `two_rooms_physics.py`, the images in `two_rooms_drawing.py`.
 
 Shapes: B = num_envs rows, S = size. A state is (x, y, door_y) in px of the 32 x 32 world, float32.
 """
@@ -34,7 +34,7 @@ from worlds.two_rooms_refusals import (
 
 OBSERVE_MODES = ("pixels", "state")
 RENDER_MODES = ("rgb_array",)
-RENDER_SIZE = 256  # a person wants a larger picture than the agent
+RENDER_SIZE = 256  # larger than the agent's image, for people
 OPTION_SHAPES: dict[str, tuple[int, ...]] = {"start": (2,), "goal": (2,), "door": ()}  # of one row
 Observation = dict[str, Array]
 Info = dict[str, Any]
@@ -42,27 +42,25 @@ Options = dict[str, Any] | None
 
 
 class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
-    """B independent rows of the two rooms; a row depends on its own seed, options and actions, to the bit.
+    """B independent rows of the two rooms; a row depends on its own seed, options and actions only, bitwise.
 
     An action is a velocity (x, y); its Euclidean norm is clipped to 1, which is 2 px per step. An episode
     ends with reward 1 when the dot is within 2 px of the goal (terminated), or after `max_episode_steps`
-    without that (truncated). There is no automatic reset: a row that is over stays as it is, with reward 0,
-    until it is reset.
+    (truncated). There is no autoreset: a finished row stays as it is, with reward 0, until it is reset.
 
-    Settings: `observe` "pixels" (uint8 (S, S, 3)) or "state" (float32 (3,)), for observation and goal alike;
+    Settings: `observe` "pixels" (uint8 (S, S, 3)) or "state" (float32 (3,)), for observation and goal;
     `door` "fixed" (centre y = 10 px) or "random" (drawn per episode, see `two_rooms_pairs`); `noise` "none",
-    "tv" or "background" (what flickers in the pictures, see `two_rooms_noise`); `size` S of the picture in
+    "tv" or "background" (noise in the images, see `two_rooms_noise`); `size` S of the image in
     [16, 64] pixels.
 
-    Raises ValueError for a setting, option or action that is not possible, `ResetNeeded` for a step before a
-    reset.
+    Raises ValueError for an invalid setting, option or action, and `ResetNeeded` for a step before a reset.
     """
 
     metadata = {
         "render_modes": list(RENDER_MODES),
         "render_fps": 10,
         "autoreset_mode": AutoresetMode.DISABLED,
-        # where the state lies in a picture of any size
+        # position of the state in an image of any size
         "overlay": {"state": [0, 1], "top_left": [0, 0], "bottom_right": [physics.SIDE, physics.SIDE],
                     "goal_radius": physics.SUCCESS_RADIUS},
     }
@@ -102,7 +100,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         self._state = np.full((num_envs, 3), np.nan, np.float32)
         self._goal_state = self._state.copy()
         self._num_steps = np.zeros(num_envs, np.int64)
-        self._keys = np.zeros(num_envs, np.uint64)  # what an episode's noise is drawn from
+        self._keys = np.zeros(num_envs, np.uint64)  # noise seeds of the episodes
         self._goal_view = self._view(np.zeros_like(self._state), self._keys, self._num_steps)
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
@@ -111,9 +109,9 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Options = None
     ) -> tuple[Observation, Info]:
-        """Begin an episode in the rows of `reset_mask` (all by default); the others are not touched.
+        """Start an episode in the rows of `reset_mask` (all by default); the others are unchanged.
 
-        seed: int s seeds row i with s + i; a sequence of B holds one seed per row; None goes on with the
+        seed: int s seeds row i with s + i; a sequence of B holds one seed per row; None continues the
         row's own generator. options, each optional, values used in the masked rows only: "reset_mask" (B,)
         bool, "start" (B, 2) px, "goal" (B, 2) px, "door" (B,) px.
         """
@@ -138,7 +136,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         return self._observation(), self._info()
 
     def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, Info]:
-        """Move by actions (B, 2) -> observation, reward (B,) float64, terminated and truncated (B,), info."""
+        """Apply actions (B, 2) -> observation, reward (B,) float64, terminated and truncated (B,), info."""
         actions = check_action(actions, (self.num_envs, 2))
         self._need_reset("a step", self._started)
         active = ~(self._terminated | self._truncated)
@@ -152,7 +150,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         return self._observation(), reward, terminated, truncated, self._info()
 
     def render(self) -> tuple[Array, ...] | None:
-        """One enlarged picture (about 256 pixels high, uint8) per row, or None without a render mode."""
+        """Return one enlarged image (about 256 pixels high, uint8) per row, or None without a render mode."""
         if self.render_mode is None:
             return None
         self._need_reset("a render", self._started)
@@ -161,12 +159,12 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         return tuple(pictures.repeat(factor, axis=1).repeat(factor, axis=2))
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
-        """`num_pairs` evaluation pairs of each kind, same room first; see `two_rooms_pairs.sample_pairs`."""
+        """Return `num_pairs` evaluation pairs of each kind, same room first; see `two_rooms_pairs.sample_pairs`."""
         every = (pairs.sample_pairs(seed, num_pairs, kind, door=self.door) for kind in self.pair_kinds)
         return [pair for of_a_kind in every for pair in of_a_kind]
 
     def _seed_rows(self, seed: int | Sequence[int | None] | None, rows: list[int]) -> None:
-        """A new generator for each of `rows` that is given a seed; a random one for a row that had none."""
+        """Create a generator for each of `rows` with a seed; a random one for a row that had none."""
         seeds = check_seeds(seed, self.num_envs)
         for row in rows:
             if seeds[row] is not None or self.generators[row] is None:
@@ -175,7 +173,7 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
     def _place(
         self, row: int, start: Array | None = None, goal: Array | None = None, door: Array | None = None
     ) -> tuple[list[float], list[float]]:
-        """State and goal state of a new episode; the row's generator draws what the options leave open."""
+        """Return state and goal state of a new episode; the row's generator draws values not given by options."""
         rng = self._generator(row)
         door_y = pairs.sample_door(rng, self.door) if door is None else float(door)
         start_xy = pairs.sample_position(rng, door_y, away_from=goal) if start is None else start
@@ -197,18 +195,18 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         return self.drawing.draw(state, self.noise.floor(keys, frames)) if self.observe == "pixels" else state.copy()
 
     def _observation(self) -> Observation:
-        """Fresh arrays at each call: what a caller keeps or changes must not be the world's own memory."""
+        """Return new arrays at each call, so that callers may keep or change them."""
         return {"observation": self._view(self._state, self._keys, self._num_steps), "goal": self._goal_view.copy()}
 
     def _info(self) -> Info:
-        """The truth, for tests, probes and oracles; gymnasium's masks say that every row has every key."""
+        """Return ground truth for tests, probes and oracles, with gymnasium's masks set for every row and key."""
         info: Info = {"state": self._state, "goal_state": self._goal_state, "success": self._terminated}
         info = {key: value.copy() for key, value in info.items()}
         return info | {f"_{key}": np.ones(self.num_envs, bool) for key in info}
 
 
 class TwoRoomsEnv(gymnasium.Env):
-    """One row of the two rooms; settings and ends are the vector world's, options have no row dimension."""
+    """One row of the two rooms; settings and episode ends are those of the vector environment, options have no row axis."""
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10, "overlay": TwoRoomsVectorEnv.metadata["overlay"]}
     pair_kinds = pairs.PAIR_KINDS
@@ -238,20 +236,19 @@ class TwoRoomsEnv(gymnasium.Env):
         self.dynamics, self.drawing = self._rows.dynamics, self._rows.drawing
 
     def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
-        """Begin an episode; options, each optional: "start" (2,) px, "goal" (2,) px, "door" px."""
+        """Start an episode; options, each optional: "start" (2,) px, "goal" (2,) px, "door" px."""
         super().reset(seed=seed)
         options = {
             name: check_option(name, value, OPTION_SHAPES[name])[None]
             for name, value in _given(options, tuple(OPTION_SHAPES)).items()
         }
-        # The row draws from the generator that gymnasium keeps for this environment, so `np_random` is
-        # honoured.
+        # the row draws from this environment's gymnasium generator, `np_random`
         self._rows.generators[0] = self.np_random
         observation, info = self._rows.reset(options=options)
         return _first_row(observation), _first_row(info)
 
     def step(self, action: Array) -> tuple[Observation, float, bool, bool, Info]:
-        """Move by action (2,); see `TwoRoomsVectorEnv.step`."""
+        """Apply an action (2,); see `TwoRoomsVectorEnv.step`."""
         action = check_action(action, (2,))
         observation, reward, terminated, truncated, info = self._rows.step(action[None])
         return (
@@ -263,7 +260,7 @@ class TwoRoomsEnv(gymnasium.Env):
         )
 
     def render(self) -> Array | None:
-        """The enlarged picture, uint8, or None without a render mode."""
+        """Return the enlarged image, uint8, or None without a render mode."""
         frames = self._rows.render()
         return None if frames is None else frames[0]
 
@@ -273,7 +270,7 @@ class TwoRoomsEnv(gymnasium.Env):
 
 
 def _view_space(observe: str, size: int) -> Box:
-    """The space of an observation, and of a goal; each its own, because a space holds a generator."""
+    """Return the space of an observation or a goal; a new one each time, because a space holds a generator."""
     if observe == "pixels":
         return Box(0, 255, (size, size, 3), np.uint8)
     low = np.array([physics.LOW, physics.LOW, physics.DOOR_LOW], np.float32)
@@ -282,12 +279,12 @@ def _view_space(observe: str, size: int) -> Box:
 
 
 def _given(options: Options, names: tuple[str, ...]) -> dict[str, Any]:
-    """A copy of the options that are not None; ValueError for a name that is none of `names`."""
+    """Return a copy of the options that are not None; raise ValueError for a name not in `names`."""
     for name in options or {}:
         check_choice("option", name, names)
     return {name: value for name, value in (options or {}).items() if value is not None}
 
 
 def _first_row(batch: dict[str, Array]) -> dict[str, Any]:
-    """Row 0 without gymnasium's masks."""
+    """Return row 0 without gymnasium's masks."""
     return {key: value[0] for key, value in batch.items() if not key.startswith("_")}

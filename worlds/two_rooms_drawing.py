@@ -1,4 +1,4 @@
-"""How the two rooms look: a light floor, a wall with a door, a dot; a goal is the picture with the dot there.
+"""Images of the two rooms: a light floor, a wall with a door, a dot; a goal image has the dot at the goal.
 
 Shapes: N frames, S = size of the side in image pixels. The geometry stays in the 32 px units of the physics.
 """
@@ -13,14 +13,14 @@ FLOOR = (236, 236, 230)
 WALL = (62, 74, 104)
 DOT = (214, 48, 40)
 DOT_SIGMA = 1.3  # px of the 32 px world
-CHUNK = 128  # frames at a time: thousands fall out of the processor's cache, which nearly halves the speed
+CHUNK = 128  # frames at a time, for the processor's cache: thousands are nearly half as fast
 
 
 class Drawing:
-    """Draws states as pictures of `size` x `size` pixels.
+    """Draws states as images of `size` x `size` pixels.
 
-    Everything is element by element after one exponential per row and column (a Gaussian is separable), so a
-    row drawn alone is bit-identical to the row in a batch.
+    All operations are elementwise after one exponential per row and column (a Gaussian is separable), so a
+    row drawn alone is bitwise equal to the row in a batch.
 
     Raises ValueError if `size` is not a whole number in [16, 64].
     """
@@ -33,12 +33,12 @@ class Drawing:
         self._centres = ((edges[:-1] + edges[1:]) / 2).astype(np.float32)
         wall = self._coverage(WALL_LEFT, WALL_RIGHT)
         touched = np.flatnonzero(wall)
-        # The wall touches a few columns only, so the rest of the picture is a dot on plain floor.
+        # the wall touches only a few columns; the rest of the image is a dot on plain floor
         self._wall = wall[touched].repeat(3)
         self._wall_part = slice(3 * int(touched[0]), 3 * int(touched[-1]) + 3)
 
     def draw(self, state: Array, floor: Array | None = None) -> Array:
-        """Pictures of states: (N, 3) px of the world -> (N, S, S, 3) uint8; image rows are y, columns x.
+        """Draw states: (N, 3) px of the world -> (N, S, S, 3) uint8; image rows are y, columns x.
 
         The floor is light and plain, or as given: (N, S, S, 3) float32 in [0, 255].
         """
@@ -50,7 +50,7 @@ class Drawing:
         return frames.reshape(len(state), self.size, self.size, 3)
 
     def _draw_chunk(self, state: Array) -> Array:
-        """(N, 3) -> (N, S, S * 3) float32 colours plus a half, because the cut to uint8 rounds down."""
+        """(N, 3) -> (N, S, S * 3) float32 colours plus 0.5, because the cast to uint8 rounds down."""
         columns = self._bell(state[:, 0]).repeat(3, axis=1)
         frames = self._bell(state[:, 1])[:, :, None] * columns[:, None, :]
         dot_at_wall = frames[:, :, self._wall_part].copy()
@@ -63,7 +63,7 @@ class Drawing:
         return frames
 
     def _draw_on(self, floor: Array, state: Array) -> Array:
-        """The same on a floor (N, S, S, 3) that is not plain, for which no shortcut is known."""
+        """Draw on a floor (N, S, S, 3) that is not plain, without the shortcut for plain floors."""
         frames = floor.reshape(len(state), self.size, self.size * 3).copy()
         under = frames[:, :, self._wall_part]
         under += self._wall_share(state[:, 2]) * (self._tint(WALL)[self._wall_part] - under)
@@ -73,29 +73,29 @@ class Drawing:
         return frames
 
     def _draw_wall(self, doors: Array) -> Array:
-        """The columns that the wall touches, without a dot: (N,) px -> (N, S, 3 * columns) float32."""
+        """Draw the columns of the wall, without a dot: (N,) px -> (N, S, 3 * columns) float32."""
         floor, wall = self._tint(FLOOR)[self._wall_part], self._tint(WALL)[self._wall_part]
         mixed: Array = floor + self._wall_share(doors) * (wall - floor)
         return mixed
 
     def _wall_share(self, doors: Array) -> Array:
-        """How much of each pixel is wall: (N,) px -> (N, S, 3 * columns); the door can be seen to lie between two pixels."""
+        """Return the wall's share of each pixel: (N,) px -> (N, S, 3 * columns), with sub-pixel door positions."""
         door = self._coverage(doors[:, None] - DOOR_HALF_WIDTH, doors[:, None] + DOOR_HALF_WIDTH)
         share: Array = (1 - door)[:, :, None] * self._wall
         return share
 
     def _coverage(self, low: Array | float, high: Array | float) -> Array:
-        """The share of each pixel (along one axis) that lies in [low, high] px: (N, 1) twice -> (N, S)."""
+        """Return the share of each pixel (along one axis) in [low, high] px: (N, 1) twice -> (N, S)."""
         overlap = np.minimum(self._high, high) - np.maximum(self._low, low)
         share: Array = np.clip(overlap / (self._high - self._low), 0, 1)
         return share
 
     def _bell(self, position: Array) -> Array:
-        """Gaussian of each pixel's distance to the dot along one axis: (N,) px -> (N, S) in [0, 1]."""
+        """Return a Gaussian of each pixel's distance to the dot along one axis: (N,) px -> (N, S) in [0, 1]."""
         away = self._centres - position[:, None]
         bell: Array = np.exp(away * away * np.float32(-0.5 / DOT_SIGMA**2))
         return bell
 
     def _tint(self, colour: tuple[int, int, int]) -> Array:
-        """One colour for a whole image row: (S * 3,) float32."""
+        """Return one colour for a whole image row: (S * 3,) float32."""
         return np.tile(np.asarray(colour, dtype=np.float32), self.size)

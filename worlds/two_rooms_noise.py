@@ -1,7 +1,7 @@
-"""What flickers in the two rooms: a television in a corner, or the whole floor; nobody can predict it.
+"""Unpredictable noise in the images of the two rooms: a television in a corner, or the whole floor.
 
-The colours of a frame are a hash of the row's key and of the frame's number, so a row drawn alone has the bits it has in a
-batch. Shapes: N frames, S = size of the side in image pixels, G blocks along a side of the world.
+The colours of a frame are a hash of the row's key and of the frame's number, so a row drawn alone is bitwise equal to that
+in a batch. Shapes: N frames, S = size of the side in image pixels, G blocks along a side of the world.
 """
 
 import numpy as np
@@ -11,18 +11,18 @@ from worlds.two_rooms_physics import SIDE, Array
 from worlds.two_rooms_refusals import check_choice
 
 NOISE_MODES = ("none", "tv", "background")
-GOAL_FRAME = -1  # the number of the frame that a goal picture is: one draw, which no step repeats
-TV_LEFT, TV_TOP = 22.0, 22.0  # px: the television fills the corner from here to the sides; the dot walks before it
+GOAL_FRAME = -1  # the frame number of a goal image: one draw, which no step repeats
+TV_LEFT, TV_TOP = 22.0, 22.0  # px: the television fills the corner from here on; the dot is drawn over it
 BLOCK = {"tv": 2.0, "background": 4.0}  # px
 DARKEST = {"tv": 0.0, "background": 96.0}  # a floor stays lighter than the wall and the dot
 
 
 class Noise:
-    """The floor under the wall and the dot, its colours new at every frame.
+    """Draws the floor under wall and dot, with new colours at every frame.
 
-    * "none": it has none, and `floor` gives None;
+    * "none": no noise, `floor` returns None;
     * "tv": 10 x 10 px of one corner flicker between black and white, in grey blocks of 2 px;
-    * "background": all of the floor, in coloured blocks of 4 px.
+    * "background": the whole floor, in coloured blocks of 4 px.
 
     Raises ValueError for another kind.
     """
@@ -40,7 +40,7 @@ class Noise:
         self._places = np.arange(count * count * colours, dtype=np.uint64).reshape(count, count, colours)
 
     def floor(self, keys: Array, frames: Array) -> Array | None:
-        """The floor of N frames: keys (N,) uint64, one per episode, and frame numbers (N,) -> (N, S, S, 3) float32."""
+        """Draw the floor of N frames: keys (N,) uint64, one per episode, and frame numbers (N,) -> (N, S, S, 3) float32."""
         if self.kind == "none":
             return None
         drawn = _uniform(keys, frames, self._places)
@@ -56,7 +56,7 @@ class Noise:
 
 
 def _uniform(keys: Array, frames: Array, places: Array) -> Array:
-    """Numbers in [0, 1) for each key, frame and place, (N, *places), by SplitMix64's finaliser (Steele and others, 2014)."""
+    """Return numbers in [0, 1), (N, *places), by key, frame and place: SplitMix64's finaliser (Steele et al., 2014)."""
     start = keys.astype(np.uint64) + frames.astype(np.int64).astype(np.uint64) * np.uint64(0xD1342543DE82EF95)
     mixed = _mixed(start).reshape(-1, *[1] * places.ndim) + places * np.uint64(0x9E3779B97F4A7C15)
     return (_mixed(mixed) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

@@ -1,8 +1,8 @@
-"""Geometry and motion of the two rooms: where a dot may be, how it moves, how far it has to go.
+"""Geometry and motion of the two rooms: free positions, dynamics and path lengths.
 
-Units are pixels of a 32 x 32 world, whatever the size of the drawing. Shapes: `...` any leading dimensions; a
+Units are pixels of a 32 x 32 world, independent of the image size. Shapes: `...` any leading dimensions; a
 state is (x, y, door_y), an action (velocity_x, velocity_y) in [-1, 1]. Everything is numpy, stateless and
-element by element, so that a row computed alone has the very bits of the same row in a batch.
+elementwise, so that a row computed alone is bitwise equal to the row in a batch.
 """
 
 from typing import Any
@@ -11,31 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 32.0
-LOW, HIGH = 2.0, 30.0  # where the dot's centre may be, on both axes
+LOW, HIGH = 2.0, 30.0  # bounds of the dot's centre, on both axes
 WALL_X, WALL_HALF_WIDTH = 16.0, 1.5
 WALL_LEFT, WALL_RIGHT = WALL_X - WALL_HALF_WIDTH, WALL_X + WALL_HALF_WIDTH
 DOOR_Y, DOOR_HALF_WIDTH = 10.0, 2.5
-DOOR_LOW, DOOR_HIGH = LOW + DOOR_HALF_WIDTH, HIGH - DOOR_HALF_WIDTH  # a door lies wholly inside the world
+DOOR_LOW, DOOR_HIGH = LOW + DOOR_HALF_WIDTH, HIGH - DOOR_HALF_WIDTH  # a door is wholly inside the world
 SPEED = 2.0  # px per step
-NUM_SUB_STEPS = 2  # of 1 px each, less than the wall's 3 px: nothing tunnels through
-TOLERANCE = 1e-5  # px; a float32 corner of the door may lie that far inside the wall
+NUM_SUB_STEPS = 2  # of 1 px each, less than the wall's 3 px, against tunnelling
+TOLERANCE = 1e-5  # px; rounding of a float32 corner of the door
 SUCCESS_RADIUS, MIN_SEPARATION = 2.0, 6.0
 
 Array = NDArray[Any]
-"""A numpy array; its shape is told where it is used."""
+"""A numpy array; docstrings give its shape."""
 
 
 def is_blocked(x: Array, y: Array, door_y: Array | float) -> Array:
-    """Whether the dot's centre would be inside the wall: arrays of one shape -> bool of that shape."""
+    """Return whether the dot's centre is inside the wall: arrays of one shape -> bool of that shape."""
     return np.asarray(np.abs(x - WALL_X) < WALL_HALF_WIDTH) & (np.abs(y - door_y) > DOOR_HALF_WIDTH)
 
 
 class Dynamics:
     """The true motion and the true distance, for worlds, oracle planners and tests; stateless.
 
-    It computes in the dtype of the state (integers are taken as float64) and broadcasts leading dimensions: a
-    planner may pass states (B, 1, 3) with actions (B, N, 2). Hot path: nothing is validated here, the
-    environment does that.
+    It computes in the dtype of the state (float64 for integers) and broadcasts leading dimensions: a
+    planner may pass states (B, 1, 3) with actions (B, N, 2). Hot path: inputs are validated by the environment only.
     """
 
     def step(self, state: Array, action: Array) -> Array:
@@ -60,11 +59,10 @@ class Dynamics:
         return after
 
     def distance(self, state: Array, goal: Array) -> Array:
-        """Length in px of the shortest path of the dot's centre: state (..., 3), goal (..., 3) -> (...).
+        """Return the length in px of the shortest path of the dot's centre: state (..., 3), goal (..., 3) -> (...).
 
-        The straight line where it is free, else the shortest path of the visibility graph over the four
-        corners of the door; exact up to 1e-5 px. The door is the state's. A point inside the wall has no
-        path: inf.
+        The straight line if it is free, else the shortest path of the visibility graph over the four
+        corners of the state's door; exact up to 1e-5 px. Points inside the wall have no path: inf.
         """
         state, goal = np.broadcast_arrays(_as_float(state), _as_float(goal))
         start, end, door_y = state[..., :2], goal[..., :2], state[..., 2]
@@ -76,7 +74,7 @@ class Dynamics:
         return length
 
     def room(self, state: Array) -> Array:
-        """Where the dot is: state (..., 3) -> (...) int8, -1 left room, 0 in the doorway, 1 right room."""
+        """Return the dot's room: state (..., 3) -> (...) int8, -1 left room, 0 in the doorway, 1 right room."""
         x = _as_float(state)[..., 0]
         return (x >= WALL_RIGHT).astype(np.int8) - (x <= WALL_LEFT).astype(np.int8)
 
@@ -87,26 +85,25 @@ def _as_float(values: Array) -> Array:
 
 
 def is_success(state: Array, goal_state: Array) -> Array:
-    """Whether the dot is within 2 px (Euclid) of the goal: (..., 3), (..., 3) -> (...) bool."""
+    """Return whether the dot is within 2 px (Euclidean) of the goal: (..., 3), (..., 3) -> (...) bool."""
     return separation(state[..., :2], goal_state[..., :2]) <= SUCCESS_RADIUS
 
 
 def separation(start: Array, end: Array) -> Array:
-    """Euclidean length of the segments start (..., 2) -> end (..., 2)."""
+    """Return the Euclidean length of the segments start (..., 2) -> end (..., 2)."""
     away: Array = np.sqrt((end[..., 0] - start[..., 0]) ** 2 + (end[..., 1] - start[..., 1]) ** 2)
     return away
 
 
 def _sees(start: Array, end: Array, door_y: Array) -> Array:
-    """Whether the segments start (..., 2) -> end (..., 2) keep out of the wall; -> (...) bool.
+    """Return whether the segments start (..., 2) -> end (..., 2) do not cross the wall; -> (...) bool.
 
-    A segment can hit the wall only between the two x where it enters and leaves the slab; it is straight, so
-    it is free exactly if it is inside the door at both. Each y is measured from its own end: at a corner it
-    is then exact.
+    A straight segment is free exactly if it is inside the door at the x where it enters and leaves the wall's
+    slab. Each y is computed from its own end, so that it is exact at a corner.
     """
     (start_x, start_y), (end_x, end_y) = (start[..., 0], start[..., 1]), (end[..., 0], end[..., 1])
     run, rise = end_x - start_x, end_y - start_y
-    run = np.where(run == 0, 1, run)  # a vertical segment is judged by its ends alone: both shares are 0
+    run = np.where(run == 0, 1, run)  # a vertical segment is checked at its ends only: both shares are 0
     enter_x, leave_x = np.clip(start_x, WALL_LEFT, WALL_RIGHT), np.clip(end_x, WALL_LEFT, WALL_RIGHT)
     enter_y = start_y + (enter_x - start_x) / run * rise
     leave_y = end_y - (end_x - leave_x) / run * rise
@@ -116,7 +113,7 @@ def _sees(start: Array, end: Array, door_y: Array) -> Array:
 
 
 def _around_corners(start: Array, end: Array, door_y: Array) -> Array:
-    """Shortest paths start (N, 2) -> end (N, 2) that bend at one or two corners of the door; -> (N,) px.
+    """Return the lengths (N,) in px of shortest paths start (N, 2) -> end (N, 2) via one or two corners of the door.
 
     Legend: C = 4 corners. All corners see each other, because the doorway is convex.
     """
@@ -128,7 +125,7 @@ def _around_corners(start: Array, end: Array, door_y: Array) -> Array:
     between_CC = separation(fixed_C2[:, None], fixed_C2[None, :])
 
     def legs(point: Array) -> Array:
-        """Lengths (N, C) from each point (N, 2) to the corners it sees, inf to the others."""
+        """Return lengths (N, C) from each point (N, 2) to its visible corners, inf to the others."""
         seen = _sees(point[:, None], corners_NC2, door_y[:, None])
         return np.where(seen, separation(point[:, None], corners_NC2), np.inf).astype(start.dtype)
 

@@ -1,4 +1,4 @@
-"""What the two rooms refuse, and in which words: what was given, what was expected, what to do.
+"""Validation of the two rooms' inputs; every message has the given value, the expected one and a fix.
 
 Every refusal is a ValueError. Shapes: B = num_envs rows, N = rows that are being reset.
 """
@@ -26,7 +26,7 @@ from worlds.two_rooms_physics import (
 
 
 def check_choice(setting: str, given: Any, choices: Iterable[str]) -> None:
-    """Refuse a name that is not one of `choices`, with the menu and the nearest name."""
+    """Refuse a name not in `choices`, with all choices and the nearest name."""
     choices = tuple(choices)
     if isinstance(given, str) and given in choices:
         return
@@ -38,7 +38,7 @@ def check_choice(setting: str, given: Any, choices: Iterable[str]) -> None:
 
 
 def check_count(setting: str, given: Any, least: int = 1, most: int | None = None) -> None:
-    """Refuse what is not a whole number in [least, most]."""
+    """Refuse other values than whole numbers in [least, most]."""
     whole = isinstance(given, (int, np.integer)) and not isinstance(given, bool)
     if not whole or given < least or (most is not None and given > most):
         expected = f"from {least} up" if most is None else f"in [{least}, {most}]"
@@ -46,7 +46,7 @@ def check_count(setting: str, given: Any, least: int = 1, most: int | None = Non
 
 
 def check_action(action: Array, shape: tuple[int, ...]) -> Array:
-    """The action as float32, refused unless it has this shape and is finite."""
+    """Return the action as float32; refuse another shape or values that are not finite."""
     action = np.asarray(action, np.float32)
     if action.shape != shape:
         rows = " for each row" if len(shape) > 1 else ""
@@ -56,14 +56,14 @@ def check_action(action: Array, shape: tuple[int, ...]) -> Array:
     if not np.isfinite(action).all():
         wrong = action[~np.isfinite(action).all(axis=-1)].reshape(-1, 2)[0].tolist()
         raise ValueError(
-            f"the action {wrong} is not finite; expected numbers in [-1, 1]. Look where it was computed: a "
-            "policy whose weights have diverged gives such values."
+            f"the action {wrong} is not finite; expected numbers in [-1, 1]. Check its source: "
+            "diverged weights of a policy give such values."
         )
     return action
 
 
 def check_option(name: str, given: Any, shape: tuple[int, ...]) -> Array:
-    """The reset option as float32, refused unless it has this shape."""
+    """Return the reset option as float32; refuse another shape."""
     values = np.asarray(given, np.float32)
     if values.shape != shape:
         raise ValueError(
@@ -73,18 +73,18 @@ def check_option(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 
 
 def check_reset_mask(given: Any, num_envs: int) -> Array:
-    """The mask (B,), refused unless it is bool: a list of row numbers would be taken for something else."""
+    """Return the mask (B,); refuse other than bool, since a list of row numbers would be misread."""
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != (num_envs,):
         raise ValueError(
             f"option reset_mask has dtype {mask.dtype} and shape {mask.shape}; expected bool ({num_envs},), "
-            "True where a row shall be reset."
+            "True for rows to reset."
         )
     return mask
 
 
 def check_seeds(seed: Any, num_envs: int) -> list[int | None]:
-    """One seed or None per row: a whole number s means s + i for row i, as everywhere in gymnasium."""
+    """Return one seed or None per row: a whole number s means s + i for row i, as in gymnasium."""
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, (int, np.integer)):
@@ -102,7 +102,7 @@ def check_seeds(seed: Any, num_envs: int) -> list[int | None]:
 
 
 def check_places(state: Array, goal_state: Array) -> None:
-    """Refuse states and goal states (N, 3) that are not free, or so near that the episode begins solved."""
+    """Refuse states and goal states (N, 3) that are not free, or that are solved at the start."""
     doors = state[:, 2]
     if not np.all((doors >= DOOR_LOW) & (doors <= DOOR_HIGH)):
         raise ValueError(
@@ -121,7 +121,7 @@ def check_places(state: Array, goal_state: Array) -> None:
 
 
 def _check_free(name: str, state: Array) -> None:
-    """Refuse places (N, 3) outside the world or inside the wall; not-a-number counts as outside."""
+    """Refuse positions (N, 3) outside the world or inside the wall; NaN counts as outside."""
     x, y, door_y = state[:, 0], state[:, 1], state[:, 2]
     outside = ~((x >= LOW) & (x <= HIGH) & (y >= LOW) & (y <= HIGH))
     if outside.any():
@@ -137,5 +137,5 @@ def _check_free(name: str, state: Array) -> None:
 
 
 def _plain(values: Array) -> Any:
-    """Numbers as a person would write them."""
+    """Round numbers to 3 decimals, for messages."""
     return np.round(np.asarray(values, np.float64), 3).tolist()

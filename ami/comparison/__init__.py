@@ -1,1 +1,1 @@
-"""Variants side by side, with honest statistics."""
+"""Comparison of variants with paired statistics."""

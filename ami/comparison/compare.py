@@ -1,16 +1,16 @@
-"""`ami compare`: every variant on the same sealed pairs, learnt from the same seeds, side by side with honest statistics.
+"""`ami compare`: every variant on the same sealed pairs, trained with the same seeds, compared with paired statistics.
 
     comparison's folder
-    ├── comparison.json   what is compared; another comparison is refused here
-    ├── records/          one whole file per finished (variant, seed): what became of every pair
+    ├── comparison.json   identity of the comparison; another comparison is refused here
+    ├── records/          one file per finished (variant, seed): the outcome of every pair
     ├── summary.json      every figure of the table, and more
     ├── comparison.csv    the same for a spreadsheet
-    ├── comparison.png    with intervals
-    └── mlflow.json       which runs of the store's mlflow.db show all this
+    ├── comparison.png    the plot, with intervals
+    └── mlflow.json       the runs in the store's mlflow.db
 
-All variants are composed and held against their modules before any work is done. Then each variant learns and lives once per
-seed. What learns alike learns once: a trained agent is found again by the hash of what it was trained with. The same command
-goes on where it was stopped.
+All variants are composed and checked before any work starts. Each variant is then trained and evaluated once per seed.
+Variants with equal training settings share one training: trained agents are cached by the hash of their training settings.
+The same command resumes an interrupted comparison.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ami.best_effort import best_effort
+from ami.comparison.figures import Lived, figures, gain
 from ami.comparison.identity import claim, identity_of, short_hash
+from ami.comparison.jobs import RECORD_FILE, Job, jobs_of, work
+from ami.comparison.plot import plot_comparison
+from ami.comparison.table import compare_csv, compare_table
 from ami.comparison.variants import Sound, Variant, check
-from ami.comparison.work import RECORD_FILE, Job, jobs_of, work
-from ami.console import Console
+from ami.config.settings import MOST_SEED
+from ami.config.sweep import combinations
 from ami.errors import SettingError, require, unknown_name
-from ami.evaluation.compare_table import compare_csv, compare_table
-from ami.evaluation.comparing import Lived, figures, gain
 from ami.evaluation.evaluate import Evaluation, Outcome
-from ami.evaluation.plots import plot_comparison
 from ami.evaluation.sheet import Sheet
-from ami.files import private_files, write_atomically, write_json
-from ami.settings import MOST_SEED
-from ami.sweep import combinations
+from ami.storage.files import private_files, write_atomically, write_json
+from ami.terminal.best_effort import best_effort
+from ami.terminal.console import Console
 
 SEEDS = (0, 1, 2)
-"""Three: the fewest that show how much of a difference is the seed's."""
+"""Three: the smallest number that shows the variance between seeds."""
 WITHOUT_EFFECT = ("runtime", "placement", "agents", "address", "trace", "evaluation.beside", "evaluation.film")
 
 
@@ -46,9 +46,9 @@ class Comparison:
     """A finished comparison.
 
     Attributes:
-        folder: where everything is.
+        folder: folder of all results.
         summary: every figure, as in summary.json.
-        evaluations: what each variant did with each pair, by label and training seed.
+        evaluations: the outcomes of each variant on each pair, by label and training seed.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class Comparison:
 
     @property
     def rows(self) -> dict[str, Any]:
-        """The figures of each variant, by label; see `ami.evaluation.comparing.figures`."""
+        """The figures of each variant, by label; see `ami.comparison.figures.figures`."""
         variants: dict[str, Any] = self.summary["variants"]
         return variants
 
@@ -68,11 +68,11 @@ class Comparison:
 
     @property
     def plot(self) -> Path:
-        """The figures as a picture."""
+        """The figures as a plot."""
         return self.folder / "comparison.png"
 
     def table(self) -> Sheet:
-        """The table that `ami compare` prints."""
+        """Return the table that `ami compare` prints."""
         return compare_table(self.summary)
 
 
@@ -82,15 +82,14 @@ def compare(overrides: Sequence[str], *, seeds: Sequence[int] = SEEDS, against: 
     """Compare every combination of the values that the overrides give: `ami.compare(["planner=cem,none"])`.
 
     Args:
-        overrides: as on the command line; a key with several values is swept, what has one is the same for all.
-        seeds: the training seeds, each variant learns and lives once per seed.
-        against: the label of the variant that the others are tested against, "planner=cem"; None takes the first.
-        parallel: how many variants live side by side as Ray tasks; 0 is one after another in this process.
-        folder: where everything goes and where a stopped comparison goes on; by default one in the store that is named
-            after what is compared.
-        console: where progress is shown; by default nowhere.
-        allow: prefixes of your own packages that `_target_` may name; see `ami.trust`.
-        skip_refused: let refused variants be a row with the reason instead of an error.
+        overrides: as on the command line; a key with several values is swept, a key with one value is shared.
+        seeds: the training seeds; each variant is trained and evaluated once per seed.
+        against: the label of the reference variant, "planner=cem"; None takes the first.
+        parallel: number of variants to run in parallel as Ray tasks; 0 runs them one after another in this process.
+        folder: folder of the comparison, also to resume it; by default one in the store, named after the swept keys.
+        console: shows progress; silent by default.
+        allow: prefixes of your own packages that `_target_` may name; see `ami.config.trust`.
+        skip_refused: list refused variants as rows with the reason instead of raising.
 
     Raises:
         SettingError: a variant is refused, nothing is swept, or the folder holds another comparison.
@@ -109,7 +108,7 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
 
     Args:
         name: a part of the default folder's name.
-        by_loss: sort the variants by what they lost against the reference, which comes first.
+        by_loss: sort the variants by their loss against the reference, which comes first.
     """
     console = console or Console(quiet=True)
     labels = [variant.label for variant in variants]
@@ -123,10 +122,10 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
     if refused and not (skip_refused and sound and against not in refused):
         reasons = "\n".join(f"  {label}: {reason.replace(chr(10), chr(10) + '    ')}" for label, reason in refused.items())
         raise SettingError(f"{len(refused)} of {len(variants)} variants are refused:\n{reasons}\n"
-                           "Fix: mend or leave them out" + ", or --skip-refused" * bool(sound))
+                           "Fix: correct or leave them out" + ", or --skip-refused" * bool(sound))
     for text in dict.fromkeys(text for one in sound for text in one.config.overrides):
         if text.lstrip("+").split("=")[0].startswith(WITHOUT_EFFECT):
-            console.note(f"warning: {text} has no effect in a comparison: its variants live in this process, or, with "
+            console.note(f"warning: {text} has no effect in a comparison: its variants run in this process, or, with "
                          "--parallel, as Ray tasks")
     identity = identity_of(sound, refused, seeds)
     store = Path(sound[0].config.settings.store)
@@ -138,8 +137,8 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
         reference = against or sound[0].variant.label
         if broke_off and (not skip_refused or reference in broke_off):
             reasons = "\n".join(f"  {label}: {reason}" for label, reason in broke_off.items())
-            raise SettingError(f"{len(broke_off)} of {len(variants)} variants broke off:\n{reasons}\nWhat is finished is "
-                               "kept. Fix: mend them and give the command again, or --skip-refused")
+            raise SettingError(f"{len(broke_off)} of {len(variants)} variants failed:\n{reasons}\nFinished records are "
+                               "kept. Fix: correct them and repeat the command, or --skip-refused")
         jobs = [job for job in jobs if job.label not in broke_off]
         return _conclude(folder, store, variants, {**refused, **broke_off}, seeds, reference, sound, jobs, console, by_loss)
 
@@ -147,7 +146,7 @@ def compare_variants(variants: Sequence[Variant], *, seeds: Sequence[int], again
 def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: Mapping[str, str], seeds: Sequence[int],
               against: str, sound: Sequence[Sound], jobs: Sequence[Job], console: Console,
               by_loss: bool) -> Comparison:
-    """From the records to figures, table, plot and MLflow; made anew whenever the command is given again."""
+    """Create figures, table, plot and MLflow runs from the records; repeated with every command."""
     records: dict[str, dict[int, Any]] = {}
     for job in jobs:
         records.setdefault(job.label, {})[job.seed] = RECORD_FILE.read_json(job.file, folder)
@@ -165,7 +164,7 @@ def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: M
     write_json(folder / "summary.json", summary)
     write_atomically(done.csv, compare_csv(summary))
     console.table(done.table())
-    fix = "Fix: the same command again, which finds every record and makes it anew"
+    fix = "Fix: repeat the command, which finds every record and recreates it"
     with best_effort(console, "comparison.png was not made", fix):
         plot_comparison(summary, done.plot)
     with best_effort(console, "the comparison is not in MLflow", fix):
@@ -181,7 +180,7 @@ def _evaluation(record: Mapping[str, Any]) -> Evaluation:
 
 
 def _store(done: Comparison, store: Path, console: Console) -> None:
-    from ami.tracing.mlflow_store import store_family
+    from ami.tracking.mlflow_runs import store_family
 
     with console.counting("store in MLflow", 1, "") as bar:
         seeds = done.summary["seeds"]

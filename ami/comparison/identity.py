@@ -1,4 +1,4 @@
-"""A folder holds one comparison: what its figures depend on is written down first, and another one is refused there."""
+"""The identity of a comparison: all that its figures depend on. A folder holds one comparison and refuses another."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 from ami.comparison.variants import Sound
 from ami.errors import SettingError, require
-from ami.files import FileKind, check_folder, write_json
-from ami.job import judged_graph
-from ami.tracing.mlflow_database import check_database
-from ami.tracing.origin import code_of, engine_code
+from ami.session.evaluation import judged_graph
+from ami.storage.files import FileKind, check_folder, write_json
+from ami.trace.provenance import code_of, engine_code
+from ami.tracking.mlflow_database import check_database
 
 IDENTITY = "comparison.json"
 FORMAT = 2
-RUNS = ("ami.training", "ami.learning.trainer", "ami.evaluation.evaluate")
+RUNS = ("ami.session.evaluation", "ami.session.learn", "ami.learning.trainer", "ami.evaluation.evaluate")
 """The files of ami that a comparison's figures depend on, besides those that run an agent."""
 SHOWN_DIFFERENCES = 3
 FILE = FileKind("a comparison's identity", SettingError, "another --folder", schema=dict[str, Any])
 
 
 def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Sequence[int]) -> dict[str, Any]:
-    """All that the figures depend on: what a folder has to hold for a comparison to go on there."""
+    """Return all that the figures depend on; a comparison resumes only in a folder with an equal identity."""
     variants: dict[str, Any] = {}
     for one in sound:
         learner = judged_graph(one.learner) if one.variant.learner is not None else one.graph
@@ -45,7 +45,7 @@ def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Seque
 
 
 def claim(folder: Path, store: Path, identity: Mapping[str, Any]) -> None:
-    """Begin a comparison in this folder, or find the same one begun; another one, or a run, is refused.
+    """Start or resume a comparison in this folder; refuse a folder with another one, or with a run.
 
     Raises:
         SettingError: names the differences.
@@ -72,7 +72,7 @@ def _differences(then: Any, now: Any, path: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*then, *now]):
             inner = f"{path}: {key}" if path == "variants" else f"{path}.{key}" if path else str(key)
             if key not in now:
-                yield f"it has {inner.removeprefix('variants: ')}, which is not asked for now"
+                yield f"it has {inner.removeprefix('variants: ')}, which is not requested now"
             elif key not in then:
                 yield f"it has no {inner.removeprefix('variants: ')}"
             else:
@@ -91,5 +91,5 @@ def _short(value: Any) -> str:
 
 
 def short_hash(content: Any) -> str:
-    """Eight digits that name some plain content."""
+    """Return 8 hex digits that identify plain content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,28 +1,28 @@
-"""What is compared: every variant is composed and held against its modules before any work is done."""
+"""The variants of a comparison, all composed and checked before any work starts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ami import training
-from ami.config import Config, compose
-from ami.console import Console
+from ami.config.compose import Config, compose
 from ami.errors import AmiError, require
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
-from ami.job import judged_graph, metrics_of, seal, try_out
+from ami.graph.graph import Graph
+from ami.session import learn as learning
+from ami.session.evaluation import judged_graph, metrics_of, seal, try_out
+from ami.terminal.console import Console
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of those that are compared.
+    """One variant of a comparison.
 
     Attributes:
-        label: names it in the table.
-        overrides: of the agent that lives.
-        learner: of the agent that learns, whose weights the other one lives with; None when both are the same.
-        unlearnt: the nodes that live with their initial weights in spite of what was learnt.
+        label: its name in the table.
+        overrides: overrides of the evaluated agent.
+        learner: overrides of the trained agent, whose weights the evaluated one uses; None if both are the same.
+        unlearnt: the nodes evaluated with their initial weights.
         swept: the values of the keys that differ between the variants.
     """
 
@@ -35,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Sound:
-    """A variant that may begin: it composes, its graph is sound, and it lived two ticks."""
+    """A checked variant: it composes, its graph is valid, and two ticks ran without error."""
 
     variant: Variant
     config: Config
@@ -46,7 +46,7 @@ class Sound:
 
 def check(variants: Sequence[Variant], seed: int, allow: Sequence[str],
            console: Console) -> tuple[list[Sound], dict[str, str]]:
-    """Those that may begin, and why the others may not."""
+    """Return the valid variants, and the reasons of refusal of the others."""
     sound: list[Sound] = []
     refused: dict[str, str] = {}
     with console.counting("check", len(variants), "variants") as bar:
@@ -63,11 +63,11 @@ def check(variants: Sequence[Variant], seed: int, allow: Sequence[str],
 def _sound_one(variant: Variant, seed: int, allow: Sequence[str]) -> Sound:
     for text in variant.overrides:
         require(not text.lstrip("+").startswith("seed="),
-                f"'{text}': every variant learns from the same seeds. Fix: --seeds 0,1,2")
+                f"'{text}': every variant is trained with the same seeds. Fix: --seeds 0,1,2")
     config = compose(variant.overrides, allow=allow).seeded(seed)
     learner = config if variant.learner is None else compose(variant.learner, allow=allow).seeded(seed)
     graph = judged_graph(config)
-    training.check(learner)
+    learning.check(learner)
     manifest = seal(config, graph)
     try_out(graph, seed, manifest, metrics_of(config, graph))
     return Sound(variant, config, learner, graph, manifest)

@@ -1,10 +1,10 @@
 """Action codec: a gymnasium action space as one vector of numbers in [-1, 1] and one-hot choices, and back.
 
-    Box of real numbers      one number in [-1, 1] each, scaled to its bounds, which must be finite
-    Box of whole numbers     a choice each where it has at most 32 values, else a number in [-1, 1], scaled and rounded
+    Box, floating dtype      per entry one number in [-1, 1], scaled to its bounds, which must be finite
+    Box, integer dtype       per entry one choice if it has at most 32 values, else a number in [-1, 1], scaled and rounded
     Discrete, with `start`   one choice
-    MultiDiscrete            one choice each
-    MultiBinary              one choice of two each: 0 or 1
+    MultiDiscrete            per entry one choice
+    MultiBinary              per entry one choice of two: 0 or 1
     Tuple, Dict              all of their parts, in their order
 
 The vector begins with the numbers of all parts; the one-hot blocks of the choices follow (`ami.actions.ActionSpace`).
@@ -25,33 +25,33 @@ from ami.envs.guard import Breach
 from ami.errors import SettingError, require
 
 MOST_VALUES = 32
-"""So many values of a whole number are choices at most."""
+"""The largest number of values for which an integer entry is a choice."""
 FIX = "Fix: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
 
 
 class ActionCodec:
-    """Turns action vectors into an environment's actions, and its action masks into those of the vectors.
+    """Converts action vectors to an environment's actions, and its action masks to masks of the vectors.
 
     Args:
         space: the environment's action space.
-        env_id: what an error calls the environment.
+        env_id: the environment's name in errors.
 
     Attributes:
-        actions: what an action vector consists of.
+        actions: the layout of an action vector.
 
     Raises:
-        SettingError: the space cannot be driven.
+        SettingError: the space is not supported.
     """
 
     def __init__(self, space: Space, env_id: str) -> None:
         self.space, self.env_id = space, env_id
-        leaves = list(_leaves(space, space, env_id))
-        choices = tuple(count for leaf in leaves for count in _choices(leaf))
-        self.actions = ActionSpace(sum(_numbers(leaf) for leaf in leaves), choices)
+        parts = list(_elementary(space, space, env_id))
+        choices = tuple(count for part in parts for count in _choices(part))
+        self.actions = ActionSpace(sum(_numbers(part) for part in parts), choices)
         self._edges = np.cumsum([self.actions.numbers, *choices])
 
     def decode(self, actions: np.ndarray) -> Any:
-        """Action vectors (B, A) to actions of the environment, one per row: an array (B, …) or a list."""
+        """Convert action vectors (B, A) to actions of the environment, one per row: an array (B, …) or a list."""
         numbers = np.clip(actions[:, :self.actions.numbers], -1.0, 1.0)
         if _is_plain(self.space):
             return numbers.reshape(len(actions), *self.space.shape).astype(self.space.dtype)  # type: ignore[misc]
@@ -63,7 +63,7 @@ class ActionCodec:
         return [_built(self.space, iter(numbers[row]), iter(chosen[row])) for row in range(len(actions))]
 
     def flags(self, given: Any) -> np.ndarray:
-        """An environment's action mask as one of action vectors, (A,) bool; numbers are always allowed.
+        """Convert an environment's action mask to a mask of action vectors, (A,) bool; numbers are always allowed.
 
         Args:
             given: one flag per alternative, in the order of the choices: an array, or a tuple or dict of arrays.
@@ -74,26 +74,26 @@ class ActionCodec:
         flags, expected = _flags(given), sum(self.actions.choices)
         if len(flags) != expected:
             raise Breach(f"action_mask has {len(flags)} flags: expected {expected}, one per alternative of an action, which "
-                         f"is {self.actions}. Fix: mend the environment's mask")
+                         f"is {self.actions}. Fix: correct the environment's mask")
         return np.concatenate([np.ones(self.actions.numbers, bool), flags.astype(bool)])
 
     def allows(self, allowed: np.ndarray) -> bool:
-        """Whether a mask (A,) leaves every choice an alternative."""
+        """Return whether a mask (A,) leaves at least one alternative of every choice."""
         return all(allowed[low:high].any() for low, high in zip(self._edges[:-1], self._edges[1:], strict=True))
 
 
 def rescaled(env: Any, space: Space, wrapper: Callable[..., Any]) -> Any:
-    """An environment whose action, where it is a Box of real numbers, lies in [-1, 1]; of others the codec is in charge."""
+    """Rescale the actions of a floating Box to [-1, 1]; other spaces are left to the codec."""
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating) or _is_plain(space):
         return env
     return wrapper(env, np.full(space.shape, -1, space.dtype), np.full(space.shape, 1, space.dtype))
 
 
-def _leaves(space: Space, whole: Space, env_id: str) -> Iterator[Space]:
-    """The spaces without parts; refuses those that no vector can stand for."""
+def _elementary(space: Space, whole: Space, env_id: str) -> Iterator[Space]:
+    """Yield the elementary spaces; refuse those that cannot be encoded as a vector."""
     if isinstance(space, (Tuple, Dict)):
         for part in space.spaces.values() if isinstance(space, Dict) else space.spaces:
-            yield from _leaves(part, whole, env_id)
+            yield from _elementary(part, whole, env_id)
         return
     if not isinstance(space, (Box, Discrete, MultiBinary, MultiDiscrete)):
         raise SettingError(f"{env_id} has the action space {whole}: expected a Box, Discrete, MultiDiscrete, MultiBinary, "
@@ -106,35 +106,35 @@ def _leaves(space: Space, whole: Space, env_id: str) -> Iterator[Space]:
 
 
 def _is_plain(space: Space) -> bool:
-    """Whether its numbers are an agent's as they are: a Box of real numbers in [-1, 1]."""
+    """Return whether the space needs no conversion: a floating Box in [-1, 1]."""
     return (isinstance(space, Box) and np.issubdtype(space.dtype, np.floating)
             and bool((space.low == -1).all() and (space.high == 1).all()))
 
 
 def _has_choices(space: Box) -> bool:
-    """Whether each of its whole numbers is a choice."""
+    """Return whether each entry is a choice: an integer Box with few values."""
     return not np.issubdtype(space.dtype, np.floating) and bool(
         (space.high.astype(float) - space.low < MOST_VALUES).all())
 
 
-def _numbers(leaf: Space) -> int:
-    return int(np.prod(leaf.shape)) if isinstance(leaf, Box) and not _has_choices(leaf) else 0
+def _numbers(part: Space) -> int:
+    return int(np.prod(part.shape)) if isinstance(part, Box) and not _has_choices(part) else 0
 
 
-def _choices(leaf: Space) -> tuple[int, ...]:
-    if isinstance(leaf, Discrete):
-        return (int(leaf.n),)
-    if isinstance(leaf, MultiDiscrete):
-        return tuple(int(count) for count in leaf.nvec.flatten())
-    if isinstance(leaf, MultiBinary):
-        return (2,) * int(np.prod(leaf.shape))
-    if isinstance(leaf, Box) and _has_choices(leaf):
-        return tuple(int(count) for count in (leaf.high.astype(np.int64) - leaf.low.astype(np.int64) + 1).flatten())
+def _choices(part: Space) -> tuple[int, ...]:
+    if isinstance(part, Discrete):
+        return (int(part.n),)
+    if isinstance(part, MultiDiscrete):
+        return tuple(int(count) for count in part.nvec.flatten())
+    if isinstance(part, MultiBinary):
+        return (2,) * int(np.prod(part.shape))
+    if isinstance(part, Box) and _has_choices(part):
+        return tuple(int(count) for count in (part.high.astype(np.int64) - part.low.astype(np.int64) + 1).flatten())
     return ()
 
 
 def _built(space: Space, numbers: Iterator[Any], chosen: Iterator[Any]) -> Any:
-    """One action of a space, of the numbers and choices that come next."""
+    """Build one action of a space from the next numbers and choices."""
     if isinstance(space, Tuple):
         return tuple(_built(part, numbers, chosen) for part in space.spaces)
     if isinstance(space, Dict):

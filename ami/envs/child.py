@@ -1,6 +1,6 @@
-"""The child process of `ami.envs.remote`: holds environments, and does what it is sent until its parent is gone.
+"""The child process of `ami.envs.remote`: holds environments and serves requests until its parent ends.
 
-Nothing is read from the terminal, and what an environment prints goes to standard error.
+It reads nothing from the terminal; the output of environments goes to standard error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Environments:
     """Environments by number.
 
     Args:
-        current: one whole number that the parent sees too: the row that is stepped.
+        current: one integer in memory shared with the parent: the row that is being stepped.
     """
 
     def __init__(self, current: np.ndarray) -> None:
@@ -34,7 +34,7 @@ class Environments:
         self.made = 0
 
     def make(self, *arguments: Any) -> tuple[int, dict[str, Any]]:
-        """See `make_rows`: their number, and what the parent tells of them."""
+        """Make rows as `make_rows` does; return their number and their attributes for the parent."""
         rows = make_rows(*arguments)
         if isinstance(rows, Rows):
             rows.current = self.current
@@ -58,7 +58,7 @@ class Environments:
         return self.held[number].render()
 
     def sample_pairs(self, number: int, named: dict[str, int]) -> Any:
-        """The environment's own pairs."""
+        """Return the environment's own pairs."""
         sampler = self.held[number].pair_sampler
         return sampler and list(sampler(**named))
 
@@ -68,7 +68,7 @@ class Environments:
 
 
 def serve(requests: Connection, environments: Environments) -> None:
-    """Answer (method, arguments) with ("returned", value), ("fault", row, found) or ("raised", class, words)."""
+    """Answer (method, arguments) with ("returned", value), ("fault", row, found) or ("raised", class, message)."""
     while True:
         try:
             method, arguments = requests.recv()
@@ -83,17 +83,17 @@ def serve(requests: Connection, environments: Environments) -> None:
         requests.send(answer)
 
 
-def _end_with_parent(life: int) -> None:
-    """The parent holds the other end of a pipe and never writes: it reads as ended when the parent is gone."""
-    os.read(life, 1)
+def _end_with_parent(parent: int) -> None:
+    """Exit when the parent ends: it holds the other end of a pipe and never writes, so a read returns at its end."""
+    os.read(parent, 1)
     os._exit(0)
 
 
 def main() -> None:
-    """What `python -m ami.envs.child REQUESTS LIFE CURRENT STACK` runs: four file descriptors."""
-    requests, life, current, stack = map(int, sys.argv[1:5])
+    """Run `python -m ami.envs.child REQUESTS PARENT CURRENT STACK`; the arguments are file descriptors."""
+    requests, parent, current, stack = map(int, sys.argv[1:5])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)
     environments = Environments(np.frombuffer(mmap.mmap(current, 8), np.int64))
     serve(Connection(requests), environments)

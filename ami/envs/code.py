@@ -1,4 +1,4 @@
-"""Code of a world: what runs because of a gymnasium id, an entry point and wrappers, for `ami.code_hash`."""
+"""The code of a world: the modules behind a gymnasium id, an entry point and wrappers, for `ami.storage.code_hash`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import gymnasium
 
 
 def world_code(settings: Mapping[str, Any]) -> Iterator[Any]:
-    """The Python modules, classes and registered facts that a world's settings name.
+    """Yield the Python modules, classes and registration data that a world's settings name.
 
     Args:
-        settings: a world's: "id", "entry_point", "wrappers", whichever it has. A wrapper is a full name, a class, or a
+        settings: a world's settings; "id", "entry_point" and "wrappers" are read. A wrapper is a full name, a class, or a
             mapping with a `_target_`.
     """
     package, _, name = str(settings.get("id") or "").rpartition(":")
@@ -20,7 +20,7 @@ def world_code(settings: Mapping[str, Any]) -> Iterator[Any]:
         yield package
     try:
         spec = gymnasium.spec(name) if name else None
-    except gymnasium.error.Error:  # nothing is registered under that name: an entry point stands alone
+    except gymnasium.error.Error:  # an unregistered name: only the entry point counts
         spec = None
     for point in (settings.get("entry_point"), *((spec.entry_point, spec.vector_entry_point) if spec else ())):
         yield from _named(point)
@@ -35,7 +35,7 @@ def world_code(settings: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _named(point: Any) -> Iterator[Any]:
-    """An entry point: "package.file:Class", or the class or function itself."""
+    """Yield the code of an entry point: "package.file:Class", or the class or function itself."""
     if isinstance(point, str):
         yield point.partition(":")[0]
     elif callable(point):

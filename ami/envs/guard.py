@@ -1,8 +1,8 @@
-"""Guard: what a gymnasium environment returns, held against gymnasium's API and the spaces it declares, at every call.
+"""Guard: check the return values of a gymnasium environment against gymnasium's API and its declared spaces, at every call.
 
-Accepted as what they mean: a reward that is a number of any type, or an array of one; a flag that is a bool, 0 or 1; an
-observation of another dtype, or a list, of the declared shape. Bounds are not checked: nothing in ami relies on those of an
-observation. Everything else is a `Breach`, which whoever steps the environment turns into a fault with row and tick.
+Accepted and converted: a reward that is a number of any type, or an array with one entry; a flag that is a bool, 0 or 1; an
+observation of the declared shape with another dtype, or as a list. Bounds are not checked, since nothing in ami relies on
+those of an observation. Everything else is a `Breach`, which the caller turns into a fault with row and tick.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 
-from ami.faults import place_of
+from ami.graph.faults import place_of
 
 _NEW_API = ("Fix: `return observation, {{}}` from reset() and `return observation, reward, terminated, truncated, info` "
             "from step(); for a package of others, shimmy's GymV21CompatibilityV0")
@@ -25,11 +25,11 @@ RESET_ARGUMENTS = ("reset() does not take gymnasium's arguments ({}): expected r
 
 
 class Breach(Exception):
-    """A return value that breaks the API: what was found, what was expected, the fix."""
+    """A return value that violates the API: what was found, what was expected, the fix."""
 
 
 class Guard(gymnasium.Wrapper):
-    """An environment whose returns are what gymnasium's API says: raises `Breach` where they are not.
+    """A wrapper that raises `Breach` if a return value violates gymnasium's API.
 
     Args:
         env: the environment, with its own wrappers.
@@ -57,7 +57,7 @@ class Guard(gymnasium.Wrapper):
         try:
             found: Any = self.env.step(action)
         except ValueError as error:
-            if "values to unpack (expected 5" in str(error):  # gymnasium's own TimeLimit stands between
+            if "values to unpack (expected 5" in str(error):  # raised inside gymnasium's TimeLimit
                 raise Breach(OLD_STEP.format(str(error).rpartition("got ")[2].rstrip(")") or 4)) from None
             raise
         if not isinstance(found, tuple) or len(found) != 5:
@@ -70,16 +70,16 @@ class Guard(gymnasium.Wrapper):
 
 
 def raised(error: BaseException, method: str) -> str:
-    """What an environment raised, and in which of its lines."""
+    """Return the message for an exception of an environment, with the line that raised it."""
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{method} raised {words}{place_of(error)}. Fix: mend the environment, or give it what it needs"
+    return f"{method} raised {words}{place_of(error)}. Fix: correct the environment, or give it what it needs"
 
 
 def success_of(info: dict[str, Any], names: tuple[str, ...]) -> bool:
-    """What an info says of success under the first of some names; False where it says nothing.
+    """Return an info's success flag under the first of some names that it has; False if it has none.
 
     Raises:
-        Breach: it is no yes or no.
+        Breach: the value is not a flag.
     """
     for name in names:
         if name in info:
@@ -88,7 +88,7 @@ def success_of(info: dict[str, Any], names: tuple[str, ...]) -> bool:
 
 
 def _number(reward: Any) -> float:
-    """A reward as the scalar it is."""
+    """Convert a reward to a float."""
     found = None if reward is None or isinstance(reward, (str, bytes)) else _array(reward)
     if found is None or found.size != 1:
         raise Breach(f"the reward is {_described(reward)}: expected a number. Fix: return float(reward) from step()")
@@ -106,8 +106,8 @@ def _flag(value: Any, name: str) -> bool:
 
 def _info(info: Any, method: str) -> dict[str, Any]:
     if not isinstance(info, dict):
-        raise Breach(f"{method}() returned the info {_described(info)}: expected a dict. Fix: return {{}} where there is "
-                     "nothing to say")
+        raise Breach(f"{method}() returned the info {_described(info)}: expected a dict. Fix: return {{}} if it is "
+                     "empty")
     return info
 
 
@@ -117,7 +117,7 @@ Take = Callable[[Any], Any]
 
 
 def _taker(name: str, space: Space) -> Take:
-    """A function that returns an element of a space as it is declared, or raises Breach."""
+    """Return a function that converts a value to its declared space, or raises Breach."""
     if isinstance(space, Dict):
         return _dict_taker(name, {key: _taker(f"{name}['{key}']", inner) for key, inner in space.spaces.items()})
     if isinstance(space, Tuple):
@@ -143,7 +143,7 @@ def _box_taker(name: str, space: Box) -> Take:
                          "declares")
         if found.shape != shape:
             raise Breach(f"the {name} has the shape {found.shape}: expected {shape}, as its space declares. Fix: declare "
-                         "the shape that is returned, or return the one that is declared")
+                         "the returned shape, or return the declared one")
         if np.issubdtype(dtype, np.integer) and not _fits(found, dtype):
             raise Breach(f"the {name} is {found.dtype} with values from {found.min():.4g} to {found.max():.4g}: expected "
                          f"{dtype}, as its space declares, to which these cannot be cast without loss. Fix: return it, "
@@ -184,16 +184,16 @@ def _tuple_taker(name: str, takers: list[Take]) -> Take:
 
 
 def _array(value: Any) -> np.ndarray | None:
-    """A value as an array of numbers; None where it is none."""
+    """Return a value as an array of numbers; None if it is not numeric."""
     try:
         found = np.asarray(value)
-    except (ValueError, TypeError):  # ragged lists, and what refuses to be an array
+    except (ValueError, TypeError):  # ragged lists, and objects without an array form
         return None
     return found if found.dtype.kind in "biuf" else None
 
 
 def _fits(found: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether numbers can be cast to an integer dtype without loss."""
+    """Return whether numbers can be cast to an integer dtype without loss."""
     if found.dtype == dtype or found.size == 0:
         return True
     limits = np.iinfo(dtype)

@@ -1,7 +1,7 @@
-"""Last words: one line when an environment ends the whole process, by `os._exit` or a crash in compiled code.
+"""Last words: print one line if an environment ends the whole process, by `os._exit` or a crash in compiled code.
 
-Nothing in the process can say so then. A small child process waits for this one's end, and prints the line if an environment
-was at work at that moment. It ends with this process, however that ends, and hears no Ctrl-C.
+The ended process cannot report it itself. A small child process waits for the end of this one, and prints the line if an
+environment was running at that moment. It always ends with this process and ignores Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Iterator
 
 NAME_BYTES = 500
 IDLE = b"0"
-LINE = ("ami: world {} ended ami's process in its reset() or step(). Fix: mend the environment; world.timeout=60 runs it in "
-        "a process of its own, whose end is reported with row and tick")
+LINE = ("ami: world {} ended ami's process in its reset() or step(). Fix: correct the environment; world.timeout=60 runs it "
+        "in its own process, whose end is reported with row and tick")
 _WAIT = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-life, note = int(sys.argv[1]), int(sys.argv[2])
-while os.read(life, 1):
+parent, note = int(sys.argv[1]), int(sys.argv[2])
+while os.read(parent, 1):
     pass
 found = os.pread(note, {NAME_BYTES + 1}, 0)
 if found[:1] == b"1":
@@ -34,14 +34,14 @@ _notes: list[mmap.mmap] = []
 
 @contextlib.contextmanager
 def last_words() -> Iterator[None]:
-    """Watch over this process within the block."""
-    life, ours = os.pipe()
+    """Watch this process within the block."""
+    parent, ours = os.pipe()
     with tempfile.TemporaryFile() as note:
         note.truncate(NAME_BYTES + 1)
-        given = life, note.fileno()
+        given = parent, note.fileno()
         watcher = subprocess.Popen([sys.executable, "-I", "-S", "-c", _WAIT, *map(str, given)], pass_fds=given,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        os.close(life)
+        os.close(parent)
         _notes.append(mmap.mmap(note.fileno(), NAME_BYTES + 1))
         try:
             yield
@@ -53,11 +53,11 @@ def last_words() -> Iterator[None]:
 
 
 def note_of(world: str) -> bytes:
-    """What `leave` takes while an environment is at work."""
+    """Return the note for `leave` while an environment is running."""
     return b"1" + world.encode()[:NAME_BYTES].ljust(NAME_BYTES, bytes(1))
 
 
 def leave(note: bytes = IDLE) -> None:
-    """Leave a note for the watcher, if there is one: which environment is at work, or that none is."""
+    """Leave a note for the watcher, if there is one: the running environment, or `IDLE`."""
     for kept in _notes:
         kept[:len(note)] = note

@@ -1,6 +1,6 @@
-"""Making gymnasium environments, B of them side by side, or saying why not.
+"""Make B gymnasium environments side by side; errors name what is wrong.
 
-Their spaces are brought into a mind's form by `ami.envs.spaces`, and what they return is checked by `ami.envs.guard`.
+`ami.envs.spaces` converts their spaces for an agent, and `ami.envs.guard` checks their return values.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ami.envs.guard import Guard, raised
 from ami.envs.spaces import Reading, fit_observation, reading_of
 from ami.envs.vector import LIMIT, Rows, VectorRows, declared_limit
 from ami.errors import AmiError, SettingError, require, suggestion
-from ami.extras import how_to_install
+from ami.terminal.extras import how_to_install
 
 EXAMPLE = "CartPole-v1"
-"""The world where none is named."""
+"""The default world."""
 EXTRAS = {"minigrid": "worlds", "gymnasium_robotics": "mujoco", "mujoco": "mujoco"}
-"""Which of ami's extras installs a package; what is not here comes with `worlds`."""
+"""The extra of ami that installs a package; packages not listed are in `worlds`."""
 OF_MAKE = ("max_episode_steps", "disable_env_checker")
-"""What `gymnasium.make` itself takes beside an environment's own settings."""
+"""The arguments that `gymnasium.make` itself takes besides an environment's own settings."""
 
 
 def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
               entry_point: str | None = None, observation: str | None = None) -> Rows | VectorRows:
-    """B environments side by side, as `Rows` or `VectorRows`.
+    """Make B environments side by side, as `Rows` or `VectorRows`.
 
-    One made as a vector (`vector_entry_point`) is taken as it is where its autoreset mode is DISABLED; any other is made B
-    times. Episodes of an environment that declares no limit are truncated after `LIMIT` steps.
+    A vector environment (`vector_entry_point`) is used directly if its autoreset mode is DISABLED; any other environment is
+    made B times. If an environment declares no limit, its episodes are truncated after `LIMIT` steps.
 
     Args:
         env_id: a gymnasium id; "package:id" imports the package that registers it.
@@ -51,7 +51,7 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
         observation: the key of a Dict observation that is the port `observation`; None: see `ami.envs.spaces`.
 
     Raises:
-        SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
+        SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces are not supported.
     """
     spec = _spec(env_id) if entry_point is None else _unregistered(entry_point)
     try:
@@ -63,9 +63,9 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
                     codec = ActionCodec(rows.single_action_space, env_id)
                     reading = reading_of(rows.single_observation_space, env_id, codec, observation)
                     return VectorRows(rescaled(rows, rows.single_action_space, RescaleActions), reading)
-                rows.close()  # it would begin anew by itself
-                require(spec.entry_point is not None, f"{env_id} begins episodes anew by itself: expected a vector "
-                                                      "environment with autoreset_mode DISABLED, or a single one beside it")
+                rows.close()  # it resets finished rows by itself
+                require(spec.entry_point is not None, f"{env_id} resets episodes by itself: expected a vector environment "
+                                                      "with autoreset_mode DISABLED, or an entry_point as well")
             _check_settings(env_id, spec.entry_point, settings, OF_MAKE)
             wraps = [_wrapper(wrapper) for wrapper in wrappers]
             bare = [_bare(spec, settings, wraps) for _ in range(num_envs)]
@@ -85,7 +85,7 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
 
 
 def _bare(spec: EnvSpec, settings: Mapping[str, Any], wrappers: Sequence[Callable[..., Any]]) -> Any:
-    # we drive and do not check; `gymnasium.utils.env_checker.check_env` is for authors
+    # gymnasium's checker is for authors of environments; `Guard` checks here
     env: Any = gymnasium.make(spec, **{"disable_env_checker": True, **settings})
     for wrapper in wrappers:
         env = wrapper(env)
@@ -93,10 +93,10 @@ def _bare(spec: EnvSpec, settings: Mapping[str, Any], wrappers: Sequence[Callabl
 
 
 def fitted(env: gymnasium.Env, env_id: str, observation: str | None = None) -> tuple[gymnasium.Env, Reading]:
-    """An environment that is checked, and whose spaces are those of a world node, and how it is read.
+    """Return the environment, guarded and with the spaces of a world node, and the reading of its observations.
 
     Raises:
-        SettingError: the spaces cannot be those of a world node.
+        SettingError: the spaces are not supported.
     """
     reading = reading_of(env.observation_space, env_id, ActionCodec(env.action_space, env_id), observation)
     return _driven(env, reading), reading
@@ -108,10 +108,10 @@ def _driven(env: Any, reading: Reading) -> Any:
 
 def make_env(env_id: str, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
              entry_point: str | None = None, observation: str | None = None) -> gymnasium.Env:
-    """One environment as gymnasium makes it, with its wrappers, its spaces unchanged.
+    """Make one environment as gymnasium does, with its wrappers, its spaces unchanged.
 
     Raises:
-        SettingError: as `make_rows`, or the world has a vector environment alone.
+        SettingError: as `make_rows`, or the world has only a vector environment.
     """
     rows = make_rows(env_id, 1, settings, wrappers, entry_point, observation)
     if isinstance(rows, Rows):
@@ -121,8 +121,8 @@ def make_env(env_id: str, settings: Mapping[str, Any], wrappers: Sequence[str | 
         return env.env
     rows.close()
     spec = _spec(env_id) if entry_point is None else _unregistered(entry_point)
-    require(spec.entry_point is not None, f"{env_id} is registered as a vector environment alone: expected an entry_point "
-                                          "beside it")
+    require(spec.entry_point is not None, f"{env_id} is registered as a vector environment only: expected an entry_point "
+                                          "as well")
     return gymnasium.make(spec, **{"disable_env_checker": True, **settings})
 
 
@@ -146,10 +146,10 @@ def _spec(env_id: str) -> EnvSpec:
 
 
 def check_elsewhere(env_id: str) -> None:
-    """Refuse an id that other processes do not know: gymnasium's and its plugins' own, and "package:id", they know.
+    """Refuse an id that other processes do not know; they know gymnasium's, its plugins', and "package:id".
 
     Raises:
-        SettingError: it is registered in this process alone.
+        SettingError: it is registered in this process only.
     """
     package, _, name = env_id.rpartition(":")
     spec: Any = gymnasium.spec(name)
@@ -160,12 +160,12 @@ def check_elsewhere(env_id: str) -> None:
         return
     fix = ("put its class in a file of its own, world.entry_point=file:Class" if path.startswith("__main__")
            else f"world.entry_point={path}")
-    raise SettingError(f"world '{env_id}' is registered in this process alone, and Ray's actors are others: expected an id "
-                       f"that they find too. Fix: {fix}")
+    raise SettingError(f"world '{env_id}' is registered in this process only, and Ray's actors run in others: expected an "
+                       f"id that they can find. Fix: {fix}")
 
 
 def _unregistered(entry_point: str) -> EnvSpec:
-    """A registration for this one use."""
+    """Return an `EnvSpec` for an unregistered class."""
     path, _, name = entry_point.partition(":")
     require(bool(path and name) and all(word.isidentifier() for word in [*path.split("."), name]),
             f"world.entry_point is '{entry_point}': expected module:Class")
@@ -181,9 +181,9 @@ def _unregistered(entry_point: str) -> EnvSpec:
         raise SettingError(f"world.entry_point is '{entry_point}': {raised(error, 'importing it')}") from error
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, (gymnasium.Env, gymnasium.vector.VectorEnv))):
-        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Env)]
-        what = f", which is no gymnasium.Env, it is a {type(found).__name__}" if found is not None else ""
-        near = suggestion(name, menu) if menu else f": expected a class below gymnasium.Env, and {path} has none."
+        known = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Env)]
+        what = f", which is a {type(found).__name__}, not a gymnasium.Env" if found is not None else ""
+        near = suggestion(name, known) if known else f": expected a subclass of gymnasium.Env, and {path} has none."
         raise SettingError(f"world.entry_point is '{entry_point}'{what}{near}")
     if issubclass(found, gymnasium.vector.VectorEnv):
         return EnvSpec(id=entry_point, vector_entry_point=entry_point)
@@ -191,7 +191,7 @@ def _unregistered(entry_point: str) -> EnvSpec:
 
 
 def _check_settings(env_id: str, entry_point: Any, settings: Mapping[str, Any], others: Sequence[str]) -> None:
-    """Name the nearest setting where an environment would only say that it does not know one."""
+    """Refuse unknown settings, with the nearest known name."""
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     known, open_ended = _parameters(creator)
     for name in settings:
@@ -200,7 +200,7 @@ def _check_settings(env_id: str, entry_point: Any, settings: Mapping[str, Any], 
 
 
 def _parameters(creator: Any) -> tuple[list[str], bool]:
-    """The names of an environment's settings, those it hands on to its base classes too, and whether there may be more."""
+    """Return the names of an environment's settings, including those of its base classes, and whether there may be more."""
     chain = creator.__mro__ if inspect.isclass(creator) else (creator,)
     names: list[str] = []
     for one in chain:
@@ -215,7 +215,7 @@ def _parameters(creator: Any) -> tuple[list[str], bool]:
 
 
 def _wrapper(given: str | Mapping[str, Any]) -> Callable[..., Any]:
-    """A wrapper's class, with its arguments where there are some."""
+    """Return a wrapper's class, with its arguments if given."""
     arguments = {} if isinstance(given, str) else {str(key): value for key, value in given.items() if key != "_target_"}
     path = given if isinstance(given, str) else str(given.get("_target_"))
     package, _, name = path.rpartition(".")
@@ -228,14 +228,14 @@ def _wrapper(given: str | Mapping[str, Any]) -> Callable[..., Any]:
                            ) from None
     found = getattr(file, name, None)
     if not (inspect.isclass(found) and issubclass(found, gymnasium.Wrapper)):
-        menu = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
-        raise SettingError(f"world.wrappers names '{path}', which is no gymnasium wrapper{suggestion(name, menu)}")
+        known = [n for n, value in vars(file).items() if inspect.isclass(value) and issubclass(value, gymnasium.Wrapper)]
+        raise SettingError(f"world.wrappers names '{path}', which is not a gymnasium wrapper{suggestion(name, known)}")
     _check_arguments(path, found, arguments)
     return functools.partial(found, **arguments)
 
 
 def _check_arguments(path: str, wrapper: type, arguments: Mapping[str, Any]) -> None:
-    """Hold arguments against a wrapper's constructor, whose first parameter is the environment."""
+    """Check arguments against a wrapper's constructor, whose first parameter is the environment."""
     _, *parameters = inspect.signature(wrapper).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     names = [p.name for p in named]
@@ -253,8 +253,7 @@ def _extra(text: str) -> str:
 
 @contextmanager
 def _foreign_code() -> Iterator[None]:
-    """What other packages deprecate inside themselves is not ours to tell: where warnings are errors, Box2D's would end
-    the process."""
+    """Silence the deprecation warnings of other packages; if warnings are errors, Box2D's would end the process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

@@ -1,4 +1,4 @@
-"""What an environment prints goes to standard error: what ami prints stays a table, a drawing, a file that can be piped."""
+"""Send the output of environments to standard error, so that ami's own output can be piped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _here = threading.local()
 
 
 class _Parted:
-    """A standard output that sends on what is printed inside an environment, by thread."""
+    """A standard output that redirects prints inside an environment to standard error, by thread."""
 
     def __init__(self, usual: TextIO) -> None:
         self.usual = usual
@@ -36,7 +36,7 @@ class inside_environment:
 
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
-    """Within this block standard output is ami's alone."""
+    """Reserve standard output for ami within the block."""
     usual: Any = sys.stdout
     sys.stdout = _Parted(usual)
     try:

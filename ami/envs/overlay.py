@@ -1,18 +1,18 @@
-"""Overlay: where the true state lies in a world's picture, so that paths and plans can be drawn over it.
+"""Overlay: the position of the true state in a world's picture, so that paths and plans can be drawn over it.
 
-An environment states it in its `metadata`; one that does not gets pictures without paths:
+An environment declares it in its `metadata`; otherwise pictures have no paths:
 
     metadata = {"render_modes": ["rgb_array"],
                 "overlay": {"state": [0, 1], "top_left": [0, 0], "bottom_right": [32, 32], "goal_radius": 2}}
 
-    state         which two numbers are x and y: entries of info["state"], flattened; in a world without info["state"], of
-                  the observation, a vector
+    state         the indices of x and y in info["state"], flattened; in a world without info["state"], in the observation,
+                  a vector
     top_left      x and y at the top left corner of the picture, in the state's units
-    bottom_right  x and y at its bottom right corner; where y grows upwards, this y is the smaller one
-    goal_radius   optional: a goal is drawn as a circle of this radius, in the state's units. Its place is the option "goal"
+    bottom_right  x and y at its bottom right corner; if y grows upwards, this y is the smaller one
+    goal_radius   optional: a goal is drawn as a circle of this radius, in the state's units. Its centre is the option "goal"
                   of the episode, [x, y]; without that option, the same two entries of the goal, a vector
 
-The picture is the observation, or what `render()` returns: both have to show the same part of the world.
+The picture is the observation or the output of `render()`; both must show the same part of the world.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEEDED, OPTIONAL = ("state", "top_left", "bottom_right"), ("goal_radius",)
 
 @dataclass(frozen=True)
 class Overlay:
-    """Where the true state lies in a picture; see the file's docstring."""
+    """The position of the true state in a picture; see the module docstring."""
 
     state: tuple[int, int]
     top_left: tuple[float, float]
@@ -41,14 +41,14 @@ class Overlay:
 
     @classmethod
     def read(cls, given: Any, where: str) -> Overlay | None:
-        """An overlay from plain values; None if `given` is None.
+        """Read an overlay from plain values; None if `given` is None.
 
         Args:
-            given: a mapping, as a world states it.
-            where: what an error names, such as "Ice-v0: metadata['overlay']".
+            given: a mapping from an environment's metadata.
+            where: its name in errors, such as "Ice-v0: metadata['overlay']".
 
         Raises:
-            SettingError: an entry is missing, unknown or has another form.
+            SettingError: an entry is missing, unknown or invalid.
         """
         if given is None:
             return None
@@ -74,37 +74,37 @@ class Overlay:
                    None if radius is None else float(radius))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON would give it back."""
+        """Return the overlay as JSON-compatible values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
                 if value is not None}
 
     def fits(self, width: int) -> bool:
-        """Whether a state of so many numbers has both entries."""
+        """Return whether a state of `width` numbers has both entries."""
         return max(self.state) < width
 
     def places(self, states: np.ndarray) -> np.ndarray:
-        """States (…, X) as places in the picture (…, 2): shares of its width and height, from its top left corner."""
+        """Convert states (…, X) to picture positions (…, 2): fractions of width and height from the top left corner."""
         return self.shares(states[..., list(self.state)])
 
     def shares(self, xy: np.ndarray) -> np.ndarray:
-        """x and y (…, 2) in the state's units as places in the picture (…, 2)."""
+        """Convert x and y (…, 2) in the state's units to picture positions (…, 2)."""
         corner = np.asarray(self.top_left)
         shares: np.ndarray = (np.asarray(xy, float) - corner) / (np.asarray(self.bottom_right) - corner)
         return shares
 
     def goal_radii(self) -> tuple[float, float] | None:
-        """The goal's radius in shares of the picture's width and height; None if no goal is drawn."""
+        """Return the goal's radius in fractions of the picture's width and height; None if no goal is drawn."""
         if self.goal_radius is None:
             return None
         width, height = (abs(far - near) for near, far in zip(self.top_left, self.bottom_right, strict=True))
         return self.goal_radius / width, self.goal_radius / height
 
     def goal(self, option: Any, shown: np.ndarray | None) -> tuple[float, float] | None:
-        """The goal's x and y in the state's units; None if no goal is drawn or its place is not known.
+        """Return the goal's x and y in the state's units; None if no goal is drawn or its position is unknown.
 
         Args:
             option: the option "goal" of the episode.
-            shown: the goal that the world shows; only a vector has a place.
+            shown: the goal that the world sends; only a vector has a position.
         """
         if self.goal_radius is None:
             return None

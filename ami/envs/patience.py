@@ -1,6 +1,6 @@
-"""Patience: one line about an environment of this process that does not return; without it a hang would look like work.
+"""Patience: print one line if an environment in this process does not return; otherwise a hang would look like work.
 
-Nothing is ended: only a process of its own, `world.timeout`, can be.
+The call is not ended; that needs an environment in its own process, `world.timeout`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import threading
 import time
 
 from ami.envs.last_words import leave, note_of
-from ami.terminal import report
+from ami.terminal.text import report
 
 SECONDS = 30.0
-"""How long a call may last before the line is printed."""
+"""The duration of a call after which the line is printed."""
 
 _at_work: dict[int, tuple[float, str]] = {}
 _noted: set[str] = set()
@@ -20,7 +20,7 @@ _lookouts: list[threading.Thread] = []
 
 
 class expecting:
-    """A block in which an environment works.
+    """A block in which an environment's code runs.
 
     Args:
         world: its name, for the line.
@@ -43,12 +43,12 @@ class expecting:
 
 
 def _look() -> None:
-    """Look a few times per `SECONDS`, until the line is printed."""
+    """Check a few times per `SECONDS`, until the line is printed."""
     while not _noted:
         time.sleep(SECONDS / 6)
         for begun, world in list(_at_work.values()):
             if time.monotonic() - begun > SECONDS:
                 _noted.add(world)
-                report(f"world {world} has not returned for {SECONDS:.0f} s, and is waited for. Fix if it hangs: Ctrl-C, "
-                       "then world.timeout=60, which ends such a step and reports where it was")
+                report(f"world {world} has not returned for {SECONDS:.0f} s; still waiting. Fix if it hangs: Ctrl-C, "
+                       "then world.timeout=60, which ends such a step and reports where it hung")
                 break

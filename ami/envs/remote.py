@@ -1,7 +1,7 @@
-"""Environments in a child process, which is ended when one of them does not answer in time, and may end without harm.
+"""Environments in a child process. The child is killed if a call times out; a crash in it does not end the parent.
 
-One child per process holds all of its environments. It is started with the first of them and ends with its parent, however
-that ends. Ctrl-C does not reach it.
+One child per process holds all of its environments. It starts with the first of them and always ends with its parent. Ctrl-C
+does not reach it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ami.envs.vector import RowFault
 from ami.errors import WorldFault
 
 START_SECONDS = 120.0
-"""How long a child may take to start, import an environment's package and make it."""
+"""The time a child has to start, import an environment's package and make it."""
 STACK_SECONDS = 1.0
 
 
@@ -43,11 +43,11 @@ class Child:
         self.discarded: deque[int] = deque()
         self._lock = threading.Lock()
         self._connection, theirs = Pipe()
-        life, self._life = os.pipe()
-        self._current, self._stack = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115  (they end with this object)
+        parent, self._alive = os.pipe()
+        self._current, self._stack = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115  (closed in `end`)
         self._current.write(bytes(8))
         self._current.flush()
-        given = (theirs.fileno(), life, self._current.fileno(), self._stack.fileno())
+        given = (theirs.fileno(), parent, self._current.fileno(), self._stack.fileno())
         path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
         try:
             self.process = subprocess.Popen(
@@ -55,31 +55,31 @@ class Child:
                 stdout=2, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
         finally:
             theirs.close()
-            os.close(life)
+            os.close(parent)
         atexit.register(self.end)
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked: it runs, and was started by this process."""
-        return self._life >= 0 and self.process.poll() is None and self.pid == os.getpid()
+        """Whether it can serve requests: it runs, and was started by this process."""
+        return self._alive >= 0 and self.process.poll() is None and self.pid == os.getpid()
 
-    def ask(self, method: str, *arguments: Any, seconds: float) -> Any:
-        """Let it call a method of `ami.envs.child.Environments`.
+    def call(self, method: str, *arguments: Any, seconds: float) -> Any:
+        """Call a method of `ami.envs.child.Environments` in the child and return its result.
 
         Raises:
-            RowFault: an environment failed, did not answer in time, or ended the process.
-            AmiError: what the method raises.
+            RowFault: an environment failed, did not return in time, or ended the process.
+            AmiError: an error raised by the method.
         """
         with self._lock:
-            if self._life < 0:
-                raise RowFault(None, "the process of this environment ended at an earlier fault. Fix: make the world anew")
+            if self._alive < 0:
+                raise RowFault(None, "the process of this environment ended at an earlier fault. Fix: make a new world")
             try:
                 while self.discarded:
                     self._answer("close", (self.discarded.popleft(),), seconds)
                 return self._answer(method, arguments, seconds)
             except (RowFault, errors.AmiError):
                 raise
-            except BaseException:  # Ctrl-C: its answer would be taken for that of the next question
+            except BaseException:  # Ctrl-C: the pending answer would be taken for that of the next request
                 self.end()
                 raise
 
@@ -90,13 +90,13 @@ class Child:
                 row, place = self._row(), self._place()
                 self.end()
                 raise RowFault(row, f"{method}() did not return within {seconds:g} s{place}, and its process was ended. "
-                                    "Fix: mend what it waits for, or a longer world.timeout")
+                                    "Fix: correct the environment, or set a longer world.timeout")
             kind, *answer = self._connection.recv()
         except (EOFError, OSError):
             row, how = self._row(), self._exit()
             self.end()
-            raise RowFault(row, f"{method}() ended the environment's process, {how}. Fix: mend the environment; what it "
-                                "printed is above") from None
+            raise RowFault(row, f"{method}() ended the environment's process, {how}. Fix: correct the environment; its "
+                                "output is above") from None
         if kind == "fault":
             raise RowFault(*answer)
         if kind == "raised":
@@ -108,7 +108,7 @@ class Child:
         return int.from_bytes(self._current.read(8), sys.byteorder, signed=True)
 
     def _place(self) -> str:
-        """Where in its code the child is."""
+        """Return the line of code that the child is executing."""
         self.process.send_signal(signal.SIGUSR1)
         until = time.monotonic() + STACK_SECONDS
         while time.monotonic() < until:
@@ -125,18 +125,18 @@ class Child:
             if code >= 0:
                 return f"with exit code {code}"
             name = signal.Signals(-code).name
-            return f"killed by {name}" + ", as by a system that is out of memory" * (name == "SIGKILL")
-        return "which answers no more"
+            return f"killed by {name}" + ", possibly for lack of memory" * (name == "SIGKILL")
+        return "which no longer responds"
 
     def end(self) -> None:
-        """Kill it, and close all that leads to it."""
-        if self._life < 0 or self.pid != os.getpid():
+        """Kill the process and close its pipes and files."""
+        if self._alive < 0 or self.pid != os.getpid():
             return
         atexit.unregister(self.end)
         self.process.kill()
         self.process.wait()
-        os.close(self._life)
-        self._life = -1
+        os.close(self._alive)
+        self._alive = -1
         for file in (self._connection, self._current, self._stack):
             file.close()
 
@@ -145,7 +145,7 @@ _children: list[Child] = []
 
 
 def _child() -> Child:
-    """This process's child, started anew where it ended."""
+    """Return this process's child; start a new one if it ended."""
     if not _children or not _children[0].is_alive:
         for ended in _children:
             ended.end()
@@ -157,35 +157,35 @@ class RemoteRows:
     """Rows in the child process; see `ami.envs.vector.Rows`.
 
     Args:
-        seconds: how long a reset or step of all rows may take.
+        seconds: the timeout of a reset or step of all rows.
         num_envs: B.
-        arguments: the others of `make_rows`.
+        arguments: the other arguments of `make_rows`.
 
     Raises:
         SettingError: as `make_rows`.
-        RowFault: they cannot be made in time.
+        RowFault: the environments were not made in time.
     """
 
     def __init__(self, seconds: float, env_id: str, num_envs: int, *arguments: Any) -> None:
         self._child, self._seconds, self.num_envs = _child(), seconds, num_envs
-        self._number, told = self._child.ask("make", env_id, num_envs, *arguments, seconds=max(START_SECONDS, seconds))
-        self.single_observation_space, self.single_action_space = (told["single_observation_space"],
-                                                                   told["single_action_space"])
-        self.limit: int | None = told["limit"]
-        self.reading = told["reading"]
-        self.drawing = SimpleNamespace(metadata=told["metadata"])
-        self._samples_pairs = told["samples_pairs"]
+        self._number, made = self._child.call("make", env_id, num_envs, *arguments, seconds=max(START_SECONDS, seconds))
+        self.single_observation_space, self.single_action_space = (made["single_observation_space"],
+                                                                   made["single_action_space"])
+        self.limit: int | None = made["limit"]
+        self.reading = made["reading"]
+        self.drawing = SimpleNamespace(metadata=made["metadata"])
+        self._samples_pairs = made["samples_pairs"]
         self._discard = weakref.finalize(self, self._child.discarded.append, self._number)
 
     def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
               options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """As `Rows.reset`."""
-        seen, info = self._child.ask("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
+        seen, info = self._child.call("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
         return seen, info
 
     def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
         """As `Rows.step`."""
-        sent: tuple[Any, ...] = self._child.ask("step", self._number, actions, seconds=self._seconds)
+        sent: tuple[Any, ...] = self._child.call("step", self._number, actions, seconds=self._seconds)
         return sent
 
     @property
@@ -194,13 +194,13 @@ class RemoteRows:
         if not self._samples_pairs:
             return None
         seconds = max(START_SECONDS, self._seconds)
-        return lambda **named: self._child.ask("sample_pairs", self._number, named, seconds=seconds)
+        return lambda **named: self._child.call("sample_pairs", self._number, named, seconds=seconds)
 
     def render(self) -> tuple[Any, ...]:
         """As `Rows.render`."""
-        drawn: tuple[Any, ...] = self._child.ask("render", self._number, seconds=self._seconds)
+        drawn: tuple[Any, ...] = self._child.call("render", self._number, seconds=self._seconds)
         return drawn
 
     def close(self) -> None:
-        """Close every environment, with the next question."""
+        """Close every environment, with the next request."""
         self._discard()

@@ -1,19 +1,19 @@
-"""Observation spaces: what a gymnasium environment shows, as the ports of a world.
+"""Observation spaces: the observations of a gymnasium environment as the ports of a world.
 
-    Box                              the port `observation`, as it is; a picture with its channels last
+    Box                              the port `observation`, unchanged; a picture with its channels last
     Discrete, MultiBinary,           the port `observation`, flattened to a vector
     MultiDiscrete, Tuple
-    Dict                             a port per key, of its name, each as above; a text is (n,) int64, see `text_codes`
+    Dict                             a port per key, named after it, each as above; a text is (n,) int64, see `text_codes`
 
-Which key of a Dict is the port `observation` as well: the one that `world.observation` names; else the key "observation";
-else the only one with numbers; else the only picture; else, if there is no picture, all of them, flattened to one vector.
-Several pictures and no name are refused. The key "goal", else "desired_goal", is the port `goal` as well, unless it went
-into the vector. "action_mask" is the port `action_mask` where actions have choices. What has no numbers and is no text, such
-as a Graph, is left out, which `remarks` tells.
+One key of a Dict also becomes the port `observation`: the key that `world.observation` names; else the key "observation";
+else the only numeric key; else the only picture; else, if there is no picture, all numeric keys, flattened to one vector.
+Several pictures without a name are refused. The key "goal", else "desired_goal", also becomes the port `goal`, unless it is
+part of that vector. "action_mask" becomes the port `action_mask` if actions have choices. A key that is neither numeric nor
+text, such as a Graph, is left out with a remark.
 
-A picture is uint8, or floating in [0, 1] or [0, 255], (H, W) or (H, W, C) with H and W at least 16 and C less than 16. A
-space (C, H, W) that is no picture in that order is one with its channels first: it is transposed. Stacked pictures, (N, H,
-W, C) or (N, C, H, W), N less than 16, become one of N · C channels. Any other Box is sent as it is.
+A picture is uint8, or floating in [0, 1] or [0, 255], of shape (H, W) or (H, W, C) with H and W at least 16 and C less than
+16. A space (C, H, W) with such sizes is a picture with its channels first and is transposed. Stacked pictures, (N, H, W, C)
+or (N, C, H, W), N less than 16, become one picture of N · C channels. Any other Box is sent unchanged.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from ami.envs.guard import Breach
 from ami.errors import SettingError, suggestion
 
 SMALLEST_SIDE = 16
-"""A picture's sides are so long at least, and it has fewer channels."""
+"""The smallest side of a picture; a picture has fewer channels."""
 LONGEST_TEXT = 256
-"""The codes of a text whose space states no length, such as MiniGrid's mission."""
+"""The number of codes of a text whose space declares no length, such as MiniGrid's mission."""
 GOALS, MASK, OBSERVATION = ("goal", "desired_goal"), "action_mask", "observation"
 TAKEN = ("observation", "goal", "reward", "terminated", "truncated", "success", "truth", MASK)
-"""The names of a world's ports: a key of such a name that is not that port is `observed_NAME`."""
+"""The names of a world's own ports: another key of such a name becomes the port `observed_NAME`."""
 
 
 class PortSpace(NamedTuple):
     """One port of a world.
 
     Attributes:
-        space: what it sends: a Box, or of a mask a MultiBinary.
-        read: takes an observation of the environment, returns the port's array.
-        how: what was done with it, in words; empty where nothing was.
-        dtype: what it is sent as.
+        space: the space of its messages: a Box, or a MultiBinary for a mask.
+        read: a function from an observation of the environment to the port's array.
+        how: a description of the conversion; empty if there is none.
+        dtype: the dtype of its messages.
     """
 
     space: Space
@@ -59,12 +59,12 @@ class PortSpace(NamedTuple):
 
 @dataclass
 class Reading:
-    """How observations of an environment become the ports of a world.
+    """The conversion of an environment's observations to the ports of a world.
 
     Attributes:
-        ports: by name, `observation` first.
-        remarks: what a user should know: which key is which port, what was transposed, flattened or left out.
-        shown_by: by port of a key, the port `observation` or `goal` that shows it too.
+        ports: the ports by name, `observation` first.
+        remarks: notes for the user: which key is which port, and which keys were transposed, flattened or left out.
+        shown_by: for the port of a key, the port `observation` or `goal` that includes it.
     """
 
     ports: dict[str, PortSpace] = field(default_factory=dict)
@@ -72,19 +72,19 @@ class Reading:
     shown_by: dict[str, str] = field(default_factory=dict)
 
     def is_plain(self, space: Space) -> bool:
-        """Whether an environment shows all of it already: a Box, or a Dict of Boxes by port."""
+        """Return whether no conversion is needed: the space is already a Box, or a Dict of Boxes by port."""
         if not isinstance(space, Dict):
             return list(self.ports) == [OBSERVATION] and self.ports[OBSERVATION].space == space
         return self.ports.keys() == space.spaces.keys() and all(
             port.space == space[name] for name, port in self.ports.items())
 
     def described(self) -> Reading:
-        """The same for another process, which does not read."""
+        """Return a copy for another process, without the functions that read."""
         return Reading({name: port._replace(read=_read_elsewhere) for name, port in self.ports.items()}, self.remarks,
                        self.shown_by)
 
     def __call__(self, observation: Any) -> dict[str, Any]:
-        """An environment's observation as an array per port."""
+        """Convert an environment's observation to an array per port."""
         return {name: port.read(observation) for name, port in self.ports.items()}
 
 
@@ -93,23 +93,23 @@ def _read_elsewhere(observation: Any) -> Any:
 
 
 def fit_observation(env: Any, reading: Reading) -> Any:
-    """The environment with observations by port."""
+    """Wrap the environment so that its observations are arrays by port."""
     if reading.is_plain(env.observation_space):
         return env
     return TransformObservation(env, reading, Dict({name: port.space for name, port in reading.ports.items()}))
 
 
 def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None = None) -> Reading:
-    """How observations of a space become ports.
+    """Return the conversion of a space's observations to ports.
 
     Args:
         space: the environment's observation space.
-        env_id: what an error calls the environment.
-        codec: of its actions, for masks.
-        chosen: which key is the port `observation`; None leaves it to the rule.
+        env_id: the environment's name in errors.
+        codec: the codec of its actions, for masks.
+        chosen: the key that is the port `observation`; None applies the rule of this module.
 
     Raises:
-        SettingError: there are no numbers in it, no such key, or several pictures and no name.
+        SettingError: the space has no numbers, no such key, or several pictures and none is chosen.
     """
     if not isinstance(space, Dict):
         if chosen is not None:
@@ -124,7 +124,7 @@ def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None
     for key, part in space.spaces.items():
         found = _mask(codec) if key == MASK and codec.actions.choices else _port(part)
         if found is None:
-            reading.remarks.append(f"the key '{key}', {part}, is left out: it is no text and has no numbers")
+            reading.remarks.append(f"the key '{key}', {part}, is left out: it is neither numeric nor text")
         else:
             keys[key] = found._replace(read=_of_key(key, found.read))
     _choose(reading, space, keys, env_id, chosen)
@@ -135,8 +135,8 @@ def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None
         if name in reading.ports or (name in TAKEN and not (key == MASK and codec.actions.choices)):
             name = f"observed_{name}"
         if name in reading.ports:
-            raise SettingError(f"two keys of {env_id} make the port '{name}', one of them '{key}'. Fix: a wrapper of your "
-                               "own, world.wrappers=[package.file.Class], that renames one")
+            raise SettingError(f"two keys of {env_id} make the port '{name}', one of them '{key}'. Fix: a wrapper that "
+                               "renames one, world.wrappers=[package.file.Class]")
         reading.ports[name] = found
         if found.how or name != key:
             reading.remarks.append(f"the key '{key}' is the port {name}{', ' if found.how else ''}{found.how}")
@@ -144,13 +144,13 @@ def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None
 
 
 def port_name(key: str) -> str:
-    """A key as wirings can write it: letters, digits and underscores."""
+    """Convert a key to a port name for wirings: letters, digits and underscores."""
     name = re.sub(r"\W", "_", str(key), flags=re.ASCII)
     return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
 
 
 def text_codes(text: str, length: int) -> np.ndarray:
-    """A text as the Unicode code points of its characters, (length,) int64, filled up with 0.
+    """Convert a text to the Unicode code points of its characters, (length,) int64, padded with 0.
 
     Raises:
         Breach: the text is longer.
@@ -163,11 +163,11 @@ def text_codes(text: str, length: int) -> np.ndarray:
 
 
 def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id: str, chosen: str | None) -> None:
-    """Which key is `observation`, and which `goal`."""
+    """Add the ports `observation` and `goal` to the reading."""
     numbers = [key for key in keys if key != MASK and _has_numbers(space[key])]
     pictures = [key for key in numbers if picture(space[key])]
     if chosen is not None and chosen not in keys:
-        raise SettingError(f"world.observation is '{chosen}', which is no key of {env_id} that can be sent"
+        raise SettingError(f"world.observation is '{chosen}', which is not a key of {env_id} that can be sent"
                            f"{suggestion(chosen, keys)}")
     if not numbers and chosen is None:
         raise _refused(env_id, space)
@@ -183,8 +183,8 @@ def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id
         reading.ports[OBSERVATION] = PortSpace(flat, lambda seen: flatten(together, {key: seen[key] for key in numbers}),
                                                dtype=_dtype(flat))
         reading.shown_by = {port_name(key): OBSERVATION for key in numbers}
-        reading.remarks.append(f"observation is {', '.join(numbers)}, flattened to one vector; world.observation=KEY takes "
-                               "one of them")
+        reading.remarks.append(f"observation is {', '.join(numbers)}, flattened to one vector; world.observation=KEY "
+                               "chooses one of them")
         return
     reading.ports[OBSERVATION] = keys[chosen]
     reading.shown_by[port_name(chosen)] = OBSERVATION
@@ -197,11 +197,11 @@ def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id
 
 
 def _port(space: Space) -> PortSpace | None:
-    """How a space is sent; None where it has no numbers and is no text."""
+    """Return the port of a space; None if it is neither numeric nor text."""
     if _is_text(space):
         length = int(getattr(space, "max_length", LONGEST_TEXT))
         codes = Box(0, np.iinfo(np.int64).max, (length,), np.int64)
-        return PortSpace(codes, lambda text: text_codes(text, length), f"a text of {length} codes, filled with 0", "int64")
+        return PortSpace(codes, lambda text: text_codes(text, length), f"a text of {length} codes, padded with 0", "int64")
     if not _has_numbers(space):
         return None
     if not isinstance(space, Box):
@@ -218,24 +218,25 @@ def _port(space: Space) -> PortSpace | None:
 
 
 class Picture(NamedTuple):
-    """How a Box is a picture.
+    """The layout of a picture.
 
     Attributes:
-        order: of the axes, so that the channels, and before them the number in a stack, come last; None leaves them.
-        words: what it is.
+        order: the permutation of the axes that moves the stack and channel axes to the end, the channels last; None keeps
+            the order.
+        words: a description.
     """
 
     order: tuple[int, ...] | None
     words: str
 
     def moved(self, seen: Any) -> np.ndarray:
-        """The picture with its channels last."""
+        """Return the picture with its channels last."""
         moved = np.transpose(seen, self.order)
         return np.ascontiguousarray(moved.reshape(*moved.shape[:2], -1))
 
 
 def picture(space: Space) -> Picture | None:
-    """Whether a space is a picture, and where its channels are; None where it is no picture."""
+    """Return the picture layout of a space; None if it is not a picture."""
     if not isinstance(space, Box):
         return None
     bytes_, real = space.dtype == np.uint8, np.issubdtype(space.dtype, np.floating)
@@ -259,7 +260,7 @@ def _dtype(space: Space) -> str:
 
 def _mask(codec: ActionCodec) -> PortSpace:
     return PortSpace(MultiBinary(codec.actions.width), codec.flags,
-                     f"the alternatives that are allowed of an action, {codec.actions}", "bool")
+                     f"the allowed alternatives of an action, {codec.actions}", "bool")
 
 
 def _of_key(key: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -267,21 +268,21 @@ def _of_key(key: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _is_text(space: Space) -> bool:
-    """Whether it is a text: gymnasium's, or another package's space of strings, such as MiniGrid's missions."""
+    """Return whether a space holds text: gymnasium's Text, or another space of strings, such as MiniGrid's missions."""
     if isinstance(space, Text):
         return True
     return type(space).__module__.split(".")[0] != "gymnasium" and isinstance(space.sample(), str)
 
 
 def _has_numbers(space: Space) -> bool:
-    """Whether it flattens to a vector that means something: a text's letters are numbers and say nothing."""
+    """Return whether a space flattens to a meaningful vector; a flattened text is not meaningful."""
     inner = space.spaces.values() if isinstance(space, Dict) else getattr(space, "spaces", ())
     try:
         return space.is_np_flattenable and not isinstance(space, Text) and all(map(_has_numbers, inner))
-    except NotImplementedError:  # spaces of other packages need not know
+    except NotImplementedError:  # spaces of other packages need not define it
         return False
 
 
 def _refused(env_id: str, space: Space) -> SettingError:
-    return SettingError(f"{env_id} has the observation space {space}, which is no vector of numbers: expected a Box, a "
+    return SettingError(f"{env_id} has the observation space {space}, which is not numeric: expected a Box, a "
                         "Discrete or a Dict of them. Fix: a wrapper of your own, world.wrappers=[package.file.Class]")

@@ -1,7 +1,7 @@
-"""Trial: one whole episode of random actions in a world, before any work is spent on it.
+"""Trial: one whole episode of random actions in a world, before any work.
 
-It finds what can only be seen at some later step: a fault, an episode that does not end, a success that is told at the last
-step alone, a seed that is ignored.
+It finds what the first step does not show: a late fault, an episode that does not end, a success that is reported at the
+last step only, an ignored seed.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from ami.envs.world import GymWorld
 
 TRIAL = 2_000
-"""How many steps a trial takes at most."""
+"""The largest number of steps in a trial."""
 REPLAYED = 20
-"""How many steps the same seed and the same actions have to give again."""
+"""The number of steps that the same seed and actions must reproduce."""
 SEED = 0
 SAME = ("observation", "goal", "reward")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What an episode of random actions showed.
+    """The result of an episode of random actions.
 
     Attributes:
-        steps: how many it took, at most `TRIAL`.
+        steps: its number of steps, at most `TRIAL`.
         ended: whether it ended within them.
-        tells_success: whether a reset or a step said if it was solved.
-        solved_at: the first step at which it was solved; None where it was not.
+        tells_success: whether a reset or a step reported success or failure.
+        solved_at: the first step at which it was solved; None if it was not.
         solved_at_end: whether it was solved at its last step.
-        is_seeded: whether the same seed and actions gave the same beginning again.
+        is_seeded: whether the same seed and actions reproduced its beginning.
     """
 
     steps: int
@@ -48,7 +48,7 @@ class Trial:
 
 
 def try_out(world: GymWorld) -> Trial:
-    """Run an episode of random actions in one row of a world of its own, and its beginning once more.
+    """Run an episode of random actions in one row of a separate world, then its beginning a second time.
 
     Raises:
         WorldFault: the environment fails in it.
@@ -59,15 +59,15 @@ def try_out(world: GymWorld) -> Trial:
             first.append(sent)
         solved, over = bool(sent["success"]), bool(sent["terminated"] | sent["truncated"])
         solved_at = steps if solved and solved_at is None else solved_at
-    tells = world.reports_success
-    again = list(_episode(world, REPLAYED))
-    same = len(first) == len(again) and all(torch.equal(one[port], other[port])
-                                            for one, other in zip(first, again, strict=True) for port in SAME)
-    return Trial(steps, over, tells, solved_at, solved, same)
+    reports = world.reports_success
+    second = list(_episode(world, REPLAYED))
+    same = len(first) == len(second) and all(torch.equal(one[port], other[port])
+                                             for one, other in zip(first, second, strict=True) for port in SAME)
+    return Trial(steps, over, reports, solved_at, solved, same)
 
 
 def _episode(world: GymWorld, limit: int) -> Iterator[dict[str, Tensor]]:
-    """What the world sends at each tick, up to the end of an episode or `limit` steps."""
+    """Yield the world's outputs at each tick, up to the end of an episode or `limit` steps."""
     every, draw = torch.ones(1, dtype=torch.bool), torch.Generator().manual_seed(SEED)
     world.assign(every, [Episode(0, SEED)])
     world.begin(every, [0])

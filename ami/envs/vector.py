@@ -1,4 +1,4 @@
-"""Rows: B gymnasium environments side by side that never begin anew by themselves.
+"""Rows: B gymnasium environments side by side without automatic resets.
 
 `Rows` steps single environments one after another; `VectorRows` holds a vector environment.
 """
@@ -16,18 +16,18 @@ from ami.envs.guard import Breach, raised, success_of
 from ami.envs.spaces import Reading
 
 SUCCESS = ("success", "is_success")
-"""What environments call it in their info; one that says neither is judged by its return."""
+"""The names of success in an environment's info; without either, episodes are evaluated by return."""
 LIMIT = 10_000
-"""Steps after which an episode is truncated where the environment declares no limit."""
+"""The number of steps after which an episode is truncated if the environment declares no limit."""
 LIMITS = ("max_episode_steps", "_max_episode_steps", "max_steps")
-"""What environments call the limit that they keep themselves."""
+"""The attribute names of an environment's own step limit."""
 
 
 class RowFault(Exception):
-    """An environment failed, or returned what breaks gymnasium's API.
+    """An environment failed, or violated gymnasium's API.
 
     Attributes:
-        row: which; None where a vector environment does not say.
+        row: the row of the fault; None if a vector environment does not report it.
         found: what was found, what was expected, the fix.
     """
 
@@ -41,8 +41,8 @@ class Rows:
 
     Args:
         envs: equal environments, as `make_rows` makes them.
-        reading: how their observations became ports.
-        limit: the steps after which they themselves end an episode; None where they declare none.
+        reading: the conversion of their observations to ports.
+        limit: their declared number of steps per episode; None if they declare none.
     """
 
     def __init__(self, envs: Sequence[gymnasium.Env], reading: Reading, limit: int | None = None) -> None:
@@ -53,11 +53,11 @@ class Rows:
         self._last: list[Any] = [None] * self.num_envs
         self._infos: list[dict[str, Any]] = [{}] * self.num_envs
         self._flags = np.zeros((2, self.num_envs), bool)
-        self.current = np.zeros(1, np.int64)  # the row that is at work, for whoever waits for it
+        self.current = np.zeros(1, np.int64)  # the row that is being stepped, read by a waiting parent process
 
     def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
               options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Begin the rows of `mask` (B,): observation and info of all rows. `options` are arrays, a row per environment.
+        """Reset the rows of `mask` (B,); return observation and info of all rows. `options` are arrays (B, …).
 
         Raises:
             RowFault: an environment failed.
@@ -75,7 +75,7 @@ class Rows:
         return self._stacked(), self._info()
 
     def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
-        """Step the rows that are not over by B actions: observation, reward, terminated, truncated and info of all rows.
+        """Step the running rows with B actions; return observation, reward, terminated, truncated and info of all rows.
 
         Raises:
             RowFault: an environment failed.
@@ -97,19 +97,19 @@ class Rows:
         return np.stack(self._last)
 
     def _info(self) -> dict[str, Any]:
-        """What evaluators read, where it is told: of success, some environments speak from the first step on."""
+        """Return the entries of the infos that ami reads, if reported; some environments omit success at a reset."""
         info: dict[str, Any] = {}
-        if any(name in told for told in self._infos for name in SUCCESS):
-            info["success"] = np.array([self._success(row, told) for row, told in enumerate(self._infos)])
-        if any("state" in told for told in self._infos):
-            info["state"] = [told.get("state") for told in self._infos]
-        if any("action_mask" in told for told in self._infos):
-            info["action_mask"] = [told.get("action_mask") for told in self._infos]
+        if any(name in own for own in self._infos for name in SUCCESS):
+            info["success"] = np.array([self._success(row, own) for row, own in enumerate(self._infos)])
+        if any("state" in own for own in self._infos):
+            info["state"] = [own.get("state") for own in self._infos]
+        if any("action_mask" in own for own in self._infos):
+            info["action_mask"] = [own.get("action_mask") for own in self._infos]
         return info
 
-    def _success(self, row: int, told: dict[str, Any]) -> bool:
+    def _success(self, row: int, info: dict[str, Any]) -> bool:
         try:
-            return success_of(told, SUCCESS)
+            return success_of(info, SUCCESS)
         except Breach as breach:
             raise RowFault(row, str(breach)) from None
 
@@ -124,7 +124,7 @@ class Rows:
         return getattr(self.envs[0].unwrapped, "sample_pairs", None)
 
     def render(self) -> tuple[Any, ...]:
-        """What every environment draws."""
+        """Return the pictures of all environments."""
         return tuple(env.render() for env in self.envs)
 
     def close(self) -> None:
@@ -134,13 +134,13 @@ class Rows:
 
 
 class VectorRows:
-    """A vector environment of autoreset mode DISABLED, checked as single ones are.
+    """A vector environment with autoreset mode DISABLED, checked as single ones are.
 
-    What it returns is copied: it may fill the same arrays at every step.
+    Its return values are copied, since it may reuse its arrays at every step.
 
     Args:
         env: the vector environment.
-        reading: how its observations become ports.
+        reading: the conversion of its observations to ports.
     """
 
     def __init__(self, env: Any, reading: Reading) -> None:
@@ -156,7 +156,7 @@ class VectorRows:
         found = self._called("reset", seed=list(seeds), options={"reset_mask": mask, **options})
         if not isinstance(found, tuple) or len(found) != 2:
             raise RowFault(None, "reset() of a vector environment returned no (observation, info)")
-        return self._read(found[0]), self._told(found[1])
+        return self._read(found[0]), self._info(found[1])
 
     def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
         """As `Rows.step`."""
@@ -172,7 +172,7 @@ class VectorRows:
         reward, *flags = (self._column(name, column) for name, column in zip(("reward", "terminated", "truncated"), columns,
                                                                             strict=True))
         return (self._read(seen), reward.astype(np.float64),
-                *(flag.astype(bool) for flag in flags), self._told(info))
+                *(flag.astype(bool) for flag in flags), self._info(info))
 
     def _called(self, method: str, *arguments: Any, **named: Any) -> Any:
         try:
@@ -181,7 +181,7 @@ class VectorRows:
             raise RowFault(None, raised(error, f"{method}()")) from error
 
     def _read(self, seen: Any) -> Any:
-        """Observations by port, each (B, …)."""
+        """Convert observations to arrays (B, …) by port."""
         if self._plain:
             return self._taken(seen, self.single_observation_space)
         rows = [self.reading(row) for row in iterate(self.env.observation_space, seen)]
@@ -190,7 +190,8 @@ class VectorRows:
     def _taken(self, seen: Any, space: Any, name: str = "observation") -> Any:
         if isinstance(space, gymnasium.spaces.Dict):
             if not isinstance(seen, dict) or not space.spaces.keys() <= seen.keys():
-                raise RowFault(None, f"the {name} is no dict with the keys {', '.join(space.spaces)}, as its space declares")
+                raise RowFault(None, f"the {name} is not a dict with the keys {', '.join(space.spaces)}, as its space "
+                                     "declares")
             return {key: self._taken(seen[key], inner, f"{name}['{key}']") for key, inner in space.spaces.items()}
         found = np.array(seen)
         if space.shape is not None and found.shape != (self.num_envs, *space.shape):
@@ -205,16 +206,16 @@ class VectorRows:
                                  "numbers")
         return found
 
-    def _told(self, info: Any) -> dict[str, Any]:
+    def _info(self, info: Any) -> dict[str, Any]:
         if not isinstance(info, dict):
             raise RowFault(None, f"info is a {type(info).__name__}: expected a dict")
-        told = {name: np.array(info[name]) for name in ("state", "action_mask") if name in info}
+        known = {name: np.array(info[name]) for name in ("state", "action_mask") if name in info}
         name = next((name for name in SUCCESS if name in info), None)
-        return told if name is None else told | {"success": self._column(f"info['{name}']", info[name]).astype(bool)}
+        return known if name is None else known | {"success": self._column(f"info['{name}']", info[name]).astype(bool)}
 
     @property
     def drawing(self) -> Any:
-        """The environment that draws, all of its rows at once."""
+        """The environment that draws all rows."""
         return self.env
 
     @property
@@ -232,7 +233,7 @@ class VectorRows:
 
 
 def declared_limit(env: Any) -> int | None:
-    """The steps after which an environment itself ends an episode: its registration says it, or an attribute does."""
+    """Return an environment's own step limit, from its registration or an attribute; None if it declares none."""
     spec = getattr(env, "spec", None)
     found = [getattr(spec, "max_episode_steps", None), *(getattr(env.unwrapped, name, None) for name in LIMITS)]
     return next((int(limit) for limit in found if isinstance(limit, (int, np.integer)) and limit > 0), None)

@@ -1,8 +1,8 @@
 """GymWorld: any gymnasium environment as the world node.
 
-What a mind can see and do there, and what is refused, is told in `ami.envs.spaces`. Evaluators read the true state from
-info["state"] and success from info["success"]; a world that tells no success claims none and is judged by its returns.
-Where the state lies in its picture is stated in the environment's metadata, `ami.envs.overlay`.
+Supported spaces: `ami.envs.spaces` and `ami.envs.actions`. The true state is read from info["state"] and success from
+info["success"]; a world that does not report success is evaluated by its returns. The position of the state in the picture
+is declared in the environment's metadata, see `ami.envs.overlay`.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ from ami.ports import Port, Size
 
 RULES = ("last", "any")
 FLOAT32_SQUARED = 1e76
-DRAWS = 50  # seeds drawn per episode of an evaluation, until one is not solved at its start
+DRAWS = 50  # the most seeds drawn per episode of an evaluation, to find one that is not solved at its start
 
 
 class GymWorld(World):
-    """B gymnasium worlds side by side. Rows whose episode is over stand still until they begin anew.
+    """B gymnasium environments side by side. Rows whose episode is over stand still until they are reset.
 
     Args:
-        id: a gymnasium id; "package:id" imports the package that registers it. CartPole-v1 where neither it nor
+        id: a gymnasium id; "package:id" imports the package that registers it. CartPole-v1 if neither it nor
             `entry_point` is given.
         wrappers: gymnasium wrappers, the innermost first: each by its full name, `minigrid.wrappers.FullyObsWrapper`, or
             with arguments, `{_target_: gymnasium.wrappers.FrameStackObservation, stack_size: 4}`.
-        repeat: how often each action is done in a row; what the world rewards meanwhile is summed.
-        entry_point: the class of an environment that is not registered, "module:Class".
-        success: "last": an episode is solved if it is at its last step; "any": if it was at any step. None: as "last", where
-            the environment is seen to tell success (first step, or trial); else it is judged by its returns.
-        timeout: seconds that a reset or step of all rows may take. The environments then run in a child process, which is
-            ended when they take longer, and whose own end is a fault; None waits for ever, in this process.
-        observation: the key of a Dict observation that is the port `observation`; None leaves it to the rule that
-            `ami.envs.spaces` states.
-        settings: keyword arguments of the environment, which refuses those it does not know.
+        repeat: the number of environment steps per action; their rewards are summed.
+        entry_point: the class of an unregistered environment, "module:Class".
+        success: "last": an episode is solved if success is true at its last step; "any": at any step. None: as "last" if
+            the environment reports success (at the first step or in the trial); else episodes are evaluated by return.
+        timeout: the seconds that a reset or step of all rows may take. The environments then run in a child process, which
+            is killed after that time and whose crash is a fault. None waits without limit, in this process.
+        observation: the key of a Dict observation that is the port `observation`; None applies the rule of
+            `ami.envs.spaces`.
+        settings: keyword arguments of the environment; unknown ones are refused.
 
     Raises:
-        SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces cannot be driven.
+        SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces are not supported.
         WorldFault: the environment fails at its first reset or step.
     """
 
@@ -76,7 +76,7 @@ class GymWorld(World):
         require(timeout is None or timeout > 0, f"world.timeout is {timeout}: expected seconds above 0, or null")
         self._own, self._entry_point, self._success, self._timeout = settings, entry_point, success, timeout
         self._chosen = observation
-        # what shapes the world, for the manifest's seal
+        # the settings that define the world, for the manifest's seal
         shape: dict[str, Any] = {"wrappers": list(wrappers)} if wrappers else {}
         shape |= ({"repeat": repeat} if repeat > 1 else {}) | ({"success": success} if success else {})
         self.settings = settings | shape | ({} if observation is None else {"observation": observation})
@@ -96,8 +96,8 @@ class GymWorld(World):
                 self._truth_size = int(np.size(info["state"][0])) if "state" in info else 0
                 if self.space.choices and (MASK in info or MASK in self.outputs):
                     self.outputs[MASK] = Port("mask", ("A",), torch.bool)
-                    require(repeat == 1, f"world.repeat is {repeat}, but {self.env_id} sends action masks, and what is "
-                                         "allowed is known for one step alone. Fix: world.repeat=1")
+                    require(repeat == 1, f"world.repeat is {repeat}, but {self.env_id} sends action masks, and a mask "
+                                         "holds for one step only. Fix: world.repeat=1")
                 allowed = self._allowed(seen, info, np.zeros(1, bool))
                 self._ticks += 1
                 first = self.space.nearest(torch.zeros(1, self.space.width), allowed).numpy()
@@ -112,18 +112,18 @@ class GymWorld(World):
 
     @property
     def limit(self) -> int | None:
-        """The steps after which the environment itself ends an episode; None where it declares no limit."""
+        """The environment's declared number of steps per episode; None if it declares no limit."""
         limit: int | None = self.rows.limit
         return limit
 
     @property
     def tells_success(self) -> bool:  # type: ignore[override]
-        """Whether episodes are judged by success: `success` says how, or the environment was seen to tell it."""
+        """Whether episodes are evaluated by success: `success` is set, or the environment reports it."""
         return self._success is not None or self.reports_success or self.trial.tells_success
 
     @cached_property
     def trial(self) -> Trial:
-        """One whole episode of random actions, in an environment of its own.
+        """One whole episode of random actions, in a separate environment.
 
         Raises:
             WorldFault: the environment fails in it.
@@ -138,7 +138,7 @@ class GymWorld(World):
             twin.rows.close()
         require(trial.ended or self.limit is not None,
                 f"world {self.env_id} declares no limit, and an episode of random actions had not ended after {TRIAL} "
-                "steps: expected an end. Fix: world.max_episode_steps=1000, or as many as an episode shall have")
+                "steps: expected an end. Fix: world.max_episode_steps=1000, or another limit")
         return trial
 
     def check_elsewhere(self) -> None:
@@ -146,18 +146,18 @@ class GymWorld(World):
             check_elsewhere(self.env_id)
 
     def facts(self) -> dict[str, str]:
-        """Its ports and actions, when an episode ends, how success is judged and whether seeds hold."""
+        """Return its ports and actions, its episode limit, its rule for success, and whether seeds reproduce episodes."""
         sizes = {name: port.space.shape for name, port in self.rows.reading.ports.items()}
         rule = "any step" if self._success == "any" else "its last step"
         return {port: f"{self.outputs[port].dtype} {size}".removeprefix("torch.") for port, size in sizes.items()} | {
             "action": str(self.space),
             "episode": f"at most {self.limit} steps" if self.limit else f"no limit declared: truncated after {LIMIT} steps",
-            "success": f"an episode is solved if it is at {rule}" if self.tells_success else "not reported: by returns",
+            "success": f"an episode is solved if success is true at {rule}" if self.tells_success else "not reported",
             "seed": "the same seed gives the same episode" if self.trial.is_seeded else "ignored",
             "trial": f"{self.trial.steps} random steps{'' if self.trial.ended else ', not ended'}"}
 
     def warnings(self) -> list[str]:
-        """What a trial shows that a user should know before learning; raises as `trial` does."""
+        """Return the warnings of a trial, for the user before learning; raises as `trial` does."""
         trial, found = self.trial, []
         if not trial.is_seeded:
             found.append(f"world {self.env_id} ignores its seed: reset(seed={SEED}) and the same actions gave another "
@@ -165,7 +165,7 @@ class GymWorld(World):
                          "self.np_random, after super().reset(seed=seed)")
         if self.limit is None:
             found.append(f"world {self.env_id} declares no limit: an episode is truncated after {LIMIT} steps. "
-                         "Fix: world.max_episode_steps=1000, or as many as an episode shall have")
+                         "Fix: world.max_episode_steps=1000, or another limit")
         if trial.solved_at is not None and not trial.solved_at_end and self._success is None:
             found.append(f"world {self.env_id} was solved at step {trial.solved_at} of a random episode and not at its end: "
                          "it counts as not solved. Fix: world.success=any counts it, world.success=last accepts the rule")
@@ -177,11 +177,11 @@ class GymWorld(World):
 
     @property
     def remarks(self) -> list[str]:  # type: ignore[override]
-        """How the environment's spaces became ports, where that is more than taking them as they are."""
+        """Notes on how the environment's spaces were converted to ports."""
         space = self.rows.single_action_space
-        acted = [] if isinstance(space, Discrete) or _is_box(space) else [f"an action, {space}, is {self.space}"]
-        told = [f"action_mask is info['{MASK}']"] if MASK in self.outputs and MASK not in self.rows.reading.ports else []
-        return [*self.rows.reading.remarks, *acted, *told]
+        action = [] if isinstance(space, Discrete) or _is_box(space) else [f"an action, {space}, is {self.space}"]
+        mask = [f"action_mask is info['{MASK}']"] if MASK in self.outputs and MASK not in self.rows.reading.ports else []
+        return [*self.rows.reading.remarks, *action, *mask]
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         ports = self.rows.reading.ports
@@ -199,12 +199,12 @@ class GymWorld(World):
         if self.rows.num_envs != len(mask):
             self.rows.close()
             self.rows = self._make(len(mask))
-        # a new batch size made new environments: all of them have to begin
+        # a new batch size makes new environments, which must all be reset
         self._fresh = mask | self._fresh if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
         if len(self._ticks) != len(mask):
             self._ticks, self._solved = np.zeros(len(mask), np.int64), np.zeros(len(mask), bool)
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         try:
             with inside_environment(), self._waiting:
                 return self._sent(action)
@@ -243,11 +243,11 @@ class GymWorld(World):
         return {name: sent[name] for name in self.outputs}
 
     def render(self) -> list[np.ndarray]:
-        """A picture per row, (H, W, 3) bytes; needs the setting render_mode="rgb_array"."""
+        """Render a picture per row, (H, W, 3) uint8; needs the setting render_mode="rgb_array"."""
         return [np.asarray(picture) for picture in self.rows.render()]
 
     def make_env(self) -> gymnasium.Env:
-        """One environment as gymnasium makes it, with the configured wrappers, its spaces unchanged.
+        """Make one environment as gymnasium does, with the configured wrappers, its spaces unchanged.
 
         Raises:
             SettingError: it cannot be made here.
@@ -255,10 +255,10 @@ class GymWorld(World):
         return make_env(self.env_id, self._own, self.wrappers, self._entry_point, self._chosen)
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
-        """Start and goal pairs for an evaluation, `num_pairs` of each kind the world knows, none solved at the start.
+        """Sample start and goal pairs for an evaluation, `num_pairs` of each kind of the world, none solved at the start.
 
-        A world that offers none is judged on episodes: seeds only, of the kind "episode"; seeds whose episode is solved at
-        its start are left out.
+        For a world without pairs, a pair is a seed, of the kind "episode"; seeds whose episode is solved at its start are
+        left out.
 
         Raises:
             SettingError: too many episodes are solved at their start.
@@ -277,7 +277,7 @@ class GymWorld(World):
         return pairs
 
     def _unsolved(self, seeds: Iterable[int]) -> Iterator[int]:
-        """Those whose episode is not solved at its start; an environment of its own is reset for it."""
+        """Yield the seeds whose episode is not solved at its start; a separate environment is reset to find out."""
         rows = self._make(1)
         try:
             for seed in seeds:
@@ -292,11 +292,11 @@ class GymWorld(World):
             rows.close()
 
     def _stepped(self, action: np.ndarray) -> tuple[Any, ...]:
-        """Do actions (B, A) in [-1, 1], or one-hot, in the rows that are not over."""
+        """Step the running rows with actions (B, A) in [-1, 1], or one-hot, `repeat` times."""
         taken = self._codec.decode(action)
         seen, reward, *over, info = self.rows.step(taken)
         solved = info.get("success", False)
-        for _ in range(self.repeat - 1):  # rows that are over stand still, and reward nothing
+        for _ in range(self.repeat - 1):  # finished rows stand still with reward 0
             seen, more, *over, info = self.rows.step(taken)
             reward, solved = reward + more, solved | info.get("success", False)
             if self._success == "any" and "success" in info:
@@ -304,26 +304,26 @@ class GymWorld(World):
         return seen, reward, *over, info
 
     def _received(self, action: Tensor) -> np.ndarray:
-        """The actions (B, A) as numbers; raises PortError where one is none."""
+        """Return the actions (B, A) as an array; raises PortError if one is not finite."""
         found = np.asarray(action.cpu())
         if not _is_finite(found):
             row = int((~np.isfinite(found)).any(axis=1).argmax())
             raise PortError(f"world.action received {found[row].tolist()} in row {row} at tick {self._ticks[row]}: expected "
-                            "finite numbers. Fix: mend the module that it is wired from")
+                            "finite numbers. Fix: correct the module that sends it")
         return found
 
     def _tensor(self, port: str, values: np.ndarray) -> Tensor:
-        """What goes out by a port; raises RowFault where a number is not finite."""
+        """Convert values to the message of a port; raises RowFault if a number is not finite."""
         sent = torch.as_tensor(values, dtype=self.outputs[port].dtype or torch.float32)
         if not _is_finite(values) and not bool(sent.isfinite().all()):
             row, *place = (~sent.isfinite()).nonzero()[0].tolist()
             name = ("info['state']" if port == "truth" else port) + (str(place) if place else "")
             raise RowFault(row, f"port world.{port}: {name} is {float(sent[(row, *place)])}: expected finite numbers. Fix: "
-                                "mend the environment, or replace the value in a wrapper, world.wrappers=[package.Class]")
+                                "correct the environment, or replace the value in a wrapper, world.wrappers=[package.Class]")
         return sent
 
     def _truth(self, info: Mapping[str, Any], batch: int) -> np.ndarray:
-        """The true states (B, X): what the first reset told the size of."""
+        """Return the true states (B, X); their size is that of the first reset."""
         if not self._truth_size:
             return np.zeros((batch, 0), np.float32)
         states = info.get("state", [None] * batch)
@@ -337,7 +337,7 @@ class GymWorld(World):
         return np.asarray(states, np.float64).reshape(batch, -1)
 
     def _allowed(self, seen: Any, info: Mapping[str, Any], over: np.ndarray) -> Tensor | None:
-        """Which alternatives are allowed, (B, A) bool, in a row that is over all of them; None where there is no mask."""
+        """Return the allowed alternatives, (B, A) bool, all of them in finished rows; None if the world has no mask."""
         if MASK not in self.outputs:
             return None
         ported = MASK in self.rows.reading.ports
@@ -354,17 +354,17 @@ class GymWorld(World):
             if not self._codec.allows(allowed[row]):
                 flags = allowed[row, self.space.numbers:].astype(int).tolist()
                 raise RowFault(row, f"port world.{MASK}: {flags} allows no action: expected an allowed alternative of each "
-                                    "choice until the episode is over. Fix: mend the mask, or end the episode there")
+                                    "choice until the episode is over. Fix: correct the mask, or end the episode there")
         return torch.from_numpy(allowed)
 
     def _fault(self, fault: RowFault, seeds: Sequence[int]) -> WorldFault:
-        """What went wrong, and in which world, row, tick and episode."""
+        """Return the error for a fault, with world, row, tick and seed."""
         where = f"one of {len(seeds)} rows" if fault.row is None else f"row {fault.row}"
         seed = "" if fault.row is None else f", seed {seeds[fault.row]}"
         return WorldFault(f"world {self.env_id}, {where}, tick {self._ticks[fault.row or 0]}{seed}: {fault.found}")
 
     def _options(self) -> dict[str, Any]:
-        """What the episodes say of their beginnings, one array per option, a row per world."""
+        """Return the episodes' reset options, one array per option, a row per environment."""
         names = sorted({name for episode in self._episodes for name in episode.options})
         if any(name not in episode.options for name in names for episode in self._episodes):
             raise SettingError(f"the episodes of one batch give different options ({', '.join(names)}): "
@@ -372,7 +372,7 @@ class GymWorld(World):
         return {name: np.asarray([episode.options[name] for episode in self._episodes]) for name in names}
 
     def _overlay(self) -> Overlay | None:
-        """Where its state lies in its picture, as the environment's metadata states it."""
+        """Read the position of the state in the picture from the environment's metadata."""
         where = f"{self.env_id}: metadata['{OVERLAY}']"
         overlay = Overlay.read((self.rows.drawing.metadata or {}).get(OVERLAY), where)
         shape = self.rows.reading.ports["observation"].space.shape
@@ -389,12 +389,12 @@ class GymWorld(World):
 
 
 def _is_finite(values: np.ndarray) -> bool:
-    """Whether no number is NaN, infinite or beyond float32, at the price of one product; False may be a false alarm."""
+    """Return whether no number is NaN, infinite or beyond float32, by one dot product; False may be a false alarm."""
     return values.dtype.kind != "f" or float(np.vdot(values, values)) < FLOAT32_SQUARED
 
 
 def _ports(reading: Reading) -> dict[str, Port]:
-    """A world's output ports: one per port of the reading, each with a size symbol of its own."""
+    """Return a world's output ports: one per port of the reading, each with its own size symbol."""
     ports = dict(World.outputs)
     for name, shown in reading.ports.items():
         known = World.outputs.get(name, Port("observation", (f"*O.{name}",), None))

@@ -1,1 +1,1 @@
-"""Sealed manifests, evaluation on them, and what the results look like."""
+"""Sealed manifests, evaluation on them, and the presentation of results."""

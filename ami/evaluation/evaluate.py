@@ -1,7 +1,7 @@
-"""Evaluate: let agents live every pair of a manifest, and count.
+"""Evaluate: run agents on every pair of a manifest, and collect the outcomes.
 
-The waves of pairs wait in one queue and every agent takes the next when it is done with its last. Who lives a wave
-makes no difference to its outcome: an episode's random streams hang on its number alone.
+The waves of pairs are in one queue, from which every agent takes its next one. The outcome of a wave does not depend on the
+agent that runs it: an episode's random streams depend on its number alone.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ami.evaluation.kinds import kinds_of
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, watched
 from ami.evaluation.statistics import Difference, PairedTest, paired_return_test, paired_test
-from ami.graph import Graph
+from ami.graph.graph import Graph
 
 MODEL_STEPS = "model_steps"
 PROGRESS_SECONDS = 0.1
 
 
 class Progress(NamedTuple):
-    """How far an evaluation has come.
+    """The progress of an evaluation.
 
     Attributes:
-        finished: pairs that are over.
-        total: all pairs.
-        succeeded: how many of those over were solved.
+        finished: number of finished pairs.
+        total: number of all pairs.
+        succeeded: number of finished pairs that were solved.
         returned: the sum of their returns.
     """
 
@@ -47,14 +47,14 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one pair.
+    """The outcome of one pair.
 
     Attributes:
         kind: the pair's kind.
-        success: whether the goal was reached; None where the world does not say.
-        steps: how many actions the episode took, up to success or to its end.
+        success: whether the goal was reached; None if the world does not report it.
+        steps: number of actions, up to success or the episode's end.
         ret: its return, the undiscounted sum of the world's rewards.
-        metrics: the figures that `evaluation.metrics` names.
+        metrics: the metrics named in `evaluation.metrics`.
     """
 
     kind: str
@@ -66,14 +66,14 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What agents brought from a manifest.
+    """The results of agents on a manifest.
 
     Attributes:
         outcomes: one per pair, in the manifest's order.
-        decisions: how many actions were chosen in worlds that were not over.
-        plans: for how many of them something was planned: fewer where no planner fires at every tick; 0 without a planner.
-        model_steps: how many steps of the world model all planners used in all.
-        seconds: wall seconds the agents spent in their cycles, summed over agents.
+        decisions: number of actions in episodes that were not over.
+        plans: number of decisions with a plan: fewer if no planner fires at every tick; 0 without a planner.
+        model_steps: world model steps of all planners.
+        seconds: wall seconds of the agents' cycles, summed over agents.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -84,47 +84,47 @@ class Evaluation:
 
     @property
     def model_steps_per_plan(self) -> float:
-        """Steps of the world model per decision that was planned, by all planners together; 0 when no plan was made."""
+        """World model steps per planned decision, over all planners; 0 without plans."""
         return self.model_steps / max(self.plans, 1)
 
     @property
     def ms_per_decision(self) -> float:
-        """Wall milliseconds per decision; a wave of B worlds shares the time of its cycle."""
+        """Wall milliseconds per decision; the B worlds of a wave share the time of a cycle."""
         return 1000 * self.seconds / max(self.decisions, 1)
 
     @property
     def tells_success(self) -> bool:
-        """Whether the world says of every pair if it was solved."""
+        """Whether the world reports success for every pair."""
         return all(outcome.success is not None for outcome in self.outcomes)
 
     def kinds(self) -> dict[str, dict[str, Any]]:
-        """Its figures by kind of pair; see `ami.evaluation.kinds.kinds_of`."""
+        """Return its figures by kind of pair; see `ami.evaluation.kinds.kinds_of`."""
         return kinds_of([self])
 
     def successes(self, kind: str | None = None) -> list[bool]:
-        """Whether each pair was solved, in the manifest's order; None takes every kind."""
+        """Return whether each pair was solved, in the manifest's order; None takes every kind."""
         return [bool(outcome.success) for outcome in self.outcomes if kind in (None, outcome.kind)]
 
     def returns(self, kind: str | None = None) -> list[float]:
-        """The return of each pair, in the manifest's order; None takes every kind."""
+        """Return the return of each pair, in the manifest's order; None takes every kind."""
         return [outcome.ret for outcome in self.outcomes if kind in (None, outcome.kind)]
 
     def metric(self, name: str, kind: str | None = None) -> list[float]:
-        """A metric of each pair, in the manifest's order; None takes every kind."""
+        """Return a metric of each pair, in the manifest's order; None takes every kind."""
         return [outcome.metrics[name] for outcome in self.outcomes if kind in (None, outcome.kind)]
 
     def against(self, other: Evaluation, kind: str | None = None) -> PairedTest:
-        """McNemar's exact test of this agent against another one on the same pairs, by success."""
+        """Run McNemar's exact test of this agent against another one on the same pairs, by success."""
         return paired_test(self.successes(kind), other.successes(kind))
 
     def returns_against(self, other: Evaluation, kind: str | None = None) -> Difference:
-        """Wilcoxon's signed-rank test of this agent against another one on the same pairs, by return."""
+        """Run Wilcoxon's signed-rank test of this agent against another one on the same pairs, by return."""
         return paired_return_test(self.returns(kind), other.returns(kind))
 
 
 @dataclass
 class _Wave:
-    """One finished wave: its outcomes by episode number, and what it cost."""
+    """One finished wave: its outcomes by episode number, and its cost."""
 
     outcomes: dict[int, Outcome]
     decisions: int = 0
@@ -134,27 +134,27 @@ class _Wave:
 
 
 def planning_ports(graph: Graph) -> tuple[str, ...]:
-    """What an agent has to watch so that the model steps of all its planners are counted."""
+    """Return the ports to watch for counting the model steps of all planners."""
     return tuple(f"{node}.{MODEL_STEPS}" for node in graph.nodes_of(Planner))
 
 
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
              on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = (),
              on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
-    """Judge an agent on every pair of the manifest.
+    """Evaluate an agent on every pair of the manifest.
 
     Args:
-        agents: one agent, or several equal ones that share the pairs; the `model_steps` of every planner are counted where
-            watched, and the metrics' ports have to be.
+        agents: one agent, or several equal ones that share the pairs; the `model_steps` of watched planners are counted,
+            and the metrics' ports must be watched.
         manifest: the sealed pairs.
-        batch: how many worlds an agent lives in side by side.
-        on_progress: is told in the calling thread, whenever pairs have ended.
+        batch: number of parallel worlds per agent.
+        on_progress: called in the calling thread whenever pairs have ended.
         metrics: further figures of each episode.
-        on_end: is told in the calling thread what became of each pair, by its number, also where an error ends the others.
+        on_end: called in the calling thread with each pair's number and outcome, also if an error ends the others.
 
     Raises:
         SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
-        An error in any agent stops all of them and is raised here; so does Ctrl-C.
+        An error in any agent, or Ctrl-C, stops all agents and is raised here.
     """
     require(len(agents) >= 1, "evaluate got no agent: expected one or more")
     waiting: SimpleQueue[tuple[int, list[Episode]]] = SimpleQueue()
@@ -173,13 +173,13 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
             finished, succeeded, returned = finished + 1, succeeded + bool(outcome.success), returned + outcome.ret
         return Progress(finished, total, succeeded, returned)
 
-    def live_waves(agent: Agent) -> list[_Wave]:
-        return [_live(agent, manifest, wave, episodes, ended, stop, metrics)
+    def run_waves(agent: Agent) -> list[_Wave]:
+        return [_run_wave(agent, manifest, wave, episodes, ended, stop, metrics)
                 for wave, episodes in _taken_from(waiting, stop)]
 
     with ThreadPoolExecutor(len(agents), thread_name_prefix="agent") as pool:
         try:
-            pending = {pool.submit(live_waves, agent) for agent in agents}
+            pending = {pool.submit(run_waves, agent) for agent in agents}
             waves: list[_Wave] = []
             while pending:
                 done, pending = wait(pending, PROGRESS_SECONDS, FIRST_COMPLETED)
@@ -190,7 +190,7 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
                     on_progress(now)
                 progress = now
         finally:
-            # reached by an error or Ctrl-C too: leaving `with` waits for the threads, which end at their next tick
+            # also after an error or Ctrl-C: leaving `with` waits for the threads, which end at their next tick
             stop.set()
             count(progress)
     outcomes = {number: outcome for wave in waves for number, outcome in wave.outcomes.items()}
@@ -210,9 +210,9 @@ def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) ->
             return
 
 
-def _live(agent: Agent, manifest: Manifest, wave_number: int, episodes: Sequence[Episode],
-          ended: SimpleQueue[tuple[int, Outcome]], stop: Event, metrics: Sequence[Metric]) -> _Wave:
-    """Live one wave. A row counts until it is over; what happens there later, while others go on, does not."""
+def _run_wave(agent: Agent, manifest: Manifest, wave_number: int, episodes: Sequence[Episode],
+              ended: SimpleQueue[tuple[int, Outcome]], stop: Event, metrics: Sequence[Metric]) -> _Wave:
+    """Run one wave. A row counts until it is over; later ticks, while other rows continue, do not count."""
     wave = _Wave({})
     over = torch.zeros(len(episodes), dtype=torch.bool)
     returned = torch.zeros(len(episodes), dtype=torch.float64)
@@ -249,9 +249,9 @@ def _live(agent: Agent, manifest: Manifest, wave_number: int, episodes: Sequence
 
 
 def _spent(agent: Agent, moment: Mapping[str, Tensor], tick: int) -> Tensor | None:
-    """(B,): the model steps that all planners due at this tick used; None where none is due or watched.
+    """Return the model steps (B,) of all planners due at this tick; None if none is due or watched.
 
-    A planner that did not fire holds its last plan: nothing was spent on it again.
+    A planner that did not fire holds its last plan, at no cost.
     """
     due = [moment[name].cpu() for name in moment for node, _, port in (name.partition("."),)
            if port == MODEL_STEPS and tick % agent.graph.every[node] == 0]

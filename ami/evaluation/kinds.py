@@ -1,6 +1,6 @@
-"""Figures by kind of pair: of one agent, and of two on the same pairs. Tables, CSV, plots and MLflow all read these.
+"""Figures by kind of pair: of one agent, and of two on the same pairs. Tables, CSV, plots and MLflow use them.
 
-An agent has an evaluation for each of its training seeds; see `ami.evaluation.statistics` for what the unit is.
+An agent has one evaluation per training seed; see `ami.evaluation.statistics` for the statistical unit.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 
 def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
-    """The figures of one agent, by kind of pair.
+    """Return the figures of one agent, by kind of pair.
 
     Args:
         seeds: its evaluations on the same pairs, one per training seed.
 
     Returns:
-        {kind: {"n", the episodes of all seeds; "success", its rate, "low", "high", its 95 % interval, each None where the
-        world does not tell success; "mean_steps" of the solved episodes, of all where success is not told, None where
+        {kind: {"n", the episodes of all seeds; "success", its rate, "low", "high", its 95 % interval, each None if the
+        world does not report success; "mean_steps" of the solved episodes, of all if success is not reported, None if
         none was solved; "return", "return_low", "return_high"; "metrics": {name: {"mean", "low", "high"}}, if any}}
     """
     figures: dict[str, dict[str, Any]] = {}
-    told = all(one.tells_success for one in seeds)
+    has_success = all(one.tells_success for one in seeds)
     for kind in dict.fromkeys(outcome.kind for one in seeds for outcome in one.outcomes):
         outcomes = [outcome for one in seeds for outcome in one.outcomes if outcome.kind == kind]
-        steps = [outcome.steps for outcome in outcomes if outcome.success or not told]
+        steps = [outcome.steps for outcome in outcomes if outcome.success or not has_success]
         solved = [one.successes(kind) for one in seeds]
         returns = [one.returns(kind) for one in seeds]
-        low, high = rate_interval(solved) if told else (None, None)
+        low, high = rate_interval(solved) if has_success else (None, None)
         least, most = _returns_interval(seeds, kind, low, high)
-        figures[kind] = {"n": len(outcomes), "success": fmean(map(fmean, solved)) if told else None,
+        figures[kind] = {"n": len(outcomes), "success": fmean(map(fmean, solved)) if has_success else None,
                          "low": low, "high": high, "mean_steps": fmean(steps) if steps else None,
                          "return": fmean(map(fmean, returns)), "return_low": least, "return_high": most}
         names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.metrics))
@@ -53,12 +53,12 @@ def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
 
 
 def differences(ones: Sequence[Evaluation], others: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:
-    """Two agents on the same pairs of one kind, seed by seed and pair by pair.
+    """Compare two agents on the same pairs of one kind, paired by seed and pair.
 
     Returns:
         {"return": {"difference", "low", "high", "p", "test"}, "success": the same with "only_this" and "only_other", the
-        episodes that one of them alone solved, where the world tells success; "metrics": {name: the same}}. Where the
-        return only repeats the success it is the same fact, and has the same test.
+        episodes that only one of them solved, if the world reports success; "metrics": {name: the same}}. A return that
+        is a function of success has the same test.
     """
     found: dict[str, dict[str, Any]] = {}
     returns = paired_return_test([one.returns(kind) for one in ones], [other.returns(kind) for other in others])
@@ -83,7 +83,7 @@ def differences(ones: Sequence[Evaluation], others: Sequence[Evaluation], kind: 
 
 
 def repeated(seeds: Sequence[Evaluation], kind: str) -> tuple[float, float] | None:
-    """The returns of a failed and of a solved episode, where that is all the return says; None where it says more."""
+    """Return the returns of a failed and of a solved episode if return is a function of success; None otherwise."""
     outcomes = [outcome for one in seeds for outcome in one.outcomes if outcome.kind == kind]
     if all(outcome.ret == outcome.success for outcome in outcomes):
         return 0.0, 1.0

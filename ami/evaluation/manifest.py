@@ -1,7 +1,7 @@
-"""Manifest: the sealed list of pairs that every agent is judged on.
+"""Manifest: the sealed list of pairs on which every agent is evaluated.
 
-The pairs are drawn once from their own seed and hashed; the hash is printed with every result, so two figures with one
-hash were won on the same pairs. A pair that is solved where it starts proves nothing and is refused.
+The pairs are drawn once from their own seed and hashed. The hash is printed with every result: equal hashes mean equal
+pairs. Pairs that are solved at their start are refused.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import torch
 
 from ami.blueprint import Episode, World
 from ami.errors import SettingError, require
-from ami.files import FileKind, write_json
 from ami.module import Module
-from ami.schema import Like, Line
+from ami.storage.files import FileKind, write_json
+from ami.storage.schema import Like, Line
 
 NOT_OPTIONS = ("kind", "seed")
 
 
 class Pair(TypedDict):
-    """One pair; what else it holds are the options of its episode's reset."""
+    """One pair; its further keys are the options of its episode's reset."""
 
     kind: Line
     seed: int
 
 
 class Sealed(TypedDict):
-    """What the file of a manifest holds."""
+    """The content of a manifest's file."""
 
     hash: Annotated[str, Like(r"[0-9a-f]{16}", "16 hex digits")]
     world: str
@@ -42,19 +42,19 @@ class Sealed(TypedDict):
     tells_success: NotRequired[bool]
 
 
-FILE = FileKind("a manifest", SettingError, "draw it anew from its seed", schema=Sealed)
-CHECKED_AT_ONCE = 64  # a world that is not vectorised makes one environment per row
+FILE = FileKind("a manifest", SettingError, "recreate it from its seed", schema=Sealed)
+CHECKED_AT_ONCE = 64  # a world without a vector environment constructs one environment per row
 
 
 @runtime_checkable
 class PairSampler(Protocol):
-    """A world that can say which episodes to be judged on; `ami.envs.world.GymWorld` is one."""
+    """A world that samples evaluation episodes, such as `ami.envs.world.GymWorld`."""
 
     env_id: str
     settings: dict[str, Any]
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
-        """`num_pairs` pairs of each kind, each {"kind", "seed", …}, equal for equal seeds."""
+        """Return `num_pairs` pairs of each kind, each {"kind", "seed", …}, equal for equal seeds."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Manifest:
 
     Args:
         world: the world's id.
-        settings: the settings that shape the world.
-        seed: what the pairs were drawn from.
-        pairs: each {"kind", "seed", …}; what is left are the options of that episode's reset, e.g. start, goal, door.
-        tells_success: whether the world says which pairs are solved; else it is judged by returns alone.
+        settings: the world's settings.
+        seed: the seed of the pairs.
+        pairs: each {"kind", "seed", …}; further keys are the options of that episode's reset, e.g. start, goal, door.
+        tells_success: whether the world reports success; otherwise agents are evaluated by returns alone.
     """
 
     world: str
@@ -77,13 +77,13 @@ class Manifest:
 
     @classmethod
     def make(cls, world: Module, seed: int, num_pairs: int) -> Manifest:
-        """Draw `num_pairs` pairs of each kind the world knows.
+        """Draw `num_pairs` pairs of each of the world's kinds.
 
         Raises:
-            SettingError: `num_pairs` is below 1, the world has no pairs to offer, or a pair is solved at the start.
+            SettingError: `num_pairs` is below 1, the world cannot sample pairs, or a pair is solved at the start.
         """
         if not isinstance(world, PairSampler):
-            raise SettingError(f"{type(world).__name__} offers no pairs to be judged on: expected a world with env_id, "
+            raise SettingError(f"{type(world).__name__} has no evaluation pairs: expected a world with env_id, "
                                "settings and sample_pairs(seed, num_pairs), such as ami.envs.world.GymWorld")
         require(num_pairs >= 1, f"evaluation.pairs is {num_pairs}: expected 1 or more")
         pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
@@ -94,7 +94,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
-        """Read a manifest and hold it against the hash it was sealed with.
+        """Read a manifest and verify its hash.
 
         Raises:
             SettingError: the file is missing, is not a manifest, or was changed after it was sealed.
@@ -107,12 +107,12 @@ class Manifest:
         manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]),
                        content.get("tells_success", True))
         if content["hash"] != manifest.hash:
-            raise SettingError(f"the manifest {path} says its hash is {content['hash']}, but its pairs give "
-                               f"{manifest.hash}: it was changed after it was sealed. Fix: draw it anew from its seed")
+            raise SettingError(f"the manifest {path} has the hash {content['hash']}, but its pairs have "
+                               f"{manifest.hash}: it was changed after it was sealed. Fix: recreate it from its seed")
         return manifest
 
     def save(self, path: Path) -> None:
-        """Write the manifest with its hash, whole or not at all."""
+        """Write the manifest with its hash, atomically."""
         write_json(path, {"hash": self.hash, **self._content()})
 
     @property
@@ -123,12 +123,12 @@ class Manifest:
 
     @property
     def pairs_hash(self) -> str:
-        """16 hex digits over the world's id and every pair: equal where only settings differ that move no start or goal."""
+        """16 hex digits over the world's id and every pair, without settings that do not affect the pairs."""
         text = json.dumps([self.world, [dict(pair) for pair in self.pairs]], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def expect(self, given: str | None) -> None:
-        """Hold the manifest against a hash from elsewhere; None accepts any.
+        """Compare the manifest's hash with an expected one; None accepts any.
 
         Raises:
             SettingError: they differ.
@@ -139,23 +139,23 @@ class Manifest:
                 f"made with, or evaluation.manifest_hash={self.hash}")
 
     def episodes(self) -> list[Episode]:
-        """One episode per pair. Its number is its place here, so its random streams do not depend on batching."""
+        """Return one episode per pair. Its number is its index, so its random streams do not depend on batching."""
         return [Episode(number, int(pair["seed"]), {k: v for k, v in pair.items() if k not in NOT_OPTIONS})
                 for number, pair in enumerate(self.pairs)]
 
     def waves(self, batch: int) -> list[tuple[int, list[Episode]]]:
-        """The episodes cut into numbered waves of `batch` worlds, in order; the last may be smaller.
+        """Split the episodes into numbered waves of `batch` worlds, in order; the last may be smaller.
 
         Raises:
             SettingError: `batch` is below 1.
         """
-        require(batch >= 1, f"evaluation.batch is {batch}: expected 1 or more worlds side by side")
+        require(batch >= 1, f"evaluation.batch is {batch}: expected 1 or more parallel worlds")
         episodes = self.episodes()
         firsts = range(0, len(episodes), batch)
         return [(wave, episodes[first:first + batch]) for wave, first in enumerate(firsts)]
 
     def check(self, world: World) -> None:
-        """Begin every pair in the world and look at its first moment.
+        """Start every pair in the world and check its first tick.
 
         Raises:
             SettingError: pairs are solved at the start.
@@ -182,5 +182,5 @@ class Manifest:
     def _content(self) -> dict[str, Any]:
         content = {"world": self.world, "settings": dict(self.settings), "seed": self.seed,
                    "pairs": [dict(pair) for pair in self.pairs]}
-        # named only where it differs, so that the hashes of older figures hold
+        # included only if False, so that older hashes stay valid
         return content if self.tells_success else {**content, "tells_success": False}

@@ -1,4 +1,4 @@
-"""Metrics of one's own, by `evaluation.metrics`: a scalar port, averaged over an episode, or a function of an episode."""
+"""User-defined metrics, `evaluation.metrics`: a scalar port averaged over an episode, or a function of an episode."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ami.config.trust import allow_list, trusted_function
 from ami.errors import SettingError, require, suggestion
-from ami.graph import Graph
-from ami.trust import allow_list, trusted_function
+from ami.graph.graph import Graph
 
 SETTING = "evaluation.metrics"
 
@@ -21,10 +21,10 @@ class EpisodeRecord(NamedTuple):
 
     Attributes:
         pair: the manifest's, {"kind", "seed", …}.
-        success: whether it was solved; None where the world does not tell.
-        steps: how many actions it took.
+        success: whether it was solved; None if the world does not report it.
+        steps: number of actions.
         ret: its return, the undiscounted sum of rewards.
-        ports: (T, …) by "node.port": what was sent at each of its T = steps + 1 ticks, of the ports the metric asks for.
+        ports: (T, …) by "node.port": the metric's ports at each of the T = steps + 1 ticks.
     """
 
     pair: Mapping[str, Any]
@@ -39,9 +39,9 @@ class Metric:
     """A figure of an episode.
 
     Attributes:
-        name: as the setting names it.
-        ports: what has to be watched for it.
-        function: makes it of an episode; None takes the mean of its one port over the episode's ticks.
+        name: its name in the setting.
+        ports: the ports to watch.
+        function: computes it from an episode; None takes the mean of its one port over the episode's ticks.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Metric:
     function: Callable[[EpisodeRecord], float] | None = None
 
     def of(self, episode: EpisodeRecord) -> float:
-        """The figure of an episode.
+        """Return the figure of an episode.
 
         Raises:
-            SettingError: the function fails, or what it gives is no finite number.
+            SettingError: the function fails, or its result is no finite number.
         """
         if self.function is None:
             value: Any = episode.ports[self.ports[0]].double().mean()
@@ -61,7 +61,7 @@ class Metric:
                 value = self.function(episode)
             except Exception as error:
                 raise SettingError(f"{SETTING}: {self.name} failed on the pair {dict(episode.pair)}: "
-                                   f"{type(error).__name__}: {error}. Fix: mend the function, or leave it out") from error
+                                   f"{type(error).__name__}: {error}. Fix: correct the function, or leave it out") from error
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -72,16 +72,16 @@ class Metric:
 
 
 def read_metrics(names: Sequence[str], graph: Graph, allow: Sequence[str] = ()) -> tuple[Metric, ...]:
-    """The metrics that a setting names.
+    """Return the metrics named by a setting.
 
     Args:
         names: `node.port` of a scalar port, or `package.file.function`. A function takes an `EpisodeRecord` and returns a
             number; the ports it reads are in its attribute `ports`, such as `effort.ports = ("actor.action",)`.
-        graph: the agent's.
+        graph: the agent's graph.
         allow: more prefixes for the allow-list.
 
     Raises:
-        SettingError, UnknownName, TrustError: names what cannot be a metric.
+        SettingError, UnknownName, TrustError: a name is not a metric.
     """
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     require(not twice, f"{SETTING} names {', '.join(twice)} twice. Fix: name each metric once")
@@ -89,12 +89,12 @@ def read_metrics(names: Sequence[str], graph: Graph, allow: Sequence[str] = ()) 
 
 
 def fitting(metrics: Sequence[Metric], graph: Graph) -> tuple[Metric, ...]:
-    """Those metrics whose ports a baseline's graph has too."""
+    """Return the metrics whose ports a baseline's graph has too."""
     return tuple(metric for metric in metrics if all(_has(graph, port) for port in metric.ports))
 
 
 def watched(metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """The ports that have to be watched for the metrics."""
+    """Return the ports to watch for the metrics."""
     return tuple(dict.fromkeys(port for metric in metrics for port in metric.ports))
 
 
@@ -115,7 +115,7 @@ def _metric(name: str, graph: Graph, allow: Sequence[str]) -> Metric:
     require(isinstance(ports, (tuple, list)), f"{SETTING}: {name}.ports is {ports!r}: expected a tuple of `node.port`")
     known = [f"{node}.{port}" for node in graph.order for port in graph.outputs[node]]
     for one in ports:
-        require(one in known, f"{SETTING}: {name}.ports names '{one}', which no node sends{suggestion(str(one), known)}")
+        require(one in known, f"{SETTING}: {name}.ports names '{one}', which is no output{suggestion(str(one), known)}")
     return Metric(name, tuple(map(str, ports)), function)
 
 

@@ -1,4 +1,4 @@
-"""Outcome log: what became of each pair, in the run's folder as soon as its episode ends, so that a late fault costs none.
+"""Outcome log: writes each pair's outcome to the run's folder as soon as its episode ends, so that no error loses it.
 
 One JSON line per episode: agent, pair (its number in the manifest), kind, success, steps, return, metrics.
 """
@@ -18,13 +18,13 @@ NAME = "outcomes.jsonl"
 
 
 class OutcomeLog:
-    """Writes outcomes; a line is one write, so that a kill leaves whole lines but perhaps the last.
+    """Writes outcomes; a line is one write, so that after a kill at most the last line is incomplete.
 
-    Leaving the block with an `AmiError` adds to its message where the episodes are that were finished.
+    Leaving the block with an `AmiError` adds the log's path to its message.
 
     Args:
-        folder: of the run.
-        warn: is told once where the file cannot be written; the evaluation goes on.
+        folder: folder of the run.
+        warn: called once if the file cannot be written; the evaluation continues.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
@@ -34,7 +34,7 @@ class OutcomeLog:
         self._failed = False
 
     def of(self, agent: str) -> Callable[[int, Outcome], None]:
-        """A function that writes what became of a pair, by its number, when an agent's episode ends."""
+        """Return a function that writes the outcome of one of the agent's pairs, by its number."""
         return lambda number, outcome: self._append(
             {"agent": agent, "pair": number, "kind": outcome.kind, "success": outcome.success, "steps": outcome.steps,
              "return": outcome.ret, "metrics": dict(outcome.metrics)})
@@ -49,7 +49,7 @@ class OutcomeLog:
             self._lines += 1
         except OSError as error:
             self._failed = True
-            self._warn(f"{self._path} is not written any more: {error.strerror}. The figures are not touched by it")
+            self._warn(f"{self._path} is no longer written: {error.strerror}. The figures are not affected")
 
     def __enter__(self) -> OutcomeLog:
         return self

@@ -1,4 +1,4 @@
-"""Plots: success or return beside the baselines, and how learning went."""
+"""Plots: success or return of agent and baselines, and learning curves."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ami.evaluation.compare_table import counts, kinds_of
-from ami.evaluation.compare_table import judged_by as compared_by
 from ami.evaluation.table import AGENT, BASELINES, judged_by
-from ami.files import write_atomically
+from ami.storage.files import write_atomically
 
 COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
 CURVES = (*COLOURS, "#1f3a5f", "#c9a227", "#17a2a2", "#8c564b", "#e377c2", "#6b8e23", "#483d8b", "#ff7f50")
@@ -26,15 +24,15 @@ SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "s
 PANELS: dict[str, Callable[[str], bool]] = {
     "loss": lambda name: name not in (*SHARES, *RETURNS), "share": lambda name: name in SHARES,
     "episodes": lambda name: name in RETURNS}
-"""What is drawn together, because it has one scale."""
+"""Figures with one scale, which share a panel."""
 SMOOTHED_FROM, MOST_NAMES = 30, 8
 
 
 def plot_results(summary: Mapping[str, Any], path: Path) -> None:
-    """A bar per agent and kind of pair, with 95 % intervals, as a PNG: success, return, or a panel of each.
+    """Draw a bar per agent and kind of pair, with 95 % intervals, as a PNG: success, return, or a panel of each.
 
     Args:
-        summary: as `ami.evaluation.table.summary` makes it.
+        summary: as returned by `ami.evaluation.table.summary`.
     """
     names = [name for name in (AGENT, *BASELINES) if name in summary]
     kinds, measures = list(summary[AGENT]), judged_by(summary)
@@ -42,7 +40,7 @@ def plot_results(summary: Mapping[str, Any], path: Path) -> None:
     for place, measure in enumerate(measures):
         _bars(figure.add_subplot(1, len(measures), place + 1), summary, names, kinds, measure)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _bars(axes: Axes, summary: Mapping[str, Any], names: Sequence[str], kinds: Sequence[str], measure: str) -> None:
@@ -74,56 +72,14 @@ def _bars(axes: Axes, summary: Mapping[str, Any], names: Sequence[str], kinds: S
     _tidy(axes)
 
 
-def plot_comparison(summary: Mapping[str, Any], path: Path) -> None:
-    """A line per variant: a point with its 95 % interval per kind of pair, and a small mark per training seed, as a PNG.
-
-    Args:
-        summary: as `ami compare` writes it.
-    """
-    variants = {label: found for label, found in summary["variants"].items() if not found.get("refused")}
-    judged = compared_by(variants)
-    figure = Figure(figsize=(2.5 + 5.5 * len(judged), 1.8 + 0.42 * len(variants)), layout="constrained")
-    for place, measure in enumerate(judged):
-        axes = figure.add_subplot(1, len(judged), place + 1)
-        _points(axes, list(variants.values()), kinds_of(variants), measure)
-        names = [f"{label} (reference)" if label == summary["against"] else label for label in variants]
-        axes.set_yticks(range(len(names)), names if place == 0 else [""] * len(names))
-        axes.set_ylim(len(names) - 0.4, -0.6)
-    figure.suptitle(f"{counts(variants)}, {len(summary['seeds'])} seeds, 95 % intervals", size=10)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False,
-                  ncols=max(len(kinds_of(variants)), 1))
-    _save(figure, path)
-
-
-def _points(axes: Axes, variants: Sequence[Mapping[str, Any]], kinds: Sequence[str], measure: str) -> None:
-    middle, low, high = ("return", "return_low", "return_high") if measure == "return" else ("success", "low", "high")
-    scale = 1 if measure == "return" else 100
-    for place, kind in enumerate(kinds):
-        colour = COLOURS[place % len(COLOURS)]
-        shown = [(row + (place - (len(kinds) - 1) / 2) * 0.5 / len(kinds), found["kinds"][kind])
-                 for row, found in enumerate(variants) if found["kinds"].get(kind, {}).get(middle) is not None]
-        reach = [[max(0.0, scale * (f[middle] - f[low])) for _, f in shown],
-                 [max(0.0, scale * (f[high] - f[middle])) for _, f in shown]]
-        axes.errorbar([scale * f[middle] for _, f in shown], [y for y, _ in shown], xerr=reach, fmt="o", color=colour,
-                      capsize=3, label=kind.replace("_", " "))
-        marks = [(scale * seed[middle], y) for y, f in shown for seed in f["seeds"].values()]
-        axes.plot(*zip(*marks, strict=True), linestyle="", marker="|", color=colour, alpha=0.6, markersize=9)
-    if measure != "return":
-        axes.set_xlim(-3, 103)
-    axes.set_xlabel(f"{'mean return' if measure == 'return' else 'success, %'}; thin marks: one training seed each")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="#e4e5e8")
-    axes.set_axisbelow(True)
-
-
 def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None:
-    """The figures of learning over its steps, as a PNG: losses on a log scale, and below them shares and returns.
+    """Draw the figures of training over its steps, as a PNG: losses on a log scale, below them shares and returns.
 
     Stages follow each other along the axis and are marked. A figure has one colour; the raw curve is behind the
     smoothed one.
 
     Args:
-        rows: what was logged: "stage", "step" and any figures; a figure may be missing in some rows.
+        rows: logged rows: "stage", "step" and any figures; a figure may be missing in some rows.
     """
     curves, begins, end = _curves(rows)
     panels = {title: names for title, of in PANELS.items() if (names := [name for name in curves if of(name)])}
@@ -149,12 +105,12 @@ def plot_learning(rows: Sequence[Mapping[str, float | str]], path: Path) -> None
         if names:
             axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.axes[-1].set_xlabel("step")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]],
                                                                  list[tuple[float, str]], float]:
-    """By figure its steps and values, one stage behind the other; where each stage begins, with its name; where all ends."""
+    """Return steps and values by figure, with stages in sequence; the start and name of each stage; the last step."""
     points: dict[str, list[tuple[float, float]]] = {}
     begins: list[tuple[float, str]] = []
     stage, last, offset, end = None, -1.0, 0.0, 0.0
@@ -171,14 +127,14 @@ def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[
             if figure not in NOT_FIGURES:
                 found = points.setdefault(figure, [])
                 if found and found[-1][0] < offset and PANELS["loss"](figure):
-                    found.append((offset, math.nan))  # another stage's loss is another figure
+                    found.append((offset, math.nan))  # losses of different stages are not connected
                 found.append((offset + step, float(value)))
     return {name: (np.array(found)[:, 0], np.array(found)[:, 1]) for name, found in points.items()}, begins, end
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """An exponential moving average, as slow as the curve is long; corrected for its start (Kingma and Ba, 2015). Begins
-    anew behind each gap."""
+    """Return an exponential moving average, slower for longer curves, with bias correction (Kingma and Ba, 2015). It
+    restarts after each gap."""
     keep = 1 - 1 / max(2.0, len(values) / 60)
     mean, weight, smooth = 0.0, 0.0, []
     for value in values:
@@ -191,7 +147,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _mark_stages(axes: Axes, begins: Sequence[tuple[float, str]], end: float, with_names: bool) -> None:
-    """A line where each stage begins; its name above the first panel, unless there are too many to be read."""
+    """Draw a line at the start of each stage; its name above the first panel, unless there are too many."""
     for number, (begin, name) in enumerate(begins):
         if number:
             axes.axvline(begin, color="#9aa0ac", linewidth=0.8, linestyle=":")
@@ -208,8 +164,8 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """Without pyplot: no window, no state shared with the user's own figures."""
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, atomically; without pyplot, which would share state with the user's figures."""
     written = io.BytesIO()
     FigureCanvasAgg(figure).print_png(written)
     write_atomically(path, written.getvalue())

@@ -1,6 +1,6 @@
-"""Sheet: a table that fits its terminal, and no word is broken.
+"""Sheet: a table that fits its terminal without broken words.
 
-Columns stand closer where that keeps them in one table; those that do not fit even so go into further tables below.
+Columns are set closer if that keeps them in one table; columns that still do not fit go into further tables below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-_BREAKS = re.compile(r"(?<=[=,._/ ])(?=\S)")  # where a long name may go on in the next line
+_BREAKS = re.compile(r"(?<=[=,._/ ])(?=\S)")  # possible line breaks of a long name
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Sheet:
 
     Args:
         title, caption: plain text above and below.
-        columns: the headers, the first one that of the names.
+        columns: the headers, starting with that of the names.
         rows: per row its name as plain text, its further cells as rich markup, and a style or None.
     """
 
@@ -41,7 +41,7 @@ class Sheet:
 
     @property
     def row_count(self) -> int:
-        """How many rows it has."""
+        """Number of rows."""
         return len(self.rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -53,7 +53,7 @@ class Sheet:
         yield Text(self.caption, style="dim italic")
 
     def _groups(self, console: Console, options: ConsoleOptions, padding: int) -> Iterator[list[int]]:
-        """The columns of each table, the names left out; a column that is too wide for any table has one of its own."""
+        """Yield the columns of each table, without the names; a column too wide for any table has its own."""
         taken: list[int] = []
         for column in range(1, len(self.columns)):
             width = Measurement.get(console, options.update(max_width=10_000),
@@ -75,7 +75,7 @@ class Sheet:
 
 
 def lines(name: str, width: int) -> str:
-    """A name in lines of at most so many cells where it can be broken: between words, after = , . _ and /."""
+    """Split a name into lines of at most `width` cells, between words and after = , . _ and /."""
     if "\n" in name:
         return "\n".join(lines(line, width) for line in name.split("\n"))
     if cell_len(name) <= width:

@@ -1,7 +1,7 @@
-"""How sure a success rate or a mean is, and whether one agent is better than another on the same pairs.
+"""Confidence intervals of success rates and means, and paired tests of two agents.
 
-With one training seed the unit is the pair: a figure speaks of that trained agent on other pairs. With several seeds the
-unit is the seed, crossed with the pairs: every seed runs the same pairs, and episodes of one seed are no independent trials
+With one training seed the unit is the pair: figures generalise to other pairs for that trained agent. With several seeds the
+unit is the seed, crossed with the pairs: every seed runs the same pairs, and episodes of one seed are not independent trials
 (Colas, Sigaud and Oudeyer, *A hitchhiker's guide to statistical comparisons of reinforcement learning algorithms*, 2019;
 Agarwal and others, *Deep reinforcement learning at the edge of the statistical precipice*, 2021). Values are then arrays
 (S, P): S seeds, P pairs. `benchmarks/intervals.py` measures coverage and false alarms.
@@ -19,7 +19,7 @@ from ami.errors import require
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 BOOTSTRAP_SEED = 0  # equal data, equal interval
-MANY = 2000  # the bootstrap's acceleration takes the square of so many steps
+MANY = 2000  # the bootstrap's acceleration costs the square of the number of values
 AT_ONCE = 100  # resamples held in memory together
 
 Values = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
@@ -27,7 +27,7 @@ Values = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The Wilson score interval of a success rate of independent trials.
+    """Return the Wilson score interval of a success rate of independent trials.
 
     Wilson, *Probable inference, the law of succession, and statistical inference*, 1927. Unlike the textbook interval
     it stays within [0, 1] and is not empty when every trial succeeded.
@@ -40,16 +40,16 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     require(n >= 1, f"wilson got n = {n}: expected 1 trial or more")
     require(0 <= successes <= n, f"wilson got {successes} successes of {n} trials: expected 0 to {n}")
     low, high = binomtest(successes, n).proportion_ci(confidence, "wilson")
-    # at the ends the formula is exact, its rounding is not
+    # exact ends, without rounding errors
     return 0.0 if successes == 0 else float(low), 1.0 if successes == n else float(high)
 
 
 def rate_interval(solved: Values) -> tuple[float, float]:
-    """The 95 % interval of a success rate, within [0, 1].
+    """Return the 95 % interval of a success rate, within [0, 1].
 
-    Wilson's for one seed. For several seeds Wilson's formula with the effective number of trials, which is that of
-    independent trials with the same standard error, and Student's quantile (Dean and Pagano, *Evaluating confidence interval
-    methods for binomial proportions in clustered surveys*, 2015).
+    Wilson's for one seed. For several seeds Wilson's formula with the effective number of trials (the number of independent
+    trials with the same standard error) and Student's quantile (Dean and Pagano, *Evaluating confidence interval methods for
+    binomial proportions in clustered surveys*, 2015).
     """
     values = _table(solved)
     successes, n = int(values.sum()), values.size
@@ -67,11 +67,11 @@ def rate_interval(solved: Values) -> tuple[float, float]:
 
 
 def mean_interval(values: Values, within: tuple[float, float] | None = None) -> tuple[float, float]:
-    """The 95 % interval of a mean, within a range.
+    """Return the 95 % interval of a mean, within a range.
 
-    Student's (*The probable error of a mean*, 1908), for several seeds with the standard error of `crossed`. Where that of
+    Student's (*The probable error of a mean*, 1908), for several seeds with the standard error of `crossed`. If that of
     one seed leaves the range, the bias-corrected and accelerated bootstrap (Efron, *Better bootstrap confidence intervals*,
-    1987), which does not; that of several seeds is cut off, since so few cannot be resampled. A single value has an interval
+    1987) replaces it; that of several seeds is clipped, since too few cannot be resampled. A single value has an interval
     of width 0.
 
     Args:
@@ -102,7 +102,7 @@ class Crossed(NamedTuple):
 
     Attributes:
         mean: over all seeds and pairs.
-        error: its standard error towards other seeds and other pairs.
+        error: its standard error, over seeds and pairs.
         freedom: the degrees of freedom of that error.
     """
 
@@ -112,7 +112,7 @@ class Crossed(NamedTuple):
 
 
 def crossed(values: Values) -> Crossed:
-    """Two-way analysis of variance with random seeds and random pairs, one value per cell.
+    """Run a two-way analysis of variance with random seeds and random pairs, one value per cell.
 
     The variance of the mean is σ²(seed)/S + σ²(pair)/P + σ²(rest)/SP, each estimated from mean squares and none below 0; its
     degrees of freedom are Satterthwaite's (*An approximate distribution of estimates of variance components*, 1946). This
@@ -142,7 +142,7 @@ class Difference(NamedTuple):
     """Two agents on the same pairs.
 
     Attributes:
-        difference: how much higher the first agent's mean is.
+        difference: the first agent's mean minus the second's.
         low, high: the 95 % interval of that difference.
         p: the probability of a difference at least this uneven between equally good agents.
         test: which test: "McNemar", "Wilcoxon" or, with several seeds, "crossed".
@@ -156,10 +156,10 @@ class Difference(NamedTuple):
 
 
 def paired_success_test(first: Values, second: Values) -> Difference:
-    """Two success rates: McNemar's exact test and Newcombe's interval for one seed, the crossed test for several.
+    """Compare two success rates: McNemar's exact test and Newcombe's interval for one seed, the crossed test for several.
 
     Raises:
-        SettingError: the two are not of the same pairs.
+        SettingError: the pairs differ.
     """
     one, two = _same_pairs(first, second)
     p = paired_test(one.ravel().astype(bool).tolist(), two.ravel().astype(bool).tolist()).p
@@ -169,10 +169,10 @@ def paired_success_test(first: Values, second: Values) -> Difference:
 
 
 def newcombe(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the difference of two success rates on the same pairs (P,), within [-1, 1].
+    """Return the 95 % interval of the difference of two success rates on the same pairs (P,), within [-1, 1].
 
     Newcombe, *Improved confidence intervals for the difference between binomial proportions based on paired data*, 1998,
-    method 10: the Wilson intervals of both rates, put together with the correlation of the two outcomes.
+    method 10: the Wilson intervals of both rates, combined with the correlation of the two outcomes.
     """
     n, rates = len(first), (float(first.mean()), float(second.mean()))
     (low, high), (other_low, other_high) = (wilson(int(side.sum()), n) for side in (first, second))
@@ -190,12 +190,12 @@ def newcombe(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 
 def paired_return_test(first: Values, second: Values) -> Difference:
-    """Two means, such as of returns: Wilcoxon's signed-rank test for one seed, the crossed test for several.
+    """Compare two means, such as returns: Wilcoxon's signed-rank test for one seed, the crossed test for several.
 
     Wilcoxon, *Individual comparisons by ranking methods*, 1945; pairs with equal values are left out.
 
     Raises:
-        SettingError: the two are not of the same pairs, or there are none.
+        SettingError: the pairs differ, or there are none.
     """
     one, two = _same_pairs(first, second)
     differences = (one - two).ravel()
@@ -209,7 +209,7 @@ def paired_return_test(first: Values, second: Values) -> Difference:
 
 
 def _compare(one: np.ndarray, two: np.ndarray, test: str, p: float, within: tuple[float, float]) -> Difference:
-    """`p` is that of the paired test over all episodes; several seeds have their own, unless nothing varies."""
+    """Return the difference with the given test and p for one seed, and those of the crossed test for several seeds."""
     differences = one - two
     if len(differences) > 1:
         from scipy.stats import t
@@ -235,13 +235,13 @@ class PairedTest(NamedTuple):
 
 
 def paired_test(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
-    """The exact two-sided test of McNemar: only pairs on which the agents differ say which one is better.
+    """Run McNemar's exact two-sided test, which uses only the pairs on which the agents differ.
 
     McNemar, *Note on the sampling error of the difference between correlated proportions*, 1947, with the binomial
     distribution in place of its chi-squared approximation.
 
     Raises:
-        SettingError: the two lists are not equally long.
+        SettingError: the lists differ in length.
     """
     from scipy.stats import binomtest
 
@@ -252,9 +252,9 @@ def paired_test(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p values corrected for how many tests were made: each stays below 0.05 in a family of true nulls 95 % of the time.
+    """Return p values corrected for multiple tests: the family-wise error rate at 0.05 is at most 5 %.
 
-    Holm, *A simple sequentially rejective multiple test procedure*, 1979. One test alone is not changed.
+    Holm, *A simple sequentially rejective multiple test procedure*, 1979. A single test is unchanged.
     """
     corrected = [0.0] * len(ps)
     most = 0.0
@@ -265,13 +265,13 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _table(values: Values) -> np.ndarray:
-    """(S, P) float; one seed may come without its axis."""
+    """Return values as (S, P) float; one seed may lack its axis."""
     return np.atleast_2d(np.asarray(values, dtype=float))
 
 
 def _same_pairs(first: Values, second: Values) -> tuple[np.ndarray, np.ndarray]:
     one, two = _table(first), _table(second)
-    require(one.shape == two.shape, f"the agents were judged on {_counted(one)} and {_counted(two)} pairs: expected the "
+    require(one.shape == two.shape, f"the agents were evaluated on {_counted(one)} and {_counted(two)} pairs: expected the "
                                     "same pairs for both")
     return one, two
 

@@ -1,4 +1,4 @@
-"""The one table of a run. Every figure in it comes from the summary, which is also written to `summary.json`."""
+"""The results table of a run. Every figure comes from the summary, which is also written to `summary.json`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ami.errors import TraceError
 from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.kinds import differences
 from ami.evaluation.sheet import Sheet
-from ami.files import FileKind
+from ami.storage.files import FileKind
 
 AGENT = "agent"
 
 
 class Details(TypedDict):
-    """What the summary notes besides its figures, as far as a reader needs it."""
+    """The summary's notes that are read back."""
 
     checkpoint: NotRequired[str | None]
 
 
 class Summary(TypedDict):
-    """What `summary.json` holds, as far as a reader needs it; `summary` has the figures."""
+    """The part of `summary.json` that is read back; see `summary` for the figures."""
 
     details: NotRequired[Details]
 
@@ -33,18 +33,18 @@ BASELINES = ("random", "straight_line", "oracle", "teacher", "untrained")
 
 def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: int, learning_seconds: float = 0.0,
             trace_digest: str | None = None) -> dict[str, Any]:
-    """Every figure of a run as plain values: the contract for scripts.
+    """Return every figure of a run as plain values: the contract for scripts.
 
     Args:
         evaluations: by name, "agent" and any baselines, all on the manifest with `manifest_hash`.
-        learning_seconds: what learning took when it was done, which a cached agent remembers; 0 when nothing learns.
-        trace_digest: None when nothing was traced.
+        learning_seconds: duration of the training, also for a cached agent; 0 without training.
+        trace_digest: None without a trace.
 
     Returns:
         {name: {kind: see `ami.evaluation.kinds.kinds_of`},
         "model_steps_per_plan", "ms_per_decision", "learning_seconds", "trace_digest", "manifest_hash", "seed",
-        "details": {name: {…}}}. A baseline's details hold the paired tests against the agent, by kind: of success, where the
-        world tells it, and of the return.
+        "details": {name: {…}}}. A baseline's details hold the paired tests against the agent, by kind: of success, if the
+        world reports it, and of the return.
     """
     agent = evaluations[AGENT]
     figures: dict[str, Any] = {name: evaluation.kinds() for name, evaluation in evaluations.items()}
@@ -63,15 +63,15 @@ def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: 
 
 
 def judged_by(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a run is judged by: "success" where the world tells it, "return" where that says something else.
+    """Return the measures of a run: "success" if the world reports it, "return" unless it equals success.
 
-    A world whose only reward is 1 on success has returns that repeat its success.
+    In a world whose only reward is 1 on success, return equals success.
     """
     return measures([figures for name in (AGENT, *BASELINES) if name in summary for figures in summary[name].values()])
 
 
 def measures(everyone: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What figures by kind are judged by; see `judged_by`."""
+    """Return the measures of figures by kind; see `judged_by`."""
     if any(figures["success"] is None for figures in everyone):
         return ("return",)
     repeats = all(figures.get("return", figures["success"]) == figures["success"] for figures in everyone)
@@ -79,8 +79,8 @@ def measures(everyone: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def results_table(summary: Mapping[str, Any]) -> Sheet:
-    """The table for the terminal: a row per agent; per kind its success, its return or both, its mean steps and the metrics,
-    with intervals."""
+    """Return the table for the terminal: a row per agent; success, return or both by kind, mean steps and metrics, with
+    intervals."""
     kinds, judged = list(summary[AGENT]), judged_by(summary)
     names = [name for name in (AGENT, *BASELINES) if name in summary]
     counts = ", ".join(f"{summary[AGENT][kind]['n']} {words(kind)}" for kind in kinds)
@@ -100,18 +100,18 @@ def results_table(summary: Mapping[str, Any]) -> Sheet:
 
 
 Cell = Callable[[Mapping[str, Any]], str]
-"""From an agent's figures by kind to a cell."""
+"""Map from an agent's figures by kind to a cell."""
 
 
 def columns_of(kinds: Sequence[str], judged: Sequence[str]) -> list[tuple[str, Cell]]:
-    """The first columns of both tables, as (header, cell): measures by kind, and mean steps."""
+    """Return the first columns of both tables, as (header, cell): measures by kind, and mean steps."""
     columns = [(f"{words(kind)}\nreturn" if measure == "return" else words(kind), partial(_measure, kind, measure))
                for kind in kinds for measure in judged]
     return [*columns, ("mean\nsteps", partial(_steps, kinds))]
 
 
 def metric_columns(everyone: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[tuple[str, Cell]]:
-    """The last columns of both tables: metrics by kind, as (header, cell).
+    """Return the last columns of both tables: metrics by kind, as (header, cell).
 
     Args:
         everyone: the figures by kind of each agent.
@@ -130,18 +130,18 @@ def _measure(kind: str, measure: str, figures: Mapping[str, Any]) -> str:
 
 
 def mean_steps(kinds: Sequence[str], judged: Sequence[str]) -> str:
-    """What the column of mean steps holds, for a caption."""
+    """Return the caption of the column of mean steps."""
     order = f", {' / '.join(map(words, kinds))}" if len(kinds) > 1 else ""
     return f"mean steps: of {'solved' if 'success' in judged else 'all'} episodes{order}"
 
 
 def _steps(kinds: Sequence[str], figures: Mapping[str, Any]) -> str:
-    """Of each kind, in the order of the columns before."""
+    """Return the mean steps of each kind, in the order of the columns before."""
     return " / ".join("–" if (steps := figures.get(kind, {}).get("mean_steps")) is None else digits(steps) for kind in kinds)
 
 
 def digits(value: float) -> str:
-    """Two decimals below 10, one below 100."""
+    """Format a number: two decimals below 10, one below 100."""
     return f"{value:.{max(0, 2 - len(str(int(abs(value)))) + 1)}f}"
 
 
@@ -162,12 +162,12 @@ def mean_return(figures: Mapping[str, Any]) -> str:
 
 
 def interval(mean: float, low: float, high: float) -> str:
-    """A mean with its interval, four digits each."""
+    """Format a mean with its interval, four digits each."""
     return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _tests(agent: Evaluation, name: str, other: Evaluation, kind: str) -> dict[str, Any]:
-    """The paired tests of the agent against a baseline on one kind of pair."""
+    """Return the paired tests of the agent against a baseline on one kind of pair."""
     found = differences([agent], [other], kind)
     success = found.pop("success", None)
     if success is None:
@@ -176,5 +176,5 @@ def _tests(agent: Evaluation, name: str, other: Evaluation, kind: str) -> dict[s
 
 
 def words(name: str) -> str:
-    """A name of the record as one says it."""
+    """Return a name with spaces instead of underscores."""
     return name.replace("_", " ")

@@ -1,1 +1,1 @@
-"""Learning: experience, memories, stages, one trainer, checkpoints, probes."""
+"""Learning: experience, hindsight states, stages, one trainer, checkpoints, probes."""

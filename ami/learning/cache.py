@@ -1,7 +1,7 @@
-"""Cache: experience and stages of learning, each found again by the hash of what it depends on.
+"""Cache: experience and trained stages, keyed by the hash of their dependencies.
 
-Everything in it can be made anew, so the folder may be deleted at any time. It is bounded: what was used least recently
-goes.
+Every entry can be recomputed, so the folder may be deleted at any time. Its size is limited: the least recently used entries
+are deleted.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ from torch import Tensor
 from ami.errors import CheckpointError
 from ami.learning import checkpoint
 from ami.learning.checkpoint import Tensors
-from ami.limits import in_bytes
+from ami.storage.limits import in_bytes
 
 LIMIT = 4e9
-"""The bytes that a cache holds at most."""
+"""The largest size of a cache, in bytes."""
 FOLDER = "cache"
 ABANDONED = 3600.0
-"""After so many seconds a file that a killed process was writing is nobody's."""
+"""The age in seconds at which a temporary file is taken for a killed process's, and deleted."""
 
 
 class Cache:
     """A folder of checkpoints, by name.
 
     Args:
-        folder: where they are; made when the first one is kept.
-        warn: is called with what could not be kept or read, and why: nothing but time is lost by it.
-        limit: the bytes it holds at most.
+        folder: their folder, made when the first one is stored.
+        warn: called with a message if an entry could not be stored or read, which costs only time.
+        limit: the largest size in bytes.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda text: None, limit: float = LIMIT) -> None:
         self.folder, self.warn, self.limit = Path(folder), warn, limit
 
     def file(self, name: str) -> Path:
-        """Where something of this name is kept."""
+        """Return the file of an entry."""
         return self.folder / f"{name}.safetensors"
 
     def find(self, name: str) -> tuple[Tensors, dict[str, Any]] | None:
-        """What was kept, as tensors and notes; None where there is nothing, or where the disk spoilt it."""
+        """Return an entry's tensors and notes; None if it is missing or damaged."""
         try:
             found = checkpoint.load(self.file(name))
         except CheckpointError as error:
             if self.file(name).exists():
-                self.warn(f"{name} in the cache is damaged and is made anew: " + str(error).partition(". Fix: ")[0])
+                self.warn(f"{name} in the cache is damaged and is recomputed: " + str(error).partition(". Fix: ")[0])
                 self._delete(name)
             return None
-        with contextlib.suppress(OSError):  # somebody else's store may be read-only
+        with contextlib.suppress(OSError):  # a shared cache may be read-only
             self.file(name).touch()
         return found
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Keep something, and make room for it. What is larger than the cache is not kept."""
+        """Store an entry and make room for it; one that is larger than the cache is not stored."""
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         if size > self.limit:
             self.warn(f"{name} is not cached: it has {in_bytes(size)}, the cache holds {in_bytes(self.limit)}")
@@ -68,16 +68,16 @@ class Cache:
             self.warn(f"{name} is not cached in '{self.folder}': {error.strerror}")
 
     def forget(self, start: str) -> None:
-        """Delete everything whose name begins so."""
+        """Delete every entry whose name begins with `start`."""
         for file in self.folder.glob(f"{start}*.safetensors"):
             file.unlink(missing_ok=True)
 
     def _delete(self, name: str) -> None:
-        with contextlib.suppress(OSError):  # somebody else's store, or a folder of that name: it is made anew all the same
+        with contextlib.suppress(OSError):  # a read-only cache, or a folder of that name: the entry is recomputed
             self.file(name).unlink(missing_ok=True)
 
     def _make_room(self, newest: Path) -> None:
-        """Delete what was used least recently, until the rest is within the limit; never the newest."""
+        """Delete the least recently used entries until the rest fits the limit; never the newest."""
         now, files = time.time(), []
         for file in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another process makes room too

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file whose metadata is JSON, written whole or not at all. No pickle anywhere."""
+"""Checkpoints: one safetensors file with JSON metadata, written atomically. No pickle anywhere."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ import safetensors.torch
 from torch import Tensor
 
 from ami.errors import CheckpointError
-from ami.files import MIB, FileKind, parse_json, write_atomically
-from ami.limits import memory
 from ami.ports import DTYPES
-from ami.schema import Mismatch, check, shown
+from ami.storage.files import MIB, FileKind, parse_json, write_atomically
+from ami.storage.limits import memory
+from ami.storage.schema import Mismatch, check, shown
 
 Tensors = dict[str, Tensor]
 FILE = FileKind("a whole safetensors file", CheckpointError,
                 "name another file or, if ami wrote this one, delete it and train again")
-LARGEST_HEAD = 16 * MIB  # what names, shapes and notes take
+LARGEST_HEAD = 16 * MIB  # names, shapes and notes
 T = TypeVar("T")
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Write tensors and plain-valued notes as one file.
+    """Write tensors and notes as one file.
 
     Args:
         tensors: by name.
-        notes: what JSON can hold.
+        notes: plain values, as JSON can hold.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, safetensors.torch.save(whole, metadata={"ami": json.dumps(notes)}))
 
 
 def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read what `save` wrote.
+    """Read a file that `save` wrote.
 
     Raises:
-        CheckpointError: the file is missing, broken, or not one of ours.
+        CheckpointError: the file is missing, broken, or not written by ami.
     """
     path = Path(path)
     try:
@@ -51,7 +51,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise CheckpointError(f"no checkpoint at '{path}'. Fix: train one with `ami train`, "
                               "or leave checkpoint=null and `ami run` learns first") from None
     if head > LARGEST_HEAD:
-        raise FILE.refusal(path, f"its head has {head:,} bytes: expected at most {LARGEST_HEAD:,}")
+        raise FILE.refusal(path, f"its header has {head:,} bytes: expected at most {LARGEST_HEAD:,}")
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             notes = (opened.metadata() or {}).get("ami")
@@ -72,10 +72,10 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def as_record(path: Path, tensors: Mapping[str, Tensor], kind: Callable[..., T]) -> T:
-    """A dataclass or NamedTuple of tensors from those of a file.
+    """Return a dataclass or NamedTuple made of a file's tensors.
 
     Raises:
-        CheckpointError: the file holds others.
+        CheckpointError: the file holds other tensors.
     """
     known = inspect.signature(kind).parameters
     needed = {name for name, one in known.items() if one.default is inspect.Parameter.empty}
@@ -85,7 +85,7 @@ def as_record(path: Path, tensors: Mapping[str, Tensor], kind: Callable[..., T])
 
 
 def by_node(tensors: Mapping[str, Tensor]) -> dict[str, Tensors]:
-    """{"world_model/weight": t} as {"world_model": {"weight": t}}."""
+    """Nest tensors by node: {"world_model/weight": t} to {"world_model": {"weight": t}}."""
     nodes: dict[str, Tensors] = {}
     for name, tensor in tensors.items():
         node, _, key = name.partition("/")
@@ -94,5 +94,5 @@ def by_node(tensors: Mapping[str, Tensor]) -> dict[str, Tensors]:
 
 
 def flat(nodes: Mapping[str, Mapping[str, Tensor]]) -> Tensors:
-    """The inverse of `by_node`."""
+    """Invert `by_node`."""
     return {f"{node}/{key}": tensor for node, state in nodes.items() for key, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""Divergence: why a loss is not a number: what it was given, the weights it was computed with, or the loss itself."""
+"""Divergence: the probable cause of a loss that is not finite: the batch, the weights, or the loss itself."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ami.errors import SettingError
 from ami.learning.stage import Stage
 from ami.module import Module
 
-MADE_BY = {"experience": "the world sent it", "memory": "perception and world model made it",
-           "plans": "the agents of the stage made it"}
+MADE_BY = {"experience": "the world sent it", "memory": "perception and world model computed it",
+           "plans": "the agents of the stage computed it"}
 
 
 def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor],
                modules: Mapping[str, Module]) -> SettingError:
-    """The error that names stage, step, node and the probable cause.
+    """Return the error that names stage, step, node and the probable cause.
 
     Args:
         stage: the stage.
         step: its step, from 0.
         loss: a scalar that is not finite.
-        batch: what it was computed from.
-        modules: what it was computed with, by node.
+        batch: the batch of the loss.
+        modules: the modules, by node.
     """
     node = stage.loss
     kind = type(modules[node]).__name__
@@ -36,11 +36,11 @@ def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor
                if _count(value)]
     if weights:
         more = f" and {len(weights) - 1} more tensors" if len(weights) > 1 else ""
-        return SettingError(f"{what}: the weights {weights[0]}{more} are not finite since the step before, its data are. "
-                            f"Fix: learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}"
+        return SettingError(f"{what}: the weights {weights[0]}{more} are not finite since the previous step, with "
+                            f"finite data. Fix: learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}"
                             f"{_clip_fix(stage)}")
     if step == 0:
-        return SettingError(f"{what}, with finite data and initial weights. Fix: mend {kind}.loss(), which "
+        return SettingError(f"{what}, with finite data and initial weights. Fix: correct {kind}.loss(), which "
                             "divides by zero, overflows, or takes the logarithm of 0")
     return SettingError(f"{what}: its data and all weights are finite, so the loss overflows. Fix: "
                         f"learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}{_clip_fix(stage)}")
@@ -52,8 +52,8 @@ def _count(value: Tensor) -> int:
 
 def _data_fix(stage: Stage) -> str:
     if stage.data == "experience":
-        return "Fix: mend the world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"
-    return "Fix: mend the module that computes it, or let it learn with a smaller learning_rate"
+        return "Fix: correct the world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"
+    return "Fix: correct the module that computes it, or let it learn with a smaller learning_rate"
 
 
 def _clip_fix(stage: Stage) -> str:

@@ -1,4 +1,4 @@
-"""Learning log: the figures of learning in the run's folder, one JSON line per logged step, whole even after a kill -9."""
+"""Learning log: the learning curve in the run's folder, one JSON line per logged step, readable even after a kill -9."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ami.errors import TraceError
-from ami.files import MIB, FileKind, write_atomically
+from ami.storage.files import MIB, FileKind, write_atomically
 
 NAME = "learning.jsonl"
 Row = Mapping[str, float | str]
@@ -17,11 +17,11 @@ _FILE = FileKind("a learning log", TraceError, "delete it: the figures are in th
 
 
 class LearningLog:
-    """Appends rows; a row is one write, so that a kill leaves whole lines but perhaps the last.
+    """Appends rows. A row is one write, so that a kill leaves whole lines, except perhaps the last.
 
     Args:
-        folder: of the run.
-        rows: what was logged before a kill: the file begins with these.
+        folder: the run's folder.
+        rows: rows logged before a kill, with which the file begins.
     """
 
     def __init__(self, folder: Path, rows: Sequence[Row] = ()) -> None:
@@ -44,7 +44,7 @@ class LearningLog:
 
 
 def read_rows(folder: Path) -> list[dict[str, float | str]]:
-    """The rows of a run; none if it logged none. A line that a kill cut off ends them.
+    """Return the rows of a run, up to a line that a kill cut off; none if the run has no log.
 
     Raises:
         TraceError: the file is no regular file, too large, or no text.

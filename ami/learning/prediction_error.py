@@ -1,4 +1,4 @@
-"""How well a world model predicts, held against the guess that nothing moves."""
+"""Prediction error of a world model, relative to persistence (the guess that nothing moves)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_WINDOWS = 512
 
 
 def error_of_modules(modules: Mapping[str, Module], experience: Experience) -> float:
-    """`error_vs_persistence` of the first perception and world model among some modules; nan without them."""
+    """Return `error_vs_persistence` of the first perception and world model among some modules; nan without them."""
     perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
     world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
     if perception is None or world_model is None:
@@ -26,16 +26,17 @@ def error_of_modules(modules: Mapping[str, Module], experience: Experience) -> f
 @torch.no_grad()
 def error_vs_persistence(experience: Experience, perception: Perception, world_model: WorldModel,
                          horizon: int = HORIZON) -> float:
-    """The mean distance of the predicted state to the perceived one after `horizon` steps of held-out episodes, as a share
-    of the distance of the state before them: 0 is exact, 1 is no better than to expect that nothing moves (persistence).
+    """Return the mean distance of predicted to perceived states after `horizon` steps, divided by that of persistence.
+
+    0 is exact; 1 is no better than to predict the state `horizon` steps earlier (persistence).
 
     Args:
-        experience: episodes that nothing learnt from.
-        perception, world_model: as they are now; nothing in them changes.
-        horizon: k, steps of prediction.
+        experience: held-out episodes.
+        perception, world_model: the modules; they are not changed.
+        horizon: steps of prediction.
 
     Returns:
-        nan where no episode is that long, or where no state moves, as when all states have collapsed to one.
+        nan if no episode is that long, or if no state moves, as when all states have collapsed to one.
     """
     fits = torch.arange(experience.action.shape[1])[None] + horizon <= experience.steps[:, None]
     starts = fits.nonzero()

@@ -1,7 +1,8 @@
-"""Probes: how much of the true state can be read from a frozen mind's states, and whether they have collapsed.
+"""Probes: how much of the true state is linearly decodable from a frozen agent's states, and whether they have collapsed.
 
-A ridge regression is fitted on some episodes and scored on others. Absolute spread is watched beside it: effective rank
-*rises* when a representation collapses to noise, and a linear probe alone can look healthy (models.md in the design notes).
+A ridge regression is fitted on some episodes and scored on others. The states' standard deviation is reported too: effective
+rank *rises* when a representation collapses to noise, and a linear probe alone can look healthy (models.md in the design
+notes).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Readout:
     """A linear map from states to the true state.
 
     Attributes:
-        mean, spread: (*S), of the states it was fitted on.
+        mean, spread: (*S), mean and standard deviation of the states it was fitted on.
         weight: (D + 1, X), the last row is the intercept.
     """
 
@@ -36,17 +37,17 @@ class Readout:
     weight: Tensor
 
     def __call__(self, states: Tensor) -> Tensor:
-        """States (…, *S), flattened to (…, D), to (…, X)."""
+        """Map states (…, *S), flattened to (…, D), to (…, X)."""
         scaled = ((states - self.mean) / self.spread).reshape(*states.shape[: states.ndim - self.mean.ndim], -1)
         return (scaled @ self.weight[:-1] + self.weight[-1]).float()
 
 
 @dataclass(frozen=True)
 class ProbeFigures:
-    """What a probe says of a representation.
+    """The figures of a probe.
 
     Attributes:
-        r2: explained variance of the true state, mean over those of its dimensions that vary, on unseen episodes.
+        r2: explained variance of the true state on held-out episodes, mean over the dimensions that vary.
         std: mean over dimensions of the states' standard deviation: 0 is collapse.
         effective_rank: exp of the entropy of the normalised eigenvalues (Roy and Vetterli, 2007), 1 to D.
     """
@@ -56,12 +57,12 @@ class ProbeFigures:
     effective_rank: float
 
     def plain(self) -> dict[str, float]:
-        """As a dict of numbers."""
+        """Return the figures as a dict."""
         return asdict(self)
 
 
 def probe_modules(modules: Mapping[str, Module], experience: Experience | None) -> tuple[ProbeFigures, Readout] | None:
-    """Probe the first perception and world model among some modules; None without them, or where the true state is unknown.
+    """Probe the first perception and world model among some modules; None without them, or if the true state is unknown.
 
     Raises as `probe` does.
     """
@@ -80,7 +81,7 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
         SettingError: there are fewer than 2 episodes, or states are not finite.
     """
     count = len(experience.steps)
-    require(count >= 2, f"a probe got {count} episodes: expected 2 or more, to be scored on others than it is fitted on")
+    require(count >= 2, f"a probe got {count} episodes: expected 2 or more, for a fit and a held-out score")
     split = max(1, int(count * TRAIN_SHARE))
     parts: list[tuple[Tensor, Tensor]] = []
     for chosen in (range(split), range(split, count)):
@@ -90,7 +91,7 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
         parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
     require(bool(fit.isfinite().all() and test.isfinite().all()),
-            f"{type(world_model).__name__} believes states that are not finite: "
+            f"{type(world_model).__name__} returned states that are not finite: "
             f"{_cause(experience, perception, world_model)}")
     readout = fit_readout(fit, fit_truth)
     error = (readout(test).double() - test_truth).square().mean(0)
@@ -106,17 +107,17 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
 
 
 def _cause(experience: Experience, perception: Perception, world_model: WorldModel) -> str:
-    """Why states are not finite: what the world showed, the weights, or the modules' own computation."""
+    """Return why states are not finite: the observations, the weights, or the modules' own computation."""
     if not bool(experience.observation.isfinite().all()):
-        return "the world showed observations that are not. Fix: mend the world, or cut such values off in a wrapper"
+        return "the world's observations are not. Fix: correct the world, or cut such values off in a wrapper"
     weights = [*perception.state_dict().values(), *world_model.state_dict().values()]
     if not all(bool(value.isfinite().all()) for value in weights):
-        return "their weights are not, learning has diverged. Fix: a smaller learning_rate, or clip > 0"
-    return "observations and weights are. Fix: mend what the perception or the world model computes"
+        return "the weights are not: learning has diverged. Fix: a smaller learning_rate, or clip > 0"
+    return "observations and weights are. Fix: correct the perception or the world model"
 
 
 def fit_readout(states: Tensor, truth: Tensor, ridge: float = RIDGE) -> Readout:
-    """A ridge regression from states (N, *S) to the true state (N, X)."""
+    """Fit a ridge regression from states (N, *S) to the true state (N, X)."""
     mean, spread = states.mean(0), states.std(0) + SMALLEST_SPREAD
     design = torch.cat([((states - mean) / spread).flatten(1), states.new_ones(len(states), 1)], dim=1)
     gram = design.T @ design + ridge * len(states) * torch.eye(design.shape[1], dtype=design.dtype)

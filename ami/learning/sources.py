@@ -1,4 +1,4 @@
-"""Sources: where the batches of a stage come from, by the kind of data that it learns from."""
+"""Sources: the batches of a stage, by its kind of data."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from ami.blueprint import Perception, WorldModel
 from ami.errors import SettingError
 from ami.learning.experience import Experience
-from ami.learning.memories import remember
+from ami.learning.hindsight import remember
 from ami.learning.stage import Stage
 from ami.module import Module
 
 MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal"),
            "plans": ("state", "goal", "plan")}
-"""What a batch of each kind of data holds."""
+"""The tensors in a batch of each kind of data."""
 Draw = Callable[[int], dict[str, Tensor]]
-"""Step of the stage to batch."""
+"""Draws the batch of a step of the stage."""
 
 
 def windows(stage: Stage, experience: Experience) -> Draw:
-    """Windows of observations and actions; raises as `Experience.starts` does."""
+    """Return a source of windows of observations and actions; raises as `Experience.starts` does."""
     starts, ends = experience.starts(stage.window), experience.endings(stage.window)
     from_ends = round(stage.ends * stage.batch) if len(ends) else 0
 
@@ -37,17 +37,17 @@ def windows(stage: Stage, experience: Experience) -> Draw:
 
 
 def memory(stage: Stage, experience: Experience, modules: Mapping[str, Module]) -> Draw:
-    """States with their successors.
+    """Return a source of states with their successors.
 
     Raises:
-        SettingError: there is not one perception and one world model that could make them.
+        SettingError: there is not exactly one perception and one world model to compute them.
     """
     perception, model = (_the_one(stage, modules, kind, what) for kind, what in (
         (Perception, "perception"), (WorldModel, "world model")))
-    memories = remember(experience, perception, model, stage.imagined)
-    endings = memories.endings(stage.window) if stage.ends else None
+    states = remember(experience, perception, model, stage.imagined)
+    endings = states.endings(stage.window) if stage.ends else None
     share = round(stage.ends * stage.batch) if endings is not None and len(endings) else 0
-    return lambda step: memories.draw(stage.batch, endings, share)
+    return lambda step: states.draw(stage.batch, endings, share)
 
 
 def _the_one(stage: Stage, modules: Mapping[str, Module], kind: type[Module], what: str) -> Any:

@@ -1,4 +1,4 @@
-"""A stage of learning: which parts learn together, on what, and how."""
+"""A stage of learning: the parts that learn together, their data and the optimiser's settings."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ SOURCES = ("experience", "memory", "plans")
 
 @dataclass(frozen=True)
 class Stage:
-    """The settings of one stage; what it does not name is frozen.
+    """The settings of one stage; parts that it does not name are frozen.
 
     Attributes:
-        name: what figures and progress are filed under.
+        name: the key of its figures and progress.
         train: the parts that learn together: nodes, or dotted parts of nodes ("cost.critics.critic").
         loss: the node whose `loss(batch)` is minimised.
-        steps: how many gradient steps.
-        data: "experience", windows of observations and actions; "memory", states with their successors; or "plans", what
-            agents in Mode-2 perceived, wanted and planned.
-        batch: how many windows, states or plans per step.
+        steps: the number of gradient steps.
+        data: "experience", windows of observations and actions; "memory", states with their successors; or "plans", states,
+            goals and plans of agents in Mode-2.
+        batch: windows, states or plans per step.
         window: steps per window of experience.
-        ends: the share of windows that reach up to where the world ended an episode, which is rare and tells much; of states
-            of memory, the share that are at most `window` steps before that.
+        ends: the share of windows that end at a terminal step, which are rare and informative; with memory, the share of
+            states at most `window` steps before a terminal step.
         imagined: imagined successors per state of memory.
-        agents: who lives to bring plans, one after another while the stage goes on; each gets an equal share of the steps.
-        episodes: how many each of them lives.
+        agents: the agents that plan, one after another during the stage; the steps are shared evenly among them.
+        episodes: the number of episodes of each agent.
         learning_rate, weight_decay: AdamW's (Loshchilov and Hutter, 2019).
-        warm_up: steps of linear warm-up; then a cosine down to `final_rate` of the learning rate.
+        warm_up: steps of linear warm-up; then a cosine decay to `final_rate` of the learning rate.
         clip: largest norm of the gradient; 0 for no limit.
     """
 
@@ -73,8 +73,10 @@ class Stage:
 
     @classmethod
     def read(cls, name: str, settings: Mapping[str, Any], others: Iterable[str] = ()) -> Stage:
-        """A stage from its config; an unknown setting is refused with the nearest name, a part of a stage with the nearest
-        of `others`."""
+        """Return a stage from its config.
+
+        An unknown setting is refused with the nearest name, an incomplete stage with the nearest of `others`.
+        """
         near = suggestion(name, {*others} - {name})
         near = near if "did you mean" in near else "."
         known = [field.name for field in fields(cls) if field.name != "name"]
@@ -88,19 +90,19 @@ class Stage:
         return cls(name=name, **settings)
 
     def rate(self, step: int) -> float:
-        """The learning rate at a step: linear warm-up times cosine."""
+        """Return the learning rate at a step: linear warm-up times cosine."""
         warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
         return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * cosine)
 
 
-def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
-    """The parts a stage names, found in the modules.
+def specs_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
+    """Return the parts that a stage trains, by name.
 
     Raises:
         UnknownName: there is no such node or part.
-        SettingError: a part is named twice, is an intrinsic cost, which is immutable (paper, section 3.2), or has nothing to
-            learn.
+        SettingError: a part is named twice, is an intrinsic cost, which is immutable (paper, section 3.2), or has no
+            parameters.
     """
     found: dict[str, nn.Module] = {}
     for number, path in enumerate(stage.train):

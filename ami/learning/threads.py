@@ -1,4 +1,4 @@
-"""Threads: how many torch computes with, for as long as a piece of work lasts."""
+"""Threads: the number of torch's threads during a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads within the block; the caller's number comes back after it, also after an error."""
+    """Compute with `count` threads in the block; restore the caller's number after it, also after an error."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

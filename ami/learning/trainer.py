@@ -1,8 +1,8 @@
 """The trainer: one loop for anything with a `loss(batch)`.
 
-Learning is a schedule of steps, each with a key that hashes all it depends on: experience is collected, then stages learn
-from it. What was kept under the same key is loaded instead. Within a stage everything its course depends on is in a progress
-file (weights, optimiser, random state, step), so that a killed training goes on to bit-identical weights.
+Learning is a schedule of steps: experience is collected, then stages learn from it. Each step has a key, the hash of its
+dependencies; a result stored under the same key is loaded instead of computed. A progress file holds the state of a running
+stage (weights, optimiser, random state, step), so that a killed training resumes to bit-identical weights.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.divergence import not_finite
 from ami.learning.experience import Experience, joined
-from ami.learning.plans import Lessons, Teacher
+from ami.learning.expert_plans import Expert, ExpertPlans
 from ami.learning.sources import MADE_OF, Draw, memory, windows
-from ami.learning.stage import Stage, parts_of
-from ami.limits import is_out_of_memory
+from ami.learning.stage import Stage, specs_of
 from ami.module import Module
-from ami.streams import derive_seed
+from ami.rng import derive_seed
+from ami.storage.limits import is_out_of_memory
 
 LOG_EVERY = 20
 COLLECT = "collect"
-"""What rows of the learning curve are filed under that tell how a round's episodes went."""
+"""The "stage" of rows of the learning curve that hold the returns of a round's episodes."""
 LEARNING_STATE = "learning_state"
 Row = dict[str, float | str]
 
@@ -39,10 +39,10 @@ class Step(NamedTuple):
     """One step of the schedule.
 
     Attributes:
-        key: the hash of all that its result depends on.
-        round: how often all stages were run before.
-        stage: the stage that learns; None where the experience of the round is collected.
-        nodes: those that the stage may change, and those it uses.
+        key: the hash of its dependencies.
+        round: the round's index, from 0; a round runs all stages once.
+        stage: the stage that learns; None for the collection of the round's experience.
+        nodes: the nodes that the stage changes or uses.
     """
 
     key: str
@@ -52,15 +52,15 @@ class Step(NamedTuple):
 
 
 @dataclass
-class Course:
-    """How learning went.
+class TrainingProgress:
+    """The progress of a training.
 
     Attributes:
-        rows: the figures logged, one dict per logged step with "stage" and "step".
-        seconds: what all of it took, when it was done; killed attempts' unsaved work not counted.
-        found: the steps that were loaded.
-        found_seconds: what those took when they were done.
-        resumed: whether a stage went on from a progress file.
+        rows: the logged figures, one dict per logged step with "stage" and "step".
+        seconds: the computing time of all steps, including that of loaded ones, without unsaved work of killed attempts.
+        found: the steps loaded from the cache.
+        found_seconds: the computing time of the loaded steps.
+        resumed: whether a stage was resumed from a progress file.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Course:
 
 @dataclass
 class _Running:
-    """A stage on its way: the next step, the seconds and rows so far."""
+    """A running stage: the next step, the seconds and rows so far."""
 
     step: int = 0
     seconds: float = 0.0
@@ -80,7 +80,7 @@ class _Running:
 
 
 Collector = Callable[[Step], tuple[Experience, float, bool]]
-"""A step to what was lived in it, the seconds that took, and whether it was found."""
+"""Returns the experience of a step, the seconds it took, and whether it was found in the cache."""
 OnStep = Callable[[Stage, int, Row | None], None]
 
 
@@ -88,20 +88,20 @@ class Trainer:
     """Runs a schedule over the modules of one agent.
 
     Args:
-        modules: the modules, bound to each other (see `ami.worker.Worker`).
-        schedule: in order; a round begins with its experience.
+        modules: the modules, bound to each other (see `ami.runtime.worker.Worker`).
+        schedule: the steps in order; a round begins with its experience.
         seed: every draw derives from it and the stage's name.
-        cache: where finished stages are found and kept, and the progress of the running one.
+        cache: holds finished stages, and the progress of the running one.
         save_every: steps between two saves.
-        on_step: is told of every step, with figures when they are logged.
-        teachers: makes the agents that bring plans, by name, for stages that learn from those.
+        on_step: called at every step, with figures if they are logged.
+        teachers: the builders of expert agents, by name, for stages that learn from plans.
 
     Attributes:
-        on_known: is given the rows of what was learnt before, and found.
+        on_known: called with each row of a stage that was loaded or resumed, and of a round's collection.
     """
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Step], seed: int, cache: Cache, save_every: int,
-                 on_step: OnStep = lambda stage, step, row: None, teachers: Mapping[str, Teacher] | None = None) -> None:
+                 on_step: OnStep = lambda stage, step, row: None, teachers: Mapping[str, Expert] | None = None) -> None:
         self.teachers = teachers or {}
         self.modules, self.schedule, self.seed = modules, list(schedule), seed
         self.cache, self.save_every, self.on_step = cache, save_every, on_step
@@ -110,85 +110,85 @@ class Trainer:
             if step.stage is not None:
                 _check(step.stage, modules)
 
-    def learn(self, collected: Collector) -> Course:
-        """Run the schedule, from where the cache and the progress of a killed training stand.
+    def learn(self, collected: Collector) -> TrainingProgress:
+        """Run the schedule; resume from the cache and the progress of a killed training.
 
         Args:
-            collected: brings the experience of a round; asked for every round once, in order.
+            collected: returns the experience of a round; called once per round, in order.
         """
-        course = Course()
-        lived: list[Experience] = []
+        progress = TrainingProgress()
+        rounds: list[Experience] = []
         experience: Experience | None = None
         with _own_random_state():
             for step in self.schedule:
                 if step.stage is None:
-                    lived.append(self._collect(course, step, collected))
-                    experience = joined(lived)
+                    rounds.append(self._collect(progress, step, collected))
+                    experience = joined(rounds)
                     self._measure(experience)
                     continue
                 if experience is None:
                     raise ValueError("a schedule begins with experience: expected its first step without a stage")
-                if not self._find(course, step):
-                    self._run_stage(course, step, step.stage, experience)
+                if not self._find(progress, step):
+                    self._run_stage(progress, step, step.stage, experience)
         for module in self.modules.values():
             module.requires_grad_(False).eval()
-        return course
+        return progress
 
-    def _collect(self, course: Course, step: Step, collected: Collector) -> Experience:
-        """One round's experience; each round is a point of the learning curve."""
+    def _collect(self, progress: TrainingProgress, step: Step, collected: Collector) -> Experience:
+        """Return one round's experience; with several rounds, each is a point of the learning curve."""
         for module in self.modules.values():
             module.eval()
         experience, seconds, found = collected(step)
-        self._account(course, step, seconds, found)
+        self._account(progress, step, seconds, found)
         if any(other.round for other in self.schedule):
-            course.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
-                                "steps": float(experience.steps.float().mean())})
-            self.on_known(course.rows[-1])
+            progress.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
+                                  "steps": float(experience.steps.float().mean())})
+            self.on_known(progress.rows[-1])
         return experience
 
     def _measure(self, experience: Experience) -> None:
-        """Modules that ask for it are shown all experience before a round learns from it."""
+        """Let modules with `measure` fit their statistics to all experience before a round learns from it."""
         batch = {"observation": experience.frames(), "last": experience.lasts()}
         if experience.reward is not None:
-            lived = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
-            batch["reward"] = experience.reward[lived]
+            is_real = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
+            batch["reward"] = experience.reward[is_real]
         for module in self.modules.values():
-            self._tell(module, "measure", batch)
+            self._call_hook(module, "measure", batch)
 
-    def _account(self, course: Course, step: Step, seconds: float, found: bool) -> None:
-        course.seconds += seconds
+    def _account(self, progress: TrainingProgress, step: Step, seconds: float, found: bool) -> None:
+        progress.seconds += seconds
         if found:
-            course.found.append(step)
-            course.found_seconds += seconds
+            progress.found.append(step)
+            progress.found_seconds += seconds
 
     # One stage -------------------------------------------------------------------------------------------------------
 
-    def _find(self, course: Course, step: Step) -> bool:
-        """Whether the stage was learnt before; its nodes are then as it left them."""
+    def _find(self, progress: TrainingProgress, step: Step) -> bool:
+        """Load the stage's weights and rows from the cache; return whether they were there."""
         kept = self.cache.find(stage_name(step))
         if kept is None:
             return False
         tensors, notes = kept
         self._load_weights(tensors)
-        course.rows += notes["rows"]
+        progress.rows += notes["rows"]
         for row in notes["rows"]:
             self.on_known(row)
-        self._account(course, step, notes["seconds"], True)
+        self._account(progress, step, notes["seconds"], True)
         return True
 
-    def _run_stage(self, course: Course, step: Step, stage: Stage, experience: Experience) -> None:
+    def _run_stage(self, progress: TrainingProgress, step: Step, stage: Stage, experience: Experience) -> None:
         running, saved = _Running(), self._progress(step)
         if saved is not None:
             notes = saved[1]
             running = _Running(notes["step"], notes["seconds"], notes["rows"])
             for row in notes["rows"]:
                 self.on_known(row)
-            course.resumed = True
+            progress.resumed = True
         started = time.perf_counter() - running.seconds
         learner = self.modules[stage.loss]
         torch.manual_seed(derive_seed(self.seed, "learning", stage.name, *([step.round] if step.round else [])))
         parameters = self._free(stage)
-        self._tell(learner, "begin_learning")
+        self._call_hook(learner, "begin_learning")
         optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
         if saved is not None:
             self._load_weights(saved[0])
@@ -209,19 +209,19 @@ class Trainer:
                 self._save(step, running, optimiser)
         running.seconds = time.perf_counter() - started
         self._drop_learning_state()
-        course.rows += running.rows
-        self._account(course, step, running.seconds, False)
+        progress.rows += running.rows
+        self._account(progress, step, running.seconds, False)
         self.cache.keep(stage_name(step), checkpoint.flat({node: self.modules[node].state_dict() for node in step.nodes}),
                         {"stage": stage.name, "seconds": running.seconds, "rows": running.rows})
         self.cache.forget(f"{stage_name(step)}.")
 
-    def _tell(self, learner: Module, hook: str, *news: Any) -> None:
-        """Call a hook that a module may have."""
+    def _call_hook(self, learner: Module, hook: str, *arguments: Any) -> None:
+        """Call an optional hook of a module."""
         if hasattr(learner, hook):
-            getattr(learner, hook)(*news)
+            getattr(learner, hook)(*arguments)
 
     def _drop_learning_state(self) -> None:
-        """What `begin_learning` made (slow copies and the like) serves one stage: no later stage, no running agent."""
+        """Delete the state that `begin_learning` made (slow copies and the like): it serves one stage alone."""
         for module in self.modules.values():
             for part in list(module.modules()):
                 if LEARNING_STATE in part._modules:
@@ -247,18 +247,18 @@ class Trainer:
         if stage.clip:
             nn.utils.clip_grad_norm_(parameters, stage.clip)
         optimiser.step()
-        self._tell(learner, "after_step", step, stage.steps)
+        self._call_hook(learner, "after_step", step, stage.steps)
         if step % LOG_EVERY and step + 1 < stage.steps:
             return None
         return {"stage": stage.name, "step": float(step), "loss": float(loss.detach()),
                 **{name: float(figure) for name, figure in figures.items()}}
 
     def _free(self, stage: Stage) -> list[nn.Parameter]:
-        """Freeze everything, then free what the stage names; a parameter that two parts share is learnt once."""
+        """Freeze everything, then unfreeze the stage's parts; return their parameters, each once."""
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         parameters: dict[int, nn.Parameter] = {}
-        for part in parts_of(stage, self.modules).values():
+        for part in specs_of(stage, self.modules).values():
             part.requires_grad_(True).train()
             parameters |= {id(parameter): parameter for parameter in part.parameters()}
         return list(parameters.values())
@@ -272,7 +272,7 @@ class Trainer:
         def on_lived(at: int, episodes: int) -> None:
             self.on_step(stage, at, {"stage": stage.name, "step": float(at), "lived": float(episodes)})
 
-        return Lessons(stage, self.teachers, self.modules, self.seed,
+        return ExpertPlans(stage, self.teachers, self.modules, self.seed,
                        lambda number: self.cache.file(f"{stage_name(step)}.plans-{number}"), on_lived).draw
 
     # The progress file -----------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Trainer:
 
 
 def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
-    parts_of(stage, modules)
+    specs_of(stage, modules)
     if stage.loss not in modules:
         raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
     if not hasattr(modules[stage.loss], "loss"):
@@ -312,31 +312,31 @@ def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
 
 
 def stage_name(step: Step) -> str:
-    """What a stage is kept under."""
+    """Return the name of a stage in the cache."""
     return f"stage-{step.key}"
 
 
 @contextmanager
 def _faults_named(stage: Stage, learner: Module, running: _Running) -> Iterator[None]:
-    """Name stage, step and node where a module's own code fails, or there is not enough memory for it."""
+    """Raise a SettingError with stage, step and node if a module's own code fails or runs out of memory."""
     try:
         yield
     except (AmiError, OSError):
         raise
     except Exception as error:
-        said = str(error).strip().partition("\n")[0]
+        text = str(error).strip().partition("\n")[0]
         where = f"learning.stages.{stage.name}"
         if is_out_of_memory(error):
-            raise SettingError(f"{where} got no more memory at step {running.step}: {said or 'MemoryError'}. Fix: "
-                               f"{where}.batch below {stage.batch}, or smaller modules; what was saved stays, and the "
-                               "same command goes on from there") from None
-        raise SettingError(f"{where} broke off at step {running.step}: {stage.loss} ({type(learner).__name__}) raised "
-                           f"{type(error).__name__}: {said}. Fix: mend its loss(batch), or drop the stage, ~{where}"
+            raise SettingError(f"{where} ran out of memory at step {running.step}: {text or 'MemoryError'}. Fix: "
+                               f"{where}.batch below {stage.batch}, or smaller modules; saved progress is kept, and the "
+                               "same command resumes from it") from None
+        raise SettingError(f"{where} failed at step {running.step}: {stage.loss} ({type(learner).__name__}) raised "
+                           f"{type(error).__name__}: {text}. Fix: correct its loss(batch), or drop the stage, ~{where}"
                            ) from error
 
 
 @contextmanager
 def _own_random_state() -> Iterator[None]:
-    """Learning draws from torch's global stream, so that modules need no generator, and leaves it as it found it."""
+    """Restore torch's global random state after learning, which draws from it so that modules need no generator."""
     with torch.random.fork_rng(devices=[]):
         yield

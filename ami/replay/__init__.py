@@ -1,1 +1,1 @@
-"""Replay: a recorded mind executed anew, with another module in it, or let go on differently."""
+"""Replay: re-execute a recorded agent, substitute a module, or fork the run at a tick."""

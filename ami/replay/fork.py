@@ -1,8 +1,7 @@
-"""Fork: a recorded life up to a tick, and from there on another one.
+"""Fork: continue a recorded run from a tick on with other settings.
 
-Every module is brought to where it stood: the mind is executed anew up to the tick, held against the record, and its
-snapshots are restored; the world begins as it did and is given the recorded actions again, since a gymnasium world cannot be
-copied.
+The state of every module at the tick is restored. The agent is re-executed up to the tick, verified against the trace, and
+its snapshots are restored. The world is reset and repeats the recorded actions, since a gymnasium world cannot be copied.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ami.config import to_graph
-from ami.console import Console
+from ami.config.compose import to_graph
 from ami.errors import TraceError
-from ami.faults import blamed
-from ami.recorder import NoTrace
-from ami.replay.again import Mind
-from ami.replay.checked import Checked
-from ami.replay.minds import changed_in, fitting_weights, incomparable
+from ami.graph.faults import blamed
+from ami.replay.compatibility import changed_in, fitting_weights, incomparable
 from ami.replay.recording import Recording, cause
-from ami.tracing.header import write_header
-from ami.tracing.levels import WORLD
-from ami.tracing.log import TraceLog
-from ami.worker import Outputs, Worker
+from ami.replay.reexecute import Mind
+from ami.replay.verify import Checked
+from ami.runtime.recorder import NoTrace
+from ami.runtime.worker import Outputs, Worker
+from ami.terminal.console import Console
+from ami.trace.header import write_header
+from ami.trace.levels import WORLD
+from ami.trace.log import TraceLog
 
 
 @dataclass(frozen=True)
 class Life:
-    """What became of one world.
+    """Outcome of one episode.
 
     Attributes:
         success: whether the goal was reached.
-        steps: actions until the episode was over, or until the record ends.
-        ret: the sum of the world's rewards.
-        over: whether the episode was over.
+        steps: actions until the episode ended, or until the trace ends.
+        ret: the sum of the rewards.
+        over: whether the episode ended.
     """
 
     success: bool
@@ -49,15 +48,15 @@ class Life:
 
 @dataclass(frozen=True)
 class Fork:
-    """Two lives with one past.
+    """A recorded run and its fork.
 
     Attributes:
-        folder: the other life's trace, from the tick on; a run's folder.
-        wave, tick: where they part.
-        rows: the worlds that were not over by then.
-        recorded, forked: what became of each of them.
-        fresh: the nodes that are not what they were and begin with an empty carry.
-        ticks: how many ticks the other life took, past included.
+        folder: the run folder of the fork, whose trace begins at the tick.
+        wave, tick: where the fork begins.
+        rows: the worlds whose episodes had not ended by then.
+        recorded, forked: their outcomes.
+        fresh: the nodes that could not be restored and start with an empty carry.
+        ticks: length of the fork in ticks, including those before it began.
     """
 
     folder: Path
@@ -72,31 +71,31 @@ class Fork:
 
 def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], folder: Path,
          console: Console | None = None) -> Fork:
-    """Let a recorded life go on differently from a tick on.
+    """Continue a recorded run from a tick on with other settings.
 
     Args:
-        recording: what happened.
-        wave, tick: the first tick that is lived anew.
-        overrides: what differs from then on, as on the command line; none lives the same life again.
-        folder: where the other life's trace goes.
-        console: where progress is shown.
+        recording: the recorded run.
+        wave, tick: the first tick of the fork.
+        overrides: the changes, as on the command line; without any the fork repeats the recorded run.
+        folder: folder for the fork.
+        console: for progress.
 
     Raises:
-        TraceError: there is no such wave or tick, every world was over by then, or the mind or the world does not do again
-            what was recorded.
-        UnknownName, SettingError, GraphError: the other mind is unsound.
+        TraceError: there is no such wave or tick, every episode had ended by then, or the agent or the world does not
+            reproduce the trace.
+        UnknownName, SettingError, GraphError: the other configuration is invalid.
     """
     ticks = recording.ticks.get(wave)
     if ticks is None or not 0 <= tick < ticks:
-        told = (f"waves {', '.join(map(str, recording.ticks))}. Fix: --wave {max(recording.ticks)}" if ticks is None else
+        held = (f"waves {', '.join(map(str, recording.ticks))}. Fix: --wave {max(recording.ticks)}" if ticks is None else
                 f"ticks 0 to {ticks - 1} of wave {wave}. Fix: --fork {ticks - 1}, or an earlier one")
-        raise TraceError(f"{recording.folder} cannot be forked at tick {tick} of wave {wave}: it holds {told}")
+        raise TraceError(f"{recording.folder} cannot be forked at tick {tick} of wave {wave}: it holds {held}")
     other = recording.other(overrides)
     graph = to_graph(other)
     weights = fitting_weights(recording, other, graph, console)
     alive = _alive(recording, wave, tick)
     if not alive:
-        raise TraceError(f"every world of wave {wave} was over before tick {tick}. Fix: an earlier tick")
+        raise TraceError(f"every episode of wave {wave} had ended before tick {tick}. Fix: an earlier tick")
     write_header(folder, graph, other.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "overrides": list(other.overrides),
                           "fork_of": recording.trace.header["run_id"], "forked_at": [wave, tick], "alive": list(alive),
@@ -105,74 +104,77 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
         future = Worker(graph, graph.order, recording.seed, weights, log)
         fresh = _bring_to(recording, wave, tick, future, learnt_alike=weights is recording.weights)
         with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
-            lives, last = _live_on(future, tick, _lives(recording, wave, tick), lambda more: bar(more, ""))
-    recorded = _lives(recording, wave, ticks)
-    return Fork(folder, wave, tick, alive, tuple(recorded[row] for row in alive), tuple(lives[row] for row in alive),
+            forked, last = _run_on(future, tick, _outcomes(recording, wave, tick), lambda more: bar(more, ""))
+    recorded = _outcomes(recording, wave, ticks)
+    return Fork(folder, wave, tick, alive, tuple(recorded[row] for row in alive), tuple(forked[row] for row in alive),
                 fresh, last)
 
 
 def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt_alike: bool) -> tuple[str, ...]:
-    """Bring every module of the future to where it stood before `tick`; names those that could not be: other modules, and,
-    where other states were learnt, all of them, for what they remember are states."""
+    """Restore the state of every module of `future` before `tick`; return the nodes that could not be restored.
+
+    These are the changed modules, or all of them if the weights differ, since their carries hold states of the other model.
+    """
     past = recording.graph
     held = Checked(recording.trace)
-    mind = Mind(recording, past, recording.weights, held)
-    mind.begin(wave)
+    replayed = Mind(recording, past, recording.weights, held)
+    replayed.begin(wave)
     episodes = recording.waves[wave]
     future.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
     history: list[dict[str, Outputs]] = []
-    recorder, future.recorder = future.recorder, NoTrace()  # the past has been recorded
-    same_world = past.parts[WORLD] == future.graph.parts[WORLD]
+    recorder, future.recorder = future.recorder, NoTrace()  # the ticks before the fork are in the recording
+    same_world = past.specs[WORLD] == future.graph.specs[WORLD]
     for now in range(tick):
-        history.append(mind.fire(now))
+        history.append(replayed.fire(now))
         if held.first is not None:
-            raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its mind, executed anew, says something "
-                             f"else than was recorded at {held.first}, so its modules do not stand where they stood. "
-                             f"Because: {cause(held.first, recording.changes())}. Fix: fork it with what it was run with")
+            raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its agent, re-executed, differs from the "
+                             f"trace at {held.first}, so the state of its modules cannot be restored. "
+                             f"Because: {cause(held.first, recording.changes())}. "
+                             "Fix: fork with the code, settings and versions of the run")
         shown, was = future.fire([WORLD], now, recording.deed(wave, now - 1))[WORLD], history[-1][WORLD]
         different = [port for port in was if not torch.equal(shown[port], was[port])] if same_world else []
         if different:
-            raise TraceError(f"the world showed another {different[0]} at tick {now} than was recorded: it does not do "
-                             "again what it did, so no life in it can go on from there")
+            raise TraceError(f"the world's {different[0]} at tick {now} differs from the trace: the world does not "
+                             "reproduce the recorded episodes and cannot be forked")
     future.recorder = recorder
     nodes = [node for node in future.graph.order if node != WORLD]
-    same = [node for node in nodes if learnt_alike and past.parts.get(node) == future.graph.parts[node]
+    same = [node for node in nodes if learnt_alike and past.specs.get(node) == future.graph.specs[node]
             and past.dims[node] == future.graph.dims[node]]
     for node in same:
         with blamed(node, "snapshot() and restore()"):
-            future.modules[node].restore(mind.worker.modules[node].snapshot())
-    if tick:  # what is still under way on delayed wires
-        future.fire([], tick, [(now, {node: said for node, said in outputs.items()
+            future.modules[node].restore(replayed.worker.modules[node].snapshot())
+    if tick:  # messages in transit on delayed wires
+        future.fire([], tick, [(now, {node: sent for node, sent in outputs.items()
                                       if node in future.graph.order and (node != WORLD or same_world)})
                                for now, outputs in enumerate(history)])
     return tuple(node for node in nodes if node not in same)
 
 
-def _live_on(future: Worker, tick: int, lives: list[Life], on_over: Callable[[int], None]) -> tuple[list[Life], int]:
-    """Live from `tick` on until every world is over; tells how many are over, and returns the number of ticks."""
-    while not all(life.over for life in lives):
-        before = sum(life.over for life in lives)
-        lives = _lived(lives, tick, future.fire(future.graph.order, tick)[WORLD])
+def _run_on(future: Worker, tick: int, outcomes: list[Life], on_over: Callable[[int], None]) -> tuple[list[Life], int]:
+    """Run from `tick` on until every episode has ended; report how many end, and return outcomes and number of ticks."""
+    while not all(one.over for one in outcomes):
+        before = sum(one.over for one in outcomes)
+        outcomes = _updated(outcomes, tick, future.fire(future.graph.order, tick)[WORLD])
         tick += 1
-        on_over(sum(life.over for life in lives) - before)
-    return lives, tick
+        on_over(sum(one.over for one in outcomes) - before)
+    return outcomes, tick
 
 
 def _alive(recording: Recording, wave: int, tick: int) -> tuple[int, ...]:
-    return tuple(row for row, life in enumerate(_lives(recording, wave, tick)) if not life.over)
+    return tuple(row for row, one in enumerate(_outcomes(recording, wave, tick)) if not one.over)
 
 
-def _lives(recording: Recording, wave: int, ticks: int) -> list[Life]:
-    """What had become of every world within the first `ticks` recorded ticks."""
-    lives = [Life(False, 0, 0.0, False)] * len(recording.waves[wave])
+def _outcomes(recording: Recording, wave: int, ticks: int) -> list[Life]:
+    """Return every episode's outcome after the first `ticks` recorded ticks."""
+    outcomes = [Life(False, 0, 0.0, False)] * len(recording.waves[wave])
     for tick in range(ticks):
-        lives = _lived(lives, tick, recording.shown(wave, tick))
-    return lives
+        outcomes = _updated(outcomes, tick, recording.shown(wave, tick))
+    return outcomes
 
 
-def _lived(lives: Sequence[Life], tick: int, shown: Outputs) -> list[Life]:
-    """One tick more; what a world shows after it was over does not count."""
+def _updated(outcomes: Sequence[Life], tick: int, shown: Outputs) -> list[Life]:
+    """Update the outcomes by one tick; ticks after an episode's end do not count."""
     over: Tensor = shown["terminated"] | shown["truncated"]
-    return [life if life.over else
-            Life(bool(shown["success"][row]), tick, life.ret + float(shown["reward"][row]), bool(over[row]))
-            for row, life in enumerate(lives)]
+    return [one if one.over else
+            Life(bool(shown["success"][row]), tick, one.ret + float(shown["reward"][row]), bool(over[row]))
+            for row, one in enumerate(outcomes)]

@@ -1,4 +1,4 @@
-"""Recording: a run that kept what crosses the border of its mind, opened to be executed anew."""
+"""Recording: a run with recorded messages between agent and world, opened for re-execution."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from torch import Tensor
 
 from ami.blueprint import Episode
-from ami.config import Config, compose, to_graph
+from ami.config.compose import Config, compose, to_graph
 from ami.errors import GraphError, SettingError, TraceError, TrustError, UnknownName
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
-from ami.job import MANIFEST
-from ami.tracing.header import NAME as HEADER
-from ami.tracing.header import versions
-from ami.tracing.levels import ACTION, WORLD
-from ami.tracing.origin import changes, origin, run_code
-from ami.tracing.reader import Difference, Trace, tensor_of
-from ami.trained import AGENT_FILE, read_weights
-from ami.worker import Outputs, Parcel, Weights
+from ami.graph.graph import Graph
+from ami.runtime.worker import Outputs, Parcel, Weights
+from ami.saved.agent_file import AGENT_FILE, read_weights
+from ami.session.evaluation import MANIFEST
+from ami.trace.header import NAME as HEADER
+from ami.trace.header import versions
+from ami.trace.levels import ACTION, WORLD
+from ami.trace.provenance import changes, origin, run_code
+from ami.trace.reader import Difference, Trace, tensor_of
 
 ACTOR = ACTION.split(".")[0]
 
@@ -33,12 +33,12 @@ class Recording:
     """A recorded run.
 
     Attributes:
-        trace: what was said, hashed, and the world's messages whole.
-        config: the run's configuration, composed anew.
-        graph: its graph, as the code makes it now.
-        weights: by node, those that the run lived with.
-        waves: the episodes of every wave, in rows.
-        ticks: how many ticks of every wave were recorded of all nodes; a killed run's last one may not be whole.
+        trace: hashes of all messages, and the world's messages in full.
+        config: the run's configuration, composed from its overrides.
+        graph: its graph, built by the current code.
+        weights: the run's weights by node.
+        waves: the episodes by wave, in row order.
+        ticks: number of ticks by wave that all nodes recorded; the last tick of a killed run may be incomplete.
     """
 
     trace: Trace
@@ -53,12 +53,12 @@ class Recording:
         """Open a run's folder.
 
         Args:
-            folder: of the run.
-            allow: prefixes of your own packages that its modules may come from: a file is not asked whom to trust.
+            folder: the run's folder.
+            allow: prefixes of your own packages that its modules may come from; the run's files cannot add any.
 
         Raises:
-            TraceError: there is no run or trace in it, or the run kept statistics alone.
-            UnknownName, SettingError, TrustError: its configuration does not compose any more; one line names the header.
+            TraceError: the folder holds no run or trace, or only statistics were recorded.
+            UnknownName, SettingError, TrustError: its configuration no longer composes; the message names the header.
         """
         trace = Trace.open(folder)
         details = trace.header["details"]
@@ -67,10 +67,10 @@ class Recording:
             raise TraceError(f"{folder} is a replay of {of[0]}, not a recording: expected a folder that `ami run` left. "
                              f"Fix: the folder of {of[0]}")
         if WORLD not in trace.tables or f"{WORLD}.observation" not in _kept(trace):
-            raise TraceError(f"{folder} holds hashes and statistics of what its world showed, not the messages: nothing can "
-                             "be executed anew from that. Fix: run again with trace.level=boundary")
+            raise TraceError(f"{folder} holds hashes and statistics of its world's outputs, not the messages, and cannot be "
+                             "re-executed. Fix: run again with trace.level=boundary")
         if "overrides" not in details:
-            raise TraceError(f"{folder} does not say how it was composed: expected what `ami run` writes. Fix: run again")
+            raise TraceError(f"{folder} has no details.overrides in {HEADER}: expected a run of `ami run`. Fix: run again")
         try:
             config = compose(details["overrides"], allow=allow)
             graph = to_graph(config)
@@ -97,10 +97,10 @@ class Recording:
         return int(self.trace.header["seed"])
 
     def other(self, overrides: Sequence[str]) -> Config:
-        """The configuration of another mind: the recorded one with these overrides.
+        """Return the recorded configuration with these overrides.
 
         Raises:
-            SettingError, UnknownName: it does not compose; names what the recorded run set of a module that is swapped.
+            SettingError, UnknownName: it does not compose; names the recorded settings of a substituted module.
         """
         try:
             return compose([*self.config.overrides, *overrides], allow=self.config.allow)
@@ -111,11 +111,11 @@ class Recording:
                     and f"{name.split('.')[0]} has no setting '{name.partition('.')[2]}'" in str(error)]
             if not idle:
                 raise
-            raise SettingError(f"{error}\n{self.folder} was run with these settings of the module that is swapped. "
-                               f"Fix: take them back, {' '.join([*overrides, *idle])}") from None
+            raise SettingError(f"{error}\n{self.folder} was run with settings that the substituted module does not have. "
+                               f"Fix: remove them, {' '.join([*overrides, *idle])}") from None
 
     def changes(self) -> list[str]:
-        """What the recording depends on and is not any more what it was, a sentence each."""
+        """Return what has changed since the recording, a sentence each."""
         header = self.trace.header
         then, now = header["graph"], self.graph.describe()
         plain = {"settings": {**then["nodes"], "wires": dict.fromkeys(then["wires"], "wired")}}
@@ -125,23 +125,23 @@ class Recording:
         return found + [f"versions.{text}" for text in changes(header["versions"], versions())]
 
     def shown(self, wave: int, tick: int) -> Outputs:
-        """What the world showed at a tick: every output, (B, …)."""
+        """Return every output of the world at a tick, (B, …)."""
         return {port: self._tape(WORLD, port).message(wave, tick) for port in self.trace.ports[WORLD]}
 
     def done(self, wave: int, tick: int) -> Outputs:
-        """What the mind did at a tick: {"action": (B, A)}."""
+        """Return the agent's action at a tick: {"action": (B, A)}."""
         return {"action": self._tape(ACTOR, "action").message(wave, tick)}
 
     def told(self, node: str, port: str, wave: int, tick: int) -> np.ndarray:
-        """A scalar message as it was recorded, (B,): every level keeps those."""
+        """Return a recorded scalar message, (B,); every trace level has these."""
         return self._tape(node, port).values(wave, tick)
 
     def deed(self, wave: int, tick: int, said: Outputs | None = None) -> list[Parcel]:
-        """What was really done at a tick, for a worker that may have chosen otherwise.
+        """Return the recorded action at a tick as a parcel, for a worker whose own action may differ.
 
         Args:
-            wave, tick: when; nothing was done before tick 0, or by a graph without an actor.
-            said: whatever else the actor's messages are.
+            wave, tick: when; empty before tick 0 and for a graph without an actor.
+            said: the actor's other messages.
         """
         if tick < 0 or not self._acts:
             return []
@@ -162,15 +162,15 @@ class Recording:
 
 
 def cause(first: Difference, changes: Sequence[str]) -> str:
-    """Why a mind may say something else than was recorded: what has changed of the node that does so first comes first."""
+    """Return why a re-execution may differ: the changes since, those of the first differing node first."""
     own = [text for text in changes if f".{first.node}" in text.split(" was ")[0]]
     return "; ".join([*own, *(text for text in changes if text not in own)]) or (
-        "nothing that a recording knows of has changed: the module draws from elsewhere, keeps state outside its carry, or "
+        "no known dependency has changed: the module has another source of randomness, keeps state outside its carry, or "
         "reads a clock")
 
 
 class _Tape:
-    """One port's messages, found by wave and tick without a search; at a tick at which its node rested, the last one."""
+    """One port's messages, indexed by wave and tick; at a tick at which its node rested, the last one."""
 
     def __init__(self, trace: Trace, node: str, port: str) -> None:
         self._table, self._port = trace.table(node), port
@@ -189,7 +189,7 @@ class _Tape:
         return tensor_of(data, self._dtype, (batch, *self._shape))
 
     def _held(self, kind: str, wave: int, tick: int) -> tuple[Any, int]:
-        """A cell, and how many worlds it is of."""
+        """Return a cell and its number of worlds."""
         row, column = self._rows.get((wave, tick - tick % self._every)), f"{self._port}.{kind}"
         held = None if row is None or column not in self._table.column_names else self._table[column][row].as_py()
         if row is None or held is None:
@@ -198,38 +198,38 @@ class _Tape:
 
 
 def _check_ports(trace: Trace, graph: Graph) -> None:
-    """Hold what crosses the border of the agent in the record against the ports of the graph.
+    """Check the recorded messages between agent and world against the ports of the graph.
 
     Raises:
-        TraceError: names the port, what was recorded and what the graph expects.
+        TraceError: names the port, the recorded type and the expected one.
     """
-    border = [(WORLD, port) for port in graph.outputs.get(WORLD, ())]
-    border += [(ACTOR, ACTION.split(".")[1])] * (ACTOR in graph.order)
-    for node, port in border:
+    boundary = [(WORLD, port) for port in graph.outputs.get(WORLD, ())]
+    boundary += [(ACTOR, ACTION.split(".")[1])] * (ACTOR in graph.order)
+    for node, port in boundary:
         expected = graph.drafts[node].outputs[port]
         shape, dtype = expected.shape(graph.dims[node]), str(expected.dtype).removeprefix("torch.")
         found = trace.ports.get(node, {}).get(port)
         if found is None or f"{node}.{port}" not in _kept(trace) or found[1] != shape or (
                 expected.dtype is not None and found[0] != dtype):
-            told = "no content" if found is None or f"{node}.{port}" not in _kept(trace) else f"{found[0]} {found[1]}"
-            raise TraceError(f"{trace.folder} holds {told} of {node}.{port}: expected {dtype} {shape}, as its configuration "
+            kind = "no content" if found is None or f"{node}.{port}" not in _kept(trace) else f"{found[0]} {found[1]}"
+            raise TraceError(f"{trace.folder} holds {kind} of {node}.{port}: expected {dtype} {shape}, as its configuration "
                              "gives. Fix: run again with trace.level=boundary")
 
 
 def _worlds(trace: Trace, wave: int) -> int:
-    """How many worlds a wave has."""
+    """Return the number of worlds of a wave."""
     table = trace.tables[WORLD]
     return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
 
 
 def _kept(trace: Trace) -> set[str]:
-    """The ports whose messages were recorded whole."""
+    """Return the ports whose messages were recorded in full."""
     return {f"{node}.{name.removesuffix('.data')}" for node, table in trace.tables.items()
             for name in table.column_names if name.endswith(".data")}
 
 
 def _whole_ticks(trace: Trace) -> dict[int, int]:
-    """Ticks by wave of which every node that was due has a record."""
+    """Return the number of ticks by wave of which every due node has a record."""
     counts: dict[int, int] = dict(trace.waves)
     for node in trace.header["graph"]["order"]:
         found = trace.tables.get(node)
@@ -240,6 +240,6 @@ def _whole_ticks(trace: Trace) -> dict[int, int]:
 
 
 def _every(trace: Trace, node: str) -> int:
-    """How many ticks passed between two firings of a node."""
+    """Return the number of ticks between two firings of a node."""
     every: Mapping[str, int] = trace.header["graph"].get("every", {})
     return every.get(node, 1)

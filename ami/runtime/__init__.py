@@ -1,1 +1,1 @@
-"""Where an agent's modules live: `local`, one process, or `ray`, actors."""
+"""Runtimes of an agent's modules: `local`, one process, or `ray`, actors."""

@@ -1,4 +1,4 @@
-"""The local runtime: every module in this process. The reference that every other runtime must agree with."""
+"""The local runtime: every module in this process. The reference for all other runtimes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import Tensor
 
 from ami.agent import flags_of
 from ami.blueprint import Episode
-from ami.graph import Graph
-from ami.recorder import Recorder
-from ami.segments import Segment, cut
-from ami.worker import Outputs, Weights, Worker
+from ami.graph.graph import Graph
+from ami.graph.partition import Segment, cut
+from ami.runtime.recorder import Recorder
+from ami.runtime.worker import Outputs, Weights, Worker
 
 
 class LocalRuntime:
-    """One worker, one segment, nothing travels.
+    """One worker, one segment, no parcels.
 
     Args:
-        graph: the sound graph.
+        graph: the checked graph.
         seed: the run's seed.
         weights: trained weights by node.
-        recorder: is told of every invocation; None records nothing.
-        watch: ports to see besides the world's flags, as "node.port".
+        recorder: records every invocation; None records nothing.
+        watch: ports to read besides the world's flags, as "node.port".
 
     Raises:
         SettingError: a watched port does not exist.
@@ -36,7 +36,7 @@ class LocalRuntime:
         self.worker = Worker(graph, graph.order, seed, weights, recorder)
 
     def ready(self) -> None:
-        """Nothing to wait for."""
+        """Return at once: there is nothing to wait for."""
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         self.worker.begin(mask, episodes, wave)
@@ -48,7 +48,7 @@ class LocalRuntime:
         return {name: handle[node][port] for name, node, port in self._watched}
 
     def settle(self) -> None:
-        """Nothing to wait for."""
+        """Return at once: there is nothing to wait for."""
 
     def close(self) -> None:
         self.worker.close()

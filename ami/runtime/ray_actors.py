@@ -1,6 +1,6 @@
 """The ray runtime: the same workers as Ray actors.
 
-Every segment is one remote call per tick. Parcels travel as object references from actor to actor; the driver reads only
+Every segment is one remote call per tick. Parcels are passed between actors as object references; the driver reads only
 the ports it watches. A call edge is served by a replica inside the caller's actor, so planning costs no transport.
 """
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.errors import AmiError, WorkerLost
-from ami.graph import Graph
-from ami.recorder import NoTrace, Recorder
+from ami.graph.graph import Graph
+from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
-from ami.segments import Placement, Segment, cut, groups_of
-from ami.terminal import report
-from ami.tracing.log import TraceLog
-from ami.worker import Parcel, Weights, Worker
+from ami.runtime.recorder import NoTrace, Recorder
+from ami.runtime.worker import Parcel, Weights, Worker
+from ami.terminal.text import report
+from ami.trace.log import TraceLog
 
 # isort: split
 import ray
@@ -35,25 +35,25 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 Arrays = dict[str, dict[str, np.ndarray]]
 
 LOOK_SECONDS = 1.0
-"""How often a wait looks whether Ray's servers are alive."""
+"""The interval at which a wait checks that Ray's servers are alive."""
 NOTICE_SECONDS = 30.0
-"""A wait that lasts longer is reported, then again after twice as long."""
+"""A longer wait is reported, and reported again whenever it has doubled."""
 CLOSE_SECONDS = 30.0
-"""How long an actor may take for its last step and the rest of its trace before it is killed."""
+"""The time limit of an actor for its last step and the rest of its trace; then it is killed."""
 ORPHAN_SECONDS = 3.0
-"""The same without Ray's server: most actors cannot be reached then."""
+"""The same limit without Ray's server, when most actors cannot be reached."""
 
 
 class WorkerActor:
-    """A worker in a process of its own: tensors become numpy arrays where they leave it, which Ray moves without copies."""
+    """A worker in its own process. It sends tensors as numpy arrays, which Ray moves without copies."""
 
     worker: Worker | None = None
 
     def make(self, graph: Graph, nodes: Sequence[str], segments: Sequence[Segment], seed: int, weights: Weights | None,
              trace: Path | None, payload: Collection[str]) -> None:
-        """Make the modules: a call of its own, since what a constructor of an actor raises reaches the driver as text."""
+        """Build the modules: a separate call, since an error in an actor's constructor reaches the driver as text only."""
         torch.set_num_threads(1)
-        # received arrays are read-only views into shared memory; modules may not write to their inputs anyway
+        # received arrays are read-only views into shared memory; modules must not write to their inputs anyway
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         recorder: Recorder = TraceLog(trace, payload) if trace is not None else NoTrace()
         self.worker = Worker(graph, nodes, seed, weights, recorder)
@@ -65,7 +65,7 @@ class WorkerActor:
         self.worker.begin(torch.tensor(mask), episodes, wave)
 
     def fire(self, index: int, tick: int, *parcels: tuple[int, Arrays]) -> tuple[tuple[int, Arrays], dict[str, np.ndarray]]:
-        """Fire one segment: what other groups read of it, and what the driver watches."""
+        """Fire one segment; return its parcel for other groups, and the outputs that the driver watches."""
         assert self.worker is not None
         segment = self.segments[index]
         received: list[Parcel] = [(sent_at, {node: {port: torch.from_numpy(array) for port, array in arrays.items()}
@@ -79,12 +79,12 @@ class WorkerActor:
 
     def close(self) -> None:
         """Write the rest of the trace."""
-        if self.worker is not None:  # its modules could be made
+        if self.worker is not None:  # `make` succeeded
             self.worker.close()
 
 
 class Pending(NamedTuple):
-    """A remote call under way: its result, the actor's group, and what it does, in words."""
+    """A running remote call: its result, the actor's group, and a description for messages."""
 
     ref: Any
     group: str
@@ -95,19 +95,18 @@ class RayRuntime:
     """One actor per group of nodes.
 
     Args:
-        graph: the sound graph.
+        graph: the checked graph.
         seed: the run's seed.
         weights: trained weights by node.
         placement: "module", "agent" or {group: [nodes]}.
         trace: the folder of this agent's trace; None records nothing.
-        payload: the ports, "node.port", whose messages are recorded byte by byte.
-        watch: ports to see besides the world's flags, as "node.port".
+        payload: the ports, "node.port", whose messages are recorded in full.
+        watch: ports to read besides the world's flags, as "node.port".
 
-    The actors start at once and together; `ready` waits for them. A wait that lasts is reported on stderr, with the node it
-    waits for.
+    All actors start at once; `ready` waits for them. A long wait is reported on stderr, with the node it waits for.
 
     Raises:
-        SettingError: the placement is unsound, or a watched port does not exist.
+        SettingError: the placement is invalid, or a watched port does not exist.
     """
 
     def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, placement: Placement = "module",
@@ -119,7 +118,7 @@ class RayRuntime:
             self.members.setdefault(group, []).append(node)
         graph_ref = ray.put(graph)
         self.actors: dict[str, Any] = {}
-        # the last two ticks: what failed earlier has made a later tick fail
+        # the last two ticks: a later failure may follow from an earlier one
         self._under_way: deque[Pending] = deque(maxlen=2 * len(self.segments))
         self._made: list[Pending] = []
         self._looked = monotonic()
@@ -133,10 +132,10 @@ class RayRuntime:
             self._made.append(Pending(made, group, "to be made"))
 
     def ready(self) -> None:
-        """Wait until every actor has made its modules.
+        """Wait until every actor has built its modules.
 
         Raises:
-            What a module raises while it is made.
+            The error of a module's construction.
         """
         made, self._made = self._made, []
         self._wait(made)
@@ -158,17 +157,17 @@ class RayRuntime:
         return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
     def settle(self) -> None:
-        """Wait until all that was fired is done; raises what a module raised in the meantime."""
+        """Wait until every fired segment is done; raise the error of a module that failed in the meantime."""
         under_way, self._under_way = list(self._under_way), deque(maxlen=self._under_way.maxlen)
         self._get(under_way)
 
     def close(self) -> None:
-        """Let every actor that lives write the rest of its trace, then stop them all.
+        """Let every running actor write the rest of its trace, then stop them all.
 
-        An actor that does not come to it within `CLOSE_SECONDS` is killed, and reported.
+        An actor that does not finish within `CLOSE_SECONDS` is killed and reported.
 
         Raises:
-            What went wrong in an actor while it wrote; the others have written theirs by then.
+            The error of an actor that failed to write, after the others have written.
         """
         limit = ORPHAN_SECONDS if dead_server() else CLOSE_SECONDS
         closing = {actor.close.remote(): group for group, actor in self.actors.items()}
@@ -180,20 +179,20 @@ class RayRuntime:
                     ray.get(ref)
                 except RayTaskError as error:
                     failed = failed or error
-                except RayError:  # a dead one has written what it could
+                except RayError:  # a dead actor has written what it could
                     pass
             for ref in hung:
                 report(f"{self._names(closing[ref])} did not stop within {limit:.0f} s and was killed: it is still in a "
                        "step, or cut off. Up to the last second of its trace is missing")
         finally:
-            if not dead_server():  # it is what kills; without it, Ray's own end takes the actors along
+            if not dead_server():  # the server does the killing; without it, Ray's shutdown ends the actors
                 for actor in self.actors.values():
                     ray.kill(actor)
         if failed is not None:
             raise failed.cause if isinstance(failed.cause, AmiError) else failed
 
     def _wait(self, calls: Sequence[Pending]) -> list[Any]:
-        """Wait for results. One that fails may only follow from another that failed before: that one's error is raised."""
+        """Wait for results. If one fails because of an earlier failure, raise the earlier error."""
         try:
             return self._get(calls)
         except Exception:
@@ -201,7 +200,7 @@ class RayRuntime:
             raise
 
     def _get(self, calls: Sequence[Pending]) -> list[Any]:
-        """ray.get that raises what the module raised, or says which process is gone."""
+        """Call ray.get; raise the module's own error, or WorkerLost with the nodes of a dead process."""
         refs, begun, notice = [call.ref for call in calls], monotonic(), NOTICE_SECONDS
         try:
             while True:
@@ -216,45 +215,45 @@ class RayRuntime:
         except RayActorError as error:
             raise self._lost(error, calls) from error
         except RayTaskError as error:
-            if isinstance(error.cause, RayActorError):  # it died while another was waiting for its parcel
+            if isinstance(error.cause, RayActorError):  # it died while another actor waited for its parcel
                 raise self._lost(error.cause, calls) from error
             if isinstance(error.cause, AmiError):
                 raise error.cause from error
             raise
 
     def _look(self) -> None:
-        """Ray goes on without its server for a minute, and then ends this process: say so while there is time to write."""
+        """Raise WorkerLost if a server of Ray died: a minute later Ray ends this process, and the trace must be written."""
         if monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = monotonic()
         server = dead_server()
         if server:
-            raise WorkerLost(f"Ray's {server} died: it was killed, or the machine is out of memory. The trace holds what "
-                             "was written before. Fix: run again, or in this process with runtime=local")
+            raise WorkerLost(f"Ray's {server} died: it was killed, or the machine is out of memory. The trace up to then "
+                             "is kept. Fix: run again, or in this process with runtime=local")
 
     def _report_wait(self, calls: Sequence[Pending], seconds: float) -> None:
-        """Name the first call that is not done: in firing order, all later ones wait for it."""
+        """Report the first call that is not done: in firing order, all later ones wait for it."""
         calls = [*self._under_way, *calls]
         _, waiting = ray.wait([call.ref for call in {call.ref: call for call in calls}.values()],
                               num_returns=len({call.ref for call in calls}), timeout=0)
         for call in calls:
             if call.ref in waiting:
                 report(f"waiting for {self._names(call.group)} {call.doing} for {seconds:.0f} s; its process is alive. "
-                       "Ctrl-C stops the run and keeps what is written")
+                       "Ctrl-C stops the run and keeps the trace so far")
                 return
 
     def _lost(self, error: RayActorError, calls: Sequence[Pending]) -> WorkerLost:
         group = next((name for name, actor in self.actors.items() if actor._actor_id.hex() == error.actor_id), "")
-        # the last thing that it was asked for and did not answer
-        asked = [call for call in (*self._under_way, *calls) if call.group == group and _is_unanswered(call)]
-        when = f" {asked[0].doing}" if asked else ""
+        # its first call without a result
+        open_calls = [call for call in (*self._under_way, *calls) if call.group == group and _is_unanswered(call)]
+        when = f" {open_calls[0].doing}" if open_calls else ""
         reason = " ".join(str(error).split())
         detail = reason.partition("Worker exit detail: ")[2] or reason
         if "connection error code 2" in detail or not detail:
-            detail = ("killed by kill -9 or for want of memory, or ended by its own code, with os._exit() or a crash in "
+            detail = ("killed by kill -9 or for lack of memory, or ended by its own code, with os._exit() or a crash in "
                       "compiled code")
-        return WorkerLost(f"the process of {self._names(group) or 'some modules'} died{when}: {detail}. The trace holds "
-                          "what was written before. Fix: run again; if it dies again, runtime=local shows where it happens")
+        return WorkerLost(f"the process of {self._names(group) or 'some modules'} died{when}: {detail}. The trace up to "
+                          "then is kept. Fix: run again; if it dies again, runtime=local shows where it happens")
 
     def _names(self, group: str) -> str:
         return ", ".join(self.members.get(group, ()))

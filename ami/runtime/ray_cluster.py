@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from ami.errors import StartError
-from ami.files import private_files
 from ami.runtime.ray_watchdog import watchdog
+from ami.storage.files import private_files
 
 # Read by Ray when it is imported: without it Ray 2.60 listens on every interface of the machine.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-# A worker that finds it unset takes a number of its own, and runtimes would no longer agree in the last bit.
+# If it is unset, a worker chooses a number of threads, and runtimes differ in the last bit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# An actor's error is raised where its result is asked for; Ray would print it once more for every result that is not.
+# An actor's error is raised where its result is fetched; Ray would also print it for every result that is not.
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-# All modules start at once, however few the cores: Ray would queue them, and warn on the terminal that they are many.
+# All modules start at once, on any number of cores: Ray would queue them, and warn about their number.
 os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "64")
 
 import ray
@@ -41,18 +41,18 @@ LONGEST_SOCKET = 107 if sys.platform == "linux" else 103
 SOCKET = "session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
 LOCALLY = "run in this process with runtime=local"
 HERE = "local"
-"""Ray's word for a new cluster on this machine; without it `ray.init` joins whatever cluster it finds."""
+"""Ray's address of a new cluster on this machine; without it `ray.init` joins any running cluster."""
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
-    """A Ray cluster for the length of a `with` block; one that this process uses already is left running.
+    """Run a Ray cluster during a `with` block; a cluster that this process already uses is left running.
 
     Args:
         address: of a running cluster to join; None starts one on this machine, on loopback.
 
     Raises:
-        StartError: Ray did not start twice in a row, no cluster answers at `address`, Ray's temporary folder does not serve,
+        StartError: Ray failed to start twice in a row, no cluster answers at `address`, Ray's temporary folder is unusable,
             or Ray would listen beyond loopback.
     """
     check_start(address)
@@ -71,19 +71,19 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 
 def dead_server() -> str:
-    """The server of this process's own cluster that has died, "gcs_server" or "raylet"; empty while both are alive."""
+    """Return the dead server of this process's own cluster, "gcs_server" or "raylet"; empty if both run."""
     return next((name for name, process in _servers().items() if process.poll() is not None), "")
 
 
 def _servers() -> dict[str, Any]:
-    """The servers that this process started, by name; none where it joined a cluster."""
+    """Return the servers that this process started, by name; none if it joined a cluster."""
     node = ray._private.worker._global_node
     started: dict[str, Any] = {} if node is None else node.all_processes
     return {name: started[name][0].process for name in ("gcs_server", "raylet") if started.get(name)}
 
 
 def check_start(address: str | None = None) -> None:
-    """Refuse an address, or a temporary folder, with which a cluster cannot start; raises as `cluster` does."""
+    """Check the address, or the temporary folder, before a cluster starts; raises as `cluster` does."""
     if address is not None:
         _check_address(address)
     elif not ray.is_initialized():
@@ -100,8 +100,8 @@ def _start(address: str | None) -> None:
                 _init(address)
                 return
             except Exception as error:
-                # Starting under load sometimes exceeds a time limit that is fixed inside Ray, which says so by a bare
-                # Exception; a fresh session then works.
+                # A start under load may exceed a time limit that is fixed inside Ray, which then raises a bare
+                # Exception; a fresh session works.
                 ray.shutdown()
                 if attempt == ATTEMPTS:
                     where = f"at {address}" if address else "on this machine"
@@ -116,7 +116,7 @@ def _init(address: str | None) -> None:
 
 
 def check_temporary_folder(folder: Path) -> None:
-    """Refuse a temporary folder in which Ray would fail later, and less clearly.
+    """Refuse a temporary folder in which Ray would fail later with an unclear error.
 
     Raises:
         StartError: its path is too long for a socket, it cannot be written, or its disk is full.
@@ -140,7 +140,7 @@ def check_temporary_folder(folder: Path) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself tries for minutes."""
+    """Refuse an address where no process listens: Ray itself retries for minutes."""
     if address in ("auto", HERE):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -150,4 +150,4 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise StartError(f"nobody listens at address '{address}' ({error}). {fix}") from error
+        raise StartError(f"no process listens at address '{address}' ({error}). {fix}") from error

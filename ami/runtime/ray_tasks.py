@@ -1,4 +1,4 @@
-"""Independent work as Ray tasks: some of it waits for other work, so many at a time as asked, results as they come."""
+"""Ray tasks with dependencies, a limit on their number at a time, and results as they come."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Task(NamedTuple):
     """One call.
 
     Attributes:
-        name: names its result, and other tasks that wait for it.
-        function: of a module that the workers can import.
-        arguments: what it is called with.
-        after: the name of an earlier task that has to be done first.
+        name: the key of its result, and of `after` in dependent tasks.
+        function: a function that the workers can import.
+        arguments: the function's arguments.
+        after: the name of an earlier task that must be done first.
     """
 
     name: Hashable
@@ -32,18 +32,18 @@ class Task(NamedTuple):
 
 
 def run_tasks(tasks: Sequence[Task], parallel: int, address: str | None = None) -> Iterator[tuple[Hashable, Any]]:
-    """Run tasks, at most `parallel` at a time; what others wait for comes first.
+    """Run tasks, at most `parallel` at a time, in order.
 
     Args:
-        tasks: each after the one it waits for.
-        parallel: how many at a time.
+        tasks: each listed after the task it depends on.
+        parallel: the number of tasks at a time.
         address: of a running cluster to join; None starts one on this machine.
 
     Yields:
-        A task's name and its result, as soon as it is there.
+        A task's name and its result, as soon as it is done.
 
     Raises:
-        What a task raises; the others are stopped then, and whenever the caller stops asking.
+        The error of a task; the others are then stopped, as they are when the caller closes the iterator.
     """
     with cluster(address):
         call = ray.remote(num_cpus=0, max_retries=0)(_call)
@@ -76,5 +76,5 @@ def _result(ref: Any) -> Any:
             raise error.cause from None
         raise
     except WorkerCrashedError as error:
-        raise WorkerLost("a process that lived a variant died. What is finished is kept. Fix: the same command again goes "
-                         "on; if it dies again, leave out --parallel to see why") from error
+        raise WorkerLost("the process of a variant died. Finished variants are kept. Fix: the same command resumes; if the "
+                         "process dies again, leave out --parallel to see why") from error

@@ -1,12 +1,12 @@
-"""Ends what Ray leaves behind when its driver is killed.
+"""Watchdog: kills Ray's leftover processes after the driver was killed.
 
 After a `kill -9` of the driver, Ray's own processes end within seconds, save two helpers of the raylet (its dashboard agent
-and its runtime environment agent, 180 MB together): they try for 60 seconds, fixed in Ray 2.60, to report to a server that
-is gone. The watchdog is a small process in a session of its own. It notes the raylet's children while it waits for its
-standard input to end, which happens however the driver ends, and kills those that are still there `GRACE_SECONDS` later. So
-nothing outlives a cluster whose servers died either.
+and its runtime environment agent, 180 MB together): they try for 60 seconds, fixed in Ray 2.60, to report to a dead server.
+The watchdog is a small process in its own session. It records the raylet's children until its standard input ends, which
+happens however the driver ends, and kills those that still run `GRACE_SECONDS` later. So no process outlives a cluster
+whose servers died either.
 
-It reads `/proc`, so it is started on Linux only. As a script it imports nothing but the standard library: 10 MB.
+It reads `/proc`, so it is started on Linux only. As a script it imports the standard library alone: 10 MB.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ GRACE_SECONDS = 4.0
 NOTE_EVERY_SECONDS = 2.0
 
 Process = tuple[int, str]
-"""A process's number and when it began, since numbers are used again."""
+"""A process's id and its start time, since ids are reused."""
 
 
 @contextmanager
 def watchdog() -> Iterator[Callable[[int], None]]:
-    """A watchdog for the length of a block; yields the function that is told the raylet's number.
+    """Run a watchdog during a block; yield the function that sets the raylet's process id.
 
-    The block's end waits until all of the raylet's children are gone.
+    The block's end waits until all of the raylet's children have ended.
     """
     if not Path("/proc/self/stat").exists():
         yield lambda raylet: None
@@ -42,7 +42,7 @@ def watchdog() -> Iterator[Callable[[int], None]]:
                                stderr=subprocess.DEVNULL, start_new_session=True, cwd="/")
 
     def watch(raylet: int) -> None:
-        with contextlib.suppress(OSError):  # somebody killed it
+        with contextlib.suppress(OSError):  # the watchdog was killed
             assert process.stdin is not None  # it has a pipe
             process.stdin.write(f"{raylet}\n".encode())
             process.stdin.flush()
@@ -54,7 +54,7 @@ def watchdog() -> Iterator[Callable[[int], None]]:
 
 
 def children_of(pid: int) -> set[Process]:
-    """The children of a process that is alive."""
+    """Return the children of a running process."""
     found: set[Process] = set()
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -64,7 +64,7 @@ def children_of(pid: int) -> set[Process]:
 
 
 def began(pid: int) -> str:
-    """When a process began, in clock ticks since the machine started; empty when there is none, or a zombie."""
+    """Return the start time of a process in clock ticks since boot; empty if there is none, or a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -73,7 +73,7 @@ def began(pid: int) -> str:
 
 
 def main() -> None:
-    """Wait for the driver's end; kill what is left."""
+    """Wait for the driver's end, then kill the remaining children."""
     raylet = int(sys.stdin.buffer.readline() or 0)  # one line; the driver may end before it has a raylet
     seen = children_of(raylet)
     while not select.select([sys.stdin], [], [], NOTE_EVERY_SECONDS)[0]:

@@ -1,4 +1,4 @@
-"""Contracts: what every module of a role promises, as checks that a user's own modules can run too.
+"""Contracts: the promises of every module of a role, as checks that also run on a user's own modules.
 
     from ami.testing import check_planner
     from mypkg import MyPlanner
@@ -6,10 +6,10 @@
     def test_my_planner_keeps_the_contract():
         check_planner(MyPlanner)
 
-Each check takes what makes the module: a class whose settings all have defaults, or a function without arguments such as
+Each check takes a factory of the module: a class whose settings all have defaults, or a function without arguments such as
 `lambda: CEM(horizon=6)`. It builds the module without a graph, samples its inputs from its ports, binds small stubs to its
-calls, and raises AssertionError when a promise is broken; the message says which one, how, and what usually fixes it.
-`examine(MyPlanner)` judges all of them and gives a report instead, which is what `ami check mypkg.MyPlanner` prints.
+calls, and raises AssertionError if a promise is broken; the message names the promise, the evidence and the usual fix.
+`examine(MyPlanner)` checks all promises and returns a report, which `ami check mypkg.MyPlanner` prints.
 """
 
 from ami.testing.cost import check_cost

@@ -24,10 +24,10 @@ STATES, SUCCESSORS = 16, 3
 
 def check_cost(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                batch: int = 3, report: Report | None = None) -> None:
-    """Check what every cost promises, with a stub world model.
+    """Check the promises of every cost, with a stub world model.
 
-    All of `check_module` · energy = intrinsic + critic · candidates do not disturb each other · weights of 1 are no
-    modulation · intrinsic terms have nothing to train · if it has critics, they learn.
+    All of `check_module` · energy = intrinsic + critic · candidates are independent · weights of 1 change nothing ·
+    intrinsic terms have no parameters · its critics learn, if any.
 
     Raises:
         AssertionError: a promise is broken.
@@ -39,12 +39,12 @@ def check_cost(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mod
         if not close(sent["energy"], sent["intrinsic"] + sent["critic"]):
             subject.broken("energy = intrinsic + critic", f"{sent['energy'].tolist()} is not "
                            f"{sent['intrinsic'].tolist()} + {sent['critic'].tolist()}", "add the two (paper, equation 1)")
-    with subject.keeps("energy gives (B, K)", "weights of 1 are no modulation", "candidates do not disturb each other"):
+    with subject.keeps("energy gives (B, K)", "weights of 1 change nothing", "candidates are independent"):
         _check_energy(subject, batch)
-    with subject.keeps("intrinsic terms have nothing to train"):
+    with subject.keeps("intrinsic terms have no parameters"):
         for name, part in module.named_modules():
             if isinstance(part, IntrinsicTerm) and any(True for _ in part.parameters()):
-                subject.broken("intrinsic terms have nothing to train", f"{name} has parameters", "make them buffers")
+                subject.broken("intrinsic terms have no parameters", f"{name} has parameters", "make them buffers")
     if any(isinstance(part, CriticTerm) for part in module.modules()):
         state = sizes(subject.dims["S"])
         generator = torch.Generator().manual_seed(5)
@@ -67,8 +67,8 @@ def _check_energy(subject: Subject, batch: int) -> None:
         subject.broken("energy gives (B, K)", f"it gives {tuple(energy.shape)}, expected {(batch, K)}",
                        "reduce over H and S")
     if not close(energy, plain):
-        subject.broken("weights of 1 are no modulation", "they give another energy than no weights",
+        subject.broken("weights of 1 change nothing", "they give another energy than no weights",
                        "multiply the cost's own weights with them")
     if not close(alone, energy[:, :1]):
-        subject.broken("candidates do not disturb each other", "a candidate alone has another energy than among others",
+        subject.broken("candidates are independent", "a candidate alone has another energy than among others",
                        "no statistics over candidates")

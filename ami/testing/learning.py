@@ -1,4 +1,4 @@
-"""Whoever has a loss can learn: a few steps on one batch lower it."""
+"""The promise of modules with a loss: a few optimiser steps on one batch reduce it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LEARNS = f"it learns: {STEPS} steps on one batch lower its loss"
 
 
 def check_learning(subject: Subject, learner: Any, batch: dict[str, Tensor]) -> None:
-    """Check that the loss is a finite scalar, its figures are too, and that 20 steps on one batch lower it.
+    """Check that the loss and its figures are finite scalars, and that 20 steps on one batch reduce the loss.
 
     Args:
-        subject: what is examined.
-        learner: a fresh module of it, with `loss(batch)` and perhaps `begin_learning()` and `after_step(step, total)`.
-        batch: what to learn from.
+        subject: the examined module.
+        learner: a fresh instance, with `loss(batch)` and optionally `begin_learning()` and `after_step(step, total)`.
+        batch: the training batch.
     """
     with subject.keeps(LEARNS, "loss() gives 0-d tensors", "its loss is finite", "its loss has a gradient"):
         with torch.random.fork_rng(devices=[]):
@@ -54,4 +54,4 @@ def _check_scalars(subject: Subject, figures: dict[str, Any]) -> None:
 
 def _check_gradient(subject: Subject, parameters: list[nn.Parameter]) -> None:
     if not any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in parameters):
-        subject.broken("its loss has a gradient", "no parameter receives one", "do not detach what shall learn")
+        subject.broken("its loss has a gradient", "no parameter receives one", "do not detach trainable parts")

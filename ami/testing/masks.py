@@ -13,18 +13,18 @@ from ami.ports import ActionSpace
 from ami.testing.module import check_row_alone
 from ami.testing.subject import Subject
 
-HONOURS = "it chooses what its action mask allows"
+HONOURS = "its actions are allowed by the action mask"
 TICKS = 6
 
 
 def check_masks(subject: Subject, batch: int, chosen: Callable[[Mapping[str, Tensor]], Tensor]) -> None:
-    """What is chosen is allowed, where the module has an input of the kind "mask"; others promise nothing.
+    """Check that actions are allowed, if the module has an input of the kind "mask".
 
     Args:
-        subject: what is examined. Where its actions are numbers alone, it is examined with a choice of 4, or with a
-            number and a choice, whichever it accepts.
+        subject: the examined module. If its actions are continuous, it is examined with 4 discrete actions, or with a
+            mixed action space, whichever it accepts.
         batch: B.
-        chosen: the actions (B, A) that its outputs choose.
+        chosen: returns the actions (B, A) from its outputs.
     """
     masked = [name for name, port in subject.draft.inputs.items() if port.kind == "mask"]
     if not masked:

@@ -1,4 +1,4 @@
-"""Callable methods are pure: that is what lets the engine serve them from a replica.
+"""The promise that callable methods are pure, so that the engine can serve them from replicas.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, and the sizes of the ports.
 """
@@ -21,7 +21,7 @@ K, H = 5, 3
 
 
 def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | None:
-    """Sampled arguments for a method of the blueprint; None for a method it does not know."""
+    """Return sampled arguments for a method of the blueprint; None for other methods."""
     dims = subject.dims
     generator = torch.Generator().manual_seed(11)
 
@@ -49,7 +49,7 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | No
 
 
 def call(module: Module, method: str, given: tuple[Any, ...]) -> dict[str, Tensor | None]:
-    """Call a method without gradients; its result as named tensors."""
+    """Call a method without gradients and return its result as named tensors."""
     with torch.no_grad():
         result = getattr(module, method)(*given)
     if isinstance(result, Tensor):
@@ -58,7 +58,7 @@ def call(module: Module, method: str, given: tuple[Any, ...]) -> dict[str, Tenso
 
 
 def check_callable_methods(subject: Subject, batch: int) -> None:
-    """Every callable method of the blueprint: same arguments, same result, and nothing has changed."""
+    """Check every callable method of the blueprint: equal arguments give equal results, and nothing changes."""
     for method in subject.draft.callable_methods():
         given = arguments(subject, method, batch)
         if given is None:
@@ -73,7 +73,7 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
                 torch.manual_seed(1)
                 try:
                     first = call(module, method, given)
-                except AmiError:  # it may refuse, such as a cost that is asked about states of which it cannot know enough
+                except AmiError:  # a refusal is allowed, such as of a cost without the reward of a state
                     continue
                 torch.manual_seed(2)
                 second = call(module, method, given)
@@ -93,6 +93,6 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
 
 
 def _standing(module: Module) -> dict[str, Tensor | None]:
-    """Everything of a module that could change."""
+    """Return the weights and state of a module."""
     weights = {f"weight {name}": value.clone() for name, value in module.state_dict().items()}
     return {**weights, **module.snapshot()}

@@ -1,4 +1,4 @@
-"""The contract of every module: what the engine relies on."""
+"""The contract of every module: the engine's requirements."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ OF_ITS_PORTS = ("step() returns a dict of its outputs", "its outputs fit its por
 
 def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                  batch: int = 3, report: Report | None = None) -> Subject:
-    """Check what every module promises.
+    """Check the promises of every module.
 
-    Its outputs fit its ports and are finite · it leaves its inputs and what it has sent as they are · the same seed gives
-    the same outputs · a row alone gives what it gives in a batch · reset forgets the masked rows and no others · it goes on
-    from a snapshot · its callable methods change nothing · saved weights give the same module.
+    Its outputs fit its ports and are finite · it never changes its inputs or earlier outputs · the same seed gives
+    the same outputs · a row alone gives the same outputs as in a batch · reset clears the masked rows and no others · it
+    continues from a snapshot · its callable methods are pure · saved weights give the same module.
 
     Args:
-        make: makes the module: a class whose settings have defaults, or a function without arguments.
+        make: factory of the module: a class whose settings have defaults, or a function without arguments.
         dims: sizes to use, by symbol, such as {"S": (6,), "A": 2}.
         calls: modules to bind to its calls, by name, in place of stubs.
         batch: B.
-        report: collects what becomes of every promise; None raises at the first broken one.
+        report: collects the findings; None raises at the first broken promise.
 
     Returns:
-        What was examined, for further checks.
+        The examined subject, for further checks.
 
     Raises:
         AssertionError: a promise is broken.
     """
     subject = Subject(make, dims, calls, report)
     life = subject.life(batch, TICKS)
-    with subject.keeps("it lives with inputs from its ports", *OF_ITS_PORTS, vital=True):
+    with subject.keeps("it runs with inputs from its ports", *OF_ITS_PORTS, vital=True):
         _check_ports(subject, life)
-    with subject.keeps("it lives without its optional inputs", *OF_ITS_PORTS):
+    with subject.keeps("it runs without its optional inputs", *OF_ITS_PORTS):
         _check_ports(subject, subject.life(batch, TICKS, optional=False))
     with subject.keeps("it leaves its inputs as they are", "it never changes a message it has sent"):
         _check_messages_stay(subject, life)
     check_determinism(subject, life)
     check_row_alone(subject, life)
-    with subject.keeps("a row that begins anew has forgotten the old episode", "reset leaves the other rows alone"):
+    with subject.keeps("a reset row keeps nothing of its old episode", "reset leaves the other rows alone"):
         _check_reset(subject, life)
     if not isinstance(subject.draft, World):
-        with subject.keeps("it goes on from a snapshot as if nothing had happened"):
+        with subject.keeps("it continues identically from a snapshot"):
             _check_snapshot(subject, life)
     check_callable_methods(subject, batch)
     with subject.keeps("its saved weights give the same module"):
@@ -73,7 +73,7 @@ def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
             try:
                 port.validate(f"{subject.name}.{name}", outputs.get(name), module.dims, batch)
             except ValueError as error:
-                subject.broken("its outputs fit its ports", str(error), "return it so from step()")
+                subject.broken("its outputs fit its ports", str(error), "return such a tensor from step()")
             if not bool(torch.isfinite(outputs[name]).all()):
                 subject.broken("its outputs are finite", f"a number of '{name}' is not",
                                "guard divisions, roots and logarithms")
@@ -108,7 +108,7 @@ def _check_messages_stay(subject: Subject, life: Sequence[Inputs]) -> None:
 
 
 def check_determinism(subject: Subject, life: Sequence[Inputs]) -> None:
-    """The same seed gives the same outputs, whatever state torch's own random numbers are in."""
+    """Check that the same seed gives the same outputs, for any state of torch's global generator."""
     with subject.keeps("the same seed gives the same outputs"):
         records = []
         for foreign in (1, 2):
@@ -124,7 +124,7 @@ def check_determinism(subject: Subject, life: Sequence[Inputs]) -> None:
 
 
 def check_row_alone(subject: Subject, life: Sequence[Inputs]) -> None:
-    """A row alone gives what it gives in a batch, within a tolerance."""
+    """Check that a row alone gives the same outputs as in a batch, within a tolerance."""
     with subject.keeps("a row alone gives what it gives in a batch"):
         batch = _batch(life)
         together = subject.live(subject.fresh(range(batch)), life)
@@ -138,26 +138,26 @@ def check_row_alone(subject: Subject, life: Sequence[Inputs]) -> None:
 
 
 def _check_reset(subject: Subject, life: Sequence[Inputs]) -> None:
-    batch, again = _batch(life), 100
+    batch, number = _batch(life), 100
     mask = torch.zeros(batch, dtype=torch.bool)
     mask[0] = True
     module = subject.fresh(range(batch))
     subject.live(module, life)
-    subject.begin(module, mask, [again, *range(1, batch)])
+    subject.begin(module, mask, [number, *range(1, batch)])
     after = subject.live(module, life)
     unbroken = subject.live(subject.fresh(range(batch)), [*life, *life])[len(life):]
-    new = subject.live(subject.fresh([again]), [rows(inputs, [0]) for inputs in life])
+    new = subject.live(subject.fresh([number]), [rows(inputs, [0]) for inputs in life])
     others = list(range(1, batch))
     for tick in range(len(life)):
         changed = difference(rows(after[tick], [0]), new[tick], exact=False)
         if changed:
-            subject.broken("a row that begins anew has forgotten the old episode",
+            subject.broken("a reset row keeps nothing of its old episode",
                            f"{changed} at tick {tick} after the reset",
-                           "keep what is remembered in self.carry, and nowhere else")
+                           "keep all state in self.carry")
         changed = difference(rows(after[tick], others), rows(unbroken[tick], others), exact=False)
         if changed:
             subject.broken("reset leaves the other rows alone", f"{changed} at tick {tick} after the reset of row 0",
-                           "keep what is remembered in self.carry, and nowhere else")
+                           "keep all state in self.carry")
 
 
 def _check_snapshot(subject: Subject, life: Sequence[Inputs]) -> None:
@@ -171,8 +171,8 @@ def _check_snapshot(subject: Subject, life: Sequence[Inputs]) -> None:
     for tick, (one, two) in enumerate(zip(expected, subject.live(other, life), strict=True)):
         changed = difference(one, two)
         if changed:
-            subject.broken("it goes on from a snapshot as if nothing had happened", f"{changed} at tick {tick} after it",
-                           "keep what is remembered in self.carry, and nowhere else")
+            subject.broken("it continues identically from a snapshot", f"{changed} at tick {tick} after it",
+                           "keep all state in self.carry")
 
 
 def _check_weights(subject: Subject, life: Sequence[Inputs]) -> None:
@@ -190,4 +190,4 @@ def _batch(life: Sequence[Inputs]) -> int:
     for value in life[0].values():
         if value is not None:
             return len(value)
-    return 3  # a module whose inputs are all left out
+    return 3  # no inputs

@@ -18,32 +18,32 @@ from ami.testing.stubs import StubWorldModel
 from ami.testing.subject import Make, Sizes, Subject
 
 RANDOM_PLANS = 64
-ONE_HOT = "its actions are one-hot where they are choices"
+ONE_HOT = "its discrete actions are one-hot"
 
 
 def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                   batch: int = 3, report: Report | None = None) -> None:
-    """Check what every planner promises, over a stub world model and a stub cost.
+    """Check the promises of every planner, with a stub world model and a stub cost.
 
-    All of `check_module` · actions lie in [-1, 1], choices are one-hot · its plans have less energy than random ones · it
-    counts its model steps truthfully · with an input `action_mask`, a plan's first action is one that is allowed · rows in
-    Mode-1 stay idle, and do not disturb the others.
+    All of `check_module` · actions lie in [-1, 1], discrete ones are one-hot · its plans have less energy than random
+    ones · its model_steps are correct · with an input `action_mask`, a plan's first action is allowed · rows in
+    Mode-1 stay idle, and do not affect the others.
 
     Args:
-        make: makes the planner: a class whose settings have defaults, or a function without arguments.
-        dims: sizes to use, by symbol: {"A": ActionSpace(choices=(3,))} checks it where an action is a choice, which is also
-            what happens when nothing is given and the planner refuses continuous ones.
+        make: factory of the planner: a class whose settings have defaults, or a function without arguments.
+        dims: sizes to use, by symbol: {"A": ActionSpace(choices=(3,))} checks it with discrete actions, which is also the
+            default for a planner that refuses continuous ones.
         calls: modules to bind to its calls, by name, in place of stubs.
         batch: B.
-        report: collects what becomes of every promise; None raises at the first broken one.
+        report: collects the findings; None raises at the first broken promise.
 
     Raises:
         AssertionError: a promise is broken.
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
-    with subject.keeps("it counts its model steps truthfully"):
+    with subject.keeps("its model_steps are correct"):
         _check_counting(subject, batch)
-    if subject.draft.wants:  # one that searches nothing promises nothing of its plans
+    if subject.draft.wants:  # a planner without calls has no promises about its plans
         fits = ONE_HOT if subject.actions.choices else "its actions lie in [-1, 1]"
         with subject.keeps(fits, "its plans have less energy than random ones"):
             _check_quality(subject, batch)
@@ -60,11 +60,11 @@ def _check_counting(subject: Subject, batch: int) -> None:
     for tick, inputs in enumerate(subject.life(batch, TICKS)):
         before = model.steps
         (outputs,) = subject.live(module, [inputs])
-        asked, told = model.steps - before, int(outputs["model_steps"].sum())
-        if asked != told:
-            subject.broken("it counts its model steps truthfully",
-                           f"model_steps adds up to {told} over {batch} worlds at tick {tick}, the world model was asked "
-                           f"for {asked}", "per world, candidates × horizon × iterations")
+        predicted, counted = model.steps - before, int(outputs["model_steps"].sum())
+        if predicted != counted:
+            subject.broken("its model_steps are correct",
+                           f"model_steps adds up to {counted} over {batch} worlds at tick {tick}, the world model predicted "
+                           f"{predicted}", "per world, candidates × horizon × iterations")
 
 
 def _check_quality(subject: Subject, batch: int) -> None:
@@ -92,7 +92,7 @@ def _check_quality(subject: Subject, batch: int) -> None:
 
 
 def _energy(module: Module, inputs: Mapping[str, Tensor | None], plans: Tensor) -> Tensor:
-    """The energies (B, K) of plans (B, K, H, A) by the module's own calls."""
+    """Return the energies (B, K) of plans (B, K, H, A), by the module's own calls."""
     with torch.no_grad():
         prediction = module.calls.world_model.rollout(inputs["state"], plans)
         energy: Tensor = module.calls.cost.energy(prediction, plans, inputs["goal"], inputs.get("weights"))
@@ -113,5 +113,5 @@ def _check_modes(subject: Subject, batch: int) -> None:
                            f"at tick {tick} such a row has {steps} model steps and a plan up to {largest:.3g}",
                            "give zeros where mode is 1, e.g. plan * (mode == 2)[:, None, None]")
     check_row_alone(subject, life)
-    nobody = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in life]
-    subject.live(subject.fresh(range(batch)), nobody)
+    all_idle = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in life]
+    subject.live(subject.fresh(range(batch)), all_idle)

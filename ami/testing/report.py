@@ -1,4 +1,4 @@
-"""Promises, kept or broken: what a check finds, as an error at the first broken one, or as a report of all of them."""
+"""The findings of a check: an error at the first broken promise, or a report of all promises."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Broken(AssertionError):
     """A broken promise.
 
     Attributes:
-        promise: what was promised.
-        how: what was seen instead.
-        fix: what usually mends it.
+        promise: the promise.
+        how: the evidence.
+        fix: the usual fix.
     """
 
     def __init__(self, name: str, promise: str, how: str, fix: str) -> None:
@@ -24,7 +24,7 @@ class Broken(AssertionError):
 
 @dataclass
 class Finding:
-    """What became of one promise: kept, broken or unjudged; how and the fix where it is broken."""
+    """The state of one promise: kept, broken or unjudged; evidence and fix if it is broken."""
 
     state: str = KEPT
     how: str = ""
@@ -33,14 +33,14 @@ class Finding:
 
 @dataclass
 class Report:
-    """Every promise of a contract, and what became of it.
+    """Every promise of a contract, with its state.
 
     Attributes:
-        name: what was examined.
-        contract: the role whose contract it is.
+        name: the examined module.
+        contract: the role of the contract.
         findings: by promise, in the order of the checks.
-        facts: what else is known of it, by name.
-        remarks: what the module itself says of its ports.
+        facts: further facts, by name.
+        remarks: the module's own remarks on its ports.
     """
 
     name: str = ""
@@ -55,13 +55,13 @@ class Report:
         return all(finding.state == KEPT for finding in self.findings.values())
 
     def note(self, promise: str, state: str, how: str = "", fix: str = "") -> None:
-        """Write down one finding; what is broken once stays broken, however often it is checked."""
+        """Record a finding; a broken promise stays broken in later checks."""
         before = self.findings.setdefault(promise, Finding(state, how, fix))
         if STATES.index(state) > STATES.index(before.state):
             self.findings[promise] = Finding(state, how, fix)
 
     def unjudge(self, error: str) -> None:
-        """Take back what broke because this kind of error was raised: its cause is noted once, by whoever found it."""
+        """Mark promises broken by this kind of error as unjudged: its cause is recorded once, elsewhere."""
         for promise, finding in self.findings.items():
             if finding.state == BROKEN and finding.how.startswith(f"it raised {error}"):
                 self.findings[promise] = Finding(UNJUDGED)
@@ -77,5 +77,5 @@ class Report:
             if finding.state == BROKEN:
                 lines += [f"      seen  {finding.how}", f"      fix   {finding.fix}"]
         if any(finding.state == UNJUDGED for finding in self.findings.values()):
-            lines += ["", "  – could not be judged because of what is broken above"]
+            lines += ["", "  – not checked, because of a broken promise above"]
         return "\n".join(lines)

@@ -21,17 +21,17 @@ FAR = 10.0
 
 def check_memory(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                  report: Report | None = None) -> None:
-    """Check what every memory promises.
+    """Check the promises of every memory.
 
-    All of `check_module` · scores lie in 0 to 1 and are 0 while nothing is kept · what matches well is recalled, what is far
-    from all that was kept matches worse.
+    All of `check_module` · scores lie in 0 to 1 and are 0 while nothing is kept · a kept state recalls itself, states far
+    from all kept ones match worse.
 
     Raises:
         AssertionError: a promise is broken.
     """
     subject = check_module(make, dims=dims, batch=batch, report=report)
-    with subject.keeps("scores lie in 0 to 1", "the score is 0 while nothing is kept", "what matches well is recalled",
-                       "what is far from all that was kept matches worse"):
+    with subject.keeps("scores lie in 0 to 1", "the score is 0 while nothing is kept", "a kept state recalls itself",
+                       "states far from all kept ones match worse"):
         energy = torch.ones(batch)
         shape = subject.draft.inputs["state"].shape(subject.dims)
         here, there = torch.randn(2, batch, *shape, generator=torch.Generator().manual_seed(9))
@@ -44,38 +44,38 @@ def check_memory(make: Make, *, dims: Sizes | None = None, batch: int = 3,
         if bool(scores[0].any()):
             subject.broken("the score is 0 while nothing is kept", f"it is {scores[0].tolist()}", "read before writing")
         if not bool(scores[2].any()):
-            return  # it keeps nothing, and says so
+            return  # a memory that keeps nothing
         recall = record[2]["recall"]
         if bool(((recall - here).abs().flatten(1).sum(1) > (recall - there - FAR).abs().flatten(1).sum(1)).any()):
-            subject.broken("what matches well is recalled", "a state that was kept recalls another one",
+            subject.broken("a kept state recalls itself", "it recalls another one",
                            "weigh near keys most")
         if bool((scores[3] >= scores[2]).any()):
-            subject.broken("what is far from all that was kept matches worse", "its score is not lower",
+            subject.broken("states far from all kept ones match worse", "its score is not lower",
                            "lower it with distance")
 
 
 def check_goal(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                batch: int = 3, report: Report | None = None) -> None:
-    """Check what every goal promises: all of `check_module` · what is shown unchanged is wanted unchanged.
+    """Check the promises of every goal: all of `check_module` · an unchanged observation gives an unchanged goal.
 
     Raises:
         AssertionError: a promise is broken.
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
-    with subject.keeps("what is shown unchanged is wanted unchanged"):
+    with subject.keeps("an unchanged observation gives an unchanged goal"):
         (inputs,) = subject.life(batch, 1)
         first, second = (outputs["goal"] for outputs in subject.live(subject.fresh(range(batch)), [inputs, inputs]))
         if not torch.equal(first, second):
-            subject.broken("what is shown unchanged is wanted unchanged", "the second tick has another goal",
+            subject.broken("an unchanged observation gives an unchanged goal", "the second tick has another goal",
                            "keep the goal in self.carry")
 
 
 def check_actor(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                 batch: int = 3, report: Report | None = None) -> None:
-    """Check what every actor promises.
+    """Check the promises of every actor.
 
     All of `check_module` · actions lie in [-1, 1] · with an input `action_mask`, they are allowed · it acts in Mode-1 too,
-    or refuses with an AmiError that says so.
+    or refuses with an AmiError.
 
     Raises:
         AssertionError: a promise is broken.
@@ -100,7 +100,7 @@ def check_actor(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mo
 
 def check_configurator(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                        report: Report | None = None) -> None:
-    """Check what every configurator promises: all of `check_module` · modes are 1 or 2 · weights are 0 or more.
+    """Check the promises of every configurator: all of `check_module` · modes are 1 or 2 · weights are 0 or more.
 
     Raises:
         AssertionError: a promise is broken.
@@ -112,4 +112,4 @@ def check_configurator(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                 subject.broken("modes are 1 or 2", f"they are {outputs['mode'].tolist()}", "1 reacts, 2 plans")
             if bool((outputs["weights"] < 0).any()):
                 subject.broken("weights are not negative", f"they are {outputs['weights'].tolist()}",
-                               "a negative weight would make discomfort pleasant")
+                               "clamp the weights at 0: a negative one rewards high energy")

@@ -1,4 +1,4 @@
-"""Stubs: the smallest perception, world model and cost, for modules that call them.
+"""Stubs: minimal perception, world model and cost, for modules that call them.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, S the size of a state, F = S flattened.
 """
@@ -16,11 +16,11 @@ from ami.module import Module, callable_method
 from ami.ports import Dims, Size
 
 STEP = 0.3
-"""How far a full action moves the stub world's state."""
+"""The change of the stub's state by a full action."""
 
 
 def stub_for(methods: tuple[str, ...]) -> Module | None:
-    """The stub that has these callable methods; None where no stub has them."""
+    """Return the stub with these callable methods; None if there is none."""
     for stub in (StubPerception, StubWorldModel, StubCost):
         if set(methods) <= set(stub.callable_methods()):
             return stub()
@@ -28,18 +28,18 @@ def stub_for(methods: tuple[str, ...]) -> Module | None:
 
 
 def sizes(size: Size) -> tuple[int, ...]:
-    """A symbol's size as a shape."""
+    """Return a symbol's size as a shape."""
     return size if isinstance(size, tuple) else (size,)
 
 
 def fixed_map(source: int, target: int) -> Tensor:
-    """A linear map (source, target) that is the same in every process and keeps lengths roughly as they are."""
+    """Return a linear map (source, target), equal in every process, that roughly preserves lengths."""
     drawn = torch.randn(source, target, generator=torch.Generator().manual_seed(source * 1009 + target))
     return drawn / math.sqrt(max(target, 1))
 
 
 class StubPerception(Perception):
-    """Observations through a fixed linear map."""
+    """Encodes observations by a fixed linear map."""
 
     def build(self, dims: Dims) -> None:
         self.shapes = len(sizes(dims["O"])), sizes(dims["P"])
@@ -47,7 +47,7 @@ class StubPerception(Perception):
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Observations (…, *O) to percepts (…, *P)."""
+        """Encode observations (…, *O) as percepts (…, *P)."""
         last, shape = self.shapes
         seen = observation.float().flatten(-last)
         percept: Tensor = (seen @ self.map).unflatten(-1, shape)
@@ -55,7 +55,7 @@ class StubPerception(Perception):
 
 
 class StubWorldModel(WorldModel):
-    """An action moves the state along fixed directions; it counts the steps it is asked to predict.
+    """Actions move the state along fixed directions; predicted steps are counted.
 
     Attributes:
         steps: predicted steps so far, over all rows and candidates.
@@ -74,7 +74,7 @@ class StubWorldModel(WorldModel):
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
-        """Percepts (…, *P) to states (…, *S)."""
+        """Map percepts (…, *P) to states (…, *S)."""
         if self.map is None:
             return percept
         state: Tensor = (percept.flatten(-self.percept_dims) @ self.map).unflatten(-1, self.shape)
@@ -82,14 +82,14 @@ class StubWorldModel(WorldModel):
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine: states (B, *S), actions (B, K, H, A) to states (B, K, H, *S)."""
+        """Imagine states (B, K, H, *S) from states (B, *S) and actions (B, K, H, A)."""
         self.steps += prod(actions.shape[:3])
         moves = (actions @ self.moves).cumsum(2).unflatten(-1, self.shape)
         return Prediction(state[:, None, None] + moves)
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """Euclidean: (…, *S), (…, *S) to (…)."""
+        """Return the Euclidean distance: (…, *S), (…, *S) to (…)."""
         apart: Tensor = (states - goal).flatten(-len(self.shape))
         return apart.square().sum(-1).sqrt()
 
@@ -104,10 +104,10 @@ class StubCost(Cost):
 
     @callable_method
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """States (B, *S) and goals (B, *S) to energies (B,)."""
+        """Return the energies (B,) of states (B, *S) and goals (B, *S)."""
         return (state - goal).flatten(1).square().sum(-1)
 
     @callable_method
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Paths (B, K, H, *S), actions (B, K, H, A), goals (B, *S) to energies (B, K)."""
+        """Return the energies (B, K) of paths (B, K, H, *S), actions (B, K, H, A) and goals (B, *S)."""
         return (prediction.states - goal[:, None, None]).flatten(-self.last).square().sum(-1).sum(-1)

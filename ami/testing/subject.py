@@ -1,6 +1,6 @@
-"""Subject: a module under test, made and bound without a graph, as often as a check needs it.
+"""Subject: a module under test, constructed and bound without a graph, as often as a check needs it.
 
-Shapes: B parallel worlds; a *life* is a list of ticks, each a dict of inputs, and its *record* a list of dicts of outputs.
+Shapes: B parallel worlds; a *life* is a list of inputs per tick, its *record* the list of outputs per tick.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ami.blueprint import Episode, World
 from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
 from ami.ports import ActionSpace, Dims, Size
-from ami.streams import Streams
+from ami.rng import RowRNG
 from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
 
@@ -24,23 +24,22 @@ Make = Callable[[], Module]
 Inputs = dict[str, Tensor | None]
 Outputs = dict[str, Tensor]
 Sizes = Mapping[str, Size | ActionSpace]
-"""Sizes by symbol; that of "A" may be an action space, which has a width."""
+"""Sizes by symbol; the size of "A" may be an action space."""
 SIZES: Dims = {"O": (16, 16, 3), "G": (16, 16, 3), "P": (6,), "S": (6,), "A": 2, "H": 3, "W": 2, "X": 3}
-"""The sizes of symbols that neither the caller nor the module decides."""
+"""Default sizes of symbols that neither the caller nor the module decides."""
 
 
 class Subject:
-    """What a check examines.
+    """The module examined by a check.
 
     Args:
-        make: makes one module with its settings; called many times.
-        dims: sizes that the check shall use, by symbol, or an action space for "A"; the module's own decisions and `SIZES`
-            fill in the rest.
+        make: factory of the module with its settings; called many times.
+        dims: sizes to use, by symbol, or an action space for "A"; the module's own decisions and `SIZES` fill in the rest.
         calls: modules to bind to its calls, by name, in place of stubs.
-        report: collects what becomes of every promise; None raises at the first broken one.
+        report: collects the findings; None raises at the first broken promise.
 
     Raises:
-        AssertionError: the module is no ami Module, or it makes a call that no stub serves.
+        AssertionError: the module is no ami Module, or it has a call that no stub serves.
     """
 
     def __init__(self, make: Make, dims: Sizes | None = None,
@@ -51,10 +50,10 @@ class Subject:
         width = given.get("A", SIZES["A"])
         space = (dims or {}).get("A")
         self.actions = space if isinstance(space, ActionSpace) else ActionSpace(width if isinstance(width, int) else 0)
-        self._lives = True
-        self._last: tuple[Module | None, Outputs] = None, {}  # the module that lived last, and what it sent
+        self._runs = True
+        self._last: tuple[Module | None, Outputs] = None, {}  # the module that ran last, and its outputs
         if isinstance(make, Module):
-            raise AssertionError(f"a check was given the module {type(make).__name__}(): expected its class, or a function "
+            raise AssertionError(f"a check received the module {type(make).__name__}(): expected its class, or a function "
                                  "that makes one")
         draft = make()
         self.name = type(draft).__name__
@@ -69,22 +68,22 @@ class Subject:
         self.actions = spaces[0] if spaces else self.actions
         self.dims = self._solve(draft)
         width = self.dims["A"]
-        if isinstance(width, int) and width != self.actions.width:  # a world of one's own that states no space
+        if isinstance(width, int) and width != self.actions.width:  # a user's world without a declared space
             self.actions = ActionSpace(width)
         if report is not None:
-            self.fresh([0])  # what cannot be built at all says so itself
+            self.fresh([0])  # a module that cannot be built raises its own error
 
     def broken(self, promise: str, how: str, fix: str) -> NoReturn:
-        """Say which promise is broken."""
+        """Raise for a broken promise."""
         raise Broken(self.name, promise, how, fix)
 
     @contextmanager
     def keeps(self, *promises: str, vital: bool = False) -> Iterator[None]:
-        """A block that judges promises. With a report, a broken one is written down and the checks go on after the block.
+        """Check promises in a block. With a report, a broken one is recorded and the checks continue after the block.
 
         Args:
-            promises: all that the block judges; an error that the module itself raises breaks the first.
-            vital: what breaks here breaks more: what is broken later is only its consequence, and is not judged.
+            promises: the promises checked by the block; an error raised by the module itself breaks the first.
+            vital: whether later promises are not judged after a failure here, because they depend on it.
         """
         broken: tuple[str, str, str] | None = None
         try:
@@ -96,19 +95,19 @@ class Subject:
         except Exception as error:
             if self.report is None:
                 raise
-            broken = promises[0], f"it raised {type(error).__name__}: {error}", "mend what raises it"
+            broken = promises[0], f"it raised {type(error).__name__}: {error}", "correct its cause"
         if self.report is None:
             return
         for promise in promises:
             self.report.note(promise, UNJUDGED if broken else KEPT)
-        if broken and self._lives:
+        if broken and self._runs:
             self.report.note(broken[0], BROKEN, *broken[1:])
-        self._lives = self._lives and not (broken and vital)
+        self._runs = self._runs and not (broken and vital)
 
     def fresh(self, episodes: Sequence[int], seed: int = 0) -> Module:
-        """A new module with initial weights of `seed`, at the beginning of these episodes (B = their number)."""
+        """Return a new module with initial weights of `seed`, at the beginning of these episodes (B = their number)."""
         module = self.make()
-        module.random = Streams(0, module.role)
+        module.random = RowRNG(0, module.role)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module.set_up(self.dims, self.actions)
@@ -118,13 +117,13 @@ class Subject:
         return module
 
     def begin(self, module: Module, mask: Tensor, episodes: Sequence[int]) -> None:
-        """Begin episodes in the masked rows, as the engine does."""
+        """Start episodes in the masked rows, as the engine does."""
         if isinstance(module, World):
             module.assign(mask, [Episode(number, seed=number) for number in episodes])
         module.begin(mask, episodes)
 
     def life(self, batch: int, ticks: int, optional: bool = True, masked: bool = False) -> list[Inputs]:
-        """Inputs sampled from the ports; optional ones are None without `optional`; masks allow all without `masked`."""
+        """Sample inputs from the ports; optional ones are None without `optional`; masks allow all without `masked`."""
         generator = torch.Generator().manual_seed(7)
         life = [{name: port.sample(self.dims, batch, generator, self.actions) if optional or not port.optional else None
                  for name, port in self.draft.inputs.items()} for _ in range(ticks)]
@@ -137,7 +136,7 @@ class Subject:
         return life
 
     def live(self, module: Module, life: Sequence[Inputs]) -> list[Outputs]:
-        """Let the module live; the record holds copies of what it sent."""
+        """Run the module; the record holds copies of its outputs."""
         record: list[Outputs] = []
         with torch.no_grad():
             for inputs in life:
@@ -147,9 +146,9 @@ class Subject:
         return record
 
     def with_actions(self, *spaces: ActionSpace) -> Subject | None:
-        """The same module with the first of these action spaces that it accepts.
+        """Return the same module with the first of these action spaces that it accepts.
 
-        None where it accepts none, or where modules of certain sizes are bound to its calls.
+        None if it accepts none, or if modules of fixed sizes are bound to its calls.
         """
         if self.callees:
             return None
@@ -159,14 +158,14 @@ class Subject:
         return None
 
     def fitting(self, inputs: Inputs, before: Mapping[str, Tensor]) -> Inputs:
-        """The inputs of a tick after a world sent `before`: of what its mask does not allow, it is given what it does."""
+        """Return the inputs of a tick after a world sent `before`, with forbidden actions replaced by allowed ones."""
         action, allowed = inputs.get("action"), before.get("action_mask")
         if action is None or allowed is None:
             return inputs
         return {**inputs, "action": self.actions.nearest(action, allowed)}
 
     def callee(self, module: Module, name: str) -> Module | None:
-        """The module bound to a call of this one."""
+        """Return the module bound to a call of this one."""
         return getattr(getattr(module.calls, name), "_module", None) if name in module.calls else None
 
     def _solve(self, module: Module) -> Dims:
@@ -178,14 +177,14 @@ class Subject:
             except SettingError:
                 if "A" in self.given or self.actions.choices:
                     raise
-                self.actions = ActionSpace(choices=(3,))  # a module that takes no continuous actions may take choices
+                self.actions = ActionSpace(choices=(3,))  # a module that refuses continuous actions may take discrete ones
                 known["A"] = self.actions.width
                 continue
             if not isinstance(decided, Mapping):
                 self.broken("infer_dims() returns sizes by symbol", f"it returns {decided!r}", "return {'H': 4}, or {}")
             clash = [symbol for symbol in decided if symbol in self.given and decided[symbol] != self.given[symbol]]
             if clash:
-                self.broken("it fits the sizes it is given", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "
+                self.broken("it fits the given sizes", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "
                             f"{decided[clash[0]]}", "return only sizes it decides from infer_dims()")
             settled = all(known.get(symbol) == size for symbol, size in decided.items())
             known.update(decided)
@@ -213,22 +212,22 @@ class Subject:
 
 
 def rows(tree: Mapping[str, Tensor | None], index: Sequence[int]) -> Inputs:
-    """Some rows of every tensor."""
+    """Select rows of every tensor."""
     return {name: None if value is None else value[list(index)] for name, value in tree.items()}
 
 
 def copied(tree: Mapping[str, Tensor | None]) -> Inputs:
-    """Every tensor copied."""
+    """Copy every tensor."""
     return {name: None if value is None else value.clone() for name, value in tree.items()}
 
 
 def close(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:
-    """Whether two tensors are equal but for the last bits, which batched arithmetic moves."""
+    """Return whether two tensors are equal up to rounding, which depends on the batch."""
     return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance / 10)
 
 
 def difference(one: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None], exact: bool = True) -> str:
-    """Where two dicts of tensors differ, in words; empty when they do not."""
+    """Describe the first difference of two dicts of tensors; empty if there is none."""
     for name, left in one.items():
         right = other.get(name)
         if left is None or right is None:

@@ -1,4 +1,4 @@
-"""The whole contract of a module, whatever its role, as a report of every promise."""
+"""The whole contract of a module of any role, as a report of every promise."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CHECKS: dict[type[Module], Callable[..., Any]] = {
 
 
 def examine(make: Make, dims: Sizes | None = None) -> Report:
-    """Judge every promise of a module's role, the broken ones too.
+    """Check every promise of a module's role, also after a broken one.
 
     Args:
-        make: makes the module: a class whose settings have defaults, or a function without arguments.
+        make: factory of the module: a class whose settings have defaults, or a function without arguments.
         dims: sizes to use, by symbol; a world decides its own.
 
     Returns:
-        What became of every promise; `print(examine(MyPlanner))` reads well.
+        A printable report of every promise: `print(examine(MyPlanner))`.
 
     Raises:
-        AmiError: the module cannot be made with its settings, or built with these sizes.
+        AmiError: the module cannot be constructed with its settings, or built with these sizes.
     """
     draft = make()
     role = next((role for role in CHECKS if isinstance(draft, role)), None)
@@ -44,6 +44,6 @@ def examine(make: Make, dims: Sizes | None = None) -> Report:
             check(make, report=report)
         else:
             check(make, dims=dims, report=report)
-    except Broken as found:  # before there was anything to live with
+    except Broken as found:  # before the module could run
         report.note(found.promise, BROKEN, found.how, found.fix)
     return report

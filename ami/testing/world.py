@@ -9,22 +9,22 @@ from ami.testing.module import check_module
 from ami.testing.report import Report
 from ami.testing.subject import Inputs, Make, Subject, difference, rows
 
-BEGINS = "an episode begins without reward and not over"
+BEGINS = "an episode begins without reward or end flags"
 LONG = 200
-"""Ticks in which an episode of most worlds ends; one that lasts longer is not watched to its end."""
+"""Ticks in which an episode of most worlds ends; the end of a longer episode is not checked."""
 
 
 def check_world(make: Make, *, batch: int = 3, ticks: int = LONG, report: Report | None = None) -> None:
-    """Check what every world promises.
+    """Check the promises of every world.
 
-    All of `check_module`, snapshots apart · the first tick of an episode shows its beginning, whatever the action · a row
-    whose episode is over stands still, its flags up, until it begins anew.
+    All of `check_module`, except snapshots · the first tick of an episode ignores the action · a row whose episode is over
+    stays unchanged, with its flags set, until its next episode begins.
 
     Args:
-        make: makes the world.
+        make: factory of the world.
         batch: B.
-        ticks: how long to wait for an episode to end.
-        report: collects what becomes of every promise; None raises at the first broken one.
+        ticks: maximal length of an episode to check its end.
+        report: collects the findings; None raises at the first broken promise.
 
     Raises:
         AssertionError: a promise is broken.
@@ -32,7 +32,7 @@ def check_world(make: Make, *, batch: int = 3, ticks: int = LONG, report: Report
     subject = check_module(make, batch=batch, report=report)
     with subject.keeps("the first tick shows the beginning, whatever the action", BEGINS):
         _check_beginning(subject, batch)
-    with subject.keeps("an episode that is over stays over", "a row whose episode is over stands still", BEGINS):
+    with subject.keeps("an episode that is over stays over", "a row whose episode is over stays unchanged", BEGINS):
         _check_end(subject, batch, ticks)
 
 
@@ -44,7 +44,7 @@ def _check_beginning(subject: Subject, batch: int) -> None:
     changed = difference(first, second)
     if changed:
         subject.broken("the first tick shows the beginning, whatever the action", f"{changed} with another action",
-                       "do not step the rows that have just begun")
+                       "do not step rows at their first tick")
     if bool((first["terminated"] | first["truncated"]).any()) or bool(first["reward"].any()):
         subject.broken(BEGINS, "reward or a flag is set at the first tick",
                        "report both from the second tick on")
@@ -60,12 +60,12 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
         if not ended:
             continue
         if not bool(over[tick][ended].all()):
-            subject.broken("an episode that is over stays over", f"tick {tick} lowered a flag", "keep the flags until reset")
+            subject.broken("an episode that is over stays over", f"tick {tick} cleared a flag", "keep the flags until reset")
         still = ("observation", "goal", "truth", "terminated", "truncated", "success")
         changed = difference({n: v for n, v in rows(record[tick - 1], ended).items() if n in still},
                              {n: v for n, v in rows(record[tick], ended).items() if n in still})
         if changed:
-            subject.broken("a row whose episode is over stands still", f"{changed} at tick {tick}",
+            subject.broken("a row whose episode is over stays unchanged", f"{changed} at tick {tick}",
                            "do not step rows that are over")
     done = over[-1]
     if not bool(done.any()):
@@ -73,6 +73,6 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
     subject.begin(module, done, [row + batch for row in range(batch)])
     anew = subject.live(module, life[:1])[0]
     if bool((anew["terminated"] | anew["truncated"])[done].any()):
-        subject.broken(BEGINS, "a flag is still up after begin()", "lower the flags of rows that begin anew")
+        subject.broken(BEGINS, "a flag is still set after begin()", "clear the flags of rows that start an episode")
 
 

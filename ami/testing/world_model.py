@@ -25,9 +25,9 @@ WINDOWS, LENGTH = 16, 4
 
 def check_perception(make: Make, *, dims: Sizes | None = None, batch: int = 3,
                      report: Report | None = None) -> None:
-    """Check what every perception promises.
+    """Check the promises of every perception.
 
-    All of `check_module` · `encode` takes any leading sizes · the percept is what `encode` gives.
+    All of `check_module` · `encode` takes any leading sizes · the percept is the result of `encode`.
 
     Raises:
         AssertionError: a promise is broken.
@@ -49,30 +49,30 @@ def check_perception(make: Make, *, dims: Sizes | None = None, batch: int = 3,
 
 def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Module] | None = None,
                       batch: int = 3, report: Report | None = None) -> None:
-    """Check what every world model promises, with a stub perception.
+    """Check the promises of every world model, with a stub perception.
 
-    All of `check_module` · predictions have their shapes · an action moves nothing that lies before it · candidates do not
-    disturb each other · a state suffices to go on from · a distance is 0 to the same state, never negative, and broadcasts ·
-    a grafted goal is a goal, and stays as it is when it is grafted again · nothing surprises at an episode's first tick ·
-    if it has a loss, it learns.
+    All of `check_module` · predictions have their shapes · later actions do not change earlier states · candidates are
+    independent · a state suffices to continue a rollout · a distance is 0 to the same state, never negative, and
+    broadcasts · graft returns goals and is idempotent · surprise is 0 at an episode's first tick · it learns, if it has
+    a loss.
 
     Raises:
         AssertionError: a promise is broken.
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     with subject.keeps("rollout gives a Prediction", "rollout gives states (B, K, H, *S)",
-                       "an action moves nothing that lies before it", "candidates do not disturb each other",
-                       "a state suffices to go on from"):
+                       "later actions do not change earlier states", "candidates are independent",
+                       "a state suffices to continue a rollout"):
         _check_rollout(subject, batch)
     with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
         _check_distance(subject, batch)
-    with subject.keeps("a grafted goal is a goal", "grafting twice is grafting once"):
+    with subject.keeps("graft returns goals", "graft is idempotent"):
         _check_graft(subject, batch)
-    with subject.keeps("nothing surprises at an episode's first tick"):
+    with subject.keeps("surprise is 0 at an episode's first tick"):
         first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
         if bool(first["surprise"].any()):
-            subject.broken("nothing surprises at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
-                           "give 0 while nothing was predicted")
+            subject.broken("surprise is 0 at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
+                           "return 0 without a prediction")
     learner = subject.fresh(range(batch))
     learns = getattr(type(learner), "loss", WorldModel.loss) is not WorldModel.loss
     if learns and any(p.requires_grad for p in learner.parameters()):
@@ -99,15 +99,15 @@ def _check_rollout(subject: Subject, batch: int) -> None:
     later = actions.clone()
     later[:, :, -1] = -later[:, :, -1]
     if not torch.equal(imagine(state, later)[:, :, :-1], states[:, :, :-1]):
-        subject.broken("an action moves nothing that lies before it", "another last action changed earlier states",
+        subject.broken("later actions do not change earlier states", "another last action changed earlier states",
                        "predict step by step, or mask the future")
     if not close(imagine(state, actions[:, :1]), states[:, :1]):
-        subject.broken("candidates do not disturb each other", "a candidate alone leads elsewhere than among others",
+        subject.broken("candidates are independent", "a candidate alone has other states than among others",
                        "no statistics over candidates")
     onwards = imagine(states[:, 0, 0], actions[:, :1, 1:])
     if not close(onwards, states[:, :1, 1:], 1e-3):
-        subject.broken("a state suffices to go on from", "a rollout from its own first state leads elsewhere",
-                       "put all that a prediction needs into the state")
+        subject.broken("a state suffices to continue a rollout", "a rollout from its own first state leads elsewhere",
+                       "make the state Markov: it must hold all inputs of a prediction")
 
 
 def _check_distance(subject: Subject, batch: int) -> None:
@@ -131,28 +131,28 @@ def _check_graft(subject: Subject, batch: int) -> None:
     with torch.no_grad():
         once = module.graft(goals[None], states[:, None])
     if tuple(once.shape) not in ((1, batch, *size), (batch, batch, *size)):
-        subject.broken("a grafted goal is a goal", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
+        subject.broken("graft returns goals", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
                        "take some of the state's features and the others of the goal")
     with torch.no_grad():
         twice = module.graft(once, states[:, None])
     if not close(twice, once):
-        subject.broken("grafting twice is grafting once", "a goal in a state's own surroundings is moved once more",
+        subject.broken("graft is idempotent", "a rebased goal changes when rebased again",
                        "take the state's features as they are")
 
 
 def _windows(subject: Subject, learner: Module) -> dict[str, Tensor]:
-    """Windows of a world in which actions matter: "observation" (N, T + 1, *O), "action" (N, T, A), "reward" and "cont"
-    (N, T)."""
+    """Return windows of a world that depends on actions: "observation" (N, T + 1, *O), "action" (N, T, A), "reward" and
+    "cont" (N, T)."""
     generator = torch.Generator().manual_seed(5)
     shape = sizes(subject.dims["O"])
     action = torch.rand(WINDOWS, LENGTH, *sizes(subject.dims["A"]), generator=generator) * 2 - 1
     moves = torch.randn(action.shape[-1], *shape, generator=generator)
     start = torch.randn(WINDOWS, 1, *shape, generator=generator)
     path = torch.cat([start, start + torch.tensordot(action.cumsum(1), moves, dims=1)], dim=1)
-    told = {"action": action, "reward": action.sum(-1), "cont": (action[..., 0] > -0.5).float()}
+    others = {"action": action, "reward": action.sum(-1), "cont": (action[..., 0] > -0.5).float()}
     perception = subject.callee(learner, "perception")
     if perception is None or isinstance(perception, StubPerception):
-        return {"observation": path, **told}
+        return {"observation": path, **others}
     port = perception.inputs["observation"]
     drawn = (path * 40 + 128).clamp(0, 255) if port.dtype == torch.uint8 else path
-    return {"observation": drawn.to(port.dtype or torch.float32), **told}
+    return {"observation": drawn.to(port.dtype or torch.float32), **others}

@@ -1,1 +1,1 @@
-"""Actor: proposes the action that the world consumes next."""
+"""Actors: state, goal and plan → action."""

@@ -1,4 +1,4 @@
-"""Exploring: now and then an action at random, for gathering experience.
+"""Exploration: random actions with a given probability, for collecting experience.
 
 Shapes: B parallel worlds, A action width.
 """
@@ -12,9 +12,9 @@ from ami.module import Module
 
 
 def explored(actor: Module, action: Tensor, share: float, allowed: Tensor | None = None) -> Tensor:
-    """Actions (B, A), a share of them replaced by random ones from the actor's own streams; nothing is drawn for 0.
+    """Replace a share of the actions (B, A) by random ones from the actor's own streams; nothing is drawn for 0.
 
-    Of alternatives, those of `allowed` (B, A) bool are drawn; None allows all.
+    Discrete actions are drawn from `allowed` (B, A) bool; None allows all.
     """
     if not share:
         return action
@@ -22,6 +22,6 @@ def explored(actor: Module, action: Tensor, share: float, allowed: Tensor | None
     drawn = actor.random.uniform(0.0, 1.0, 1 + width).to(action.device)
     whether, noise = drawn[:, :1], drawn[:, 1:]
     random = 2 * noise - 1
-    if actor.actions is not None and actor.actions.choices:  # the largest of equal draws: all alternatives are as likely
+    if actor.actions is not None and actor.actions.choices:  # the argmax of i.i.d. draws is uniform
         random = actor.actions.nearest(random, allowed).to(action)
     return torch.where(whether < share, random, action)

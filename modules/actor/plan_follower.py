@@ -18,16 +18,16 @@ from modules.actor.holding import action_at, age_of, is_held
 class PlanFollower(Actor):
     """Executes the first steps of a plan, then takes the newest one (LeCun 2022, section 3.1.2, step 6).
 
-    Where the planner fires only every n ticks, its last plan is followed on, one action per tick; one that is used up goes
-    on with its last action. Of an action that the world's mask does not allow, the newest plan's is taken instead, and,
-    where that is not allowed either, the first allowed alternative.
+    If the planner fires only every n ticks, its last plan is followed, one action per tick; after its end its last action
+    is repeated. An action that the world's mask forbids is replaced by the newest plan's, and, if that is forbidden too, by
+    the first allowed alternative.
 
     Args:
-        num_steps: how many actions of a plan are executed before the next plan is taken; 1 always follows the newest.
-        explore: the share of actions that are random instead, for gathering experience.
+        num_steps: number of actions executed before the next plan is taken; 1 always follows the newest.
+        explore: the share of random actions, for collecting experience.
 
     Raises:
-        SettingError: num_steps is not 1 to H, explore no share, or a world is in Mode-1, for which this actor has no policy.
+        SettingError: num_steps is not 1 to H, explore not 0 to 1, or a world is in Mode-1: this actor has no policy.
     """
 
     inputs = {**Actor.inputs, "plan": Port("plan", ("H", "A")), "action_mask": ACTION_MASK}
@@ -51,10 +51,10 @@ class PlanFollower(Actor):
         plan = torch.zeros(batch, *self.inputs["plan"].shape(self.dims))
         return {"plan": plan, **{name: torch.zeros(batch, dtype=torch.int64) for name in ("done", "index", "tick")}}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         if bool((mode != 2).any()):
-            raise SettingError("actor was asked to react (mode 1), but PlanFollower has no policy. "
+            raise SettingError("the actor received mode 1 (react), but PlanFollower has no policy. "
                                "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
         allowed = action_mask if self.space.choices else None
         action = plan[:, 0] if self._newest else self._followed(plan, allowed)
@@ -64,7 +64,7 @@ class PlanFollower(Actor):
         return {"action": explored(self, action, self.explore, allowed)}
 
     def _followed(self, plan: Tensor, allowed: Tensor | None) -> Tensor:
-        """The actions (B, A) that are due, of plans taken earlier or of those that arrive, (B, H, A)."""
+        """Return the actions (B, A) that are due, of plans taken earlier or of the arriving plans (B, H, A)."""
         done, tick = self.carry["done"], self.carry["tick"]
         age = age_of(self, tick)
         renew = done == 0

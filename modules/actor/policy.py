@@ -1,4 +1,4 @@
-"""The policy: Mode-1, compiled from what Mode-2 planned.
+"""The policy: Mode-1, distilled from Mode-2's plans.
 
 Shapes: B parallel worlds, H horizon, A action width, S the size of a state, F = S flattened, N rows of a batch.
 """
@@ -23,17 +23,17 @@ from modules.actor.holding import action_at, age_of, is_held
 class Policy(Actor):
     """π(s, g) → action, an MLP of state and goal, learnt from Mode-2's plans (LeCun 2022, section 3.1.3).
 
-    In Mode-2 it follows the newest plan: its first action, or, where the planner fires only every n ticks, the one that is
-    due, and its last one when it is used up. In Mode-1, or where no plan is wired, it reacts. Of alternatives that the
-    world's mask allows it takes the most probable; the first one, where a plan's is not allowed. A planner may start its
-    search from `propose`: `graph.planner.calls.policy=actor`.
+    In Mode-2 it follows the newest plan: its first action, or, if the planner fires only every n ticks, the action that is
+    due, and the last one after its end. In Mode-1, or without a plan, it outputs π(s, g): for discrete actions the most
+    probable alternative that the world's mask allows. A forbidden action of a plan becomes the first allowed one. A planner
+    may start its search from `propose`: `graph.planner.calls.policy=actor`.
 
-    For an action's numbers the loss is the mean squared error of the plan's first action and the output a tanh. For each of
-    its choices it learns by cross-entropy which alternative the plan begins with, and takes the most probable.
+    The target is the plan's first action: mean squared error with a tanh output for continuous dimensions, cross-entropy
+    for each discrete choice.
 
     Args:
         hidden: width of the MLP's two hidden layers.
-        explore: the share of actions that are random instead, for gathering experience.
+        explore: the share of random actions, for collecting experience.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -58,7 +58,7 @@ class Policy(Actor):
 
     @callable_method
     def propose(self, state: Tensor, goal: Tensor) -> Tensor:
-        """What to do: states (…, *S) and goals (…, *S) to actions (…, A)."""
+        """Return actions (…, A) for states (…, *S) and goals (…, *S)."""
         return self._proposed(state, goal, None)
 
     def _proposed(self, state: Tensor, goal: Tensor, allowed: Tensor | None) -> Tensor:
@@ -70,7 +70,7 @@ class Policy(Actor):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"tick": torch.zeros(batch, dtype=torch.int64)} if is_held(self) else {}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         allowed = action_mask if self.space.choices else None
         if allowed is not None:
@@ -89,7 +89,7 @@ class Policy(Actor):
         return torch.where((mode == 2)[:, None], due, self._proposed(state, goal, allowed))
 
     def _due(self, plan: Tensor) -> Tensor:
-        """The actions (B, A) of the newest plans (B, H, A) that are due."""
+        """Return the actions (B, A) of the newest plans (B, H, A) that are due."""
         if not is_held(self):
             return plan[:, 0]
         tick = self.carry["tick"]
@@ -97,13 +97,13 @@ class Policy(Actor):
         return action_at(plan, age_of(self, tick))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """What learning minimises, and how near it comes to the plans.
+        """Return the imitation loss and its figures.
 
         Args:
             batch: "state" (N, *S), "goal" (N, *S) and "plan" (N, H, A), made by Mode-2.
 
         Returns:
-            The loss, and `action_error`, the mean squared error of the numbers, and `agreement`, the share of equal choices.
+            The loss; `action_error`, the mean squared error of continuous numbers; `agreement`, the share of equal choices.
         """
         score, wanted = self._score(batch["state"], batch["goal"]), batch["plan"][:, 0]
         losses, figures = [], {}
@@ -119,7 +119,7 @@ class Policy(Actor):
     def _score(self, state: Tensor, goal: Tensor) -> Tensor:
         if self._state_dims > 1:
             state, goal = state.flatten(-self._state_dims), goal.flatten(-self._state_dims)
-        # for one world every operation counts: no second copies, what is changed in place was made here
+        # fast for one world: no extra copies; tensors changed in place were created here
         hidden = self.first(torch.cat([state, goal], dim=-1)).relu_()
         score: Tensor = self.last(self.second(hidden).relu_())
         return score

@@ -1,4 +1,4 @@
-"""Random actions that last a while, for exploring and as a baseline.
+"""Temporally correlated random actions, for exploration and as a baseline.
 
 Shapes: B parallel worlds, A action width.
 """
@@ -17,14 +17,14 @@ class RandomActor(Actor):
     """First-order autoregressive noise: n ← rho · n + √(1 - rho²) · sigma · ε, and the action's numbers are n, its norm
     clipped to 1.
 
-    The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Where actions have choices, those of
-    the last action are kept with the probability `keep`, and else drawn anew, all alternatives alike that the world's mask
+    The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Discrete choices repeat the last ones
+    with probability `keep` (sticky actions); otherwise they are drawn uniformly from the alternatives that the world's mask
     allows.
 
     Args:
-        rho: how much of the last noise stays, 0 (white noise) up to but not 1.
+        rho: autocorrelation of the noise, 0 (white noise) or more and less than 1.
         sigma: the standard deviation of the noise in each direction.
-        keep: how likely choices are kept, 0 up to but not 1.
+        keep: probability of repeating the last choices, 0 or more and less than 1.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -45,7 +45,7 @@ class RandomActor(Actor):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"noise": torch.zeros(batch, self.space.width), "keep": torch.zeros(batch, 1)}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         numbers, last = self.space.numbers, self.carry["noise"]
         begun = self.carry["keep"]  # 0 at an episode's first tick, else 1
@@ -60,7 +60,7 @@ class RandomActor(Actor):
         return {"action": torch.cat([action, chosen], 1)}
 
     def _choose(self, last: Tensor, keep: Tensor, allowed: Tensor | None) -> Tensor:
-        """The one-hot part of the next actions: the last ones' (B, A) with the probability `keep` (B, 1), else drawn."""
+        """Return the one-hot part of the next actions: that of `last` (B, A) with probability `keep` (B, 1), else drawn."""
         numbers = self.space.numbers
         uniform = self.random.uniform(0.0, 1.0, 1 + len(self.space.choices)).to(last.device)
         stays = uniform[:, :1] < keep

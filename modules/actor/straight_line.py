@@ -1,4 +1,4 @@
-"""Straight towards the goal: the scripted baseline for worlds that are observed as their state.
+"""Straight line to the goal: the scripted baseline for worlds observed as their state.
 
 Shapes: B parallel worlds, A action width, S the size of a state.
 """
@@ -17,10 +17,10 @@ class StraightLine(Actor):
     """action = gain · (goal - state), the first A numbers of each, its norm clipped to 1.
 
     Args:
-        gain: action per unit of distance; one over the length of a full step reaches the goal without passing it.
+        gain: action per unit of distance; 1 / (length of a full step) reaches the goal without overshooting.
 
     Raises:
-        SettingError: the gain is not positive, an action has choices, or a state is no vector of A numbers or more.
+        SettingError: the gain is not positive, actions are discrete, or a state is no vector of A numbers or more.
     """
 
     def __init__(self, gain: float = 0.5) -> None:
@@ -36,7 +36,7 @@ class StraightLine(Actor):
                 f"StraightLine was given states of the shape {state}: expected a vector that begins with a position of "
                 f"{width} numbers. Fix: world.observe=state and perception=identity")
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None) -> dict[str, Tensor]:
         width = self.outputs["action"].shape(self.dims)[0]
         towards = self.gain * (goal - state)[:, :width]
         return {"action": towards / torch.linalg.vector_norm(towards, dim=-1, keepdim=True).clamp(min=1.0)}

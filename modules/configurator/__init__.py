@@ -1,1 +1,1 @@
-"""Configurator: sets the mode and the weights of the cost."""
+"""Configurators: energy and surprise → the mode and the weights of the cost."""

@@ -1,4 +1,4 @@
-"""A configurator that never changes its mind.
+"""A configurator with constant outputs.
 
 Shapes: B parallel worlds, W terms of the cost.
 """
@@ -16,11 +16,11 @@ from ami.ports import Size
 
 
 class FixedConfigurator(Configurator):
-    """One mode and one set of weights, always.
+    """Constant mode and weights.
 
     Args:
         mode: 1 to react, 2 to plan.
-        weights: what the cost's own weights are multiplied with, one number per term of the cost; all 1 when None.
+        weights: factors of the cost's own weights, one per term of the cost; all 1 if None.
 
     Raises:
         SettingError: the mode is neither 1 nor 2, or a weight is negative.
@@ -38,8 +38,8 @@ class FixedConfigurator(Configurator):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {} if self.weights is None else {"W": len(self.weights)}
 
-    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        if not self._sent or len(self._sent["mode"]) != self.batch:  # nobody changes a message: one serves for all ticks
+    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:
+        if not self._sent or len(self._sent["mode"]) != self.batch:  # messages are immutable: one serves all ticks
             (terms,) = self.outputs["weights"].shape(self.dims)
             weights = torch.tensor(self.weights or (1.0,) * terms)
             self._sent = {"mode": torch.full((self.batch,), self.mode, dtype=torch.int64),

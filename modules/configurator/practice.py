@@ -1,4 +1,4 @@
-"""Practice under supervision: the planner plans at every tick, the actor reacts in some of them.
+"""DAgger data: the planner plans at every tick, the actor reacts in a share of them.
 
 Shapes: B parallel worlds, W terms of the cost.
 """
@@ -14,13 +14,13 @@ from ami.ports import Port
 
 
 class Practice(Configurator):
-    """Mode-2 for all, but the actor is told to react in a share of the ticks, drawn for every world and tick.
+    """Mode-2 for all modules, but the actor receives Mode-1 in a share of the ticks, drawn per world and tick.
 
-    So a policy that learns from plans meets the states that its own mistakes lead to, with what the planner would have
-    done there (Ross and others, *DAgger*, 2011). For an actor whose mode is wired from `acting`.
+    The policy then visits the states that its own mistakes lead to, labelled with the planner's plan there (Ross and
+    others, *DAgger*, 2011). For an actor whose mode is wired from `acting`.
 
     Args:
-        share: of the ticks in which the actor reacts, 0 to 1.
+        share: the share of ticks in which the actor reacts, 0 to 1.
 
     Raises:
         SettingError: the share is out of its range.
@@ -33,7 +33,7 @@ class Practice(Configurator):
         require(0 <= share <= 1, f"Practice.share is {share}: expected 0 to 1")
         self.share = share
 
-    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, energy: Tensor | None = None, surprise: Tensor | None = None) -> dict[str, Tensor]:
         (terms,) = self.outputs["weights"].shape(self.dims)
         reacts = self.random.uniform(0.0, 1.0) < self.share
         return {"mode": torch.full((self.batch,), 2), "weights": torch.ones(self.batch, terms), "acting": 2 - reacts.long()}

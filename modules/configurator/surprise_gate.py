@@ -1,4 +1,4 @@
-"""Think only when needed: Mode-1 while surprise and energy are low, else Mode-2.
+"""Planning on demand: Mode-1 while surprise is low and energy falls, else Mode-2.
 
 Shapes: B parallel worlds, W terms of the cost.
 """
@@ -14,24 +14,23 @@ from ami.ports import Port
 
 
 class SurpriseGate(Configurator):
-    """Mode-2 at an episode's first tick, when surprised and when getting nowhere; Mode-1 otherwise (LeCun 2022, 3.1.3).
+    """Mode-2 at an episode's first tick, on high surprise and without progress; Mode-1 otherwise (LeCun 2022, 3.1.3).
 
-    Neither surprise nor energy has a unit of its own: every learnt state space and every cost has another. So each is held
-    against its own past in the episode, world by world:
+    The scales of surprise and energy depend on the learnt state space and the cost. Each is therefore compared with its own
+    past in the episode, world by world:
 
-    * surprise is high when it exceeds `factor` times its running mean, which is the mean of all ticks up to now, later
-      that of the last 1 / `rate`;
-    * energy is high when it does not fall: `patience` ticks have passed since it was lower than ever before.
+    * surprise is high if it exceeds `factor` times its running mean: the mean of all ticks so far, later an exponential
+      average with `rate`;
+    * energy is high if it has had no new minimum for `patience` ticks.
 
-    What is high starts Mode-2 for `hold` ticks (a gate that looked at each tick alone would flicker), and energy is given
-    `patience` ticks more before it can do so again. Energy is that of the tick before where it is wired one tick late, as
-    in the shipped graph; what arrives at the first tick is not looked at.
+    Either starts Mode-2 for `hold` ticks, so that the mode does not flicker. Energy can start it again after `patience` more
+    ticks. The shipped graph wires energy one tick late; the energy at the first tick is ignored.
 
     Args:
-        factor: how many times its mean surprise must be.
+        factor: threshold of surprise, in multiples of its running mean.
         rate: the share of the newest surprise in its running mean.
-        patience: for how many ticks energy may fail to fall.
-        hold: how many ticks Mode-2 lasts.
+        patience: ticks without a new minimum of energy before Mode-2.
+        hold: duration of Mode-2 in ticks.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -52,11 +51,11 @@ class SurpriseGate(Configurator):
             "tick": torch.zeros(batch, dtype=torch.int64),
             "mean": torch.zeros(batch),  # of surprise
             "lowest": torch.full((batch,), torch.inf),  # energy so far
-            "vain": torch.zeros(batch, dtype=torch.int64),  # ticks since it was lower than ever before
-            "left": torch.zeros(batch, dtype=torch.int64),  # ticks of Mode-2 to come
+            "vain": torch.zeros(batch, dtype=torch.int64),  # ticks since the last new minimum
+            "left": torch.zeros(batch, dtype=torch.int64),  # remaining ticks of Mode-2
         }
 
-    def step(self, energy: Tensor, surprise: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, energy: Tensor, surprise: Tensor) -> dict[str, Tensor]:
         tick, mean, lowest, vain, left = (self.carry[name] for name in ("tick", "mean", "lowest", "vain", "left"))
         first = tick == 0
         surprised = (tick > 1) & (surprise > self.factor * mean)  # nothing was predicted before tick 1

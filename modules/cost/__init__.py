@@ -1,1 +1,1 @@
-"""Cost: measures discomfort; a weighted sum of immutable intrinsic terms and of critics that learn."""
+"""Costs: state → energy; a weighted sum of immutable intrinsic terms and of critics that learn."""

@@ -1,4 +1,4 @@
-"""A critic that learns how much discomfort still lies between a state and a goal.
+"""A goal-conditioned critic: the discounted future energy from a state to a goal.
 
 Shapes: N states and N goals of a batch from memory, M successors, G goals per state, S the size of a state, E of the
 embedding.
@@ -20,22 +20,22 @@ from modules.nets import mlp
 
 
 class Critic(CriticTerm):
-    """TC(s, g) = ‖φ(s) - φ(g)‖, the discounted intrinsic energy on the best way from s to g (LeCun 2022, section 3.3).
+    """TC(s, g) = ‖φ(s) - φ(g)‖, the discounted intrinsic energy on the best path from s to g (LeCun 2022, section 3.3).
 
     Learnt by temporal differences on all pairs of a batch: target(s, g) = IC(s, g) + γ min over successors s′ of
     ‖φ̄(s′) - φ̄(g)‖, φ̄ a slow copy of φ. The minimum is over the perceived successor and imagined ones, and an expectile
-    leans towards short ways (Kostrikov and others, *Offline RL with implicit Q-learning*, 2022). A distance between
+    loss favours short paths (Kostrikov and others, *Offline RL with implicit Q-learning*, 2022). A distance between
     embeddings obeys the triangle inequality, as costs to go do (Wang and others, *Quasimetric RL*, ICML 2023).
 
     Args:
         hidden: width of φ, an MLP of three layers.
         embedding: E.
         gamma: γ, the discount.
-        expectile: how much more a target below the prediction weighs than one above.
+        expectile: the weight of a target below the prediction; a target above has 1 - expectile.
         hindsight: the share of the loss on each state's own later state; the rest goes to the other pairs.
-        polyak: how far φ̄ moves towards φ per step. A backup adds about 1: polyak × steps must exceed the longest way.
-        num_goals: G, with how many of the batch's other goals a state is paired where each goal looks different around each
-            state; elsewhere with all of them, which costs nothing.
+        polyak: update rate of φ̄ per step. A backup adds about 1: polyak × steps must exceed the longest path.
+        num_goals: G, number of the batch's other goals paired with a state if goals are rebased to each state; otherwise
+            a state is paired with all goals, at no extra cost.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -67,13 +67,13 @@ class Critic(CriticTerm):
         return distance
 
     def begin_learning(self) -> None:
-        """Make φ̄, which only learning needs: called before a checkpoint is loaded."""
+        """Create φ̄, which only training needs; called before a checkpoint is loaded."""
         self.learning_state = copy.deepcopy(self.phi).requires_grad_(False)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         state, successors, goals, energy = (batch[name] for name in ("state", "successors", "goals", "pairs"))
         num = len(state)
-        require(num >= 2, f"the critic was given {num} state to learn from: expected 2 or more, it learns from pairs")
+        require(num >= 2, f"the critic received {num} state to learn from: expected 2 or more, it learns from pairs")
         own = torch.eye(num, device=state.device)
         if len(goals) > 1:
             chosen = self._choose(num, state.device)
@@ -98,15 +98,15 @@ class Critic(CriticTerm):
         return states if self._state_dims == 1 else states.flatten(-self._state_dims)
 
     def _choose(self, num: int, device: torch.device) -> Tensor:
-        """For each of `num` states its own goal and G others of the batch, (num, 1 + G)."""
+        """Return, for each of `num` states, its own goal and G others of the batch, (num, 1 + G)."""
         others = torch.randint(1, num, (num, min(self.num_goals, num - 1)), device=device)
         own = torch.arange(num, device=device)[:, None]
         return torch.cat([own, (own + others) % num], dim=1)
 
 
 def _apart(ahead: Tensor, goals: Tensor) -> Tensor:
-    """Distances of embeddings (N, M, E) to goals (1 or N, G, E): (N, M, G)."""
+    """Return distances (N, M, G) of embeddings (N, M, E) to goals (1 or N, G, E)."""
     if len(goals) > 1:
         return torch.cdist(ahead, goals)
-    apart: Tensor = torch.cdist(ahead.flatten(0, 1), goals[0])  # all at once: one product of matrices
+    apart: Tensor = torch.cdist(ahead.flatten(0, 1), goals[0])  # one matrix product
     return apart.view(*ahead.shape[:2], -1)

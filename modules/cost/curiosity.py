@@ -1,4 +1,4 @@
-"""What cannot be foretold attracts: curiosity as an intrinsic energy."""
+"""Curiosity: the ensemble's disagreement as negative intrinsic energy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ami.errors import SettingError
 
 
 class Curiosity(IntrinsicTerm):
-    """IC = -spread: an imagined state is the more comfortable, the less the world model knows about it.
+    """IC = -spread: uncertain predictions have low energy.
 
-    The spread of several predictors' answers is large where little was learnt and vanishes with learning, also where the
-    world is noisy (Pathak and others, *Self-supervised exploration via disagreement*, 2019; LeCun 2022, section 4.2). A
-    lived state holds no open question: 0.
+    The spread of an ensemble's predictions is large for unseen data and vanishes with learning, also in a noisy world
+    (Pathak and others, *Self-supervised exploration via disagreement*, 2019; LeCun 2022, section 4.2). A perceived state
+    has no spread: 0.
 
     Raises:
-        SettingError: the world model tells no spread.
+        SettingError: the world model predicts no spread.
     """
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
@@ -24,5 +24,5 @@ class Curiosity(IntrinsicTerm):
             return -prediction.spread
         if actions is None:
             return prediction.states.new_zeros(prediction.states.shape[0])
-        raise SettingError("cost has the term Curiosity, and the world model does not tell how uncertain it is (its "
-                           "predictions have no spread). Fix: world_model=ensemble, or another cost")
+        raise SettingError("cost has the term Curiosity, but the world model's predictions have no spread. "
+                           "Fix: world_model=ensemble, or another cost")

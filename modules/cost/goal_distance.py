@@ -1,4 +1,4 @@
-"""Being far from the goal is uncomfortable: the intrinsic energy of every goal-directed mind here."""
+"""Goal distance: the intrinsic energy of every goal-directed agent here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from ami.blueprint import Distance, IntrinsicTerm, Prediction
 from ami.errors import require
 
-SHORTEST = 1e-6  # where all states are one, a step has no length and nothing may be divided by it
+SHORTEST = 1e-6  # collapsed states have steps of length 0; avoids the division by 0
 
 
 class GoalDistance(IntrinsicTerm):
@@ -18,9 +18,9 @@ class GoalDistance(IntrinsicTerm):
     (never optimised) from memory while a critic learns; until then it is 1, and `scale` is in units of d.
 
     Args:
-        scale: the distance that counts as 1, in steps.
-        saturate: whether all that is farther counts as 1, so that energy says "not yet there" and no more. Far away a
-            distance in a learnt space need not follow the way to go, and the critic's prediction of future energy does.
+        scale: the distance of energy 1, in steps.
+        saturate: whether to clip the energy at 1. At long range a distance in a learnt space need not follow the shortest
+            path; the critic's prediction of future energy does.
 
     Raises:
         SettingError: the scale is not positive.

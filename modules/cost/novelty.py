@@ -1,4 +1,4 @@
-"""Being where one has been is uncomfortable: novelty as an intrinsic energy."""
+"""Novelty: the negative distance to remembered states as an intrinsic energy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from ami.errors import require
 class Novelty(IntrinsicTerm):
     """IC(s) = -d(s, remembered) / scale, where d is the world model's distance.
 
-    What is remembered arrives in the place of the goal: the mean of the states lately lived (goal=trail), or what a memory
-    recalls.
+    The remembered state replaces the goal: the running mean of recent states (goal=trail), or a memory's recall.
 
     Args:
-        scale: the distance that counts as 1.
+        scale: the distance of energy -1.
 
     Raises:
         SettingError: the scale is not positive.

@@ -1,4 +1,4 @@
-"""The world's reward, turned round: what it rewards is comfortable."""
+"""Reward: the negative reward of the world as an intrinsic energy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from ami.errors import SettingError
 
 
 class Reward(IntrinsicTerm):
-    """IC = -reward on arriving at a state: the world's own for lived states, the world model's for imagined ones.
+    """IC = -reward on arriving at a state: the world's for perceived states, the world model's for imagined ones.
 
-    The paper's intrinsic cost is built in and has no reward from outside (section 3.2); worlds that are judged by their
-    return give this one instead.
+    The paper's intrinsic cost is built in and has no external reward (section 3.2); this term serves worlds evaluated by
+    their return.
 
     Raises:
-        SettingError: a reward is not known.
+        SettingError: a reward is unknown.
     """
 
     needs = ("reward",)
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
         if prediction.reward is None:
-            raise SettingError("cost.intrinsic asks for the reward of states of which it is not known: the world model does "
-                               "not foresee it, a critic learns from pairs of states, or a memory keeps imagined ones. "
-                               "Fix: world_model.rewards=true, the critic modules.cost.value.Value, memory=episodic")
+            raise SettingError("cost.intrinsic needs the reward of states without one: the world model does not predict "
+                               "rewards, a critic learns from pairs of states, or a memory keeps imagined ones. "
+                               "Fix: world_model.rewards=true, or in a model of your own `reward` in the Prediction that "
+                               "rollout returns; the critic modules.cost.value.Value; memory=episodic")
         return -prediction.reward

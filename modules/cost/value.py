@@ -1,4 +1,4 @@
-"""A critic that learns how much discomfort lies ahead when one acts as well as one can, whatever the goal.
+"""A goal-independent critic: the optimal discounted future energy of a state.
 
 Shapes: N states of a batch from memory, M successors, S the size of a state.
 """
@@ -21,28 +21,26 @@ from modules.nets import mlp
 
 
 class Value(CriticTerm):
-    """TC(s), the discounted intrinsic energy expected from s on (LeCun 2022, section 3.3); the goal is not looked at.
+    """TC(s), the discounted intrinsic energy expected from s on (LeCun 2022, section 3.3); the goal is ignored.
 
-    Learnt by value iteration over what followed and what is imagined: TC(s) → min over successors s′ of IC(s′) + γ ·
-    cont(s′) · TC̄(s′), where TC̄ is a slow copy and cont the probability that the episode goes on (Ernst and others,
-    *Tree-based batch mode reinforcement learning*, 2005; Mnih and others, *Human-level control*, 2015). Energies may be of
-    any size, so TC is learnt in a unit of its own, measured once: the mean energy of a step if it went on for ever, or the
-    largest one of a step where that is more.
+    Learnt by value iteration over perceived and imagined successors: TC(s) → min over successors s′ of IC(s′) + γ ·
+    cont(s′) · TC̄(s′), where TC̄ is a slow copy and cont the probability that the episode continues (Ernst and others,
+    *Tree-based batch mode reinforcement learning*, 2005; Mnih and others, *Human-level control*, 2015). TC is normalised by
+    a unit, measured once: the larger of the mean energy of a step divided by 1 - γ, and the largest energy of a step.
 
-    A minimum over imagined states finds those that the critic errs about in its own favour. So TC is the most pessimistic of
-    several networks (Fujimoto and others, *Addressing function approximation error*, 2018), and never promises more than the
-    best step ever met, if it went on for ever.
+    A minimum over imagined states exploits the critic's errors. TC is therefore the most pessimistic of several networks
+    (Fujimoto and others, *Addressing function approximation error*, 2018), and is bounded by the return of the best
+    perceived step repeated for ever.
 
     Args:
         hidden: width of the two hidden layers of each network.
-        num_networks: how many there are.
+        num_networks: number of networks.
         gamma: γ, the discount.
-        polyak: how far the slow copy moves per step.
-        perceived: whether the successor that was really perceived counts among the possible ones. Where the imagined ones
-            hold every choice it only repeats one of them; where luck moves the world, the best of many draws would be
-            mistaken for what one can bring about.
-        slip: the share of steps that are expected to go any way, the mean of the possible ones, and not the best. Without
-            it a state is worth as much at the edge of a precipice as far from it, as long as the right action is known.
+        polyak: update rate of the slow copy per step.
+        perceived: whether the perceived successor is one of the candidates of the minimum. If the imagined successors cover
+            every choice it is redundant; in a stochastic world the minimum over samples would be biased towards luck.
+        slip: weight of the mean over successors in the backup; the minimum has 1 - slip. Without it a state next to a
+            precipice has the same value as a safe one, as long as the best action is known.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -76,7 +74,7 @@ class Value(CriticTerm):
         return self._judged(self.nets, states).amax(0) * self._scale()
 
     def begin_learning(self) -> None:
-        """Make the slow copy, which only learning needs: called before a checkpoint is loaded."""
+        """Create the slow copy, which only training needs; called before a checkpoint is loaded."""
         self.learning_state = copy.deepcopy(self.nets).requires_grad_(False)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -102,7 +100,7 @@ class Value(CriticTerm):
                 slow.lerp_(fast, self.polyak)
 
     def _judged(self, nets: nn.Module, states: Tensor) -> Tensor:
-        """What each network says, in units: states (…, *S) to (networks, …)."""
+        """Return each network's value, in units: states (…, *S) to (networks, …)."""
         flat = states if self._state_dims == 1 else states.flatten(-self._state_dims)
         return torch.stack([net(flat)[..., 0] for net in cast(nn.ModuleList, nets)])
 

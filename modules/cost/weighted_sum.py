@@ -25,11 +25,11 @@ class WeightedSum(Cost):
 
     The energy of a plan is, by `objective`:
 
-    * "path": Σ IC along the path + TC of its last state, the critic standing for all that comes after;
+    * "path": Σ IC along the path + TC of its last state, the critic as terminal cost;
     * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2).
 
-    Each state counts as much as it is likely to be reached: behind an imagined end of the episode nothing costs any more.
-    With `gamma` below 1 it also counts the less the later it comes, as in a critic of the same discount.
+    Each state is weighted by the predicted probability that the episode reaches it, and by `gamma` per step, as in a critic
+    of the same discount.
 
     The configurator's weights multiply u and v, intrinsic terms first and critics after them, in the order given here.
     A floor is a guardrail: no modulation brings an effective weight below it.
@@ -37,14 +37,14 @@ class WeightedSum(Cost):
     Args:
         intrinsic: the immutable terms, by name.
         critics: the terms that learn, by name.
-        weights: u and v by name, 1 where absent.
-        floors: u_min by name, 0 where absent.
+        weights: u and v by name, 1 if absent.
+        floors: u_min by name, 0 if absent.
         objective: "path" or "paper_sum".
-        gamma: how much a state counts against the one before it.
+        gamma: the discount per step.
 
     Raises:
         SettingError: a name or an objective is unknown, gamma is not 0 to 1, a term is of the wrong kind, an intrinsic term
-            has something to train, or a weight lies below its floor.
+            has trainable parameters, or a weight is below its floor.
     """
 
     base: Tensor
@@ -68,13 +68,13 @@ class WeightedSum(Cost):
         require(objective in OBJECTIVES, f"WeightedSum.objective is '{objective}'{suggestion(objective, OBJECTIVES)}")
         require(0 <= gamma <= 1, f"WeightedSum.gamma is {gamma}: expected 0 to 1")
         self.objective, self.gamma = objective, gamma
-        # what a term cannot do without has to be wired
+        # inputs that a term requires must be wired
         needed = {name for term in intrinsic.values() for name in term.needs}
         self.inputs = {name: replace(port, optional=port.optional and name not in needed)
                        for name, port in Cost.inputs.items()}
         self.intrinsic = nn.ModuleDict(dict(intrinsic))
         self.critics = nn.ModuleDict(dict(critics))
-        # the same terms as typed lists: an nn.ModuleDict forgets what its members are
+        # the same terms as typed lists: an nn.ModuleDict does not keep the types of its members
         self._intrinsic, self._critics = list(intrinsic.values()), list(critics.values())
         self._weights = [float(weights.get(name, 1.0)) for name in self.terms]
         self.register_buffer("base", torch.tensor(self._weights), persistent=False)
@@ -88,7 +88,7 @@ class WeightedSum(Cost):
         for critic in self._critics:
             critic.build(dims)
 
-    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,
              reward: Tensor | None = None) -> dict[str, Tensor]:
         u, v = self._effective(weights)
         intrinsic, critic = self._intrinsic_of(Prediction(state, reward=reward), goal, u), state.new_zeros(len(state))
@@ -117,22 +117,23 @@ class WeightedSum(Cost):
                 total = total + weight * _summed(learnt.energy(states, along), behind)
         return total
 
-    def _intrinsic_of(self, lived: Prediction, goal: Tensor, u: list[Weight]) -> Tensor:
-        """Σ uᵢ ICᵢ of lived states (B, *S) to (B,)."""
-        total = lived.states.new_zeros(len(lived.states))
+    def _intrinsic_of(self, perceived: Prediction, goal: Tensor, u: list[Weight]) -> Tensor:
+        """Return Σ uᵢ ICᵢ (B,) of perceived states (B, *S)."""
+        total = perceived.states.new_zeros(len(perceived.states))
         for weight, term in zip(u, self._intrinsic, strict=True):
-            total = total + weight * term.energy(lived, None, goal, self.calls.world_model.distance)
+            total = total + weight * term.energy(perceived, None, goal, self.calls.world_model.distance)
         return total
 
-    def _each(self, lived: Prediction, goal: Tensor, u: list[Weight], v: list[Weight]) -> dict[str, Tensor]:
-        """The weighted energy of every term, by its name, (B,)."""
+    def _each(self, perceived: Prediction, goal: Tensor, u: list[Weight], v: list[Weight]) -> dict[str, Tensor]:
+        """Return the weighted energy (B,) of every term, by name."""
         distance = self.calls.world_model.distance
-        found = [weight * term.energy(lived, None, goal, distance) for weight, term in zip(u, self._intrinsic, strict=True)]
-        found += [weight * learnt.energy(lived.states, goal) for weight, learnt in zip(v, self._critics, strict=True)]
-        return {name: energy.expand(len(lived.states)) for name, energy in zip(self.terms, found, strict=True)}
+        found = [weight * term.energy(perceived, None, goal, distance)
+                 for weight, term in zip(u, self._intrinsic, strict=True)]
+        found += [weight * learnt.energy(perceived.states, goal) for weight, learnt in zip(v, self._critics, strict=True)]
+        return {name: energy.expand(len(perceived.states)) for name, energy in zip(self.terms, found, strict=True)}
 
     def _counts(self, prediction: Prediction) -> tuple[Tensor | None, Tensor | None]:
-        """How much each state of a path counts, (…, H): on arriving there, and for what lies behind it; None for 1."""
+        """Return the weights (…, H) of a path's states: of arriving there, and of all that follows; None for 1."""
         if prediction.cont is None and self.gamma == 1:
             return None, None
         goes_on = self.gamma * (torch.ones(prediction.states.shape[:3]) if prediction.cont is None else prediction.cont)
@@ -142,15 +143,15 @@ class WeightedSum(Cost):
     # Learning --------------------------------------------------------------------------------------------------------
 
     def begin_learning(self) -> None:
-        """The critics make ready."""
+        """Prepare the critics for training."""
         for critic in self._critics:
             critic.begin_learning()
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the critics minimise: the sum of their losses, given the intrinsic energy of all pairs.
+        """Return the sum of the critics' losses, given the intrinsic energy of all pairs.
 
-        Most goals of a batch come from other episodes. Where the surroundings differ from episode to episode, a goal is
-        first grafted into the state's own: a goal behind another wall could not be reached from here.
+        Most goals of a batch come from other episodes. If the static context (e.g. walls) differs between episodes, goals
+        are first rebased to the state's context: a goal of another layout may be unreachable.
 
         Args:
             batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *S), a later
@@ -179,7 +180,7 @@ class WeightedSum(Cost):
         return total, figures
 
     def after_step(self, step: int, total: int) -> None:
-        """After step number `step`, from 0: critics follow up, intrinsic terms are told how long a step is."""
+        """Update the critics after step number `step`, from 0, and pass the length of a step to the intrinsic terms."""
         for critic in self._critics:
             critic.after_step(step, total)
         if self._step_length is not None:
@@ -187,16 +188,16 @@ class WeightedSum(Cost):
                 term.measure(self._step_length, 1 / (step + 1))
 
     def _energy_of(self, batch: Batch) -> dict[str, Tensor]:
-        """The intrinsic energy of each successor, and whether the episode goes on from there."""
+        """Return the intrinsic energy of each successor, and whether the episode continues from there."""
         successors, goal, reward, cont = batch["successors"], batch["goal"], batch.get("reward"), batch.get("cont")
         count = successors.shape[:2]
-        # as lived states (N · M, *S), one by one: what a term may expect
+        # as perceived states (N · M, *S), the shape that a term expects
         states = Prediction(successors.flatten(0, 1), reward=None if reward is None else reward.flatten())
         energy = self._intrinsic_of(states, goal.repeat_interleave(count[1], dim=0), self._effective(None)[0])
         return {"energy": energy.view(count), "cont": states.states.new_ones(count) if cont is None else cont}
 
     def _effective(self, weights: Tensor | None) -> tuple[list[Weight], list[Weight]]:
-        """u and v: one number per term, or one tensor where the configurator modulates, weights (…, W) to (…)."""
+        """Return u and v: one number per term, or one tensor if the configurator modulates, weights (…, W) to (…)."""
         count = len(self._intrinsic)
         if weights is None:
             return list(self._weights[:count]), list(self._weights[count:])
@@ -223,5 +224,5 @@ def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, C
 
 
 def _summed(along: Tensor, counts: Tensor | None) -> Tensor:
-    """Energies along a path (…, H), counted, to (…)."""
+    """Return the weighted sum (…) of energies along a path (…, H)."""
     return along.sum(-1) if counts is None else (along * counts).sum(-1)

@@ -1,1 +1,1 @@
-"""Goal: turns what is wanted into a state to be near to."""
+"""Goals: goal observation → goal state."""

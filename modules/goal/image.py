@@ -1,4 +1,4 @@
-"""The world shows its goal as an observation: see it with the mind's own eyes.
+"""A goal given as an observation, encoded with the agent's own perception.
 
 Shapes: B parallel worlds, G the size of a goal observation, S of a state.
 """
@@ -13,9 +13,9 @@ from ami.module import Call
 
 
 class ImageGoal(Goal):
-    """The wanted state is what the world model believes on seeing the goal: goal = believe(encode(observation)).
+    """The goal state is the encoded goal observation: goal = believe(encode(observation)).
 
-    Computed once per episode, at its first tick: a goal that changes within an episode is not seen.
+    Computed once per episode, at its first tick: changes of the goal within an episode are ignored.
     """
 
     wants = {
@@ -28,10 +28,10 @@ class ImageGoal(Goal):
         shape = size if isinstance(size, tuple) else (size,)
         return {"goal": torch.zeros(batch, *shape), "pending": torch.ones(batch, dtype=torch.bool)}
 
-    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         pending = self.carry["pending"]
         if bool(pending.any()):
-            # all rows at once, as they come, costs less than picking the pending ones
+            # encoding all rows is cheaper than selecting the pending ones
             seen = self.calls.world_model.believe(self.calls.perception.encode(observation))
             where = pending.view(-1, *[1] * (seen.ndim - 1))
             self.carry = {"goal": torch.where(where, seen, self.carry["goal"]), "pending": torch.zeros_like(pending)}

@@ -1,4 +1,4 @@
-"""No goal: for minds that are led by reward alone.
+"""No goal: for agents driven by reward alone.
 
 Shapes: B parallel worlds, S the size of a state.
 """
@@ -11,7 +11,7 @@ from ami.blueprint import Goal
 
 
 class NoGoal(Goal):
-    """Wants the state of zeros, which no cost that is led by reward looks at."""
+    """Outputs zeros, which reward-driven costs ignore."""
 
-    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         return {"goal": observation.new_zeros(len(observation), *self.outputs["goal"].shape(self.dims)).float()}

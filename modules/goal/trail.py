@@ -1,4 +1,4 @@
-"""Where it has lately been, for a mind that wants to be elsewhere.
+"""The running mean of recent states, for novelty-seeking agents.
 
 Shapes: B parallel worlds, S the size of a state.
 """
@@ -14,9 +14,9 @@ from ami.ports import Port
 
 
 class Trail(Goal):
-    """The running mean of the states lived in this episode: with cost=novelty, what to get away from.
+    """The running mean of this episode's states, which cost=novelty avoids.
 
-    What lies 1 / rate ticks back has faded, so that the mind may come back there.
+    States older than about 1 / rate ticks have faded, so that the agent may return to them.
 
     Args:
         rate: the share of the newest state.
@@ -35,7 +35,7 @@ class Trail(Goal):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"trail": torch.zeros(batch, *self.outputs["goal"].shape(self.dims)), "ticks": torch.zeros(batch)}
 
-    def step(self, observation: Tensor, state: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, state: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         ticks = self.carry["ticks"] + 1
         share = (1 / ticks).clamp(min=self.rate)  # a plain mean at first
         trail = torch.lerp(self.carry["trail"], state, share.view(-1, *[1] * (state.ndim - 1)))

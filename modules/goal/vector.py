@@ -1,4 +1,4 @@
-"""The world states its goal as a state: take it as it is."""
+"""A goal given as a state, passed on unchanged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ami.ports import Size
 
 
 class VectorGoal(Goal):
-    """The goal the world shows is the wanted state, as float32: S = G. For worlds observed as their state."""
+    """The world's goal is the goal state, as float32: S = G. For worlds observed as their state."""
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"S": known["G"]} if "G" in known else {}
 
-    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         return {"goal": observation.float()}

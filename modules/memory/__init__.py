@@ -1,1 +1,1 @@
-"""Memory: keeps past states with their energies and answers queries softly."""
+"""Memories: keep past states with their energies; soft recall of similar ones."""

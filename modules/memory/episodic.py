@@ -18,18 +18,18 @@ FAR = 1e30
 
 
 class Episodic(Memory):
-    """Reads softly, writes by interpolation, opens a new slot for what is new (LeCun 2022, section 4.9).
+    """Soft reads, writes by interpolation, a new slot for a new state (LeCun 2022, section 4.9).
 
     A tick first reads, so that a state does not recall itself, and then writes. d² is a mean square over the features.
 
     * read: recall = Σ cⱼ keyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is the best slot's
-      exp(-d² / temperature), 0 while nothing is kept.
-    * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; when the nearest is
-      farther than `novelty`, into an empty slot, or over the one that was written longest ago.
+      exp(-d² / temperature), 0 while the memory is empty.
+    * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; if the nearest is
+      farther than `novelty`, into an empty slot, or over the least recently written one.
 
     Args:
-        num_slots: N, how many states are kept per world.
-        top_k: how many slots a read mixes.
+        num_slots: N, number of states kept per world.
+        top_k: number of slots mixed in a read.
         temperature: of the softmax, in units of d².
         novelty: the distance d beyond which a state is new.
         rate: the share of the new state in an interpolation, 0 to 1.
@@ -59,7 +59,7 @@ class Episodic(Memory):
             "tick": torch.zeros(batch, dtype=torch.int64),
         }
 
-    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:
         keys, written = self.carry["keys"], self.carry["written"]
         query = state.flatten(1)
         distance = (keys - query[:, None]).square_().mean(-1).masked_fill_(written < 0, FAR)  # (B, N)
@@ -72,7 +72,7 @@ class Episodic(Memory):
         return {"recall": recall.view_as(state), "score": torch.exp(best / -self.temperature)}
 
     def _write(self, rows: Tensor, query: Tensor, energy: Tensor, best: Tensor, nearest: Tensor) -> None:
-        """One state per row; the carry is this module's own, so it is written in place."""
+        """Write one state per row; the carry belongs to this module, so it is written in place."""
         keys, energies, written, tick = (self.carry[name] for name in ("keys", "energies", "written", "tick"))
         new = best > self.novelty**2
         at = (rows, torch.where(new, written.argmin(-1), nearest))

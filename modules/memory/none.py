@@ -1,4 +1,4 @@
-"""No memory: nothing is kept and nothing is recalled."""
+"""No memory: zero recall."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ami.blueprint import Memory
 
 
 class NoMemory(Memory):
-    """Recalls zeros with score 0: the control that tells what a memory is worth."""
+    """Recalls zeros with score 0: the control for the value of a memory."""
 
-    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:
         return {"recall": torch.zeros_like(state), "score": torch.zeros_like(energy)}

@@ -20,28 +20,28 @@ FAR = 1e30
 
 
 class ShortTerm(Memory):
-    """Keeps (time, state, intrinsic energy), marks what was only imagined, reads softly (LeCun 2022, sections 3 and 4.9).
+    """Keeps (time, state, intrinsic energy), marks imagined states, soft reads (LeCun 2022, sections 3 and 4.9).
 
     A tick first reads, so that a state does not recall itself, and then writes. d² is a mean square over the features.
 
     * read: recall = Σ cⱼ keyⱼ and energy = Σ cⱼ energyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is
-      the best slot's exp(-d² / temperature), 0 while nothing is kept; `imagined` is the share of c on imagined states.
-    * write: into the nearest slot by interpolation, or into a new one when the nearest is farther than `novelty`: an empty
-      slot, else the imagined one, else the perceived one that was written longest ago.
+      the best slot's exp(-d² / temperature), 0 while the memory is empty; `imagined` is the share of c on imagined states.
+    * write: into the nearest slot by interpolation, or into a new one if the nearest is farther than `novelty`: an empty
+      slot, else the least recently written imagined one, else the least recently written perceived one.
 
-    What was perceived outweighs what was imagined: a perceived state takes over an imagined slot near it, an imagined state
-    leaves a perceived slot near it as it is. Imagined states come from the planner, one tick late, and their energy from
+    Perceived states have priority: a perceived state overwrites a near imagined slot, an imagined state leaves a near
+    perceived slot unchanged. Imagined states come from the planner, one tick late, and their energy from
     the cost: `graph: {memory: {imagined: planner.imagined@-1, goal: goal.goal, calls: {cost: cost}}}`.
 
     Args:
-        num_slots: N, how many states are kept per world.
-        top_k: how many slots a read mixes.
+        num_slots: N, number of states kept per world.
+        top_k: number of slots mixed in a read.
         temperature: of the softmax, in units of d².
         novelty: the distance d beyond which a state is new.
         rate: the share of the new state in an interpolation, 0 to 1.
 
     Raises:
-        SettingError: a setting is out of its range, or imagined states come and nothing tells their energy.
+        SettingError: a setting is out of its range, or imagined states arrive without a source of their energy.
     """
 
     inputs = {
@@ -68,13 +68,13 @@ class ShortTerm(Memory):
         return {
             "keys": torch.zeros(batch, self.num_slots, features),
             "energies": torch.zeros(batch, self.num_slots),
-            "times": torch.zeros(batch, self.num_slots, dtype=torch.int64),  # the tick of the state, which may lie ahead
+            "times": torch.zeros(batch, self.num_slots, dtype=torch.int64),  # the tick of the state, possibly in the future
             "imagined": torch.zeros(batch, self.num_slots, dtype=torch.bool),
             "written": torch.full((batch, self.num_slots), -1, dtype=torch.int64),  # the tick, -1 for an empty slot
             "tick": torch.zeros(batch, dtype=torch.int64),
         }
 
-    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None,
              imagined: Tensor | None = None, goal: Tensor | None = None) -> dict[str, Tensor]:
         query = state.flatten(1)
         near, slots = self._nearest(query, self.top_k)
@@ -94,24 +94,24 @@ class ShortTerm(Memory):
         return outputs
 
     def _write_imagined(self, imagined: Tensor, goal: Tensor | None, tick: Tensor) -> None:
-        """States (B, H, *S) that the planner imagined at the tick before, for this tick and those that follow."""
+        """Write states (B, H, *S) that the planner imagined one tick ago for this tick and the following ones."""
         if goal is None or "cost" not in self.calls:
-            raise SettingError("ShortTerm receives imagined states, and nothing tells their intrinsic energy. Fix: "
+            raise SettingError("ShortTerm receives imagined states without their intrinsic energy. Fix: "
                                "graph.memory.goal=goal.goal and graph.memory.calls.cost=cost, or ~graph.memory.imagined")
-        begun = tick > 0  # at an episode's first tick nothing was imagined yet
+        begun = tick > 0  # no states were imagined before an episode's first tick
         for h, states in enumerate(imagined.unbind(1)):
             self._write(states.flatten(1), self.calls.cost.intrinsic_energy(states, goal), tick + h, is_imagined=True,
                         allowed=begun)
 
     def _nearest(self, query: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """d² (B, count) to the nearest slots, and their numbers."""
+        """Return d² (B, count) to the nearest slots, and their indices."""
         distance = (self.carry["keys"] - query[:, None]).square_().mean(-1).masked_fill_(self.carry["written"] < 0, FAR)
         near, slots = distance.topk(count, largest=False)
         return near, slots
 
     def _write(self, query: Tensor, energy: Tensor, time: Tensor, *, is_imagined: bool,
                allowed: Tensor | None = None) -> None:
-        """One state per row where that is allowed; the carry is this module's own, so it is written in place."""
+        """Write one state per allowed row; the carry belongs to this module, so it is written in place."""
         keys, energies, times, imagined, written = (
             self.carry[name] for name in ("keys", "energies", "times", "imagined", "written"))
         near, slots = (found[:, 0] for found in self._nearest(query, 1))

@@ -1,1 +1,1 @@
-"""Perceptions: observation → percept, what is seen now (paper, section 3). `encode` is the one method to write."""
+"""Perceptions: observation → percept (paper, section 3). A subclass implements `encode`."""

@@ -1,6 +1,6 @@
-"""Conv: a small convolutional encoder for small pictures.
+"""Conv: a small convolutional encoder for small images.
 
-Shapes: … any leading dimensions, H and W the picture's sides, C its colours, D the percept's width, N pictures in all.
+Shapes: … any leading dimensions, H and W the image's sides, C its channels, D the percept's width, N images in all.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ PATCH, MAX_SIDE = 4, 64
 
 
 class Conv(Perception):
-    """Encodes byte pictures (…, H, W, C) as vectors (…, D): two convolutions, then two linear layers.
+    """Encodes byte images (…, H, W, C) as vectors (…, D): two convolutions, then two linear layers.
 
-    The first convolution, 4 x 4 with stride 4, is a linear map of patches that do not overlap and is computed as one:
-    the same function, faster on a CPU. The second is 3 x 3 with stride 2.
+    The first convolution, 4 x 4 with stride 4, is computed as a linear map of non-overlapping patches: the same function,
+    faster on a CPU. The second is 3 x 3 with stride 2.
 
     Args:
         width: D, the size of a percept.
-        channels: features per place in both convolutions.
+        channels: features per position in both convolutions.
         hidden: width of the hidden linear layer.
 
     Raises:
-        SettingError: a setting is below 1; or, once the graph knows it, the observation is not a picture whose sides
-            are divisible by 4 and at most 64.
+        SettingError: a setting is below 1; or, when the graph is built, the observation is no image with sides divisible
+            by 4 and at most 64.
     """
 
     inputs = {"observation": Perception.inputs["observation"].with_dtype(torch.uint8)}
@@ -51,7 +51,7 @@ class Conv(Perception):
 
     def build(self, dims: Dims) -> None:
         height, width, colours = _check_picture(dims["O"])
-        # 3 x 3 with stride 2 and a border of 1: every second place, rounded up
+        # 3 x 3 with stride 2 and padding 1: every second position, rounded up
         places = -(-height // PATCH // 2) * -(-width // PATCH // 2)
         self.patches = nn.Linear(PATCH * PATCH * colours, self.channels)
         self.convolution = nn.Conv2d(self.channels, self.channels, kernel_size=3, stride=2, padding=1)
@@ -59,7 +59,7 @@ class Conv(Perception):
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Pictures (…, H, W, C) uint8 to percepts (…, D) float32."""
+        """Encode images (…, H, W, C) uint8 as percepts (…, D) float32."""
         *leading, height, width, colours = observation.shape
         rows, columns = height // PATCH, width // PATCH
         # (N, rows, 4, columns, 4, C) to (N, rows, columns, 4 · 4 · C), while they are still bytes
@@ -74,6 +74,6 @@ class Conv(Perception):
 def _check_picture(shape: Size) -> tuple[int, int, int]:
     height, width, colours = shape if isinstance(shape, tuple) and len(shape) == 3 else (0, 0, 0)
     require(all(side % PATCH == 0 and PATCH <= side <= MAX_SIDE for side in (height, width)),
-            f"Conv sees observations of shape {shape}: expected pictures (H, W, C), H and W divisible by {PATCH} and "
-            f"at most {MAX_SIDE}. Fix: let the world draw such pictures, or perception=identity if it shows vectors")
+            f"Conv receives observations of shape {shape}: expected images (H, W, C), H and W divisible by {PATCH} and "
+            f"at most {MAX_SIDE}. Fix: a world with such images, or perception=identity for vectors")
     return height, width, colours

@@ -1,4 +1,4 @@
-"""Identity: the observation is the percept. For worlds that show their state as a vector, and for oracles."""
+"""Identity: the observation is the percept. For worlds whose observation is the state vector, and for oracles."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ami.ports import Size
 
 
 class Identity(Perception):
-    """Passes observations through as float32; P = O. It has nothing to learn."""
+    """Passes observations through as float32; P = O. No parameters."""
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"P": known["O"]} if "O" in known else {}
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Observations (…, *O) of any dtype to the same numbers in float32, (…, *O)."""
+        """Convert observations (…, *O) of any dtype to float32."""
         return observation.to(torch.float32)

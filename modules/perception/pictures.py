@@ -1,6 +1,6 @@
-"""Pictures: what perceptions of pictures of any size have in common.
+"""Shared parts of perceptions for images of any size.
 
-Shapes: … any leading dimensions, H and W the picture's sides, C its colours; a picture without colours is (H, W).
+Shapes: … any leading dimensions, H and W the image's sides, C its channels; an image without channels is (H, W).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ SMALLEST_SPREAD = 1e-6
 
 
 def picture_shape(shape: Size, who: str) -> tuple[int, int, int]:
-    """(H, W, C) of an observation.
+    """Return (H, W, C) of an observation.
 
     Raises:
-        SettingError: it is no picture.
+        SettingError: it is no image.
     """
     if isinstance(shape, tuple) and len(shape) in (2, 3) and min(shape) >= 1:
         height, width, colours = (*shape, 1)[:3]
         return height, width, colours
-    raise SettingError(f"{who} sees observations of shape {shape}: expected pictures (H, W, C) or (H, W). "
-                       "Fix: perception=vector, or let the world draw pictures")
+    raise SettingError(f"{who} receives observations of shape {shape}: expected images (H, W, C) or (H, W). "
+                       "Fix: perception=vector, or a world with images")
 
 
 class Colours(nn.Module):
-    """Bytes or numbers of any scale, as colours that vary around 0 by 1 each: (…, H, W, C) or (…, H, W) to (N, C, H, W).
+    """Standardises the channels of images of any dtype: (…, H, W, C) or (…, H, W) to (N, C, H, W), mean 0, deviation 1.
 
-    Until `measure` has seen experience, bytes are 0 to 1 and other numbers stay as they are.
+    Until `measure` has received experience, bytes are scaled to [0, 1] and other numbers are unchanged.
 
     Args:
-        shape: of a picture.
-        who: what an error calls the perception.
+        shape: shape of an image.
+        who: name of the perception in an error.
     """
 
     mean: Tensor
@@ -53,11 +53,11 @@ class Colours(nn.Module):
         return ((self._numbers(pictures) - self.mean) / self.spread).permute(0, 3, 1, 2)
 
     def leading(self, pictures: Tensor) -> torch.Size:
-        """The sizes before those of a picture."""
+        """Return the leading dimensions, before those of an image."""
         return pictures.shape[: pictures.ndim - self.sizes]
 
     def measure(self, batch: Batch) -> None:
-        """Mean and spread of each colour over "observation" (F, *O); one that never varies keeps its unit."""
+        """Set mean and standard deviation of each channel from "observation" (F, *O); a constant channel is not scaled."""
         parts = batch["observation"].split(FRAMES_AT_ONCE)
         sums = [torch.stack([one.sum((0, 1, 2)), one.square().sum((0, 1, 2))])
                 for one in (self._numbers(part).double() for part in parts)]
@@ -68,6 +68,6 @@ class Colours(nn.Module):
         self.spread.copy_(torch.where(spread > SMALLEST_SPREAD, spread, 1.0))
 
     def _numbers(self, pictures: Tensor) -> Tensor:
-        """To (N, H, W, C) float32; bytes become 0 to 1."""
+        """Reshape to (N, H, W, C) float32; bytes are scaled to [0, 1]."""
         numbers = pictures.reshape(-1, *self.shape).to(torch.float32)
         return numbers / 255 if pictures.dtype == torch.uint8 else numbers

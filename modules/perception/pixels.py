@@ -1,6 +1,6 @@
-"""Pixels: a convolutional encoder for pictures of any size, from a grid of 3 x 3 symbols to a camera.
+"""Pixels: a convolutional encoder for images of any size, from a grid of 3 x 3 symbols to a camera.
 
-Shapes: … any leading dimensions, H and W the picture's sides, C its colours, D the percept's width, N pictures in all.
+Shapes: … any leading dimensions, H and W the image's sides, C its channels, D the percept's width, N images in all.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from modules.nets import mlp
 from modules.perception.pictures import Colours, picture_shape
 
 KERNELS = {1: 3, 2: 3, 4: 5}
-"""The side of a kernel, by its stride: each sees a little of its neighbours."""
+"""The side of a kernel, by its stride: neighbouring kernels overlap."""
 
 
 class Pixels(Perception):
-    """Encodes pictures (…, H, W, C) or (…, H, W), of bytes or other numbers, as vectors (…, D).
+    """Encodes images (…, H, W, C) or (…, H, W) of any dtype as vectors (…, D).
 
-    As many strided convolutions as it takes until at most `places` x `places` are left, then two linear layers. Colours are
-    standardised by what experience showed so far, so a grid of small symbols is seen as clearly as a camera's bytes.
+    Strided convolutions down to at most `places` x `places` positions, then two linear layers. Channels are standardised by
+    the statistics of the experience, so that small symbols and a camera's bytes have the same scale.
 
     Args:
         width: D, the size of a percept.
-        channels: features per place in every convolution.
-        places: how many places may be left along a side.
+        channels: features per position in every convolution.
+        places: maximal number of positions along a side after the convolutions.
         hidden: width of the hidden linear layer.
 
     Raises:
-        SettingError: a setting is below 1; or, once the graph knows it, the observation is no picture.
+        SettingError: a setting is below 1; or, when the graph is built, the observation is no image.
     """
 
     def __init__(self, width: int = 64, channels: int = 32, places: int = 4, hidden: int = 256) -> None:
@@ -61,15 +61,15 @@ class Pixels(Perception):
         self.head = mlp(height * width * features, self.hidden, self.width)
 
     def measure(self, batch: Batch) -> None:
-        """Before each round of learning: how colours vary."""
+        """Set the statistics of the channels, before each round of learning."""
         self.colours.measure(batch)
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Pictures (…, *O) to percepts (…, D) float32."""
+        """Encode images (…, *O) as percepts (…, D) float32."""
         percept: Tensor = self.head(self.convolutions(self.colours(observation)).flatten(1))
         return percept.view(*self.colours.leading(observation), self.width)
 
     def _stride(self, side: int) -> int:
-        """Large strides where much is left to shrink, none where nothing is."""
+        """Return the stride for a side: the farther above `places`, the larger."""
         return 4 if side >= 4 * self.places else 2 if side > self.places else 1

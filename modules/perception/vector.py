@@ -1,4 +1,4 @@
-"""Vector: numbers of one scale, from whatever units the world measures in.
+"""Vector: standardised observations, for any units of the world.
 
 Shapes: … any leading dimensions, O the size of an observation, F = O flattened, D the percept's width.
 """
@@ -21,13 +21,13 @@ SMALLEST_SPREAD = 1e-6
 
 
 class Vector(Perception):
-    """Standardises every number of an observation by what experience showed so far, and encodes them if asked to.
+    """Standardises every number of an observation by the statistics of the experience; optionally encodes them by an MLP.
 
     Args:
-        width: D, the size of a percept made by an MLP, which learns along with a world model; 0 takes the standardised
-            numbers themselves, D = F, and there is nothing to learn.
+        width: D, the size of a percept of the MLP, which is trained with a world model; 0 outputs the standardised
+            numbers, D = F, without parameters.
         hidden: width of the MLP's two hidden layers.
-        standardise: whether to; symbols that are 0 or 1 need it not.
+        standardise: whether to standardise; unnecessary for binary features.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -56,7 +56,7 @@ class Vector(Perception):
             self.encoder = mlp(size, self.hidden, self.hidden, self.width)
 
     def measure(self, batch: Batch) -> None:
-        """Before each round of learning: the mean and spread of each number; one that never varies keeps its unit."""
+        """Set mean and standard deviation, before each round of learning; a constant number is not scaled."""
         if not self.standardise:
             return
         seen = self._flat(batch["observation"])
@@ -66,7 +66,7 @@ class Vector(Perception):
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Observations (…, *O) of any dtype to percepts (…, D)."""
+        """Encode observations (…, *O) of any dtype as percepts (…, D)."""
         seen = (self._flat(observation) - self.mean) / self.spread
         percept: Tensor = self.encoder(seen) if self.width else seen
         return percept

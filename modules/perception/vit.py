@@ -1,6 +1,6 @@
 """ViT: a small vision transformer (Dosovitskiy and others, *An image is worth 16x16 words*, ICLR 2021, section 3.1).
 
-Shapes: … any leading dimensions, H and W the picture's sides, C its colours, D the percept's width; N pictures in all of T
+Shapes: … any leading dimensions, H and W the image's sides, C its channels, D the percept's width; N images in all, of T
 tokens of width E each.
 """
 
@@ -23,11 +23,11 @@ POOLS = ("mean", "cls", "tokens")
 
 
 class Block(nn.Module):
-    """One layer, normed before: every token attends to all others, then an MLP of each; (N, T, E) to (N, T, E).
+    """A pre-norm transformer layer: self-attention, then an MLP of each token; (N, T, E) to (N, T, E).
 
     Args:
         width: E.
-        heads: how many parts of a token attend on their own.
+        heads: number of attention heads.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -47,21 +47,21 @@ class Block(nn.Module):
 
 
 class ViT(Perception):
-    """Encodes pictures (…, H, W, C) or (…, H, W), of bytes or other numbers, as patches that attend to each other.
+    """Encodes images (…, H, W, C) or (…, H, W) of any dtype by self-attention over patches.
 
-    Colours are standardised by what experience showed so far; where a patch is, is learnt.
+    Channels are standardised by the statistics of the experience; position embeddings are learnt.
 
     Args:
-        width: D, the size of a percept, or of each token of it.
-        patch: side of a patch in pixels; it divides the picture's sides.
-        pool: `mean` of all tokens, or `cls`, an extra token that asks the others, give a vector (D,); `tokens` gives one
-            per patch, (T, D), row after row.
+        width: D, the size of a percept, or of each of its tokens.
+        patch: side of a patch in pixels; it divides the image's sides.
+        pool: `mean` over all tokens or `cls`, the class token, give a vector (D,); `tokens` gives one vector per patch,
+            (T, D), row by row.
         embedding: E, the width of a token inside.
         depth: number of layers.
-        heads: number of heads in each; it divides `embedding`.
+        heads: number of heads per layer; it divides `embedding`.
 
     Raises:
-        SettingError: a setting is out of its range; or, once the graph knows it, the observation is no picture, or its sides
+        SettingError: a setting is out of its range; or, when the graph is built, the observation is no image, or its sides
             are no multiples of `patch`.
     """
 
@@ -95,12 +95,12 @@ class ViT(Perception):
         self.head = nn.Linear(self.embedding, self.width)
 
     def measure(self, batch: Batch) -> None:
-        """Before each round of learning: how colours vary."""
+        """Set the statistics of the channels, before each round of learning."""
         self.colours.measure(batch)
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
-        """Pictures (…, *O) to percepts (…, D), or (…, T, D) for `tokens`, float32."""
+        """Encode images (…, *O) as percepts (…, D), or (…, T, D) for `tokens`, float32."""
         patches = F.pixel_unshuffle(self.colours(observation), self.patch)  # (N, C · patch², rows, columns)
         tokens = self.embed(patches.flatten(2).transpose(1, 2)) + self.place
         if self.pool == "cls":
@@ -111,10 +111,10 @@ class ViT(Perception):
         return percept.view(*self.colours.leading(observation), *percept.shape[1:])
 
     def _count(self, shape: Size) -> int:
-        """T, the number of patches."""
+        """Return T, the number of patches."""
         height, width, _ = picture_shape(shape, "ViT")
         fits = [side for side in range(1, min(height, width) + 1) if height % side == width % side == 0]
         nearest = min(fits, key=lambda side: abs(side - self.patch))
-        require(self.patch in fits, f"ViT.patch is {self.patch}, which does not divide the sides of pictures of shape "
+        require(self.patch in fits, f"ViT.patch is {self.patch}, which does not divide the sides of images of shape "
                                     f"{shape}. Fix: perception.patch={nearest}")
         return height * width // self.patch**2

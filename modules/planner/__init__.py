@@ -1,1 +1,1 @@
-"""Planner: searches actions whose imagined outcome has low energy (Mode-2)."""
+"""Planners: search for actions whose imagined outcome has low energy (Mode-2)."""

@@ -1,4 +1,4 @@
-"""The cross-entropy method over choices: imagine, keep the best, choose more often what they chose.
+"""The cross-entropy method for discrete actions.
 
 Shapes: R the rows that plan, K candidates, E elites, H horizon, A the number of alternatives, over all C choices.
 """
@@ -18,17 +18,17 @@ class Categorical(ChoicePlanner):
     """Cross-entropy method for discrete actions (Rubinstein, 1999): one categorical distribution for every choice of each of
     H steps.
 
-    Each iteration draws K plans and refits every step's distribution to how often the E of least energy chose what. The
-    plan is the best candidate of all iterations, so that `imagined` and `energy` are its own. Search starts near the last
-    plan, one step on, or the policy's, which is a candidate itself; where nothing is known all choices are alike.
+    Each iteration draws K plans and refits every step's distribution to the choice frequencies of the E elites. The
+    plan is the best candidate of all iterations, so that `imagined` and `energy` are its own. The warm start is the last
+    plan shifted by one step, or the policy's plan; it is also a candidate. Without a warm start the distribution is uniform.
 
     Args:
-        horizon: H, how many actions a plan has.
+        horizon: H, number of actions in a plan.
         num_candidates: K.
-        num_iterations: how often the distributions are refitted.
+        num_iterations: number of refits.
         num_elites: E.
-        trust: how probable the start's choices are at first, beyond their share of what is alike.
-        min_share: how much of each distribution stays alike for all choices, so that none is ever given up.
+        trust: initial probability of the warm start's choices, on top of the uniform share.
+        min_share: weight of the uniform distribution in every refit (ε-floor), so that no choice is excluded.
 
     Raises:
         SettingError: a setting is out of its range, or the world's actions are continuous.
@@ -60,7 +60,7 @@ class Categorical(ChoicePlanner):
         return self.random.uniform(0.0, 1.0, self.num_iterations, self.num_candidates, self.horizon, self.space.num_draws)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        known = start.any(-1, keepdim=True).float()  # (R, H, 1): 1 where the start chooses, 0 where it knows nothing
+        known = start.any(-1, keepdim=True).float()  # (R, H, 1): 1 where the warm start is known, else 0
         share = self.trust * start + (1 - self.trust * known) / self.counts
         best: Best | None = None
         for draws in noise.unbind(1):
@@ -76,7 +76,7 @@ class Categorical(ChoicePlanner):
         return Found(*best, self.num_iterations * self.num_candidates * self.horizon)
 
     def _possible(self, share: Tensor) -> Tensor:
-        """Distributions (R, H, A) in which the first action is allowed."""
+        """Return distributions (R, H, A) with an allowed first action."""
         if self.allowed is None:
             return share
         first = [torch.where(block.sum(-1, keepdim=True) > 0, block, free.float())
@@ -86,7 +86,7 @@ class Categorical(ChoicePlanner):
         return torch.cat([shares[:, None], share[:, 1:]], 1)
 
     def _chosen(self, share: Tensor, draws: Tensor) -> Tensor:
-        """Distributions (R, H, A) and uniform draws (R, K, H, C) to numbers of alternatives (R, K, H, C)."""
-        chosen = [(draw[..., None] >= block.cumsum(-1)[:, None, :, :-1]).sum(-1)  # the last edge is 1, but for the last bits
+        """Map distributions (R, H, A) and uniform draws (R, K, H, C) to indices of alternatives (R, K, H, C)."""
+        chosen = [(draw[..., None] >= block.cumsum(-1)[:, None, :, :-1]).sum(-1)  # the last edge is 1 up to rounding
                   for draw, block in zip(draws.unbind(-1), self.space.blocks(share), strict=True)]
         return torch.stack(chosen, -1)

@@ -1,4 +1,4 @@
-"""The cross-entropy method: imagine, keep the best, imagine around them.
+"""The cross-entropy method for continuous actions.
 
 Shapes: B parallel worlds, R the rows that plan, K candidates, E elites, H horizon, A action width.
 """
@@ -15,18 +15,18 @@ from modules.planner.sampling import Found, SamplingPlanner
 class CEM(SamplingPlanner):
     """Cross-entropy method (Rubinstein, 1999) over imagined futures: Mode-2 of the paper, section 3.1.2.
 
-    Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E of least energy.
-    The plan is the last mean. Search starts at the last plan, one step on, or at the policy's. `imagined` and `energy`
-    are those of the best candidate of the last iteration, near which the mean lies: to imagine the mean itself would cost
-    H model steps more.
+    Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E elites.
+    The plan is the last mean. Search starts at the last plan shifted by one step, or at the policy's plan. `imagined` and
+    `energy` are those of the best candidate of the last iteration, an approximation of the mean's: evaluating the mean
+    would cost H more model steps.
 
     Args:
-        horizon: H, how many actions a plan has.
+        horizon: H, number of actions in a plan.
         num_candidates: K.
-        num_iterations: how often the distribution is refitted.
+        num_iterations: number of refits.
         num_elites: E.
-        init_std: the standard deviation each search begins with.
-        min_std: the least it may shrink to.
+        init_std: initial standard deviation of each search.
+        min_std: lower bound of the standard deviation.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -48,7 +48,7 @@ class CEM(SamplingPlanner):
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        # For one world every operation here costs a per cent of the model calls: hence few of them, on flat plans (…, H · A)
+        # For one world every operation costs 1 % of the model calls: hence few operations, on flat plans (…, H · A)
         first, *later = noise.unbind(1)
         candidates = torch.add(start.flatten(1).unsqueeze(1), first, alpha=self.init_std)  # (R, K, H · A)
         if self.proposes:
@@ -63,7 +63,7 @@ class CEM(SamplingPlanner):
 
     def _select(self, state: Tensor, goal: Tensor, weights: Tensor | None,
                 candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Clip and evaluate (R, K, H · A): all states, and the elites' energies (R, E), numbers (R, E) and plans."""
+        """Clip and evaluate (R, K, H · A): all states, and the elites' energies (R, E), indices (R, E) and plans."""
         plans = self.clipped(candidates.view(*candidates.shape[:2], self.horizon, self.width))
         states, energy = self.imagine(state, goal, weights, plans)
         least, best = energy.topk(self.num_elites, largest=False)

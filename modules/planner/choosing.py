@@ -1,4 +1,4 @@
-"""What planners over choices share: their world has discrete actions, and every action of a plan is one-hot.
+"""The base class of planners for discrete actions: every action of a plan is one-hot.
 
 Shapes: R the rows that plan, K candidates, H horizon, A the number of alternatives, over all C choices.
 """
@@ -13,7 +13,7 @@ from modules.planner.sampling import SamplingPlanner
 class ChoicePlanner(SamplingPlanner):
     """A search over discrete actions: every action of a plan is one alternative of each choice, (…, A) in {0, 1}.
 
-    A world whose actions have numbers, alone or beside choices, is refused.
+    Continuous and mixed action spaces are refused.
     """
 
     def accept(self, actions: ActionSpace) -> None:

@@ -1,4 +1,4 @@
-"""Planning by gradient: downhill on the energy, through the world model.
+"""Planning by gradient descent on the energy, through the world model.
 
 Shapes: R the rows that plan, K candidates, H horizon, A action width.
 """
@@ -11,30 +11,29 @@ from torch import Tensor
 from ami.errors import SettingError, require
 from modules.planner.sampling import Best, Found, SamplingPlanner
 
-SLOWNESS = 0.9, 0.999  # how slowly Adam's two running means move
+SLOWNESS = 0.9, 0.999  # Adam's β₁ and β₂
 SMALLEST = 1e-8
 
 
 class GradientDescent(SamplingPlanner):
     """Descends the energy's gradient with respect to the actions (LeCun 2022, section 3.1.2: the energy is differentiable).
 
-    The gradient flows over the call edges, through `cost.energy` and `world_model.rollout`; no weight of theirs receives
-    any. K plans descend side by side, the first from the last plan, one step on, or the policy's, the others from noise
-    around it; each step is Adam's (Kingma and Ba, 2015), clipped to [-1, 1]. The plan is the best one met on the way, so
-    that `imagined` and `energy` are its own.
+    The gradient flows over the call edges, through `cost.energy` and `world_model.rollout`; their weights receive none.
+    K plans descend in parallel, the first from the last plan shifted by one step, or from the policy's plan, the others from
+    noise around it. Each step is Adam's (Kingma and Ba, 2015), clipped to [-1, 1]. The plan is the best of all iterations,
+    so that `imagined` and `energy` are its own.
 
-    `model_steps` counts the steps predicted forwards, K · H · (num_iterations + 1). Going backwards costs about as much
-    again.
+    `model_steps` counts forward predictions, K · H · (num_iterations + 1). The backward passes cost about as much again.
 
     Args:
-        horizon: H, how many actions a plan has.
+        horizon: H, number of actions in a plan.
         num_candidates: K.
-        num_iterations: how many steps are made downhill.
-        learning_rate: how far an action moves in one step, about.
-        init_std: the standard deviation of the noise that candidates but the first begin with.
+        num_iterations: number of gradient steps.
+        learning_rate: approximate change of an action per step.
+        init_std: initial standard deviation of the noise of all candidates but the first.
 
     Raises:
-        SettingError: a setting is out of its range, the world's actions are choices, or, at the first tick, the energy has
+        SettingError: a setting is out of its range, the world's actions are discrete, or, at the first tick, the energy has
             no gradient.
     """
 
@@ -69,22 +68,22 @@ class GradientDescent(SamplingPlanner):
         return Found(*best, (self.num_iterations + 1) * self.num_candidates * self.horizon)
 
     def _bounded(self, plans: Tensor) -> Tensor:
-        """Numbers of plans (R, K, H, A) clipped to [-1, 1] in place; the scores of alternatives have no bounds."""
+        """Clip the continuous part of plans (R, K, H, A) to [-1, 1] in place; scores of alternatives are unbounded."""
         plans[..., :self.space.numbers].clamp_(-1.0, 1.0)
         return plans
 
     def _slope(self, state: Tensor, goal: Tensor, weights: Tensor | None, plans: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Imagine plans (R, K, H, A): states (R, K, H, *S), energies (R, K), and the energy's gradient (R, K, H, A)."""
+        """Roll out plans (R, K, H, A): states (R, K, H, *S), energies (R, K), and the energy's gradient (R, K, H, A)."""
         with torch.enable_grad():
             moved = plans.detach().requires_grad_()
-            # choices are imagined one-hot and descend as if they were not (Bengio and others, 2013: straight-through)
+            # straight-through estimator for choices (Bengio and others, 2013)
             taken = moved + (self.decided(moved) - moved).detach() if self.space.choices else moved
             states, energy = self.imagine(state, goal, weights, taken)
-            # without allow_unused a gradient that stops on the way would be torch's error, which tells no fix
+            # without allow_unused a detached gradient would raise torch's error, which has no fix
             slope = torch.autograd.grad(energy.sum(), moved, allow_unused=True)[0] if energy.requires_grad else None
         if slope is None:
             raise SettingError("GradientDescent needs the energy's gradient with respect to the actions, and "
-                               "world_model.rollout or cost.energy gives none: is one of them computed outside torch? "
+                               "world_model.rollout or cost.energy has none: is one of them computed outside torch? "
                                "Fix: planner=cem, or another planner that needs no gradient")
-        # a distance may have no slope where it is 0
+        # a distance may have a NaN gradient where it is 0
         return states.detach(), energy.detach(), slope.nan_to_num_(0.0, 0.0, 0.0)

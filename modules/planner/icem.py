@@ -1,4 +1,4 @@
-"""iCEM: a cross-entropy method that gets on with few candidates.
+"""iCEM: a cross-entropy method for few candidates.
 
 Shapes: R the rows that plan, K candidates, E elites, H horizon, A action width.
 """
@@ -18,25 +18,24 @@ from modules.planner.sampling import Best, Found, SamplingPlanner
 class ICEM(SamplingPlanner):
     """Improved CEM (Pinneri and others, *Sample-efficient cross-entropy method for real-time planning*, CoRL 2020).
 
-    Beyond CEM: noise of neighbouring steps is alike (coloured), so that plans go somewhere; good candidates are kept, from
-    iteration to iteration, where they cost nothing, and from tick to tick, one step on; there are fewer candidates in later
-    iterations; the mean is a candidate of the last one; and the plan is the best candidate of all, so that `imagined` and
-    `energy` are its own.
+    Differences to CEM: coloured noise, correlated between steps; elites are kept between iterations, at no cost, and
+    between ticks, shifted by one step; later iterations have fewer candidates; the mean is a candidate of the last
+    iteration; the plan is the best candidate of all iterations, so that `imagined` and `energy` are its own.
 
     Args:
-        horizon: H, how many actions a plan has.
+        horizon: H, number of actions in a plan.
         num_candidates: K of the first iteration.
-        num_iterations: how often the distribution is refitted.
+        num_iterations: number of refits.
         num_elites: E.
         noise_exponent: β, the noise's power falls with frequency f as f^-β: 0 is white, 2 like a random walk.
-        decay: each iteration has so many times fewer candidates than the one before, but 2 E at least.
+        decay: factor by which the number of candidates shrinks per iteration, down to 2 E.
         keep: the share of the elites that are kept.
-        momentum: how much of the last mean and standard deviation stays in a refit.
-        init_std: the standard deviation each search begins with.
-        min_std: the least it may shrink to.
+        momentum: weight of the last mean and standard deviation in a refit.
+        init_std: initial standard deviation of each search.
+        min_std: lower bound of the standard deviation.
 
     Raises:
-        SettingError: a setting is out of its range, or the world's actions are choices.
+        SettingError: a setting is out of its range, or the world's actions are discrete.
     """
 
     colour: Tensor
@@ -78,7 +77,7 @@ class ICEM(SamplingPlanner):
         for number, draws in enumerate(smooth.split(self.populations, 1)):
             candidates = self.clipped(torch.addcmul(mean, std, draws))
             if number == 0:
-                self._go_on_with_the_last_elites(candidates)
+                self._insert_last_elites(candidates)
                 candidates = self.decided(candidates)
             if number == len(self.populations) - 1 or (number == 0 and self.proposes):
                 candidates[:, -1] = self.decided(mean[:, 0])
@@ -94,18 +93,18 @@ class ICEM(SamplingPlanner):
         assert best is not None
         return Found(*best, sum(self.populations) * self.horizon, {"elites": kept})
 
-    def _go_on_with_the_last_elites(self, candidates: Tensor) -> None:
-        """The last tick's elites, one step on, replace the first candidates (R, K, H, A) but for their last action."""
+    def _insert_last_elites(self, candidates: Tensor) -> None:
+        """Replace the first candidates (R, K, H, A), except their last action, by the last tick's shifted elites."""
         elites = self.remembered("elites")[:, :candidates.shape[1]]
-        known = elites.flatten(2).any(2)[:, :, None, None]  # in an episode's first tick there are none
+        known = elites.flatten(2).any(2)[:, :, None, None]  # none at an episode's first tick
         replaced = candidates[:, :elites.shape[1], :-1]
         replaced.copy_(torch.where(known, elites[:, :, 1:], replaced))
 
 
 def coloured(horizon: int, exponent: float) -> Tensor:
-    """The map (H, H) that makes white noise (…, H) coloured: its power falls with frequency f as f^-exponent.
+    """Return the map (H, H) from white noise (…, H) to coloured noise: power falls with frequency f as f^-exponent.
 
-    After Timmer and König, *On generating power law noise*, 1995. The lowest frequency, 0, counts as the next one.
+    After Timmer and König, *On generating power law noise*, 1995. Frequency 0 is treated as the next one.
     """
     frequency = torch.fft.rfftfreq(horizon, dtype=torch.float64).clamp(min=1 / horizon)
     white = torch.fft.rfft(torch.eye(horizon, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Model predictive path integral control: all candidates have a say, the better the more.
+"""Model predictive path integral control: the plan is a weighted average of all candidates.
 
 Shapes: R the rows that plan, K candidates, H horizon, A action width.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from ami.errors import require
 from modules.planner.sampling import Found, SamplingPlanner
 
-LEAST_SPREAD = 1e-9  # where all candidates are alike, each has the same say
+LEAST_SPREAD = 1e-9  # equal energies give equal weights
 
 
 class MPPI(SamplingPlanner):
@@ -19,20 +19,20 @@ class MPPI(SamplingPlanner):
 
     Each iteration draws K plans around the mean, with normal noise, clipped to [-1, 1]; the new mean is their average,
     weighted by exp(-energy / temperature). The plan is the last mean; `imagined` and `energy` are those of the best
-    candidate of the last iteration. Search starts at the last plan, one step on, or at the policy's. Williams' own control
-    cost is left out (its γ is 0): effort is the cost's business.
+    candidate of the last iteration. Search starts at the last plan shifted by one step, or at the policy's plan. Williams'
+    control cost is left out (its γ is 0): effort is a term of the cost.
 
     Args:
-        horizon: H, how many actions a plan has.
+        horizon: H, number of actions in a plan.
         num_candidates: K.
-        num_iterations: how often the mean is moved.
-        temperature: the less, the more the best candidates count.
-        relative: whether the temperature counts standard deviations of the candidates' energies, so that one number fits
-            every cost; otherwise it is in units of energy, as Williams writes.
+        num_iterations: number of updates of the mean.
+        temperature: softmax temperature; lower values favour the best candidates.
+        relative: whether the temperature is in standard deviations of the candidates' energies, so that one value fits
+            every cost; otherwise it is in units of energy, as in the paper.
         std: the standard deviation of the noise.
 
     Raises:
-        SettingError: a setting is out of its range, or the world's actions are choices.
+        SettingError: a setting is out of its range, or the world's actions are discrete.
     """
 
     def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, temperature: float = 0.3,
@@ -55,11 +55,11 @@ class MPPI(SamplingPlanner):
             if number == 0 and self.proposes:
                 candidates[:, 0] = start
             states, energy = self.imagine(state, goal, weights, candidates)
-            mean = torch.einsum("rk,rkha->rha", self._say(energy), candidates)
+            mean = torch.einsum("rk,rkha->rha", self._weights(energy), candidates)
         return Found(self.decided(mean), *self.best_of(candidates, states, energy)[1:],
                      self.num_iterations * self.num_candidates * self.horizon)
 
-    def _say(self, energy: Tensor) -> Tensor:
-        """How much each candidate counts: energies (R, K) to shares (R, K) that add up to 1."""
+    def _weights(self, energy: Tensor) -> Tensor:
+        """Return the candidates' weights (R, K), which sum to 1, from energies (R, K)."""
         unit = energy.std(1, correction=0, keepdim=True).clamp(min=LEAST_SPREAD) if self.relative else 1.0
         return torch.softmax(-energy / (self.temperature * unit), 1)

@@ -1,4 +1,4 @@
-"""No planner: Mode-2 is switched off."""
+"""No planner: zero plans."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ami.ports import Size
 
 
 class NoPlanner(Planner):
-    """Plans one zero action and imagines that nothing changes, for minds that only react."""
+    """Outputs a plan of one zero action and an unchanged imagined state, for reactive agents."""
 
     wants: dict[str, Call] = {}
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 1}
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         batch, width = len(state), self.dims["A"]
         return {
             "plan": state.new_zeros(batch, 1, *(width if isinstance(width, tuple) else (width,))),

@@ -13,13 +13,13 @@ from modules.planner.sampling import Found, SamplingPlanner
 
 
 class RandomShooting(SamplingPlanner):
-    """Imagines K plans and takes the one of least energy: the search without improvement.
+    """Rolls out K random plans and takes the one of least energy: a single iteration without refits.
 
-    Numbers are drawn uniformly from [-1, 1], and all alternatives of a choice are as likely: any action space is planned.
-    Where a policy is bound, its plan is one of the K.
+    Continuous actions are drawn uniformly from [-1, 1], choices uniformly from their alternatives: any action space works.
+    If a policy is bound, its plan is one of the K.
 
     Args:
-        horizon: H, how many actions a plan has.
+        horizon: H, number of actions in a plan.
         num_candidates: K.
 
     Raises:
@@ -32,7 +32,7 @@ class RandomShooting(SamplingPlanner):
         self.num_candidates = num_candidates
 
     def accept(self, actions: ActionSpace) -> None:
-        """Plans any actions."""
+        """Accept any actions."""
 
     def draw(self) -> Tensor:
         if self.space.choices:

@@ -1,4 +1,4 @@
-"""What planners that search in imagination share: one draw per tick, idle rows, where the search starts.
+"""The base class of planners that evaluate sampled plans: random draws, idle rows and warm starts.
 
 Shapes: B parallel worlds, R the rows that plan, K candidates, H horizon, A action width, S the size of a state.
 """
@@ -23,7 +23,7 @@ class Best(NamedTuple):
 
     Attributes:
         plan: (R, H, A).
-        imagined: (R, H, *S), where it leads.
+        imagined: (R, H, *S), its states.
         energy: (R,).
     """
 
@@ -33,14 +33,14 @@ class Best(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a search brought.
+    """The result of a search.
 
     Attributes:
         plan: (R, H, A).
         imagined: (R, H, *S).
         energy: (R,).
-        model_steps: predictor steps spent on each row: one number for all, or (R,) where rows differ.
-        kept: what else the next search wants to know, (R, …) by the names of `initial`.
+        model_steps: predictor steps spent on each row: one number for all, or (R,) if rows differ.
+        kept: further state for the next search, (R, …) by the names of `initial`.
     """
 
     plan: Tensor
@@ -51,19 +51,19 @@ class Found(NamedTuple):
 
 
 class SamplingPlanner(Planner):
-    """Mode-2 by trial in imagination (paper, section 3.1.2): a subclass draws and searches.
+    """Mode-2 by search over imagined rollouts (paper, section 3.1.2): a subclass implements `draw` and `search`.
 
-    A search starts at the plan of the tick before, one step on; or, where the call `policy` is bound, at what Mode-1 would
-    do: the policy is rolled out in imagination, H model steps more (section 3.1.3).
+    A search is warm-started with the last plan shifted by one step; or, if the call `policy` is bound, with the policy's
+    imagined rollout, for H more model steps (section 3.1.3).
 
-    Rows in Mode-1 stay idle: a zero plan, 0 model steps, and no random numbers. Every row has its own stream, so that what
-    one world does never moves another's.
+    Rows in Mode-1 stay idle: a zero plan, 0 model steps, and no random numbers. Every row has its own random stream, so that
+    worlds do not influence each other.
 
-    Actions are numbers in [-1, 1]. Where an action has choices beside its numbers, a search moves a score for every
-    alternative, and each candidate takes the alternative of the largest score before it is imagined. Where an action has
-    choices alone, continuous search is refused: that is a `modules.planner.choosing.ChoicePlanner`.
+    Continuous actions lie in [-1, 1]. In mixed action spaces the search optimises a score for every discrete alternative,
+    and each candidate takes the alternative of the largest score before its rollout. Purely discrete action spaces are
+    refused: they need a `modules.planner.choosing.ChoicePlanner`.
 
-    Where the world sends an action mask, every candidate's first action is allowed; of later ones nothing is known.
+    If the world sends an action mask, every candidate's first action is allowed; masks of later steps are unknown.
     """
 
     inputs = {**Planner.inputs, "action_mask": ACTION_MASK}
@@ -86,7 +86,7 @@ class SamplingPlanner(Planner):
         return {"H": self.horizon}
 
     def accept(self, actions: ActionSpace) -> None:
-        """Refuse a world whose actions this search cannot plan."""
+        """Refuse an action space that this search does not support."""
         if actions.is_discrete:
             raise SettingError(f"{type(self).__name__} plans continuous actions, but here an action is {actions}. "
                                "Fix: planner=categorical or planner=tree")
@@ -101,19 +101,19 @@ class SamplingPlanner(Planner):
 
     @property
     def proposes(self) -> bool:
-        """Whether a policy says where to start: then its plan is worth to be a candidate itself."""
+        """Whether a policy provides the warm start; its plan is then also a candidate."""
         return "policy" in self.calls
 
     def clipped(self, actions: Tensor) -> Tensor:
-        """Valid actions for any numbers (…, A), which are changed in place: clipped to [-1, 1], choices one-hot."""
+        """Make numbers (…, A) valid actions, in place: clipped to [-1, 1], choices one-hot."""
         return self._nearest(actions) if self.space.choices else actions.clamp_(-1.0, 1.0)
 
     def decided(self, actions: Tensor) -> Tensor:
-        """Means of valid actions (…, A) as valid ones: of each choice the most frequent alternative."""
+        """Make means of valid actions (…, A) valid: the most frequent alternative of each choice."""
         return self._nearest(actions) if self.space.choices else actions
 
     def _nearest(self, actions: Tensor) -> Tensor:
-        """The valid plans nearest to (R, …, H, A), whose first actions are allowed."""
+        """Return the valid plans nearest to (R, …, H, A), with allowed first actions."""
         valid = self.space.nearest(actions)
         if self.allowed is not None:
             allowed = self.allowed.view(len(actions), *[1] * (actions.ndim - 3), self.width)
@@ -121,15 +121,15 @@ class SamplingPlanner(Planner):
         return valid
 
     def draw(self) -> Tensor:
-        """All the random numbers of one tick, (R, …)."""
+        """Return all random numbers of one tick, (R, …)."""
         raise NotImplementedError
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        """Find a plan for R rows; `start` (R, H, A) is the best guess so far, zero when nothing is known."""
+        """Find a plan for R rows; `start` (R, H, A) is the warm start, zero where unknown."""
         raise NotImplementedError
 
     def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Imagine and evaluate: candidates (R, K, H, A) to states (R, K, H, *S) and energies (R, K)."""
+        """Roll out and evaluate candidates (R, K, H, A): states (R, K, H, *S) and energies (R, K)."""
         prediction = self.calls.world_model.rollout(state, candidates)
         energy = self.calls.cost.energy(prediction, candidates, goal, weights)
         if self.notes is not None:
@@ -137,25 +137,25 @@ class SamplingPlanner(Planner):
         return prediction.states, energy
 
     def note(self, energy: Tensor) -> None:
-        """Note how one more iteration's candidates were judged, (R, K): (B, iterations, K), NaN where there were fewer."""
+        """Append an iteration's energies (R, K) to the note (B, iterations, K), with NaN as padding."""
         assert self.notes is not None
-        told = energy.detach()
+        noted = energy.detach()
         if self._planning is not None:
-            told = told.new_full((self.batch, told.shape[1]), torch.nan)
-            told[self._planning] = energy.detach()
-        before = self.notes.get("candidates", told.new_zeros(len(told), 0, 0))
-        most = max(before.shape[2], told.shape[1])
-        padded = [pad(part, (0, most - part.shape[2]), value=torch.nan) for part in (before, told[:, None])]
+            noted = noted.new_full((self.batch, noted.shape[1]), torch.nan)
+            noted[self._planning] = energy.detach()
+        before = self.notes.get("candidates", noted.new_zeros(len(noted), 0, 0))
+        most = max(before.shape[2], noted.shape[1])
+        padded = [pad(part, (0, most - part.shape[2]), value=torch.nan) for part in (before, noted[:, None])]
         self.notes["candidates"] = torch.cat(padded, 1)
 
     def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
-        """Some candidates of each row: (R, K, …) and their numbers (R, E) to (R, E, …)."""
+        """Select candidates of each row: (R, K, …) and indices (R, E) to (R, E, …)."""
         if len(self._rows) != len(numbers):
             self._rows = torch.arange(len(numbers), device=numbers.device)[:, None]
         return candidates[self._rows, numbers]
 
     def best_of(self, candidates: Tensor, states: Tensor, energy: Tensor, before: Best | None = None) -> Best:
-        """Each row's best candidate, or the one `before` where no candidate betters it.
+        """Return each row's best candidate, or `before` if no candidate is better.
 
         Args:
             candidates: (R, K, H, A).
@@ -172,11 +172,11 @@ class SamplingPlanner(Planner):
                       for new, old in zip(best, before, strict=True)))
 
     def remembered(self, name: str) -> Tensor:
-        """What the rows that plan now kept from their last search, (R, …)."""
+        """Return carried state (R, …) of the planning rows."""
         value = self.carry[name]
         return value if self._planning is None else value[self._planning]
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         modes = mode.tolist()
         self.allowed = action_mask if self.space.choices else None
@@ -202,14 +202,14 @@ class SamplingPlanner(Planner):
             found = self.search(state, goal, weights, self._proposed(state, goal), noise)
             return found._replace(model_steps=found.model_steps + self.horizon)
         before = self.remembered("plan")
-        start = torch.zeros_like(before)  # nothing is known of the last action
+        start = torch.zeros_like(before)  # the last action is unknown
         start[:, :-1] = before[:, 1:]
-        if self.allowed is not None:  # where the last plan goes on with what is not allowed now, nothing is known
+        if self.allowed is not None:  # drop a forbidden first action of the warm start
             start[:, 0] *= ~(start[:, 0].bool() & ~self.allowed).any(-1, keepdim=True)
         return self.search(state, goal, weights, start, noise)
 
     def _proposed(self, state: Tensor, goal: Tensor) -> Tensor:
-        """The actions that the policy would take if the world were as imagined, (R, H, A)."""
+        """Return the policy's actions (R, H, A) along its imagined rollout."""
         actions: list[Tensor] = []
         for _ in range(self.horizon):
             action = self.calls.policy.propose(state, goal)
@@ -220,7 +220,7 @@ class SamplingPlanner(Planner):
         return torch.stack(actions, 1)
 
     def _idle(self, state: Tensor) -> dict[str, Tensor]:
-        """What is sent where nobody plans. Nobody changes a message, so those of zeros are made once: reacting is quick."""
+        """Return the outputs of idle rows. Messages are immutable, so zeros are created once: Mode-1 is fast."""
         if self._zeros is None or len(self._zeros["energy"]) != len(state):
             self._zeros = {
                 "plan": state.new_zeros(len(state), self.horizon, self.width),

@@ -1,4 +1,4 @@
-"""Tree search: of the plans begun so far, go on with the most promising one.
+"""Best-first tree search over discrete actions.
 
 Shapes: R the rows that plan, N nodes of a row's tree, r rows whose node has the same depth, H horizon, A the width of an
 action, J the number of actions: every combination of its choices.
@@ -18,26 +18,26 @@ from modules.planner.choosing import ChoicePlanner
 from modules.planner.sampling import Found
 
 MOST_ACTIONS = 256
-"""So many combinations of choices are branched over at most."""
+"""Maximal number of combinations of choices to branch over."""
 
 
 class TreeSearch(ChoicePlanner):
     """Best-first search over the tree of plans, in the world model's states: Mode-2 of the paper, section 3.1.2.
 
-    A node is a whole plan whose first d actions are decided; the rest is a random playout (Coulom, *Efficient selectivity
+    A node is a whole plan whose first d actions are fixed; the rest is a random playout (Coulom, *Efficient selectivity
     and backup operators in Monte-Carlo tree search*, 2006), so that nodes of every depth are compared by the energy of H
-    steps. An expansion takes the open node of least energy and decides its next action: the node itself keeps the action
-    that it has, and each of the other J - 1 becomes a node with a new playout. What was imagined of the decided actions is
-    never imagined again: an expansion at depth d costs (J - 1) · (H - d) model steps.
+    steps. An expansion takes the open node of least energy and fixes its next action: the node keeps its own action,
+    and each of the other J - 1 actions becomes a node with a new playout. The states of fixed actions are reused:
+    an expansion at depth d costs (J - 1) · (H - d) model steps.
 
-    The tree's root is the last plan, one step on, or the policy's. The plan is the best node's.
+    The root is the last plan shifted by one step, or the policy's plan. The plan is that of the best node.
 
     Args:
-        horizon: H, how many actions a plan has.
-        num_expansions: how often a node is expanded; fewer where the tree has no more.
+        horizon: H, number of actions in a plan.
+        num_expansions: number of expansions, or fewer if the tree is exhausted.
 
     Raises:
-        SettingError: a setting is out of its range, the world's actions are continuous, or they are too many.
+        SettingError: a setting is out of its range, the world's actions are continuous, or there are too many.
     """
 
     each: Tensor
@@ -61,16 +61,16 @@ class TreeSearch(ChoicePlanner):
         return self.random.uniform(0.0, 1.0, 1 + self.num_expansions * (len(self.each) - 1), self.horizon)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        plans = self.each[(noise * len(self.each)).long()]  # (R, N, H, A): playouts, until their beginning is decided
+        plans = self.each[(noise * len(self.each)).long()]  # (R, N, H, A): playouts, until their first actions are fixed
         possible = None if self.allowed is None else (~self.allowed).float() @ self.each.T == 0  # (R, J)
         if possible is not None:
-            drawn = torch.floor(noise[:, :, :1] * possible.sum(-1)[:, None, None])  # the how manieth of those allowed
+            drawn = torch.floor(noise[:, :, :1] * possible.sum(-1)[:, None, None])  # index among the allowed actions
             plans[:, :, 0] = self.each[(drawn >= possible.cumsum(-1)[:, None]).sum(-1)]
         plans[:, 0] = torch.where(start.sum(-1, keepdim=True) > 0, start, plans[:, 0])
         root = self.calls.world_model.rollout(state, plans[:, :1])
         energy = state.new_full(plans.shape[:2], torch.inf)
         energy[:, 0] = self.calls.cost.energy(root, plans[:, :1], goal, weights)[:, 0]
-        # a node is open while actions are undecided; those that are yet to come count as closed
+        # a node is open while actions are not fixed; nodes not yet created count as closed
         depth = torch.full(plans.shape[:2], self.horizon, device=state.device)
         depth[:, 0] = 0
         tree = _each(root, lambda one: one.expand(-1, plans.shape[1], *one.shape[2:]).clone())
@@ -84,7 +84,7 @@ class TreeSearch(ChoicePlanner):
                 nodes, new = node[rows], (rows[:, None], torch.arange(first, first + others, device=state.device))
                 children = plans[new]
                 children[:, :, :decided] = plans[rows, nodes, None, :decided]
-                taken = (plans[rows, nodes, decided] @ self.each.T).argmax(-1, keepdim=True)  # the number of the action
+                taken = (plans[rows, nodes, decided] @ self.each.T).argmax(-1, keepdim=True)  # the index of the action
                 turned = torch.arange(1, len(self.each), device=state.device)
                 children[:, :, decided] = self.each[(taken + turned) % len(self.each)]
                 before = state[rows] if decided == 0 else tree.states[rows, nodes, decided - 1]
@@ -107,17 +107,17 @@ class TreeSearch(ChoicePlanner):
 
 
 def _each(prediction: Prediction, what: Callable[[Tensor], Tensor]) -> Prediction:
-    """The same done to all that is known."""
+    """Apply a function to every known field."""
     return Prediction(what(prediction.states), *(None if one is None else what(one) for one in prediction[1:]))
 
 
 def _at(tree: Prediction, rows: Tensor, nodes: Tensor, decided: int) -> Prediction:
-    """What is imagined of the decided actions of one node per row, (r, 1, d, …)."""
+    """Return the prediction (r, 1, d, …) of the fixed actions of one node per row."""
     return _each(tree, lambda one: one[rows, nodes, None, :decided])
 
 
 def _joined(known: Prediction, after: Prediction) -> Prediction:
-    """What was imagined before, (r, 1, d, …), for every child, and what is imagined now, (r, J - 1, H - d, …)."""
+    """Join the parent's prediction (r, 1, d, …) with each child's own (r, J - 1, H - d, …)."""
     def join(one: Tensor, other: Tensor) -> Tensor:
         return torch.cat([one.expand(-1, other.shape[1], *one.shape[2:]), other], 2)
 

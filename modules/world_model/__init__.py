@@ -1,1 +1,1 @@
-"""World models: percept → state, imagined futures, and how far two states are apart (paper, sections 3 and 4)."""
+"""World models: percept → state, imagined rollouts, and a distance between states (paper, sections 3 and 4)."""

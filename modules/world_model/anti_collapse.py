@@ -1,6 +1,6 @@
-"""Anti-collapse: what keeps the states of a JEPA from becoming all the same, which would make prediction trivial.
+"""Anti-collapse methods: they keep a JEPA's states from becoming equal, which would make prediction trivial.
 
-The paper, section 4.5, lists the ways. Shapes: N windows of T + 1 states of width D.
+The paper, section 4.5, lists them. Shapes: N windows of T + 1 states of width D.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Penalties = dict[str, tuple[float, Tensor]]
 
 
 class AntiCollapse:
-    """One way to prevent collapse. This one does nothing, so states collapse: the negative control.
+    """The base class of methods. This one does nothing, so states collapse: the negative control.
 
     Attributes:
-        idm: weight of inverse dynamics: the action must be readable from two states in a row.
+        idm: weight of inverse dynamics: the action is predicted from two successive states.
         normalises: whether states are layer-normed percepts.
     """
 
@@ -33,7 +33,7 @@ class AntiCollapse:
     normalises: ClassVar[bool] = False
 
     def penalties(self, states: Tensor) -> Penalties:
-        """What is added to the loss: perceived states (N, T + 1, D) to terms by name."""
+        """Return the additional terms of the loss, by name, for perceived states (N, T + 1, D)."""
         return {}
 
 
@@ -41,8 +41,8 @@ class AntiCollapse:
 class VICReg(AntiCollapse):
     """Variance, invariance, covariance (Bardes, Ponce, LeCun, ICLR 2022, equations 1 to 4), with slow features.
 
-    Statistics go over windows and time together. `smoothness` is the squared step from state to state: with a weak
-    covariance term it makes the Euclidean distance grow along the ways the world allows.
+    Statistics are over windows and time. `smoothness` is the squared difference of successive states: with a weak
+    covariance term it makes the Euclidean distance grow along the paths that the world allows.
 
     Args:
         std: weight of the hinge that keeps each dimension's standard deviation at 1 or more.
@@ -68,16 +68,16 @@ class VICReg(AntiCollapse):
 
 @dataclass
 class SIGReg(AntiCollapse):
-    """States shall look standard normal along every direction (Balestriero, LeCun, *LeJEPA*, 2025, section 4).
+    """Regularises states towards a standard normal in every direction (Balestriero, LeCun, *LeJEPA*, 2025, section 4).
 
     The Epps-Pulley statistic of random projections: the squared distance between their empirical characteristic
-    function and that of a standard normal, weighted by a Gaussian. Directions are drawn anew at each step from torch's
+    function and that of a standard normal, weighted by a Gaussian. New directions are drawn at each step from torch's
     global generator, which the trainer seeds and saves.
 
     Args:
         weight: weight of the statistic, which is multiplied by the number of states as in the paper.
-        num_projections: how many directions per step.
-        num_knots: points of the trapezoidal rule on [0, 3], on which the functions are compared.
+        num_projections: number of directions per step.
+        num_knots: number of points of the trapezoidal rule on [0, 3].
         smoothness: weight of the mean squared step from state to state.
         idm: weight of inverse dynamics.
     """
@@ -103,11 +103,11 @@ class SIGReg(AntiCollapse):
         cos, sin = one_cos, one_sin = angle.cos(), angle.sin()
         statistic = rows.new_zeros(())
         for knot in range(1, self.num_knots):  # at 0 the functions agree
-            if knot > 1:  # by angle addition: half the time of a cosine and a sine per knot
+            if knot > 1:  # angle addition: half the time of computing cos and sin per knot
                 cos, sin = cos * one_cos - sin * one_sin, sin * one_cos + cos * one_sin
             normal = math.exp(-((knot * spacing) ** 2) / 2)
             gap = (cos.mean(0) - normal).square() + sin.mean(0).square()
-            # the functions on the negative half mirror these: twice the positive half; the last knot counts half
+            # the functions are symmetric: twice the positive half; the last knot has half the weight
             share = spacing if knot == self.num_knots - 1 else 2 * spacing
             statistic = statistic + share * normal * gap.mean()
         return {"sigreg": (self.weight, statistic * len(rows)), "smoothness": (self.smoothness, smoothness(states))}
@@ -115,14 +115,14 @@ class SIGReg(AntiCollapse):
 
 @dataclass
 class EMA(AntiCollapse):
-    """Targets come from a slow copy of the perception and pass no gradient (BYOL: Grill and others, 2020, section 3).
+    """Targets come from an EMA copy of the perception, without gradient (BYOL: Grill and others, 2020, section 3).
 
-    States are layer-normed, for perceived, imagined and target states to have one scale. Without inverse dynamics this
-    prevents collapse only for a while.
+    States are layer-normed, so that perceived, imagined and target states have one scale. Without inverse dynamics this
+    only delays collapse.
 
     Args:
-        momentum: how much of itself the copy keeps per step at first; it rises to `final_momentum` along a cosine.
-        final_momentum: how much it keeps at the end of training.
+        momentum: initial momentum of the copy per step; it rises to `final_momentum` along a cosine.
+        final_momentum: momentum at the end of training.
         idm: weight of inverse dynamics.
     """
 
@@ -138,12 +138,12 @@ class EMA(AntiCollapse):
                 "0 <= momentum <= final_momentum <= 1")
 
     def copy_of(self, module: nn.Module) -> nn.Module:
-        """The copy as it begins: equal to the module, and no optimiser moves it."""
+        """Return the initial copy: equal to the module, without gradients."""
         return deepcopy(module).requires_grad_(False)
 
     @torch.no_grad()
     def follow(self, copy: nn.Module, module: nn.Module, progress: float) -> None:
-        """Move the copy towards the module, less and less as progress goes from 0 to 1."""
+        """Move the copy towards the module, with rising momentum as progress goes from 0 to 1."""
         reach = self.final_momentum - self.momentum
         momentum = self.final_momentum - reach * (1 + math.cos(math.pi * progress)) / 2
         for slow, fast in zip(copy.parameters(), module.parameters(), strict=True):
@@ -156,7 +156,7 @@ METHODS: Mapping[str, type[AntiCollapse]] = {"ema": EMA, "none": AntiCollapse, "
 
 
 def anti_collapse_of(setting: str | AntiCollapse) -> AntiCollapse:
-    """The method a setting names, with its own defaults; a method that is made already stays as it is.
+    """Return the method that a setting names, with its defaults; an instance is returned unchanged.
 
     Raises:
         SettingError: there is no method of that name.
@@ -169,12 +169,12 @@ def anti_collapse_of(setting: str | AntiCollapse) -> AntiCollapse:
 
 
 def variance_hinge(centred: Tensor) -> Tensor:
-    """How much the standard deviation of a dimension lacks to be 1, on average: (rows, D) to a scalar."""
+    """Return the mean shortfall of the dimensions' standard deviations below 1: (rows, D) to a scalar."""
     return F.relu(1 - (centred.var(0) + 1e-4).sqrt()).mean()
 
 
 def covariance(centred: Tensor) -> Tensor:
-    """The mean squared covariance of two different dimensions: (rows, D) to a scalar."""
+    """Return the mean squared covariance of two different dimensions: (rows, D) to a scalar."""
     count, width = centred.shape
     matrix = centred.T @ centred / (count - 1)
     off_diagonal = matrix.square().sum() - matrix.diagonal().square().sum()
@@ -182,7 +182,7 @@ def covariance(centred: Tensor) -> Tensor:
 
 
 def smoothness(states: Tensor) -> Tensor:
-    """The mean squared step from state to state: (N, T + 1, D) to a scalar."""
+    """Return the mean squared difference of successive states: (N, T + 1, D) to a scalar."""
     return (states[:, 1:] - states[:, :-1]).square().mean()
 
 

@@ -1,4 +1,4 @@
-"""Ensemble: several predictors over one encoder, which disagree where experience has taught them nothing.
+"""Ensemble: several predictors over one encoder, whose disagreement estimates epistemic uncertainty.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, D state width, E predictors; N windows of T actions.
 """
@@ -18,16 +18,16 @@ from modules.world_model.jepa import JEPA, Predictor
 
 
 class Ensemble(JEPA):
-    """A `JEPA` that knows how sure it is (Pathak and others, *Self-supervised exploration via disagreement*, 2019).
+    """A `JEPA` with uncertainty (Pathak and others, *Self-supervised exploration via disagreement*, 2019).
 
-    Its predictors differ in their first weights alone. Each is held to what was perceived, so they agree where there was
-    experience; the next state is their mean, from which all of them go on, and how far they are from it is its spread.
+    The predictors differ only in their initial weights. Each is trained on the perceived states, so they agree on seen data.
+    The next state is their mean, from which all of them continue; their root mean squared distance from it is the spread.
 
     Args:
         hidden: width of each predictor's two hidden layers.
         anti_collapse: as in `JEPA`.
         rewards: as in `JEPA`.
-        num_predictors: E; a model step costs as many times more.
+        num_predictors: E; multiplies the cost of a model step.
 
     Raises:
         SettingError: `num_predictors` is below 2; otherwise as in `JEPA`.
@@ -46,7 +46,7 @@ class Ensemble(JEPA):
         self.others = nn.ModuleList(Predictor(width, actions, self.hidden) for _ in range(self.num_predictors - 1))
 
     def _imagined(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The mean, and the root of the predictors' mean squared distance from it."""
+        """Return the mean, and the root of the predictors' mean squared distance from it."""
         predictors = (self.predictor, *self.others)
         at, steps, spreads = state[:, None], [], []
         for h in range(actions.shape[2]):
@@ -58,6 +58,6 @@ class Ensemble(JEPA):
         return torch.stack(steps, dim=2), torch.stack(spreads, dim=2)
 
     def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
-        """The squared error of a predictor is that of their mean plus their variance."""
+        """Return the predictors' mean squared error: the error of their mean plus their variance."""
         spread = cast(Tensor, imagined.spread)
         return super()._error(observation, states, imagined) + spread.square().mean() / states.shape[-1]

@@ -1,10 +1,10 @@
-"""Factored: a JEPA whose state has a static part, the surroundings, and a moving part.
+"""Factored: a JEPA whose state has a static part and a moving part.
 
-Slow features are what a JEPA likes best: they are easy to predict. What never changes within an episode, such as where the
-door is, is the slowest of all, and would push out what moves. Here it has a place of its own.
+A JEPA prefers slow features, because they are easy to predict. Features that are constant within an episode, such as the
+position of a door, are the slowest and would displace the moving ones. Here they have a separate part of the state.
 
-Shapes: B parallel worlds, K candidates, H horizon, A action width; a state (D,) is the static part (C,) and the moving part
-(M,) behind it; N windows of T actions, T + 1 states.
+Shapes: B parallel worlds, K candidates, H horizon, A action width; a state (D,) is the static part (C,) followed by the
+moving part (M,); N windows of T actions, T + 1 states.
 """
 
 from __future__ import annotations
@@ -44,39 +44,39 @@ class MovingPredictor(nn.Module):
         self.last = nn.Linear(hidden, moving)
 
     def forward(self, surroundings: Tensor, moving: Tensor, action: Tensor) -> Tensor:
-        """What `of_static` makes of static parts (…, hidden), moving parts (…, M) and actions (…, A) to (…, M)."""
+        """Predict moving parts (…, M) from the output of `of_static` (…, hidden), moving parts (…, M), actions (…, A)."""
         hidden = self.of_action(action).add_(self.of_moving(moving)).add_(surroundings).relu_()
         moved: Tensor = self.last(self.second(hidden).relu_())
         return moved.add_(moving)
 
 
 class Factored(MarkovWorldModel):
-    """A JEPA that tells what moves from where it moves.
+    """A JEPA with a static and a moving part of the state.
 
-    The static part is kept from changing within a window and spread over windows; the moving part is spread *within*
-    windows, where surroundings cannot help, and predicted from both. The two shall not vary together. All by the terms of
-    VICReg (Bardes, Ponce, LeCun, ICLR 2022). A distance is between moving parts; a rollout copies the static part; and
-    `graft` puts a goal into other surroundings, so that a critic may compare states and goals of different episodes.
+    The static part is regularised to be constant within a window and to vary between windows. The moving part is regularised
+    to vary *within* windows, and is predicted from both parts. Their cross-covariance is penalised. All terms are those of
+    VICReg (Bardes, Ponce, LeCun, ICLR 2022). The distance compares moving parts; a rollout copies the static part;
+    `graft` rebases a goal to another static part, so that a critic can compare states and goals of different episodes.
 
-    What a window shows has to move through much of the world: within a short one nothing is slow enough to be simple. So
-    windows are long, and only their first steps are imagined; of the rest every `stride`-th observation is looked at.
+    A window must cover much of the world, or static and moving features cannot be told apart. Windows are therefore long,
+    but only their first steps are imagined; of the rest every `stride`-th observation is used.
 
     Args:
-        static: C, how many of the percept's dimensions are the static part.
+        static: C, number of the percept's dimensions in the static part.
         hidden: width of the predictor's two hidden layers.
-        horizon: how many steps of a window are imagined, at most.
-        stride: steps between the observations behind these.
-        spread: the standard deviation within a window that each moving dimension shall have.
-        std: weight of the hinges that keep both parts spread.
+        horizon: maximal number of imagined steps of a window.
+        stride: steps between the later observations.
+        spread: target standard deviation of each moving dimension within a window.
+        std: weight of the variance hinges of both parts.
         covariance: weight of the mean squared covariance of two different dimensions of one part.
         smoothness: weight of the mean squared step of the moving part.
-        idm: weight of inverse dynamics: the action must be readable from two moving parts in a row.
+        idm: weight of inverse dynamics: the action is predicted from two successive moving parts.
         invariance: weight of the static part's mean squared deviation within a window.
         cross: weight of the mean squared covariance of a static with a moving dimension.
-        grafts: whether `graft` exchanges surroundings; without it a critic learns of ways between places that no way joins.
+        grafts: whether `graft` exchanges the static part; if not, a critic also learns from unreachable goals.
 
     Raises:
-        SettingError: a setting is out of its range; or, once the graph knows it, a percept is no vector longer than C.
+        SettingError: a setting is out of its range; or, when the graph is built, a percept is no vector longer than C.
     """
 
     def __init__(self, static: int = 8, hidden: int = 256, horizon: int = 5, stride: int = 15, spread: float = 0.7,
@@ -116,9 +116,9 @@ class Factored(MarkovWorldModel):
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D); the last bits may depend on B and K."""
+        """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         static, moving = self._parts(state[:, None])
-        # surroundings stay: their share of the first layer is the same for all candidates and steps
+        # the static part's share of the first layer is the same for all candidates and steps
         surroundings, steps = self.predictor.of_static(static), []
         for h in range(actions.shape[2]):
             moving = self.predictor(surroundings, moving, actions[:, :, h])
@@ -128,26 +128,26 @@ class Factored(MarkovWorldModel):
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """Euclidean, between moving parts: (…, D), (…, D) to (…)."""
+        """Return the Euclidean distance of moving parts: (…, D), (…, D) to (…)."""
         way: Tensor = torch.linalg.vector_norm(states[..., self.static:] - goal[..., self.static:], dim=-1)
         return way
 
     @callable_method
     def graft(self, goal: Tensor, state: Tensor) -> Tensor:
-        """The goal's moving part with the state's static part: (…, D), (…, D) to (…, D), leading sizes broadcast."""
+        """Rebase goals: the goal's moving part with the state's static part; (…, D), (…, D) to (…, D), broadcast."""
         if not self.grafts:
             return goal
         goal, state = torch.broadcast_tensors(goal, state)
         return torch.cat([state[..., :self.static], goal[..., self.static:]], dim=-1)
 
     def _parts(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States (…, D) to static parts (…, C) and moving parts (…, M)."""
+        """Split states (…, D) into static parts (…, C) and moving parts (…, M)."""
         return states[..., :self.static], states[..., self.static:]
 
     # Learning --------------------------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean squared error of moving parts imagined from the first state alone, plus what keeps the parts apart.
+        """Return the mean squared error of moving parts imagined from the first state, plus the regularisers.
 
         Args:
             batch: "observation" (N, T + 1, *O) and "action" (N, T, A).
@@ -177,14 +177,14 @@ class Factored(MarkovWorldModel):
         return total, figures
 
     def _moving_terms(self, moving: Tensor) -> Penalties:
-        """Moving parts (N, L, M), far apart within their windows, shall be spread there and not vary together."""
+        """Return the within-window variance and covariance terms of moving parts (N, L, M), far apart in time."""
         unbiased = (moving.shape[1] / (moving.shape[1] - 1)) ** 0.5
         within = ((moving - moving.mean(1, keepdim=True)) * (unbiased / self.spread)).flatten(0, 1)
         return {"variance": (self.weights["std"], variance_hinge(within)),
                 "covariance": (self.weights["covariance"], covariance(within))}
 
     def _static_terms(self, static: Tensor) -> Penalties:
-        """Static parts (N, L, C) shall differ from window to window, and not within one."""
+        """Return terms that make static parts (N, L, C) vary between windows, and constant within one."""
         window = static.mean(1)
         centred = window - window.mean(0)
         return {"static_variance": (self.weights["std"], variance_hinge(centred)),
@@ -193,6 +193,6 @@ class Factored(MarkovWorldModel):
 
 
 def _cross_covariance(static: Tensor, moving: Tensor) -> Tensor:
-    """The mean squared covariance of a static with a moving dimension: (rows, C), (rows, M) to a scalar."""
+    """Return the mean squared covariance of a static with a moving dimension: (rows, C), (rows, M) to a scalar."""
     matrix = (static - static.mean(0)).T @ (moving - moving.mean(0)) / (len(static) - 1)
     return matrix.square().mean()

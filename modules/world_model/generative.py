@@ -1,4 +1,4 @@
-"""Generative: the JEPA's own encoder and predictor, learnt by drawing pictures instead of meeting states.
+"""Generative: the JEPA's encoder and predictor, trained by reconstructing observations instead of predicting states.
 
 Shapes: N windows of T actions and T + 1 observations of shape O, F = O flattened, D state width.
 """
@@ -23,20 +23,20 @@ SMALLEST_SPREAD = 1e-6
 
 
 class Generative(JEPA):
-    """The pixel twin of `JEPA`: a state is good when what is seen can be drawn from it (paper, section 4.3).
+    """The generative counterpart of `JEPA`: states are trained by reconstruction (paper, section 4.3).
 
-    A decoder draws the first state of a window and all that are imagined from it; the loss is the squared error of the
-    observations, in units of how much they vary, so 1 is what drawing the mean picture costs. All that is seen has to be
-    kept, what nobody can predict too. Encoder, predictor, rollout and distance are those of `JEPA`.
+    A decoder reconstructs the observations of a window's first state and of the states imagined from it. The loss is their
+    squared error divided by the observations' variance, so that the mean observation costs 1. States must also keep
+    unpredictable details. Encoder, predictor, rollout and distance are those of `JEPA`.
 
     Args:
         hidden: width of the predictor's two hidden layers, and of the decoder's one.
-        anti_collapse: what else shapes the states, as in `JEPA`; "none" leaves that to the pictures.
+        anti_collapse: additional regulariser, as in `JEPA`; "none" for reconstruction alone.
         rewards: as in `JEPA`.
 
     Raises:
-        SettingError: a setting is out of its range; `anti_collapse` is "ema", whose targets are states and not pictures; or,
-            once the graph knows it, a percept is no vector.
+        SettingError: a setting is out of its range; `anti_collapse` is "ema", whose targets are states; or, when the graph
+            is built, a percept is no vector.
     """
 
     wants = {"perception": Call(("encode",), {"P": "P", "O": "O"})}
@@ -45,7 +45,7 @@ class Generative(JEPA):
 
     def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "none", rewards: bool = False) -> None:
         super().__init__(hidden, anti_collapse, rewards)
-        require(not isinstance(self.method, EMA), "Generative.anti_collapse is 'ema', which makes states to be met: "
+        require(not isinstance(self.method, EMA), "Generative.anti_collapse is 'ema', whose targets are states: "
                                                   "expected a method that adds to the loss, such as none or vicreg")
 
     def build(self, dims: Dims) -> None:
@@ -58,15 +58,15 @@ class Generative(JEPA):
 
     @callable_method
     def decode(self, states: Tensor) -> Tensor:
-        """Draw states (…, D): observations (…, *O) float32, in the observations' own units."""
+        """Decode states (…, D) to observations (…, *O) float32, in the observations' units."""
         drawn: Tensor = (self._draw(states) * self.spread + self.mean).unflatten(-1, self.shape)
         return drawn
 
     def measure(self, batch: Batch) -> None:
-        """Before each round of learning: the mean observation, and how much all of its numbers vary around it."""
+        """Set the mean observation and one standard deviation of all numbers, before each round of learning."""
         super().measure(batch)
         frames = batch["observation"]
-        parts = frames.split(FRAMES_AT_ONCE)  # as bytes: all at once as numbers would be four times the memory
+        parts = frames.split(FRAMES_AT_ONCE)  # kept as bytes: float32 would need four times the memory
         total = torch.stack([self._flat(part).sum(0, dtype=torch.float64) for part in parts]).sum(0)
         self.mean.copy_(total / len(frames))
         away = torch.stack([(self._flat(part) - self.mean).square().sum(dtype=torch.float64) for part in parts]).sum()
@@ -77,10 +77,10 @@ class Generative(JEPA):
         return (drawn - (self._flat(observation) - self.mean) / self.spread).square().mean()
 
     def _draw(self, states: Tensor) -> Tensor:
-        """(…, D) to (…, F), in the units of the loss."""
+        """Decode (…, D) to (…, F), in the units of the loss."""
         drawn: Tensor = self.decoder(states)
         return drawn
 
     def _flat(self, observation: Tensor) -> Tensor:
-        """(…, *O) to (…, F) float32."""
+        """Flatten (…, *O) to (…, F) float32."""
         return observation.to(torch.float32).flatten(-len(self.shape))

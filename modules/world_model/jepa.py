@@ -1,4 +1,4 @@
-"""JEPA: predicts the next state in the space of states, not of pixels (paper, section 4.4).
+"""JEPA: predicts the next state in latent space, not in pixels (paper, section 4.4).
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, D state width; N windows of T actions, T + 1 states.
 """
@@ -30,7 +30,7 @@ class Predictor(nn.Module):
         width: D, the size of a state.
         actions: A, the size of an action.
         hidden: width of the two hidden layers.
-        in_steps: whether what the MLP says of each number is multiplied by `step` (D,), how far that usually moves.
+        in_steps: whether the MLP's output is multiplied by `step` (D,), the mean absolute one-step change.
     """
 
     def __init__(self, width: int, actions: int, hidden: int, in_steps: bool = False) -> None:
@@ -43,9 +43,9 @@ class Predictor(nn.Module):
         self.last = nn.Linear(hidden, width)
 
     def forward(self, state: Tensor, action: Tensor) -> Tensor:
-        """Actions (…, A) and states (…, D), of the same leading dimensions or 1 there, to states (…, D)."""
-        # The first layer in two parts saves joining states and actions, and candidates that share a state share its
-        # part; that and no second copies make a rollout 5 % faster on a CPU. What is changed in place was made here.
+        """Predict states (…, D) from states (…, D) and actions (…, A); leading dimensions broadcast."""
+        # The first layer in two parts avoids a concatenation, and candidates with one state share its part. Together
+        # with in-place operations, on tensors created here, a rollout is 5 % faster on a CPU.
         of_state, of_action = self.first.weight.split([self.width, action.shape[-1]], dim=1)
         hidden = F.linear(action, of_action).add_(F.linear(state, of_state, self.first.bias)).relu_()
         moved: Tensor = self.last(self.second(hidden).relu_())
@@ -55,22 +55,21 @@ class Predictor(nn.Module):
 class JEPA(MarkovWorldModel):
     """A joint-embedding predictive architecture: the next state is the state plus an MLP of state and action.
 
-    The state is the percept, S = P, layer-normed if the anti-collapse method says so; the perception is trained along,
-    through the call edge. A prediction's energy is its squared error (paper, figure 12, without a latent variable).
+    The state is the percept, S = P, layer-normed if the anti-collapse method requires it; the perception is trained
+    jointly, through the call edge. A prediction's energy is its squared error (paper, figure 12, without a latent variable).
 
     Args:
         hidden: width of the predictor's two hidden layers.
         anti_collapse: `vicreg`, `sigreg`, `ema` or `none`; or one of `modules.world_model.anti_collapse` with other
             weights.
-        rewards: whether it also foresees the world's reward on arriving at a state, and the probability that the episode
-            goes on from there; learnt from what the world really gave.
-        in_steps: whether each number of a state is foreseen, and its error judged, in units of how far it usually moves in
-            one step, which experience shows. Where a step is small, as in a world of physics seen in its own numbers, to
-            foresee no change at all is a small error otherwise. For states that are not learnt.
+        rewards: whether to also predict the world's reward on arriving at a state, and the probability that the episode
+            continues from there.
+        in_steps: whether to normalise state differences by their mean absolute one-step change in the experience. Without
+            it, predicting no change is a small error in worlds with small steps. For states that are not learnt.
 
     Raises:
-        SettingError: `hidden` is below 2; the method is unknown; `in_steps` and states are learnt; or, once the graph knows
-            it, a percept is no vector.
+        SettingError: `hidden` is below 2; the method is unknown; `in_steps` and states are learnt; or, when the graph is
+            built, a percept is no vector.
     """
 
     reward_scale: Tensor
@@ -82,8 +81,8 @@ class JEPA(MarkovWorldModel):
         self.hidden, self.method, self.rewards = hidden, anti_collapse_of(anti_collapse), rewards
         self.in_steps = in_steps
         require(not in_steps or type(self.method) is AntiCollapse,
-                f"JEPA.in_steps is true and JEPA.anti_collapse {anti_collapse!r}: states that are learnt have steps of no "
-                "size of their own, others cannot collapse. Fix: in_steps=false, or anti_collapse=none")
+                f"JEPA.in_steps is true and JEPA.anti_collapse {anti_collapse!r}: in_steps needs fixed states, which "
+                "cannot collapse. Fix: in_steps=false, or anti_collapse=none")
         if rewards:
             self.register_buffer("reward_scale", torch.ones(()))
 
@@ -105,12 +104,12 @@ class JEPA(MarkovWorldModel):
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
-        """Percepts (…, D) to states (…, D)."""
+        """Return the states (…, D) of percepts (…, D)."""
         return self._scaled(percept)
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine: states (B, D), actions (B, K, H, A) to states (B, K, H, D); the last bits may depend on B and K."""
+        """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         states, spread = self._imagined(state, actions)
         if not self.rewards:
             return Prediction(states, spread)
@@ -120,13 +119,13 @@ class JEPA(MarkovWorldModel):
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """Euclidean: (…, D), (…, D) to (…)."""
+        """Return the Euclidean distance: (…, D), (…, D) to (…)."""
         way: Tensor = torch.linalg.vector_norm(states - goal, dim=-1)
         return way
 
     def _imagined(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
-        """States (B, D), actions (B, K, H, A) to states (B, K, H, D) and their spread (B, K, H), which one predictor alone
-        does not know."""
+        """Imagine states (B, K, H, D) and their spread (B, K, H), None for a single predictor, from states (B, D) and
+        actions (B, K, H, A)."""
         at, steps = state[:, None], []
         for h in range(actions.shape[2]):
             at = self._scaled(self.predictor(at, actions[:, :, h]))
@@ -134,22 +133,22 @@ class JEPA(MarkovWorldModel):
         return torch.stack(steps, dim=2), None
 
     def _outcome(self, before: Tensor, actions: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-        """States (…, D), actions (…, A) and the states they lead to (…, D): the reward (…) in units of its scale, and the
-        logit (…) that the episode goes on."""
-        if self.predictor.step is not None:  # rewards of a motion hang on differences that are small beside the states
+        """Predict, from states (…, D), actions (…, A) and next states (…, D), the reward (…) in units of its scale, and the
+        logit (…) that the episode continues."""
+        if self.predictor.step is not None:  # rewards may depend on differences much smaller than the states
             after = ((after - before) / self.predictor.step).asinh()
         reward, logit = self.outcome(torch.cat([before, actions, after], dim=-1)).unbind(-1)
         return reward, logit
 
     def _scaled(self, states: Tensor) -> Tensor:
-        """Perceived and imagined states alike have one scale, where the method wants that."""
+        """Layer-norm perceived and imagined states if the method requires it."""
         return F.layer_norm(states, states.shape[-1:]) if self.method.normalises else states
 
     # Learning --------------------------------------------------------------------------------------------------------
 
     def measure(self, batch: Batch) -> None:
-        """Before each round of learning, of all experience: how large a reward usually is where there is one, and how far
-        each number of a state usually moves in a step. Means of sizes: crashes and jumps are rare and large."""
+        """Set the mean absolute nonzero reward and the mean absolute one-step change of each state dimension from all
+        experience, before each round of learning. Absolute values are robust to rare, large crashes and jumps."""
         if self.rewards and "reward" in batch:
             given = batch["reward"][batch["reward"] != 0]
             if len(given):
@@ -157,42 +156,42 @@ class JEPA(MarkovWorldModel):
         if self.predictor.step is not None:
             perception = module_behind(self.calls.perception)
             require(not any(True for _ in perception.parameters()),
-                    f"JEPA.in_steps is true, but states are learnt, by {type(perception).__name__}: their steps have no "
-                    "size of their own. Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
+                    f"JEPA.in_steps is true, but states are learnt, by {type(perception).__name__}: expected fixed states. "
+                    "Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
             with torch.no_grad():
                 states = self.believe(self.calls.perception.encode(batch["observation"]))
                 moved = (states[1:] - states[:-1])[~batch["last"][:-1]].abs().mean(0)
             self.predictor.step.copy_(moved.clamp(min=SMALLEST_STEP))
 
     def begin_learning(self) -> None:
-        """Make what only learning needs: called before the optimiser is made and before a checkpoint is loaded."""
+        """Create the state that only training needs; called before the optimiser is created or a checkpoint loaded."""
         if isinstance(self.method, EMA):
             copy = self.method.copy_of(module_behind(self.calls.perception))
             self.learning_state = nn.ModuleDict({"perception": copy})
 
     def after_step(self, step: int, total: int) -> None:
-        """After `step` of `total` steps the slow copy of the perception moves on."""
+        """Update the EMA copy of the perception after `step` of `total` steps."""
         if isinstance(self.method, EMA):
             self.method.follow(self.learning_state["perception"], module_behind(self.calls.perception), step / total)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean squared error of T steps imagined from the first state alone, plus what prevents collapse.
+        """Return the mean squared error of T steps imagined from the first state, plus the anti-collapse terms.
 
-        With `ema` it needs `begin_learning()` first.
+        With `ema` call `begin_learning()` first.
 
         Args:
             batch: "observation" (N, T + 1, *O) and "action" (N, T, A); for `rewards` also "reward" and "cont" (N, T).
 
         Returns:
             The loss, and unweighted figures: `prediction`, `reward` and `cont` (squared error and cross-entropy), each
-            anti-collapse term, `idm` (mean squared error of the action read from two states in a row), `std` (mean standard
-            deviation of a state's dimensions over the batch: near 0 the states have collapsed).
+            anti-collapse term, `idm` (mean squared error of the action predicted from two successive states), `std` (mean
+            standard deviation of a state's dimensions over the batch: near 0 the states have collapsed).
         """
         observation, action = batch["observation"], batch["action"]
         states = self.believe(self.calls.perception.encode(observation))
-        foreseen = self.rollout(states[:, 0], action[:, None])
-        imagined = foreseen.states[:, 0]
-        prediction = self._error(observation, states, foreseen)
+        predicted = self.rollout(states[:, 0], action[:, None])
+        imagined = predicted.states[:, 0]
+        prediction = self._error(observation, states, predicted)
         total, figures = prediction, {"prediction": prediction}
         terms = self.method.penalties(states)
         if self.method.idm:
@@ -211,14 +210,14 @@ class JEPA(MarkovWorldModel):
         return total, {name: value.detach() for name, value in figures.items()}
 
     def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
-        """How far states imagined (N, 1, T, D) are from what was perceived, (N, T + 1, *O) and (N, T + 1, D): a scalar."""
-        foreseen, targets = imagined.states[:, 0], self._targets(observation, states)[:, 1:]
+        """Return the error of imagined states (N, 1, T, D) against observations (N, T + 1, *O) and states (N, T + 1, D)."""
+        predicted, targets = imagined.states[:, 0], self._targets(observation, states)[:, 1:]
         if self.predictor.step is None:
-            return F.mse_loss(foreseen, targets)
-        return F.smooth_l1_loss(foreseen / self.predictor.step, targets / self.predictor.step)
+            return F.mse_loss(predicted, targets)
+        return F.smooth_l1_loss(predicted / self.predictor.step, targets / self.predictor.step)
 
     def _targets(self, observation: Tensor, states: Tensor) -> Tensor:
-        """The states that imagination shall meet, (N, T + 1, D)."""
+        """Return the target states (N, T + 1, D)."""
         if not isinstance(self.method, EMA):
             return states
         slow = cast(Perception, self.learning_state["perception"])

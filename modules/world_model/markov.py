@@ -1,6 +1,6 @@
-"""Markov: the belief of a world model that needs no history, because one percept shows all there is to know.
+"""Markov: the base class of world models without history, for worlds whose percept is a Markov state.
 
-Two rooms is such a world: a picture shows dot, wall and door, and the dot has no momentum.
+Two rooms is such a world: an image shows dot, wall and door, and the dot has no momentum.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from ami.blueprint import WorldModel
 
 
 class MarkovWorldModel(WorldModel):
-    """The state is `believe(percept)`; the last state and action serve to tell how surprising it is.
+    """The state is `believe(percept)`; the last state and action are used for surprise only.
 
-    A subclass writes `believe`, `rollout` and `distance`. What memory recalls is not read.
+    A subclass implements `believe`, `rollout` and `distance`. The input `recall` is ignored.
     """
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         size = self.outputs["state"].shape(self.dims)
         return {"state": torch.zeros(batch, *size), "begun": torch.zeros(batch, dtype=torch.bool)}
 
-    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
-        """Percept (B, *P) and the action that led to it (B, A) to state (B, *S) and surprise (B,).
+    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
 
-        Surprise is the Euclidean distance between the state predicted from the last one and the state now, 0 at an
-        episode's first tick, when nothing was predicted.
+        Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick.
         """
         state = self.believe(percept)
         predicted = self.rollout(self.carry["state"], action[:, None, None]).states[:, 0, 0]

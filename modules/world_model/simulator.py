@@ -1,4 +1,4 @@
-"""Simulator: the world's true dynamics as a world model, for oracles. It learns nothing and is never surprised.
+"""Simulator: the world's true dynamics as a world model, for oracles. It has no parameters and zero surprise.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, S the true state's size.
 """
@@ -44,8 +44,8 @@ class Simulator(MarkovWorldModel):
         size, width = dims["S"], dims["A"]
         after = np.shape(self.dynamics.step(np.zeros(size, np.float32), np.zeros(width, np.float32)))
         require(after == size, f"Simulator.dynamics turns a percept of shape {size} into a state of shape {after}: "
-                               "expected the percept to be the true state. Fix: perception=identity in a world that "
-                               "shows its state (two rooms: world.observe=state)")
+                               "expected the true state as percept. Fix: perception=identity in a world whose "
+                               "observation is its state (two rooms: world.observe=state)")
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Simulator(MarkovWorldModel):
 
     @callable_method
     def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        """True futures: states (B, S), actions (B, K, H, A) to states (B, K, H, S)."""
+        """Simulate true states (B, K, H, S) from states (B, S) and actions (B, K, H, A)."""
         at = state.detach().cpu().numpy()[:, None]
         taken = actions.detach().cpu().numpy()
         steps = []
@@ -65,6 +65,6 @@ class Simulator(MarkovWorldModel):
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """The true way from states to goals, in the world's units: (…, S), (…, S) to (…)."""
+        """Return the true path length from states to goals, in the world's units: (…, S), (…, S) to (…)."""
         way = self.dynamics.distance(states.detach().cpu().numpy(), goal.detach().cpu().numpy())
         return torch.as_tensor(way, dtype=torch.float32, device=states.device)

@@ -1,4 +1,4 @@
-"""A tiny mind for tests of the machinery: it sees where the dot is and plans straight steps, by way of the door."""
+"""A tiny agent for tests of the engine: it observes the dot's position and plans straight steps through the door."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ami.blueprint import Actor, Configurator, Goal, Perception, Planner, WorldModel
 from ami.envs.world import GymWorld
-from ami.graph import Graph
-from ami.parts import Part
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 
 DOOR = torch.tensor([16.0, 10.0])
 WORLD_MODEL_STEPS = 12
 
 
 def seen(observation: Tensor) -> Tensor:
-    """Where the dot is: read from the state, or the centre of what is red in the picture."""
+    """Return the dot's position: from the state, or as the centre of the red pixels."""
     if observation.dtype != torch.uint8:
         return observation[..., :2]
     red = (observation[..., 0].float() - observation[..., 2].float() - 10).clamp(min=0)
@@ -42,7 +42,7 @@ class Belief(WorldModel):
         return {"state": percept, "surprise": percept.new_zeros(len(percept))}
 
 
-class Wish(Goal):
+class GoalPosition(Goal):
     def infer_dims(self, known):
         return {"S": (2,)}
 
@@ -90,12 +90,13 @@ WIRING = {
 
 @pytest.fixture
 def tiny_mind() -> Callable[..., Graph]:
-    """Makes the graph of the tiny mind; keyword arguments are settings of its two rooms."""
+    """Return a function that makes the tiny agent's graph; keyword arguments are settings of its two rooms."""
 
     def make(**settings: object) -> Graph:
-        parts = {"world": Part(GymWorld, {"id": "worlds:ami/TwoRooms-v0", **settings}),
-                 "perception": Part(Eye), "world_model": Part(Belief), "configurator": Part(Always), "goal": Part(Wish),
-                 "planner": Part(Steps), "actor": Part(Feet)}
+        parts = {"world": ModuleSpec(GymWorld, {"id": "worlds:ami/TwoRooms-v0", **settings}),
+                 **{node: ModuleSpec(module) for node, module in {
+                     "perception": Eye, "world_model": Belief, "configurator": Always, "goal": GoalPosition,
+                     "planner": Steps, "actor": Feet}.items()}}
         return Graph(parts, WIRING)
 
     return make

@@ -1,4 +1,4 @@
-"""ActionSpace: numbers and choices of one action; the fact is the world's and is never a plain number's."""
+"""ActionSpace: layout, draws and masks of actions; the graph propagates the world's space to every module."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from ami.actions import ActionSpace
 from ami.blueprint import Actor, Planner, World
 from ami.errors import GraphError, SettingError
-from ami.graph import Graph
-from ami.parts import Part
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.ports import Port, Size
 from modules.planner.categorical import Categorical
 from modules.planner.cem import CEM
@@ -25,18 +25,18 @@ NUMBERS, THREE, SIX, MIXED = ActionSpace(2), ActionSpace(choices=(3,)), ActionSp
 @pytest.mark.parametrize(("space", "width", "words"), [
     (NUMBERS, 2, "2 numbers in [-1, 1]"), (THREE, 3, "one of 3"), (SIX, 5, "one of 3 and one of 2"),
     (MIXED, 6, "1 number in [-1, 1] and one of 3 and one of 2"), (ActionSpace(choices=(2,) * 5), 10, "5 times one of 2")])
-def test_an_action_space_has_a_width_and_words(space: ActionSpace, width: int, words: str) -> None:
+def test_width_and_text_of_an_action_space(space: ActionSpace, width: int, words: str) -> None:
     assert space.width == width and str(space) == words
 
 
-def test_an_action_space_is_no_number() -> None:
+def test_an_action_space_is_not_equal_to_a_number() -> None:
     assert THREE != 3 and ActionSpace(3) != THREE and ActionSpace(choices=(3,)) == THREE
     with pytest.raises(SettingError, match="expected 0 or more numbers, and 1 or more alternatives per choice"):
         ActionSpace(choices=(3, 0))
 
 
 @pytest.mark.parametrize("space", [NUMBERS, THREE, SIX, MIXED], ids=str)
-def test_what_is_drawn_and_what_is_nearest_is_valid(space: ActionSpace) -> None:
+def test_drawn_and_nearest_actions_are_valid(space: ActionSpace) -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = space.draw(torch.rand(400, space.num_draws, generator=generator))
     nearest = space.nearest(2 * torch.randn(400, space.width, generator=generator))
@@ -47,7 +47,7 @@ def test_what_is_drawn_and_what_is_nearest_is_valid(space: ActionSpace) -> None:
     assert not space.fits(torch.full((1, space.width), 1.5)).any()
 
 
-def test_what_is_not_allowed_is_neither_drawn_nor_nearest() -> None:
+def test_disallowed_alternatives_are_neither_drawn_nor_nearest() -> None:
     allowed = torch.tensor([True, False, True, False, False, True])  # the number, two of three, one of two
     drawn = MIXED.draw(torch.rand(200, 3, generator=torch.Generator().manual_seed(0)), allowed.expand(200, -1))
     assert not drawn[:, ~allowed].any() and (drawn[:, 2] == 1).all() and (drawn[:, 5] == 1).all()
@@ -68,12 +68,12 @@ def test_a_mask_that_allows_nothing_names_its_row() -> None:
     allowed = torch.ones(3, 5, dtype=torch.bool)
     SIX.check_mask(allowed, "Categorical")
     allowed[1, 3:] = False
-    with pytest.raises(SettingError, match="Categorical was given an action_mask that allows nothing in row 1: expected at "
+    with pytest.raises(SettingError, match="Categorical received an action_mask that allows nothing in row 1: expected at "
                                            "least one allowed alternative of 2"):
         SIX.check_mask(allowed, "Categorical")
 
 
-# In a graph: the world states it, and everybody knows it -------------------------------------------------------------
+# Propagation through a graph ------------------------------------------------------------------------------------------
 
 
 class Room(World):
@@ -93,7 +93,7 @@ class Fader(Room):
 
 
 class Still(Actor):
-    """States its width as a plain number, as a network of a fixed size does."""
+    """Declares its action width as a plain number, as a network of fixed size does."""
 
     inputs = {"plan": Port("plan", ("H", "A"), optional=True)}
     width = 3
@@ -101,7 +101,7 @@ class Still(Actor):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"A": self.width}
 
-    def step(self, plan: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor | None = None) -> dict[str, Tensor]:
         raise NotImplementedError
 
 
@@ -110,7 +110,7 @@ class Two(Still):
 
 
 class Free(Planner):
-    """The ports and calls of a planner that looks for its actions alone."""
+    """A planner with a plan output only, without inputs and calls."""
 
     inputs: Mapping[str, Port] = {}
     outputs = {"plan": Port("plan", ("H", "A"))}
@@ -130,11 +130,11 @@ class FreeTree(Free, TreeSearch):
 
 
 def wired(world: type[World], actor: type[Actor], planner: type[Planner]) -> Graph:
-    return Graph({"world": Part(world), "actor": Part(actor), "planner": Part(planner)},
+    return Graph({"world": ModuleSpec(world), "actor": ModuleSpec(actor), "planner": ModuleSpec(planner)},
                  {"world": {"action": "actor.action@-1"}, "actor": {"plan": "planner.plan"}, "planner": {}})
 
 
-def test_an_actor_that_states_a_plain_width_hides_no_choices() -> None:
+def test_a_plain_width_of_an_actor_keeps_the_choices() -> None:
     graph = wired(Room, Still, FreeCategorical)
     assert graph.actions == {"world": THREE, "actor": THREE, "planner": THREE}
     assert {node: dims["A"] for node, dims in graph.dims.items()} == {"world": 3, "actor": 3, "planner": 3}
@@ -142,18 +142,18 @@ def test_an_actor_that_states_a_plain_width_hides_no_choices() -> None:
         wired(Room, Still, FreeCEM)
 
 
-def test_numbers_are_no_choices_either() -> None:
+def test_planners_of_choices_refuse_continuous_actions() -> None:
     assert wired(Fader, Two, FreeCEM).actions["planner"] == NUMBERS
     with pytest.raises(GraphError, match=r"planner: FreeTree plans choices, but here an action is 2 numbers in \[-1, 1\]"):
         wired(Fader, Two, FreeTree)
 
 
-def test_two_worlds_with_other_actions_of_one_width_do_not_share_an_actor() -> None:
+def test_two_action_spaces_of_equal_width_cannot_share_an_actor() -> None:
     class Dial(Room):
         space = ActionSpace(3)
 
     with pytest.raises(GraphError, match=r"other actions along actor.action@-1 → \w+.action: \w+ has actions of "):
-        Graph({"world": Part(Room), "other": Part(Dial), "actor": Part(Still)},
+        Graph({"world": ModuleSpec(Room), "other": ModuleSpec(Dial), "actor": ModuleSpec(Still)},
               {"world": {"action": "actor.action@-1"}, "other": {"action": "actor.action@-1"}, "actor": {}})
 
 

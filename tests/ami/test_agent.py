@@ -1,4 +1,4 @@
-"""Agent: the same life in one process or many, a row that begins anew as if it had never lived before, and an end."""
+"""Agent: equal episodes in one process or many, partial resets that equal fresh episodes, and the end of a batch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from hypothesis import example, given, settings
 from torch import Tensor
 
 import ami
-from ami.agent import Agent, Moment, flags_of
+from ami.agent import Agent, TickOutputs, flags_of
 from ami.blueprint import Episode
-from ami.config import compose_baseline, to_graph
+from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.local import LocalRuntime
-from ami.segments import Placement, Segment, cut, groups_of
-from ami.worker import Parcel, Worker
+from ami.runtime.worker import Parcel, Worker
 from tests.ami.toys import graph, groupings
 
 Record = list[dict[str, Tensor]]
-MIND = ["world_model", "memory", "planner", "goal"]
+COGNITIVE = ["world_model", "memory", "planner", "goal"]
 SHIPPED = {name: to_graph(compose_baseline(ami.compose(), name)) for name in ("jepa", "oracle", "random")}
 
 
 class Workers:
-    """A runtime made by hand: one worker per group; what leaves one is copied into a parcel."""
+    """A runtime for tests: one worker per group; exported outputs are copied into a parcel."""
 
     def __init__(self, of: Graph, placement: Placement, seed: int = 0, watch: Sequence[str] = ()) -> None:
         self.graph, self.segments = of, cut(of, placement, (*flags_of(of), *watch))
@@ -94,34 +94,34 @@ def assert_same(one: Record, other: Record, rows: Sequence[int], exact: bool = F
 # One cycle ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_cycle_fires_every_node_once_and_ticks_are_counted() -> None:
+def test_a_cycle_fires_every_node_once_and_counts_ticks() -> None:
     agent = begun(local(graph()), 0)
     assert [tick["eye.state"][0, 0].item() for tick in live(agent, 4)] == [1, 3, 7, 15]
     assert agent.tick == 4
 
 
-def test_a_moment_is_a_mapping_of_what_is_watched() -> None:
-    moment = begun(Agent(LocalRuntime(graph(), watch=("hand.action", "eye.state"))), 0, 1).cycle()
-    assert sorted(moment) == ["eye.state", "hand.action"] and len(moment) == 2
-    assert moment["eye.state"].shape == (2, 3)
-    assert "head.plan" not in moment and moment.get("head.plan") is None
+def test_tick_outputs_map_the_watched_ports() -> None:
+    outputs = begun(Agent(LocalRuntime(graph(), watch=("hand.action", "eye.state"))), 0, 1).cycle()
+    assert sorted(outputs) == ["eye.state", "hand.action"] and len(outputs) == 2
+    assert outputs["eye.state"].shape == (2, 3)
+    assert "head.plan" not in outputs and outputs.get("head.plan") is None
 
 
-def test_a_moment_waits_for_a_value_when_it_is_asked_for_and_once() -> None:
-    asked: list[str] = []
+def test_tick_outputs_fetch_a_value_on_first_access_and_once() -> None:
+    fetched: list[str] = []
 
     class Slow:
         def read(self, handle: str) -> dict[str, Tensor]:
-            asked.append(handle)
+            fetched.append(handle)
             return {f"{handle}.a": torch.zeros(1), f"{handle}.b": torch.ones(1)}
 
-    moment = Moment(Slow(), {"x.a": "x", "x.b": "x", "y.a": "y"})  # type: ignore[arg-type]
-    assert asked == []
-    assert moment["x.a"].item() == 0 and moment["x.b"].item() == 1 and moment["x.a"].item() == 0
-    assert asked == ["x"]
+    outputs = TickOutputs(Slow(), {"x.a": "x", "x.b": "x", "y.a": "y"})  # type: ignore[arg-type]
+    assert fetched == []
+    assert outputs["x.a"].item() == 0 and outputs["x.b"].item() == 1 and outputs["x.a"].item() == 0
+    assert fetched == ["x"]
 
 
-def test_a_new_life_repeats_the_old_one() -> None:
+def test_repeated_episodes_are_equal() -> None:
     agent = begun(local(SHIPPED["jepa"]), 4, 5)
     first = live(agent, 4)
     assert_same(live(begun(agent, 4, 5), 4), first, (0, 1), exact=True)
@@ -140,21 +140,21 @@ def test_leaving_the_block_closes_the_runtime(tiny_mind: Callable[..., Graph]) -
     ([True, True], [1], "reset got 1 episodes for 2 worlds: expected one each"),
     ([True, False], [1, 2], "reset begins 1 of 2 worlds while 0 are running. Fix: begin all of them first"),
 ])
-def test_a_reset_that_leaves_rows_without_an_episode_is_refused(mask: list[bool], numbers: list[int], words: str) -> None:
+def test_reset_refuses_rows_without_an_episode(mask: list[bool], numbers: list[int], words: str) -> None:
     agent = local(graph())
     with pytest.raises(SettingError) as refused:
         agent.reset(torch.tensor(mask), episodes(*numbers))
     assert str(refused.value) == words
 
 
-def test_another_number_of_worlds_has_to_begin_as_a_whole() -> None:
+def test_a_new_number_of_worlds_needs_a_full_reset() -> None:
     agent = begun(local(graph()), 0, 1, 2)
     with pytest.raises(SettingError, match="reset begins 1 of 2 worlds while 3 are running"):
         agent.reset(torch.tensor([True, False]), episodes(0, 1))
     assert live(begun(agent, 0, 1), 1)[0]["eye.state"].shape == (2, 3)
 
 
-# Wherever its modules live --------------------------------------------------------------------------------------------
+# Placements -----------------------------------------------------------------------------------------------------------
 
 
 TOY = graph(eye={"action": {"from": "hand.action", "delay": 2, "init": 0.5}}, head={
@@ -163,56 +163,56 @@ TOY = graph(eye={"action": {"from": "hand.action", "delay": 2, "init": 0.5}}, he
 
 @settings(deadline=None, max_examples=40)
 @given(placement=groupings(TOY))
-def test_a_toy_lives_the_same_life_in_any_number_of_processes(placement: dict[str, list[str]]) -> None:
+def test_toy_episodes_are_equal_under_every_placement(placement: dict[str, list[str]]) -> None:
     assert_same(live(begun(by_hand(TOY, placement), 0, 1), 8), live(begun(local(TOY), 0, 1), 8), (0, 1), exact=True)
 
 
 @settings(deadline=None, max_examples=8)
 @given(placement=groupings(SHIPPED["jepa"]))
 @example(placement={node: [node] for node in SHIPPED["jepa"].order})
-def test_the_shipped_mind_lives_the_same_life_in_any_number_of_processes(placement: dict[str, list[str]]) -> None:
+def test_shipped_episodes_are_equal_under_every_placement(placement: dict[str, list[str]]) -> None:
     of = SHIPPED["jepa"]
     assert_same(live(begun(by_hand(of, placement), 4, 5), 3), live(begun(local(of), 4, 5), 3), (0, 1), exact=True)
 
 
-# Rows that begin anew -------------------------------------------------------------------------------------------------
+# Partial resets -------------------------------------------------------------------------------------------------------
 
 
 def two_workers(of: Graph) -> Agent:
-    """The mind and the rest: every wire between them is a parcel."""
-    mind = [node for node in of.order if node in MIND]
-    return by_hand(of, {"mind": mind, "rest": [node for node in of.order if node not in mind]})
+    """Return an agent of two workers: every wire between them is a parcel."""
+    cognitive = [node for node in of.order if node in COGNITIVE]
+    return by_hand(of, {"cognitive": cognitive, "rest": [node for node in of.order if node not in cognitive]})
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("make", [local, two_workers], ids=["local", "two workers"])
-def test_a_row_that_begins_anew_in_the_middle_is_a_fresh_episode(make: Callable[[Graph], Agent], name: str) -> None:
+def test_a_row_restarted_in_the_middle_equals_a_fresh_episode(make: Callable[[Graph], Agent], name: str) -> None:
     of = SHIPPED[name]
     agent, undisturbed, fresh = (begun(make(of), *numbers) for numbers in ((1, 2, 3), (1, 2, 3), (8, 9, 7)))
     live(agent, 3), live(undisturbed, 3)
     agent.reset(torch.tensor([False, True, False]), episodes(0, 9, 0))
-    life = live(agent, 5)
+    record = live(agent, 5)
     assert agent.tick == 8
-    assert_same(life, live(undisturbed, 5), (0, 2))
-    assert_same(life, live(fresh, 5), (1,))
+    assert_same(record, live(undisturbed, 5), (0, 2))
+    assert_same(record, live(fresh, 5), (1,))
 
 
-def test_a_row_that_begins_anew_gives_the_same_life_wherever_its_modules_live() -> None:
+def test_partial_resets_are_equal_under_every_placement() -> None:
     of = SHIPPED["jepa"]
-    lives = []
+    records = []
     for agent in (local(of), two_workers(of), by_hand(of, "module")):
         begun(agent, 1, 2)
-        life = live(agent, 2)
+        record = live(agent, 2)
         for mask in ([True, False], [False, True]):
             agent.reset(torch.tensor(mask), episodes(6, 7))
-            life += live(agent, 2)
-        lives.append(life)
-    assert_same(lives[1], lives[0], (0, 1), exact=True)
-    assert_same(lives[2], lives[0], (0, 1), exact=True)
+            record += live(agent, 2)
+        records.append(record)
+    assert_same(records[1], records[0], (0, 1), exact=True)
+    assert_same(records[2], records[0], (0, 1), exact=True)
 
 
 @pytest.mark.parametrize("make", [local, two_workers], ids=["local", "two workers"])
-def test_rows_that_begin_anew_before_one_tick_may_be_told_one_by_one(make: Callable[[Graph], Agent]) -> None:
+def test_rows_may_be_reset_one_by_one_before_a_tick(make: Callable[[Graph], Agent]) -> None:
     of = SHIPPED["random"]
     agent, fresh = begun(make(of), 1, 2, 3), begun(make(of), 8, 9, 7)
     live(agent, 2)
@@ -221,40 +221,40 @@ def test_rows_that_begin_anew_before_one_tick_may_be_told_one_by_one(make: Calla
     assert_same(live(agent, 3), live(fresh, 3), (0, 1))
 
 
-# Living to the end ----------------------------------------------------------------------------------------------------
+# Whole episodes -------------------------------------------------------------------------------------------------------
 
 
 def options(number: int, start: Sequence[float]) -> Episode:
     return Episode(number, seed=number, options={"start": start, "goal": [24.0, 10.0]})
 
 
-def test_living_ends_when_all_rows_are_over(tiny_mind: Callable[..., Graph]) -> None:
+def test_live_ends_when_all_rows_are_over(tiny_mind: Callable[..., Graph]) -> None:
     near, middle, far = [27.0, 10.0], [20.0, 24.0], [5.0, 25.0]
     agent = Agent(LocalRuntime(tiny_mind(), watch=("world.truth",)))
-    moments = list(agent.live([options(0, near), options(1, far), options(2, middle)]))
-    over = torch.stack([moment["world.terminated"] | moment["world.truncated"] for moment in moments])
+    ticks = list(agent.live([options(0, near), options(1, far), options(2, middle)]))
+    over = torch.stack([outputs["world.terminated"] | outputs["world.truncated"] for outputs in ticks])
     assert not over[-2].all() and over[-1].all()
-    assert moments[-1]["world.success"].all()
+    assert ticks[-1]["world.success"].all()
     first = over.int().argmax(0).tolist()
-    assert first[0] < first[2] < first[1] == len(moments) - 1
-    for moment in moments[first[0]:]:  # it stands where it arrived
-        assert torch.equal(moment["world.truth"][0], moments[first[0]]["world.truth"][0])
+    assert first[0] < first[2] < first[1] == len(ticks) - 1
+    for outputs in ticks[first[0]:]:  # it stays where it arrived
+        assert torch.equal(outputs["world.truth"][0], ticks[first[0]]["world.truth"][0])
 
 
-def test_living_ends_when_time_is_up(tiny_mind: Callable[..., Graph]) -> None:
+def test_live_ends_at_the_time_limit(tiny_mind: Callable[..., Graph]) -> None:
     agent = Agent(LocalRuntime(tiny_mind(max_episode_steps=4)))
-    moments = list(agent.live([options(0, [5.0, 25.0]), options(1, [5.0, 5.0])]))
-    assert len(moments) == 5  # the beginning, and four steps
-    assert moments[-1]["world.truncated"].all() and not moments[-1]["world.success"].any()
+    ticks = list(agent.live([options(0, [5.0, 25.0]), options(1, [5.0, 5.0])]))
+    assert len(ticks) == 5  # the beginning, and four steps
+    assert ticks[-1]["world.truncated"].all() and not ticks[-1]["world.success"].any()
 
 
-def test_one_agent_lives_batch_after_batch(tiny_mind: Callable[..., Graph]) -> None:
+def test_one_agent_runs_several_batches(tiny_mind: Callable[..., Graph]) -> None:
     agent = Agent(LocalRuntime(tiny_mind()))
     lengths = [len(list(agent.live([options(number, [27.0, 10.0]) for number in batch]))) for batch in ((0,), (0, 0), (0,))]
     assert len(set(lengths)) == 1
 
 
-def test_the_wave_names_the_batch_in_the_trace_and_is_the_next_number_by_default(
+def test_the_wave_numbers_batches_and_defaults_to_the_next(
         tiny_mind: Callable[..., Graph]) -> None:
     waves: list[int] = []
 
@@ -273,7 +273,7 @@ def test_the_wave_names_the_batch_in_the_trace_and_is_the_next_number_by_default
     for wave in (None, None, 7, None):
         agent.reset(torch.ones(2, dtype=torch.bool), episodes(0, 1), wave)
         agent.cycle()
-        agent.reset(torch.tensor([True, False]), episodes(2, 1))  # a row that begins anew stays in its batch
+        agent.reset(torch.tensor([True, False]), episodes(2, 1))  # a restarted row stays in its batch
         agent.cycle()
     assert waves == [0, 1, 7, 8]
     list(agent.live([options(0, [27.0, 10.0])], wave=3))

@@ -1,4 +1,4 @@
-"""Module: it forgets by rows, goes on from snapshots, and is called through nothing but what it declared callable."""
+"""Module: resets by row, snapshots, and calls to declared methods alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ami.errors import CallError
 from ami.module import Callee, Calls, Module, callable_method, module_behind
-from ami.streams import Streams
+from ami.rng import RowRNG
 from modules.cost.weighted_sum import WeightedSum
 from modules.memory.episodic import Episodic
 from modules.planner.cem import CEM
@@ -25,13 +25,13 @@ MASKS = st.integers(1, 4).flatmap(lambda batch: st.lists(st.booleans(), min_size
 
 
 class Diary(Module):
-    """Remembers what it drew: a number, a picture and a count per row."""
+    """Keeps its draws in the carry: a number, a picture and a count per row."""
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"sum": torch.zeros(batch), "picture": torch.full((batch, 2, 3), -1.0),
                 "ticks": torch.zeros(batch, 1, dtype=torch.int64)}
 
-    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self) -> dict[str, Tensor]:
         drawn = self.random.normal(2, 3)
         self.carry = {"sum": self.carry["sum"] + drawn.sum((1, 2)), "picture": drawn, "ticks": self.carry["ticks"] + 1}
         return dict(self.carry)
@@ -39,7 +39,7 @@ class Diary(Module):
 
 def diary(batch: int, first: int = 0) -> Diary:
     made = Diary()
-    made.random = Streams(0, "diary")
+    made.random = RowRNG(0, "diary")
     made.begin(torch.ones(batch, dtype=torch.bool), range(first, first + batch))
     return made
 
@@ -48,25 +48,25 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor], rows: Tensor | slice 
     return one.keys() == other.keys() and all(torch.equal(one[name][rows], other[name][rows]) for name in one)
 
 
-# Forgetting -----------------------------------------------------------------------------------------------------------
+# Resets ---------------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=40)
 @given(mask=MASKS, before=st.integers(0, 3))
-def test_reset_forgets_the_masked_rows_alone(mask: list[bool], before: int) -> None:
+def test_reset_clears_the_masked_rows_alone(mask: list[bool], before: int) -> None:
     rows, module, fresh = torch.tensor(mask), diary(len(mask)), diary(len(mask)).carry
     for _ in range(before):
         module.step()
-    remembered = {name: value.clone() for name, value in module.carry.items()}
+    kept = {name: value.clone() for name, value in module.carry.items()}
     module.reset(rows)
-    assert same(module.carry, fresh, rows) and same(module.carry, remembered, ~rows)
+    assert same(module.carry, fresh, rows) and same(module.carry, kept, ~rows)
     assert {name: value.dtype for name, value in module.carry.items()} == {
         name: value.dtype for name, value in fresh.items()}
 
 
 @settings(deadline=None, max_examples=40)
 @given(mask=MASKS, before=st.integers(0, 3), after=st.integers(1, 3))
-def test_a_row_that_begins_anew_lives_like_a_fresh_one(mask: list[bool], before: int, after: int) -> None:
+def test_a_restarted_row_equals_a_fresh_one(mask: list[bool], before: int, after: int) -> None:
     rows, batch = torch.tensor(mask), len(mask)
     module, undisturbed, fresh = diary(batch), diary(batch), diary(batch, first=100)
     for _ in range(before):
@@ -77,7 +77,7 @@ def test_a_row_that_begins_anew_lives_like_a_fresh_one(mask: list[bool], before:
         assert same(sent, new, rows) and same(sent, old, ~rows)
 
 
-def test_a_message_that_was_sent_is_not_changed_by_a_reset() -> None:
+def test_reset_does_not_change_sent_messages() -> None:
     module = diary(2)
     sent = module.step()
     copies = {name: value.clone() for name, value in sent.items()}
@@ -85,7 +85,7 @@ def test_a_message_that_was_sent_is_not_changed_by_a_reset() -> None:
     assert same(sent, copies)
 
 
-def test_another_number_of_worlds_begins_from_nothing() -> None:
+def test_a_new_number_of_worlds_starts_from_the_initial_carry() -> None:
     module = diary(2)
     module.step()
     module.begin(torch.ones(3, dtype=torch.bool), [0, 1, 2])
@@ -97,7 +97,7 @@ def test_another_number_of_worlds_begins_from_nothing() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(batch=st.integers(1, 4), before=st.integers(0, 3), between=st.integers(0, 2), mask=st.integers(0, 15))
-def test_a_snapshot_is_gone_on_from(batch: int, before: int, between: int, mask: int) -> None:
+def test_a_module_resumes_from_a_snapshot(batch: int, before: int, between: int, mask: int) -> None:
     module, rows = diary(batch), torch.tensor([bool(mask >> row & 1) for row in range(batch)])
     for _ in range(before):
         module.step()
@@ -105,16 +105,16 @@ def test_a_snapshot_is_gone_on_from(batch: int, before: int, between: int, mask:
     saved = module.snapshot()
     expected = [module.step() for _ in range(3)]
     other = Diary()
-    other.random = Streams(0, "diary")
+    other.random = RowRNG(0, "diary")
     for _ in range(between):
         module.step()
-    for goes_on in (module, other):
-        goes_on.restore(saved)
-        assert goes_on.batch == batch
-        assert all(same(goes_on.step(), tick) for tick in expected)
+    for resumed in (module, other):
+        resumed.restore(saved)
+        assert resumed.batch == batch
+        assert all(same(resumed.step(), tick) for tick in expected)
 
 
-def test_a_snapshot_is_tensors_and_does_not_move_when_the_module_goes_on() -> None:
+def test_a_snapshot_holds_tensors_and_does_not_change_later() -> None:
     module = diary(2)
     module.step()
     saved = module.snapshot()
@@ -132,7 +132,7 @@ def test_a_snapshot_is_tensors_and_does_not_move_when_the_module_goes_on() -> No
 
 
 class Novel(Book):
-    """Overrides what its role declares callable, without marking it again."""
+    """Overrides a callable method without the decorator."""
 
     def look_up(self, state: Tensor) -> Tensor:
         return state.amax(-1)
@@ -147,7 +147,7 @@ class Library(Novel):
         return 3
 
 
-def test_callable_methods_are_those_that_are_marked() -> None:
+def test_callable_methods_are_the_decorated_ones() -> None:
     assert Module.callable_methods() == Eye.callable_methods() == ()
     assert Book.callable_methods() == ("look_up",)
     assert Library.callable_methods() == ("look_up", "shelves")
@@ -161,7 +161,7 @@ def test_overriding_a_callable_method_keeps_it_callable() -> None:
 @pytest.mark.parametrize(("cls", "names"), [
     (Simulator, ("believe", "distance", "graft", "rollout")), (WeightedSum, ("energy", "intrinsic_energy")), (CEM, ()),
     (Episodic, ())])
-def test_a_role_decides_what_is_callable_of_its_modules(cls: type[Module], names: tuple[str, ...]) -> None:
+def test_the_role_determines_the_callable_methods(cls: type[Module], names: tuple[str, ...]) -> None:
     assert cls.callable_methods() == names
 
 
@@ -171,7 +171,7 @@ def refusal(ask: Callable[[], Any]) -> str:
     return str(refused.value)
 
 
-def test_a_call_that_is_not_bound_says_where_to_wire_it() -> None:
+def test_an_unbound_call_is_refused_with_its_wiring() -> None:
     assert refusal(lambda: Calls("head", {"pen": Callee("pen", Book())}).book) == (
         "head calls 'book', which is not bound. Fix: wire it in the graph, `head: {calls: {book: <node>}}`")
     assert refusal(lambda: Head().calls.book.look_up) == (
@@ -190,29 +190,29 @@ def test_a_method_that_is_not_declared_callable_is_refused() -> None:
         "eye.step is not declared callable: there is none. Fix: mark the method with @callable_method in Eye")
 
 
-def test_a_module_can_ask_whether_a_call_is_bound() -> None:
+def test_calls_contain_the_bound_names() -> None:
     calls = Calls("head", {"book": Callee("book", Book())})
     assert "book" in calls and "friend" not in calls
 
 
-def test_calls_do_not_pretend_to_have_what_python_asks_every_object_for() -> None:
+def test_calls_have_no_dunder_attributes_and_can_be_copied() -> None:
     calls = Calls("head", {"book": Callee("book", Book())})
     for bound in (calls, calls.book):
         assert not hasattr(bound, "__array__")
         copy.copy(bound)
 
 
-def test_learning_finds_the_module_behind_a_call() -> None:
+def test_module_behind_a_call() -> None:
     book = Book()
     assert module_behind(Callee("book", book)) is book
 
 
-def test_a_callee_is_no_part_of_the_caller() -> None:
+def test_a_callee_is_not_a_submodule_of_the_caller() -> None:
     head = Head()
     head.calls = Calls("head", {"book": Callee("book", Book())})
     assert list(head.children()) == [] and list(head.parameters()) == []
 
 
-def test_a_module_without_a_step_says_so() -> None:
+def test_a_module_without_a_step_raises() -> None:
     with pytest.raises(NotImplementedError, match=r"Module has no step\(\)"):
         Module().step()

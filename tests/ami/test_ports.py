@@ -1,4 +1,4 @@
-"""Ports: what fits is let through, what does not is told in words, and every port can make up a message that fits."""
+"""Ports: validation of messages, error texts, and samples that fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refusal(port: Port, value: object, dims: dict[str, Size] | None = None) -> s
     return str(refused.value)
 
 
-def test_a_message_that_is_no_tensor_is_refused() -> None:
+def test_a_message_that_is_not_a_tensor_is_refused() -> None:
     plan = Port("plan", ("H", "A"))
     assert refusal(plan, None) == "planner.plan gave a NoneType: expected a tensor, plan float32 (B, H, A)"
     assert refusal(plan, [[0.0]]) == "planner.plan gave a list: expected a tensor, plan float32 (B, H, A)"
@@ -51,7 +51,7 @@ def test_a_message_of_another_dtype_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:])
-def test_a_port_of_any_dtype_lets_every_dtype_through(dtype: torch.dtype) -> None:
+def test_a_port_of_any_dtype_accepts_every_dtype(dtype: torch.dtype) -> None:
     Port("observation", ("A",), None).validate("world.observation", torch.zeros(2, 2, dtype=dtype), DIMS, batch=2)
 
 
@@ -63,7 +63,7 @@ def test_a_variadic_symbol_stands_for_any_number_of_sizes(dims: tuple[str | int,
     assert Port("state", dims).shape(DIMS) == sizes
 
 
-def test_a_symbol_without_a_size_is_told() -> None:
+def test_a_symbol_without_a_size_raises_key_error() -> None:
     with pytest.raises(KeyError, match="W"):
         Port("weights", ("W",)).shape(DIMS)
 
@@ -74,7 +74,7 @@ def test_two_variadic_symbols_are_refused() -> None:
     assert str(refused.value) == "a port has the dims ('*H', '*S'): expected at most one variadic symbol such as '*S'"
 
 
-def test_an_unknown_kind_is_refused_with_the_menu() -> None:
+def test_an_unknown_kind_is_refused_with_all_kinds() -> None:
     with pytest.raises(PortError) as refused:
         Port("stat", ("*S",))
     assert str(refused.value) == f"a port has the kind 'stat': expected one of {', '.join(KINDS)}"
@@ -102,7 +102,7 @@ def test_a_sample_fits_every_port_of_the_blueprint() -> None:
             port.validate(f"{role.role}.{name}", port.sample(dims, 3, generator()), dims, 3)
 
 
-def test_samples_are_such_as_a_module_expects() -> None:
+def test_samples_are_in_the_range_of_their_kind() -> None:
     actions = Port("action", ("A",)).sample(DIMS, 500, generator())
     assert actions.abs().max() <= 1 and actions.min() < -0.9 and actions.max() > 0.9
     assert Port("mode", (), torch.int64).sample(DIMS, 3, generator()).tolist() == [2, 2, 2]

@@ -1,4 +1,4 @@
-"""A mind of four toy modules, wired as small as a loop can be: eye → head → hand → eye, and the head calls a book."""
+"""An agent of four toy modules in a minimal loop: eye → head → hand → eye, and the head calls a book."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.module import Call, Module, callable_method
-from ami.parts import Part
 from ami.ports import Port, Size
 
 
 class Eye(Module):
-    """Sees what the hand does, as a state of `size` numbers."""
+    """Maps the hand's action to a state of `size` numbers."""
 
     inputs = {"action": Port("action", ("A",))}
     outputs = {"state": Port("state", ("*S",)), "reward": Port("reward")}
@@ -30,12 +30,12 @@ class Eye(Module):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"S": (self.size,)}
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         return {"state": action.sum(-1, keepdim=True).expand(-1, self.size) + 1, "reward": action[:, 0]}
 
 
 class Head(Module):
-    """Looks its answer up in a book."""
+    """Computes its plan by a call to a book."""
 
     inputs = {"state": Port("state", ("*S",)), "hint": Port("energy", optional=True)}
     outputs = {"plan": Port("plan", ("H", "A")), "energy": Port("energy"), "count": Port("count", (), torch.int64)}
@@ -44,30 +44,30 @@ class Head(Module):
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 2, "A": 2}
 
-    def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
         plan = self.calls.book.look_up(state)[:, None, None].expand(-1, 2, 2)
         return {"plan": plan, "energy": state.sum(-1), "count": torch.ones(len(state), dtype=torch.int64)}
 
 
 class Hand(Module):
-    """Does what the plan says first."""
+    """Takes the plan's first action."""
 
     inputs = {"plan": Port("plan", ("H", "A"))}
     outputs = {"action": Port("action", ("A",))}
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         return {"action": plan[:, 0]}
 
 
 class Book(Module):
-    """Is only asked; fires without inputs."""
+    """Is called by others; fires without inputs."""
 
     outputs = {"score": Port("score")}
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"S": (3,)}
 
-    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self) -> dict[str, Tensor]:
         return {"score": torch.zeros(self.batch)}
 
     @callable_method
@@ -75,7 +75,7 @@ class Book(Module):
         return state.mean(-1)
 
 
-PARTS = {"eye": Part(Eye), "head": Part(Head), "hand": Part(Hand), "book": Part(Book)}
+PARTS = {"eye": ModuleSpec(Eye), "head": ModuleSpec(Head), "hand": ModuleSpec(Hand), "book": ModuleSpec(Book)}
 WIRING: dict[str, Any] = {
     "book": {},
     "eye": {"action": "hand.action@-1"},
@@ -84,14 +84,14 @@ WIRING: dict[str, Any] = {
 }
 
 
-def graph(parts: Mapping[str, Part] | None = None, **changes: Any) -> Graph:
-    """The toy mind with other parts, or other wires: `graph(hand={"plan": "head.energy"})`; None takes a node out."""
+def graph(parts: Mapping[str, ModuleSpec] | None = None, **changes: Any) -> Graph:
+    """Return the toy graph with other specs or wires: `graph(hand={"plan": "head.energy"})`; None removes a node."""
     wiring = {**WIRING, **changes}
     return Graph({**PARTS, **(parts or {})}, {node: wires for node, wires in wiring.items() if wires is not None})
 
 
 def groupings(of: Graph, most: int = 4) -> st.SearchStrategy[dict[str, list[str]]]:
-    """Every way to share the nodes of a graph out to at most so many processes."""
+    """Return a strategy for placements of a graph's nodes in at most `most` processes."""
 
     def grouped(numbers: list[int]) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}

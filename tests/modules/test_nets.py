@@ -1,4 +1,4 @@
-"""Small networks: the sizes they have, and the words that refuse others."""
+"""Small networks: their layers and refused sizes."""
 
 import pytest
 import torch
@@ -8,14 +8,14 @@ from ami.errors import SettingError
 from modules.nets import mlp
 
 
-def test_linear_layers_with_relu_between_them_and_none_after_the_last():
+def test_mlp_has_relu_between_layers_only():
     net = mlp(5, 7, 3)
     assert [type(layer) for layer in net] == [nn.Linear, nn.ReLU, nn.Linear]
     assert net(torch.zeros(2, 4, 5)).shape == (2, 4, 3)
 
 
 @pytest.mark.parametrize("sizes", [(5,), (), (5, 0)])
-def test_refuses_what_is_no_network(sizes):
+def test_invalid_sizes_are_refused(sizes):
     with pytest.raises(SettingError) as error:
         mlp(*sizes)
     assert str(error.value) == f"mlp{sizes}: expected two or more sizes, each 1 or more"

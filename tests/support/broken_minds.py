@@ -1,4 +1,4 @@
-"""Modules with one thing broken, for the negative controls."""
+"""Modules with one deliberate fault, for the negative controls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modules.world_model.jepa import JEPA
 
 
 class BlindConv(Conv):
-    """Sees the same grey picture always."""
+    """A perception that replaces every picture with the same grey one."""
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ class BlindConv(Conv):
 
 
 class ShuffledJEPA(JEPA):
-    """Learns from actions that belong to other windows."""
+    """A world model trained on actions of other windows."""
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         action = batch["action"]

@@ -1,7 +1,7 @@
-"""Small gymnasium environments with the habits of other people's: each must run rightly or be refused by name.
+"""Small gymnasium environments, each with one fault or unusual property: each must run correctly or be refused by name.
 
-Ids are `tests.support.hostile_envs:hostile/NAME-v0`; what becomes of each is the table of
-`tests/ami/envs/test_hostile_envs.py`.
+Ids are `tests.support.hostile_envs:hostile/NAME-v0`; the table of `tests/ami/envs/test_hostile_envs.py` holds the expected
+outcomes.
 """
 
 import os
@@ -15,7 +15,7 @@ from gymnasium.envs.registration import register
 
 
 class Plain(gymnasium.Env):
-    """Nothing is wrong with this one: the others differ from it in one respect."""
+    """A valid environment; the others differ from it in one respect."""
 
     observation_space = spaces.Box(-1, 1, (3,), np.float32)
     action_space = spaces.Discrete(3)
@@ -66,14 +66,14 @@ class OldApi(Plain):
 
 
 class SuccessAtTheEnd(Plain):
-    """Stable-baselines' convention: `is_success` at the last step alone."""
+    """Stable-Baselines' convention: `is_success` at the last step only."""
 
     def info(self):
         return {"is_success": True} if self.t >= self.length else {}
 
 
 class SuccessOnTheWay(Plain):
-    """Meta-World's question: solved at step 3, not at the end."""
+    """Solved at step 3 but not at the end, as in Meta-World."""
 
     def info(self):
         return {"success": self.t == 3}
@@ -99,7 +99,7 @@ class Hangs(Plain):
 
 
 class Returns(Plain):
-    """Returns one odd thing at step 5, its own settings say what."""
+    """Returns one odd value at step 5, given by its settings."""
 
     def __init__(self, **odd):
         self.odd = odd
@@ -128,14 +128,14 @@ class OneAgain(Plain):
 
 
 class OldReset(Plain):
-    """Knows the step of today and the reset of yesterday."""
+    """The current step() with the old reset()."""
 
     def reset(self):
         return super().reset()
 
 
 class OldStep(Plain):
-    """Knows the reset of today and the step of yesterday."""
+    """The current reset() with the old step()."""
 
     def step(self, action):
         observation, reward, over, _, info = super().step(action)
@@ -143,7 +143,7 @@ class OldStep(Plain):
 
 
 class OldStepWithLimit(OldStep):
-    """Gymnasium's TimeLimit stands between, and fails itself."""
+    """An old step() inside gymnasium's TimeLimit, which raises itself."""
 
 
 # Observations ----------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class Double(Plain):
 
 
 class Misdeclared(Plain):
-    """Observations beyond the bounds of their space, of another real dtype than it says."""
+    """Observations outside the bounds of their space, with another floating dtype than declared."""
 
     def observe(self):
         return np.full(3, 7.5)
@@ -178,7 +178,7 @@ class Whole(Plain):
 
 
 class FloatPicture(Plain):
-    """Declares bytes and returns numbers from 0 to 1: cast to bytes they would all be black."""
+    """Declares uint8 and returns numbers from 0 to 1, which would be black as uint8."""
 
     observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
@@ -228,7 +228,7 @@ class Exits(Plain):
 
 
 class Killed(Plain):
-    """Ends its whole process."""
+    """Ends the whole process."""
 
     def step(self, action):
         if self.t == 5:
@@ -249,7 +249,7 @@ class FailsToStart(Plain):
 
 
 class Unseeded(Plain):
-    """Draws from a generator of its own."""
+    """Draws from its own generator and ignores the seed."""
 
     generator = np.random.default_rng(0)
 
@@ -274,7 +274,7 @@ class ChannelFirst(Plain):
 
 
 class Masked(Plain):
-    """Raises when an action is taken that its mask forbids; of the terminal state the mask is empty."""
+    """Raises on a masked action; at the terminal state the mask is empty."""
 
     observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "action_mask": spaces.MultiBinary(3)})
     always = 0
@@ -293,7 +293,7 @@ class Masked(Plain):
 
 
 class MaskedFirst(Masked):
-    """Its first action is never allowed."""
+    """Never allows the first action."""
 
     always = 2
 
@@ -304,7 +304,7 @@ class MaskedFirst(Masked):
 
 
 class MaskInInfo(Masked):
-    """Taxi's way."""
+    """The mask is in the info, as in Taxi."""
 
     observation_space = spaces.Box(-1, 1, (3,))
 

@@ -1,4 +1,4 @@
-"""An actor that follows its plan and knows nothing of masks, as a user's may."""
+"""An actor that follows its plan and has no mask input, as a user's may."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ami.blueprint import Actor
 
 
 class Maskless(Actor):
-    """Takes the plan's first action."""
+    """Sends the plan's first action."""
 
-    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor) -> dict[str, Tensor]:
         return {"action": plan[:, 0]}

@@ -1,6 +1,6 @@
-"""Run folders that somebody broke: one mutation of one file of a recorded run, and the readers that must bear it.
+"""Mutations of run folders: one mutation of one file of a recorded run, and the readers that must handle it.
 
-A reader either succeeds or raises an AmiError of one line that names the run; it takes neither long nor much memory.
+A reader either succeeds or raises an AmiError of one line that names the run, within limits of time and memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BINARY = b"\x00\x01\x02\x7f\x80\xfe\xff"
 
 
 def mutate(folder: Path, rng: random.Random) -> str:
-    """Break one file of a run; returns what was done."""
+    """Mutate one file of a run; return a description."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     path = rng.choice(files)
     kinds: list[Callable[[Path, random.Random], str]] = [_bytes, _bytes, _kind]
@@ -97,14 +97,14 @@ def _kind(path: Path, rng: random.Random) -> str:
 
 def _json(path: Path, rng: random.Random) -> str:
     content = json.loads(path.read_text())
-    where, told = _spoilt(content, rng)
+    where, what = _spoilt(content, rng)
     text = json.dumps(content)
     path.write_text(text.replace('"@@"', where, 1) if where else text)
-    return told
+    return what
 
 
 def _spoilt(content: Any, rng: random.Random) -> tuple[str, str]:
-    """Change one entry; returns the text that takes the place of "@@", and what was done."""
+    """Change one entry; return the text that replaces "@@", and a description."""
     holder, key = content, rng.choice(list(content))
     while rng.random() < 0.75 and isinstance(holder[key], dict | list) and holder[key]:
         holder = holder[key]
@@ -126,7 +126,7 @@ def _spoilt(content: Any, rng: random.Random) -> tuple[str, str]:
 
 
 def _column(path: Path, rng: random.Random) -> str:
-    """Write a stream anew, with another column, other metadata or in another form."""
+    """Rewrite a stream with another column, other metadata or in another form."""
     with pa.OSFile(str(path)) as file:
         table = pa.ipc.open_stream(file).read_all()
     names = table.column_names
@@ -210,21 +210,21 @@ def _safetensors(path: Path, rng: random.Random) -> str:
     head = json.loads(content[8:8 + size])
     if rng.random() < 0.3:
         notes = json.loads(head["__metadata__"]["ami"])
-        text, told = _spoilt(notes, rng) if notes else ("", "nothing")
+        text, what = _spoilt(notes, rng) if notes else ("", "nothing")
         head["__metadata__"]["ami"] = json.dumps(notes).replace('"@@"', text or '"@@"', 1)
         text = json.dumps(head)
     else:
-        place, told = _spoilt(head, rng)
+        place, what = _spoilt(head, rng)
         text = json.dumps(head).replace('"@@"', place or '"@@"', 1)
     path.write_bytes(len(text.encode()).to_bytes(8, "little") + text.encode() + content[8 + size:])
-    return told
+    return what
 
 
 # Readers ------------------------------------------------------------------------------------------------------------------
 
 
 def _show(run: Path, good: Path) -> None:
-    from ami.tracing.show import show
+    from ami.views.show import show
 
     show(run)
     show(run, tick=1)
@@ -235,29 +235,29 @@ def _show(run: Path, good: Path) -> None:
 
 def _tables(run: Path, good: Path) -> None:
     import ami
-    from ami.tracing.tables import NAMES
+    from ami.views.tables import NAMES
 
-    tables = ami.tracing.load(run)
+    tables = ami.load_trace(run)
     for name in NAMES:
         getattr(tables, name).to_pandas()
 
 
 def _diff(run: Path, good: Path) -> None:
-    from ami.tracing.diff import diff
+    from ami.views.diff import diff
 
     diff(good, run)
     diff(run, good)
 
 
 def _view(run: Path, good: Path) -> None:
-    from ami.tracing.viewer import view
+    from ami.views.viewer import view
 
     view(run, run.parent / "view.html", beside=good)
 
 
 def _export(run: Path, good: Path) -> None:
-    from ami.tracing.export import export
-    from ami.tracing.spans import Sample
+    from ami.views.export import export
+    from ami.views.spans import Sample
 
     for form, name in (("perfetto", "t.json"), ("otlp", "o.json"), ("parquet", "tables")):
         export(run, form, run.parent / name, Sample())
@@ -295,7 +295,7 @@ def _load(run: Path, good: Path) -> None:
 
 def _record(run: Path, good: Path) -> None:
     from ami.comparison.identity import FILE
-    from ami.comparison.work import RECORD_FILE
+    from ami.comparison.jobs import RECORD_FILE
 
     RECORD_FILE.read_json(run / "record.json", run)
     FILE.read_json(run / "comparison.json", run)
@@ -307,12 +307,12 @@ SLOW: dict[str, Callable[[Path, Path], None]] = {"export": _export, "replay": _r
                                                  "load": _load}
 
 
-# Judging ------------------------------------------------------------------------------------------------------------------
+# Checks -------------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def little_memory(extra: int = EXTRA_BYTES) -> Iterator[None]:
-    """Allow this process so many more bytes of address space."""
+    """Limit this process to `extra` more bytes of address space."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra, before[1]))
@@ -323,20 +323,20 @@ def little_memory(extra: int = EXTRA_BYTES) -> Iterator[None]:
 
 
 def fault_of(reader: Callable[[Path, Path], None], run: Path, good: Path) -> str | None:
-    """What a reader does that it must not; None where it succeeds or refuses as it should."""
+    """Return a reader's fault; None if it succeeds or raises a proper error."""
     begun, printed = time.process_time(), io.StringIO()
     try:
         with redirect_stdout(printed):
             reader(run, good)
     except AmiError as error:
-        told = str(error)
-        if "\n" in told:
-            return f"several lines: {told[:300]}"
-        if str(run) not in told:
-            return f"names no file: {told[:300]}"
+        message = str(error)
+        if "\n" in message:
+            return f"several lines: {message[:300]}"
+        if str(run) not in message:
+            return f"names no file: {message[:300]}"
     except FileNotFoundError as error:
         if run.exists() and str(run) in str(error) and not Path(str(error)).exists() and reader is _record:
-            return None  # for the caller to name
+            return None  # named by the caller
         return f"{type(error).__name__}: {str(error)[:300]}"
     except (Exception, RecursionError) as error:
         import traceback
@@ -352,25 +352,26 @@ def fault_of(reader: Callable[[Path, Path], None], run: Path, good: Path) -> str
 
 
 def fresh(good: Path, folder: Path) -> Path:
-    """A copy of a run to break."""
+    """Return a copy of a run for a mutation."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(good, folder / "run", ignore=shutil.ignore_patterns("replays"))
     return folder / "run"
 
 
 def remove(folder: Path) -> None:
-    """Delete a broken copy."""
+    """Delete a mutated copy."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def recorded(folder: Path) -> Path:
-    """A small run that kept everything: header, manifest, summary, trace with payloads and notes, its agent."""
+    """Record a small run with every file: header, manifest, summary, trace with payloads and notes, agent."""
     import ami
-    from ami import job
-    from ami.config import to_graph
+    from ami.config.compose import to_graph
     from ami.evaluation.evaluate import evaluate
-    from ami.trained import Trained
-    from ami.worker import Worker
+    from ami.runtime.worker import Worker
+    from ami.saved.agent_file import Trained
+    from ami.session import evaluation
+    from ami.session.run import _describe
 
     run = folder / "run"
     config = ami.compose(["learning=none", "runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=0",
@@ -381,10 +382,10 @@ def recorded(folder: Path) -> Path:
     weights = {node: dict(module.state_dict()) for node, module in modules.items() if module.state_dict()}
     trained = Trained(weights, key="0" * 16, probes={"trained": {"r2": 0.5}},
                                rows=[{"stage": "a", "step": 0.0, "loss": 1.0}])
-    manifest = job.seal(config, graph)
-    manifest.save(run / job.MANIFEST)
-    job._describe(config, graph, trained, run)
-    with job.agents(config, graph, weights, run, ()) as started:
+    manifest = evaluation.seal(config, graph)
+    manifest.save(run / evaluation.MANIFEST)
+    _describe(config, graph, trained, run)
+    with evaluation.agents(config, graph, weights, run, ()) as started:
         evaluate(started, manifest, 2)
     (run / "trace" / "INCOMPLETE").write_text("the trace could not be written (No space left on device)\n")
     (run / "record.json").write_text(json.dumps({

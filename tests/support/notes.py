@@ -1,10 +1,10 @@
 """A console that prints nothing and keeps every note."""
 
-from ami.console import Console
+from ami.terminal.console import Console
 
 
 class Notes(Console):
-    """Keeps every note."""
+    """A quiet console that stores its notes."""
 
     def __init__(self) -> None:
         super().__init__(quiet=True)

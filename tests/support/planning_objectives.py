@@ -1,6 +1,6 @@
-"""The same objectives for our planners and for the references: a bowl with its minimum inside, and one with many valleys.
+"""Objectives shared by ami's planners and the reference planners: a quadratic bowl, and Rastrigin's function.
 
-Each is a function of actions (…, H, A) to energies (…); a planner meets it as its world model and cost.
+Each is a function from actions (…, H, A) to energies (…); a planner receives it as its world model and cost.
 """
 
 import torch
@@ -21,13 +21,13 @@ def bowl(actions):
 
 
 def valleys(actions):
-    """Rastrigin's function, a bowl with many local minima, least where actions are the target."""
+    """Rastrigin's function, with many local minima and its global minimum at the target."""
     away = 3 * (actions - TARGET)
     return (away.square() + 1 - torch.cos(2 * torch.pi * away)).sum((-1, -2))
 
 
 class Still(StubWorldModel):
-    """A world in which only the actions matter."""
+    """A world model whose state never changes, so only the actions matter."""
 
     @callable_method
     def rollout(self, state, actions):
@@ -36,7 +36,7 @@ class Still(StubWorldModel):
 
 
 def search(make, objective, rows=1, ticks=1):
-    """The outputs of `ticks` searches of a planner on an objective, in `rows` worlds with their own random numbers."""
+    """Return the outputs of `ticks` searches of a planner on an objective, in `rows` worlds with separate random streams."""
     class Judge(StubCost):
         @callable_method
         def energy(self, prediction, actions, goal, weights=None):

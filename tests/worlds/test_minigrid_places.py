@@ -1,4 +1,4 @@
-"""MiniGrid's grid as symbols: what is where, in which state, and what is carried."""
+"""MiniGrid's grid as symbols: positions of agent, key, door and goal, the door's state, and the carried key."""
 
 import gymnasium
 import minigrid  # noqa: F401  (registers its worlds)
@@ -17,14 +17,14 @@ def world():
 
 
 def read(vector):
-    """{thing: (column, row) or None}, direction, door's state, carried."""
+    """Return {object: (column, row) or None}, direction, the door's state, and whether the key is carried."""
     ones = [np.flatnonzero(part) for part in np.split(vector[:48], 8)]
     places = {name: (int(ones[2 * i][0]), int(ones[2 * i + 1][0])) if len(ones[2 * i]) else None
               for i, name in enumerate(("agent", "key", "door", "goal"))}
     return places, int(vector[48:52].argmax()), vector[52:55].tolist(), bool(vector[55])
 
 
-def test_it_shows_where_everything_is(world):
+def test_observation_holds_every_position(world):
     seen, _ = world.reset(seed=3)
     assert world.observation_space.contains(seen) and set(seen.tolist()) == {0, 1}
     places, direction, door, carried = read(seen)
@@ -35,7 +35,7 @@ def test_it_shows_where_everything_is(world):
     assert door == [0, 0, 1] and not carried
 
 
-def test_a_carried_key_is_nowhere_and_carried(world):
+def test_a_carried_key_has_no_position(world):
     grid = world.unwrapped
     column, row = read(world.observation(None))[0]["key"]
     for (dx, dy), facing in (((1, 0), 2), ((0, 1), 3), ((-1, 0), 0), ((0, -1), 1)):
@@ -46,7 +46,7 @@ def test_a_carried_key_is_nowhere_and_carried(world):
     assert places["key"] is None and carried
 
 
-def test_an_opened_door_is_open(world):
+def test_an_open_door_is_shown_open(world):
     column, row = read(world.observation(None))[0]["door"]
     world.unwrapped.grid.get(column, row).is_locked = False
     world.unwrapped.grid.get(column, row).is_open = True

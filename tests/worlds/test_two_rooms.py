@@ -1,4 +1,4 @@
-"""The two rooms as gymnasium environments: the contract, rows independent to the bit, words of refusal."""
+"""The two rooms as gymnasium environments: the API contract, bitwise independent rows, error messages."""
 
 import copy
 import re
@@ -20,7 +20,7 @@ SETTINGS = [{}, {"observe": "state"}, {"door": "random", "size": 48}, {"noise": 
 
 
 def play(env: gymnasium.vector.VectorEnv, num_steps: int, seed: int = 0) -> list:
-    """Reset with the seed, then random actions: everything that came back, in order."""
+    """Reset with the seed, take random actions, and return every result in order."""
     rng = np.random.default_rng(seed)
     history = [env.reset(seed=seed)]
     for _ in range(num_steps):
@@ -29,7 +29,7 @@ def play(env: gymnasium.vector.VectorEnv, num_steps: int, seed: int = 0) -> list
 
 
 def row_of(history: list, row: int) -> list:
-    """One row of everything in a history, as a batch of one."""
+    """Return one row of every result in a history, as a batch of one."""
     pick = {
         dict: lambda d: {k: v[row : row + 1] for k, v in d.items()},
         np.ndarray: lambda a: a[row : row + 1],
@@ -43,7 +43,7 @@ def assert_equal(left: list, right: list) -> None:
 
 
 @pytest.mark.parametrize("kwargs", SETTINGS, ids=str)
-def test_gymnasium_accepts_it_without_a_warning(kwargs):
+def test_gymnasiums_checker_passes_without_a_warning(kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(gymnasium.make(ID, **kwargs).unwrapped)
@@ -54,7 +54,7 @@ def test_gymnasium_accepts_it_without_a_warning(kwargs):
 
 
 @pytest.mark.parametrize("kwargs", SETTINGS, ids=str)
-def test_the_vector_world_agrees_with_single_ones(kwargs):
+def test_the_vector_environment_agrees_with_single_ones(kwargs):
     vector = gymnasium.make_vec(
         ID, num_envs=3, vectorization_mode="vector_entry_point", max_episode_steps=20, **kwargs
     )
@@ -71,7 +71,7 @@ def test_the_vector_world_agrees_with_single_ones(kwargs):
 
 
 @pytest.mark.parametrize("door", ["fixed", "random"])
-def test_a_row_alone_is_the_row_in_a_batch(door):
+def test_a_single_row_equals_the_row_in_a_batch(door):
     batch = play(TwoRoomsVectorEnv(200, door=door), 3)
     alone = TwoRoomsVectorEnv(1, door=door)
     actions = np.random.default_rng(0).uniform(-1, 1, (3, 200, 2)).astype(np.float32)
@@ -109,7 +109,7 @@ def test_the_goal_picture_is_the_world_with_the_dot_at_the_goal():
     np.testing.assert_array_equal(info["goal_state"][:, 2], info["state"][:, 2])
 
 
-def test_a_masked_reset_leaves_the_other_rows_alone():
+def test_a_masked_reset_leaves_other_rows_unchanged():
     env, untouched = (TwoRoomsVectorEnv(3, observe="state", door="random") for _ in range(2))
     play(env, 4), play(untouched, 4)
     mask = np.array([False, True, False])
@@ -126,13 +126,13 @@ def test_a_masked_reset_leaves_the_other_rows_alone():
     assert_equal(row_of([later], 2), row_of([expected_later], 2))
 
 
-def test_a_mask_of_no_row_resets_nothing():
+def test_an_empty_mask_resets_nothing():
     env = TwoRoomsVectorEnv(2)
     before = env.reset(seed=0)
     np.testing.assert_equal(env.reset(options={"reset_mask": np.zeros(2, bool)}), before)
 
 
-def test_success_ends_a_row_which_then_stays_as_it_is():
+def test_success_ends_a_row_which_then_stands_still():
     env = TwoRoomsVectorEnv(2, max_episode_steps=6)
     env.reset(seed=0, options={"start": [[4, 20], [4, 20]], "goal": [[10, 20], [4, 4]]})
     east = np.array([[1, 0], [1, 0]], np.float32)
@@ -149,7 +149,7 @@ def test_success_ends_a_row_which_then_stays_as_it_is():
     assert env.step(-east)[0]["observation"].tobytes() == observation["observation"].tobytes()
 
 
-def test_no_episode_begins_solved_and_every_place_is_free():
+def test_no_episode_begins_solved_or_outside_its_space():
     env = TwoRoomsVectorEnv(400, observe="state", door="random")
     observation, info = env.reset(seed=0)
     away = np.linalg.norm((info["state"] - info["goal_state"])[:, :2], axis=1)
@@ -160,17 +160,17 @@ def test_no_episode_begins_solved_and_every_place_is_free():
     )
 
 
-def test_ordinary_episodes_leave_the_doors_of_the_test_alone():
+def test_training_episodes_avoid_the_test_doors():
     env = TwoRoomsVectorEnv(400, observe="state", door="random")
     doors = env.reset(seed=0)[1]["state"][:, 2]
     assert np.abs(doors[:, None] - TEST_DOORS).min() >= 0.75
     tested = [pair["door"] for pair in env.sample_pairs(seed=0, num_pairs=20)]
     assert (np.abs(np.array(tested)[:, None] - TEST_DOORS).min(1) <= 0.5).all()
     row = TwoRoomsVectorEnv(1, door="random").reset(options={"door": [tested[0]]})[1]["state"][0]
-    assert row[2] == np.float32(tested[0]), "whoever asks for such a door gets it"
+    assert row[2] == np.float32(tested[0]), "the option can request a test door"
 
 
-def test_what_was_handed_out_is_the_callers():
+def test_returned_arrays_are_independent_copies():
     env = TwoRoomsVectorEnv(2, observe="state")
     first = env.reset(seed=0)
     kept = copy.deepcopy(first)
@@ -192,7 +192,7 @@ def test_np_random_drives_a_single_episode():
     np.testing.assert_equal(one.reset(), other.reset())
 
 
-def test_spaces_of_two_environments_are_seeded_apart():
+def test_spaces_of_two_environments_have_separate_seeds():
     one, other = TwoRoomsEnv(), TwoRoomsEnv()
     one.action_space.seed(0), other.action_space.seed(0)
     one.action_space.sample()
@@ -210,7 +210,7 @@ def test_render_enlarges_the_agents_picture():
     assert TwoRoomsVectorEnv(2).render() is None
 
 
-def test_pairs_come_from_the_world_and_can_be_played():
+def test_pairs_of_the_world_can_be_used_as_options():
     env = gymnasium.make(ID, door="random", observe="state").unwrapped
     pairs = env.sample_pairs(seed=3, num_pairs=2)
     assert [pair["kind"] for pair in pairs] == ["same_room", "same_room", "across", "across"]
@@ -257,7 +257,7 @@ SETTINGS_REFUSED = [
 
 
 @pytest.mark.parametrize(("kwargs", "words"), SETTINGS_REFUSED, ids=str)
-def test_a_setting_is_refused_in_these_words(kwargs, words):
+def test_an_invalid_setting_is_refused(kwargs, words):
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         TwoRoomsVectorEnv(**kwargs)
 
@@ -296,14 +296,13 @@ OPTIONS_REFUSED = [
     ),
     (
         {"reset_mask": [0, 1]},
-        "option reset_mask has dtype int64 and shape (2,); expected bool (2,), True where a row "
-        "shall be reset.",
+        "option reset_mask has dtype int64 and shape (2,); expected bool (2,), True for rows to reset.",
     ),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), OPTIONS_REFUSED, ids=str)
-def test_an_option_is_refused_in_these_words(options, words):
+def test_an_invalid_option_is_refused(options, words):
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         TwoRoomsVectorEnv(2).reset(options=options)
 
@@ -319,12 +318,12 @@ SEEDS_REFUSED = [
 
 
 @pytest.mark.parametrize(("seed", "words"), SEEDS_REFUSED, ids=str)
-def test_a_seed_is_refused_in_these_words(seed, words):
+def test_an_invalid_seed_is_refused(seed, words):
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         TwoRoomsVectorEnv(2).reset(seed=seed)
 
 
-def test_an_action_is_refused_in_these_words():
+def test_an_invalid_action_is_refused():
     env, single = TwoRoomsVectorEnv(2), TwoRoomsEnv()
     env.reset(), single.reset()
     with pytest.raises(
@@ -336,7 +335,7 @@ def test_an_action_is_refused_in_these_words():
     ):
         single.step(np.zeros((1, 2)))
     with pytest.raises(
-        ValueError, match=r"action \[nan, 1\.0\] is not finite; expected .* weights have diverged"
+        ValueError, match=r"action \[nan, 1\.0\] is not finite; expected .* diverged weights"
     ):
         env.step([[0, 0], [np.nan, 1]])
     with pytest.raises(ValueError, match=r"action \[inf, 1\.0\] is not finite"):

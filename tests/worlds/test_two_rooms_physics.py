@@ -1,4 +1,4 @@
-"""The two rooms without pictures: motion, walls, true distance, evaluation pairs."""
+"""Physics of the two rooms: motion, walls, true distance, evaluation pairs."""
 
 import json
 import math
@@ -18,7 +18,7 @@ ACTIONS = st.tuples(st.floats(-1, 1), st.floats(-1, 1))
 
 
 def free(place: tuple[float, float], door: float) -> np.ndarray:
-    """The state (3,), if the place is not inside the wall; other examples are dropped."""
+    """Return the state (3,), if the place is not inside the wall; other examples are rejected."""
     state = np.array([*place, door])
     assume(not is_blocked(*state))
     return state
@@ -30,7 +30,7 @@ def measure(start: tuple[float, float], goal: tuple[float, float], door: float =
 
 @settings(max_examples=60, deadline=None)
 @given(place=PLACES, door=DOORS, actions=st.lists(ACTIONS, min_size=1, max_size=20))
-def test_the_dot_stays_free_and_changes_rooms_through_the_door_alone(place, door, actions):
+def test_the_dot_changes_rooms_only_through_the_door(place, door, actions):
     state = free(place, door)
     for action in actions:
         after = DYNAMICS.step(state, np.array(action))
@@ -41,14 +41,14 @@ def test_the_dot_stays_free_and_changes_rooms_through_the_door_alone(place, door
         state = after
 
 
-def test_no_run_of_full_speed_actions_crosses_beside_the_door():
+def test_full_speed_actions_cross_only_through_the_door():
     rng = np.random.default_rng(0)
     state = np.column_stack([rng.uniform(2, 14.5, 300), rng.uniform(2, 30, 300), np.full(300, 10.0)])
     for _ in range(40):
         before, state = state, DYNAMICS.step(state, np.column_stack([np.ones(300), rng.uniform(-1, 1, 300)]))
         entered = (DYNAMICS.room(before) == -1) & (DYNAMICS.room(state) != -1)
         assert (np.abs(state[entered, 1] - 10) <= 2.5).all()
-    assert (DYNAMICS.room(state) == 1).any(), "some do get through the door"
+    assert (DYNAMICS.room(state) == 1).any(), "some dots pass through the door"
 
 
 def test_a_blocked_axis_stops_and_the_other_moves_on():
@@ -69,7 +69,7 @@ def test_the_norm_of_an_action_is_clipped_to_one():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_computes_in_the_dtype_given_and_broadcasts(dtype):
+def test_dtype_is_kept_and_shapes_broadcast(dtype):
     state = np.array([[8, 20, 10], [24, 20, 10]], dtype)[:, None]
     after = DYNAMICS.step(state, np.zeros((2, 5, 2)))
     assert after.dtype == dtype and after.shape == (2, 5, 3)
@@ -91,7 +91,7 @@ def test_known_distances():
     assert measure((14.5, 30), (17.5, 2)) == pytest.approx(17.5 + math.hypot(3, 5) + 5.5)
     # out of the doorway: bends at one corner
     assert measure((16, 12.5), (24, 20)) == pytest.approx(1.5 + math.hypot(6.5, 7.5))
-    assert measure((16, 20), (24, 20)) == math.inf, "nobody leaves the inside of the wall"
+    assert measure((16, 20), (24, 20)) == math.inf, "no path leaves the inside of the wall"
 
 
 def test_the_corner_is_found_in_float32_wherever_the_door_is():
@@ -115,7 +115,7 @@ def test_distance_is_a_metric_that_is_never_below_euclid(a, b, c, door):
 
 @settings(max_examples=100, deadline=None)
 @given(a=PLACES, b=PLACES, door=DOORS)
-def test_a_straight_way_through_the_wall_never_counts(a, b, door):
+def test_distance_exceeds_a_straight_line_through_the_wall(a, b, door):
     a, b = free(a, door), free(b, door)
     on_the_way = a + np.linspace(0, 1, 400)[:, None] * (b - a)
     if is_blocked(*on_the_way.T).any():
@@ -124,7 +124,7 @@ def test_a_straight_way_through_the_wall_never_counts(a, b, door):
         assert depth < 1e-4 or DYNAMICS.distance(a, b) > math.dist(a, b)
 
 
-def test_no_dot_is_faster_than_the_distance_says():
+def test_distance_shrinks_by_at_most_one_step():
     rng = np.random.default_rng(1)
     state = np.column_stack([rng.uniform(2, 14.5, 200), rng.uniform(2, 30, 200), np.full(200, 10.0)])
     goal = state * [-1, 1, 1] + [32, 0, 0]
@@ -136,7 +136,7 @@ def test_no_dot_is_faster_than_the_distance_says():
 
 @pytest.mark.parametrize("kind", PAIR_KINDS)
 @pytest.mark.parametrize("door", ["fixed", "random"])
-def test_pairs_are_of_their_kind_apart_and_repeatable(kind, door):
+def test_pairs_match_their_kind_and_are_repeatable(kind, door):
     pairs = sample_pairs(3, 40, kind, door)
     assert pairs == sample_pairs(3, 40, kind, door) == json.loads(json.dumps(pairs))
     assert pairs[:7] == sample_pairs(3, 7, kind, door)
@@ -150,7 +150,7 @@ def test_pairs_are_of_their_kind_apart_and_repeatable(kind, door):
     assert len({pair["door"] for pair in pairs}) == (1 if door == "fixed" else 40)
 
 
-def test_the_doors_of_the_test_are_never_seen_in_learning():
+def test_test_doors_are_never_used_in_training():
     def away(doors):
         return np.abs(np.asarray(doors)[:, None] - TEST_DOORS).min(1)
 
@@ -158,13 +158,13 @@ def test_the_doors_of_the_test_are_never_seen_in_learning():
     learning = np.array([sample_door(rng, "random") for _ in range(4000)])
     test = np.array([pair["door"] for kind in PAIR_KINDS for pair in sample_pairs(5, 200, kind, "random")])
     assert away(learning).min() >= 0.75 and away(test).max() <= 0.5
-    assert learning.min() < 4.6 and learning.max() > 27.4, "no door of the test lies beyond those of learning"
+    assert learning.min() < 4.6 and learning.max() > 27.4, "training doors cover the range of test doors"
     for doors, least in ((learning, 0.09), (test, 0.09)):
         counts = np.histogram(doors, [4.5, 8.5, 11.5, 14.5, 17.5, 20.5, 23.5, 27.5])[0] / len(doors)
-        assert counts.min() > least, "every part of the wall has its share"
+        assert counts.min() > least, "every part of the wall has doors"
 
 
-def test_pairs_refuse_with_the_nearest_name():
+def test_invalid_pair_arguments_are_refused():
     with pytest.raises(
         ValueError, match=r"kind='acros' is unknown; expected one of 'same_room', 'across'\. Did you"
     ):

@@ -1,4 +1,4 @@
-"""One story from `ami compare` to the files on disk, stopped on the way, and what is refused before any work."""
+"""A comparison from the command to its files, interrupted and resumed, and refusals before any work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ami
-from ami.cli import main
+from ami.cli.main import main
 from ami.comparison.compare import Comparison
 from ami.errors import SettingError, UnknownName
 
@@ -32,18 +32,18 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A comparison that Ctrl-C stopped after its first record, and that the same command finished."""
+    """A comparison interrupted after its first record and finished by the same command."""
     store = tmp_path_factory.mktemp("story")
     words = ["compare", SWEEP, *SMALL, "--seeds", "0,1", f"store={store}", "--folder", str(store / "it")]
-    process = subprocess.Popen([sys.executable, "-m", "ami.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "ami", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list((store / "it").glob("records/*.json")):
         assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         assert time.monotonic() < deadline, "no record appeared"
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130 and "Traceback" not in said, said
+    printed = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130 and "Traceback" not in printed, printed
     done = {path: path.stat().st_mtime_ns for path in (store / "it" / "records").iterdir()}
     assert 0 < len(done) < 6 and not (store / "it" / "summary.json").exists()
     assert all(json.loads(path.read_text())["evaluation"]["outcomes"] for path in done)
@@ -52,13 +52,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-def test_everything_is_in_the_folder_and_nothing_half_written(story: Path) -> None:
+def test_folder_is_complete_without_partial_files(story: Path) -> None:
     assert {path.name for path in (story / "it").iterdir()} == {"comparison.json", "records", "summary.json",
                                                                 "comparison.csv", "comparison.png", "mlflow.json"}
     assert len(list((story / "it" / "records").iterdir())) == 6 and not list(story.rglob("*.tmp"))
 
 
-def test_the_summary_keeps_the_contract(story: Path) -> None:
+def test_summary_keys_and_values(story: Path) -> None:
     summary = json.loads((story / "it" / "summary.json").read_text())
     assert list(summary["variants"]) == LABELS and summary["against"] == "planner=cem" and summary["seeds"] == [0, 1]
     for label, found in summary["variants"].items():
@@ -69,7 +69,7 @@ def test_the_summary_keeps_the_contract(story: Path) -> None:
     assert summary["variants"]["planner=none"]["model_steps_per_plan"] == 0
 
 
-def test_what_learns_alike_learns_once(story: Path) -> None:
+def test_equal_trainings_run_once(story: Path) -> None:
     assert len(list((story / "trained").iterdir())) == 2, "one agent per seed, whatever its planner"
 
 
@@ -86,10 +86,10 @@ def test_mlflow_has_a_parent_with_a_child_per_variant(story: Path) -> None:
     assert figures[0] >= 2
 
 
-def test_ray_tasks_bring_the_same(story: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_ray_tasks_give_equal_results(story: Path, tmp_path: Path, ray_cluster: None) -> None:
     result = ami.compare([SWEEP, *SMALL, f"store={tmp_path}"], seeds=(1,), parallel=2, folder=tmp_path / "parallel")
     assert isinstance(result, Comparison) and list(result.rows) == LABELS
-    assert len(list((tmp_path / "trained").iterdir())) == 1, "the agent was trained once, though three live side by side"
+    assert len(list((tmp_path / "trained").iterdir())) == 1, "three parallel variants must share one training"
     one, other = records(tmp_path / "parallel"), records(story / "it")
     assert len(one) == 3
     for name, record in one.items():
@@ -100,21 +100,21 @@ def test_ray_tasks_bring_the_same(story: Path, tmp_path: Path, ray_cluster: None
 def test_another_comparison_is_refused_with_the_difference(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = [f"store={story}", "--folder", str(story / "it")]
     assert main(["compare", SWEEP, *SMALL, "actor.num_steps=1", "cost.objective=paper_sum", "--seeds", "0,2", *here]) == 2
-    said = capsys.readouterr().err
-    assert "holds another comparison: seeds was [0, 1] and is now [0, 2]" in said
-    assert 'planner=cem.agent.nodes.cost.objective was "path" and is now "paper_sum"' in said
-    assert "Fix: another --folder" in said
+    printed = capsys.readouterr().err
+    assert "holds another comparison: seeds was [0, 1] and is now [0, 2]" in printed
+    assert 'planner=cem.agent.nodes.cost.objective was "path" and is now "paper_sum"' in printed
+    assert "Fix: another --folder" in printed
     assert main(["compare", "planner=cem,none", *SMALL, "--seeds", "0,1", *here]) == 2
-    assert "it has planner=random_shooting, which is not asked for now" in capsys.readouterr().err
+    assert "it has planner=random_shooting, which is not requested now" in capsys.readouterr().err
 
 
-def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+def test_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SettingError, match=r"is not empty and holds no comparison. Fix: another --folder"):
         ami.compare(["planner=cem,none", *SMALL, f"store={tmp_path / 'runs'}"], folder=tmp_path)
 
 
-def test_every_refused_variant_is_told_before_any_work(tmp_path: Path) -> None:
+def test_all_refused_variants_are_reported_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as error:
         ami.compare(["planner=cem,gem", "planner.horizon=4,0", *SMALL, f"store={tmp_path}"])
     assert "3 of 4 variants are refused:" in str(error.value)
@@ -123,7 +123,7 @@ def test_every_refused_variant_is_told_before_any_work(tmp_path: Path) -> None:
     assert "--skip-refused" in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_a_stage_that_trains_nothing_is_told_before_any_work(tmp_path: Path) -> None:
+def test_stage_without_parameters_is_reported_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"world_model=simulator: learning\.stages\.model\.train .*nothing to learn"):
         ami.compare(["world_model=jepa,simulator", "perception=identity", "world.observe=state", f"store={tmp_path}"])
     assert not list(tmp_path.iterdir())
@@ -135,12 +135,12 @@ def test_plot_and_mlflow_faults_are_warnings(story: Path, monkeypatch: pytest.Mo
         raise ValueError("no font")
 
     monkeypatch.setattr("ami.comparison.compare.plot_comparison", fail)
-    monkeypatch.setattr("ami.tracing.mlflow_store.store_family", fail)
+    monkeypatch.setattr("ami.tracking.mlflow_runs.store_family", fail)
     assert main(["compare", SWEEP, *SMALL, "--seeds", "0,1", f"store={story}", "--folder", str(story / "it")]) == 0
-    told = capsys.readouterr().out
-    fix = "Fix: the same command again, which finds every record and makes it anew"
-    assert f"warning: comparison.png was not made: ValueError: no font. {fix}" in told
-    assert f"warning: the comparison is not in MLflow: ValueError: no font. {fix}" in told
+    printed = capsys.readouterr().out
+    fix = "Fix: repeat the command, which finds every record and recreates it"
+    assert f"warning: comparison.png was not made: ValueError: no font. {fix}" in printed
+    assert f"warning: the comparison is not in MLflow: ValueError: no font. {fix}" in printed
 
 
 def test_a_refused_variant_can_be_a_row(story: Path) -> None:
@@ -152,15 +152,15 @@ def test_a_refused_variant_can_be_a_row(story: Path) -> None:
     assert result.folder.name.startswith("compare_planner_")
 
 
-def test_a_variant_that_breaks_off_is_told_and_can_be_a_row(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_variant_is_reported_or_a_row(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (story / "weary.py").write_text(
         "from ami.errors import SettingError\nfrom modules.planner.cem import CEM\n\n\nclass Weary(CEM):\n    ticks = 0\n\n"
         "    def step(self, **inputs):\n        Weary.ticks += 1\n        if Weary.ticks > 9:\n"
         "            raise SettingError('too weary to go on')\n        return super().step(**inputs)\n")
     monkeypatch.syspath_prepend(story)
     question = ["planner._target_=modules.planner.cem.CEM,weary.Weary", *SMALL, f"store={story}"]
-    with pytest.raises(SettingError, match=r"1 of 2 variants broke off:\n  planner\._target_=weary\.Weary: it broke off "
-                                           r"with seed 0: too weary to go on\nWhat is finished is kept"):
+    with pytest.raises(SettingError, match=r"1 of 2 variants failed:\n  planner\._target_=weary\.Weary: it failed "
+                                           r"with seed 0: too weary to go on\nFinished records are kept"):
         ami.compare(question, seeds=[0], allow=["weary."])
     result = ami.compare(question, seeds=[0], allow=["weary."], skip_refused=True)
     assert "too weary" in result.rows["planner._target_=weary.Weary"]["refused"]
@@ -174,10 +174,10 @@ def test_a_variant_that_breaks_off_is_told_and_can_be_a_row(story: Path, monkeyp
      "ami: --seeds names 99999999999999999999: expected whole numbers from 0 to 9223372036854775807\n"),
     (["planner=cem,none", "--parallel", "-1"], "--parallel is -1: expected 0 or more"),
     (["planner=cem,none", "--agianst", "x"], "unknown flag '--agianst': did you mean '--against'?"),
-    (["planner=cem,none", "seed=1"], "'seed=1': every variant learns from the same seeds. Fix: --seeds 0,1,2"),
+    (["planner=cem,none", "seed=1"], "'seed=1': every variant is trained with the same seeds. Fix: --seeds 0,1,2"),
     (["planner=cem,none", "--multirun"], "unknown flag '--multirun'"),
 ])
-def test_a_slip_is_refused(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments(words: list[str], sentence: str, in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(in_folder.iterdir())

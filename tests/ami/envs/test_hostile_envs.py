@@ -1,7 +1,7 @@
-"""Other people's environments: a table of what becomes of each. It runs, or it is refused in exactly these words.
+"""Faulty and unusual environments: each either runs or is refused with exactly the message of the table.
 
-An outcome that begins with "runs" says for how many steps, with which return and whether success was told; any other is the
-message, with WORLD for `world tests.support.hostile_envs:hostile/NAME-v0` and @5 for `WORLD, row 0, tick 5, seed 7`.
+An outcome that begins with "runs" gives the number of steps and the return. Any other outcome is the error message, with
+WORLD for `world tests.support.hostile_envs:hostile/NAME-v0` and @5 for `WORLD, row 0, tick 5, seed 7`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import pytest
 import torch
 
 from ami.blueprint import Episode
+from ami.config.instantiate import specs_of
 from ami.envs.world import GymWorld
 from ami.errors import AmiError, TrustError
-from ami.nodes import parts_of
 from tests.support import hostile_envs
 
 PACKAGE = "tests.support.hostile_envs:hostile"
 FOLDER = f"{Path(hostile_envs.__file__).parent}/"
 NEW_API = ("Fix: `return observation, {}` from reset() and `return observation, reward, terminated, truncated, info` from "
            "step(); for a package of others, shimmy's GymV21CompatibilityV0")
-FINITE = ("expected finite numbers. Fix: mend the environment, or replace the value in a wrapper, "
+FINITE = ("expected finite numbers. Fix: correct the environment, or replace the value in a wrapper, "
           "world.wrappers=[package.Class]")
-MEND = "Fix: mend the environment, or give it what it needs"
-DECLARED = "Fix: declare the shape that is returned, or return the one that is declared"
+CORRECT = "Fix: correct the environment, or give it what it needs"
+DECLARED = "Fix: declare the returned shape, or return the declared one"
 RUNS = "runs 12 steps, return 12"
 
 TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("Plain", {}, RUNS),
-    # numbers that are none
+    # numbers that are not finite
     ("NanReward", {}, f"@5: port world.reward: reward is nan: {FINITE}"),
     ("NanObservation", {}, f"@5: port world.observation: observation[1] is nan: {FINITE}"),
     ("Huge", {}, f"@5: port world.observation: observation[2] is inf: {FINITE}"),
@@ -66,7 +66,7 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("Returns", {"terminated": "no"}, "@5: terminated is 'no' (str): expected True or False. Fix: "
                                       "return bool(terminated)"),
     ("Returns", {"info": None}, "@5: step() returned the info None: expected a dict. Fix: return {} "
-                                "where there is nothing to say"),
+                                "if it is empty"),
     ("Returns", {"info": {"success": float("nan")}}, "@5: info['success'] is nan (float): expected "
                                                      "True or False. Fix: return bool(info['success'])"),
     # observations that are not as declared
@@ -85,22 +85,22 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("FloatPicture", {}, "WORLD, row 0, tick 2, seed 7: the observation is float64 with values from 0.003734 to 0.9955: "
                          "expected uint8, as its space declares, to which these cannot be cast without loss. Fix: return "
                          "it, or declare Box(low, high, (8, 8, 3), np.float64)"),
-    # spaces: what is sent and taken, see test_spaces.py
+    # spaces: their conversion is tested in test_spaces.py
     *[(name, {}, RUNS) for name in ("ChannelFirst", "Masked", "MaskInInfo", "MultiDiscrete", "MultiBinary", "TupleAction",
                                     "DictAction", "PictureAndBody", "Mission")],
     ("NothingAllowed", {}, "@5: port world.action_mask: [0, 0, 0] allows no action: expected an allowed alternative of each "
-                           "choice until the episode is over. Fix: mend the mask, or end the episode there"),
+                           "choice until the episode is over. Fix: correct the mask, or end the episode there"),
     ("ShortMask", {}, "WORLD, row 0, tick 0, seed 0: action_mask has 2 flags: expected 3, one per alternative of an action, "
-                      "which is one of 3. Fix: mend the environment's mask"),
+                      "which is one of 3. Fix: correct the environment's mask"),
     ("LongMission", {}, "WORLD, row 0, tick 0, seed 0: a text of 60 characters was sent: expected 40 at most. Fix: declare "
                         "Text(max_length)"),
     # environments that fail
     ("Dies", {}, "WORLD, row 0, tick 6, seed 7: step() raised ConnectionError: simulator lost: port 5005 (hostile_envs.py, "
-                 f"line LINE, in step). {MEND}"),
+                 f"line LINE, in step). {CORRECT}"),
     ("Exits", {}, "WORLD, row 0, tick 6, seed 7: step() raised SystemExit: no licence (hostile_envs.py, line LINE, in "
-                  f"step). {MEND}"),
+                  f"step). {CORRECT}"),
     ("FailsToStart", {}, "world 'tests.support.hostile_envs:hostile/FailsToStart-v0' cannot be made: __init__() raised "
-                         f"FileNotFoundError: no file 'maze.xml' (hostile_envs.py, line LINE, in __init__). {MEND}"),
+                         f"FileNotFoundError: no file 'maze.xml' (hostile_envs.py, line LINE, in __init__). {CORRECT}"),
 ]
 
 
@@ -113,14 +113,14 @@ def test_outcome_of_each_environment(name: str, settings: dict[str, Any], expect
     assert shown == with_line(expected, found)
 
 
-SET_LIMIT = "Fix: world.max_episode_steps=1000, or as many as an episode shall have"
+SET_LIMIT = "Fix: world.max_episode_steps=1000, or another limit"
 NO_LIMIT = f"WORLD declares no limit: an episode is truncated after 10000 steps. {SET_LIMIT}"
 SEEDLESS = ("WORLD ignores its seed: reset(seed=0) and the same actions gave another episode. The pairs of an evaluation "
             "are then not the same for all agents. Fix: draw from self.np_random, after super().reset(seed=seed)")
 LOST = ("WORLD was solved at step 3 of a random episode and not at its end: it counts as not solved. Fix: world.success=any "
         "counts it, world.success=last accepts the rule")
 LONG = {"max_episode_steps": 100}
-# and whether it tells success; None where it is refused
+# the last entry: whether it reports success; None if it is refused
 TRIALS: list[tuple[str, dict[str, Any], list[str], bool | None]] = [
     ("Plain", {}, [NO_LIMIT], False),
     ("Plain", LONG, [], False),
@@ -133,12 +133,12 @@ TRIALS: list[tuple[str, dict[str, Any], list[str], bool | None]] = [
     ("SuccessOnTheWay", LONG | {"success": "last"}, [], True),
     ("Unseeded", LONG, [SEEDLESS], False),
     ("Dies", LONG, ["WORLD, row 0, tick 6, seed 0: step() raised ConnectionError: simulator lost: port 5005 "
-                    f"(hostile_envs.py, line LINE, in step). {MEND}"], None),
+                    f"(hostile_envs.py, line LINE, in step). {CORRECT}"], None),
 ]
 
 
-@pytest.mark.parametrize(("name", "settings", "expected", "tells"), TRIALS)
-def test_trial_before_any_work(name: str, settings: dict[str, Any], expected: list[str], tells: bool | None,
+@pytest.mark.parametrize(("name", "settings", "expected", "reports"), TRIALS)
+def test_trial_before_any_work(name: str, settings: dict[str, Any], expected: list[str], reports: bool | None,
                                monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("world", "trial"):
         monkeypatch.setattr(f"ami.envs.{place}.TRIAL", 200)
@@ -147,9 +147,9 @@ def test_trial_before_any_work(name: str, settings: dict[str, Any], expected: li
         found = world.warnings()
     except AmiError as error:
         found = [str(error)]
-        assert tells is None
+        assert reports is None
     else:
-        assert world.tells_success is tells
+        assert world.tells_success is reports
     assert [text.replace(FOLDER, "").replace(f"world {PACKAGE}/{name}-v0", "WORLD") for text in found] == [
         with_line(wanted, shown) for wanted, shown in zip(expected, found, strict=True)]
 
@@ -170,13 +170,13 @@ def test_success_within_a_repeated_action_counts_by_the_rule_any() -> None:
         assert [world.step(action=torch.zeros(1, 3))["success"].item() for _ in range(2)] == [False, expected]
 
 
-def test_an_episode_without_a_limit_is_truncated_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_episode_without_a_limit_is_truncated_at_the_default_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ami.envs.make.LIMIT", 40)
     assert outcome("NeverEnds", {}) == "runs 40 steps, return 40"
 
 
 def begun(name: str, **settings: Any) -> GymWorld:
-    """A world of one row whose episode begins at its next step."""
+    """Return a world of one row whose episode begins at its next step."""
     world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
     world.set_up(dict(world.infer_dims({})))
     world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
@@ -207,7 +207,7 @@ def outcome(name: str, settings: dict[str, Any], limit: int = 60) -> str:
 
 
 def with_line(expected: str, found: str) -> str:
-    """The number of a line is taken from what was found: the file of the environments may grow."""
+    """Insert the found line number into the expectation, as line numbers of the environments' file change."""
     line = found.partition(", line ")[2].partition(",")[0]
     return expected.replace("LINE", line) if line.isdigit() else expected
 
@@ -222,13 +222,13 @@ def test_a_fault_in_one_row_names_that_row() -> None:
         world.step(action=torch.zeros(3, 3))
 
 
-def test_an_observation_that_is_filled_anew_is_copied() -> None:
+def test_a_reused_observation_array_is_copied() -> None:
     world = begun("OneAgain")
     sent = [world.step(action=torch.zeros(1, 3))["observation"] for _ in range(3)]
     assert [round(float(seen[0, 0]), 2) for seen in sent] == [0, 0.01, 0.02]
 
 
-def test_an_action_that_is_no_number_is_not_taken_for_the_worlds_fault() -> None:
+def test_a_nan_action_is_not_reported_as_the_worlds_fault() -> None:
     world = begun("Plain")
     world.step(action=torch.zeros(1, 3))
     with pytest.raises(AmiError, match=r"world.action received \[nan, 0.0, 0.0\] in row 0 at tick 1: expected finite"):
@@ -253,7 +253,7 @@ def test_wrappers_with_arguments(arguments: dict[str, Any], expected: str) -> No
         assert str(error) == expected
 
 
-def test_wrappers_of_a_config_are_held_against_the_allow_list() -> None:
+def test_wrappers_of_a_config_are_checked_against_the_allow_list() -> None:
     given = [{"_target_": STACK, "stack_size": 2}, "gymnasium.wrappers.FlattenObservation"]
     assert made(id="CartPole-v1", wrappers=given).infer_dims({})["O"] == (8,)
     with pytest.raises(TrustError, match=r"world.wrappers names 'nowhere.Stack': expected a class from"):
@@ -263,8 +263,8 @@ def test_wrappers_of_a_config_are_held_against_the_allow_list() -> None:
 
 
 def made(allow: Sequence[str] = (), **settings: Any) -> GymWorld:
-    """The world of a configuration."""
-    world: GymWorld = parts_of({"world": {"_target_": "ami.envs.world.GymWorld", **settings}}, allow)["world"].make()
+    """Make the world of a configuration."""
+    world: GymWorld = specs_of({"world": {"_target_": "ami.envs.world.GymWorld", **settings}}, allow)["world"].make()
     return world
 
 
@@ -282,19 +282,19 @@ POINTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("settings", "expected"), POINTS)
-def test_entry_points_that_name_no_environment(settings: dict[str, Any], expected: str) -> None:
+def test_invalid_entry_points_are_refused(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(AmiError) as refused:
         GymWorld(**settings)
     assert str(refused.value) == expected
 
 
-def test_an_id_that_only_this_process_knows_is_no_world_for_others() -> None:
+def test_an_id_known_only_to_this_process_is_refused_for_others() -> None:
     gymnasium.register("own/Plain-v0", "tests.support.hostile_envs:Plain", disable_env_checker=True)
     with pytest.raises(AmiError) as refused:
         GymWorld("own/Plain-v0").check_elsewhere()
     assert str(refused.value) == (
-        "world 'own/Plain-v0' is registered in this process alone, and Ray's actors are others: expected an id that they "
-        "find too. Fix: world.entry_point=tests.support.hostile_envs:Plain")
+        "world 'own/Plain-v0' is registered in this process only, and Ray's actors run in others: expected an id that they "
+        "can find. Fix: world.entry_point=tests.support.hostile_envs:Plain")
     del gymnasium.registry["own/Plain-v0"]
     for known in ({"id": "CartPole-v1"}, {"id": "minigrid:MiniGrid-DoorKey-6x6-v0"}, {"id": f"{PACKAGE}/Plain-v0"},
                   {"entry_point": "tests.support.hostile_envs:Plain"}):
@@ -304,7 +304,7 @@ def test_an_id_that_only_this_process_knows_is_no_world_for_others() -> None:
 def test_facts_of_a_world() -> None:
     assert GymWorld(f"{PACKAGE}/SuccessOnTheWay-v0", max_episode_steps=20, success="any").facts() == {
         "observation": "float32 (3,)", "action": "one of 3", "episode": "at most 20 steps",
-        "success": "an episode is solved if it is at any step", "seed": "the same seed gives the same episode",
+        "success": "an episode is solved if success is true at any step", "seed": "the same seed gives the same episode",
         "trial": "12 random steps"}
 
 

@@ -13,7 +13,7 @@ STATED = {"state": [2, 0], "top_left": [-1, 1], "bottom_right": [1, -1], "goal_r
 
 
 class Meadow(gymnasium.Env):
-    """Shows pictures of any size, channels last, and states where its state lies in them."""
+    """An environment with pictures of any size, channels last, that declares an overlay."""
 
     metadata = {"render_modes": ["rgb_array"], "overlay": STATED}
     action_space = Discrete(2)
@@ -63,7 +63,7 @@ def test_goal_place_is_the_option_or_else_in_the_goal_vector() -> None:
     ({"bottom_right": [-1, 0]}, r"has the corners \[-1, 1\] and \[-1, 0\]: expected two that differ in x and in y"),
     ({"goal_radius": 0}, r"\['goal_radius'\] is 0: expected a number above 0"),
     ({"goal_radios": 1}, r"has an unknown entry 'goal_radios': did you mean 'goal_radius'\?")])
-def test_an_overlay_of_another_form_is_refused(change: dict[str, Any], words: str) -> None:
+def test_an_invalid_overlay_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError, match=f"Meadow-v0: overlay.*{words}"):
         Overlay.read({**STATED, **change}, "Meadow-v0: overlay")
     with pytest.raises(SettingError, match="has no 'top_left': expected state, top_left, bottom_right"):
@@ -72,7 +72,7 @@ def test_an_overlay_of_another_form_is_refused(change: dict[str, Any], words: st
         Overlay.read(32, "Meadow-v0: overlay")
 
 
-def test_a_world_states_its_overlay_or_has_none() -> None:
+def test_a_world_declares_its_overlay_or_has_none() -> None:
     assert GymWorld("Meadow-v0").overlay == Overlay.read(STATED, "Meadow-v0")
     assert GymWorld("Meadow-v0", state=None, vector=3).overlay is not None
     assert GymWorld("Meadow-v0", overlay=None).overlay is None
@@ -81,7 +81,7 @@ def test_a_world_states_its_overlay_or_has_none() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"state": 2}, {"state": None}, {"state": None, "vector": 2}])
-def test_an_overlay_of_numbers_that_are_not_there_is_refused(settings: dict[str, Any]) -> None:
+def test_an_overlay_with_missing_state_entries_is_refused(settings: dict[str, Any]) -> None:
     words = (r"Meadow-v0: metadata\['overlay'\]\['state'\] is \[2, 0\]: expected entries of info\['state'\], or of an "
              r"observation that is a vector, which has [02] numbers")
     with pytest.raises(SettingError, match=words):

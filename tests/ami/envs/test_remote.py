@@ -1,4 +1,4 @@
-"""Environments in a child process: the same numbers, and a hang or a death is a fault in time that leaves no process."""
+"""Environments in a child process: equal numbers; a hang or a crash is a fault and leaves no process."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def run(world: GymWorld, ticks: int = 14) -> list[dict[str, torch.Tensor]]:
     return [world.step(action=action) for _ in range(ticks)]
 
 
-def test_a_child_changes_no_number() -> None:
+def test_a_child_gives_equal_numbers() -> None:
     here, there = run(begun("SuccessAtTheEnd")), run(begun("SuccessAtTheEnd", timeout=60))
     assert all(torch.equal(one[port], other[port]) for one, other in zip(here, there, strict=True) for port in one)
 
 
-def test_a_child_draws_its_environments() -> None:
+def test_a_child_renders_its_environments() -> None:
     world = GymWorld("CartPole-v1", timeout=60, render_mode="rgb_array")
     world.set_up(dict(world.infer_dims({})))
     assert [picture.shape for picture in world.render()] == [(400, 600, 3)]
@@ -69,7 +69,7 @@ def test_faults_of_a_child(name: str, timeout: float, expected: str) -> None:
     assert (name == "Dies") is world.rows._child.is_alive
 
 
-def test_a_world_that_cannot_be_made_is_refused_in_the_same_words() -> None:
+def test_an_invalid_world_gives_the_same_error_in_a_child() -> None:
     words = []
     for timeout in (None, 60):
         with pytest.raises(SettingError) as refused:
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     assert child.process.returncode is not None
 
 
-def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_a_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
     script = ("import os, signal; from ami.envs.remote import RemoteRows; rows = RemoteRows(60, 'CartPole-v1', 1, {}); "
               "print(rows._child.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

@@ -1,5 +1,5 @@
-"""Spaces: every key of a Dict is a port, pictures have their channels last, actions of every kind go there and back, and
-nothing that is not allowed is ever chosen."""
+"""Spaces: every key of a Dict is a port, pictures have their channels last, actions of every kind are decoded, and no
+masked action is ever chosen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from ami.actions import ActionSpace
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.envs.actions import ActionCodec
 from ami.envs.spaces import Reading, picture, reading_of
 from ami.envs.world import GymWorld
@@ -45,7 +45,7 @@ def test_every_key_is_a_port_and_the_picture_is_the_observation() -> None:
     assert sizes(reading) == {"observation": ((20, 16, 3), "uint8"), "image": ((20, 16, 3), "uint8"),
                               "body": ((2,), "float32"), "way": ((4,), "float32"), "words": ((5,), "int64")}
     assert reading.remarks == ["observation is the key 'image'",
-                               "the key 'words' is the port words, a text of 5 codes, filled with 0"]
+                               "the key 'words' is the port words, a text of 5 codes, padded with 0"]
     seen = space.sample() | {"words": "ab"}
     ports = reading(seen)
     assert np.array_equal(ports["observation"], seen["image"]) and np.array_equal(ports["body"], seen["body"])
@@ -56,11 +56,11 @@ def test_every_key_is_a_port_and_the_picture_is_the_observation() -> None:
     (Dict(observation=HAND, other=EYE), None, (2,), None),
     (Dict(observation=HAND, other=EYE), "other", (20, 16, 3), "observation is the key 'other'"),
     (Dict(only=HAND, words=WORDS), None, (2,), "observation is the key 'only'"),
-    (Dict(a=HAND, b=Discrete(3)), None, (5,), "observation is a, b, flattened to one vector; world.observation=KEY takes "
-                                              "one of them"),
+    (Dict(a=HAND, b=Discrete(3)), None, (5,), "observation is a, b, flattened to one vector; world.observation=KEY "
+                                              "chooses one of them"),
     (Dict(a=HAND, b=Discrete(3)), "b", (3,), "observation is the key 'b'")])
-def test_which_key_is_the_observation_has_a_rule(space: Dict, chosen: str | None, shape: tuple[int, ...],
-                                                 remark: str | None) -> None:
+def test_rule_for_the_observation_key(space: Dict, chosen: str | None, shape: tuple[int, ...],
+                                      remark: str | None) -> None:
     reading = read(space, chosen)
     assert reading.ports["observation"].space.shape == shape
     assert remark is None or remark in reading.remarks
@@ -75,7 +75,7 @@ def test_a_goal_is_the_port_goal() -> None:
     assert list(read(Dict(image=EYE, goal=EYE), "image").ports) == ["observation", "goal", "image"]
 
 
-def test_keys_whose_names_are_taken_or_no_names_are_renamed() -> None:
+def test_keys_with_reserved_or_invalid_names_are_renamed() -> None:
     reading = read(Dict({"observation": HAND, "reward": HAND, "front camera": EYE, "2d": HAND}))
     assert list(reading.ports) == ["observation", "_2d", "front_camera", "observed_reward"]
     assert "the key 'front camera' is the port front_camera" in reading.remarks
@@ -83,20 +83,20 @@ def test_keys_whose_names_are_taken_or_no_names_are_renamed() -> None:
         read(Dict({"observation": HAND, "a b": HAND, "a.b": HAND, "a-b": HAND}))
 
 
-def test_what_cannot_be_sent_is_left_out_by_name() -> None:
+def test_unsupported_keys_are_left_out_with_a_remark() -> None:
     reading = read(Dict(observation=HAND, net=Graph(HAND, None)))
     assert list(reading.ports) == ["observation"]
-    assert reading.remarks == [f"the key 'net', {Graph(HAND, None)}, is left out: it is no text and has no numbers"]
+    assert reading.remarks == [f"the key 'net', {Graph(HAND, None)}, is left out: it is neither numeric nor text"]
 
 
 @pytest.mark.parametrize(("space", "chosen", "words"), [
     (Dict(left=EYE, right=EYE), None, "Env-v0 shows several pictures, left, right. Fix: world.observation=left, or another "
                                       "key: it becomes the port observation"),
-    (Dict(left=EYE, right=HAND), "rigth", "world.observation is 'rigth', which is no key of Env-v0 that can be sent: did "
+    (Dict(left=EYE, right=HAND), "rigth", "world.observation is 'rigth', which is not a key of Env-v0 that can be sent: did "
                                           "you mean 'right'?"),
     (HAND, "left", f"world.observation is 'left', but Env-v0 has the observation space {HAND}, which has no keys. Fix: "
                    "leave it out")])
-def test_what_is_not_clear_is_refused(space: Space, chosen: str | None, words: str) -> None:
+def test_ambiguous_or_unknown_keys_are_refused(space: Space, chosen: str | None, words: str) -> None:
     with pytest.raises(SettingError) as refused:
         read(space, chosen)
     assert str(refused.value) == words
@@ -118,12 +118,12 @@ def test_pictures_have_their_channels_last(shape: tuple[int, ...], sent: tuple[i
     assert picture(Box(-1, 1, shape)) is None
 
 
-def test_what_was_done_with_a_picture_is_told() -> None:
+def test_conversion_of_a_picture_gives_a_remark() -> None:
     assert read(Box(0, 255, (3, 20, 24), np.uint8)).remarks == [
         "observation is Box(0, 255, (3, 20, 24), uint8), a picture with its channels first, sent as (20, 24, 3)"]
 
 
-def test_a_stack_of_pictures_keeps_the_colours_of_each_together() -> None:
+def test_a_stack_of_pictures_keeps_the_colours_of_each_adjacent() -> None:
     space = Box(0, 255, (4, 20, 24, 3), np.uint8)
     seen = space.sample()
     assert np.array_equal(read(space)(seen)["observation"][2, 7], seen[:, 2, 7].reshape(-1))
@@ -147,7 +147,7 @@ CODECS: list[tuple[Space, ActionSpace]] = [
 
 
 @pytest.mark.parametrize(("space", "actions"), CODECS, ids=[str(space)[:30] for space, _ in CODECS])
-def test_actions_go_there_and_every_one_is_reached(space: Space, actions: ActionSpace) -> None:
+def test_decoded_actions_are_valid_and_cover_the_space(space: Space, actions: ActionSpace) -> None:
     codec = ActionCodec(space, "Env-v0")
     assert codec.actions == actions
     drawn = actions.draw(torch.rand(300, actions.num_draws, generator=torch.Generator().manual_seed(0))).numpy()
@@ -167,7 +167,7 @@ def test_bounds_are_reached_and_numbers_beyond_are_clipped() -> None:
 
 
 @pytest.mark.parametrize("space", [Text(3), Tuple((THREE, Text(3)))])
-def test_actions_that_no_vector_can_be_are_refused(space: Space) -> None:
+def test_action_spaces_without_a_vector_form_are_refused(space: Space) -> None:
     with pytest.raises(SettingError, match=r"Env-v0 has the action space .* expected a Box, Discrete, MultiDiscrete"):
         ActionCodec(space, "Env-v0")
     with pytest.raises(SettingError, match="which is unbounded: expected finite bounds"):
@@ -194,7 +194,7 @@ def world(name: str, **settings: Any) -> GymWorld:
 
 @pytest.mark.parametrize("name", ["Masked", "MaskInInfo", "MaskedMulti", "TupleAction", "DictAction", "PictureAndBody",
                                   "Mission"])
-def test_they_keep_the_contract_of_worlds(name: str) -> None:
+def test_worlds_pass_the_contract_check(name: str) -> None:
     check_world(lambda: GymWorld(f"{HOSTILE}/{name}-v0"), ticks=15)
 
 
@@ -211,15 +211,15 @@ def test_an_action_of_several_parts_reaches_the_environment() -> None:
 
 
 def test_a_repeated_action_and_a_mask_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"world.repeat is 2, but .*Masked-v0 sends action masks, and what is allow"):
+    with pytest.raises(SettingError, match=r"world.repeat is 2, but .*Masked-v0 sends action masks, and a mask holds"):
         world("Masked", repeat=2)
 
 
 BARE = ["world=gym", "perception=vector", "goal=none", "memory=none"]
 
 
-def lived(name: str, overrides: Sequence[str], ticks: int = 8, rows: int = 3) -> list[Mapping[str, Tensor]]:
-    """An agent with initial weights, in an environment that raises where what is not allowed is done."""
+def cycled(name: str, overrides: Sequence[str], ticks: int = 8, rows: int = 3) -> list[Mapping[str, Tensor]]:
+    """Run an agent with initial weights in an environment that raises on a masked action."""
     graph = to_graph(compose([*BARE, f"world.id={HOSTILE}/{name}-v0", *overrides], allow=["tests."]))
     assert graph.warnings == []
     watch = ("actor.action", *(["world.action_mask"] if "action_mask" in graph.outputs["world"] else []))
@@ -242,8 +242,8 @@ DISCRETE = {"tree": ["planner=tree"], "shooting": ["planner=random_shooting"],
 @pytest.mark.parametrize(("overrides", "name"), [
     (overrides, ("MaskedFirst", "MaskInInfo", "MaskedMulti")[i % 3]) for i, overrides in enumerate(DISCRETE.values())],
     ids=DISCRETE)
-def test_what_is_not_allowed_is_never_chosen(name: str, overrides: Sequence[str]) -> None:
-    for tick in lived(name, overrides):
+def test_masked_actions_are_never_chosen(name: str, overrides: Sequence[str]) -> None:
+    for tick in cycled(name, overrides):
         action, allowed = tick["actor.action"], tick["world.action_mask"]
         assert not action[~allowed].any()
         assert bool((action.sum(-1) == (2 if name == "MaskedMulti" else 1)).all())
@@ -252,7 +252,7 @@ def test_what_is_not_allowed_is_never_chosen(name: str, overrides: Sequence[str]
 @pytest.mark.parametrize("planner", ["cem", "icem", "mppi", "gradient", "random_shooting"])
 def test_continuous_planners_drive_numbers_and_choices(planner: str) -> None:
     space = ActionSpace(1, (3,))
-    for tick in lived("TupleAction", [f"planner={planner}"]):
+    for tick in cycled("TupleAction", [f"planner={planner}"]):
         assert space.fits(tick["actor.action"]).all()
 
 
@@ -261,7 +261,7 @@ def test_continuous_planners_drive_numbers_and_choices(planner: str) -> None:
     ("MultiDiscrete", "cem", "CEM plans continuous actions, but here an action is one of 3 and one of 2. Fix: planner=cat")])
 def test_planners_of_other_actions_are_refused(name: str, planner: str, words: str) -> None:
     with pytest.raises(GraphError, match=words):
-        lived(name, [f"planner={planner}"])
+        cycled(name, [f"planner={planner}"])
 
 
 def test_a_key_of_a_dict_can_be_wired_by_its_name() -> None:
@@ -277,7 +277,7 @@ def test_an_actor_that_receives_no_mask_is_named() -> None:
     graph = to_graph(compose([*overrides, "actor._target_=tests.support.maskless.Maskless"], allow=["tests."]))
     assert graph.warnings == [
         "actor does not receive world.action_mask: tests.support.maskless.Maskless has no input 'action_mask', and may "
-        "choose what is not allowed. Fix: inputs = {**inputs of its role, 'action_mask': ami.blueprint.ACTION_MASK}"]
+        "choose disallowed actions. Fix: inputs = {**inputs of its role, 'action_mask': ami.blueprint.ACTION_MASK}"]
     alone = to_graph(compose([*overrides, "graph.actor.action_mask=null"], allow=["tests."]))
     assert alone.warnings == [] and "action_mask" not in {wire.to_port for wire in alone.inputs["actor"]}
 
@@ -291,6 +291,6 @@ def test_the_toy_worlds_of_gymnasium_run(env: str) -> None:
         assert [agent.cycle()["world.reward"].shape for _ in range(3)] == [(1,)] * 3
 
 
-def test_a_mask_that_allows_nothing_is_refused_where_it_arises() -> None:
+def test_a_mask_that_allows_nothing_is_reported_with_row_and_tick() -> None:
     with pytest.raises(AmiError, match=r"NothingAllowed-v0, row 0, tick 5, seed 0: port world.action_mask: \[0, 0, 0\] al"):
-        lived("NothingAllowed", ["planner=categorical"])
+        cycled("NothingAllowed", ["planner=categorical"])

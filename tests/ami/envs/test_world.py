@@ -1,4 +1,4 @@
-"""GymWorld: any gymnasium environment of boxes is a world; finished rows stand still; what is no world is told why."""
+"""GymWorld: spaces, resets, limits, success and seeds of gymnasium environments; errors for unsupported ones."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from torch import Tensor
 from ami.blueprint import Actor, Episode
 from ami.envs.world import GymWorld
 from ami.errors import SettingError
-from ami.extras import how_to_install
-from ami.graph import Graph
-from ami.parts import Part
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.ports import ActionSpace
+from ami.terminal.extras import how_to_install
 from ami.testing import check_world
 
 Outputs = dict[str, Tensor]
 
 
 class Line(gymnasium.Env):
-    """A walk from 0 to `length` by at most half a unit a step; falling below 0 ends it too, without success."""
+    """A walk from 0 to `length` with steps of at most 0.5; falling below 0 ends the episode without success."""
 
     observation_space = Box(-10, 10, (2,), np.float64)
     action_space = Box(-0.5, 0.5, (1, 1), np.float64)
@@ -60,7 +60,7 @@ class Line(gymnasium.Env):
 
 
 class Shown(gymnasium.Env):
-    """Shows samples of its observation space, the first of each episode drawn by its seed, and remembers what was done."""
+    """Returns samples of its observation space, the first of each episode drawn by its seed, and stores the actions."""
 
     def __init__(self, seen: Space, done: Space | None = None) -> None:
         self.observation_space = copy.deepcopy(seen)
@@ -79,14 +79,14 @@ class Shown(gymnasium.Env):
 
 
 class Halved(gymnasium.RewardWrapper):
-    """A wrapper to be named by its path."""
+    """A wrapper that halves the reward."""
 
     def reward(self, reward: Any) -> float:
         return float(reward) / 2
 
 
 class Impatient(gymnasium.vector.VectorEnv):
-    """Begins anew by itself."""
+    """A vector environment that resets by itself."""
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
@@ -96,9 +96,9 @@ class Impatient(gymnasium.vector.VectorEnv):
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is registered here is gone after each test."""
+    """Remove the registrations of each test."""
     for package in ("worlds", "minigrid", "gymnasium_robotics"):
-        importlib.import_module(package)  # those that stay
+        importlib.import_module(package)  # registered before the copy
     monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
     monkeypatch.setattr(gymnasium, "registry", gymnasium.envs.registration.registry)
     gymnasium.register("Line-v0", Line, max_episode_steps=6)
@@ -110,7 +110,7 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def world(env: str, batch: int, options: Sequence[dict[str, Any]] | None = None, first: int = 0,
           **settings: Any) -> GymWorld:
-    """Made, and about to begin episodes of seeds `first`, `first` + 1, …"""
+    """Make a world that begins episodes of seeds `first`, `first` + 1, … at its next step."""
     made = GymWorld(env, **settings)
     made.set_up(dict(made.infer_dims({})))
     begin(made, [True] * batch, range(first, first + batch), options)
@@ -124,7 +124,7 @@ def begin(of: GymWorld, mask: Sequence[bool], seeds: Sequence[int], options: Seq
 
 
 def step(of: GymWorld, *actions: float) -> Outputs:
-    """One tick; what is sent fits the ports."""
+    """Run one tick and validate the outputs."""
     (width,) = of.inputs["action"].shape(of.dims)
     sent = of.step(torch.tensor(actions)[:, None].expand(-1, width).contiguous())
     for name, port in of.outputs.items():
@@ -148,7 +148,7 @@ def test_a_plain_environment_is_a_world() -> None:
     assert not any(tick[flag].any() for tick in sent for flag in ("terminated", "truncated", "success"))
 
 
-def test_a_plain_environment_moves_as_it_does_without_us() -> None:
+def test_a_plain_environment_equals_the_bare_one() -> None:
     ours, theirs = world("Pendulum-v1", 2, first=7), gymnasium.make("Pendulum-v1")
     seen, _ = theirs.reset(seed=8)
     assert torch.equal(step(ours, 9, 9)["observation"][1], torch.tensor(seen))
@@ -159,7 +159,7 @@ def test_a_plain_environment_moves_as_it_does_without_us() -> None:
         assert sent["reward"][1].item() == pytest.approx(float(reward))
 
 
-def test_an_environment_that_tells_no_truth_has_a_truth_of_width_0() -> None:
+def test_without_info_state_the_truth_has_width_0() -> None:
     assert step(world("Pendulum-v1", 2), 0, 0)["truth"].shape == (2, 0)
     assert step(world("Line-v0", 2, tells=False), 0, 0)["truth"].shape == (2, 0)
 
@@ -171,7 +171,7 @@ def test_the_truth_is_read_of_every_row() -> None:
     assert step(line, 0.5, -0.5)["truth"].tolist() == [[0.5], [0.25]]
 
 
-def test_success_is_what_the_environment_calls_so_and_else_there_is_none() -> None:
+def test_success_is_read_from_info_and_absent_otherwise() -> None:
     for tells, expected in ((True, [True, False]), (False, [False, False])):
         line = world("Line-v0", 2, [{"start": 0.75}, {"start": 0.0}], tells=tells)
         assert line.tells_success is tells
@@ -181,7 +181,7 @@ def test_success_is_what_the_environment_calls_so_and_else_there_is_none() -> No
         assert sent["success"].tolist() == expected
 
 
-def test_actions_are_rescaled_from_minus_1_to_1_clipped_and_get_the_shape_of_the_space() -> None:
+def test_actions_are_rescaled_clipped_and_reshaped() -> None:
     line = world("Line-v0", 2, [{"start": 0.25}, {"start": 0.5}])
     assert line.dims["A"] == 1
     step(line, 0, 0)
@@ -189,7 +189,7 @@ def test_actions_are_rescaled_from_minus_1_to_1_clipped_and_get_the_shape_of_the
 
 
 @pytest.mark.parametrize("settings", [{}, {"observe": "state"}, {"door": "random", "size": 16, "max_episode_steps": 5}])
-def test_made_row_by_row_a_world_is_the_same_as_made_at_once(settings: dict[str, Any]) -> None:
+def test_rows_and_a_vector_environment_agree(settings: dict[str, Any]) -> None:
     options = [{"start": [24.0 + row, 7.0], "goal": [27.0, 10.0]} for row in range(3)]
     at_once = world("worlds:ami/TwoRooms-v0", 3, options, **settings)
     by_row = world("OneRow-v0", 3, options, **settings)
@@ -224,13 +224,13 @@ SEEN: list[tuple[Space, tuple[int, ...], tuple[int, ...]]] = [
 
 
 @pytest.mark.parametrize(("seen", "observation", "goal"), SEEN, ids=[str(case[0])[:24] for case in SEEN])
-def test_what_has_numbers_is_seen(seen: Space, observation: tuple[int, ...], goal: tuple[int, ...]) -> None:
+def test_numeric_spaces_are_observed(seen: Space, observation: tuple[int, ...], goal: tuple[int, ...]) -> None:
     shown = world("Shown-v0", 2, seen=seen)
     assert shown.dims["O"] == observation and shown.dims["G"] == goal
     assert [step(shown, 0, 0)["reward"].tolist() for _ in range(3)] == [[0, 0], [1, 1], [1, 1]]
 
 
-def test_what_is_flattened_is_what_gymnasium_flattens() -> None:
+def test_flattening_equals_gymnasiums() -> None:
     space = Dict(floor=Discrete(4), place=HAND)
     sent = step(world("Shown-v0", 2, first=5, seen=space), 0, 0)["observation"]
     for row in range(2):
@@ -238,7 +238,7 @@ def test_what_is_flattened_is_what_gymnasium_flattens() -> None:
         assert sent[row].tolist() == flatten(space, space.sample()).tolist()
 
 
-def test_an_action_of_choices_is_the_one_that_is_taken() -> None:
+def test_a_one_hot_action_selects_its_choice() -> None:
     shown = world("Shown-v0", 2, seen=HAND, done=Discrete(3, start=5))
     assert shown.inputs["action"].space == ActionSpace(choices=(3,)) and shown.dims["A"] == 3
     for _ in range(2):
@@ -246,7 +246,7 @@ def test_an_action_of_choices_is_the_one_that_is_taken() -> None:
     assert [env.unwrapped.done for env in shown.rows.envs] == [[6], [7]]
 
 
-def test_a_repeated_action_gathers_its_rewards_and_stops_at_the_end() -> None:
+def test_a_repeated_action_sums_rewards_and_stops_at_the_end() -> None:
     line = world("Line-v0", 2, [{"start": 0.25}, {"start": 0.0}], repeat=3)
     step(line, 0, 0)
     sent = step(line, 1.0, 0.25)
@@ -267,7 +267,7 @@ def test_wrappers_are_named_by_their_path() -> None:
     ("LunarLander-v3", {"O": (8,), "G": (0,), "A": 4}),
     ("minigrid:MiniGrid-DoorKey-6x6-v0", {"O": (151,), "G": (0,), "A": 7}),
     ("gymnasium_robotics:PointMaze_UMaze-v3", {"O": (4,), "G": (2,), "A": 2})])
-def test_the_worlds_of_the_experiments_are_driven(env: str, sizes: dict[str, Any]) -> None:
+def test_the_worlds_of_the_experiments_run(env: str, sizes: dict[str, Any]) -> None:
     made = world(env, 2)
     assert {symbol: made.dims[symbol] for symbol in sizes} == sizes
     assert made.tells_success is ("Maze" in env)
@@ -277,20 +277,20 @@ def test_the_worlds_of_the_experiments_are_driven(env: str, sizes: dict[str, Any
 
 @pytest.mark.parametrize("settings", [{"id": "Pendulum-v1"}, {"id": "CartPole-v1"}, {"id": "CartPole-v1", "repeat": 2},
                                       {"id": "Shown-v0", "seen": Dict(hand=HAND, words=Text(5)), "done": Discrete(4)}])
-def test_they_keep_the_contract_of_worlds(settings: dict[str, Any]) -> None:
+def test_worlds_pass_the_contract_check(settings: dict[str, Any]) -> None:
     check_world(lambda: GymWorld(**settings), ticks=60)
 
 
 # Beginning and ending -------------------------------------------------------------------------------------------------
 
 
-def test_a_row_depends_on_its_own_seed_alone() -> None:
+def test_a_row_depends_only_on_its_seed() -> None:
     together, alone = world("Pendulum-v1", 3, first=4), world("Pendulum-v1", 1, first=6)
     for _ in range(3):
         assert same(step(together, 1.0, -1.0, 0.5), step(alone, 0.5), [2], [0])
 
 
-def test_finished_rows_stand_still_until_they_begin_anew() -> None:
+def test_finished_rows_stand_still_until_reset() -> None:
     line = world("Line-v0", 2, [{"start": 0.75}, {"start": 0.0}])
     step(line, 0, 0)
     end = step(line, 1.0, 0.0)
@@ -315,7 +315,7 @@ def test_the_time_limit_of_the_environment_holds() -> None:
     assert [other for _, other in flags].index(True) == 9
 
 
-def test_a_row_that_begins_anew_is_a_fresh_one_and_the_others_are_not_touched() -> None:
+def test_a_reset_row_is_fresh_and_the_others_are_unaffected() -> None:
     one, undisturbed, fresh = (world("Pendulum-v1", 3, first=first) for first in (0, 0, 50))
     for _ in range(3):
         step(one, 1, 1, 1), step(undisturbed, 1, 1, 1)
@@ -325,19 +325,19 @@ def test_a_row_that_begins_anew_is_a_fresh_one_and_the_others_are_not_touched() 
         assert same(sent, step(undisturbed, 1, 1, 1), [0, 2]) and same(sent, step(fresh, 1, 1, 1), [1])
 
 
-def test_an_action_that_came_before_the_beginning_is_not_taken() -> None:
+def test_the_action_at_a_reset_is_ignored() -> None:
     one, other = world("Line-v0", 1, first=3), world("Line-v0", 1, first=3)
     assert same(step(one, 0.5), step(other, -0.5))
 
 
-def test_another_number_of_worlds_begins_from_nothing() -> None:
+def test_another_batch_size_makes_new_environments() -> None:
     line = world("Line-v0", 2)
     step(line, 0, 0)
     begin(line, [True] * 4, range(4))
     assert same(step(line, 0, 0, 0, 0), step(world("Line-v0", 4), 0, 0, 0, 0), range(4))
 
 
-def test_messages_that_were_sent_are_not_changed_by_later_steps() -> None:
+def test_later_steps_do_not_change_sent_messages() -> None:
     for env in ("Line-v0", "worlds:ami/TwoRooms-v0"):
         of = world(env, 2)
         sent = [step(of, 0.25, 0.25) for _ in range(2)]
@@ -356,13 +356,13 @@ def test_episodes_of_one_batch_give_the_same_options() -> None:
         "the episodes of one batch give different options (start): expected the same ones in every row")
 
 
-def test_an_environment_that_begins_anew_by_itself_is_made_row_by_row() -> None:
+def test_an_autoreset_vector_environment_is_made_row_by_row() -> None:
     line = world("Patient-v0", 1, [{"start": 0.75}])
     step(line, 0)
     assert [step(line, 1.0)["truth"].item() for _ in range(3)] == [1.25] * 3
 
 
-# What is no world -----------------------------------------------------------------------------------------------------
+# Refused worlds -------------------------------------------------------------------------------------------------------
 
 REGISTER = ("Fix: 'package:id' imports the package that registers it, and world.entry_point=module:Class needs no "
             "registration")
@@ -380,9 +380,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Line-v0", {"wrappers": ["nowhere.Blind"]}, "world.wrappers names 'nowhere.Blind', whose package cannot be imported: "
      f"No module named 'nowhere'. Fix: {how_to_install('worlds')}, or put its folder on PYTHONPATH"),
     ("Line-v0", {"wrappers": ["gymnasium.wrappers.FlatenObservation"]}, "world.wrappers names "
-     "'gymnasium.wrappers.FlatenObservation', which is no gymnasium wrapper: did you mean 'FlattenObservation'?"),
+     "'gymnasium.wrappers.FlatenObservation', which is not a gymnasium wrapper: did you mean 'FlattenObservation'?"),
     ("Shown-v0", {"seen": Dict(mission=Text(3, charset="a"))}, "Shown-v0 has the observation space Dict('mission': Text(1, "
-     "3, charset=a)), which is no vector of numbers: expected a Box, a Discrete or a Dict of them. Fix: a wrapper of your "
+     "3, charset=a)), which is not numeric: expected a Box, a Discrete or a Dict of them. Fix: a wrapper of your "
      "own, world.wrappers=[package.file.Class]"),
     ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": Text(3, charset="a")}, "Shown-v0 has the action space Text(1, 3, "
      "charset=a): expected a Box, Discrete, MultiDiscrete, MultiBinary, or a Tuple or Dict of them. Fix: a wrapper of your "
@@ -390,13 +390,13 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Shown-v0", {"seen": Box(0, 1, (2,)), "done": Box(-np.inf, 1, (1,))}, "Shown-v0 has the action space Box(-inf, 1.0, "
      "(1,), float32), which is unbounded: expected finite bounds, to which actions in [-1, 1] are rescaled. Fix: a wrapper "
      "of your own, world.wrappers=[package.file.Class], that turns actions into one of these"),
-    ("Impatient-v0", {}, "Impatient-v0 begins episodes anew by itself: expected a vector environment with autoreset_mode "
-                         "DISABLED, or a single one beside it"),
+    ("Impatient-v0", {}, "Impatient-v0 resets episodes by itself: expected a vector environment with autoreset_mode "
+                         "DISABLED, or an entry_point as well"),
 ]
 
 
 @pytest.mark.parametrize(("env", "settings", "words"), REFUSED, ids=[f"{case[0]} {'.'.join(case[1])}" for case in REFUSED])
-def test_what_is_no_world_is_told_why(env: str, settings: dict[str, Any], words: str) -> None:
+def test_invalid_worlds_are_refused_with_the_reason(env: str, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError) as refused:
         GymWorld(env, **settings)
     assert str(refused.value) == words
@@ -415,16 +415,16 @@ def test_an_id_of_another_package_imports_it(tmp_path: Path, monkeypatch: pytest
 # In a graph, and for evaluations --------------------------------------------------------------------------------------
 
 
-def test_every_node_learns_its_sizes_from_the_world() -> None:
+def test_nodes_infer_their_sizes_from_the_world() -> None:
     class Still(Actor):
         inputs = {}
 
-    graph = Graph({"world": Part(GymWorld, {"id": "Pendulum-v1"}), "actor": Part(Still)},
+    graph = Graph({"world": ModuleSpec(GymWorld, {"id": "Pendulum-v1"}), "actor": ModuleSpec(Still)},
                   {"world": {"action": "actor.action@-1"}, "actor": {}})
     assert graph.dims["actor"]["A"] == 1
 
 
-def test_a_world_of_bytes_says_so() -> None:
+def test_observation_dtypes_are_declared() -> None:
     assert GymWorld("worlds:ami/TwoRooms-v0").outputs["observation"].dtype == torch.uint8
     assert GymWorld("worlds:ami/TwoRooms-v0", observe="state").outputs["goal"].dtype == torch.float32
     assert GymWorld("Line-v0").outputs["observation"].dtype == torch.float32
@@ -439,7 +439,7 @@ def test_a_world_without_goals_gives_seeds_for_an_evaluation() -> None:
 
 
 class Near(gymnasium.Env):
-    """Some episodes begin at the goal, as where start and goal are drawn without a look at each other."""
+    """Some episodes begin at the goal, as if start and goal were drawn independently."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (1,))
     action_space = gymnasium.spaces.Box(-1, 1, (1,))
@@ -464,7 +464,7 @@ def test_episodes_solved_at_their_start_are_left_out_of_an_evaluation() -> None:
     assert [pair["seed"] for pair in pairs] == [s for s in every if not Near().reset(seed=s)[1]["success"]][:20], "in order"
 
 
-def test_a_world_whose_episodes_are_solved_at_their_start_is_refused() -> None:
+def test_a_world_with_only_solved_starts_is_refused() -> None:
     with pytest.raises(SettingError, match=r"Near: of 100 episodes 100 are solved at their start: expected 2 that are not\. "
                                            r"Fix: reset\(\) must draw a start that is not at the goal"):
         GymWorld(entry_point=f"{__name__}:Near", share=1.0).sample_pairs(3, 2)

@@ -10,30 +10,30 @@ from ami.errors import SettingError
 from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
 
 WATCH = ("planner.model_steps",)
 
 
 class Scripted:
-    """An agent whose flags are told in advance: ends[episode] = (tick, success); None never ends."""
+    """An agent with scripted flags: ends[episode] = (tick, success); None never ends."""
 
     def __init__(self, ends: dict[int, tuple[int, bool] | None], fails_at: int | None = None, watched: bool = True,
                  every: int = 1) -> None:
         self.ends, self.fails_at, self.watched = ends, fails_at, watched
         self.graph = SimpleNamespace(every={"planner": every})
-        self.lived: list[int] = []
+        self.episodes: list[int] = []
 
     def reset(self, mask, episodes, wave=0):
         self.now = [episode.number for episode in episodes]
-        self.lived += self.now
+        self.episodes += self.now
         self.tick = -1
 
     def cycle(self):
         self.tick += 1
         if self.tick == self.fails_at:
-            raise RuntimeError("the mind broke")
+            raise RuntimeError("the agent failed")
         over = [self.ends[n] is not None and self.tick >= self.ends[n][0] for n in self.now]
         won = [o and self.ends[n][1] for o, n in zip(over, self.now, strict=True)]
         moment = {"world.success": torch.tensor(won), "world.reward": torch.tensor([-1.5 - n for n in self.now]),
@@ -46,7 +46,7 @@ def manifest_of(*kinds: str) -> Manifest:
     return Manifest("world", {}, 0, tuple({"kind": kind, "seed": i} for i, kind in enumerate(kinds)))
 
 
-def test_a_plan_that_is_held_is_not_counted_again() -> None:
+def test_held_plan_is_counted_once() -> None:
     manifest = manifest_of("near", "far")
     every_tick, rarely = (evaluate([Scripted({0: (6, True), 1: (6, True)}, every=every)], manifest, 2) for every in (1, 3))
     assert (every_tick.decisions, every_tick.plans, every_tick.model_steps) == (12, 12, 6 * 10 + 6 * 20)
@@ -54,9 +54,9 @@ def test_a_plan_that_is_held_is_not_counted_again() -> None:
     assert rarely.model_steps_per_plan == 15
 
 
-def test_the_steps_of_all_planners_are_counted_each_at_its_own_pace() -> None:
+def test_model_steps_of_all_planners_are_counted_at_their_own_pace() -> None:
     class Two(Scripted):
-        """A slow planner above the other one, whatever they are called."""
+        """A slow planner above a fast one, with arbitrary names."""
 
         def __init__(self) -> None:
             super().__init__({0: (6, True)}, watched=False)
@@ -69,11 +69,11 @@ def test_the_steps_of_all_planners_are_counted_each_at_its_own_pace() -> None:
     assert (evaluation.decisions, evaluation.plans, evaluation.model_steps) == (6, 6, 6 * 10 + 2 * 100)
 
 
-def test_planners_are_known_by_their_type(tiny_mind: Callable[..., Graph]) -> None:
+def test_planners_are_found_by_type(tiny_mind: Callable[..., Graph]) -> None:
     assert planning_ports(tiny_mind(observe="state")) == ("planner.model_steps",)
 
 
-def test_metrics_are_made_of_each_episode(tiny_mind: Callable[..., Graph]) -> None:
+def test_metrics_are_computed_per_episode(tiny_mind: Callable[..., Graph]) -> None:
     graph = tiny_mind(observe="state")
     manifest = Manifest.make(graph.drafts["world"], 5, 2)
     seen: list[EpisodeRecord] = []
@@ -92,7 +92,7 @@ def test_metrics_are_made_of_each_episode(tiny_mind: Callable[..., Graph]) -> No
     assert found["low"] <= found["mean"] <= found["high"] and min(energies) <= found["mean"] <= max(energies)
 
 
-def test_a_row_counts_until_it_is_over_and_no_longer() -> None:
+def test_row_counts_until_it_is_over() -> None:
     agent = Scripted({0: (1, True), 1: (3, False)})
     evaluation = evaluate([agent], manifest_of("near", "far"), batch=2)
     assert evaluation.outcomes == (Outcome("near", True, 1, -3.0), Outcome("far", False, 3, -10.0))
@@ -102,11 +102,11 @@ def test_a_row_counts_until_it_is_over_and_no_longer() -> None:
     assert evaluation.ms_per_decision == pytest.approx(1000 * evaluation.seconds / 4)
 
 
-def test_without_a_planner_no_model_steps_are_counted() -> None:
+def test_no_model_steps_without_a_planner() -> None:
     assert evaluate([Scripted({0: (2, True)}, watched=False)], manifest_of("near"), batch=1).model_steps_per_plan == 0
 
 
-def test_figures_are_those_of_each_kind() -> None:
+def test_figures_by_kind() -> None:
     outcomes = (Outcome("near", True, 4), Outcome("near", True, 6), Outcome("far", True, 9), Outcome("far", False, 60))
     kinds = Evaluation(outcomes, decisions=79, plans=0, model_steps=0, seconds=1.0).kinds()
     assert list(kinds) == ["near", "far"]
@@ -115,11 +115,11 @@ def test_figures_are_those_of_each_kind() -> None:
     assert kinds["far"]["success"] == 0.5 and kinds["far"]["mean_steps"] == 9.0
 
 
-def test_where_nothing_was_solved_there_are_no_mean_steps() -> None:
+def test_no_mean_steps_without_solved_pairs() -> None:
     assert Evaluation((Outcome("far", False, 60),), 60, 0, 0, 1.0).kinds()["far"]["mean_steps"] is None
 
 
-def test_a_world_that_tells_no_success_is_judged_by_its_returns_alone() -> None:
+def test_world_without_success_is_judged_by_returns() -> None:
     manifest = Manifest("world", {}, 0, ({"kind": "episode", "seed": 0}, {"kind": "episode", "seed": 1}), False)
     evaluation = evaluate([Scripted({0: (1, True), 1: (3, True)})], manifest, batch=2)
     assert evaluation.outcomes == (Outcome("episode", None, 1, -3.0), Outcome("episode", None, 3, -10.0))
@@ -139,35 +139,35 @@ def test_two_agents_are_compared_on_the_same_pairs() -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("agents", [1, 3])
-def test_outcomes_depend_neither_on_the_batch_nor_on_who_lives_them(
+def test_outcomes_do_not_depend_on_batch_or_number_of_agents(
         tiny_mind: Callable[..., Graph], batch: int, agents: int) -> None:
     graph = tiny_mind(observe="state")
     manifest = Manifest.make(graph.drafts["world"], 5, 4)
-    minds = [Agent(LocalRuntime(graph, 0, watch=WATCH)) for _ in range(agents)]
-    evaluation = evaluate(minds, manifest, batch)
+    runners = [Agent(LocalRuntime(graph, 0, watch=WATCH)) for _ in range(agents)]
+    evaluation = evaluate(runners, manifest, batch)
     alone = evaluate([Agent(LocalRuntime(graph, 0))], manifest, 1)
     assert evaluation.outcomes == alone.outcomes
     assert all(outcome.success for outcome in evaluation.outcomes)
     assert evaluation.model_steps_per_plan == 12
 
 
-def test_every_wave_is_lived_once_by_somebody() -> None:
+def test_every_wave_is_run_once() -> None:
     agents = [Scripted(dict.fromkeys(range(9), (1, True))) for _ in range(3)]
     assert evaluate(agents, manifest_of(*["near"] * 9), batch=2).successes() == [True] * 9
-    assert sorted(number for agent in agents for number in agent.lived) == list(range(9))
+    assert sorted(number for agent in agents for number in agent.episodes) == list(range(9))
 
 
-def test_progress_is_told_in_the_calling_thread_up_to_the_last_pair() -> None:
-    told: list[tuple[Progress, threading.Thread]] = []
+def test_progress_is_reported_in_the_calling_thread() -> None:
+    reports: list[tuple[Progress, threading.Thread]] = []
     agent = Scripted({0: (1, True), 1: (1, False), 2: (1, True)})
-    evaluate([agent], manifest_of(*["near"] * 3), 1, lambda progress: told.append((progress, threading.current_thread())))
-    assert told[-1][0] == Progress(finished=3, total=3, succeeded=2, returned=-2 * (1.5 + 2.5 + 3.5))
-    assert {thread for _, thread in told} == {threading.current_thread()}
+    evaluate([agent], manifest_of(*["near"] * 3), 1, lambda progress: reports.append((progress, threading.current_thread())))
+    assert reports[-1][0] == Progress(finished=3, total=3, succeeded=2, returned=-2 * (1.5 + 2.5 + 3.5))
+    assert {thread for _, thread in reports} == {threading.current_thread()}
 
 
-def test_an_error_in_one_agent_stops_all_and_comes_out() -> None:
+def test_error_in_one_agent_stops_all_and_is_raised() -> None:
     endless = Scripted(dict.fromkeys(range(4), None))
-    with pytest.raises(RuntimeError, match="the mind broke"):
+    with pytest.raises(RuntimeError, match="the agent failed"):
         evaluate([Scripted(dict.fromkeys(range(4), None), fails_at=3), endless], manifest_of(*["near"] * 4), batch=2)
     assert not any(thread.name.startswith("agent") for thread in threading.enumerate())
 
@@ -182,11 +182,11 @@ def test_ctrl_c_stops_all_agents() -> None:
     assert not any(thread.name.startswith("agent") for thread in threading.enumerate())
 
 
-def test_a_pair_that_starts_solved_is_refused() -> None:
+def test_pair_solved_at_the_start_is_refused() -> None:
     with pytest.raises(SettingError, match=r"1 of the manifest's pairs are solved at the start: 1 \{'kind': 'far'"):
         evaluate([Scripted({0: (1, True), 1: (0, True)})], manifest_of("near", "far"), batch=2)
 
 
-def test_nobody_cannot_be_judged() -> None:
+def test_no_agent_is_refused() -> None:
     with pytest.raises(SettingError, match="evaluate got no agent: expected one or more"):
         evaluate([], manifest_of("near"), batch=1)

@@ -14,18 +14,18 @@ def make(seed: int = 3, num_pairs: int = 4, **settings: object) -> Manifest:
     return Manifest.make(GymWorld("worlds:ami/TwoRooms-v0", **settings), seed, num_pairs)
 
 
-def test_it_holds_as_many_pairs_of_every_kind() -> None:
+def test_equal_numbers_of_pairs_of_every_kind() -> None:
     assert [pair["kind"] for pair in make().pairs] == ["same_room"] * 4 + ["across"] * 4
 
 
-def test_the_hash_is_that_of_world_settings_seed_and_pairs() -> None:
+def test_hash_depends_on_world_settings_seed_and_pairs() -> None:
     sealed = make()
     assert sealed.hash == make().hash
     assert len({sealed.hash, make(seed=4).hash, make(num_pairs=5).hash, make(size=16).hash}) == 4
     assert len(sealed.hash) == 16 and int(sealed.hash, 16) >= 0
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+def test_save_and_load(tmp_path: Path) -> None:
     sealed = make()
     sealed.save(tmp_path / "manifest.json")
     assert Manifest.load(tmp_path / "manifest.json") == sealed
@@ -38,17 +38,17 @@ def test_a_changed_pair_breaks_the_seal(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["pairs"][0]["goal"][0] += 0.001
     path.write_text(json.dumps(content))
-    with pytest.raises(SettingError, match=f"says its hash is {sealed.hash}, but its pairs give .* was changed after it "
-                                           "was sealed. Fix: draw it anew from its seed"):
+    with pytest.raises(SettingError, match=f"has the hash {sealed.hash}, but its pairs have .* was changed after it "
+                                           "was sealed. Fix: recreate it from its seed"):
         Manifest.load(path)
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    ("{", "it is no JSON"), ("[]", r"the content is \[\]: expected a mapping"),
+    ("{", "it is not JSON"), ("[]", r"the content is \[\]: expected a mapping"),
     ('{"world": "x"}', "hash is missing: expected 16 hex digits")])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str, words: str) -> None:
+def test_invalid_file_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "m.json").write_text(content)
-    with pytest.raises(SettingError, match=rf"m\.json is not a manifest: {words}.*\. Fix: draw it anew from its seed"):
+    with pytest.raises(SettingError, match=rf"m\.json is not a manifest: {words}.*\. Fix: recreate it from its seed"):
         Manifest.load(tmp_path / "m.json")
 
 
@@ -57,7 +57,7 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         Manifest.load(tmp_path / "none.json")
 
 
-def test_an_expected_hash_must_be_this_one() -> None:
+def test_other_expected_hash_is_refused() -> None:
     sealed = make()
     sealed.expect(None)
     sealed.expect(sealed.hash)
@@ -65,7 +65,7 @@ def test_an_expected_hash_must_be_this_one() -> None:
         sealed.expect("00ff")
 
 
-def test_an_episode_is_its_place_in_the_manifest() -> None:
+def test_episode_number_is_its_index() -> None:
     sealed = make()
     episodes = sealed.episodes()
     assert [episode.number for episode in episodes] == list(range(8))
@@ -83,20 +83,20 @@ def test_waves_are_the_episodes_in_order(batch: int, sizes: list[int]) -> None:
 
 
 class SolvedRooms(GymWorld):
-    """Offers a second pair whose start is its goal, which the world shows at the first moment."""
+    """Its second pair is solved at the start, at the first tick."""
 
     def step(self, action):
         outputs = super().step(action)
         return {**outputs, "success": torch.tensor([episode.number == 1 for episode in self._episodes])}
 
 
-def test_a_pair_solved_at_the_start_is_refused_by_name() -> None:
+def test_pair_solved_at_the_start_is_refused_by_number() -> None:
     with pytest.raises(SettingError, match=r"1 of the manifest's pairs are solved at the start: 1 \{'kind': 'same_room'.*"
                                            r"Fix: sample_pairs\(\) of worlds:ami/TwoRooms-v0 must leave such pairs out"):
         Manifest.make(SolvedRooms("worlds:ami/TwoRooms-v0"), 3, 4)
 
 
-def test_a_world_without_goals_gives_seeds() -> None:
+def test_world_without_goals_samples_seeds() -> None:
     sealed = Manifest.make(GymWorld("Pendulum-v1"), 0, 3)
     assert [set(pair) for pair in sealed.pairs] == [{"kind", "seed"}] * 3
     assert sealed.episodes()[2].options == {}
@@ -104,8 +104,8 @@ def test_a_world_without_goals_gives_seeds() -> None:
 
 @pytest.mark.parametrize("call, words", [
     (lambda: make(num_pairs=0), "evaluation.pairs is 0: expected 1 or more"),
-    (lambda: make().waves(0), "evaluation.batch is 0: expected 1 or more worlds side by side"),
-    (lambda: Manifest.make(Module(), 0, 1), "Module offers no pairs to be judged on: expected a world with env_id")])
-def test_impossible_wishes_are_refused(call, words: str) -> None:
+    (lambda: make().waves(0), "evaluation.batch is 0: expected 1 or more parallel worlds"),
+    (lambda: Manifest.make(Module(), 0, 1), "Module has no evaluation pairs: expected a world with env_id")])
+def test_impossible_requests_are_refused(call, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         call()

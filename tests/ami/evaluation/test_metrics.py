@@ -1,4 +1,4 @@
-"""Metrics of one's own: what may be one, what is refused and with which words."""
+"""User-defined metrics: ports, functions, and refusals with their messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from ami.errors import SettingError, TrustError, UnknownName
 from ami.evaluation.metrics import EpisodeRecord, Metric, fitting, read_metrics, watched
-from ami.graph import Graph
+from ami.graph.graph import Graph
 
 OWN = """
 NUMBER = 3
@@ -45,7 +45,7 @@ def episode(**ports: torch.Tensor) -> EpisodeRecord:
     return EpisodeRecord({"kind": "near", "seed": 1}, True, 2, 1.0, {name.replace("_", "."): p for name, p in ports.items()})
 
 
-def test_a_port_is_averaged_over_the_episode_and_a_function_reads_its_ports(graph: Graph, own: None) -> None:
+def test_port_mean_and_function_of_ports(graph: Graph, own: None) -> None:
     energy, effort = read_metrics(["planner.energy", "own_metrics.effort"], graph, ["own_metrics."])
     assert energy.of(episode(planner_energy=torch.tensor([1.0, 2.0, 6.0]))) == 3
     assert effort.of(episode(actor_action=torch.tensor([[-1.0], [3.0]]))) == 2
@@ -59,9 +59,9 @@ def test_a_port_is_averaged_over_the_episode_and_a_function_reads_its_ports(grap
     ("os.path.join", TrustError, r"evaluation.metrics is 'os.path.join': expected .* `--allow os.`"),
     ("own_metrics.NUMBER", TrustError, "which is a int: expected a function"),
     ("own_metrics.lngth", UnknownName, "evaluation.metrics is 'own_metrics.lngth', but own_metrics has no 'lngth'"),
-    ("own_metrics.misses", SettingError, r"misses.ports names 'actor.acton', which no node sends: did you mean 'actor.a"),
+    ("own_metrics.misses", SettingError, r"misses.ports names 'actor.acton', which is no output: did you mean 'actor.a"),
 ])
-def test_what_is_no_metric_is_refused(graph: Graph, own: None, name: str, error: type[Exception], words: str) -> None:
+def test_other_than_metrics_are_refused(graph: Graph, own: None, name: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         read_metrics([name], graph, ["own_metrics."])
 
@@ -72,17 +72,17 @@ def test_a_metric_named_twice_is_refused(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(("value", "words"), [("text", "is 'text' on"), (float("nan"), "is nan"), (None, "is None")])
-def test_a_function_that_gives_no_number_is_named_with_the_pair(value: object, words: str) -> None:
+def test_function_without_a_number_is_named_with_the_pair(value: object, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         Metric("mine", (), lambda _: value).of(episode())  # type: ignore[arg-type,return-value]
 
 
-def test_a_function_that_fails_is_named_with_the_pair() -> None:
+def test_failing_function_is_named_with_the_pair() -> None:
     with pytest.raises(SettingError, match=r"evaluation.metrics: mine failed on the pair \{'kind': 'near', 'seed': 1\}: "
-                                           "KeyError: 'nothing'. Fix: mend the function"):
+                                           "KeyError: 'nothing'. Fix: correct the function"):
         Metric("mine", (), lambda record: record.ports["nothing"]).of(episode())  # type: ignore[arg-type,return-value]
 
 
-def test_a_baseline_without_the_port_goes_without_the_metric(graph: Graph) -> None:
+def test_baseline_without_the_port_lacks_the_metric(graph: Graph) -> None:
     there, absent = Metric("planner.energy", ("planner.energy",)), Metric("mine", ("own.port",))
     assert fitting([there, absent], graph) == (there,)

@@ -1,4 +1,4 @@
-"""What was finished before a late fault is in the run's folder, and the error says where."""
+"""Outcomes finished before an error are in the run's folder, and the error names the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import ami
 from ami.errors import WorldFault
 from ami.evaluation.evaluate import Outcome
 from ami.evaluation.outcome_log import NAME, OutcomeLog
-from ami.job import judged_graph, seal
+from ami.session.evaluation import judged_graph, seal
 
 MORTAL = '''
 import gymnasium
@@ -23,7 +23,7 @@ DEADLY = []
 
 
 class Mortal(gymnasium.Env):
-    """Episodes of two steps, each worth 1; it dies in those with a deadly seed."""
+    """Episodes of two steps with reward 1 each; raises for some seeds."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
@@ -41,7 +41,7 @@ class Mortal(gymnasium.Env):
 '''
 
 
-def test_a_world_that_dies_in_its_third_episode_costs_no_finished_one(
+def test_failing_world_loses_no_finished_episode(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mortal_world.py").write_text(MORTAL)
     monkeypatch.syspath_prepend(tmp_path)
@@ -60,16 +60,16 @@ def test_a_world_that_dies_in_its_third_episode_costs_no_finished_one(
                      "metrics": {}} for pair in range(2)]
 
 
-def test_a_log_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path: Path) -> None:
-    said: list[str] = []
-    with OutcomeLog(tmp_path / "gone", said.append) as log:
+def test_unwritable_log_warns_once(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    with OutcomeLog(tmp_path / "gone", warnings.append) as log:
         for number in range(3):
             log.of("agent")(number, Outcome("near", True, 1))
-    assert said == [f"{tmp_path / 'gone' / NAME} is not written any more: No such file or directory. "
-                    "The figures are not touched by it"]
+    assert warnings == [f"{tmp_path / 'gone' / NAME} is no longer written: No such file or directory. "
+                    "The figures are not affected"]
 
 
-def test_an_error_before_the_first_episode_ended_says_nothing_of_outcomes(tmp_path: Path) -> None:
+def test_error_before_the_first_outcome_is_unchanged(tmp_path: Path) -> None:
     with pytest.raises(WorldFault) as refused, OutcomeLog(tmp_path, lambda text: None):
         raise WorldFault("it died")
     assert str(refused.value) == "it died" and not (tmp_path / NAME).exists()

@@ -8,7 +8,7 @@ from PIL import Image
 from ami.evaluation.plots import _curves, _smoothed, plot_learning, plot_results
 
 
-def test_success_is_plotted_for_those_who_were_judged(tmp_path: Path) -> None:
+def test_success_is_plotted_for_all_evaluated_agents(tmp_path: Path) -> None:
     kinds = {kind: {"n": 200, "success": 0.985, "low": 0.957, "high": 0.995, "mean_steps": 9.0}
              for kind in ("same_room", "across")}
     few = {"agent": kinds, "manifest_hash": "00ff", "seed": 0}
@@ -26,7 +26,7 @@ def test_success_is_plotted_for_those_who_were_judged(tmp_path: Path) -> None:
      {"stage": "critic", "step": 0.0, "loss": -1.0}],
     [{"step": 0.0, "loss": 1.0}], [],
     [{"stage": "model", "step": float(step), "loss": math.inf if step == 9 else 1.0, "success": 0.5} for step in range(40)]])
-def test_learning_is_plotted_whatever_was_logged(tmp_path: Path, rows: list[dict]) -> None:
+def test_learning_plot_accepts_any_rows(tmp_path: Path, rows: list[dict]) -> None:
     plot_learning(rows, tmp_path / "learning.png")
     with Image.open(tmp_path / "learning.png") as plot:
         assert plot.format == "PNG"
@@ -43,7 +43,7 @@ def test_stages_follow_each_other_and_a_loss_has_a_gap_between_them() -> None:
     assert curves["success"][0].tolist() == [0, 20] and curves["return"][0].tolist() == [0, 50]
 
 
-def test_smoothing_follows_the_curve_and_begins_anew_behind_a_gap() -> None:
+def test_smoothing_restarts_after_a_gap() -> None:
     values = np.array([4.0] * 50 + [np.nan] + [1.0] * 50)
     smooth = _smoothed(values)
     assert np.allclose(smooth[:50], 4) and np.isnan(smooth[50]) and np.allclose(smooth[51:], 1)

@@ -27,13 +27,13 @@ def test_no_cell_is_cut_and_no_word_broken_at_any_width(width: int) -> None:
     assert (tables == 1) == (width == 200) and text.count("A title") == 1
 
 
-def test_a_long_name_is_broken_where_it_may_be() -> None:
+def test_long_name_is_broken_at_separators() -> None:
     assert lines("planner._target_=mypkg.planners.MyPlanner", 24).split("\n") == [
         "planner._target_=mypkg.", "planners.MyPlanner"]
     assert lines("short", 24) == "short"
 
 
-def test_columns_stand_closer_before_a_table_is_split() -> None:
+def test_columns_are_set_closer_before_a_split() -> None:
     sheet = Sheet("A title", ["", "same room", "across", "mean\nsteps", "model\nsteps", "ms"])  # as of a run in two rooms
     sheet.add("straight line", ["5.0 % [10.0, 23.6]", "55.0 % [34.2, 74.2]", "28.9 / 32.0", "256", "10.2"])
     assert printed(sheet, 80).count("straight line") == 1 and printed(sheet, 70).count("straight line") == 2

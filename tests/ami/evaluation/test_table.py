@@ -20,7 +20,7 @@ def figures() -> dict:
     return summary(evaluations, manifest_hash="00ff00ff00ff00ff", seed=7, learning_seconds=61.5, trace_digest="abc")
 
 
-def test_the_summary_is_the_contract_for_scripts(figures: dict) -> None:
+def test_summary_keys_and_values(figures: dict) -> None:
     assert json.loads(json.dumps(figures)) == figures
     assert {name: figures[name] for name in ("model_steps_per_plan", "ms_per_decision", "learning_seconds", "trace_digest",
                                              "manifest_hash", "seed")} == {
@@ -41,7 +41,7 @@ def test_every_baseline_is_tested_against_the_agent_on_the_same_pairs(figures: d
     assert "paired_with_agent" not in figures["details"]["agent"]
 
 
-def test_the_table_shows_what_is_in_the_summary(figures: dict) -> None:
+def test_table_shows_the_summary(figures: dict) -> None:
     console = Console(width=100, file=io.StringIO())
     console.print(results_table(figures))
     text = console.file.getvalue()
@@ -58,14 +58,15 @@ def test_a_rate_is_written_with_its_interval() -> None:
     assert percent({"success": 0.985, "low": 0.964, "high": 0.994}) == "98.5 % [96.4, 99.4]"
 
 
-def returns_of(agent: list[float], random: list[float], told: bool) -> dict:
-    evaluations = {name: Evaluation(tuple(Outcome("episode", r > 0 if told else None, 9, r) for r in returns), 90, 0, 0, 1.0)
-                   for name, returns in (("agent", agent), ("random", random))}
+def returns_of(agent: list[float], random: list[float], known: bool) -> dict:
+    evaluations = {
+        name: Evaluation(tuple(Outcome("episode", r > 0 if known else None, 9, r) for r in returns), 90, 0, 0, 1.0)
+        for name, returns in (("agent", agent), ("random", random))}
     return summary(evaluations, manifest_hash="00ff", seed=0)
 
 
-def test_where_no_success_is_told_the_mean_return_is_shown() -> None:
-    figures = returns_of([-150.0, -140.0, -160.0], [-1200.0, -1100.0, -1000.0], told=False)
+def test_mean_return_without_success() -> None:
+    figures = returns_of([-150.0, -140.0, -160.0], [-1200.0, -1100.0, -1000.0], known=False)
     assert judged_by(figures) == ("return",)
     console = Console(width=80, file=io.StringIO())
     console.print(results_table(figures))
@@ -77,8 +78,8 @@ def test_where_no_success_is_told_the_mean_return_is_shown() -> None:
     assert paired["return"]["p"] == pytest.approx(0.25)
 
 
-def test_a_return_that_says_more_than_success_is_shown_beside_it() -> None:
-    figures = returns_of([0.9, 0.8, 0.0], [0.0, 0.0, 0.7], told=True)
+def test_return_other_than_success_has_its_own_column() -> None:
+    figures = returns_of([0.9, 0.8, 0.0], [0.0, 0.0, 0.7], known=True)
     assert judged_by(figures) == ("success", "return")
     console = Console(width=80, file=io.StringIO())
     console.print(results_table(figures))

@@ -1,4 +1,4 @@
-"""Checkpoints from anybody: one line names the file and what is wrong with it."""
+"""Untrusted checkpoints: a broken file is refused in one line with its name and fault."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def file(tmp_path: Path) -> Path:
 def head(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
-    told = json.loads(content[8:8 + size])
-    change(told)
-    text = json.dumps(told).encode()
+    header = json.loads(content[8:8 + size])
+    change(header)
+    text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size:])
 
 
@@ -44,12 +44,12 @@ def notes(text: str) -> Callable[[Path], None]:
     (lambda path: path.write_bytes(b""), ""),
     (lambda path: path.write_bytes(path.read_bytes()[:-1]), ""),
     (lambda path: path.write_bytes((2**40).to_bytes(8, "little") + path.read_bytes()[8:]),
-     "its head has 1,099,511,627,776 bytes: expected at most 16,777,216"),
-    (lambda path: head(path, lambda told: told["a/weight"].update(dtype="F99")), ""),
-    (lambda path: head(path, lambda told: told["a/weight"].update(shape=[2**62, 2**62])), ""),
+     "its header has 1,099,511,627,776 bytes: expected at most 16,777,216"),
+    (lambda path: head(path, lambda header: header["a/weight"].update(dtype="F99")), ""),
+    (lambda path: head(path, lambda header: header["a/weight"].update(shape=[2**62, 2**62])), ""),
     (lambda path: safetensors.torch.save_file({"a": torch.ones(1, dtype=torch.complex64)}, path, {"ami": "{}"}),
      r"'a' is torch\.complex64: expected one of bool, uint8"),
-    (notes("{"), "it is no JSON .*: expected JSON as ami writes it"),
+    (notes("{"), "it is not JSON .*: expected JSON as ami writes it"),
     (notes("[]"), r"metadata\.ami is \[\]: expected a mapping"),
     (notes("[" * 100_000 + "]" * 100_000), "it nests too deep: expected at most 64 levels"),
     (lambda path: (path.unlink(), os.mkfifo(path)), "it is a pipe: expected a regular file"),
@@ -62,7 +62,7 @@ def test_a_broken_checkpoint_is_refused_in_one_line(file: Path, make: Callable[[
     assert "\n" not in str(caught.value) and " Fix: " in str(caught.value)
 
 
-def test_tensors_of_other_names_are_no_record(file: Path) -> None:
+def test_as_record_refuses_tensors_of_other_names(file: Path) -> None:
     tensors = {"first": torch.ones(1)}
     assert checkpoint.as_record(file, tensors, Two) == Two(torch.ones(1))
     for wrong in ({}, {"first": torch.ones(1), "third": torch.ones(1)}):

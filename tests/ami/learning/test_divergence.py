@@ -1,4 +1,4 @@
-"""A loss that is not a number is told with stage, step, node and the probable cause."""
+"""A loss that is not finite is reported with stage, step, node and the probable cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Learner(Module):
         self.weight = torch.nn.Parameter(torch.tensor([weight]))
 
 
-def told(step: int = 7, weight: float = 1.0, data: str = "experience", clip: float = 0.0, **batch: Tensor) -> str:
+def message(step: int = 7, weight: float = 1.0, data: str = "experience", clip: float = 0.0, **batch: Tensor) -> str:
     stage = Stage("model", ["world_model"], "world_model", 9, data, clip=clip)
     return str(not_finite(stage, step, NAN, batch, {"world_model": Learner(weight)}))
 
@@ -28,21 +28,21 @@ START = "the loss of learning.stages.model (world_model, Learner) is nan at step
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    (told(observation=torch.tensor([1.0, float("inf"), float("nan")]), action=torch.zeros(3)),
-     f"{START}: its batch holds observation (2 of 3 numbers) that are not finite; the world sent it. Fix: mend the world, "
-     "or cut such values off in a wrapper, world.wrappers=[package.file.Class]"),
-    (told(data="memory", state=NAN[None]),
-     f"{START}: its batch holds state (1 of 1 numbers) that are not finite; perception and world model made it. Fix: mend "
-     "the module that computes it, or let it learn with a smaller learning_rate"),
-    (told(weight=float("nan"), observation=torch.zeros(3)),
-     f"{START}: the weights world_model.weight are not finite since the step before, its data are. Fix: "
+    (message(observation=torch.tensor([1.0, float("inf"), float("nan")]), action=torch.zeros(3)),
+     f"{START}: its batch holds observation (2 of 3 numbers) that are not finite; the world sent it. Fix: correct the "
+     "world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"),
+    (message(data="memory", state=NAN[None]),
+     f"{START}: its batch holds state (1 of 1 numbers) that are not finite; perception and world model computed it. Fix: "
+     "correct the module that computes it, or let it learn with a smaller learning_rate"),
+    (message(weight=float("nan"), observation=torch.zeros(3)),
+     f"{START}: the weights world_model.weight are not finite since the previous step, with finite data. Fix: "
      "learning.stages.model.learning_rate below 0.001, or learning.stages.model.clip above 0"),
-    (told(clip=2.0, observation=torch.zeros(3)),
+    (message(clip=2.0, observation=torch.zeros(3)),
      f"{START}: its data and all weights are finite, so the loss overflows. Fix: learning.stages.model.learning_rate below "
      "0.001"),
-    (told(step=0, observation=torch.zeros(3)),
-     f"{START[:-1]}0, with finite data and initial weights. Fix: mend Learner.loss(), which divides by zero, overflows, or "
-     "takes the logarithm of 0"),
+    (message(step=0, observation=torch.zeros(3)),
+     f"{START[:-1]}0, with finite data and initial weights. Fix: correct Learner.loss(), which divides by zero, overflows, "
+     "or takes the logarithm of 0"),
 ])
-def test_the_cause_of_a_loss_that_is_no_number(text: str, expected: str) -> None:
+def test_the_probable_cause_of_a_loss_that_is_not_finite(text: str, expected: str) -> None:
     assert text == expected

@@ -1,4 +1,4 @@
-"""Experience: what was lived is kept in order, and nothing that is learnt from reaches beyond an episode's end."""
+"""Experience: episodes are stored in order, and no window crosses an episode's end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import SettingError
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.learning.experience import SEED_RANGE, WATCH, Experience, collect, joined
 from ami.runtime.local import LocalRuntime
 
@@ -22,7 +22,7 @@ NEVER = 10**6
 
 
 class Scripted:
-    """An agent whose episodes end at told ticks: episode e shows 100 e + t and does -(100 e + t) at tick t."""
+    """An agent whose episodes end at given ticks: in episode e, tick t has observation 100 e + t and action -(100 e + t)."""
 
     def __init__(self, ends: Sequence[int]) -> None:
         self.ends = ends
@@ -38,10 +38,10 @@ class Scripted:
         self.tick += 1
         ends = torch.tensor([self.ends[number] for number in self.numbers.tolist()])
         here = 100 * self.numbers + torch.minimum(torch.tensor(self.tick), ends)
-        done = -(100 * self.numbers + self.tick)
+        action = -(100 * self.numbers + self.tick)
         over = self.tick >= ends
         return {"world.observation": here[:, None].to(torch.uint8), "world.truth": here[:, None].float(),
-                "actor.action": done[:, None].float(), "world.reward": here.float() / 8,
+                "actor.action": action[:, None].float(), "world.reward": here.float() / 8,
                 "world.terminated": over & (ends % 2 == 0), "world.truncated": over & (ends % 2 == 1)}
 
 
@@ -52,27 +52,27 @@ def collected(ends: Sequence[int], steps: int, batch: int = 4) -> Experience:
 @settings(deadline=None, max_examples=60)
 @given(ends=LENGTHS, steps=st.integers(1, 8), batch=st.integers(1, 4))
 def test_an_episode_that_ends_early_is_cut_there(ends: list[int], steps: int, batch: int) -> None:
-    lived = collected(ends, steps, batch)
-    assert lived.steps.tolist() == [min(end, steps) for end in ends]
-    assert lived.num_frames == sum(min(end, steps) + 1 for end in ends)
-    assert lived.truth.shape == (len(ends), steps + 1, 1) and lived.action.shape == (len(ends), steps, 1)
-    for episode, count in enumerate(lived.steps.tolist()):
-        assert lived.truth[episode, : count + 1, 0].tolist() == [100 * episode + t for t in range(count + 1)]
-        assert lived.action[episode, :count, 0].tolist() == [-(100 * episode + t) for t in range(count)]
+    experience = collected(ends, steps, batch)
+    assert experience.steps.tolist() == [min(end, steps) for end in ends]
+    assert experience.num_frames == sum(min(end, steps) + 1 for end in ends)
+    assert experience.truth.shape == (len(ends), steps + 1, 1) and experience.action.shape == (len(ends), steps, 1)
+    for episode, count in enumerate(experience.steps.tolist()):
+        assert experience.truth[episode, : count + 1, 0].tolist() == [100 * episode + t for t in range(count + 1)]
+        assert experience.action[episode, :count, 0].tolist() == [-(100 * episode + t) for t in range(count)]
 
 
 @settings(deadline=None, max_examples=60)
 @given(ends=LENGTHS.filter(any), steps=st.integers(1, 8), window=st.integers(1, 8))
-def test_no_window_crosses_an_end_and_none_that_fits_is_left_out(ends: list[int], steps: int, window: int) -> None:
-    lived = collected(ends, steps)
-    if window > int(lived.steps.max()):
-        with pytest.raises(SettingError, match="a window of"):
-            lived.starts(window)
+def test_starts_are_all_windows_that_cross_no_end(ends: list[int], steps: int, window: int) -> None:
+    experience = collected(ends, steps)
+    if window > int(experience.steps.max()):
+        with pytest.raises(SettingError, match="a window has"):
+            experience.starts(window)
         return
-    starts = lived.starts(window)
+    starts = experience.starts(window)
     assert starts.tolist() == [[episode, step] for episode, end in enumerate(ends)
                                for step in range(min(end, steps) - window + 1)]
-    windows = Experience(lived.truth, lived.action, lived.truth, lived.steps).windows(starts, window)
+    windows = Experience(experience.truth, experience.action, experience.truth, experience.steps).windows(starts, window)
     first = (100 * starts[:, 0] + starts[:, 1])[:, None]
     assert torch.equal(windows["observation"][..., 0], first + torch.arange(window + 1.0))
     assert torch.equal(windows["action"][..., 0], -(first + torch.arange(float(window))))
@@ -81,81 +81,83 @@ def test_no_window_crosses_an_end_and_none_that_fits_is_left_out(ends: list[int]
 def test_a_window_longer_than_every_episode_is_refused() -> None:
     with pytest.raises(SettingError) as refused:
         collected([2, 4, 3], steps=8).starts(5)
-    assert str(refused.value) == ("a window of 5 steps was asked for, the longest episode has 4. "
+    assert str(refused.value) == ("a window has 5 steps, but the longest episode has 4. "
                                   "Fix: a smaller window, or learning.collect.steps larger")
 
 
-def test_it_is_told_which_frames_are_the_last_of_their_episode() -> None:
-    lived = collected([3, 0, 5], 4)
-    assert lived.frames()[:, 0].tolist() == [0, 1, 2, 3, 100, 200, 201, 202, 203, 204]
-    assert lived.lasts().nonzero()[:, 0].tolist() == [3, 4, 9]
+def test_lasts_marks_the_last_frame_of_every_episode() -> None:
+    experience = collected([3, 0, 5], 4)
+    assert experience.frames()[:, 0].tolist() == [0, 1, 2, 3, 100, 200, 201, 202, 203, 204]
+    assert experience.lasts().nonzero()[:, 0].tolist() == [3, 4, 9]
 
 
-def test_the_first_episodes_are_a_part() -> None:
-    lived = collected([2, 9, 4], steps=5)
-    part = lived.part(2)
+def test_part_keeps_the_first_episodes() -> None:
+    experience = collected([2, 9, 4], steps=5)
+    part = experience.part(2)
     assert part.steps.tolist() == [2, 5] and part.num_frames == 9
-    assert all(torch.equal(getattr(part, name), getattr(lived, name)[:2]) for name in ("observation", "action", "truth"))
+    assert all(torch.equal(getattr(part, name), getattr(experience, name)[:2])
+               for name in ("observation", "action", "truth"))
 
 
-def test_episodes_are_numbered_through_and_each_has_a_seed_of_its_own() -> None:
+def test_episodes_are_numbered_consecutively_and_have_distinct_seeds() -> None:
     agent = Scripted([NEVER] * 5)
     collect(agent, episodes=5, steps=1, batch=2, seed=3)  # type: ignore[arg-type]
     assert [(wave, [episode.number for episode in episodes]) for wave, episodes in agent.waves] == [
         (0, [0, 1]), (1, [2, 3]), (2, [4])]
     seeds = [episode.seed for _, episodes in agent.waves for episode in episodes]
     assert len(set(seeds)) == 5 and all(0 <= seed < SEED_RANGE for seed in seeds)
-    again, other = Scripted([NEVER] * 5), Scripted([NEVER] * 5)
-    collect(again, episodes=5, steps=1, batch=5, seed=3)  # type: ignore[arg-type]
+    repeated, other = Scripted([NEVER] * 5), Scripted([NEVER] * 5)
+    collect(repeated, episodes=5, steps=1, batch=5, seed=3)  # type: ignore[arg-type]
     collect(other, episodes=5, steps=1, batch=5, seed=4)  # type: ignore[arg-type]
-    assert [episode.seed for episode in again.waves[0][1]] == seeds
+    assert [episode.seed for episode in repeated.waves[0][1]] == seeds
     assert not {episode.seed for episode in other.waves[0][1]} & set(seeds)
 
 
-def test_progress_is_told_in_episodes() -> None:
-    told: list[int] = []
-    collect(Scripted([3] * 5), 5, 2, 2, seed=0, on_progress=told.append)  # type: ignore[arg-type]
-    assert told == [2, 2, 1]
+def test_progress_is_reported_in_episodes() -> None:
+    reported: list[int] = []
+    collect(Scripted([3] * 5), 5, 2, 2, seed=0, on_progress=reported.append)  # type: ignore[arg-type]
+    assert reported == [2, 2, 1]
 
 
-def test_a_life_does_not_depend_on_how_many_are_lived_side_by_side(tiny_mind: Callable[..., Graph]) -> None:
-    lives = []
+def test_an_episode_does_not_depend_on_the_batch_size(tiny_mind: Callable[..., Graph]) -> None:
+    batches = []
     for batch in (3, 1):
         agent = Agent(LocalRuntime(tiny_mind(observe="state", max_episode_steps=5), watch=WATCH))
-        lives.append(collect(agent, episodes=3, steps=8, batch=batch, seed=1))
-    together, alone = lives
+        batches.append(collect(agent, episodes=3, steps=8, batch=batch, seed=1))
+    together, alone = batches
     assert torch.equal(together.steps, alone.steps) and together.steps.max() <= 5
     for episode, count in enumerate(together.steps.tolist()):
         assert torch.equal(together.observation[episode, : count + 1], alone.observation[episode, : count + 1])
         torch.testing.assert_close(together.action[episode, :count], alone.action[episode, :count])
 
 
-def test_an_action_leads_from_what_was_seen_before_it_to_what_is_seen_after(tiny_mind: Callable[..., Graph]) -> None:
+def test_an_action_leads_from_one_observation_to_the_next(tiny_mind: Callable[..., Graph]) -> None:
     agent = Agent(LocalRuntime(tiny_mind(observe="state"), watch=WATCH))
-    lived = collect(agent, episodes=4, steps=6, batch=4, seed=0)
+    experience = collect(agent, episodes=4, steps=6, batch=4, seed=0)
     world = agent.runtime.worker.modules["world"].rows.env  # type: ignore[attr-defined]
-    for episode, count in enumerate(lived.steps.tolist()):
+    for episode, count in enumerate(experience.steps.tolist()):
         for step in range(count):
-            after = world.dynamics.step(lived.truth[episode, step, None].numpy(), lived.action[episode, step, None].numpy())
-            torch.testing.assert_close(torch.as_tensor(after)[0], lived.truth[episode, step + 1])
+            after = world.dynamics.step(experience.truth[episode, step, None].numpy(),
+                                        experience.action[episode, step, None].numpy())
+            torch.testing.assert_close(torch.as_tensor(after)[0], experience.truth[episode, step + 1])
 
 
-def test_reward_and_end_are_kept_with_the_step_that_led_to_them() -> None:
-    lived = collected([2, 3, 9], steps=4)
-    assert lived.reward is not None and lived.cont is not None
-    # the scripted world rewards what it shows, over 8; it ends even ends by itself, odd ones are cut by time
-    assert (8 * lived.reward[0, :2]).tolist() == [1, 2] and (8 * lived.reward[2]).tolist() == [201, 202, 203, 204]
-    assert lived.cont[0, :2].tolist() == [1, 0] and lived.cont[1, :3].tolist() == [1, 1, 1]
-    windows = lived.windows(lived.starts(2), 2)
+def test_reward_and_cont_belong_to_the_step_that_led_to_them() -> None:
+    experience = collected([2, 3, 9], steps=4)
+    assert experience.reward is not None and experience.cont is not None
+    # the reward is the observation over 8; episodes with an even end terminate, those with an odd end are truncated
+    assert (8 * experience.reward[0, :2]).tolist() == [1, 2] and (8 * experience.reward[2]).tolist() == [201, 202, 203, 204]
+    assert experience.cont[0, :2].tolist() == [1, 0] and experience.cont[1, :3].tolist() == [1, 1, 1]
+    windows = experience.windows(experience.starts(2), 2)
     assert torch.equal(8 * windows["reward"], windows["observation"][:, 1:, 0].float())
     assert windows["cont"][0].tolist() == [1, 0]
-    assert lived.mean_return == pytest.approx((3 + (101 + 102 + 103) + (201 + 202 + 203 + 204)) / 8 / 3)
+    assert experience.mean_return == pytest.approx((3 + (101 + 102 + 103) + (201 + 202 + 203 + 204)) / 8 / 3)
 
 
-def test_when_all_have_ended_the_rest_is_not_lived() -> None:
+def test_collection_stops_when_all_episodes_have_ended() -> None:
     agent = Scripted([2, 3])
-    lived = collect(agent, 2, 50, 2, seed=0)  # type: ignore[arg-type]
-    assert agent.tick == 3 and lived.action.shape[1] == 50 and lived.steps.tolist() == [2, 3]
+    experience = collect(agent, 2, 50, 2, seed=0)  # type: ignore[arg-type]
+    assert agent.tick == 3 and experience.action.shape[1] == 50 and experience.steps.tolist() == [2, 3]
 
 
 def test_experiences_are_joined() -> None:
@@ -164,11 +166,11 @@ def test_experiences_are_joined() -> None:
     assert both.steps.tolist() == [2, 3, 4] and both.reward is not None and both.reward.shape == (3, 4)
     without = Experience(one.observation, one.action, one.truth, one.steps)
     assert joined([one, without]).reward is None and "reward" not in without.windows(without.starts(2), 2)
-    assert without.mean_return != without.mean_return, "nobody kept it"
+    assert without.mean_return != without.mean_return, "rewards were not recorded"
 
 
-def test_endings_are_the_windows_before_an_end_that_is_no_time_limit() -> None:
-    lived = collected([2, 3, 4, 9, 0], steps=6)  # even ends are the world's
-    assert lived.endings(2).tolist() == [[0, 0], [2, 2]]
-    assert lived.endings(3).tolist() == [[2, 1]]
-    assert len(Experience(lived.observation, lived.action, lived.truth, lived.steps).endings(2)) == 0
+def test_endings_are_the_windows_that_end_at_a_terminal_step() -> None:
+    experience = collected([2, 3, 4, 9, 0], steps=6)  # even ends terminate
+    assert experience.endings(2).tolist() == [[0, 0], [2, 2]]
+    assert experience.endings(3).tolist() == [[2, 1]]
+    assert len(Experience(experience.observation, experience.action, experience.truth, experience.steps).endings(2)) == 0

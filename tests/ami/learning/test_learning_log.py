@@ -17,7 +17,7 @@ def test_rows_are_there_as_soon_as_they_are_logged(tmp_path: Path) -> None:
         assert str(read_rows(tmp_path)) == str(ROWS)
 
 
-def test_a_line_that_a_kill_cut_off_ends_the_rows_and_a_resumed_training_writes_them_anew(tmp_path: Path) -> None:
+def test_a_cut_off_line_ends_the_rows_and_a_resumed_training_rewrites_them(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(json.dumps(ROWS[0]) + '\n{"stage": "mod')
     assert read_rows(tmp_path) == ROWS[:1]
     with LearningLog(tmp_path, ROWS[:1]) as log:
@@ -27,7 +27,7 @@ def test_a_line_that_a_kill_cut_off_ends_the_rows_and_a_resumed_training_writes_
 
 @pytest.mark.parametrize("line", ["[]", '{"loss": 1}', '{"step": "0"}', '{"step": 0, "loss": "x"}',
                                   '{"step": 0, "stage": 3}'])
-def test_what_is_no_row_ends_the_rows(tmp_path: Path, line: str) -> None:
+def test_an_invalid_line_ends_the_rows(tmp_path: Path, line: str) -> None:
     (tmp_path / NAME).write_text(f'{{"step": 0}}\n{line}\n{{"step": 1}}\n')
     assert read_rows(tmp_path) == [{"step": 0}]
 

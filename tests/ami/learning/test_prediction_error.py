@@ -29,23 +29,23 @@ class Model:
         return (states - goal).norm(dim=-1)
 
 
-def lived(steps: list[int], moves: float = 1.0) -> Experience:
+def episodes(steps: list[int], moves: float = 1.0) -> Experience:
     action = torch.ones(len(steps), 12, 2)
     walked = torch.cat([torch.zeros(len(steps), 1, 2), moves * action.cumsum(1)], 1)
     return Experience(walked, action, torch.zeros(len(steps), 13, 0), torch.tensor(steps))
 
 
 @pytest.mark.parametrize("pace, share", [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (3.0, 2.0)])
-def test_error_is_a_share_of_what_moves_within_the_horizon(pace: float, share: float) -> None:
-    assert error_vs_persistence(lived([12, 6]), Eye(), Model(pace)) == pytest.approx(share, abs=1e-6)
+def test_error_is_relative_to_the_distance_moved_within_the_horizon(pace: float, share: float) -> None:
+    assert error_vs_persistence(episodes([12, 6]), Eye(), Model(pace)) == pytest.approx(share, abs=1e-6)
 
 
-def test_padding_is_not_looked_at() -> None:
-    experience = lived([12, 5])
+def test_padding_is_ignored() -> None:
+    experience = episodes([12, 5])
     experience.observation[1, 6:] = 99.0
     assert error_vs_persistence(experience, Eye(), Model(1.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_collapsed_states_and_short_episodes_have_no_error() -> None:
-    assert math.isnan(error_vs_persistence(lived([12], moves=0.0), Eye(), Model(1.0)))
-    assert math.isnan(error_vs_persistence(lived([4]), Eye(), Model(1.0)))
+    assert math.isnan(error_vs_persistence(episodes([12], moves=0.0), Eye(), Model(1.0)))
+    assert math.isnan(error_vs_persistence(episodes([4]), Eye(), Model(1.0)))

@@ -1,4 +1,4 @@
-"""Probes: what can be read from states is told, what cannot is told too, and collapse is seen for what it is."""
+"""Probes: r2 of decodable and random states, effective rank, collapse, and refusals."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Eye(Perception):
         return observation
 
 
-class Mind(WorldModel):
-    """Believes what it is told to believe."""
+class Model(WorldModel):
+    """Its state is a given function of the percept."""
 
     def __init__(self, belief: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -36,21 +36,21 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def lived(truth: Tensor | None = None, steps: Tensor | None = None) -> Experience:
-    """Shows the truth and nothing else."""
+def experience_of(truth: Tensor | None = None, steps: Tensor | None = None) -> Experience:
+    """Return experience whose observation is the truth."""
     truth = draw(EPISODES, STEPS + 1, 2) if truth is None else truth
     return Experience(truth.clone(), torch.zeros(EPISODES, STEPS, 1), truth,
                       torch.full((EPISODES,), STEPS) if steps is None else steps)
 
 
 def probed(belief: Callable[[Tensor], Tensor], experience: Experience | None = None) -> tuple[ProbeFigures, Readout]:
-    return probe(experience or lived(), Eye(), Mind(belief))
+    return probe(experience or experience_of(), Eye(), Model(belief))
 
 
 MIX = draw(2, WIDTH, seed=1)
 
 
-def test_a_linear_state_is_read_perfectly() -> None:
+def test_a_linear_state_has_r2_of_one() -> None:
     figures, readout = probed(lambda seen: 3 * seen @ MIX + 5)
     assert figures.r2 == pytest.approx(1, abs=1e-4)
     assert figures.std > 1
@@ -58,20 +58,20 @@ def test_a_linear_state_is_read_perfectly() -> None:
     torch.testing.assert_close(readout(3 * truth @ MIX + 5), truth, atol=1e-2, rtol=0)
 
 
-def test_noise_hides_as_much_as_it_should() -> None:
-    """States that are the truth plus as much noise tell half of its variance."""
+def test_noise_of_equal_variance_halves_r2() -> None:
+    """States that are the truth plus noise of equal variance explain half of its variance."""
     figures, _ = probed(lambda seen: seen + draw(*seen.shape, seed=2))
     assert figures.r2 == pytest.approx(0.5, abs=0.1)
 
 
-def test_nothing_is_read_from_random_states() -> None:
+def test_random_states_have_r2_of_zero() -> None:
     figures, _ = probed(lambda seen: draw(len(seen), WIDTH, seed=len(seen)))
     assert figures.r2 == pytest.approx(0, abs=0.05)
     assert figures.std == pytest.approx(1, abs=0.1)
     assert figures.effective_rank == pytest.approx(WIDTH, rel=0.05)
 
 
-def test_collapsed_states_have_no_spread_and_tell_nothing() -> None:
+def test_collapsed_states_have_std_and_r2_of_zero() -> None:
     figures, readout = probed(lambda seen: torch.full((len(seen), WIDTH), 0.7))
     assert figures.std == pytest.approx(0, abs=1e-6)
     assert figures.r2 == pytest.approx(0, abs=0.05)
@@ -79,12 +79,12 @@ def test_collapsed_states_have_no_spread_and_tell_nothing() -> None:
     assert readout(torch.full((WIDTH,), 0.7)).isfinite().all()
 
 
-def test_what_tells_half_of_the_truth_scores_half() -> None:
+def test_states_with_half_of_the_truth_have_r2_of_one_half() -> None:
     figures, _ = probed(lambda seen: seen[:, :1])
     assert figures.r2 == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_effective_rank_counts_the_directions_that_are_used() -> None:
+def test_the_effective_rank_counts_the_used_directions() -> None:
     for used in (1, 2, 4):
         basis = torch.linalg.qr(draw(WIDTH, WIDTH, seed=3)).Q[:used]
         figures, _ = probed(lambda seen, basis=basis, used=used: draw(len(seen), used, seed=len(seen)) @ basis)
@@ -100,17 +100,17 @@ def test_the_effective_rank_weighs_directions_by_their_variance() -> None:
 def test_a_dimension_of_the_truth_that_never_varies_is_not_scored() -> None:
     truth = draw(EPISODES, STEPS + 1, 3)
     truth[..., 2] = 10.0
-    figures, _ = probed(lambda seen: seen[:, :2], lived(truth))
+    figures, _ = probed(lambda seen: seen[:, :2], experience_of(truth))
     assert figures.r2 == pytest.approx(1, abs=1e-4)
 
 
 def test_a_truth_that_never_varies_has_no_score() -> None:
-    figures, _ = probed(lambda seen: draw(len(seen), 3), lived(torch.ones(EPISODES, STEPS + 1, 2)))
+    figures, _ = probed(lambda seen: draw(len(seen), 3), experience_of(torch.ones(EPISODES, STEPS + 1, 2)))
     assert figures.r2 != figures.r2
 
 
-def test_it_is_scored_on_episodes_that_it_was_not_fitted_on() -> None:
-    """The mind tells the truth in the first three quarters of the episodes and lies in the rest."""
+def test_the_score_is_on_held_out_episodes() -> None:
+    """States are the truth in the first three quarters of the episodes and random in the rest."""
     truth = draw(EPISODES, STEPS + 1, 2)
     fitted = EPISODES * 3 // 4 * (STEPS + 1)
     beliefs = torch.cat([truth.flatten(0, 1)[:fitted], draw(EPISODES * (STEPS + 1) - fitted, 2, seed=5)])
@@ -125,14 +125,14 @@ def test_it_is_scored_on_episodes_that_it_was_not_fitted_on() -> None:
             waiting.clear()
         return answer
 
-    assert probed(belief, lived(truth))[0].r2 < -0.5
+    assert probed(belief, experience_of(truth))[0].r2 < -0.5
 
 
-def test_what_lies_behind_an_episodes_end_is_not_looked_at() -> None:
+def test_padding_is_ignored() -> None:
     steps = torch.arange(EPISODES) % STEPS
     truth = draw(EPISODES, STEPS + 1, 2)
     truth[torch.arange(STEPS + 1) > steps[:, None]] = torch.nan
-    figures, readout = probed(lambda seen: seen @ MIX, lived(truth, steps))
+    figures, readout = probed(lambda seen: seen @ MIX, experience_of(truth, steps))
     assert figures.r2 == pytest.approx(1, abs=1e-4) and readout.weight.isfinite().all()
 
 
@@ -147,9 +147,9 @@ def test_a_readout_reads_states_of_any_size_alone_and_in_batches(size: tuple[int
 
 def test_a_single_episode_cannot_be_scored() -> None:
     with pytest.raises(SettingError) as refused:
-        probed(lambda seen: seen, lived().part(1))
+        probed(lambda seen: seen, experience_of().part(1))
     assert str(refused.value) == (
-        "a probe got 1 episodes: expected 2 or more, to be scored on others than it is fitted on")
+        "a probe got 1 episodes: expected 2 or more, for a fit and a held-out score")
 
 
 def test_figures_are_plain_numbers() -> None:
@@ -159,6 +159,6 @@ def test_figures_are_plain_numbers() -> None:
     assert all(type(value) is float for value in plain.values())
 
 
-def test_states_that_are_not_finite_are_told() -> None:
-    with pytest.raises(SettingError, match=r"believes states that are not finite: observations and weights are\. Fix: "):
+def test_states_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(SettingError, match=r"returned states that are not finite: observations and weights are\. Fix: "):
         probed(lambda seen: seen / 0)

@@ -1,4 +1,4 @@
-"""Learning in rounds: what was learnt gathers the next experience; a kill between or within rounds changes nothing."""
+"""Learning in rounds: the trained agent collects the next experience; a kill between or within rounds changes nothing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import ami
-from ami import training
-from ami.config import Config
+from ami.config.compose import Config
 from ami.learning import checkpoint, trainer
 from ami.learning.stage import Stage
-from ami.training import train
+from ami.session import learn as learning
+from ami.session.learn import learn
 
 SMALL = ["experiment=pendulum", "learning.collect.episodes=3", "learning.collect.batch=3", "learning.collect.steps=12",
          "learning.rounds=3", "learning.stages.model.steps=12", "learning.stages.critic.steps=12", "learning.save_every=5",
@@ -29,29 +29,29 @@ def weights_of(file: Path | None) -> dict[str, torch.Tensor]:
 
 
 def test_every_round_is_a_point_of_the_learning_curve(tmp_path: Path) -> None:
-    trained = train(config(tmp_path))
+    trained = learn(config(tmp_path))
     rounds = [row for row in trained.rows if row["stage"] == "collect"]
     assert [row["step"] for row in rounds] == [0, 1, 2] and all(float(row["return"]) < 0 for row in rounds)
     assert all(row["steps"] == 12 for row in rounds)
     assert sum(row["stage"] == "model" and row["step"] == 0 for row in trained.rows) == 3
     assert trained.file is not None and len(list(trained.file.parent.iterdir())) == 1
-    assert train(config(tmp_path)).cached
+    assert learn(config(tmp_path)).cached
 
 
-def test_the_share_of_exploration_and_the_planner_make_another_agent_where_they_gather_experience(tmp_path: Path) -> None:
-    keys = {train(config(tmp_path, "learning.rounds=2", *more)).key for more in (
+def test_exploration_and_planner_change_the_key_if_they_collect_experience(tmp_path: Path) -> None:
+    keys = {learn(config(tmp_path, "learning.rounds=2", *more)).key for more in (
         [], ["learning.explore=0.5"], ["planner.horizon=3"])}
     assert len(keys) == 3
-    one = train(config(tmp_path, "learning.rounds=1"))
-    assert train(config(tmp_path, "learning.rounds=1", "planner.horizon=3")).key == one.key
+    one = learn(config(tmp_path, "learning.rounds=1"))
+    assert learn(config(tmp_path, "learning.rounds=1", "planner.horizon=3")).key == one.key
 
 
 @pytest.mark.parametrize("stop_at", ["collect 1", "model 1 7", "critic 2 9", "model 2 0"])
-def test_a_training_that_was_killed_in_any_round_ends_with_the_same_weights(
+def test_a_training_killed_in_any_round_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
-    whole = train(config(tmp_path / "whole"))
+    whole = learn(config(tmp_path / "whole"))
     what, number, *step_at = stop_at.split()
-    step_of, lived_of, begun = trainer.Trainer._step, training._experience, []
+    step_of, experience_of, begun = trainer.Trainer._step, learning._experience, []
 
     def step(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
         begun.extend([stage.name] if step == 0 else [])
@@ -59,26 +59,26 @@ def test_a_training_that_was_killed_in_any_round_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return step_of(self, stage, step, *rest)  # type: ignore[arg-type]
 
-    def lived(*args: object) -> object:
+    def experience(*args: object) -> object:
         begun.append("collect")
         if what == "collect" and begun.count("collect") == 1 + int(number):
             raise KeyboardInterrupt
-        return lived_of(*args)  # type: ignore[arg-type]
+        return experience_of(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer.Trainer, "_step", step)
-    monkeypatch.setattr(training, "_experience", lived)
+    monkeypatch.setattr(learning, "_experience", experience)
     with pytest.raises(KeyboardInterrupt):
-        train(config(tmp_path / "cut"))
+        learn(config(tmp_path / "cut"))
     monkeypatch.undo()
-    after = train(config(tmp_path / "cut"))
+    after = learn(config(tmp_path / "cut"))
     ours, theirs = weights_of(after.file), weights_of(whole.file)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert [(row["stage"], row["step"]) for row in after.rows] == [(row["stage"], row["step"]) for row in whole.rows]
 
 
-def test_in_later_rounds_the_mind_explores_and_a_single_round_has_nothing_to_explore(tmp_path: Path) -> None:
+def test_exploration_affects_later_rounds_only(tmp_path: Path) -> None:
     def learnt(rounds: int, explore: float) -> dict[str, torch.Tensor]:
-        return weights_of(train(config(tmp_path, f"learning.rounds={rounds}", f"learning.explore={explore}")).file)
+        return weights_of(learn(config(tmp_path, f"learning.rounds={rounds}", f"learning.explore={explore}")).file)
 
     for rounds, same in ((1, True), (2, False)):
         never, always = learnt(rounds, 0.0), learnt(rounds, 1.0)

@@ -1,4 +1,4 @@
-"""Learning goes on after a kill, to the same weights; it refuses what may not learn; what it leaves is found again."""
+"""Training: resumption after a kill to the same weights, the cache, and refusals of stages and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 import torch
 
 import ami
-from ami.config import Config, to_graph
+from ami.config.compose import Config, to_graph
 from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.learning import checkpoint
-from ami.learning.stage import Stage, parts_of
-from ami.trained import open_trained
-from ami.training import train
-from ami.worker import Worker
+from ami.learning.stage import Stage, specs_of
+from ami.runtime.worker import Worker
+from ami.saved.agent_file import open_trained
+from ami.session.learn import learn
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=40",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=40", "learning.stages.critic.batch=8",
@@ -39,24 +39,24 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_training_is_found_again(tmp_path: Path) -> None:
-    first = train(config(tmp_path))
-    again = train(config(tmp_path))
-    assert not first.cached and again.cached
-    assert first.file is not None and again.file == first.file
-    assert "learning skipped" in again.line()
-    assert all(torch.equal(value, again.weights[node][name])
+def test_a_finished_training_is_loaded_from_the_cache(tmp_path: Path) -> None:
+    first = learn(config(tmp_path))
+    second = learn(config(tmp_path))
+    assert not first.cached and second.cached
+    assert first.file is not None and second.file == first.file
+    assert "learning skipped" in second.line()
+    assert all(torch.equal(value, second.weights[node][name])
                for node, state in first.weights.items() for name, value in state.items())
     assert first.rows and {row["stage"] for row in first.rows} == {"model", "critic"}
     assert first.probes["trained"].keys() == {"r2", "std", "effective_rank"}
     assert not list(tmp_path.rglob("*progress*")), "a finished training leaves no progress file"
 
 
-def test_what_weights_depend_on_makes_another_agent_and_the_planner_does_not(tmp_path: Path) -> None:
-    keys = {overrides: train(config(tmp_path, *overrides)).key for overrides in [
+def test_the_key_depends_on_settings_of_the_weights_and_not_on_the_planner(tmp_path: Path) -> None:
+    keys = {overrides: learn(config(tmp_path, *overrides)).key for overrides in [
         (), ("seed=1",), ("world_model.hidden=32",), ("learning.stages.model.steps=41",)]}
     assert len(set(keys.values())) == 4
-    assert train(config(tmp_path, "planner.horizon=3")).key == keys[()]
+    assert learn(config(tmp_path, "planner.horizon=3")).key == keys[()]
 
 
 @pytest.mark.parametrize(("stop_in", "method"), [
@@ -67,7 +67,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     from ami.learning import trainer
 
     chosen = (f"world_model.anti_collapse={method}",)
-    whole = train(config(tmp_path / "whole", *chosen))
+    whole = learn(config(tmp_path / "whole", *chosen))
     step_of = trainer.Trainer._step
 
     def stop(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
@@ -77,20 +77,20 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 
     monkeypatch.setattr(trainer.Trainer, "_step", stop)
     with pytest.raises(KeyboardInterrupt):
-        train(config(tmp_path / "cut", *chosen))
+        learn(config(tmp_path / "cut", *chosen))
     monkeypatch.undo()
-    after = train(config(tmp_path / "cut", *chosen))
+    after = learn(config(tmp_path / "cut", *chosen))
     assert whole.file is not None and after.file is not None
     assert same(weights_of(whole.file), weights_of(after.file))
     assert [row["step"] for row in whole.rows] == [row["step"] for row in after.rows]
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    """kill -9 from outside, at a moment of no one's choosing."""
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    """Kill -9 from outside, at an arbitrary moment."""
     longer = ["learning.stages.model.steps=400"]
-    whole = train(config(tmp_path / "whole", *longer))
+    whole = learn(config(tmp_path / "whole", *longer))
     words = [text for text in SMALL if not text.startswith("learning.stages.model.steps")]
-    command = [sys.executable, "-m", "ami.cli", "train", *words, *longer, f"store={tmp_path / 'cut'}",
+    command = [sys.executable, "-m", "ami", "train", *words, *longer, f"store={tmp_path / 'cut'}",
                f"hydra.run.dir={tmp_path / 'job'}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
     deadline = time.monotonic() + 120
@@ -103,7 +103,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     if process.stderr:
         process.stderr.close()
     assert not list((tmp_path / "cut").glob("trained/*/agent.safetensors")), "it ended before it could be killed"
-    after = train(config(tmp_path / "cut", *longer))
+    after = learn(config(tmp_path / "cut", *longer))
     assert whole.file is not None and after.file is not None
     assert same(weights_of(whole.file), weights_of(after.file))
 
@@ -115,32 +115,32 @@ def test_a_checkpoint_is_whole_json_and_tensors(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def test_a_missing_checkpoint_says_how_to_get_one(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_refused_with_its_fix(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as refusal:
-        train(config(tmp_path, f"checkpoint={tmp_path / 'none.safetensors'}"))
+        learn(config(tmp_path, f"checkpoint={tmp_path / 'none.safetensors'}"))
     assert str(refusal.value) == (f"no checkpoint at '{tmp_path / 'none.safetensors'}'. Fix: train one with `ami train`, "
                                   "or leave checkpoint=null and `ami run` learns first")
 
 
-def test_a_broken_checkpoint_says_so(tmp_path: Path) -> None:
-    trained = train(config(tmp_path))
+def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
+    trained = learn(config(tmp_path))
     assert trained.file is not None
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(trained.file.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
-        train(config(tmp_path, f"checkpoint={broken}"))
+        learn(config(tmp_path, f"checkpoint={broken}"))
 
 
-def test_a_checkpoint_of_another_graph_names_what_differs(tmp_path: Path) -> None:
-    trained = train(config(tmp_path))
+def test_a_checkpoint_of_another_graph_is_refused_with_the_difference(tmp_path: Path) -> None:
+    trained = learn(config(tmp_path))
     with pytest.raises(CheckpointError) as refusal:
-        train(config(tmp_path, f"checkpoint={trained.file}", "world_model.hidden=32"))
+        learn(config(tmp_path, f"checkpoint={trained.file}", "world_model.hidden=32"))
     assert "was trained with another graph: world_model.hidden was 256 and is now 32" in str(refusal.value)
     assert "Fix: run with the settings it was trained with" in str(refusal.value)
 
 
 def test_a_checkpoint_loads_and_runs_with_another_planner(tmp_path: Path) -> None:
-    trained = train(config(tmp_path))
+    trained = learn(config(tmp_path))
     assert trained.file is not None
     graph = to_graph(config(tmp_path, "planner=random_shooting"))
     assert open_trained(trained.file, graph).weights.keys() == trained.weights.keys()
@@ -157,7 +157,7 @@ def stage(**settings: object) -> Stage:
     ({"clip": -1.0}, "learning.stages.critic.clip is -1.0: expected 0 or more"),
     ({"train": []}, "learning.stages.critic.train is empty"),
 ])
-def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str) -> None:
+def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) -> None:
     with pytest.raises(SettingError) as refusal:
         stage(**settings)
     assert words in str(refusal.value)
@@ -180,7 +180,7 @@ def test_a_stage_that_cannot_be_says_why(settings: dict[str, object], words: str
 ])
 def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:
-        train(ami.compose([*(SMALL if "agent=oracle" not in overrides else []), *overrides, f"store={tmp_path}"]))
+        learn(ami.compose([*(SMALL if "agent=oracle" not in overrides else []), *overrides, f"store={tmp_path}"]))
     assert str(refusal.value) == sentence
 
 
@@ -198,31 +198,31 @@ def test_an_unknown_setting_of_a_stage_names_the_nearest() -> None:
     (["percepton"], UnknownName, "did you mean 'perception'?"),
     (["memory"], SettingError, "memory, which has nothing to learn (Episodic has no parameters)"),
 ])
-def test_what_may_not_learn_is_refused(train_: list[str], error: type[Exception], words: str) -> None:
+def test_parts_that_cannot_be_trained_are_refused(train_: list[str], error: type[Exception], words: str) -> None:
     graph = to_graph(ami.compose())
     modules = Worker(graph, graph.order, 0).modules
     with pytest.raises(error) as refusal:
-        parts_of(stage(train=train_), modules)
+        specs_of(stage(train=train_), modules)
     assert words in str(refusal.value)
 
 
-def test_the_learning_rate_warms_up_and_cools_down() -> None:
+def test_the_learning_rate_warms_up_and_decays() -> None:
     course = stage(steps=100, warm_up=10, learning_rate=1.0, final_rate=0.1)
     assert course.rate(0) == pytest.approx(0.1)
     assert course.rate(9) > course.rate(50) > course.rate(99)
     assert course.rate(99) == pytest.approx(0.1, abs=0.01)
 
 
-def test_learning_leaves_torchs_random_state_alone(tmp_path: Path) -> None:
+def test_learning_does_not_change_torchs_random_state(tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    train(config(tmp_path))
+    learn(config(tmp_path))
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_notes_of_a_checkpoint_are_json(tmp_path: Path) -> None:
-    trained = train(config(tmp_path))
+    trained = learn(config(tmp_path))
     assert trained.file is not None
     notes = checkpoint.load(trained.file)[1]
     assert json.loads(json.dumps(notes)) == notes

@@ -1,4 +1,4 @@
-"""Runs that are replayed."""
+"""Recorded runs to replay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNS = {
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Runs that kept what crosses the border of their minds, each made once."""
+    """Runs with recorded messages between agent and world, each made once."""
     made: dict[str, Path] = {}
 
     def run(name: str, level: str = "boundary") -> Path:
@@ -40,7 +40,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def drifted(recorded, tmp_path: Path) -> Path:
-    """A recording that composes to another mind, as if a default had changed since."""
+    """A recording that composes to another agent, as if a default had changed since."""
     folder = tmp_path / "drifted"
     shutil.copytree(recorded("two rooms"), folder, ignore=shutil.ignore_patterns("replays"))
     content = json.loads((folder / "header.json").read_text())

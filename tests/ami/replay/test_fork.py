@@ -1,4 +1,4 @@
-"""From a tick on a life may go on differently."""
+"""Forks of a recorded run."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import ami
 from ami.errors import TraceError
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
-from ami.tracing.reader import Trace
-from ami.tracing.viewer_data import pages
+from ami.trace.reader import Trace
+from ami.views.viewer_data import pages
 
 
-def test_a_fork_from_where_the_modules_did_not_stand_is_refused(drifted: Path, tmp_path: Path) -> None:
+def test_a_fork_without_the_recorded_module_states_is_refused(drifted: Path, tmp_path: Path) -> None:
     with pytest.raises(TraceError) as error:
         fork(Recording.open(drifted), 0, 4, [], tmp_path / "fork")
     assert str(error.value) == (
-        f"{drifted} cannot be forked at tick 4: its mind, executed anew, says something else than was recorded at wave 0, "
-        "tick 0, planner.plan, so its modules do not stand where they stood. Because: settings.planner.num_elites was 2 and "
-        "is 5. Fix: fork it with what it was run with")
+        f"{drifted} cannot be forked at tick 4: its agent, re-executed, differs from the trace at wave 0, tick 0, "
+        "planner.plan, so the state of its modules cannot be restored. Because: settings.planner.num_elites was 2 and is 5. "
+        "Fix: fork with the code, settings and versions of the run")
 
 
-def test_a_world_that_does_something_else_is_told_from_a_mind_that_does(recorded, tmp_path: Path,
-                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_of_a_world_that_is_not_reproducible_is_refused(
+        recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording.open(recorded("two rooms"))
-    with monkeypatch.context() as patched, pytest.raises(TraceError, match=r"^the world showed another \w+ at tick 1 than"):
+    with monkeypatch.context() as patched, pytest.raises(TraceError, match=r"^the world's \w+ at tick 1 differs from"):
         patched.setattr(Recording, "deed", lambda self, wave, tick, said=None: [(tick, {"actor": {
             "action": -self.done(wave, tick)["action"]}})] if tick >= 0 and said is None else [])
         fork(recording, 0, 4, [], tmp_path / "fork")
 
 
 @pytest.mark.parametrize(("name", "tick"), [("two rooms", 0), ("two rooms", 9), ("gate", 9), ("cartpole", 5)])
-def test_a_fork_without_a_difference_lives_the_same_life(recorded, tmp_path: Path, name: str, tick: int) -> None:
-    """The control of every fork: the modules stand where they stood."""
+def test_a_fork_without_changes_repeats_the_run(recorded, tmp_path: Path, name: str, tick: int) -> None:
+    """The control of every fork: all module states are restored."""
     recording = Recording.open(recorded(name))
     done = fork(recording, 0, tick, [], tmp_path / "fork")
     assert done.recorded == done.forked and done.fresh == () and done.ticks == recording.ticks[0]
@@ -45,38 +45,39 @@ def test_a_fork_without_a_difference_lives_the_same_life(recorded, tmp_path: Pat
             assert table[f"{port}.hash"].to_pylist() == was, (node, port)
 
 
-def test_a_fork_with_a_difference_shares_the_past_alone(recorded, tmp_path: Path) -> None:
+def test_a_fork_with_a_change_shares_only_the_past(recorded, tmp_path: Path) -> None:
     recording = Recording.open(recorded("two rooms"))
     done = fork(recording, 0, 9, ["planner.num_candidates=9"], tmp_path / "fork")
     forked = Trace.open(done.folder)
     assert done.fresh == ("planner",) and forked.tables["actor"]["tick"].to_pylist()[0] == 9
     was = recording.trace.tables["world"]["observation.hash"].to_pylist()
-    assert forked.tables["world"]["observation.hash"].to_pylist()[0] == was[9], "what is seen at the fork was done before it"
+    assert forked.tables["world"]["observation.hash"].to_pylist()[0] == was[9], "it results from an earlier action"
     assert forked.tables["world"]["observation.hash"].to_pylist()[2] != was[11]
-    episodes = ami.tracing.load(done.folder).episodes.to_pylist()
-    assert [one["steps"] for one in episodes] == [life.steps for life in done.forked], "the steps before the fork count"
+    episodes = ami.load_trace(done.folder).episodes.to_pylist()
+    assert [one["steps"] for one in episodes] == [one.steps for one in done.forked], "the steps before the fork count"
 
 
-def test_a_fork_holds_no_episode_that_was_over(recorded, tmp_path: Path) -> None:
+def test_a_fork_holds_no_ended_episode(recorded, tmp_path: Path) -> None:
     recording = Recording.open(recorded("cartpole"))
     over = {row: tick for row in range(2) for tick in reversed(range(recording.ticks[0]))
             if recording.shown(0, tick)["terminated"][row]}
     first, last = sorted(over, key=over.__getitem__)
     assert over[first] < over[last]
     done = fork(recording, 0, over[first] + 1, [], tmp_path / "fork")
-    one, = ami.tracing.load(done.folder).episodes.to_pylist()
+    one, = ami.load_trace(done.folder).episodes.to_pylist()
     assert done.rows == (last,) and (one["row"], one["steps"]) == (last, done.forked[0].steps)
-    assert one["return"] == done.forked[0].ret - over[first], "it begins at the fork: one for every step before is missing"
+    assert one["return"] == done.forked[0].ret - over[first], "rewards before the fork are missing"
     names = [each["name"] for each in pages(Trace.open(done.folder)).run["waves"][0]["episodes"]]
-    assert names[first].endswith(", over before the fork") and not names[last].endswith("fork")
+    assert names[first].endswith(", ended before the fork") and not names[last].endswith("fork")
 
 
 @pytest.mark.parametrize(("other", "why"), [
     ("planner.num_candidates=9", None), ("planner.horizon=5", "its plans look 5 steps ahead, the recorded ones"),
     ("cost=effort", "another cost: energies of other costs")])
-def test_a_fork_says_whether_its_energies_compare(recorded, tmp_path: Path, other: str, why: str | None) -> None:
-    said = Trace.open(fork(Recording.open(recorded("two rooms")), 0, 9, [other], tmp_path / "fork").folder).header["details"]
-    assert said["incomparable"] is None if why is None else said["incomparable"].startswith(why)
+def test_a_fork_records_whether_its_energies_are_comparable(recorded, tmp_path: Path, other: str, why: str | None) -> None:
+    done = fork(Recording.open(recorded("two rooms")), 0, 9, [other], tmp_path / "fork")
+    details = Trace.open(done.folder).header["details"]
+    assert details["incomparable"] is None if why is None else details["incomparable"].startswith(why)
 
 
 @pytest.mark.parametrize(("wave", "tick", "words"), [
@@ -84,6 +85,6 @@ def test_a_fork_says_whether_its_energies_compare(recorded, tmp_path: Path, othe
     (0, 999, r"cannot be forked at tick 999 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Fix: --fork \1, or an earl"),
     (0, -1, r"cannot be forked at tick -1 of wave 0: it holds ticks 0 to (\d+) of wave 0\. Fix: --fork \1, or an earl"),
 ])
-def test_a_fork_where_nothing_was_recorded_is_refused(recorded, tmp_path: Path, wave: int, tick: int, words: str) -> None:
+def test_a_fork_at_an_unrecorded_tick_is_refused(recorded, tmp_path: Path, wave: int, tick: int, words: str) -> None:
     with pytest.raises(TraceError, match=words):
         fork(Recording.open(recorded("two rooms")), wave, tick, [], tmp_path / "fork")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ami.cli import main
+from ami.cli.main import main
 from ami.replay.recording import Recording
-from ami.tracing.reader import Trace
-from ami.tracing.viewer_data import pages
+from ami.trace.reader import Trace
+from ami.views.viewer_data import pages
 
 
 def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,25 +17,25 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     assert main(["replay", str(run)]) == 0
     assert capsys.readouterr().out.startswith("identical: ")
     assert main(["replay", str(run), "--swap", "planner.num_candidates=9"]) == 0
-    assert "executed a second time" in capsys.readouterr().out
+    assert "re-executed" in capsys.readouterr().out
     assert main(["replay", str(run), "--fork", "3", "planner.num_candidates=9"]) == 0
-    assert "worlds that were not over" in " ".join(capsys.readouterr().out.split())
+    assert "episodes in progress" in " ".join(capsys.readouterr().out.split())
     assert {path.name for path in (run / "replays").iterdir()} >= {
         "again", "swap-planner.num_candidates=9", "fork-0-3-planner.num_candidates=9"}
     assert main(["trace", "diff", str(run), str(run / "replays" / "again")]) == 0
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (["planner=mppi"], "planner=mppi would make it another mind: expected `--swap`"),
+@pytest.mark.parametrize(("words", "message"), [
+    (["planner=mppi"], "planner=mppi would change the agent: expected `--swap`"),
     (["--swap"], "--swap names nothing to swap: expected an override, --swap planner=mppi"),
-    (["--swap", "--fork", "3"], "--swap and --fork are two ways to differ: expected one of them"),
+    (["--swap", "--fork", "3"], "--swap and --fork exclude each other: expected one of them"),
     (["--wave", "1"], "--wave 1 has no effect without --fork TICK: every wave is executed. Fix: leave it out"),
     (["--swp", "planner=mppi"], "unknown flag '--swp': did you mean '--swap'?"),
     (["--fork", "x"], "argument --fork: invalid int value: 'x'"),
     (["--swap", "planner.horizn=3"], "planner has no setting 'horizn': did you mean 'horizon'?"),
     (["--swap", "planner=tree"],
-     "was run with these settings of the module that is swapped. Fix: take them back, planner=tree ~planner.num_candidates "
-     "~planner.num_elites ~planner.num_iterations"),
+     "was run with settings that the substituted module does not have. Fix: remove them, planner=tree "
+     "~planner.num_candidates ~planner.num_elites ~planner.num_iterations"),
     (["--swap", "planner=tree", "~planner.num_candidates", "~planner.num_elites", "~planner.num_iterations"],
      "planner: TreeSearch plans choices, but here an action is 2 numbers in [-1, 1]"),
     (["--swap", "graph.planner.state=world.observation"],
@@ -43,9 +43,9 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     (["--fork", "3", "world=gym", "world.id=CartPole-v1", "perception=conv"],
      "carries torch.float32: perception.observation expects torch.uint8"),
 ])
-def test_slips_are_told(recorded, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+def test_invalid_arguments_are_refused(recorded, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     assert main(["replay", str(recorded("two rooms")), *words]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_replay_that_is_refused_leaves_no_folder(recorded, tmp_path: Path) -> None:
@@ -53,11 +53,11 @@ def test_a_replay_that_is_refused_leaves_no_folder(recorded, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_replay_is_no_recording_but_can_be_looked_at(recorded, tmp_path: Path,
+def test_a_replay_is_no_recording_but_can_be_viewed(recorded, tmp_path: Path,
                                                        capsys: pytest.CaptureFixture[str]) -> None:
     run = recorded("two rooms")
     assert main(["replay", str(run), "--fork", "4", "--out", str(run / "replays" / "later")]) == 0
-    assert f"to its own end: ami view {run / 'replays' / 'later'}" in capsys.readouterr().out
+    assert f"the fork alone: ami view {run / 'replays' / 'later'}" in capsys.readouterr().out
     assert main(["replay", str(run / "replays" / "later")]) == 2
     assert capsys.readouterr().err == (f"ami: {run / 'replays' / 'later'} is a replay of run, not a recording: expected a "
                                        "folder that `ami run` left. Fix: the folder of run\n")
@@ -66,10 +66,10 @@ def test_a_replay_is_no_recording_but_can_be_looked_at(recorded, tmp_path: Path,
     assert main(["trace", "show", str(run / "replays" / "later"), "--row", "0"]) == 0
     assert " ticks from 4 on" in capsys.readouterr().out
     names = [one["name"] for wave in pages(Trace.open(run / "replays" / "later")).run["waves"] for one in wave["episodes"]]
-    assert names == ["pair 0, same room", "pair 1, same room"], "a fork knows the pairs of the run that it lies in"
+    assert names == ["pair 0, same room", "pair 1, same room"], "a fork has the pairs of its run"
 
 
-def test_a_replay_that_is_stopped_leaves_nothing(recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_an_interrupted_replay_leaves_nothing(recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
     def stopped(recording: Recording, folder: Path) -> None:
         (folder / "header.json").write_text("half a tra")
@@ -80,13 +80,13 @@ def test_a_replay_that_is_stopped_leaves_nothing(recorded, tmp_path: Path, monke
     assert capsys.readouterr().err.startswith("ami: stopped by Ctrl-C") and not (tmp_path / "new").exists()
 
 
-def test_a_replay_that_cannot_be_written_is_refused_before_it_begins(recorded, tmp_path: Path,
+def test_a_replay_that_cannot_be_written_is_refused_before_it_starts(recorded, tmp_path: Path,
                                                                      capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     run, out = str(recorded("two rooms")), tmp_path / "file" / "out"
     for words in ([], ["--swap", "planner.num_candidates=9"], ["--fork", "3"]):
         assert main(["replay", run, "--out", str(out), *words]) == 2
-        assert capsys.readouterr().err == (f"ami: the replay goes to '{out}': expected a folder that can be made "
+        assert capsys.readouterr().err == (f"ami: the replay goes to '{out}': expected a folder that can be created "
                                            "(Not a directory). Fix: --out FOLDER, another one\n")
     assert main(["replay", run, "--out", str(tmp_path)]) == 2
-    assert f"--out is '{tmp_path}', which is there already. Fix: another folder" in capsys.readouterr().err
+    assert f"--out is '{tmp_path}', which already exists. Fix: another folder" in capsys.readouterr().err

@@ -12,20 +12,20 @@ import torch
 import ami
 from ami.agent import Agent, Runtime
 from ami.blueprint import Episode
-from ami.config import compose_baseline, to_graph
+from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError, WorkerLost
 from ami.evaluation.manifest import Manifest
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
-from ami.tracing.header import write_header
-from ami.tracing.log import TraceLog
-from ami.tracing.reader import Trace
-from ami.worker import Weights, Worker, build_module
+from ami.runtime.worker import Weights, Worker, build_module
+from ami.trace.header import write_header
+from ami.trace.log import TraceLog
+from ami.trace.reader import Trace
 
 AGENTS = ("jepa", "random", "straight_line", "oracle")
 ONE_AND_SLOW_OTHERS = ["jepa", *(pytest.param(name, marks=pytest.mark.slow) for name in AGENTS if name != "jepa")]
 GROUPS = {"body": ["world", "actor"],
-          "mind": ["configurator", "cost", "goal", "memory", "perception", "planner", "world_model"]}
+          "cognitive": ["configurator", "cost", "goal", "memory", "perception", "planner", "world_model"]}
 TICKS = 6
 
 
@@ -38,7 +38,7 @@ def episodes_of(graph: Graph, count: int) -> list[Episode]:
 
 
 def other_weights(graph: Graph) -> Weights:
-    """Weights that no one starts with: a runtime that loses them, or a replica without them, shows in the digest."""
+    """Return weights other than the initial ones: a runtime or replica without them changes the digest."""
     return {node: module.state_dict() for node, module in Worker(graph, graph.order, 99).modules.items()}
 
 
@@ -98,29 +98,29 @@ def test_ray_by_module_gives_the_local_digest(agent: str, tmp_path: Path) -> Non
     graph = graph_of(agent)
     runtime = RayRuntime(graph, 0, other_weights(graph), "module", tmp_path / "ray" / "trace")
     # two batches in one set of actors: starting nine processes is the slow part
-    digests = []
-    with Agent(runtime) as mind:
+    batches = []
+    with Agent(runtime) as running:
         for batch in (1, 50):
             episodes = episodes_of(graph, batch)
-            mind.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
+            running.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
             for _ in range(TICKS):
-                moment = mind.cycle()
-            assert moment["world.success"].shape == (batch,)
-            digests.append(episodes)
+                outputs = running.cycle()
+            assert outputs["world.success"].shape == (batch,)
+            batches.append(episodes)
     write_header(tmp_path / "ray", graph, seed=0)
     local = tmp_path / "local"
     write_header(local, graph, seed=0)
-    with Agent(LocalRuntime(graph, 0, other_weights(graph), TraceLog(local / "trace"))) as mind:
-        for batch, episodes in zip((1, 50), digests, strict=True):
-            mind.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
+    with Agent(LocalRuntime(graph, 0, other_weights(graph), TraceLog(local / "trace"))) as running:
+        for batch, episodes in zip((1, 50), batches, strict=True):
+            running.reset(torch.ones(batch, dtype=torch.bool), episodes, wave=batch)
             for _ in range(TICKS):
-                mind.cycle()
+                running.cycle()
     difference = Trace.open(tmp_path / "ray").compare(Trace.open(local))
     assert difference is None, str(difference)
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_mind_that_changes_its_mode_and_plans_from_its_policy_gives_the_local_digest(tmp_path: Path) -> None:
+def test_a_mode_switching_agent_that_plans_from_its_policy_gives_the_local_digest(tmp_path: Path) -> None:
     from ami.runtime.ray_actors import RayRuntime
 
     graph = to_graph(ami.compose(["experiment=short_term", "actor=policy", "configurator=surprise_gate",
@@ -131,18 +131,18 @@ def test_a_mind_that_changes_its_mode_and_plans_from_its_policy_gives_the_local_
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_what_a_module_raises_in_an_actor_is_raised_here() -> None:
+def test_an_error_in_an_actor_is_raised_in_the_driver() -> None:
     from ami.runtime.ray_actors import RayRuntime
 
     graph = to_graph(ami.compose(["configurator.mode=1"]))
     with Agent(RayRuntime(graph, 0, placement="agent")) as agent:
         agent.reset(torch.ones(1, dtype=torch.bool), episodes_of(graph, 1))
-        with pytest.raises(SettingError, match=r"react \(mode 1\)"):
+        with pytest.raises(SettingError, match=r"mode 1 \(react\)"):
             agent.cycle()["world.success"]
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_process_that_dies_ends_the_run_and_keeps_the_others_traces(tmp_path: Path) -> None:
+def test_a_dead_process_ends_the_run_and_keeps_the_other_traces(tmp_path: Path) -> None:
     import ray
 
     from ami.runtime.ray_actors import RayRuntime
@@ -182,7 +182,7 @@ def test_a_partial_reset_is_the_same_in_any_number_of_processes(tmp_path: Path) 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_every_listener_of_ray_is_on_loopback() -> None:
-    """Read from the kernel's own tables: what listens, and on which address, in this network namespace."""
+    """Read the kernel's tables of listening sockets and their addresses in this network namespace."""
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
     addresses = {connection.laddr.ip for connection in psutil.net_connections("tcp")
                  if connection.status == psutil.CONN_LISTEN and connection.pid in ours}
@@ -212,11 +212,11 @@ def test_an_episode_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize(("placement", "words"), [
     ("modul", "placement is 'modul': did you mean 'module'?"),
     ({"a": ["wrld"]}, "placement puts the unknown node 'wrld' in 'a': did you mean 'world'?"),
-    ({"a": ["world"]}, "placement forgets perception, world_model"),
-    ({"a": ["world"], "b": ["world"]}, "placement puts world both in 'a' and in 'b'"),
+    ({"a": ["world"]}, "placement omits perception, world_model"),
+    ({"a": ["world"], "b": ["world"]}, "placement puts world in 'a' and in 'b'"),
 ])
-def test_a_placement_that_cannot_be_says_why(placement: object, words: str) -> None:
-    from ami.segments import groups_of
+def test_an_invalid_placement_is_refused_with_its_fix(placement: object, words: str) -> None:
+    from ami.graph.partition import groups_of
 
     with pytest.raises(SettingError) as refusal:
         groups_of(graph_of("jepa"), placement)  # type: ignore[arg-type]

@@ -1,5 +1,4 @@
-"""Starting Ray: once more when it fails, then an error that offers a way out; what is started is stopped. Ray itself is
-not started here."""
+"""Starting Ray: one retry, then an error with its fix; a started cluster is stopped. A fake replaces Ray itself."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from ami.runtime.ray_cluster import RETRY_AFTER_SECONDS, cluster
 
 
 class FakeRay:
-    """Stands where Ray stands, and fails as often as told."""
+    """A fake of Ray whose `init` raises the given failures, one per call."""
 
     def __init__(self, *failures: Exception, running: bool = False) -> None:
         self.failures = list(failures)
@@ -60,14 +59,14 @@ def no_watchdog() -> Iterator[None]:
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts a fake in Ray's place."""
+    """Return a function that replaces Ray by a fake."""
 
     def put(*failures: Exception, running: bool = False) -> FakeRay:
         fake = FakeRay(*failures, running=running)
         monkeypatch.setattr(ray_cluster, "ray", fake)
         monkeypatch.setattr(ray_cluster.time, "sleep", fake.sleep)
         monkeypatch.setattr(ray_cluster, "watchdog", no_watchdog)
-        monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())  # somebody listens everywhere
+        monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())  # every address answers
         return fake
 
     return put
@@ -75,7 +74,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 FAILURES = [RuntimeError("the node timed out"), ConnectionError("no answer"), TimeoutError("too late"),
             ValueError("no address"), OSError("no port"),
-            Exception("The current node timed out during startup")]  # Ray's own words, and class
+            Exception("The current node timed out during startup")]  # Ray's own message and class
 
 
 def test_a_cluster_lasts_as_long_as_its_block(start: Any) -> None:
@@ -85,7 +84,7 @@ def test_a_cluster_lasts_as_long_as_its_block(start: Any) -> None:
     assert fake.did == ["init", "shutdown"]
 
 
-def test_a_cluster_of_ones_own_has_no_dashboard_and_is_silent(start: Any) -> None:
+def test_a_new_cluster_has_no_dashboard_and_is_silent(start: Any) -> None:
     fake = start()
     with cluster():
         pass
@@ -101,7 +100,7 @@ def test_an_address_joins_the_cluster_there(start: Any) -> None:
     assert fake.settings[0]["include_dashboard"] is None
 
 
-def test_a_cluster_that_runs_already_is_used_and_left_running(start: Any) -> None:
+def test_a_running_cluster_is_used_and_left_running(start: Any) -> None:
     fake = start(running=True)
     with cluster():
         pass
@@ -109,7 +108,7 @@ def test_a_cluster_that_runs_already_is_used_and_left_running(start: Any) -> Non
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_a_start_that_fails_once_is_tried_again(start: Any, failure: Exception) -> None:
+def test_a_failed_start_is_retried(start: Any, failure: Exception) -> None:
     fake = start(failure)
     with cluster():
         assert fake.did == ["init", "shutdown", RETRY_AFTER_SECONDS, "init"]
@@ -117,7 +116,7 @@ def test_a_start_that_fails_once_is_tried_again(start: Any, failure: Exception) 
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_a_start_that_fails_twice_offers_to_run_without_ray(start: Any, failure: Exception) -> None:
+def test_a_start_that_fails_twice_suggests_the_local_runtime(start: Any, failure: Exception) -> None:
     fake = start(RuntimeError("the first time"), failure)
     with pytest.raises(StartError) as refused, cluster():
         raise AssertionError("the block must not be entered")
@@ -143,7 +142,7 @@ def test_an_error_in_the_block_stops_the_cluster_too(start: Any) -> None:
 
 
 @pytest.mark.parametrize("failures", [[], FAILURES[:1], FAILURES[:2], [KeyError()]])
-def test_what_ray_writes_is_for_this_user_alone_and_what_we_write_is_as_before(
+def test_rays_files_are_private_and_the_umask_is_restored(
         start: Any, failures: list[Exception]) -> None:
     before = umask()
     fake = start(*failures)
@@ -155,7 +154,7 @@ def test_what_ray_writes_is_for_this_user_alone_and_what_we_write_is_as_before(
     assert set(fake.umasks) == {0o077} and umask() == before
 
 
-def test_ray_is_told_to_listen_on_loopback_before_it_is_imported() -> None:
+def test_ray_is_set_to_listen_on_loopback_before_its_import() -> None:
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
 
 
@@ -172,7 +171,7 @@ def test_a_ray_that_would_listen_on_every_interface_is_not_started(start: Any, m
         assert fake.did == ["init"]
 
 
-# What is seen before Ray is asked ----------------------------------------------------------------------------------------
+# Checks before Ray starts ------------------------------------------------------------------------------------------------
 
 
 def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(start: Any, tmp_path: Path,
@@ -214,12 +213,12 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("address", "words"), [
-    ("127.0.0.1:1", "nobody listens at address '127.0.0.1:1' ([Errno 111] Connection refused). Fix: address=HOST:PORT of"),
+    ("127.0.0.1:1", "no process listens at address '127.0.0.1:1' ([Errno 111] Connection refused). Fix: address=HOST:PORT "),
     ("127.0.0.1", "address is '127.0.0.1': expected HOST:PORT. Fix: address=HOST:PORT of a running cluster, address=null"),
     ("here:there", "address is 'here:there': expected HOST:PORT. Fix: address=HOST:PORT of a running cluster"),
-    ("127.0.0.1:99999", "nobody listens at address '127.0.0.1:99999' ("),
+    ("127.0.0.1:99999", "no process listens at address '127.0.0.1:99999' ("),
 ])
-def test_an_address_where_nobody_listens_is_named_at_once(address: str, words: str) -> None:
+def test_an_address_without_a_listener_is_refused_at_once(address: str, words: str) -> None:
     with pytest.raises(StartError) as refused, cluster(address):
         pass
     assert str(refused.value).startswith(words) and "runtime=local" in str(refused.value)

@@ -18,14 +18,14 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import ModuleError, PortError, WorkerLost
-from ami.parts import Part
+from ami.graph.spec import ModuleSpec
 from tests.ami.toys import Hand, graph
 
 HOME = Path(__file__).parents[3]
 
 
 class Faulty(Hand):
-    """Does something wrong at tick 2, or while it is made."""
+    """Fails at tick 2, or while it is built."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Faulty(Hand):
         if self.how == "unmade":
             raise ZeroDivisionError("in build")
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         self.ticks += 1
         if self.ticks == 3:
             if self.how == "raise":
@@ -61,7 +61,7 @@ class Unpicklable(Exception):
 def run(how: str, ticks: int = 4) -> None:
     from ami.runtime.ray_actors import RayRuntime
 
-    faulty = graph({"hand": Part(Faulty, {"how": how})})
+    faulty = graph({"hand": ModuleSpec(Faulty, {"how": how})})
     groups = {"hands": ["hand"], "rest": ["book", "eye", "head"]}
     with Agent(RayRuntime(faulty, 0, placement=groups, watch=("eye.reward",))) as agent:
         agent.reset(torch.ones(1, dtype=torch.bool), [Episode(7, seed=1)])
@@ -76,7 +76,7 @@ def run(how: str, ticks: int = 4) -> None:
                  marks=pytest.mark.slow),
     pytest.param("nan", PortError, r"^at wave 0, tick 2 hand\.action is nan in row 0 \(episode 7\)", marks=pytest.mark.slow),
     ("unmade", ModuleError, r"^hand: build\(\) failed: ZeroDivisionError: in build \("),
-    ("die", WorkerLost, r"^the process of hand died at tick 2: killed by kill -9 or for want of memory, or ended by its own "
+    ("die", WorkerLost, r"^the process of hand died at tick 2: killed by kill -9 or for lack of memory, or ended by its own "
                         r"code, with os\._exit\(\) .* Fix: run again; if it dies again, runtime=local shows where"),
 ])
 def test_reports_a_fault_in_an_actor_with_node_and_tick(how: str, error: type[Exception], words: str) -> None:
@@ -87,12 +87,12 @@ def test_reports_a_fault_in_an_actor_with_node_and_tick(how: str, error: type[Ex
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_an_output_that_needs_a_gradient_travels() -> None:
+def test_an_output_with_a_gradient_is_sent() -> None:
     run("gradient")
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_reports_what_it_waits_for_and_kills_an_actor_that_hangs(monkeypatch: pytest.MonkeyPatch,
+def test_reports_a_long_wait_and_kills_a_hung_actor(monkeypatch: pytest.MonkeyPatch,
                                                                  capsys: pytest.CaptureFixture[str]) -> None:
     from ami.runtime import ray_actors
     from ami.runtime.ray_actors import RayRuntime
@@ -100,10 +100,10 @@ def test_reports_what_it_waits_for_and_kills_an_actor_that_hangs(monkeypatch: py
     monkeypatch.setattr(ray_actors, "CLOSE_SECONDS", 0.5)
     monkeypatch.setattr(ray_actors, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(ray_actors, "NOTICE_SECONDS", 0.2)
-    hung = RayRuntime(graph({"hand": Part(Faulty, {"how": "hang"})}), 0, watch=("hand.action",))
-    monkeypatch.setattr(hung, "_look", lambda: told() and stop())
+    hung = RayRuntime(graph({"hand": ModuleSpec(Faulty, {"how": "hang"})}), 0, watch=("hand.action",))
+    monkeypatch.setattr(hung, "_look", lambda: reported() and stop())
 
-    def told() -> bool:
+    def reported() -> bool:
         return "waiting for hand at tick 2" in capsys.readouterr().err
 
     def stop() -> None:
@@ -123,11 +123,11 @@ DRIVER = """
 import sys, torch
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.cli import main
+from ami.cli.main import main
 from ami.runtime.ray_actors import RayRuntime
 from ami.runtime.ray_cluster import cluster
 from tests.ami.toys import graph
-import ami.cli
+import ami.cli.main
 import ray
 
 def live(words):
@@ -139,14 +139,14 @@ def live(words):
             for _ in range(4):
                 agent.cycle()["eye.reward"]
 
-ami.cli._dispatch = live
+ami.cli.main._dispatch = live
 sys.exit(main([]))
 """
 
 
 @pytest.fixture
 def driver():
-    """A process that runs an agent under a Ray of its own; what it leaves is killed."""
+    """A process that runs an agent in its own Ray cluster; its remaining processes are killed at the end."""
     process = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                cwd=HOME)
     gcs = int(process.stdout.readline())
@@ -160,23 +160,23 @@ def driver():
         pass
 
 
-def living(family: list[psutil.Process]) -> list[str]:
+def running(family: list[psutil.Process]) -> list[str]:
     return [each.name() for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
 def seconds_until_gone(family: list[psutil.Process], limit: float) -> float:
     begun = time.monotonic()
-    while living(family) and time.monotonic() - begun < limit:
+    while running(family) and time.monotonic() - begun < limit:
         time.sleep(0.1)
     return time.monotonic() - begun
 
 
-def test_nothing_of_ray_outlives_a_killed_driver_by_ten_seconds(driver) -> None:
+def test_no_ray_process_outlives_a_killed_driver_by_ten_seconds(driver) -> None:
     process, _, family = driver
     assert len(family) > 5
     process.kill()
     seconds = seconds_until_gone(family, 30)
-    assert seconds <= 10, living(family)
+    assert seconds <= 10, running(family)
 
 
 def test_a_dead_gcs_is_one_line_at_once_and_leaves_no_process(driver) -> None:
@@ -188,4 +188,4 @@ def test_a_dead_gcs_is_one_line_at_once_and_leaves_no_process(driver) -> None:
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith("ami: Ray's gcs_server died: it was killed, or the machine is out "), err
     assert "Traceback" not in err and seconds < 30
-    assert seconds_until_gone(family, 15) < 10, living(family)
+    assert seconds_until_gone(family, 15) < 10, running(family)

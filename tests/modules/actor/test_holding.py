@@ -1,4 +1,4 @@
-"""Holding a plan: where a planner fires every few ticks, its plan is followed on, and not begun again at every tick."""
+"""Plans held for several ticks: with a slow planner each tick executes the plan's next action."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ami.agent import Agent
 from ami.blueprint import Actor, Episode, Planner, World
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.module import Arrival
-from ami.parts import Part
 from ami.ports import ActionSpace, Port
 from ami.runtime.local import LocalRuntime
 from ami.testing.subject import Subject
@@ -23,7 +23,7 @@ THREE = ActionSpace(choices=(3,))
 
 
 def followed(actor: Actor, every: int, ticks: int, horizon: int = 4, delay: int = 0) -> list[float]:
-    """The actions of an actor whose planner fires every few ticks: its plan of tick t says t, t + 0.1, t + 0.2, …"""
+    """The actions of an actor whose planner fires every few ticks: its plan of tick t is t, t + 0.1, t + 0.2, …"""
     actions = []
     for tick in range(ticks):
         made = max(tick - delay, 0) // every * every
@@ -45,22 +45,22 @@ def actor_of(make: type[Actor], every: int, delay: int = 0, own: int = 1, **sett
 
 
 @pytest.mark.parametrize("make", [PlanFollower, Policy])
-def test_a_held_plan_is_followed_on(make: type[Actor]) -> None:
+def test_held_plan_is_followed(make: type[Actor]) -> None:
     assert followed(actor_of(make, 1), 1, 4) == [0, 1, 2, 3]
     assert followed(actor_of(make, 2), 2, 6) == [0, 0.1, 2, 2.1, 4, 4.1]
     assert followed(actor_of(make, 3, delay=1), 3, 6, delay=1) == [0, 0, 0.1, 0.2, 3, 3.1]
 
 
 @pytest.mark.parametrize("make", [PlanFollower, Policy])
-def test_a_plan_that_is_used_up_goes_on_with_its_last_action(make: type[Actor]) -> None:
+def test_exhausted_plan_repeats_its_last_action(make: type[Actor]) -> None:
     assert followed(actor_of(make, 6), 6, 7) == [0, 0.1, 0.2, 0.3, 0.3, 0.3, 6]
 
 
-def test_several_steps_of_held_plans_begin_where_the_plan_is() -> None:
+def test_num_steps_of_held_plans_start_at_the_due_action() -> None:
     assert followed(actor_of(PlanFollower, 2, num_steps=3), 2, 7) == [0, 0.1, 0.2, 2.1, 2.2, 2.3, 6]
 
 
-def test_a_row_that_begins_anew_begins_its_plan_and_the_others_go_on() -> None:
+def test_reset_row_starts_its_plan_and_the_others_continue() -> None:
     actor = actor_of(PlanFollower, 4)
     plan = torch.arange(4.0)[None, :, None].expand(2, -1, 2)
     inputs = {"state": torch.zeros(2, 6), "goal": torch.zeros(2, 6), "mode": torch.full((2,), 2), "plan": plan}
@@ -70,7 +70,7 @@ def test_a_row_that_begins_anew_begins_its_plan_and_the_others_go_on() -> None:
     assert [actor.step(**inputs)["action"][:, 0].tolist() for _ in range(2)] == [[0, 2], [1, 3]]
 
 
-def test_a_held_action_that_is_not_allowed_gives_way_to_the_newest_plan() -> None:
+def test_forbidden_held_action_is_replaced_by_the_newest_plan() -> None:
     def made() -> Actor:
         actor = PlanFollower(num_steps=3)
         actor.arrivals = {"plan": Arrival(2, 0)}
@@ -100,12 +100,12 @@ class Space(World):
     def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
         pass
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, action: Tensor) -> dict[str, Tensor]:
         return {"reward": action[:, 0]}
 
 
 class Counting(Planner):
-    """Its plan of tick t says t / 100, t / 100 + 0.1, …"""
+    """Its plan of tick t is t / 100, t / 100 + 0.1, …"""
 
     inputs: dict[str, Port] = {}
     outputs = {"plan": Port("plan", ("H", "A"))}
@@ -117,7 +117,7 @@ class Counting(Planner):
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"fired": torch.zeros(batch)}
 
-    def step(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self) -> dict[str, Tensor]:
         fired = self.carry["fired"]
         self.carry = {"fired": fired + 1}
         return {"plan": (fired[:, None, None] / 100 + torch.arange(3)[None, :, None] / 10)}
@@ -126,14 +126,14 @@ class Counting(Planner):
 class Follower(PlanFollower):
     inputs = {"plan": Port("plan", ("H", "A"))}
 
-    def step(self, plan: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+    def step(self, plan: Tensor) -> dict[str, Tensor]:
         mode = torch.full((len(plan),), 2)
         return super().step(plan[:, 0], plan[:, 0], mode, plan)
 
 
-def test_in_a_graph_the_engine_tells_how_long_a_plan_is_held() -> None:
+def test_engine_passes_the_plans_interval_to_the_actor() -> None:
     wiring = {"room": {"action": "actor.action@-1"}, "actor": {"plan": "planner.plan"}, "planner": {"every": 2}}
-    graph = Graph({"room": Part(Space), "actor": Part(Follower), "planner": Part(Counting)}, wiring)
+    graph = Graph({"room": ModuleSpec(Space), "actor": ModuleSpec(Follower), "planner": ModuleSpec(Counting)}, wiring)
     with Agent(LocalRuntime(graph, watch=("actor.action",))) as agent:
         agent.reset(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
         actions = [round(float(agent.cycle()["actor.action"][0, 0]), 3) for _ in range(5)]

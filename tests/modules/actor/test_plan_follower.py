@@ -1,4 +1,4 @@
-"""The plan follower: the newest plan's first action, or several of one plan; no policy, and it says so."""
+"""The plan follower: the newest plan's first action, or several of one plan; Mode-1 is refused."""
 
 import pytest
 import torch
@@ -9,18 +9,18 @@ from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.plan_follower import PlanFollower
 
-REACT = ("actor was asked to react (mode 1), but PlanFollower has no policy. "
+REACT = ("the actor received mode 1 (react), but PlanFollower has no policy. "
          "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
-def test_it_keeps_the_contract(num_steps):
+def test_contract(num_steps):
     check_actor(lambda: PlanFollower(num_steps))
     check_actor(lambda: PlanFollower(num_steps, explore=0.5))
 
 
 def actions(num_steps, ticks, horizon=3):
-    """What it does when the plan of tick t is t, t + .1, t + .2 …"""
+    """Actions if the plan of tick t is t, t + .1, t + .2 …"""
     subject = Subject(lambda: PlanFollower(num_steps), {"H": horizon, "A": 1})
     life = subject.life(1, ticks)
     for tick, inputs in enumerate(life):
@@ -28,16 +28,16 @@ def actions(num_steps, ticks, horizon=3):
     return [round(outputs["action"].item(), 1) for outputs in subject.live(subject.fresh([0]), life)]
 
 
-def test_it_follows_the_newest_plan():
+def test_follows_the_newest_plan():
     assert actions(1, 3) == [0.0, 1.0, 2.0]
 
 
-def test_it_executes_several_steps_of_a_plan_before_it_takes_the_next():
+def test_num_steps_of_a_plan_are_executed():
     assert actions(2, 5) == [0.0, 0.1, 2.0, 2.1, 4.0]
 
 
 @pytest.mark.parametrize("width", [2, ActionSpace(choices=(4,))])
-def test_for_a_share_of_the_time_it_explores(width):
+def test_explores_for_a_share_of_the_ticks(width):
     subject = Subject(lambda: PlanFollower(explore=0.3), {"A": width, "H": 1})
     (inputs,) = subject.life(2000, 1)
     inputs |= {"plan": torch.zeros(2000, 1, subject.actions.width), "action_mask": None}
@@ -50,7 +50,7 @@ def test_for_a_share_of_the_time_it_explores(width):
         assert drawn.min() < -0.9 and drawn.max() > 0.9 and abs(drawn.mean()) < 0.1
 
 
-def test_a_row_in_mode_1_is_refused_with_the_cure():
+def test_mode_1_is_refused_with_a_fix():
     subject = Subject(PlanFollower)
     (inputs,) = subject.life(2, 1)
     with pytest.raises(SettingError) as error:
@@ -58,11 +58,11 @@ def test_a_row_in_mode_1_is_refused_with_the_cure():
     assert str(error.value) == REACT
 
 
-def test_the_plan_is_not_optional():
+def test_plan_is_required():
     assert not PlanFollower().inputs["plan"].optional
 
 
-def test_it_cannot_execute_more_steps_than_a_plan_has():
+def test_num_steps_above_the_horizon_is_refused():
     with pytest.raises(SettingError) as error:
         Subject(lambda: PlanFollower(4), {"H": 3}).fresh([0])
     assert str(error.value) == "PlanFollower.num_steps is 4: expected at most the planner's horizon, 3"

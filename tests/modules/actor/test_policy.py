@@ -1,4 +1,4 @@
-"""The policy: reacts in Mode-1, follows the plan in Mode-2, learns from plans, proposes to planners."""
+"""The policy: Mode-1, followed plans in Mode-2, imitation of plans, proposals to planners."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ SIZES = [{}, {"S": (3, 2), "A": 4}, {"A": ActionSpace(choices=(3,))}]
 
 
 @pytest.mark.parametrize("dims", SIZES)
-def test_it_keeps_the_contract(dims):
+def test_contract(dims):
     check_actor(Policy, dims=dims)
 
 
@@ -28,23 +28,23 @@ def acts(mode, dims=None, plan=True):
         return outputs["action"], module.propose(inputs["state"], inputs["goal"]), inputs["plan"]
 
 
-def test_in_mode_2_it_follows_the_newest_plan():
+def test_mode_2_follows_the_newest_plan():
     action, _, plan = acts([2, 2, 2])
     assert torch.equal(action, plan[:, 0])
 
 
-def test_in_mode_1_it_reacts_each_world_on_its_own():
+def test_mode_is_per_world():
     action, own, plan = acts([1, 2, 1])
     assert torch.equal(action[1], plan[1, 0])
     assert torch.equal(action[[0, 2]], own[[0, 2]])
 
 
-def test_where_no_plan_is_wired_it_reacts():
+def test_reacts_without_a_plan():
     action, own, _ = acts([2, 2, 2], plan=False)
     assert torch.equal(action, own)
 
 
-def test_of_discrete_actions_it_takes_one():
+def test_discrete_actions_are_one_hot():
     action, _, _ = acts([1, 1, 1], {"A": ActionSpace(choices=(3,))})
     assert action.sum(-1).tolist() == [1, 1, 1] and set(action.flatten().tolist()) == {0, 1}
 
@@ -53,7 +53,7 @@ def test_of_discrete_actions_it_takes_one():
     ({}, "action_error", lambda error: error < 0.02),
     ({"A": ActionSpace(choices=(3,))}, "agreement", lambda share: share > 0.95),
 ])
-def test_it_learns_what_the_plans_begin_with(dims, figure, reached):
+def test_learns_the_plans_first_actions(dims, figure, reached):
     subject = Subject(Policy, {**dims, "S": (3,)})
     module = subject.fresh([0])
     state, goal = torch.randn(2, 256, 3, generator=torch.Generator().manual_seed(0))
@@ -71,7 +71,7 @@ def test_it_learns_what_the_plans_begin_with(dims, figure, reached):
 
 
 @pytest.mark.parametrize("dims", SIZES)
-def test_a_share_of_its_actions_may_explore(dims):
+def test_explores_for_a_share_of_the_ticks(dims):
     subject = Subject(lambda: Policy(explore=0.5), dims)
     check_actor(lambda: Policy(explore=0.5), dims=dims)
     life = [{**inputs, "plan": None} for inputs in subject.life(20, 20)]

@@ -1,4 +1,4 @@
-"""The random actor: smooth, stationary from the first tick, of norm 1 at most."""
+"""The random actor: autocorrelated, stationary from the first tick, of norm 1 at most."""
 
 import pytest
 import torch
@@ -17,27 +17,27 @@ def noise(rho, sigma, rows=400, ticks=6):
     return torch.stack([outputs["action"] for outputs in record])
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_actor(RandomActor)
 
 
-def test_it_is_stationary_from_the_first_action_on():
+def test_noise_is_stationary_from_the_first_action():
     std = noise(0.8, 0.1).std((1, 2))
     assert torch.allclose(std, torch.full((6,), 0.1), atol=0.008)
 
 
-def test_one_action_is_like_the_last():
+def test_noise_is_autocorrelated():
     drawn = noise(0.8, 0.1)
     correlation = (drawn[1:] * drawn[:-1]).mean() / drawn.square().mean()
     assert correlation.item() == pytest.approx(0.8, abs=0.05)
 
 
-def test_without_rho_it_is_white():
+def test_noise_without_rho_is_white():
     drawn = noise(0.0, 0.1)
     assert abs((drawn[1:] * drawn[:-1]).mean() / drawn.square().mean()) < 0.05
 
 
-def test_choices_are_kept_as_likely_as_told_and_else_drawn_alike():
+def test_sticky_choices_and_uniform_draws():
     subject = Subject(lambda: RandomActor(keep=0.7), {"A": ActionSpace(choices=(4,))})
     record = subject.live(subject.fresh(range(600)), subject.life(600, 5))
     taken = torch.stack([outputs["action"] for outputs in record])
@@ -47,11 +47,11 @@ def test_choices_are_kept_as_likely_as_told_and_else_drawn_alike():
     assert same == pytest.approx(0.7 + 0.3 / 4, abs=0.04)
 
 
-def test_it_keeps_the_contract_where_actions_are_choices():
+def test_contract_with_discrete_actions():
     check_actor(RandomActor, dims={"A": ActionSpace(choices=(3,))})
 
 
-def test_no_action_is_longer_than_1():
+def test_action_norm_is_at_most_1():
     lengths = noise(0.8, 3.0).norm(dim=-1)
     assert lengths.max() <= 1 + 1e-6
     assert lengths.median() == pytest.approx(1)

@@ -9,11 +9,11 @@ from ami.testing.subject import Subject
 from modules.actor.straight_line import StraightLine
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_actor(StraightLine)
 
 
-def test_it_goes_full_speed_when_far_and_slows_down_when_near():
+def test_full_speed_when_far_and_slower_when_near():
     subject = Subject(StraightLine, {"S": (3,)})
     state, goal = torch.tensor([[0.0, 0.0, 10.0], [4.0, 4.0, 10.0]]), torch.tensor([[6.0, 8.0, 10.0], [4.0, 5.0, 10.0]])
     (outputs,) = subject.live(subject.fresh([0, 1]), [{"state": state, "goal": goal, "mode": torch.ones(2), "plan": None}])
@@ -28,7 +28,7 @@ def test_states_without_a_position_are_refused():
         "Fix: world.observe=state and perception=identity")
 
 
-def test_a_gain_that_does_not_move_is_refused():
+def test_gain_of_0_is_refused():
     with pytest.raises(SettingError) as error:
         StraightLine(0.0)
     assert str(error.value) == "StraightLine.gain is 0.0: expected more than 0"

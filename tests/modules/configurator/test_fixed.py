@@ -10,18 +10,18 @@ from modules.configurator.fixed import FixedConfigurator
 
 
 @pytest.mark.parametrize("settings", [{}, {"mode": 1, "weights": [1.0, 0.5, 2.0]}])
-def test_it_keeps_the_contract(settings):
+def test_contract(settings):
     check_configurator(lambda: FixedConfigurator(**settings))
 
 
-def test_it_plans_and_modulates_nothing_by_default():
+def test_defaults_are_mode_2_and_weights_of_1():
     subject = Subject(FixedConfigurator, {"W": 3})
     (outputs,) = subject.live(subject.fresh([0, 1]), [{"energy": None, "surprise": None}])
     assert outputs["mode"].tolist() == [2, 2]
     assert torch.equal(outputs["weights"], torch.ones(2, 3))
 
 
-def test_its_weights_decide_how_many_terms_it_expects():
+def test_weights_decide_the_number_of_terms():
     assert FixedConfigurator(weights=[1, 2]).infer_dims({}) == {"W": 2}
 
 

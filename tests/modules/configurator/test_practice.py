@@ -1,4 +1,4 @@
-"""Practice: everybody plans, the actor reacts in a share of the ticks."""
+"""Practice: Mode-2 at every tick, the actor in Mode-1 for a share of the ticks."""
 
 import pytest
 import torch
@@ -9,12 +9,12 @@ from ami.testing.subject import Subject
 from modules.configurator.practice import Practice
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_configurator(Practice)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_actor_reacts_in_a_share_of_the_ticks_and_all_plan(share):
+def test_actor_reacts_in_a_share_of_the_ticks(share):
     subject = Subject(lambda: Practice(share))
     record = subject.live(subject.fresh(range(20)), subject.life(20, 50))
     acting = torch.stack([outputs["acting"] for outputs in record])

@@ -1,4 +1,4 @@
-"""The surprise gate: plans at first, when surprised and when energy does not fall, whatever their units."""
+"""The surprise gate: Mode-2 at first, on surprise and if energy does not fall, in any units."""
 
 import pytest
 import torch
@@ -9,12 +9,12 @@ from ami.testing.subject import Subject
 from modules.configurator.surprise_gate import SurpriseGate
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_configurator(SurpriseGate)
 
 
 def modes(energy, surprise=None, **settings):
-    """The modes of one world, tick by tick; what arrives as energy is one tick old, and 0 at first."""
+    """The modes of one world, tick by tick; the input energy is one tick old, and 0 at first."""
     subject = Subject(lambda: SurpriseGate(**settings))
     surprise = surprise or [0.0] + [0.1] * (len(energy) - 1)
     life = [{"energy": torch.tensor([float(e)]), "surprise": torch.tensor([float(s)])}
@@ -25,24 +25,24 @@ def modes(energy, surprise=None, **settings):
 FALLING = [0, 9, 8, 7, 6, 5, 4, 3]
 
 
-def test_it_plans_at_first_and_reacts_while_energy_falls():
+def test_plans_at_first_and_reacts_while_energy_falls():
     assert modes(FALLING) == [2, 1, 1, 1, 1, 1, 1, 1]
 
 
-def test_what_it_is_used_to_is_no_surprise_and_what_exceeds_its_mean_is():
+def test_surprise_is_relative_to_its_mean():
     assert modes(FALLING, [0, 0.1, 0.2, 0.1, 0.9, 0.1, 0.1, 0.1], hold=2) == [2, 1, 1, 1, 2, 2, 1, 1]
 
 
-def test_it_plans_when_energy_has_not_fallen_for_a_while_and_gives_planning_time_to_help():
+def test_plans_after_patience_without_falling_energy():
     assert modes([0, 9, 8, 8, 8, 8, 8, 8, 8], patience=2, hold=1) == [2, 1, 1, 1, 2, 1, 2, 1, 2]
 
 
-def test_a_new_low_ends_the_wait():
+def test_new_minimum_resets_patience():
     assert modes([0, 9, 8, 8, 7, 7, 6, 6], patience=2) == [2, 1, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1000, 0), (0.001, 0), (1, -50)])
-def test_units_make_no_difference(scale, shift):
+def test_modes_are_invariant_to_units(scale, shift):
     energy = torch.rand(30, generator=torch.Generator().manual_seed(1)).tolist()
     surprise = (torch.rand(30, generator=torch.Generator().manual_seed(2)) ** 4).tolist()
     scaled = [e * scale + shift for e in energy], [s * scale for s in surprise]
@@ -50,7 +50,7 @@ def test_units_make_no_difference(scale, shift):
     assert modes(*scaled) == plain and {1, 2} == set(plain[1:])
 
 
-def test_each_world_is_gated_on_its_own():
+def test_worlds_are_gated_independently():
     subject = Subject(SurpriseGate)
     life = [{"energy": torch.tensor([float(9 - t), 5.0]), "surprise": torch.zeros(2)} for t in range(6)]
     record = torch.stack([outputs["mode"] for outputs in subject.live(subject.fresh([0, 1]), life)])

@@ -1,4 +1,4 @@
-"""Action effort: the mean square of an action, nothing where there is none."""
+"""Action effort: the mean square of an action, 0 without one."""
 
 import torch
 
@@ -13,9 +13,9 @@ def test_it_is_the_mean_square_of_each_action():
                        torch.tensor([[[0.5, 0.25]]]))
 
 
-def test_a_lived_state_costs_nothing():
-    lived = Prediction(torch.zeros(2, 3))
-    assert torch.equal(ActionEffort().energy(lived, None, torch.zeros(2, 3), torch.dist), torch.zeros(2))
+def test_perceived_state_has_energy_0():
+    perceived = Prediction(torch.zeros(2, 3))
+    assert torch.equal(ActionEffort().energy(perceived, None, torch.zeros(2, 3), torch.dist), torch.zeros(2))
 
 
 def test_it_is_immutable():

@@ -1,4 +1,4 @@
-"""The critic: a distance that learns how many steps lie between states, on a line of ten places."""
+"""The critic: learns the number of steps between states, on a line of ten places."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ PLACES = 10
 
 
 def learnt(steps=150, **settings):
-    """A critic that learnt from walks of one place to the right or to the left on a line."""
+    """A critic trained on steps of one place to the right or to the left on a line."""
     torch.manual_seed(0)
     critic = Critic(**{"hidden": 32, "embedding": 8, "polyak": 0.2, "gamma": 1.0, **settings})
     critic.build({"S": (1,)})
@@ -34,7 +34,7 @@ def to_go(critic, start, goal):
         return critic.energy(torch.tensor([[start / 3]]), torch.tensor([[goal / 3]])).item()
 
 
-def test_it_learns_how_many_steps_lie_ahead():
+def test_learns_the_number_of_steps_to_go():
     critic, figures = learnt()
     assert to_go(critic, 2.0, 2.0) == 0
     assert to_go(critic, 1.0, 3.0) == pytest.approx(2, abs=0.5)
@@ -42,8 +42,8 @@ def test_it_learns_how_many_steps_lie_ahead():
     assert set(figures) == {"td", "to_go_mean", "to_go_max"}
 
 
-def test_goals_that_look_different_around_each_state_are_learnt_as_well():
-    """Places on two lines, of which a goal takes the state's own: the second number says which."""
+def test_learns_from_rebased_goals():
+    """Places on two lines, given by the second number; a goal is rebased to the state's line."""
     torch.manual_seed(0)
     critic = Critic(hidden=64, embedding=8, polyak=0.2, gamma=1.0, num_goals=8)
     critic.build({"S": (2,)})
@@ -52,7 +52,7 @@ def test_goals_that_look_different_around_each_state_are_learnt_as_well():
     for step in range(200):
         at, goal = torch.randint(PLACES, (48, 1)).float(), torch.randint(PLACES, (48,)).float()
         line = torch.randint(2, (48, 1)).float()
-        stride = 1 + line  # on the second line a step goes twice as far
+        stride = 1 + line  # a step on the second line is twice as long
         ways = torch.stack([(at + stride).clamp(max=PLACES - 1), (at - stride).clamp(min=0)], 1)
         goals = torch.stack([goal.expand(48, 48) / 3, line.expand(48, 48)], dim=-1)
         loss, _ = critic.loss({"state": torch.cat([at / 3, line], 1), "goals": goals, "pairs": (at != goal).float(),
@@ -67,7 +67,7 @@ def test_goals_that_look_different_around_each_state_are_learnt_as_well():
     assert ways[1] == pytest.approx(4, abs=1)
 
 
-def test_each_state_is_paired_with_its_own_goal_and_a_few_others():
+def test_pairs_of_own_and_num_goals_other_goals():
     critic = Critic(num_goals=3)
     chosen = critic._choose(10, torch.device("cpu"))
     assert chosen.shape == (10, 4)
@@ -75,13 +75,13 @@ def test_each_state_is_paired_with_its_own_goal_and_a_few_others():
     assert (chosen[:, 1:] != chosen[:, :1]).all()
 
 
-def test_it_measures_leading_sizes_that_broadcast():
+def test_energy_broadcasts_leading_dimensions():
     critic = Critic()
     critic.build({"S": (2, 3)})
     assert critic.energy(torch.randn(4, 5, 2, 3), torch.randn(4, 1, 2, 3)).shape == (4, 5)
 
 
-def test_what_learning_needs_exists_only_while_it_learns_and_is_not_trained():
+def test_learning_state_exists_only_in_training_and_has_no_gradient():
     critic = Critic()
     critic.build({"S": (3,)})
     assert not any(name.startswith("learning_state") for name in critic.state_dict())
@@ -91,7 +91,7 @@ def test_what_learning_needs_exists_only_while_it_learns_and_is_not_trained():
     assert not any(p.requires_grad for p in slow)
 
 
-def test_the_slow_copy_follows_by_polyak():
+def test_slow_copy_follows_by_polyak():
     critic = Critic(polyak=0.25)
     critic.build({"S": (3,)})
     critic.begin_learning()
@@ -102,14 +102,14 @@ def test_the_slow_copy_follows_by_polyak():
     assert torch.allclose(critic.learning_state[0].weight, before + 0.25)
 
 
-def test_one_state_is_too_few_to_learn_from():
+def test_batch_of_one_state_is_refused():
     critic = Critic()
     critic.build({"S": (3,)})
     critic.begin_learning()
     with pytest.raises(SettingError) as error:
         critic.loss({"state": torch.zeros(1, 3), "successors": torch.zeros(1, 2, 3), "goals": torch.zeros(1, 1, 3),
                      "pairs": torch.zeros(1, 1)})
-    assert str(error.value) == "the critic was given 1 state to learn from: expected 2 or more, it learns from pairs"
+    assert str(error.value) == "the critic received 1 state to learn from: expected 2 or more, it learns from pairs"
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -1,4 +1,4 @@
-"""Curiosity: the less is known of an imagined state, the better; a world model that does not tell is refused."""
+"""Curiosity: energy falls with the spread; a world model without spread is refused."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from modules.cost.goal_distance import GoalDistance
 from modules.cost.weighted_sum import WeightedSum
 
 
-def test_in_a_cost_it_keeps_the_contract():
+def test_contract_within_a_cost():
     check_cost(lambda: WeightedSum({"curiosity": Curiosity(), "goal": GoalDistance()}))
 
 
@@ -21,18 +21,18 @@ def energy(spread):
     return module.energy(Prediction(torch.zeros(1, 2, 3, 1), spread), torch.zeros(1, 2, 3, 2), torch.zeros(1, 1))
 
 
-def test_a_plan_into_the_unknown_has_less_energy():
+def test_energy_is_the_negative_spread():
     assert energy(torch.tensor([[[0.1, 0.1, 0.1], [0.1, 0.2, 0.9]]]))[0].tolist() == pytest.approx([-0.3, -1.2])
 
 
-def test_a_world_model_that_tells_no_spread_is_refused_with_the_cure():
+def test_world_model_without_spread_is_refused_with_a_fix():
     with pytest.raises(SettingError) as error:
         energy(None)
     assert str(error.value) == (
-        "cost has the term Curiosity, and the world model does not tell how uncertain it is (its predictions have no "
-        "spread). Fix: world_model=ensemble, or another cost")
+        "cost has the term Curiosity, but the world model's predictions have no spread. Fix: world_model=ensemble, or "
+        "another cost")
 
 
-def test_a_lived_state_leaves_nothing_open():
-    lived = Curiosity().energy(Prediction(torch.randn(4, 2, 3)), None, torch.zeros(4, 2, 3), None)
-    assert lived.tolist() == [0, 0, 0, 0]
+def test_perceived_state_has_energy_0():
+    perceived = Curiosity().energy(Prediction(torch.randn(4, 2, 3)), None, torch.zeros(4, 2, 3), None)
+    assert perceived.tolist() == [0, 0, 0, 0]

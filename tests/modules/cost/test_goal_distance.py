@@ -16,15 +16,15 @@ def energy(term, *away):
     return term.energy(Prediction(torch.tensor(away)[:, None]), None, torch.zeros(1), line).tolist()
 
 
-def test_it_is_the_distance_over_the_scale():
+def test_energy_is_the_distance_over_the_scale():
     assert energy(GoalDistance(scale=2.0), 0.0, 1.0, 8.0) == [0.0, 0.5, 4.0]
 
 
-def test_saturated_it_says_no_more_than_not_yet_there():
+def test_saturated_energy_is_at_most_1():
     assert energy(GoalDistance(scale=2.0, saturate=True), 0.0, 1.0, 2.0, 8.0) == [0.0, 0.5, 1.0, 1.0]
 
 
-def test_its_unit_is_the_running_mean_of_the_steps_it_is_told():
+def test_unit_is_the_running_mean_of_measured_steps():
     term = GoalDistance()
     for number, length in enumerate([4.0, 2.0, 3.0]):
         term.measure(torch.tensor(length), 1 / (number + 1))

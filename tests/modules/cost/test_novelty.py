@@ -1,4 +1,4 @@
-"""Novelty: the farther from what is remembered, the less energy."""
+"""Novelty: the negative distance to remembered states."""
 
 import pytest
 import torch
@@ -10,11 +10,11 @@ from modules.cost.novelty import Novelty
 from modules.cost.weighted_sum import WeightedSum
 
 
-def test_in_a_cost_it_keeps_the_contract():
+def test_contract_within_a_cost():
     check_cost(lambda: WeightedSum({"novelty": Novelty()}))
 
 
-def test_it_is_the_negative_distance_in_its_scale():
+def test_energy_is_the_negative_scaled_distance():
     states, remembered = torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [1.0]])
     energy = Novelty(scale=2).energy(Prediction(states), None, remembered, lambda a, b: (a - b).abs().sum(-1))
     assert energy.tolist() == [-0.5, -1]

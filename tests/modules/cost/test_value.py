@@ -1,4 +1,4 @@
-"""The value critic: what lies ahead is learnt by looking at what may follow, and nothing lies behind an end."""
+"""The value critic: value iteration over successors, with termination."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from modules.cost.reward import Reward
 from modules.cost.value import Value
 from modules.cost.weighted_sum import WeightedSum
 
-# A corridor of five places: a step to the right or to the left costs 1, the last place ends the episode.
+# A corridor of five places: a step to the right or to the left costs 1, the last place is terminal.
 PLACES = torch.eye(5)
 
 
@@ -39,27 +39,27 @@ def learnt(gamma: float = 0.9, steps: int = 700, **settings: object) -> torch.Te
         return value.energy(PLACES, PLACES)
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_cost(lambda: WeightedSum({"reward": Reward()}, {"value": Value(hidden=16)}))
 
 
-def test_it_is_the_discounted_energy_on_the_best_way_to_the_end():
+def test_value_is_the_discounted_energy_of_the_best_path():
     expected = torch.tensor([sum(0.9**k for k in range(4 - place)) for place in range(4)])
     torch.testing.assert_close(learnt()[:4], expected, atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("slip", [0.3, 1.0])
-def test_a_share_of_the_steps_may_slip_any_way(slip: float):
+def test_slip_mixes_the_mean_over_successors(slip: float):
     batch = corridor()
     expected = torch.zeros(5)
     for _ in range(500):  # value iteration without a network
         to_go = batch["energy"] + 0.9 * batch["cont"] * (batch["successors"] @ expected)
         expected[:4] = (1 - slip) * to_go.amin(1) + slip * to_go.mean(1)
     torch.testing.assert_close(learnt(steps=1000, slip=slip)[:4], expected[:4], atol=0.15, rtol=0.05)
-    assert expected[0] > 3.6 > sum(0.9**k for k in range(4)), "a slip costs something"
+    assert expected[0] > 3.6 > sum(0.9**k for k in range(4)), "slip raises the energy"
 
 
-def test_its_unit_is_what_goes_on_for_ever_or_the_largest_step():
+def test_unit_is_the_infinite_sum_of_the_mean_or_the_largest_step():
     def unit(energy: torch.Tensor) -> float:
         value = Value(gamma=0.9)
         value.build({"S": (1,)})
@@ -72,10 +72,10 @@ def test_its_unit_is_what_goes_on_for_ever_or_the_largest_step():
     assert unit(torch.tensor([[0.0], [0.0], [0.0], [-50.0]])) == pytest.approx(125)
     sparse = torch.zeros(100, 1)
     sparse[0] = -1
-    assert unit(sparse) == pytest.approx(1), "0.1 is what its mean goes on for ever"
+    assert unit(sparse) == pytest.approx(1), "the infinite sum of its mean is 0.1"
 
 
-def test_it_promises_no_more_than_the_best_step_for_ever():
+def test_value_is_bounded_by_the_best_step_for_ever():
     value = Value(gamma=0.5)
     value.build({"S": (1,)})
     value.begin_learning()
@@ -88,7 +88,7 @@ def test_it_promises_no_more_than_the_best_step_for_ever():
     assert value.best == -3 and loss < 10, "its targets are no lower than -3 / (1 - 0.5)"
 
 
-def test_what_was_perceived_may_be_left_out():
+def test_perceived_successor_may_be_left_out():
     lucky = {"state": torch.zeros(2, 1), "successors": torch.zeros(2, 2, 1), "cont": torch.zeros(2, 2),
              "energy": torch.tensor([[-9.0, 1.0], [-9.0, 1.0]])}
     losses = []

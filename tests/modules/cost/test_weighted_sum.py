@@ -1,4 +1,4 @@
-"""The weighted sum: the blueprint's cost, its objectives, its guardrails, and what it refuses."""
+"""The weighted sum: the blueprint's cost, its objectives, guardrails and refusals."""
 
 import pytest
 import torch
@@ -50,19 +50,19 @@ def path_energy(module, weights=None):
                         weights={"effort": 0.1}, floors={"goal": 0.5}),
     lambda: WeightedSum({"goal": GoalDistance()}, {"critic": Critic(hidden=16)}, objective="paper_sum"),
 ], ids=["intrinsic alone", "effort and a critic", "the paper's sum"])
-def test_it_keeps_the_contract(make):
+def test_contract(make):
     check_cost(make)
 
 
-def test_by_default_a_path_costs_its_intrinsic_energy_and_the_critic_of_its_last_state():
+def test_path_objective_has_a_terminal_critic():
     assert path_energy(cost()) == 1 + 2 + 3 + 300
 
 
-def test_the_papers_sum_adds_the_critic_of_every_state():
+def test_paper_sum_adds_the_critic_of_every_state():
     assert path_energy(cost(objective="paper_sum")) == 1 + 2 + 3 + 600
 
 
-def test_behind_an_imagined_end_nothing_costs():
+def test_no_energy_after_an_imagined_end():
     states = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
 
     def energy(cont, **settings):
@@ -76,12 +76,12 @@ def test_behind_an_imagined_end_nothing_costs():
     assert energy([0.5, 1.0, 0.0], objective="paper_sum") == 1 + 50 + 1 + 100 + 1.5
 
 
-def test_with_a_discount_what_comes_later_counts_less():
+def test_gamma_discounts_later_states():
     assert path_energy(cost(gamma=0.5)) == 1 + 1 + 0.75 + 300 / 8
     assert path_energy(cost(gamma=0.5, objective="paper_sum")) == 1 + 1 + 0.75 + 50 + 50 + 300 / 8
 
 
-def test_a_critic_is_given_what_it_needs_the_energy_of_successors_and_whether_the_episode_goes_on():
+def test_critic_receives_successor_energies_and_cont():
     class Asking(Hundred):
         needs = ("energy",)
 
@@ -98,26 +98,26 @@ def test_a_critic_is_given_what_it_needs_the_energy_of_successors_and_whether_th
     assert torch.equal(asked["energy"], 2 * successors[..., 0]) and asked["cont"] is cont and "pairs" not in asked
 
 
-def test_its_weights_are_u_and_v():
+def test_weights_are_u_and_v():
     assert path_energy(cost(weights={"first": 10.0, "hundred": 0.5})) == 60 + 150
 
 
-def test_the_configurators_weights_multiply_its_own():
+def test_configurator_weights_multiply_own_weights():
     assert path_energy(cost(weights={"first": 10.0}), torch.tensor([[0.5, 0.1]])) == pytest.approx(30 + 30)
 
 
-def test_no_modulation_brings_a_weight_below_its_floor():
+def test_modulated_weights_stay_above_their_floor():
     module = cost(weights={"first": 2.0}, floors={"first": 1.5})
     assert path_energy(module, torch.tensor([[0.0, 0.0]])) == pytest.approx(9)
     assert path_energy(module, torch.tensor([[-5.0, -5.0]])) == pytest.approx(9)
 
 
-def test_the_energy_of_the_current_state_is_told_term_by_term():
+def test_outputs_are_intrinsic_critic_and_energy():
     outputs = cost().step(torch.tensor([[2.0]]), torch.zeros(1, 1), torch.tensor([[3.0, 1.0]]))
     assert {name: value.item() for name, value in outputs.items()} == {"intrinsic": 6.0, "critic": 200.0, "energy": 206.0}
 
 
-def test_the_critic_is_given_the_intrinsic_energy_of_all_pairs():
+def test_critic_receives_the_intrinsic_energy_of_all_pairs():
     class Asking(Critic):
         def loss(self, batch):
             self.asked = batch["pairs"]
@@ -132,7 +132,7 @@ def test_the_critic_is_given_the_intrinsic_energy_of_all_pairs():
     assert set(figures) == {"critic_td", "critic_to_go_mean", "critic_to_go_max"}
 
 
-def test_learning_measures_how_long_a_step_is():
+def test_learning_measures_the_step_length():
     module = Subject(lambda: WeightedSum({"goal": GoalDistance()}, {"critic": Critic()}), {"S": (2,)}).fresh([0])
     module.begin_learning()
     state = torch.randn(4, 2)
@@ -161,20 +161,20 @@ def test_learning_measures_how_long_a_step_is():
                                              "ami.blueprint.CriticTerm"),
     ({"critics": {"goal": Critic()}}, "WeightedSum has two terms of the name 'goal': expected different names"),
 ])
-def test_what_it_refuses(settings, words):
+def test_refusals(settings, words):
     with pytest.raises(SettingError) as error:
         WeightedSum(**{"intrinsic": {"goal": GoalDistance()}, **settings})
     assert str(error.value) == words
 
 
-def test_without_a_critic_there_is_nothing_to_train():
+def test_loss_without_a_critic_is_refused():
     module = Subject(lambda: WeightedSum({"goal": GoalDistance()})).fresh([0])
     with pytest.raises(SettingError) as error:
         module.loss({})
     assert str(error.value) == "WeightedSum has no critic to train. Fix: name one under `critics`, or drop the stage"
 
 
-def test_it_notes_every_weighted_term_where_somebody_wants_to_know():
+def test_notes_hold_every_weighted_term():
     module = cost(weights={"hundred": 0.5})
     module.notes = {}
     outputs = module.step(torch.tensor([[2.0], [3.0]]), torch.zeros(2, 1))

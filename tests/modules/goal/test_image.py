@@ -1,12 +1,12 @@
-"""The goal as an image: seen once per episode, with the mind's own eyes."""
+"""The goal as an image: encoded once per episode with the agent's perception."""
 
 import pytest
 import torch
 
 from ami.errors import GraphError
-from ami.graph import Graph
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.module import Module
-from ami.parts import Part
 from ami.ports import Port
 from ami.testing import check_goal
 from ami.testing.stubs import StubPerception, StubWorldModel
@@ -22,11 +22,11 @@ class Counting(StubPerception):
         return super().encode(observation)
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_goal(ImageGoal)
 
 
-def test_the_goal_is_what_the_mind_believes_on_seeing_it():
+def test_goal_is_the_encoded_observation():
     subject = Subject(ImageGoal, {"P": (5,), "S": (6,)})
     module = subject.fresh([0, 1])
     (inputs,) = subject.life(2, 1)
@@ -35,7 +35,7 @@ def test_the_goal_is_what_the_mind_believes_on_seeing_it():
     assert torch.equal(outputs["goal"], module.calls.world_model.believe(percept))
 
 
-def test_it_looks_once_per_episode_and_again_when_a_row_begins_anew():
+def test_goal_is_encoded_once_per_episode():
     perception = Counting()
     subject = Subject(ImageGoal, calls={"perception": perception})
     module, life = subject.fresh([0, 1]), subject.life(2, 3)
@@ -48,7 +48,7 @@ def test_it_looks_once_per_episode_and_again_when_a_row_begins_anew():
     assert torch.equal(second[1]["goal"][1], first[0]["goal"][1])
 
 
-def test_a_goal_picture_of_another_size_than_the_observation_is_refused_by_the_graph():
+def test_goal_image_of_another_size_is_refused():
     class Shower(Module):
         outputs = {"observation": Port("observation", ("*O",)), "goal": Port("observation", ("*G",)),
                    "action": Port("action", ("A",))}
@@ -64,7 +64,8 @@ def test_a_goal_picture_of_another_size_than_the_observation_is_refused_by_the_g
         def infer_dims(self, known):
             return {"S": (6,)}
 
-    parts = {"world": Part(Shower), "perception": Part(Sized), "world_model": Part(SizedModel), "goal": Part(ImageGoal)}
+    parts = {"world": ModuleSpec(Shower), "perception": ModuleSpec(Sized), "world_model": ModuleSpec(SizedModel),
+             "goal": ModuleSpec(ImageGoal)}
     wiring = {"world": {}, "perception": {"observation": "world.observation"},
               "world_model": {"percept": "perception.percept", "action": "world.action"},
               "goal": {"observation": "world.goal", "calls": {"perception": "perception", "world_model": "world_model"}}}

@@ -1,4 +1,4 @@
-"""The trail: the mean of what was lived, of which what lies far back fades."""
+"""The trail: the running mean of an episode's states."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from modules.goal.trail import Trail
 
 
 @pytest.mark.parametrize("dims", [{}, {"S": (2, 3)}])
-def test_it_keeps_the_contract(dims):
+def test_contract(dims):
     check_module(Trail, dims=dims)
 
 
@@ -20,7 +20,7 @@ def trail(states, rate):
     return [round(outputs["goal"].item(), 3) for outputs in subject.live(subject.fresh([0]), life)]
 
 
-def test_it_is_the_mean_at_first_and_fades_later():
+def test_plain_mean_at_first_then_exponential():
     assert trail([4, 0, 2, 0], rate=0.5) == [4, 2, 2, 1]
     assert trail([4, 0, 2], rate=0.1) == [4, 2, 2]
 

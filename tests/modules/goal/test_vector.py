@@ -7,11 +7,11 @@ from ami.testing.subject import Subject
 from modules.goal.vector import VectorGoal
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_goal(VectorGoal, dims={"G": (3,)})
 
 
-def test_the_goal_is_what_is_shown_and_decides_the_size_of_states():
+def test_goal_is_passed_on_and_decides_the_size_of_states():
     subject = Subject(VectorGoal, {"G": (3,)})
     (outputs,) = subject.live(subject.fresh([0]), [{"observation": torch.tensor([[1, 2, 3]]), "mode": None}])
     assert outputs["goal"].tolist() == [[1.0, 2.0, 3.0]]

@@ -1,4 +1,4 @@
-"""Episodic memory: what it recalls, when it opens a slot, and what it overwrites."""
+"""Episodic memory: recall, new slots and overwriting."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from ami.testing.subject import Subject
 from modules.memory.episodic import Episodic
 
 
-def lived(states, energies=None, **settings):
-    """A memory of one world that saw these states (numbers), and what it sent."""
+def fed(states, energies=None, **settings):
+    """A memory of one world that received these states (numbers), and its outputs."""
     subject = Subject(lambda: Episodic(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,)})
     module = subject.fresh([0])
     energies = energies or [0.0] * len(states)
@@ -25,52 +25,52 @@ def kept(module):
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_slots": 2, "top_k": 2}, {"top_k": 1, "rate": 0.0}])
-def test_it_keeps_the_contract(settings):
+def test_contract(settings):
     check_memory(lambda: Episodic(**settings))
 
 
-def test_it_keeps_the_contract_with_states_of_tokens():
+def test_contract_with_token_states():
     check_memory(Episodic, dims={"S": (2, 3)})
 
 
 def test_nothing_is_recalled_at_first():
-    _, record = lived([3])
+    _, record = fed([3])
     assert record[0]["recall"].item() == 0
     assert record[0]["score"].item() == 0
 
 
-def test_a_state_is_recalled_when_it_comes_again():
-    _, record = lived([3, 8, 3])
+def test_repeated_state_is_recalled():
+    _, record = fed([3, 8, 3])
     assert record[2]["recall"].item() == pytest.approx(3)
     assert record[2]["score"].item() == pytest.approx(1)
 
 
 def test_recall_is_the_softmax_of_the_distances_over_the_top_k():
-    _, record = lived([0, 1, 3, 0.5], top_k=2, temperature=0.5)
+    _, record = fed([0, 1, 3, 0.5], top_k=2, temperature=0.5)
     near = torch.tensor([0.25, 0.25])
     share = torch.softmax(-near / 0.5, 0)
     assert record[3]["recall"].item() == pytest.approx((share * torch.tensor([0.0, 1.0])).sum().item())
     assert record[3]["score"].item() == pytest.approx(torch.tensor(-0.25 / 0.5).exp().item())
 
 
-def test_a_near_state_moves_the_slot_it_falls_into_and_its_energy():
-    module, _ = lived([1.0, 1.08], [2, 4], rate=0.5)
+def test_near_state_updates_its_slot_and_energy():
+    module, _ = fed([1.0, 1.08], [2, 4], rate=0.5)
     assert kept(module) == [1.04]
     assert module.carry["energies"].max().item() == pytest.approx(3)
 
 
 def test_a_state_farther_than_novelty_opens_a_slot():
-    module, _ = lived([1.0, 1.2, 5.0], novelty=0.1)
+    module, _ = fed([1.0, 1.2, 5.0], novelty=0.1)
     assert kept(module) == [1.0, 1.2, 5.0]
 
 
-def test_when_all_slots_are_full_the_oldest_is_overwritten():
-    module, _ = lived([1, 2, 3, 4, 1, 9], num_slots=4)
+def test_full_memory_overwrites_the_oldest_slot():
+    module, _ = fed([1, 2, 3, 4, 1, 9], num_slots=4)
     assert kept(module) == [1, 3, 4, 9]
 
 
-def test_reset_forgets_all_slots():
-    module, _ = lived([1, 2])
+def test_reset_empties_all_slots():
+    module, _ = fed([1, 2])
     module.begin(torch.tensor([True]), [5])
     assert kept(module) == []
 

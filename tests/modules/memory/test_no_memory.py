@@ -1,4 +1,4 @@
-"""modules.memory.none: nothing is kept."""
+"""modules.memory.none: zero recall."""
 
 import torch
 
@@ -7,11 +7,11 @@ from ami.testing.subject import Subject
 from modules.memory.none import NoMemory
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_memory(NoMemory)
 
 
-def test_it_recalls_nothing_ever():
+def test_recall_is_zero():
     subject = Subject(NoMemory)
     for outputs in subject.live(subject.fresh([0, 1]), subject.life(2, 3)):
         assert torch.equal(outputs["recall"], torch.zeros(2, 6))

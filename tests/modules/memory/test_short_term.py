@@ -1,9 +1,9 @@
-"""Short-term memory: triplets of time, state and intrinsic energy; what was perceived outweighs what was imagined."""
+"""Short-term memory: triplets of time, state and intrinsic energy; perceived states have priority."""
 
 import pytest
 import torch
 
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.errors import SettingError
 from ami.testing import check_memory
 from ami.testing.stubs import StubCost
@@ -11,8 +11,8 @@ from ami.testing.subject import Subject
 from modules.memory.short_term import ShortTerm
 
 
-def lived(states, imagined=None, **settings):
-    """A memory of one world that saw these states (numbers) and was told what was imagined, all with the goal 0."""
+def fed(states, imagined=None, **settings):
+    """A memory of one world that received these states (numbers) and imagined states, all with the goal 0."""
     subject = Subject(lambda: ShortTerm(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,), "H": 2},
                       calls={"cost": StubCost()})
     module = subject.fresh([0])
@@ -31,65 +31,65 @@ def kept(module):
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_slots": 2, "top_k": 2}, {"top_k": 1, "rate": 0.0}])
-def test_it_keeps_the_contract(settings):
+def test_contract(settings):
     check_memory(lambda: ShortTerm(**settings))
 
 
-def test_it_keeps_the_contract_with_states_of_tokens():
+def test_contract_with_token_states():
     check_memory(ShortTerm, dims={"S": (2, 3)})
 
 
 def test_perceived_states_are_kept_with_time_and_energy():
-    module, record = lived([1, 3, 3])
+    module, record = fed([1, 3, 3])
     assert kept(module) == [(0, 1.0, 1.0, False), (2, 3.0, 9.0, False)]
     assert record[2]["recall"].item() == pytest.approx(3)
     assert record[2]["energy"].item() == pytest.approx(9)
     assert record[2]["imagined"].item() == 0
 
 
-def test_imagined_states_are_kept_for_the_time_they_are_to_come_with_the_costs_energy_and_marked():
-    module, _ = lived([1, 2], imagined=[[0, 0], [5, 6]])
+def test_imagined_states_are_kept_with_future_time_energy_and_mark():
+    module, _ = fed([1, 2], imagined=[[0, 0], [5, 6]])
     assert kept(module) == [(0, 1.0, 1.0, False), (1, 2.0, 4.0, False), (1, 5.0, 25.0, True), (2, 6.0, 36.0, True)]
 
 
-def test_what_is_wired_before_anything_was_imagined_is_not_kept():
-    module, _ = lived([1], imagined=[[5, 6]])
+def test_initial_imagined_message_is_not_kept():
+    module, _ = fed([1], imagined=[[5, 6]])
     assert kept(module) == [(0, 1.0, 1.0, False)]
 
 
-def test_a_recall_says_how_much_of_it_was_only_imagined():
-    _, record = lived([1, 2, 6], imagined=[[0, 0], [5, 6], [6, 6]])
+def test_recall_reports_its_imagined_share():
+    _, record = fed([1, 2, 6], imagined=[[0, 0], [5, 6], [6, 6]])
     assert record[2]["recall"].item() == pytest.approx(6)
     assert record[2]["energy"].item() == pytest.approx(36)
     assert record[2]["imagined"].item() == 1
 
 
-def test_a_perceived_state_takes_over_the_imagined_one_it_comes_near_to():
-    module, _ = lived([1, 2, 6.06], imagined=[[0, 0], [5, 6], [5, 5]])
+def test_perceived_state_overwrites_a_near_imagined_one():
+    module, _ = fed([1, 2, 6.06], imagined=[[0, 0], [5, 6], [5, 5]])
     assert (2, 6.06, 36.72, False) in kept(module)
     assert not any(state == 6.0 for _, state, _, _ in kept(module))
 
 
-def test_an_imagined_state_leaves_the_perceived_one_it_is_near_to():
-    module, _ = lived([1, 3], imagined=[[0, 0], [1.05, 1.05]])
+def test_imagined_state_leaves_a_near_perceived_one():
+    module, _ = fed([1, 3], imagined=[[0, 0], [1.05, 1.05]])
     assert kept(module) == [(0, 1.0, 1.0, False), (1, 3.0, 9.0, False)]
 
 
-def test_when_all_slots_are_full_imagined_states_go_first():
-    module, _ = lived([1, 2, 9, 12], imagined=[[0, 0], [5, 6], [1, 1], [1, 1]])
+def test_full_memory_overwrites_imagined_states_first():
+    module, _ = fed([1, 2, 9, 12], imagined=[[0, 0], [5, 6], [1, 1], [1, 1]])
     assert [entry[1] for entry in kept(module)] == [1.0, 2.0, 9.0, 12.0]
 
 
-def test_imagined_states_without_a_cost_are_refused_with_the_cure():
+def test_imagined_states_without_a_cost_are_refused_with_a_fix():
     graph = ["memory=short_term", "graph.memory.imagined=planner.imagined@-1"]
-    to_graph(compose(graph))  # what is missing shows when imagined states come
+    to_graph(compose(graph))  # the missing cost is noticed when imagined states arrive
     subject = Subject(ShortTerm, {"S": (1,)})
     module = subject.fresh([0])
     (inputs,) = subject.life(1, 1)
     with pytest.raises(SettingError) as error:
         subject.live(module, [{**inputs, "goal": None}])
     assert str(error.value) == (
-        "ShortTerm receives imagined states, and nothing tells their intrinsic energy. Fix: graph.memory.goal=goal.goal "
+        "ShortTerm receives imagined states without their intrinsic energy. Fix: graph.memory.goal=goal.goal "
         "and graph.memory.calls.cost=cost, or ~graph.memory.imagined")
 
 

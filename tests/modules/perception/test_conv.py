@@ -1,4 +1,4 @@
-"""Conv: pictures of several sizes, the same percept in any batch, words of refusal."""
+"""Conv: images of several sizes, the same percept in any batch, refusals."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_any_sides_divisible_by_four(size):
     assert made(size, width=7).encode(pictures(5, *size)).shape == (5, 7)
 
 
-def test_the_width_is_the_size_of_the_percept():
+def test_width_is_the_size_of_the_percept():
     assert Conv(width=16).infer_dims({}) == {"P": (16,)}
     assert Conv().infer_dims({"O": (32, 32, 3)}) == {"P": (64,)}
 
@@ -35,7 +35,7 @@ def test_any_leading_dimensions():
     torch.testing.assert_close(conv.step(observation=seen[0])["percept"], percepts[0])
 
 
-def test_a_picture_that_is_not_contiguous_gives_the_same_percept():
+def test_non_contiguous_image_has_the_same_percept():
     conv, seen = made(), pictures(6, 32, 32, 3)
     torch.testing.assert_close(conv.encode(seen[::2]), conv.encode(seen[::2].clone()))
 
@@ -50,12 +50,12 @@ def test_the_patch_map_is_a_convolution():
 
 
 @pytest.mark.parametrize("size", [(30, 32, 3), (32, 68, 3), (0, 32, 3), (3,), (32, 32)])
-def test_refuses_what_is_no_small_picture(size):
+def test_refuses_other_than_small_images(size):
     with pytest.raises(SettingError) as error:
         Conv().infer_dims({"O": size})
     assert str(error.value) == (
-        f"Conv sees observations of shape {size}: expected pictures (H, W, C), H and W divisible by 4 and at most 64. "
-        "Fix: let the world draw such pictures, or perception=identity if it shows vectors")
+        f"Conv receives observations of shape {size}: expected images (H, W, C), H and W divisible by 4 and at most 64. "
+        "Fix: a world with such images, or perception=identity for vectors")
 
 
 @pytest.mark.parametrize("name", ["width", "channels", "hidden"])

@@ -1,4 +1,4 @@
-"""Pixels: pictures of any size and number type, from symbols to cameras; words of refusal."""
+"""Pixels: images of any size and dtype, from symbols to cameras; refusals."""
 
 import pytest
 import torch
@@ -22,18 +22,18 @@ SIZES = [(1, 1, 3), (3, 3, 1), (7, 7, 3), (28, 28), (32, 32, 3), (5, 64, 2), (84
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_it_keeps_the_contract_at_any_size(size):
+def test_contract_at_any_size(size):
     check_perception(lambda: Pixels(width=7, channels=8, hidden=16), dims={"O": size})
 
 
-def test_it_strides_until_few_places_are_left():
+def test_strides_until_few_positions_are_left():
     strides = [layer.stride for layer in made((96, 5, 3)).convolutions[::2]]
     assert strides == [(4, 2), (4, 1), (2, 1)]
     assert [layer.stride for layer in made((3, 3, 3)).convolutions[::2]] == [(1, 1)]
     assert made((210, 160, 3)).head[0].in_features == 4 * 3 * 32
 
 
-def test_numbers_and_bytes_of_one_picture_are_seen_alike_once_measured():
+def test_numbers_and_bytes_of_one_image_have_the_same_percept():
     torch.manual_seed(0)
     bytes_, numbers = made(), made()
     numbers.load_state_dict(bytes_.state_dict())
@@ -43,7 +43,7 @@ def test_numbers_and_bytes_of_one_picture_are_seen_alike_once_measured():
     torch.testing.assert_close(numbers.encode(seen.float() * 0.1 - 5), bytes_.encode(seen), atol=1e-4, rtol=1e-4)
 
 
-def test_colours_are_standardised_and_one_that_never_varies_keeps_its_unit():
+def test_channels_are_standardised_except_constant_ones():
     pixels, seen = made((7, 7, 3)), pictures(3000, 7, 7, 3, highest=9)
     seen[..., 2] = 4
     pixels.measure({"observation": seen})
@@ -52,7 +52,7 @@ def test_colours_are_standardised_and_one_that_never_varies_keeps_its_unit():
     torch.testing.assert_close(colours.std((0, 2, 3)), torch.tensor([1.0, 1, 0]), atol=1e-3, rtol=0)
 
 
-def test_what_was_measured_is_kept_with_the_weights():
+def test_statistics_are_saved_with_the_weights():
     pixels, other = made(), made()
     pixels.measure({"observation": pictures(8, 32, 32, 3)})
     other.load_state_dict(pixels.state_dict())
@@ -61,11 +61,11 @@ def test_what_was_measured_is_kept_with_the_weights():
 
 
 @pytest.mark.parametrize("size", [(3,), 4, (0, 32, 3), (2, 8, 8, 3)])
-def test_refuses_what_is_no_picture(size):
+def test_refuses_other_than_images(size):
     with pytest.raises(SettingError) as error:
         Pixels().infer_dims({"O": size})
-    assert str(error.value) == (f"Pixels sees observations of shape {size}: expected pictures (H, W, C) or (H, W). "
-                                "Fix: perception=vector, or let the world draw pictures")
+    assert str(error.value) == (f"Pixels receives observations of shape {size}: expected images (H, W, C) or (H, W). "
+                                "Fix: perception=vector, or a world with images")
 
 
 @pytest.mark.parametrize("name", ["width", "channels", "places", "hidden"])

@@ -1,4 +1,4 @@
-"""Vectors of one scale, whatever the world's units."""
+"""Vectors: standardised observations, for any units."""
 
 import pytest
 import torch
@@ -17,15 +17,15 @@ def vector(**settings):
 
 @pytest.mark.parametrize("settings", [{}, {"width": 4}, {"standardise": False}])
 @pytest.mark.parametrize("size", [(3,), (2, 3)])
-def test_it_keeps_the_contract(settings, size):
+def test_contract(settings, size):
     check_perception(lambda: Vector(**settings), dims={"O": size})
 
 
-def test_before_anything_was_measured_numbers_are_passed_on():
+def test_numbers_are_unchanged_before_measure():
     assert torch.equal(vector().encode(SEEN), SEEN)
 
 
-def test_what_was_seen_gets_mean_0_and_spread_1_and_what_never_varied_keeps_its_unit():
+def test_measured_numbers_are_standardised_except_constant_ones():
     perception = vector()
     perception.measure({"observation": SEEN})
     percept = perception.encode(SEEN)
@@ -33,13 +33,13 @@ def test_what_was_seen_gets_mean_0_and_spread_1_and_what_never_varied_keeps_its_
     assert perception.encode(torch.tensor([2.0, 300, 9])).tolist() == [0, 0, 2]
 
 
-def test_symbols_may_stay_as_they_are():
+def test_standardise_false_leaves_numbers_unchanged():
     perception = vector(standardise=False)
     perception.measure({"observation": SEEN})
     assert torch.equal(perception.encode(SEEN), SEEN)
 
 
-def test_with_a_width_it_learns():
+def test_width_adds_a_trainable_mlp():
     perception = vector(width=5)
     assert perception.dims["P"] == (5,) and perception.encode(SEEN).shape == (3, 5)
     assert sum(p.numel() for p in vector().parameters()) == 0 < sum(p.numel() for p in perception.parameters())

@@ -1,4 +1,4 @@
-"""ViT: patches that attend to each other, pooled in three ways; words of refusal."""
+"""ViT: self-attention over patches, three poolings; refusals."""
 
 import pytest
 import torch
@@ -21,17 +21,17 @@ def pictures(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize(("size", "patch"), [((16, 24, 3), 8), ((7, 7, 3), 1), ((12, 12), 4)])
-def test_it_keeps_the_contract(pool, size, patch):
+def test_contract(pool, size, patch):
     check_perception(lambda: ViT(width=7, patch=patch, pool=pool, embedding=16, heads=2), dims={"O": size})
 
 
-def test_a_percept_is_a_vector_or_one_token_per_patch():
+def test_percept_is_a_vector_or_one_token_per_patch():
     assert ViT(width=5).infer_dims({}) == {"P": (5,)}
     assert ViT(pool="tokens").infer_dims({}) == {}
     assert ViT(width=5, pool="tokens").infer_dims({"O": (16, 24, 3)}) == {"P": (6, 5)}
 
 
-def test_a_token_is_a_patch_row_after_row():
+def test_tokens_are_patches_row_by_row():
     vit, seen = made((16, 24, 3)), pictures(1, 16, 24, 3)
     patches = torch.nn.functional.pixel_unshuffle(vit.colours(seen), 8).flatten(2).transpose(1, 2)
     expected = vit.colours(seen)[0, :, 8:, 16:]  # the last patch, (C, 8, 8)
@@ -40,7 +40,7 @@ def test_a_token_is_a_patch_row_after_row():
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_every_patch_is_seen_and_where_it_is(pool):
+def test_percept_depends_on_every_patch_and_its_position(pool):
     vit, seen = made(pool=pool), pictures(1, 32, 32, 3)
     before = vit.encode(seen)
     for row, column in ((0, 0), (31, 31)):
@@ -63,13 +63,13 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 @pytest.mark.parametrize(("size", "patch", "nearest"), [((30, 32, 3), 8, 2), ((7, 7, 3), 8, 7), ((32, 32), 5, 4)])
-def test_a_patch_that_does_not_divide_the_picture_is_refused_with_one_that_does(size, patch, nearest):
+def test_patch_that_does_not_divide_the_image_is_refused_with_a_fix(size, patch, nearest):
     with pytest.raises(SettingError) as error:
         ViT(patch=patch).infer_dims({"O": size})
-    assert str(error.value) == (f"ViT.patch is {patch}, which does not divide the sides of pictures of shape {size}. "
+    assert str(error.value) == (f"ViT.patch is {patch}, which does not divide the sides of images of shape {size}. "
                                 f"Fix: perception.patch={nearest}")
 
 
-def test_refuses_what_is_no_picture():
-    with pytest.raises(SettingError, match=r"^ViT sees observations of shape \(4,\): expected pictures"):
+def test_refuses_other_than_images():
+    with pytest.raises(SettingError, match=r"^ViT receives observations of shape \(4,\): expected images"):
         ViT().infer_dims({"O": (4,)})

@@ -1,4 +1,4 @@
-"""Categorical CEM: the contract, what it finds, where it starts, and its refusals."""
+"""Categorical CEM: the contract, found plans, warm starts and refusals."""
 
 from itertools import product
 
@@ -30,41 +30,41 @@ def energy(module, inputs, plans):
     return module.calls.cost.energy(prediction, plans, inputs["goal"])
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(Categorical, dims=THREE)
 
 
-def test_it_keeps_the_contract_with_other_settings_and_widths():
+def test_contract_with_other_settings_and_widths():
     check_planner(lambda: Categorical(horizon=3, num_candidates=9, num_iterations=4, num_elites=2),
                   dims={"A": ActionSpace(choices=(5,)), "S": (2, 3)})
 
 
-def test_it_spends_candidates_times_horizon_times_iterations():
+def test_model_steps_are_candidates_times_horizon_times_iterations():
     _, _, (outputs,) = planned(lambda: Categorical(horizon=3, num_candidates=10, num_iterations=4), batch=2)
     assert outputs["model_steps"].tolist() == [120, 120]
 
 
-def test_it_finds_the_best_of_all_plans_where_they_can_be_counted():
+def test_finds_the_best_of_all_plans_by_enumeration():
     module, inputs, (outputs,) = planned(lambda: Categorical(horizon=4, num_candidates=40, num_iterations=6, num_elites=6))
     every = torch.nn.functional.one_hot(torch.tensor(list(product(range(3), repeat=4))), 3).float()
     least = energy(module, inputs, every.expand(8, -1, -1, -1)).amin(1)
     assert torch.allclose(outputs["energy"], least, rtol=1e-4)
 
 
-def test_energy_and_imagined_are_those_of_the_plan():
+def test_energy_and_imagined_belong_to_the_plan():
     module, inputs, (outputs,) = planned(Categorical)
     assert torch.allclose(energy(module, inputs, outputs["plan"][:, None])[:, 0], outputs["energy"], rtol=1e-5)
     states = module.calls.world_model.rollout(inputs["state"], outputs["plan"][:, None]).states[:, 0]
     assert torch.allclose(states, outputs["imagined"], atol=1e-6)
 
 
-def test_a_search_starts_at_the_last_plan_one_step_on():
+def test_warm_start_is_the_shifted_last_plan():
     _, _, (first, second) = planned(
         lambda: Categorical(num_candidates=2, num_iterations=1, num_elites=1, trust=1.0), ticks=2)
     assert torch.equal(second["plan"][:, :-1], first["plan"][:, 1:])
 
 
-def test_a_search_starts_at_what_the_policy_proposes():
+def test_warm_start_is_the_policys_plan():
     class Second(Actor):
         @callable_method
         def propose(self, state, goal):
@@ -77,7 +77,7 @@ def test_a_search_starts_at_what_the_policy_proposes():
     assert outputs["plan"][0, :, 1].tolist() == [1.0] * 8
 
 
-def test_continuous_actions_are_refused_with_the_cure():
+def test_continuous_actions_are_refused_with_a_fix():
     with pytest.raises(SettingError) as error:
         check_planner(Categorical, dims={"A": 2})
     assert str(error.value) == ("Categorical plans choices, but here an action is 2 numbers in [-1, 1]. Fix: planner=cem, "

@@ -1,4 +1,4 @@
-"""CEM: the contract, what it finds, what it remembers, and its refusals."""
+"""CEM: the contract, found plans, warm starts and refusals."""
 
 import cma
 import numpy as np
@@ -14,22 +14,22 @@ from modules.planner.cem import CEM
 
 
 def plan_for(cem, goal, ticks=1):
-    """The outputs of a planner that stands at 0 and wants to be at `goal` (B, 6), after some ticks."""
+    """The outputs of a planner at state 0 with the goal (B, 6), after some ticks."""
     subject = Subject(cem, {"S": (6,), "A": 2})
     inputs = {"state": torch.zeros_like(goal), "goal": goal, "mode": torch.full((len(goal),), 2), "weights": None}
     module = subject.fresh(range(len(goal)))
     return subject, module, subject.live(module, [inputs] * ticks)
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(CEM)
 
 
-def test_it_keeps_the_contract_with_states_of_tokens_and_other_settings():
+def test_contract_with_token_states_and_other_settings():
     check_planner(lambda: CEM(horizon=5, num_candidates=24, num_iterations=3, num_elites=4), dims={"S": (2, 3)})
 
 
-def test_it_spends_candidates_times_horizon_times_iterations():
+def test_model_steps_are_candidates_times_horizon_times_iterations():
     _, _, (outputs,) = plan_for(lambda: CEM(horizon=3, num_candidates=10, num_iterations=4), torch.ones(2, 6))
     assert outputs["model_steps"].tolist() == [120, 120]
 
@@ -40,7 +40,7 @@ def test_more_iterations_find_better_plans():
     assert energies[0] > energies[1] > energies[2]
 
 
-def test_the_search_starts_at_the_last_plan_one_step_on():
+def test_warm_start_is_the_shifted_last_plan():
     class Watched(CEM):
         def search(self, state, goal, weights, before, noise):
             self.befores = [*getattr(self, "befores", []), before]
@@ -51,7 +51,7 @@ def test_the_search_starts_at_the_last_plan_one_step_on():
     assert torch.equal(module.befores[1], record[0]["plan"])
 
 
-def test_without_noise_the_new_plan_is_the_old_one_shifted():
+def test_plan_without_noise_is_the_shifted_last_plan():
     class Still(CEM):
         def draw(self):
             return super().draw().zero_()
@@ -63,7 +63,7 @@ def test_without_noise_the_new_plan_is_the_old_one_shifted():
     assert torch.allclose(outputs["plan"], torch.tensor([[[0.2, 0.3], [0.4, 0.5], [0.6, 0.7], [0.0, 0.0]]]))
 
 
-def test_what_it_imagines_is_the_path_of_a_candidate():
+def test_imagined_is_the_path_of_a_candidate():
     _, _, (outputs,) = plan_for(CEM, torch.ones(3, 6))
     assert outputs["imagined"].shape == (3, 4, 6)
     to_goal = (outputs["imagined"] - 1).square().sum((1, 2))
@@ -85,7 +85,7 @@ def test_settings_out_of_range_are_refused(settings, words):
     assert str(error.value) == words
 
 
-def test_choices_are_refused_with_the_cure():
+def test_discrete_actions_are_refused_with_a_fix():
     with pytest.raises(SettingError) as error:
         check_planner(CEM, dims={"A": ActionSpace(choices=(3,))})
     assert str(error.value) == ("CEM plans continuous actions, but here an action is one of 3. Fix: "
@@ -95,7 +95,7 @@ def test_choices_are_refused_with_the_cure():
 # Against a reference ---------------------------------------------------------------------------------------------------
 
 def cma_energy(objective, evaluations, seed):
-    """The least energy that CMA-ES (Hansen) finds, from the same beginning."""
+    """The least energy found by CMA-ES (Hansen), from the same start."""
     search_ = cma.CMAEvolutionStrategy([0.0] * (H * A), 0.8, {"bounds": [-1, 1], "seed": seed, "verbose": -9})
     while search_.countevals < evaluations:
         asked = search_.ask()
@@ -105,7 +105,7 @@ def cma_energy(objective, evaluations, seed):
 
 @pytest.mark.parametrize("objective", [bowl, valleys])
 @pytest.mark.parametrize("evaluations", [240, 600])
-def test_its_plans_are_as_good_as_those_of_cma_es_at_as_many_evaluations(objective, evaluations):
+def test_plans_are_as_good_as_those_of_cma_es_at_equal_evaluations(objective, evaluations):
     make = lambda: CEM(H, evaluations // 10, 10, num_elites=max(4, evaluations // 60), min_std=0.02)  # noqa: E731
     (outputs,) = search(make, objective, rows=10)
     assert outputs["model_steps"].tolist() == [evaluations * H] * 10

@@ -1,4 +1,4 @@
-"""Planning by gradient: the contract, that it goes downhill and leaves every weight alone, and its refusals."""
+"""Planning by gradient descent: the contract, convergence, no gradient on weights, and refusals."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ from planning_objectives import H, bowl, search
 from torch import nn
 
 from ami.blueprint import Prediction
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.errors import SettingError
 from ami.module import callable_method
 from ami.ports import ActionSpace
+from ami.runtime.worker import Worker
 from ami.testing import check_planner
 from ami.testing.stubs import StubCost, StubWorldModel
 from ami.testing.subject import Subject
-from ami.worker import Worker
 from modules.planner.cem import CEM
 from modules.planner.gradient import GradientDescent
 
@@ -42,19 +42,19 @@ class Felt(StubCost):
         return self.weight * super().energy(prediction, actions, goal, weights)
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(GradientDescent)
 
 
-def test_it_keeps_the_contract_with_states_of_tokens_and_other_settings():
+def test_contract_with_token_states_and_other_settings():
     check_planner(lambda: GradientDescent(horizon=5, num_candidates=1, num_iterations=3), dims={"S": (2, 3)})
 
 
-def test_it_keeps_the_contract_with_callees_that_have_weights():
+def test_contract_with_trainable_callees():
     check_planner(GradientDescent, calls={"world_model": Learnt(), "cost": Felt()})
 
 
-def test_the_weights_of_what_it_calls_receive_no_gradient():
+def test_callees_weights_receive_no_gradient():
     model, cost = Learnt(), Felt()
     subject = Subject(GradientDescent, calls={"world_model": model, "cost": cost})
     module = subject.fresh(range(2))
@@ -65,7 +65,7 @@ def test_the_weights_of_what_it_calls_receive_no_gradient():
     assert torch.is_grad_enabled()
 
 
-def test_it_comes_nearer_to_the_bottom_than_cem_at_as_many_model_steps_backwards_included():
+def test_finds_lower_energy_than_cem_at_equal_cost():
     (downhill,) = search(lambda: GradientDescent(H, num_candidates=4, num_iterations=29), bowl, rows=10)
     (around,) = search(lambda: CEM(H, num_candidates=24, num_iterations=10, min_std=0.02), bowl, rows=10)
     assert downhill["model_steps"].tolist() == [30 * 4 * H] * 10
@@ -73,15 +73,15 @@ def test_it_comes_nearer_to_the_bottom_than_cem_at_as_many_model_steps_backwards
     assert downhill["energy"].mean() < bowl(around["plan"]).mean()
 
 
-def test_energy_is_the_plans_own_and_no_plan_on_the_way_was_better():
-    (outputs,) = search(lambda: GradientDescent(H, learning_rate=5.0), bowl, rows=5)  # far too fast: it jumps about
+def test_plan_is_the_best_of_all_iterations():
+    (outputs,) = search(lambda: GradientDescent(H, learning_rate=5.0), bowl, rows=5)  # too large a learning rate
     assert torch.allclose(bowl(outputs["plan"]), outputs["energy"], rtol=1e-5)
     (start,) = search(lambda: GradientDescent(H, num_iterations=1, learning_rate=1e-9), bowl, rows=5)
     assert bool((outputs["energy"] <= start["energy"] + 1e-5).all())
 
 
-def test_a_slope_that_is_not_a_number_moves_nothing():
-    def kinked(actions):  # a distance of 0 at the zero plan, where every search begins
+def test_nan_gradient_leaves_the_plan_unchanged():
+    def kinked(actions):  # a distance of 0 at the zero plan, the initial plan
         return actions.square().sum((-1, -2)).sqrt()
 
     (outputs,) = search(lambda: GradientDescent(H, num_candidates=1), kinked)
@@ -89,7 +89,7 @@ def test_a_slope_that_is_not_a_number_moves_nothing():
 
 
 @pytest.mark.parametrize("weights", [False, True])
-def test_an_energy_without_gradient_is_refused_with_the_cure(weights):
+def test_energy_without_gradient_is_refused_with_a_fix(weights):
     class Outside(StubWorldModel):
         @callable_method
         def rollout(self, state, actions):
@@ -100,10 +100,10 @@ def test_an_energy_without_gradient_is_refused_with_the_cure(weights):
         subject.live(subject.fresh([0]), subject.life(1, 1))
     assert str(error.value) == (
         "GradientDescent needs the energy's gradient with respect to the actions, and world_model.rollout or cost.energy "
-        "gives none: is one of them computed outside torch? Fix: planner=cem, or another planner that needs no gradient")
+        "has none: is one of them computed outside torch? Fix: planner=cem, or another planner that needs no gradient")
 
 
-def test_the_shipped_mind_plans_with_it():
+def test_default_agent_plans_by_gradient():
     graph = to_graph(compose(["planner=gradient"]))
     module = Worker(graph, ["planner"], 0).modules["planner"]
     module.begin(torch.ones(2, dtype=torch.bool), [0, 1])
@@ -112,7 +112,7 @@ def test_the_shipped_mind_plans_with_it():
     assert outputs["plan"].abs().sum() > 0 and torch.isfinite(outputs["energy"]).all()
 
 
-def test_choices_are_refused_with_the_cure():
+def test_discrete_actions_are_refused_with_a_fix():
     with pytest.raises(SettingError, match="GradientDescent plans continuous actions, but here an action is one of 3"):
         check_planner(GradientDescent, dims={"A": ActionSpace(choices=(3,))})
 

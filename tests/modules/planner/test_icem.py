@@ -1,4 +1,4 @@
-"""iCEM: the contract, its coloured noise, what it keeps, and its refusals."""
+"""iCEM: the contract, coloured noise, kept elites and refusals."""
 
 import pytest
 import torch
@@ -11,22 +11,22 @@ from modules.planner.cem import CEM
 from modules.planner.icem import ICEM, coloured
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(ICEM)
 
 
-def test_it_keeps_the_contract_with_states_of_tokens_and_other_settings():
+def test_contract_with_token_states_and_other_settings():
     check_planner(lambda: ICEM(horizon=5, num_candidates=24, num_iterations=4, num_elites=4, keep=0), dims={"S": (2, 3)})
     check_planner(lambda: ICEM(horizon=1, num_candidates=3, num_iterations=1, num_elites=2, keep=1))
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5, 8])
-def test_white_noise_stays_as_it_is_and_every_colour_has_the_variance_1(horizon):
+def test_every_noise_colour_has_variance_1(horizon):
     assert torch.allclose(coloured(horizon, 0.0), torch.eye(horizon), atol=1e-6)
     assert torch.allclose(coloured(horizon, 2.0).square().sum(0), torch.ones(horizon), atol=1e-5)
 
 
-def test_the_more_coloured_the_more_are_neighbouring_steps_alike_and_the_power_falls_with_frequency():
+def test_coloured_noise_is_correlated_and_its_power_falls_with_frequency():
     noise = torch.randn(20000, 16, generator=torch.Generator().manual_seed(0))
     alike = [float((made[:, 1:] * made[:, :-1]).mean()) for made in (noise @ coloured(16, b) for b in (0.0, 1.0, 2.0))]
     assert abs(alike[0]) < 0.02 < 0.2 < alike[1] < alike[2]
@@ -35,18 +35,18 @@ def test_the_more_coloured_the_more_are_neighbouring_steps_alike_and_the_power_f
     assert torch.allclose(power[1:] * frequency[1:].square() / (power[1] * frequency[1].square()), torch.ones(8), atol=0.1)
 
 
-def test_there_are_fewer_candidates_in_later_iterations_but_twice_the_elites_at_least():
+def test_populations_decay_to_twice_the_elites():
     (outputs,) = search(lambda: ICEM(H, num_candidates=40, num_iterations=4, num_elites=8, decay=1.5), bowl)
     assert outputs["model_steps"].tolist() == [(40 + 26 + 17 + 16) * H]
 
 
-def test_energy_is_the_plans_own():
+def test_energy_belongs_to_the_plan():
     (outputs,) = search(ICEM, bowl_of_four := lambda actions: actions.square().sum((-1, -2)), rows=5)
     assert torch.allclose(bowl_of_four(outputs["plan"]), outputs["energy"])
 
 
-def test_elites_are_kept_from_tick_to_tick_so_that_plans_go_on_improving():
-    def at_the_first_step(actions):  # the same objective in every tick, whatever the horizon has left
+def test_kept_elites_improve_plans_from_tick_to_tick():
+    def at_the_first_step(actions):  # the same objective at every tick
         return (actions - 0.37).square().sum((-1, -2))
 
     keeping = search(lambda: ICEM(H, 20, 2), at_the_first_step, rows=40, ticks=4)[-1]["energy"].mean()
@@ -54,8 +54,8 @@ def test_elites_are_kept_from_tick_to_tick_so_that_plans_go_on_improving():
     assert keeping < forgetting
 
 
-def test_at_a_small_budget_it_betters_cem():
-    def held(actions):  # wants one action to be held: what coloured noise is for
+def test_beats_cem_at_a_small_budget():
+    def held(actions):  # lowest for a constant action, which coloured noise favours
         return (actions - 0.8).square().sum((-1, -2))
 
     improved = search(lambda: ICEM(H, 16, 2), held, rows=40)[0]
@@ -70,7 +70,7 @@ def test_more_iterations_find_better_plans(objective):
     assert energies[0] > energies[1] > energies[2]
 
 
-def test_choices_are_refused_with_the_cure():
+def test_discrete_actions_are_refused_with_a_fix():
     with pytest.raises(SettingError, match="ICEM plans continuous actions, but here an action is one of 3"):
         check_planner(ICEM, dims={"A": ActionSpace(choices=(3,))})
 

@@ -1,4 +1,4 @@
-"""MPPI: the contract, pytorch-mppi's updates from the same noise, who has a say, and its refusals."""
+"""MPPI: the contract, pytorch-mppi's updates from the same noise, weights and refusals."""
 
 import pytest
 import torch
@@ -32,41 +32,42 @@ class Recording(MPPI):
         return self.noise
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(MPPI)
 
 
-def test_it_keeps_the_contract_with_states_of_tokens_and_other_settings():
+def test_contract_with_token_states_and_other_settings():
     check_planner(lambda: MPPI(horizon=5, num_candidates=24, num_iterations=3, relative=False), dims={"S": (2, 3)})
 
 
 @pytest.mark.parametrize("objective", [bowl, valleys])
 @pytest.mark.parametrize("iterations", [1, 4])
-def test_from_the_same_noise_it_finds_what_pytorch_mppi_finds(objective, iterations):
+def test_equals_pytorch_mppi_for_the_same_noise(objective, iterations):
     settings = {"temperature": 2.0, "std": 0.4}
     (outputs,) = search(lambda: Recording(H, 50, iterations, relative=False, **settings), objective, rows=3)
     for plan, noise in zip(outputs["plan"], Recording.noise, strict=True):
         assert torch.allclose(plan, reference_plan(noise, objective, **settings), atol=1e-4)
 
 
-def test_lower_energy_has_more_say_and_the_more_so_the_lower_the_temperature():
+def test_low_temperature_concentrates_weights_on_low_energy():
     energy = torch.tensor([[3.0, 1.0, 2.0]])
-    warm, cold = (MPPI(temperature=t)._say(energy)[0] for t in (1.0, 0.1))
+    warm, cold = (MPPI(temperature=t)._weights(energy)[0] for t in (1.0, 0.1))
     assert warm[1] > warm[2] > warm[0] and cold[1] > warm[1]
     assert torch.allclose(warm.sum(), torch.tensor(1.0))
 
 
-def test_a_relative_temperature_fits_every_unit_of_energy():
+def test_relative_temperature_is_invariant_to_units():
     energy = torch.tensor([[3.0, 1.0, 2.0]])
-    assert torch.allclose(MPPI()._say(energy), MPPI()._say(1000 * energy + 7), atol=1e-4)
-    assert not torch.allclose(MPPI(relative=False)._say(energy), MPPI(relative=False)._say(1000 * energy + 7), atol=1e-4)
+    assert torch.allclose(MPPI()._weights(energy), MPPI()._weights(1000 * energy + 7), atol=1e-4)
+    absolute = MPPI(relative=False)
+    assert not torch.allclose(absolute._weights(energy), absolute._weights(1000 * energy + 7), atol=1e-4)
 
 
-def test_where_all_candidates_are_alike_each_has_the_same_say():
-    assert torch.allclose(MPPI()._say(torch.full((2, 4), 5.0)), torch.full((2, 4), 0.25))
+def test_equal_energies_give_equal_weights():
+    assert torch.allclose(MPPI()._weights(torch.full((2, 4), 5.0)), torch.full((2, 4), 0.25))
 
 
-def test_it_spends_candidates_times_horizon_times_iterations():
+def test_model_steps_are_candidates_times_horizon_times_iterations():
     (outputs,) = search(lambda: MPPI(horizon=3, num_candidates=10, num_iterations=4), lambda actions: actions.sum((-1, -2)))
     assert outputs["model_steps"].tolist() == [120]
 
@@ -76,7 +77,7 @@ def test_more_iterations_find_better_plans():
     assert energies[0] > energies[1] > energies[2]
 
 
-def test_the_search_starts_at_the_last_plan_one_step_on():
+def test_warm_start_is_the_shifted_last_plan():
     class Still(MPPI):
         def draw(self):
             return super().draw() * (self.carry["plan"].abs().sum() == 0)
@@ -86,7 +87,7 @@ def test_the_search_starts_at_the_last_plan_one_step_on():
     assert not second["plan"][:, -1].any()
 
 
-def test_choices_are_refused_with_the_cure():
+def test_discrete_actions_are_refused_with_a_fix():
     with pytest.raises(SettingError, match="MPPI plans continuous actions, but here an action is one of 3"):
         check_planner(MPPI, dims={"A": ActionSpace(choices=(3,))})
 

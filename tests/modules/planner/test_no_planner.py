@@ -1,4 +1,4 @@
-"""modules.planner.none: no planning at all."""
+"""modules.planner.none: zero plans."""
 
 import torch
 
@@ -7,11 +7,11 @@ from ami.testing.subject import Subject
 from modules.planner.none import NoPlanner
 
 
-def test_it_keeps_the_contract_of_a_module():
+def test_module_contract():
     check_module(NoPlanner)
 
 
-def test_it_plans_one_zero_action_and_spends_nothing():
+def test_plan_is_one_zero_action_without_model_steps():
     subject = Subject(NoPlanner)
     (inputs,) = subject.life(2, 1)
     (outputs,) = subject.live(subject.fresh(range(2)), [inputs])

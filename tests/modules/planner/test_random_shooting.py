@@ -10,11 +10,11 @@ from ami.testing.subject import Subject
 from modules.planner.random_shooting import RandomShooting
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(RandomShooting)
 
 
-def test_its_plan_is_the_candidate_of_least_energy_and_imagined_is_where_it_leads():
+def test_plan_is_the_candidate_of_least_energy():
     subject = Subject(RandomShooting, {"S": (6,)})
     module = subject.fresh(range(2))
     (inputs,) = subject.life(2, 1)
@@ -34,5 +34,5 @@ def test_settings_out_of_range_are_refused(settings, words):
     assert str(error.value) == words
 
 
-def test_it_keeps_the_contract_where_actions_are_choices():
+def test_contract_with_discrete_actions():
     check_planner(RandomShooting, dims={"A": ActionSpace(choices=(3,))})

@@ -1,10 +1,10 @@
-"""What planners that imagine random candidates share: idle rows cost nothing; a search may start from a policy."""
+"""The base of sampling planners: idle rows without cost, warm starts from a policy, action spaces."""
 
 import pytest
 import torch
 
 from ami.blueprint import Actor
-from ami.config import compose, to_graph
+from ami.config.compose import compose, to_graph
 from ami.errors import GraphError
 from ami.module import callable_method
 from ami.testing import check_planner
@@ -16,8 +16,8 @@ from modules.planner.mppi import MPPI
 from modules.planner.random_shooting import RandomShooting
 
 
-def lived(modes):
-    """The stub world model's steps, and the outputs, of one tick with these modes."""
+def stepped(modes):
+    """The stub world model's step count and the outputs of one tick with these modes."""
     subject = Subject(RandomShooting)
     module = subject.fresh(range(len(modes)))
     (inputs,) = subject.life(len(modes), 1)
@@ -26,24 +26,24 @@ def lived(modes):
 
 
 def test_idle_rows_cost_no_model_steps():
-    both, _ = lived([2, 2])
-    one, outputs = lived([1, 2])
+    both, _ = stepped([2, 2])
+    one, outputs = stepped([1, 2])
     assert one * 2 == both
     assert outputs["model_steps"].tolist() == [0, one]
     assert not outputs["plan"][0].any()
 
 
-def test_a_row_plans_the_same_beside_an_idle_row():
-    assert torch.allclose(lived([2, 2])[1]["plan"][1], lived([1, 2])[1]["plan"][1])
+def test_idle_rows_do_not_change_the_plans_of_others():
+    assert torch.allclose(stepped([2, 2])[1]["plan"][1], stepped([1, 2])[1]["plan"][1])
 
 
-def test_when_all_rows_are_idle_nothing_is_imagined():
-    steps, outputs = lived([1, 1])
+def test_all_idle_rows_need_no_rollout():
+    steps, outputs = stepped([1, 1])
     assert steps == 0
     assert outputs["imagined"].shape == (2, 4, 6)
 
 
-def test_an_idle_row_draws_nothing():
+def test_idle_row_draws_no_random_numbers():
     subject = Subject(RandomShooting)
     module = subject.fresh(range(2))
     (inputs,) = subject.life(2, 1)
@@ -65,7 +65,7 @@ PLANNERS = [RandomShooting, CEM, ICEM, MPPI, GradientDescent]
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
-def test_with_a_policy_it_keeps_the_contract_and_counts_what_the_policy_imagines(planner):
+def test_contract_and_model_steps_with_a_policy(planner):
     check_planner(planner, calls={"policy": Straight()})
 
 
@@ -74,7 +74,7 @@ def test_with_a_policy_it_keeps_the_contract_and_counts_what_the_policy_imagines
                                   lambda: ICEM(num_candidates=2, num_iterations=1, num_elites=2, init_std=1e-9, min_std=0),
                                   lambda: MPPI(num_candidates=2, num_iterations=1, std=1e-9),
                                   lambda: GradientDescent(num_candidates=1, num_iterations=1, learning_rate=1e-9)])
-def test_the_search_starts_from_what_the_policy_would_do(make):
+def test_warm_start_is_the_policys_rollout(make):
     policy = Straight()
     subject = Subject(make, calls={"policy": policy})
     module = subject.fresh([0])
@@ -87,7 +87,7 @@ def test_the_search_starts_from_what_the_policy_would_do(make):
         state = module.calls.world_model.rollout(state, action[:, None, None]).states[:, 0, 0]
 
 
-def test_an_actor_without_proposals_is_refused_with_the_cure():
+def test_actor_without_propose_is_refused_with_a_fix():
     with pytest.raises(GraphError) as refusal:
         to_graph(compose(["graph.planner.calls.policy=actor"]))
     assert ("planner calls actor.propose, which modules.actor.plan_follower.PlanFollower does not declare callable: there "
@@ -95,9 +95,9 @@ def test_an_actor_without_proposals_is_refused_with_the_cure():
             "graph.planner.calls.policy=null") in str(refusal.value)
 
 
-# What the world's actions are ------------------------------------------------------------------------------------------
+# Action spaces ---------------------------------------------------------------------------------------------------------
 
-def test_a_planner_that_cannot_plan_the_worlds_actions_is_refused_before_the_first_tick():
+def test_unsupported_action_space_is_refused_before_the_first_tick():
     with pytest.raises(GraphError) as refusal:
         to_graph(compose(["planner=categorical"]))
     assert ("planner: Categorical plans choices, but here an action is 2 numbers in [-1, 1]. "
@@ -110,7 +110,7 @@ def test_a_planner_that_cannot_plan_the_worlds_actions_is_refused_before_the_fir
     (lambda: MPPI(num_candidates=6, num_iterations=2), 2, 6),
     (lambda: GradientDescent(num_candidates=3, num_iterations=2), 3, 3),
     (lambda: RandomShooting(num_candidates=7), 1, 7)], ids=["cem", "icem", "mppi", "gradient", "random_shooting"])
-def test_it_notes_the_candidates_energies_by_iteration_where_somebody_wants_to_know(make, iterations, candidates):
+def test_notes_hold_the_candidates_energies_by_iteration(make, iterations, candidates):
     subject = Subject(make)
     module = subject.fresh(range(3))
     (inputs,) = subject.life(3, 1)

@@ -1,4 +1,4 @@
-"""Tree search: the contract, that it leaves nothing out and imagines nothing twice, and its refusals."""
+"""Tree search: the contract, exhaustive search without repeated rollouts, and refusals."""
 
 from itertools import product
 
@@ -32,30 +32,30 @@ def energy(module, inputs, plans):
     return module.calls.cost.energy(prediction, plans, inputs["goal"])
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_planner(TreeSearch, dims=THREE)
 
 
-def test_it_keeps_the_contract_with_other_settings_and_widths():
+def test_contract_with_other_settings_and_widths():
     check_planner(lambda: TreeSearch(horizon=5, num_expansions=9), dims={"A": ActionSpace(choices=(2,)), "S": (2, 3)})
     check_planner(lambda: TreeSearch(horizon=2, num_expansions=50), dims={"A": ActionSpace(choices=(4,))})
 
 
-def test_with_time_enough_it_finds_the_best_of_all_plans_and_imagines_no_beginning_twice():
+def test_full_expansion_finds_the_best_plan_without_repeated_rollouts():
     module, inputs, (outputs,) = planned(lambda: TreeSearch(horizon=3, num_expansions=20))
     every = torch.nn.functional.one_hot(torch.tensor(list(product(range(3), repeat=3))), 3).float()
     assert torch.allclose(outputs["energy"], energy(module, inputs, every.expand(8, -1, -1, -1)).amin(1), rtol=1e-4)
     assert outputs["model_steps"].tolist() == [3 + 9 + 27] * 8
 
 
-def test_energy_and_imagined_are_those_of_the_plan():
+def test_energy_and_imagined_belong_to_the_plan():
     module, inputs, (outputs,) = planned(TreeSearch)
     assert torch.allclose(energy(module, inputs, outputs["plan"][:, None])[:, 0], outputs["energy"], rtol=1e-4)
     states = module.calls.world_model.rollout(inputs["state"], outputs["plan"][:, None]).states[:, 0]
     assert torch.allclose(states, outputs["imagined"], atol=1e-5)
 
 
-def test_it_finds_better_plans_than_random_shooting_at_as_many_model_steps():
+def test_beats_random_shooting_at_equal_model_steps():
     _, _, (tree,) = planned(TreeSearch, batch=30)
     spent = int(tree["model_steps"].float().mean()) // 8 + 1
     _, _, (chance,) = planned(lambda: RandomShooting(horizon=8, num_candidates=spent), batch=30)
@@ -63,8 +63,8 @@ def test_it_finds_better_plans_than_random_shooting_at_as_many_model_steps():
     assert tree["energy"].mean() < chance["energy"].mean()
 
 
-def test_the_root_is_the_last_plan_one_step_on():
-    # undone by nothing: where every action leads to the same, the root stays the best
+def test_root_is_the_shifted_last_plan():
+    # with equal energies the root stays the best
     class Flat(StubCost):
         @callable_method
         def energy(self, prediction, actions, goal, weights=None):
@@ -74,7 +74,7 @@ def test_the_root_is_the_last_plan_one_step_on():
     assert torch.equal(second["plan"][:, :-1], first["plan"][:, 1:])
 
 
-def test_what_the_world_model_tells_beside_states_reaches_the_cost():
+def test_all_fields_of_a_prediction_reach_the_cost():
     class Rewarding(StubWorldModel):
         @callable_method
         def rollout(self, state, actions):
@@ -91,7 +91,7 @@ def test_what_the_world_model_tells_beside_states_reaches_the_cost():
     assert outputs["energy"].tolist() == [-4.0] * 8
 
 
-def test_continuous_actions_are_refused_with_the_cure():
+def test_continuous_actions_are_refused_with_a_fix():
     with pytest.raises(SettingError) as error:
         check_planner(TreeSearch, dims={"A": 2})
     assert str(error.value) == ("TreeSearch plans choices, but here an action is 2 numbers in [-1, 1]. Fix: planner=cem, "
@@ -108,7 +108,7 @@ def test_settings_out_of_range_are_refused(settings, words):
     assert str(error.value) == words
 
 
-def test_it_notes_the_energies_of_the_nodes_it_grew_where_somebody_wants_to_know():
+def test_notes_hold_the_energies_of_all_nodes():
     subject = Subject(lambda: TreeSearch(horizon=2, num_expansions=1), {"A": ActionSpace(choices=(3,))})
     module = subject.fresh(range(2))
     module.notes = {}

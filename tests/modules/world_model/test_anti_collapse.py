@@ -1,4 +1,4 @@
-"""Anti-collapse: each term is small where states are spread as it wants and large where they have collapsed."""
+"""Anti-collapse: each term is small for its target distribution and large for collapsed states."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def values(method: AntiCollapse, states: torch.Tensor) -> dict[str, float]:
     return {name: float(value) for name, (_, value) in method.penalties(states).items()}
 
 
-def test_vicreg_wants_spread_dimensions_that_do_not_vary_together(normal):
+def test_vicreg_penalises_low_variance_and_covariance(normal):
     spread = values(VICReg(), 1.5 * normal)
     assert spread["variance"] == 0
     assert spread["covariance"] == pytest.approx(0, abs=0.02)
@@ -27,14 +27,14 @@ def test_vicreg_wants_spread_dimensions_that_do_not_vary_together(normal):
     assert values(VICReg(), copied)["covariance"] == pytest.approx(float(copied[..., 0].var()) ** 2)
 
 
-def test_vicreg_and_sigreg_want_short_steps(normal):
+def test_vicreg_and_sigreg_penalise_long_steps(normal):
     moving = torch.arange(4.0).view(1, 4, 1).expand(16, 4, 8)
     for method in (VICReg(), SIGReg()):
         assert values(method, moving)["smoothness"] == pytest.approx(1)
         assert values(method, normal[:, :1].expand(-1, 4, -1))["smoothness"] == 0
 
 
-def test_sigreg_tells_normal_from_collapsed_narrow_and_two_humped_states(normal):
+def test_sigreg_separates_normal_from_other_distributions(normal):
     torch.manual_seed(0)
     bad = (torch.zeros_like(normal), 0.3 * normal, normal.sign())
     assert values(SIGReg(), normal)["sigreg"] < 2
@@ -42,7 +42,7 @@ def test_sigreg_tells_normal_from_collapsed_narrow_and_two_humped_states(normal)
     assert values(SIGReg(), normal.sign())["sigreg"] > 2 * values(SIGReg(), normal)["sigreg"]
 
 
-def test_sigreg_is_the_weighted_distance_of_two_characteristic_functions():
+def test_sigreg_is_the_distance_of_characteristic_functions():
     states = torch.randn(40, 2, 3, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(7)
     found = values(SIGReg(num_projections=6, num_knots=9), states)["sigreg"]
@@ -82,13 +82,13 @@ def test_ema_follows_along_a_cosine():
     torch.testing.assert_close(copy[0].weight, before + 0.625)
 
 
-def test_the_switch_takes_a_name_or_a_method():
+def test_setting_takes_a_name_or_a_method():
     assert {name: type(anti_collapse_of(name)) for name in METHODS} == METHODS
     mine = VICReg(std=3)
     assert anti_collapse_of(mine) is mine
 
 
-def test_words_of_refusal():
+def test_refusals():
     with pytest.raises(SettingError, match=r"^JEPA\.anti_collapse is 'vicrg': did you mean 'vicreg'\?$"):
         anti_collapse_of("vicrg")
     with pytest.raises(SettingError, match=r"^VICReg\.idm is -1: expected 0 or more$"):

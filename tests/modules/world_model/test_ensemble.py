@@ -1,4 +1,4 @@
-"""Ensemble: one encoder, several predictors; where they disagree nothing was learnt."""
+"""Ensemble: one encoder, several predictors, and their disagreement."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ WIDTH = 4
 
 
 def seeing(**settings) -> Ensemble:
-    """One whose perception passes vectors on."""
+    """An ensemble whose perception passes vectors on."""
     torch.manual_seed(0)
     model = Ensemble(hidden=32, anti_collapse="none", **settings)
     model.set_up({"P": (WIDTH,), "S": (WIDTH,), "A": 2})
@@ -21,8 +21,8 @@ def seeing(**settings) -> Ensemble:
     return model
 
 
-def lived(num: int, steps: int = 3) -> dict[str, torch.Tensor]:
-    """Windows near the origin of a world that bends."""
+def windows(num: int, steps: int = 3) -> dict[str, torch.Tensor]:
+    """Windows near the origin of a nonlinear world."""
     draw = torch.Generator().manual_seed(1)
     action = torch.rand(num, steps, 2, generator=draw) * 2 - 1
     seen = [torch.rand(num, WIDTH, generator=draw) - 0.5]
@@ -32,15 +32,15 @@ def lived(num: int, steps: int = 3) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("method", ["vicreg", "ema"])
-def test_it_keeps_the_contract(method):
+def test_contract(method):
     check_world_model(lambda: Ensemble(hidden=32, anti_collapse=method))
 
 
-def test_it_keeps_the_contract_when_it_foresees_rewards():
+def test_contract_with_rewards():
     check_world_model(lambda: Ensemble(hidden=32, anti_collapse="none", rewards=True))
 
 
-def test_the_next_state_is_the_predictors_mean_and_the_spread_their_distance_from_it():
+def test_mean_and_spread_of_the_predictors():
     model = seeing()
     state, actions = torch.randn(2, WIDTH), torch.randn(2, 3, 4, 2)
     found = model.rollout(state, actions)
@@ -53,15 +53,15 @@ def test_the_next_state_is_the_predictors_mean_and_the_spread_their_distance_fro
         torch.testing.assert_close(found.spread[1, 2, h], (guesses - at).square().sum(1).mean().sqrt())
 
 
-def test_every_predictor_is_held_to_what_was_perceived():
-    model, batch = seeing(num_predictors=4), lived(8, steps=1)
+def test_every_predictor_is_trained_on_perceived_states():
+    model, batch = seeing(num_predictors=4), windows(8, steps=1)
     first, after = batch["observation"][:, 0], batch["observation"][:, 1]
     each = [(one(first, batch["action"][:, 0]) - after).square().mean() for one in (model.predictor, *model.others)]
     torch.testing.assert_close(model.loss(batch)[0], torch.stack(each).mean())
 
 
-def test_after_learning_the_spread_is_large_only_where_nothing_was_learnt():
-    model, batch = seeing(), lived(256)
+def test_spread_is_large_only_on_unseen_data():
+    model, batch = seeing(), windows(256)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(150):
         loss, _ = model.loss(batch)
@@ -76,7 +76,7 @@ def test_after_learning_the_spread_is_large_only_where_nothing_was_learnt():
     assert known.mean() < 0.4 * untaught.mean()
 
 
-def test_words_of_refusal():
+def test_refusals():
     with pytest.raises(SettingError) as error:
         Ensemble(num_predictors=1)
     assert str(error.value) == "Ensemble.num_predictors is 1: expected 2 or more. Fix: world_model=jepa is the one with 1"

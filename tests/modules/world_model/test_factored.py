@@ -1,4 +1,4 @@
-"""Factored: surroundings and what moves in them, apart; and goals that are put into other surroundings."""
+"""Factored: static and moving parts, their separation by training, and rebased goals."""
 
 import pytest
 import torch
@@ -25,11 +25,11 @@ def model(**settings) -> Factored:
     return made
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_world_model(lambda: Factored(static=2, hidden=32))
 
 
-def test_imagination_moves_what_moves_and_leaves_the_surroundings():
+def test_rollout_changes_only_the_moving_part():
     made = model()
     state, actions = torch.randn(3, STATIC + MOVING), torch.randn(3, 5, 4, 2)
     states = made.rollout(state, actions).states
@@ -43,21 +43,21 @@ def test_imagination_moves_what_moves_and_leaves_the_surroundings():
         torch.testing.assert_close(states[1, 2, h], at)
 
 
-def test_what_moves_depends_on_the_surroundings():
+def test_moving_part_depends_on_the_static_part():
     made = model()
     state, actions = torch.randn(1, STATIC + MOVING), torch.randn(1, 1, 1, 2)
     elsewhere = torch.cat([state[:, :STATIC] + 1, state[:, STATIC:]], 1)
     assert not torch.equal(*(made.rollout(s, actions).states[..., STATIC:] for s in (state, elsewhere)))
 
 
-def test_a_distance_is_between_moving_parts():
+def test_distance_compares_moving_parts():
     states, goal = torch.zeros(2, STATIC + MOVING), torch.zeros(2, STATIC + MOVING)
     goal[0, :STATIC] = 7
     goal[1, STATIC:STATIC + 2] = torch.tensor([3.0, 4.0])
     assert model().distance(states, goal).tolist() == [0, 5]
 
 
-def test_a_grafted_goal_stands_in_the_surroundings_of_the_state():
+def test_graft_takes_the_static_part_of_the_state():
     made = model()
     state, goal = torch.randn(3, 1, STATIC + MOVING), torch.randn(1, 5, STATIC + MOVING)
     grafted = made.graft(goal, state)
@@ -67,7 +67,7 @@ def test_a_grafted_goal_stands_in_the_surroundings_of_the_state():
     assert model(grafts=False).graft(goal, state) is goal
 
 
-def test_a_cost_lets_its_critics_learn_from_goals_in_the_states_own_surroundings():
+def test_critics_learn_from_rebased_goals():
     seen = {}
 
     class Recording(CriticTerm):
@@ -88,8 +88,8 @@ def test_a_cost_lets_its_critics_learn_from_goals_in_the_states_own_surroundings
     torch.testing.assert_close(seen["pairs"], made.distance(state[:, None], goal[None]))
 
 
-def lives(num: int, steps: int, seed: int = 1) -> dict[str, torch.Tensor]:
-    """Walks of a point in surroundings that stay: percepts (N, T + 1, 6) mix both, as an encoder finds them."""
+def episodes(num: int, steps: int, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Walks of a point in a static context; percepts (N, T + 1, 6) mix both, like an encoder's."""
     draw = torch.Generator().manual_seed(seed)
     action = torch.rand(num, steps, 2, generator=draw) * 2 - 1
     start = torch.randn(num, 1, 2, generator=draw)
@@ -100,7 +100,7 @@ def lives(num: int, steps: int, seed: int = 1) -> dict[str, torch.Tensor]:
 
 
 class Eyes(Identity):
-    """A perception that has something to learn."""
+    """A perception with parameters."""
 
     def build(self, dims):
         self.net = mlp(STATIC + MOVING, 32, STATIC + MOVING)
@@ -117,37 +117,37 @@ def explained(parts: torch.Tensor, truth: torch.Tensor) -> float:
     return 1 - float(error.square().mean() / (wanted - wanted.mean(0)).square().mean())
 
 
-def test_learning_puts_surroundings_and_what_moves_apart():
+def test_learning_separates_static_and_moving_parts():
     made, eyes = model(stride=5), Eyes()
     eyes.set_up({"O": (STATIC + MOVING,), "P": (STATIC + MOVING,)})
     made.calls = Calls("world_model", {"perception": Callee("perception", eyes)})
     optimiser = torch.optim.AdamW([*made.parameters(), *eyes.parameters()], lr=3e-3)
     for step in range(300):
-        loss, figures = made.loss(lives(32, 25, seed=step))
+        loss, figures = made.loss(episodes(32, 25, seed=step))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     assert set(figures) == {"prediction", "idm", "smoothness", "variance", "covariance", "static_variance",
                             "static_covariance", "invariance", "cross", "std"}
-    new = lives(64, 25, seed=10_000)
+    new = episodes(64, 25, seed=10_000)
     with torch.no_grad():
         static, moving = eyes.encode(new["observation"]).split([STATIC, MOVING], dim=-1)
     assert explained(static, new["around"]) > 0.85 > 0.25 > explained(static, new["place"])
     assert explained(moving, new["place"]) > 0.85 > 0.25 > explained(moving, new["around"])
 
 
-def test_only_the_first_steps_are_imagined_and_few_observations_behind_them_are_looked_at():
+def test_loss_uses_the_first_steps_and_strided_observations():
     made, seen = model(horizon=3, stride=4), []
     imagine, encode = made.rollout, Identity().encode
     made.rollout = lambda state, actions: seen.append(actions.shape) or imagine(state, actions)
     eyes = Identity()
     eyes.encode = lambda observation: seen.append(observation.shape) or encode(observation)
     made.calls = Calls("world_model", {"perception": Callee("perception", eyes)})
-    made.loss({name: value[:, :13] for name, value in lives(8, 13).items() if name in ("observation", "action")})
+    made.loss({name: value[:, :13] for name, value in episodes(8, 13).items() if name in ("observation", "action")})
     assert seen == [(8, 6, STATIC + MOVING), (8, 1, 3, 2)], "observations 0 to 3, 7 and 11"
 
 
-def test_words_of_refusal():
+def test_refusals():
     with pytest.raises(SettingError, match=r"^Factored\.static is 0: expected 1 or more$"):
         Factored(static=0)
     with pytest.raises(SettingError, match=r"^Factored\.hidden is 1: expected 2 or more$"):

@@ -1,4 +1,4 @@
-"""The pixel twin of the JEPA: it draws what it saw, keeps the JEPA's ports, and refuses targets that are states."""
+"""The generative world model: reconstruction, the JEPA's ports, and refused state targets."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from modules.world_model.generative import Generative
 PICTURE, WIDTH, ACTIONS = (16, 16, 3), 12, 2
 
 
-def minds(**settings) -> tuple[Conv, Generative]:
+def made(**settings) -> tuple[Conv, Generative]:
     torch.manual_seed(0)
     perception, model = Conv(width=WIDTH, channels=8, hidden=32), Generative(hidden=64, **settings)
     perception.set_up({"O": PICTURE, "P": (WIDTH,)})
@@ -35,7 +35,7 @@ def walks(num: int) -> dict[str, torch.Tensor]:
 
 
 def learnt(steps: int = 400) -> tuple[Conv, Generative, list[float]]:
-    perception, model = minds()
+    perception, model = made()
     data = walks(256)
     model.measure({"observation": data["observation"].flatten(0, 1)})
     optimiser = torch.optim.AdamW([*perception.parameters(), *model.parameters()], lr=3e-3)
@@ -50,12 +50,12 @@ def learnt(steps: int = 400) -> tuple[Conv, Generative, list[float]]:
     return perception, model, losses
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_world_model(lambda: Generative(hidden=32))
     check_world_model(lambda: Generative(hidden=32, anti_collapse="vicreg"))
 
 
-def test_it_draws_what_it_sees_and_what_it_imagines_and_untrained_it_does_not():
+def test_trained_reconstructs_observed_and_imagined_states():
     perception, model, losses = learnt()
     assert losses[0] > 0.9  # the mean picture costs 1
     assert losses[-1] < 0.35
@@ -67,12 +67,12 @@ def test_it_draws_what_it_sees_and_what_it_imagines_and_untrained_it_does_not():
         seen = data["observation"].float()
         assert drawn.shape == seen.shape
         assert torch.corrcoef(torch.stack([drawn.flatten(), seen.flatten()]))[0, 1] > 0.85
-        untrained = minds()[1].decode(imagined)
+        untrained = made()[1].decode(imagined)
     assert abs(torch.corrcoef(torch.stack([untrained.flatten(), seen[:, 1:].flatten()]))[0, 1]) < 0.2
 
 
 def test_the_mean_picture_costs_one():
-    _, model = minds()
+    _, model = made()
     data = walks(64)
     model.measure({"observation": data["observation"].flatten(0, 1)})
     for weight in model.decoder[-1].parameters():
@@ -81,6 +81,6 @@ def test_the_mean_picture_costs_one():
     assert float(figures["prediction"]) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_targets_that_are_states_are_refused():
-    with pytest.raises(SettingError, match=r"Generative.anti_collapse is 'ema', which makes states to be met"):
+def test_state_targets_are_refused():
+    with pytest.raises(SettingError, match=r"Generative.anti_collapse is 'ema', whose targets are states"):
         Generative(anti_collapse="ema")

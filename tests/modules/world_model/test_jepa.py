@@ -1,4 +1,4 @@
-"""JEPA: belief, imagination, surprise; and learning that lowers the loss and goes on where it was killed."""
+"""JEPA: states, rollouts, surprise, decreasing loss and resumed training."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from modules.world_model.jepa import JEPA, SMALLEST_STEP
 PICTURE, WIDTH, ACTIONS = (16, 16, 3), 12, 2
 
 
-def minds(seed: int = 0, **settings) -> tuple[Conv, JEPA]:
+def made(seed: int = 0, **settings) -> tuple[Conv, JEPA]:
     """A perception and the JEPA that calls it."""
     torch.manual_seed(seed)
     perception, model = Conv(width=WIDTH, channels=8, hidden=32), JEPA(hidden=32, **settings)
@@ -31,10 +31,10 @@ def windows(num: int = 8, steps: int = 4, seed: int = 1) -> dict[str, torch.Tens
 
 
 class Learning:
-    """What a trainer does, in a few lines."""
+    """A minimal trainer."""
 
     def __init__(self, method: str) -> None:
-        self.modules = minds(anti_collapse=method)
+        self.modules = made(anti_collapse=method)
         torch.manual_seed(4)
         self.modules[1].begin_learning()
         self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
@@ -56,7 +56,7 @@ class Learning:
 
 
 def test_the_predictor_is_a_residual_mlp_of_state_and_action():
-    _, model = minds()
+    _, model = made()
     state, action = torch.randn(5, WIDTH), torch.randn(5, ACTIONS)
     hidden = model.predictor.first(torch.cat([state, action], 1)).relu()
     expected = state + model.predictor.last(model.predictor.second(hidden).relu())
@@ -64,7 +64,7 @@ def test_the_predictor_is_a_residual_mlp_of_state_and_action():
 
 
 def test_rollout_imagines_step_by_step():
-    _, model = minds()
+    _, model = made()
     state, actions = torch.randn(3, WIDTH), torch.randn(3, 5, 4, ACTIONS)
     given = state.clone(), actions.clone()
     states = model.rollout(state, actions).states
@@ -77,23 +77,23 @@ def test_rollout_imagines_step_by_step():
         torch.testing.assert_close(states[1, 2, h], at)
 
 
-def test_a_row_does_not_depend_on_its_batch_nor_on_the_other_candidates():
-    _, model = minds()
+def test_rollout_is_independent_of_batch_and_candidates():
+    _, model = made()
     state, actions = torch.randn(6, WIDTH), torch.randn(6, 5, 3, ACTIONS)
     states = model.rollout(state, actions).states
     torch.testing.assert_close(model.rollout(state[2:3], actions[2:3, 1:2]).states, states[2:3, 1:2])
 
 
-def test_gradients_flow_through_imagination_to_actions_and_state():
-    _, model = minds()
+def test_rollout_gradients_reach_actions_and_state():
+    _, model = made()
     state, actions = torch.randn(2, WIDTH, requires_grad=True), torch.randn(2, 3, 4, ACTIONS, requires_grad=True)
     model.rollout(state, actions).states[:, :, -1].square().sum().backward()
     assert state.grad.abs().sum() > 0
     assert (actions.grad.abs().sum(-1) > 0).all()
 
 
-def test_surprise_is_the_distance_to_what_was_predicted_and_nothing_at_first():
-    _, model = minds()
+def test_surprise_is_the_prediction_error_and_0_at_first():
+    _, model = made()
     model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
     percepts, action = torch.randn(3, 2, WIDTH), torch.rand(2, ACTIONS)
     first = model.step(percept=percepts[0], action=action)
@@ -108,8 +108,8 @@ def test_surprise_is_the_distance_to_what_was_predicted_and_nothing_at_first():
     assert third[1] == 0
 
 
-def test_calls_change_neither_carry_nor_random_streams():
-    _, model = minds()
+def test_callable_methods_are_pure():
+    _, model = made()
     model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
     model.step(percept=torch.randn(2, WIDTH), action=torch.rand(2, ACTIONS))
     before = model.snapshot()
@@ -120,8 +120,8 @@ def test_calls_change_neither_carry_nor_random_streams():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_restored_snapshot_goes_on_alike():
-    _, model = minds()
+def test_restored_snapshot_continues_identically():
+    _, model = made()
     model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
     percepts, action = torch.randn(3, 2, WIDTH), torch.rand(2, ACTIONS)
     model.step(percept=percepts[0], action=action)
@@ -133,7 +133,7 @@ def test_a_restored_snapshot_goes_on_alike():
 
 
 def test_distance_is_euclidean():
-    _, model = minds()
+    _, model = made()
     states = torch.zeros(2, 3, WIDTH)
     states[1, 2, :2] = torch.tensor([3.0, 4.0])
     way = model.distance(states, torch.zeros(2, 1, WIDTH))
@@ -143,7 +143,7 @@ def test_distance_is_euclidean():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_learning_lowers_the_loss_and_tells_its_terms(method):
+def test_learning_lowers_the_loss_and_reports_its_terms(method):
     learning = Learning(method)
     losses = learning.learn(0, 20)
     assert losses[-1] < losses[0]
@@ -155,7 +155,7 @@ def test_learning_lowers_the_loss_and_tells_its_terms(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_training_resumes_to_the_same_bits(method):
+def test_interrupted_training_resumes_bitwise(method):
     whole = Learning(method)
     whole.learn(0, 6)
     saved = whole.weights(), whole.optimiser.state_dict(), torch.get_rng_state()
@@ -173,7 +173,7 @@ def test_a_killed_training_resumes_to_the_same_bits(method):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_without_anti_collapse_the_states_become_all_the_same_and_with_vicreg_they_do_not():
+def test_states_collapse_without_vicreg():
     spread = {}
     for method in ("none", "vicreg"):
         learning = Learning(method)
@@ -185,8 +185,8 @@ def test_without_anti_collapse_the_states_become_all_the_same_and_with_vicreg_th
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_imagination_sees_only_the_first_observation(method):
-    _, model = minds(anti_collapse=method)
+def test_training_rollout_uses_only_the_first_observation(method):
+    _, model = made(anti_collapse=method)
     model.begin_learning()
     batch = windows()
     seen = []
@@ -199,8 +199,8 @@ def test_imagination_sees_only_the_first_observation(method):
     assert torch.equal(seen[0][1], seen[1][1])
 
 
-def test_ema_targets_pass_no_gradient_and_come_from_the_copy():
-    perception, model = minds(anti_collapse="ema")
+def test_ema_targets_come_from_the_copy_without_gradient():
+    perception, model = made(anti_collapse="ema")
     model.method.idm = 0.0
     model.begin_learning()
     batch = windows(steps=1)
@@ -221,8 +221,8 @@ def test_ema_targets_pass_no_gradient_and_come_from_the_copy():
         torch.testing.assert_close(grad, parameter.grad)
 
 
-def test_with_ema_states_are_normed_percepts():
-    _, model = minds(anti_collapse="ema")
+def test_ema_states_are_layer_normed_percepts():
+    _, model = made(anti_collapse="ema")
     state = model.believe(5 + 3 * torch.randn(4, WIDTH))
     torch.testing.assert_close(state.mean(-1), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(state.std(-1, correction=0), torch.ones(4), atol=1e-3, rtol=0)
@@ -231,7 +231,7 @@ def test_with_ema_states_are_normed_percepts():
     assert torch.equal(model.step(percept=percept, action=torch.zeros(4, 2))["state"], model.believe(percept))
 
 
-def test_words_of_refusal():
+def test_refusals():
     with pytest.raises(SettingError, match=r"^JEPA\.hidden is 0: expected 2 or more$"):
         JEPA(hidden=0)
     with pytest.raises(SettingError, match=r"^JEPA\.anti_collapse is 'emma': did you mean 'ema'\?$"):
@@ -242,7 +242,7 @@ def test_words_of_refusal():
 
 
 def test_learning_without_the_call_edge_is_refused():
-    _, model = minds()
+    _, model = made()
     model.calls = Calls("world_model")
     with pytest.raises(CallError, match=r"^world_model calls 'perception', which is not bound\."):
         model.loss(windows())
@@ -251,16 +251,16 @@ def test_learning_without_the_call_edge_is_refused():
 # Rewards --------------------------------------------------------------------------------------------------------------
 
 
-def test_it_keeps_the_contract_when_it_foresees_rewards():
+def test_contract_with_rewards():
     check_world_model(lambda: JEPA(hidden=32, anti_collapse="none", rewards=True))
 
 
-def test_what_it_does_not_foresee_is_none():
+def test_fields_that_are_not_predicted_are_none():
     prediction = seeing(rewards=False).rollout(torch.randn(2, 6), torch.randn(2, 3, 4, 2))
     assert prediction.reward is None and prediction.cont is None
 
 
-def test_it_learns_what_the_world_rewards_and_when_it_ends():
+def test_learns_reward_and_termination():
     torch.manual_seed(0)
     model = seeing(rewards=True)
     observation, action = torch.randn(512, 2, 6), torch.rand(512, 1, 2) * 2 - 1
@@ -282,7 +282,7 @@ def test_it_learns_what_the_world_rewards_and_when_it_ends():
     assert ((cont > 0.5) == (batch["cont"] > 0.5)).float().mean() > 0.95
 
 
-def test_a_rare_reward_counts_no_more_than_a_common_one():
+def test_reward_scale_ignores_zero_rewards():
     rare, common = seeing(rewards=True), seeing(rewards=True)
     rewards = torch.zeros(1000)
     rewards[:3] = torch.tensor([1.0, 2.0, -3.0])
@@ -294,11 +294,11 @@ def test_a_rare_reward_counts_no_more_than_a_common_one():
 # In units of steps ----------------------------------------------------------------------------------------------------
 
 
-def test_it_keeps_the_contract_in_steps():
+def test_contract_in_steps():
     check_world_model(lambda: JEPA(hidden=32, anti_collapse="none", rewards=True, in_steps=True))
 
 
-def test_a_step_is_measured_within_episodes_alone():
+def test_step_size_excludes_episode_boundaries():
     model = seeing(rewards=False, in_steps=True)
     states = torch.stack([torch.arange(5.0) * 2, torch.arange(5.0) * -3, *torch.zeros(4, 5)], dim=1)
     last = torch.tensor([False] * 4 + [True])
@@ -306,15 +306,15 @@ def test_a_step_is_measured_within_episodes_alone():
     assert model.predictor.step.tolist() == pytest.approx([2, 3, *[SMALLEST_STEP] * 4])
 
 
-def test_small_steps_are_foreseen_better_in_units_of_steps():
-    """What physics looks like: from step to step, numbers move by a hundredth of how much they vary."""
+def test_in_steps_predicts_small_steps_better():
+    """As in physics, the one-step changes are a hundredth of the standard deviation."""
     def left_over(in_steps: bool) -> float:
-        """The share of the motion that is not foreseen."""
+        """The unexplained share of the motion."""
         torch.manual_seed(0)
         model = seeing(rewards=False, in_steps=in_steps)
         before, action = torch.randn(512, 6), torch.rand(512, 1, 2) * 2 - 1
         after = before + 0.01 * (before.roll(1, 1) + action.sum(-1))
-        after[:8] += 3  # and now and then there is a jump
+        after[:8] += 3  # rare jumps
         seen = torch.stack([before, after], dim=1)
         model.measure({"observation": seen.flatten(0, 1), "last": torch.tensor([False, True]).repeat(512)})
         optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -330,18 +330,18 @@ def test_small_steps_are_foreseen_better_in_units_of_steps():
     assert left_over(in_steps=True) < 0.3 < 1 < left_over(in_steps=False)
 
 
-def test_learnt_states_have_no_steps_to_measure_in():
-    with pytest.raises(SettingError, match=r"^JEPA\.in_steps is true and JEPA\.anti_collapse 'vicreg': states that"):
+def test_in_steps_is_refused_for_learnt_states():
+    with pytest.raises(SettingError, match=r"^JEPA\.in_steps is true and JEPA\.anti_collapse 'vicreg': in_steps needs"):
         JEPA(in_steps=True)
-    _, model = minds(anti_collapse="none", in_steps=True)
+    _, model = made(anti_collapse="none", in_steps=True)
     with pytest.raises(SettingError) as error:
         model.measure({"observation": windows()["observation"].flatten(0, 1), "last": torch.zeros(1, dtype=torch.bool)})
-    assert str(error.value) == ("JEPA.in_steps is true, but states are learnt, by Conv: their steps have no size of their "
-                                "own. Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
+    assert str(error.value) == ("JEPA.in_steps is true, but states are learnt, by Conv: expected fixed states. "
+                                "Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
 
 
 def seeing(rewards: bool, in_steps: bool = False) -> JEPA:
-    """One whose perception passes vectors on."""
+    """A JEPA whose perception passes vectors on."""
     model = JEPA(hidden=32, anti_collapse="none", rewards=rewards, in_steps=in_steps)
     model.set_up({"P": (6,), "S": (6,), "A": 2})
     model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})

@@ -1,4 +1,4 @@
-"""Simulator: the true future and the true distance, whatever the batch; words of refusal."""
+"""Simulator: the true dynamics and the true distance, for any batch; refusals."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_rollout_is_the_dynamics_step_by_step(simulator):
                 assert foreseen[b, k, h].tolist() == at.tolist()
 
 
-def test_distance_is_the_way_through_the_door(simulator):
+def test_distance_is_the_path_through_the_door(simulator):
     left, right = torch.tensor([10.0, 26.0, 10.0]), torch.tensor([22.0, 26.0, 10.0])
     assert simulator.distance(left, right) > 30
     way = simulator.distance(left.expand(2, 3, 4, 3), right.view(1, 1, 1, 3))
@@ -44,7 +44,7 @@ def test_distance_is_the_way_through_the_door(simulator):
     assert simulator.distance(left, left) == 0
 
 
-def test_the_truth_is_no_surprise_and_anything_else_is(simulator):
+def test_surprise_is_0_for_true_states_only(simulator):
     simulator.begin(torch.ones(2, dtype=torch.bool), [0, 1])
     start, action = states(2), torch.tensor([[0.5, 0.0], [0.0, -1.0]])
     assert simulator.step(percept=start, action=action)["surprise"].tolist() == [0, 0]
@@ -60,11 +60,11 @@ def test_the_percept_is_the_state(simulator):
     assert torch.equal(simulator.believe(start), start)
 
 
-def test_it_has_nothing_to_learn(simulator):
+def test_no_parameters(simulator):
     assert not list(simulator.parameters())
 
 
-def test_words_of_refusal():
+def test_refusals():
     with pytest.raises(SettingError) as error:
         Simulator({})
     assert str(error.value) == ("Simulator.dynamics, a dict, has no step and no distance: expected an object with "
@@ -72,6 +72,6 @@ def test_words_of_refusal():
     with pytest.raises(SettingError) as error:
         Simulator(Dynamics()).set_up({"P": (64,), "S": (64,), "A": 2})
     assert str(error.value) == (
-        "Simulator.dynamics turns a percept of shape (64,) into a state of shape (3,): expected the percept to be the "
-        "true state. Fix: perception=identity in a world that shows its state "
+        "Simulator.dynamics turns a percept of shape (64,) into a state of shape (3,): expected the true state as "
+        "percept. Fix: perception=identity in a world whose observation is its state "
         "(two rooms: world.observe=state)")

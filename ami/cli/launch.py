@@ -1,0 +1,153 @@
+"""`ami run` and `ami train`: compose a configuration and let Hydra create the folder of each job."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ami.cli.arguments import take_common, take_from, take_hydra_flags
+from ami.config.compose import SEARCH_PATH, Config, compose, for_hydra, refuse_two_values, to_graph
+from ami.config.sweep import jobs
+from ami.errors import require, shown
+from ami.storage.files import check_folder
+from ami.tracking.mlflow_database import check_database
+
+SWEEP_DIR = "hydra.sweep.dir="
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+
+
+def launch(command: str, words: Sequence[str]) -> int:
+    """Run one job, or with `--multirun` one per combination, and return the exit code.
+
+    Raises:
+        AmiError: a job was refused before it started, or, without `--multirun`, failed.
+    """
+    allow, searched, _, rest = take_common(command, words)
+    saved, rest = take_from(rest)
+    flags, given = take_hydra_flags(command, rest)
+    refuse_two_values(given)
+    overrides = [*given, *searched]
+    if saved is not None:
+        from ami.saved.export import SavedAgent
+
+        overrides = SavedAgent.open(saved).run_overrides(overrides)
+    if "--hydra-help" in flags or "--info" in flags:
+        return _hydra(command, flags, overrides, lambda settings: None)
+    several = "--multirun" in flags
+    folders = list(_asked_folders(overrides))
+    # refuse before the first job starts, and before Hydra creates its folder
+    configs = [_asked(job, allow) for job in (jobs(overrides) if several else [overrides])]
+    for config in configs:
+        to_graph(config)
+        check_folder(Path(config.settings.store), "store")
+        check_database(Path(config.settings.store))
+    if "--cfg" in flags:
+        if flags["--cfg"] != "job":
+            return _hydra(command, flags, overrides, lambda settings: None)
+        print(OmegaConf.to_yaml(configs[0].settings, resolve="--resolve" in flags), end="")
+        return 0
+    for name, folder in folders:
+        check_folder(folder, name)
+    if several:
+        again = [word for word in words if word not in ("--multirun", "-m")]
+        return _many(command, overrides, configs, allow, again)
+    failed: list[Exception] = []
+    store = Path(configs[0].settings.store)
+    is_new = not store.exists()
+
+    def task(settings: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            _do(command, configs[0], folder)
+        except Exception as error:  # Hydra would print a traceback of it
+            failed.append(error)
+            raise SystemExit(1) from error
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # Hydra created both; a refused job leaves them empty
+                if is_new:
+                    store.rmdir()
+
+    code = _hydra(command, flags, overrides, task)
+    if failed:
+        raise failed[0]
+    return code
+
+
+def _asked_folders(overrides: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Yield each folder requested by an override of Hydra, with its setting; Hydra's own defaults are not checked."""
+    for text in overrides:
+        name, _, given = text.lstrip("+").partition("=")
+        if name in FOLDERS and "${" not in given:
+            value = given.strip().strip("'\"")
+            require(value not in ("", "null") and value[0] not in "[{",
+                    f"{name} is {shown(given)}: expected a folder. Fix: leave it out, and a new one in the store is taken")
+            yield name, Path(value)
+
+
+def _asked(overrides: Sequence[str], allow: Sequence[str]) -> Config:
+    """Compose a configuration without Hydra's own overrides: a run's folder does not identify the run."""
+    config = compose(overrides, allow=allow)
+    kept = tuple(text for text in config.overrides
+                 if not text.startswith(("hydra.", "hydra/")) or text.startswith(SEARCH_PATH))
+    return replace(config, overrides=kept)
+
+
+def _many(command: str, overrides: Sequence[str], configs: Sequence[Config], allow: Sequence[str],
+          words: Sequence[str]) -> int:
+    """Run every job of a multirun, also after a failed one."""
+    from ami.cli.multirun import Multirun
+
+    folder = next((text.removeprefix(SWEEP_DIR) for text in overrides if text.startswith(SWEEP_DIR)), "")
+    sweep = folder or str(Path(configs[0].settings.store) / f"sweep_{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    work = Multirun(command, Path(sweep))
+    work.plan(configs, overrides)
+
+    def task(settings: DictConfig) -> None:
+        job = HydraConfig.get()
+        asked = (*job.overrides.task, *(text for text in overrides if text.startswith(SEARCH_PATH)))
+        config = compose(asked, allow=allow)
+        work.one(int(job.job.num), config, Path(job.runtime.output_dir),
+                 lambda folder: _do(command, config, folder))
+
+    where = [] if folder else [f"{SWEEP_DIR}'{sweep}'"]
+    try:
+        _hydra(command, {"--multirun": ""}, [*overrides, *where], task)
+    finally:
+        work.report(shlex.join(["ami", command, "--multirun", *(word for word in words if not word.startswith(SWEEP_DIR))]))
+    return 0 if work.is_finished else 2
+
+
+def _hydra(command: str, flags: Mapping[str, str], overrides: Sequence[str], task: Callable[[DictConfig], None]) -> int:
+    words = [word for flag, value in flags.items() for word in ([flag, value] if value else [flag])]
+    with _argv([f"ami {command}", *words, *for_hydra(overrides)]):
+        try:
+            hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ami")(task)()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+def _do(command: str, config: Config, folder: Path) -> None:
+    from ami.session import run, train
+    from ami.terminal.console import Console
+
+    (run.run if command == "run" else train.train)(config, folder, Console())
+
+
+@contextlib.contextmanager
+def _argv(words: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, words
+    try:
+        yield
+    finally:
+        sys.argv = before

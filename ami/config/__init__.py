@@ -1,0 +1,1 @@
+"""Configuration: from `configs/` and overrides to a graph."""

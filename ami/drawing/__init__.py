@@ -1,0 +1,1 @@
+"""The graph as text, Mermaid and SVG."""

@@ -1,0 +1,140 @@
+"""HindsightStates: states that a frozen agent computes from its experience, for parts that learn from states.
+
+In the paper the critic learns from the memory's triplets of time, state and intrinsic energy, of perceived and of imagined
+states (section 3.3). The energy is not stored here: it depends on the goal, which hindsight draws afresh for every batch
+(Andrychowicz and others, *Hindsight Experience Replay*, 2017), so the cost computes it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Perception, WorldModel
+from ami.learning.experience import Experience
+from ami.ports import ActionSpace
+
+FRAMES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class HindsightStates:
+    """F perceived states, episode after episode, each with its successors.
+
+    Attributes:
+        state: (F, *S).
+        successors: (F, 1 + M, *S): the state perceived next, then M imagined ones.
+        reward, cont: (F, 1 + M), the reward on arriving at each successor, and whether the episode continues after it: the
+            perceived ones, then the predicted ones. None if not recorded, or if the model predicts none.
+        first: (F,), the index of the first later state of the same episode.
+        last: (F,), the index of its last state; a row with first > last has no future and is never drawn.
+    """
+
+    state: Tensor
+    successors: Tensor
+    first: Tensor
+    last: Tensor
+    reward: Tensor | None = None
+    cont: Tensor | None = None
+
+    def endings(self, within: int) -> Tensor:
+        """Return indices (M,) of states at most `within` steps before a terminal step; empty if it was not recorded."""
+        if self.cont is None:
+            return torch.zeros(0, dtype=torch.int64)
+        ended = self.cont[(self.last - 1).clamp(min=0), 0] == 0
+        here = torch.arange(len(self.state))
+        return (ended & (here < self.last) & (here + within >= self.last)).nonzero()[:, 0]
+
+    def draw(self, batch: int, chosen: Tensor | None = None, share: int = 0) -> dict[str, Tensor]:
+        """Draw N states with a future, each with a later state of its episode as the hindsight goal.
+
+        Args:
+            batch: N.
+            chosen: indices of states to oversample, (M,).
+            share: the number of the N states drawn from `chosen`.
+
+        Returns:
+            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *S) and, if known, "reward" and "cont" (N, 1 + M). Drawn
+            from torch's global stream.
+        """
+        with_future = (self.first <= self.last).nonzero()[:, 0]
+        index = with_future[torch.randint(len(with_future), (batch - share,))]
+        if chosen is not None and share:
+            index = torch.cat([index, chosen[torch.randint(len(chosen), (share,))]])
+        span = self.last[index] - self.first[index] + 1
+        goal = self.first[index] + (torch.rand(batch) * span).long()
+        drawn = {"state": self.state[index], "successors": self.successors[index], "goal": self.state[goal]}
+        columns = {"reward": self.reward, "cont": self.cont}
+        return drawn | {name: value[index] for name, value in columns.items() if value is not None}
+
+
+@torch.no_grad()
+def remember(experience: Experience, perception: Perception, world_model: WorldModel, imagined: int) -> HindsightStates:
+    """Encode all experience and imagine `imagined` (M) one-step successors of every state.
+
+    A single choice has one successor per alternative, whatever M > 0. Several choices have one per combination if there are
+    at most M. All other action spaces have M successors.
+    """
+    steps = experience.steps.tolist()
+    states = torch.cat([world_model.believe(perception.encode(part)) for part in experience.frames().split(FRAMES_AT_ONCE)])
+    last = torch.cat([torch.full((n + 1,), end) for n, end in zip(steps, _ends(steps), strict=True)])
+    first = torch.arange(len(states)) + 1
+    following = states[torch.minimum(first, last)][:, None]
+    actions = spread(world_model.actions or ActionSpace(experience.action.shape[-1]), imagined)[:, None]
+    predicted = [world_model.rollout(part, actions.expand(len(part), *actions.shape))
+                 for part in states.split(FRAMES_AT_ONCE)] if imagined else []
+    futures = [following, *([torch.cat([part.states[:, :, 0] for part in predicted])] if predicted else [])]
+    reward = _column(experience.reward, steps, [part.reward for part in predicted])
+    cont = _column(experience.cont, steps, [part.cont for part in predicted])
+    return HindsightStates(states, torch.cat(futures, dim=1), first, last, reward, cont)
+
+
+def _column(recorded: Tensor | None, steps: list[int], predicted: list[Tensor | None]) -> Tensor | None:
+    """Join recorded (E, T) and predicted (…, M, 1) values of each state's successors, (F, 1 + M); None if one is unknown.
+
+    The last state of an episode has no successor: it has the value 0 and is never drawn.
+    """
+    if recorded is None or any(part is None for part in predicted):
+        return None
+    perceived = torch.cat([torch.cat([recorded[e, :n], recorded.new_zeros(1)]) for e, n in enumerate(steps)])[:, None]
+    if not predicted:
+        return perceived
+    return torch.cat([perceived, torch.cat([part[:, :, 0] for part in predicted if part is not None])], dim=1)
+
+
+def spread(space: ActionSpace, count: int) -> Tensor:
+    """Return M different actions, (M, A): every alternative of a single choice, or about `count` actions."""
+    if not space.choices:
+        return directions(count, space.numbers)
+    if space.is_discrete and (len(space.choices) == 1 or space.num_joint <= count):
+        return space.joint()
+    uniform = torch.rand(count, space.num_draws, generator=torch.Generator().manual_seed(0))
+    actions = space.draw(uniform)
+    if space.numbers:
+        actions[:, :space.numbers] = directions(count, space.numbers)
+    return actions
+
+
+def directions(count: int, width: int) -> Tensor:
+    """Return `count` actions in different directions, (count, A), of length 1 unless A = 1.
+
+    They are evenly spaced on the circle for A = 2, evenly spaced from -1 to 1 for A = 1, else random with a fixed seed.
+    """
+    if width == 1:
+        return torch.linspace(-1, 1, count)[:, None]
+    if width == 2:
+        angle = torch.arange(count) * (2 * math.pi / max(count, 1))
+        return torch.stack([angle.cos(), angle.sin()], dim=-1)
+    draws = torch.randn(count, width, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.normalize(draws, dim=-1)
+
+
+def _ends(steps: list[int]) -> list[int]:
+    ends, total = [], -1
+    for count in steps:
+        total += count + 1
+        ends.append(total)
+    return ends

@@ -1,0 +1,108 @@
+"""Re-execution: the world is played back, all other modules fire, and their messages are compared with the trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ami.errors import TraceError
+from ami.graph.graph import Graph
+from ami.replay.recording import ACTOR, Recording, cause
+from ami.runtime.recorder import NoTrace, Recorder
+from ami.runtime.worker import Outputs, Weights, Worker
+from ami.trace.header import write_header
+from ami.trace.levels import WORLD
+from ami.trace.log import TraceLog
+from ami.trace.reader import Difference, Trace
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Result of a re-execution.
+
+    Attributes:
+        folder: the run folder of the new trace.
+        ticks: number of executed ticks.
+        messages: number of compared messages.
+        first: the first message that differs; None if all are identical.
+        changes: what has changed since the recording, a sentence each.
+    """
+
+    folder: Path
+    ticks: int
+    messages: int
+    first: Difference | None
+    changes: list[str]
+
+    def cause(self) -> str:
+        """Return why it may differ: the changes since, those of the first differing node first."""
+        return "identical" if self.first is None else cause(self.first, self.changes)
+
+
+class Mind:
+    """All modules of a recorded agent except its world, fired tick by tick on the recorded world outputs and actions.
+
+    Delayed actions, such as the world model's input, are the recorded ones even if this agent chose others, since the
+    recorded world outputs follow from the recorded actions.
+
+    Args:
+        recording: the recorded run.
+        graph: the modules' graph; the recording's own, or another with the same world.
+        weights: by node.
+        recorder: records every invocation, including the world's.
+    """
+
+    def __init__(self, recording: Recording, graph: Graph, weights: Weights, recorder: Recorder | None = None) -> None:
+        self.recording, self.graph, self.recorder = recording, graph, recorder or NoTrace()
+        self.nodes = [node for node in graph.order if node != WORLD]
+        self.worker = Worker(graph, self.nodes, recording.seed, weights, self.recorder)
+
+    def begin(self, wave: int) -> None:
+        """Start a wave of episodes."""
+        episodes = self.recording.waves[wave]
+        self.worker.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
+        self._wave = wave
+        self._acted: Outputs = {}
+
+    def fire(self, tick: int) -> dict[str, Outputs]:
+        """Run one tick; return every node's outputs, the world's as recorded."""
+        shown = self.recording.shown(self._wave, tick)
+        if tick % self.graph.every[WORLD] == 0:
+            now = time.perf_counter_ns()  # playback takes no time
+            self.recorder.add(WORLD, self._wave, tick, now, now, shown)
+        recorded = self.recording.deed(self._wave, tick - 1, self._acted)
+        outputs = self.worker.fire(self.nodes, tick, [*recorded, (tick, {WORLD: shown})])
+        self._acted = outputs.get(ACTOR, {})
+        return {WORLD: shown, **outputs}
+
+    def live(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
+        """Run every recorded tick; yield (wave, tick, outputs by node)."""
+        for wave in self.recording.waves:
+            self.begin(wave)
+            for tick in range(self.recording.ticks[wave]):
+                yield wave, tick, self.fire(tick)
+
+
+def again(recording: Recording, folder: Path) -> Replay:
+    """Re-execute a recording into `folder`, and compare every output's hash with the trace.
+
+    Raises:
+        TraceError: the recording holds no complete tick.
+    """
+    ticks = sum(recording.ticks.values())
+    if not ticks:
+        raise TraceError(f"{recording.folder} holds no complete tick: it was killed during the first. Fix: run again")
+    write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
+                 details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
+    with closing(TraceLog(folder / "trace" / "replay")) as log:
+        for _ in Mind(recording, recording.graph, recording.weights, log).live():
+            pass
+    anew = Trace.open(folder)
+    first = recording.trace.compare(anew, recording.ticks)  # later ticks are incomplete: the run was killed
+    messages = sum(table.num_rows * len(anew.ports[node]) for node, table in anew.tables.items() if node != WORLD)
+    return Replay(folder, ticks, messages, first, recording.changes() if first is not None else [])

@@ -1,0 +1,53 @@
+"""Recorder that verifies a re-executed agent against its trace while it fires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ami.runtime.recorder import NoTrace
+from ami.trace.levels import WORLD
+from ami.trace.log import hash_of
+from ami.trace.reader import Difference, Trace
+
+
+class Checked(NoTrace):
+    """A recorder that compares every message's hash with a trace, for each node up to its first difference.
+
+    The world is played back and not compared.
+
+    Attributes:
+        parted: the first difference of each node, in the order of occurrence.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.parted: dict[str, Difference] = {}
+        self._fresh: list[tuple[str, int, int, Mapping[str, Tensor]]] = []
+        self._recorded = {node: trace.said(node) for node in trace.tables if node != WORLD}
+
+    @property
+    def first(self) -> Difference | None:
+        """The first difference; None so far without one."""
+        return next(iter(self.parted.values()), None)
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        if node != WORLD:
+            self._fresh.append((node, wave, tick, outputs))
+
+    def keep(self) -> None:  # when the log copies them too: changes to a message in between are in both
+        for fresh in self._fresh:
+            self._compare(*fresh)
+        self._fresh.clear()
+
+    def _compare(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor]) -> None:
+        if node in self.parted:
+            return
+        recorded = self._recorded.get(node, {}).get((wave, tick))
+        if recorded is None:
+            self.parted[node] = Difference(wave, tick, node, None)
+            return
+        for port in [*outputs, *(port for port in recorded if port not in outputs)]:
+            if port not in outputs or port not in recorded or hash_of(outputs[port]) != recorded[port]:
+                self.parted[node] = Difference(wave, tick, node, port)
+                return

@@ -1,0 +1,39 @@
+"""Recorder: receives every invocation of a worker's nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Recorder(Protocol):
+    """Receives every invocation of a worker's nodes."""
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        """Record one invocation; its messages do not change until `keep` is called."""
+
+    def keep(self) -> None:
+        """Copy the messages of this tick that are still needed: they may change after this call."""
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        """Return the dict for a node's further figures, read at its next `add`; None if they are not recorded."""
+
+    def close(self) -> None: ...
+
+
+class NoTrace:
+    """Records nothing."""
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        pass
+
+    def keep(self) -> None:
+        pass
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        return None
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,1 @@
+"""Saved agents: their file, their export, and their use in a gymnasium loop."""

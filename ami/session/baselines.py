@@ -1,0 +1,64 @@
+"""Baselines of a run: which of them can act in this world, and the weights that they share with the agent."""
+
+from __future__ import annotations
+
+from ami.blueprint import Cost, Perception, WorldModel
+from ami.config.compose import Config, compose_baseline, to_graph
+from ami.errors import CallError, GraphError, PortError, SettingError, first_reason, require
+from ami.evaluation.manifest import Manifest
+from ami.graph.graph import Graph
+from ami.runtime.worker import Weights, build_module
+from ami.session.evaluation import WORLD, try_out
+from ami.terminal.console import Console
+
+UNTRAINED = "untrained"
+
+
+def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console) -> dict[str, Graph]:
+    """Return the graphs of the baselines that can act in this world with the agent's weights; warn of the others.
+
+    A baseline is left out, for example, if the oracle has no true dynamics of the world, if the agent's planner needs
+    gradients that the baseline's model does not have, or if a network of the baseline would be untrained.
+
+    Raises:
+        UnknownName, TrustError: a baseline does not exist or is not allowed.
+    """
+    found: dict[str, Graph] = {}
+    left_out: dict[str, list[str]] = {}
+    for name in map(str, config.settings.evaluation.beside):
+        try:
+            found[name] = graph if name == UNTRAINED else to_graph(compose_baseline(config, name))
+            if name != UNTRAINED:
+                _check_trained(config, found[name], graph)
+                try_out(found[name], config.settings.seed, manifest)
+        except (GraphError, SettingError, PortError, CallError) as error:
+            found.pop(name, None)
+            left_out.setdefault(first_reason(str(error)), []).append(name)
+    if left_out:
+        reasons = "; ".join(f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in left_out.items())
+        some = [name for name in config.settings.evaluation.beside if name in found]
+        console.note(f"warning: left out of the baselines, {reasons}. Fix to silence this: "
+                     f"evaluation.beside=[{','.join(some)}]")
+    return found
+
+
+def shared_weights(weights: Weights, baseline: Graph, graph: Graph) -> Weights:
+    """Return the agent's weights that a baseline uses: those of the modules that both have."""
+    same = baseline.equal_nodes(graph) if _runs_trained(baseline, graph) else set()
+    return {node: state for node, state in weights.items() if node in same}
+
+
+def _check_trained(config: Config, baseline: Graph, graph: Graph) -> None:
+    """Refuse a baseline with a network that differs from the agent's, if the agent's networks are trained."""
+    if config.settings.checkpoint is None and not any(config.settings.learning.stages.values()):
+        return
+    other = sorted(set(baseline.order) - baseline.equal_nodes(graph) - {WORLD})
+    untrained = [node for node in other if list(build_module(baseline, node, config.settings.seed).parameters())]
+    require(not untrained,
+            f"its {' and '.join(untrained)} would run untrained, with other settings or sizes than the agent's")
+
+
+def _runs_trained(baseline: Graph, graph: Graph) -> bool:
+    """Return whether a baseline keeps the agent's modules; it then uses their weights, so only its named change differs."""
+    learnt = [node for role in (Perception, WorldModel, Cost) for node in baseline.nodes_of(role)]
+    return all(baseline.specs[node] == graph.specs[node] for node in learnt if node in graph.order)

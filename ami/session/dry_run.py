@@ -1,0 +1,167 @@
+"""Dry run: two steps of every learning stage on a few short episodes, with modules that are discarded afterwards.
+
+Faults that would otherwise stop learning after minutes are raised at once. The measured sizes and durations are checked
+against the available memory and time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from ami.agent import Agent
+from ami.blueprint import CriticTerm
+from ami.learning import checkpoint
+from ami.learning.cache import Cache
+from ami.learning.experience import WATCH, Experience, collect
+from ami.learning.expert_plans import Expert, first_plans
+from ami.learning.probe import probe_modules
+from ami.learning.stage import Stage
+from ami.learning.trainer import Row, Step, Trainer, stage_name
+from ami.module import Module
+from ami.rng import derive_seed
+from ami.runtime.local import LocalRuntime
+from ami.runtime.worker import Worker
+from ami.session.plan import TrainingPlan
+from ami.storage.limits import check_memory, check_time
+
+EPISODES, TICKS, BATCH, STEPS = 4, 16, 8, 2
+FLOAT = 4
+"""Bytes per number: modules compute in float32, whatever the dtype of the world's pictures."""
+
+
+@dataclass
+class _Watch:
+    """Records when each step of each stage ended."""
+
+    moments: dict[str, list[float]] = field(default_factory=dict)
+
+    def __call__(self, stage: Stage, step: int, row: Row | None) -> None:
+        if row is None or "lived" not in row:
+            self.moments.setdefault(stage.name, []).append(time.perf_counter())
+
+    def pace(self, stage: Stage) -> float:
+        """Return the shortest time between two steps, in seconds."""
+        done = self.moments.get(stage.name, [])
+        return min((after - before for before, after in pairwise(done)), default=0.0)
+
+
+def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
+    """Run every stage of a plan for a few steps.
+
+    Args:
+        plan: the training plan.
+        teachers: functions that build the expert agents, by name.
+
+    Returns:
+        Warnings about work that takes more than a day.
+
+    Raises:
+        SettingError: a stage cannot learn, or needs more memory or time than available; names the stage.
+        GraphError, PortError, UnknownName: an agent that collects its data cannot run.
+    """
+    seed = plan.config.settings.seed
+    with TemporaryDirectory(prefix="ami-dry-run-") as place, torch.random.fork_rng(devices=[]):
+        experience, tick = _little_experience(plan)
+        warnings = list(_of_collecting(plan, experience, tick))
+        modules = Worker(plan.graph, plan.nodes, seed).modules
+        _check_memory(plan, experience, modules)
+        probe_modules(modules, experience)
+        cache, watch = Cache(Path(place)), _Watch()
+        steps = [Step(f"{number}", 0, _shrunk(stage, experience), plan.nodes) for number, stage in enumerate(plan.stages)]
+        for step in steps:
+            if step.stage is not None and step.stage.data == "plans":
+                _keep_plans(step, step.stage, teachers, modules, seed, cache)
+        trainer = Trainer(modules, [Step("experience", 0), *steps], seed, cache, save_every=STEPS + 1, on_step=watch,
+                          teachers=teachers)
+        trainer.learn(lambda step: (experience, 0.0, False))
+        probe_modules(modules, experience)
+        warnings += _of_stages(plan, watch)
+    return warnings
+
+
+def _little_experience(plan: TrainingPlan) -> tuple[Experience, float]:
+    """Collect a few short episodes; return them and the seconds per tick."""
+    how, seed = plan.config.settings.learning.collect, derive_seed(plan.config.settings.seed, "dry run")
+    longest = max((stage.window for stage in plan.stages if stage.data == "experience"), default=1)
+    ticks = min(how.steps, max(longest, TICKS))
+    with Agent(LocalRuntime(plan.explorer, seed, watch=WATCH)) as agent:
+        collect(agent, EPISODES, 1, EPISODES, seed)  # warm-up: initialisation is not timed
+        begun = time.perf_counter()
+        experience = collect(agent, EPISODES, ticks, EPISODES, seed)
+        return experience, (time.perf_counter() - begun) / (ticks + 1)
+
+
+def _shrunk(stage: Stage, experience: Experience) -> Stage:
+    """Return the stage with few steps, small batches, and a window no longer than the longest collected episode."""
+    steps = max(STEPS, len(stage.agents)) if stage.data == "plans" else STEPS
+    window = min(stage.window, max(1, int(experience.steps.max()))) if stage.data == "experience" else stage.window
+    return replace(stage, steps=steps, batch=min(stage.batch, BATCH), window=window,
+                   episodes=min(stage.episodes, EPISODES))
+
+
+def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Expert], modules: dict[str, Module], seed: int,
+                cache: Cache) -> None:
+    """Save the first plans of a stage's expert agents where the stage expects the plans of whole episodes."""
+    weights = {node: dict(module.state_dict()) for node, module in modules.items()}
+    for number, name in enumerate(stage.agents):
+        with teachers[name](weights) as agent:
+            plans = first_plans(agent, stage, name, seed)
+        checkpoint.save(cache.file(f"{stage_name(step)}.plans-{number}"), vars(plans), {})
+
+
+def _of_collecting(plan: TrainingPlan, experience: Experience, tick: float) -> Iterator[str]:
+    """Check the configured amount of experience against memory and time."""
+    how = plan.config.settings.learning.collect
+    frame = sum(_bytes(value[0, 0]) for value in (experience.observation, experience.action, experience.truth))
+    check_memory("learning.collect.episodes", how.episodes, plan.rounds * how.episodes * (how.steps + 1) * frame,
+                 "fewer episodes, or fewer learning.collect.steps")
+    together = min(how.batch, how.episodes)
+    check_memory("learning.collect.batch", how.batch, together * experience.observation[0, 0].numel() * FLOAT,
+                 "a smaller batch")
+    waves = plan.rounds * math.ceil(how.episodes / how.batch)
+    warning = check_time("learning.collect.episodes", how.episodes, waves * (how.steps + 1) * tick,
+                         "fewer episodes, or fewer learning.collect.steps")
+    if warning:
+        yield warning
+
+
+def _check_memory(plan: TrainingPlan, experience: Experience, modules: Mapping[str, Module]) -> None:
+    """Check the batch of every stage against memory."""
+    how = plan.config.settings.learning.collect
+    sizes = [dims.get("S") for dims in plan.graph.dims.values()]
+    observed = experience.observation[0, 0].numel() * FLOAT
+    state = FLOAT * next((math.prod(size) for size in sizes if isinstance(size, tuple)), 1)
+    for stage in plan.stages:
+        where = f"learning.stages.{stage.name}"
+        if stage.data == "experience":
+            check_memory(f"{where}.batch", stage.batch, stage.batch * (stage.window + 1) * observed,
+                         "a smaller batch, or a shorter window")
+        if stage.data == "memory":
+            pairs = any("pairs" in part.needs for node, module in modules.items() if node == stage.loss
+                        for part in module.modules() if isinstance(part, CriticTerm))
+            check_memory(f"{where}.batch", stage.batch,
+                         stage.batch * ((2 + stage.imagined) * state + pairs * stage.batch * FLOAT), "a smaller batch")
+            check_memory(f"{where}.imagined", stage.imagined,
+                         plan.rounds * how.episodes * how.steps * stage.imagined * state, "fewer imagined successors")
+
+
+def _of_stages(plan: TrainingPlan, watch: _Watch) -> Iterator[str]:
+    """Check the number of steps of every stage against time."""
+    for stage in plan.stages:
+        warning = check_time(f"learning.stages.{stage.name}.steps", stage.steps,
+                             plan.rounds * stage.steps * watch.pace(stage), "fewer steps")
+        if warning:
+            yield warning
+
+
+def _bytes(value: Tensor) -> int:
+    return value.numel() * value.element_size()

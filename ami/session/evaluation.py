@@ -1,0 +1,152 @@
+"""Evaluation of a config's agent: its sealed pairs, its metrics, its processes, and their outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ami.agent import Agent, Runtime
+from ami.blueprint import World
+from ami.config.compose import Config, to_graph
+from ami.errors import require
+from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
+from ami.evaluation.manifest import Manifest
+from ami.evaluation.metrics import EpisodeRecord, Metric, read_metrics, watched
+from ami.evaluation.outcome_log import OutcomeLog
+from ami.graph.graph import Graph
+from ami.runtime.local import LocalRuntime
+from ami.runtime.worker import Weights, build_module
+from ami.session.planning_budget import check_plans
+from ami.terminal.console import Console
+from ami.trace.levels import recorded_ports
+from ami.trace.log import TraceLog
+
+WORLD = "world"
+MANIFEST = "manifest.json"
+
+
+def judged_graph(config: Config) -> Graph:
+    """Return the valid graph of a config whose episodes can be evaluated; raises as `run` does."""
+    graph = to_graph(config)
+    require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
+    check_plans(config, graph)
+    return graph
+
+
+def metrics_of(config: Config, graph: Graph) -> tuple[Metric, ...]:
+    """Return the metrics named in `evaluation.metrics`; raises as `ami.evaluation.metrics.read_metrics` does."""
+    return read_metrics(list(config.settings.evaluation.get("metrics", [])), graph, config.allow)
+
+
+def ports_recorded_by(config: Config, graph: Graph) -> frozenset[str]:
+    """Return the ports whose messages are recorded in full; raises as `ami.trace.levels.recorded_ports` does."""
+    how = config.settings.trace
+    return recorded_ports(graph, how.level, list(how.ports))
+
+
+def seal(config: Config, graph: Graph, console: Console | None = None) -> Manifest:
+    """Return the sealed pairs of a config's evaluation; raises the faults of a trial of its world, before any work."""
+    world = build_module(graph, WORLD, config.settings.seed)
+    if isinstance(world, World):
+        if config.settings.runtime == "ray":
+            world.check_elsewhere()
+        for warning in world.warnings():
+            (console or Console(quiet=True)).note(f"warning: {warning}")
+    how = config.settings.evaluation
+    manifest = Manifest.make(world, how.manifest_seed, how.pairs)
+    manifest.expect(how.manifest_hash)
+    return manifest
+
+
+def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metric] = ()) -> float:
+    """Run two ticks with initial weights and compute each metric on them, so that faults show before learning.
+
+    Returns:
+        The duration of the second tick in seconds.
+    """
+    with Agent(LocalRuntime(graph, seed, watch=watched(metrics))) as agent:
+        ticks, done = [], []
+        for moment in islice(agent.live(manifest.episodes()[:1]), 2):
+            ticks.append({port: moment[port][0].cpu() for port in watched(metrics)})
+            done.append(time.perf_counter())
+    record = EpisodeRecord(manifest.pairs[0], False if manifest.tells_success else None, len(ticks) - 1, 0.0,
+                           {port: torch.stack([tick[port] for tick in ticks]) for port in watched(metrics)})
+    for metric in metrics:
+        metric.of(record)
+    return done[-1] - done[0]
+
+
+@contextmanager
+def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
+           watch: Sequence[str] = ()) -> Iterator[list[Agent]]:
+    """Start the agents of a config in its runtime; all of their processes end with the block.
+
+    Args:
+        watch: ports to observe besides those that evaluation needs, as "node.port".
+    """
+    settings = config.settings
+    watch, payload = tuple(dict.fromkeys((*planning_ports(graph), *watch))), ports_recorded_by(config, graph)
+    traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
+    with ExitStack() as stack:
+        started: list[Agent] = []
+        if settings.runtime == "ray":
+            from ami.runtime.ray_actors import RayRuntime
+            from ami.runtime.ray_cluster import cluster
+
+            stack.enter_context(cluster(settings.address))
+        for trace in traces:
+            runtime: Runtime
+            if settings.runtime == "ray":
+                runtime = RayRuntime(graph, settings.seed, weights, config.plain()["placement"], trace,
+                                     payload, watch)
+            else:
+                recorder = TraceLog(trace, payload) if trace is not None else None
+                if recorder is not None:
+                    stack.callback(recorder.close)  # also if the agent cannot be built
+                runtime = LocalRuntime(graph, settings.seed, weights, recorder, watch)
+            started.append(stack.enter_context(Agent(runtime)))
+        for agent in started:  # all Ray actors start in parallel
+            agent.runtime.ready()
+        yield started
+
+
+def evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, metrics: Sequence[Metric],
+                   folder: Path, console: Console, log: OutcomeLog) -> Evaluation:
+    """Evaluate the agents of a config in its runtime, with their trace in `folder`."""
+    settings = config.settings
+    begun = time.perf_counter()
+    with agents(config, graph, weights, folder, watched(metrics)) as started:
+        where = "in this process" if settings.runtime == "local" else f"as Ray actors, placement {settings.placement}"
+        console.note(f"{len(started)} agent{'s' * (len(started) > 1)} of {len(graph.order)} modules {where}, started in "
+                     f"{time.perf_counter() - begun:.0f} s")
+        with console.counting("evaluate agent", len(manifest.pairs), "pairs") as bar:
+            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest), metrics, log.of("agent"))
+
+
+def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
+                   console: Console, metrics: Sequence[Metric] = (),
+                   on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
+    """Evaluate an agent in this process; `name` labels its progress bar, `on_end` is as in `evaluate`."""
+    watch = (*planning_ports(graph), *watched(metrics))
+    with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
+            LocalRuntime(graph, config.settings.seed, weights, watch=watch)) as agent:
+        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end)
+
+
+def _shown(bar: Any, manifest: Manifest) -> Any:
+    last = Progress(0, 0, 0)
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last
+        so_far = (f"{progress.succeeded} of {progress.finished} solved" if manifest.tells_success
+                  else f"mean return {progress.returned / max(progress.finished, 1):.4g}")
+        bar(progress.finished - last.finished, so_far)
+        last = progress
+
+    return on_progress

@@ -1,0 +1,208 @@
+"""Learning: collect experience, learn, save. A trained agent is cached under the hash of its training plan."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ami.agent import Agent
+from ami.config.compose import Config, to_graph
+from ami.errors import CheckpointError
+from ami.graph.graph import Graph
+from ami.learning.cache import FOLDER as CACHE
+from ami.learning.cache import Cache
+from ami.learning.experience import WATCH, Experience, collect
+from ami.learning.expert_plans import WATCH as PLANS_WATCH
+from ami.learning.expert_plans import Expert
+from ami.learning.prediction_error import error_of_modules
+from ami.learning.probe import probe_modules
+from ami.learning.stage import Stage
+from ami.learning.threads import torch_threads
+from ami.learning.trainer import Row, Step, Trainer
+from ami.rng import derive_seed
+from ami.runtime.local import LocalRuntime
+from ami.runtime.worker import Weights, Worker
+from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
+from ami.session.dry_run import dry_run
+from ami.session.monitor import Monitor
+from ami.session.plan import TrainingPlan
+from ami.storage.files import check_folder
+from ami.storage.store import find
+from ami.terminal.console import Console
+
+PROBE_EPISODES = 200
+QUICK_PROBE_EPISODES = 40
+PROBE_BATCH = 100
+PROBE_EVERY = 200
+
+
+def learn(config: Config, console: Console | None = None, monitor: Monitor | None = None) -> Trained:
+    """Train the agent of a config, or load it if it is already trained.
+
+    Experience and finished stages are loaded from the store's cache. A killed training resumes from its last save and ends
+    with the same weights, bit for bit. The caller's number of torch threads is restored afterwards.
+
+    Args:
+        config: the agent's config.
+        console: prints progress; by default nothing is printed.
+        monitor: logs and validates the run during learning; None does neither and is fastest.
+
+    Raises:
+        GraphError, SettingError, UnknownName: the config is invalid or cannot learn.
+        CheckpointError: `checkpoint` names a file that is missing or belongs to another agent, or the store is no longer
+            writable.
+    """
+    console = console or Console(quiet=True)
+    with torch_threads(config.settings.learning.threads):
+        graph = to_graph(config)
+        if config.settings.checkpoint is not None:
+            return open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+        plan = TrainingPlan.of(config, graph)
+        if plan is None:
+            return Trained()
+        file = _agent_file(plan)
+        if file.exists():
+            return open_trained(file, graph)
+        return _learn_plan(plan, file, console, monitor)
+
+
+def key_of(config: Config) -> str:
+    """Return the key of a config's training: its hash, or its checkpoint; empty if nothing learns.
+
+    Raises as `learn` does.
+    """
+    if config.settings.checkpoint is not None:
+        return str(config.settings.checkpoint)
+    plan = TrainingPlan.of(config, to_graph(config))
+    return "" if plan is None else plan.key
+
+
+def check(config: Config) -> None:
+    """Check the checkpoint against the graph, or run every learning stage for a few steps; raises as `learn` does."""
+    graph = to_graph(config)
+    if config.settings.checkpoint is not None:
+        open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+        return
+    plan = TrainingPlan.of(config, graph)
+    if plan is not None and not _agent_file(plan).exists():
+        with torch_threads(config.settings.learning.threads):
+            dry_run(plan, _teachers(plan))
+
+
+def _agent_file(plan: TrainingPlan) -> Path:
+    return Path(plan.config.settings.store) / "trained" / plan.key / AGENT_FILE
+
+
+def _teachers(plan: TrainingPlan) -> dict[str, Expert]:
+    return {name: _teacher(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.teachers.items()}
+
+
+def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | None) -> Trained:
+    settings = plan.config.settings
+    check_folder(file.parent, "store")
+    teachers = _teachers(plan)
+    for warning in dry_run(plan, teachers):
+        console.note(f"warning: {warning}")
+    modules = Worker(plan.graph, plan.nodes, settings.seed).modules
+    cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
+    trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
+                      teachers=teachers)
+    begun = time.perf_counter()
+    held_out = _held_out(plan, cache)
+    untrained = probe_modules(modules, held_out)
+    few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
+    probing = time.perf_counter() - begun
+
+    def experience_of(step: Step) -> tuple[Experience, float, bool]:
+        weights = {node: dict(module.state_dict()) for node, module in modules.items()} if step.round else {}
+        return _experience(plan, step, weights, cache, console)
+
+    with console.learning(plan.stages) as bar_of:
+        def on_step(stage: Stage, step: int, row: Row | None) -> None:
+            if row is not None and float(row["step"]) % PROBE_EVERY == 0 and stage.data == "experience":
+                quick = probe_modules(modules, few)
+                if quick is not None:
+                    row["probe_r2"] = quick[0].r2
+                if few is not None:
+                    row["error_vs_persistence"] = error_of_modules(modules, few)
+            bar_of(stage, step, row)
+            if monitor is not None:
+                monitor.on_step(stage, step, row, bar_of)
+
+        trainer.on_step = on_step
+        if monitor is not None:
+            monitor.begin(modules)
+            trainer.on_known = monitor.log
+        try:
+            course = trainer.learn(experience_of)
+        except OSError as error:
+            raise _not_written(error, plan) from error
+    trained = Trained({node: dict(modules[node].state_dict()) for node in plan.nodes}, file, plan.key, False,
+                      probing + course.seconds, rows=course.rows, found=tuple(map(plan.label, course.found)),
+                      learnt=tuple(plan.label(step) for step in plan.schedule if step not in course.found),
+                      found_seconds=course.found_seconds)
+    after = probe_modules(modules, held_out)
+    if untrained is not None and after is not None:
+        trained.probes = {"trained": after[0].plain(), "untrained": untrained[0].plain()}
+        trained.readout = after[1]
+    try:
+        save(file, trained, plan.graph, plan.config)
+    except OSError as error:
+        raise _not_written(error, plan) from error
+    if course.resumed:
+        console.note("learning resumed from the last save of a stopped training")
+    return trained
+
+
+def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
+    """Return the error for a full disk or a store that was removed."""
+    store = Path(plan.config.settings.store)
+    return CheckpointError(f"learning stopped: '{error.filename or store}' cannot be written ({error.strerror}). Earlier "
+                           f"saves are kept. Fix: make room ('{store / CACHE}' may be deleted, it is only a cache), "
+                           "then the same command resumes")
+
+
+def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
+                console: Console) -> tuple[Experience, float, bool]:
+    """Return one round's experience, the seconds its collection took, and whether it came from the cache."""
+    name = f"experience-{step.key}"
+    kept = cache.find(name)
+    if kept is not None:
+        return Experience(**kept[0]), kept[1]["seconds"], True
+    settings = plan.config.settings
+    how = settings.learning.collect
+    seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
+    begun = time.perf_counter()
+    with console.counting("collect", how.episodes, "episodes") as bar, Agent(
+            LocalRuntime(plan.collector(step.round), derive_seed(seed, "collect"), weights, watch=WATCH)) as agent:
+        experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
+    seconds = time.perf_counter() - begun
+    _keep(cache, name, experience, seconds)
+    return experience, seconds, False
+
+
+def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
+    """Return held-out experience for probes; None if the world does not report its true state."""
+    if plan.explorer.dims["world"]["X"] == 0:
+        return None
+    settings = plan.config.settings
+    name = f"experience-{plan.schedule[0].key}.held-out"
+    kept = cache.find(name)
+    if kept is not None:
+        return Experience(**kept[0])
+    how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
+    with Agent(LocalRuntime(plan.explorer, seed, watch=WATCH)) as agent:
+        held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
+    _keep(cache, name, held_out, 0.0)
+    return held_out
+
+
+def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> None:
+    cache.keep(name, {part: value for part, value in vars(experience).items() if value is not None}, {"seconds": seconds})
+
+
+def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:
+    """Return a function that builds an expert agent; modules equal to the learner's use the learner's weights."""
+    shared = graph.equal_nodes(learner)
+    return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
+                                              {node: weights[node] for node in shared & set(weights)}, watch=PLANS_WATCH))

@@ -1,0 +1,1 @@
+"""Terminal output: progress bars, notes, tables, and safe text."""

@@ -1,0 +1,1 @@
+"""The trace: a log of every invocation, written during the run, and its readers. See docs/traces.md."""

@@ -1,0 +1,182 @@
+"""Invocation: one firing of one node as text: its inputs and their senders, its outputs, its duration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ami.errors import TraceError
+from ami.trace.header import wires_of
+from ami.trace.reader import Trace
+
+FEW = 4  # worlds: the values of more are summarised
+NOTHING_YET = "nothing sent yet"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message that a node sent.
+
+    Attributes:
+        port: the output.
+        shape: dtype and sizes, `float32 (1, 64)`.
+        content: its values or their statistics as short text; empty if neither was recorded.
+        hash: hash of its content, 16 hex digits.
+    """
+
+    port: str
+    shape: str
+    content: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One firing of one node.
+
+    Attributes:
+        node: its name in the graph.
+        implementation: the dotted path of its module.
+        wave, tick: the wave, and the tick within it.
+        start, end: when, in nanoseconds of the monotonic clock.
+        inputs: by input port, the id of the received message, `node.port@tick`.
+        outputs: the sent messages.
+    """
+
+    node: str
+    implementation: str
+    wave: int
+    tick: int
+    start: int
+    end: int
+    inputs: dict[str, str]
+    outputs: tuple[Message, ...]
+
+    @property
+    def us(self) -> float:
+        """Duration in microseconds."""
+        return (self.end - self.start) / 1000
+
+
+def implementation(trace: Trace, node: str) -> str:
+    """Return the dotted path of a node's module."""
+    return str(trace.header["graph"]["nodes"].get(node, {}).get("_target_", "?"))
+
+
+def invocations(trace: Trace, wave: int, tick: int) -> list[Invocation]:
+    """Return the invocations of one tick, in firing order; nodes that did not fire are left out.
+
+    Raises:
+        TraceError: the trace holds no such wave or tick.
+    """
+    check(trace, wave, tick)
+    return [one for node in trace.tables for one in _fired(trace, node, _of_wave(trace, node, wave, tick, tick + 1))]
+
+
+def history(trace: Trace, wave: int, node: str) -> list[Invocation]:
+    """Return the invocations of one node in a wave, in order.
+
+    Raises:
+        TraceError: the trace holds no such wave.
+        UnknownName: the trace holds no such node.
+    """
+    check(trace, wave)
+    trace.table(node)
+    return _fired(trace, node, _of_wave(trace, node, wave))
+
+
+def check(trace: Trace, wave: int, tick: int | None = None) -> None:
+    """Raise if the trace does not hold a wave or a tick.
+
+    Raises:
+        TraceError: names the waves or ticks that it holds.
+    """
+    waves = list(trace.waves)
+    if wave not in trace.waves:
+        raise TraceError(f"{trace.folder} holds no wave {wave}: expected {_range(waves)}. Fix: --wave {waves[-1]}")
+    if tick is None:
+        return
+    ticks = ticks_of(trace, wave)
+    if tick not in ticks:
+        raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: expected {_range(ticks)}. "
+                         f"Fix: --tick {ticks[-1]}")
+
+
+def ticks_of(trace: Trace, wave: int) -> range:
+    """Return the ticks of a wave that the trace holds. A fork begins after tick 0."""
+    firsts = [int(rows["tick"][0].as_py()) for node in trace.tables if len(rows := _of_wave(trace, node, wave))]
+    return range(min(firsts), trace.waves[wave])
+
+
+def _of_wave(trace: Trace, node: str, wave: int, since: int = 0, until: int | None = None) -> pa.Table:
+    """Return a node's invocations of a wave in ticks [since, until). Tables are sorted by wave and tick."""
+    table = trace.tables[node]
+    waves = table["wave"].to_numpy()
+    begin, end = (int(np.searchsorted(waves, wave, side)) for side in ("left", "right"))
+    ticks = table["tick"].to_numpy()[begin:end]
+    first = int(np.searchsorted(ticks, since))
+    last = len(ticks) if until is None else int(np.searchsorted(ticks, until))
+    return table.slice(begin + first, max(0, last - first))
+
+
+def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
+    """Convert rows of a node's table, all of one wave, to invocations."""
+    if not len(rows):
+        return []
+    wave, ticks = int(rows["wave"][0].as_py()), rows["tick"].to_numpy()
+    inputs = _inputs(trace, node, wave, ticks)
+    messages = [_messages(rows, port, *trace.ports[node][port]) for port in trace.ports[node]]
+    name = implementation(trace, node)
+    return [Invocation(node, name, wave, tick, start, end, {port: sent[at] for port, sent in inputs.items()},
+                       tuple(sent[at] for sent in messages))
+            for at, (tick, start, end) in enumerate(zip(*(rows[key].to_pylist() for key in ("tick", "start", "end")),
+                                                        strict=True))]
+
+
+def _inputs(trace: Trace, node: str, wave: int, ticks: np.ndarray) -> dict[str, list[str]]:
+    """Return the message ids by port and tick, derived from the wires. A delayed wire delivers an older message; the last
+    message of a resting node stays valid."""
+    inputs: dict[str, list[str]] = {}
+    for wire in wires_of(trace.header):
+        if wire.to_node != node:
+            continue
+        sent = _of_wave(trace, wire.node, wave)["tick"].to_pylist() if wire.node in trace.tables else []
+        last = np.searchsorted(sent, ticks - wire.delay, side="right") - 1
+        inputs[wire.to_port] = [NOTHING_YET if at < 0 else f"{wire.node}.{wire.port}@{sent[at]}" for at in last.tolist()]
+    return inputs
+
+
+def _messages(rows: pa.Table, port: str, dtype: str, shape: tuple[int, ...]) -> list[Message]:
+    """Return the messages that a node sent through one port."""
+    contents = [""] * len(rows)
+    if f"{port}.rows" in rows.column_names:
+        contents = [_values_text(dtype, values) for values in rows[f"{port}.rows"].to_pylist()]
+    elif f"{port}.mean" in rows.column_names:
+        statistics = zip(*(rows[f"{port}.{name}"].to_pylist() for name in ("mean", "std", "min", "max")), strict=True)
+        contents = ["" if mean is None else f"{mean:.3g} ± {std:.3g} [{low:.3g}, {high:.3g}]"
+                    for mean, std, low, high in statistics]
+    behind = "".join(f", {size}" for size in shape) or ","
+    columns = zip(rows["batch"].to_pylist(), contents, rows[f"{port}.hash"].to_pylist(), strict=True)
+    return [Message(port, f"{dtype} ({batch}{behind})", content, hash.hex()) for batch, content, hash in columns]
+
+
+def _values_text(dtype: str, values: Sequence[float]) -> str:
+    if dtype == "bool":
+        return ("yes" if values[0] else "no") if len(values) == 1 else f"{sum(map(bool, values))} of {len(values)} yes"
+    if len(set(values)) == 1:
+        return number(values[0])
+    if len(values) <= FEW:
+        return ", ".join(map(number, values))
+    return f"{np.mean(values):.3g} ± {np.std(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def number(value: float) -> str:
+    """Format with four significant digits, and all digits before the point: 0.1235, 12.35, 18,430."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,184 @@
+"""One node's file in the log: an Arrow stream, one record batch per block of invocations.
+
+Columns: wave, tick, batch (number of worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
+`p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes is stored itself, padded with zeros),
+`p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
+(the bytes) if payloads are recorded. Nodes with recorded payloads also have `notes`: safetensors of the figures that the
+module put into `notes`, empty without any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from ami.errors import PortError
+from ami.ports import DTYPES
+
+HASH_BYTES = 8
+STATISTICS = ("mean", "std", "min", "max")
+NOTES = "notes"
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
+
+Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
+"""One invocation: wave, tick, batch, start, end, each port's bytes, and the notes."""
+
+
+class NodeFile:
+    """One node's Arrow stream; the file is created with its first block.
+
+    Args:
+        folder: the log's folder.
+        node: the node's name.
+        outputs: example messages, for dtypes and shapes.
+        payload: record the bytes of every port, or of some ports, "node.port".
+        takes_notes: record the node's notes.
+    """
+
+    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str] = False,
+                 takes_notes: bool = False) -> None:
+        self._folder, self._node, self._takes_notes = folder, node, takes_notes
+        self._ports = {name: _Port(f"{node}.{name}", value) for name, value in outputs.items()}
+        self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
+        fields = list(COMMON)
+        for name, port in self._ports.items():
+            fields += port_columns(name, port.dtype, port.shape)
+            fields += [(f"{name}.data", pa.binary())] if name in self._kept else []
+        fields += [(NOTES, pa.binary())] if takes_notes else []
+        ports = {name: (port.dtype, port.shape) for name, port in self._ports.items()}
+        self._schema = pa.schema(fields, metadata={"node": node, "ports": json.dumps(ports)})
+        self._file: IO[bytes] | None = None
+        self._whole = 0
+
+    def write(self, rows: Sequence[Row]) -> float:
+        """Append rows as whole record batches; a change of the batch size begins a new one.
+
+        Returns:
+            Seconds that the disk took.
+
+        Raises:
+            OSError: writing failed; `abandon` keeps the whole record batches.
+        """
+        return sum(self._append(list(some), batch) for batch, some in groupby(rows, key=lambda row: row[2]))
+
+    def close(self) -> None:
+        """End the stream and sync it to disk."""
+        if self._file is not None:
+            self._send(END_OF_STREAM)
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file and truncate it after its last whole record batch; delete it if there is none."""
+        if self._file is None:
+            return
+        with suppress(OSError):  # closing retries the failed write
+            self._file.close()
+        with suppress(OSError):
+            if self._whole:
+                os.truncate(self._file.name, self._whole)
+            else:
+                Path(self._file.name).unlink()
+
+    def _append(self, rows: list[Row], batch: int) -> float:
+        wave, tick, batches, start, end, contents, notes = zip(*rows, strict=True)
+        arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
+        arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
+        for (name, port), column in zip(self._ports.items(), zip(*contents, strict=True), strict=True):
+            arrays += port.columns(column, batch)
+            if name in self._kept:
+                arrays.append(pa.array(column, pa.binary()))
+        if self._takes_notes:
+            arrays.append(pa.array(notes, pa.binary()))
+        # one whole message of the Arrow stream, in one write
+        return self._send(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
+
+    def _send(self, message: pa.Buffer | bytes) -> float:
+        begun = time.perf_counter()
+        if self._file is None:
+            number = len(list(self._folder.glob(f"{self._node}.*.arrow")))
+            self._file = (self._folder / f"{self._node}.{number}.arrow").open("xb")
+            self._file.write(self._schema.serialize())
+        self._file.write(message)
+        self._file.flush()
+        self._whole = self._file.tell()
+        return time.perf_counter() - begun
+
+
+def port_columns(name: str, dtype: str, shape: Sequence[int]) -> list[tuple[str, pa.DataType]]:
+    """Return the columns of a port except its bytes, given its dtype and its shape after the batch."""
+    columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
+    if not len(shape):
+        columns.append((f"{name}.rows", pa.list_(pa.float32())))
+    elif DTYPES[dtype].is_floating_point:
+        columns.extend((f"{name}.{statistic}", pa.float32()) for statistic in STATISTICS)
+    return columns
+
+
+class _Port:
+    """Columns of one port, from its dtype and its shape after the batch."""
+
+    def __init__(self, name: str, like: Tensor) -> None:
+        self.dtype, self.shape = str(like.dtype).removeprefix("torch."), list(like.shape[1:])
+        if self.dtype not in DTYPES:
+            raise PortError(f"{name} sent {self.dtype}: a trace records {', '.join(DTYPES)}. Fix: cast it in step(), or "
+                            "trace.record=false")
+        self.is_scalar = like.ndim == 1
+        self.is_float = like.is_floating_point()
+
+    def columns(self, contents: Sequence[bytes], batch: int) -> list[pa.Array]:
+        """Return the columns of some messages, in the order of `port_columns`."""
+        arrays = [hashes(contents)]
+        if self.is_scalar:
+            offsets = np.arange(0, len(contents) * batch + 1, batch, dtype=np.int32)
+            arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(self._values(contents).reshape(-1))))
+        elif self.is_float:
+            arrays += _statistics(self._values(contents))
+        return arrays
+
+    def _values(self, contents: Sequence[bytes]) -> np.ndarray:
+        """Return the messages as float32, (rows, n)."""
+        joined = bytearray().join(contents)
+        if not joined:
+            return np.zeros((len(contents), 0), np.float32)
+        values: np.ndarray = torch.frombuffer(joined, dtype=DTYPES[self.dtype]).float().numpy()
+        return values.reshape(len(contents), -1)
+
+
+def hashes(contents: Sequence[bytes]) -> pa.Array:
+    """Return 8 bytes per message."""
+    if len(contents[0]) <= HASH_BYTES:  # most scalars of a single world: hashing them would cost more than everything else
+        joined = b"".join([content.ljust(HASH_BYTES, b"\0") for content in contents])
+    else:
+        joined = b"".join(_digests(contents))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(contents), [None, pa.py_buffer(joined)])
+
+
+def _digests(contents: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the beginning of each SHA-256. A goal repeats for a whole episode, and comparing is much faster than hashing."""
+    last, digest = None, b""
+    for content in contents:
+        if content != last:
+            last, digest = content, hashlib.sha256(content).digest()[:HASH_BYTES]
+        yield digest
+
+
+def _statistics(values: np.ndarray) -> list[pa.Array]:
+    """Return mean, standard deviation, minimum and maximum of each row of values (rows, n)."""
+    if not values.shape[1]:
+        return [pa.nulls(len(values), pa.float32())] * len(STATISTICS)
+    with np.errstate(all="ignore"):  # a diverged model shows in its statistics and must not stop the trace
+        return [pa.array(getattr(values, name)(axis=1)) for name in STATISTICS]

@@ -1,0 +1,215 @@
+"""Reader of one node's Arrow stream from an untrusted source; `ami.trace.node_file` defines the format.
+
+Arrow trusts what a message declares: it allocates a body of any declared size, expands compressed buffers, and follows
+offsets. This reader therefore checks every message's head against the bytes of the file, then the columns against the ports
+that the file describes, and the rows against each other. A killed process may leave its file cut off at any byte: whole
+messages are returned. Arrow's format: https://arrow.apache.org/docs/format/Columnar.html
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ami.errors import TraceError
+from ami.ports import DTYPES
+from ami.storage.files import FileKind, parse_json
+from ami.storage.limits import memory
+from ami.storage.schema import AtMost, Count, Like, Mismatch, Name, check, shown
+from ami.trace.node_file import COMMON, NOTES, port_columns
+
+CONTINUES = b"\xff\xff\xff\xff"
+SCHEMA_MESSAGE, BATCH_MESSAGE = 1, 3
+LARGEST = 2**40  # values of one message
+LATEST = 2**62  # nanoseconds
+FILE = FileKind("a trace file", TraceError, "copy the run again from where it was made, or run again")
+
+Ports = Mapping[str, tuple[str, tuple[int, ...]]]
+"""By port, its dtype and its shape after the batch."""
+
+
+Dtype = Annotated[str, Like("|".join(DTYPES), f"one of {', '.join(DTYPES)}")]
+
+
+class Described(TypedDict):
+    """Schema metadata of a node."""
+
+    node: Name
+    ports: Annotated[dict[Name, tuple[Dtype, Annotated[list[Count], AtMost(8)]]], AtMost(1000)]
+
+
+class Stream:
+    """The whole record batches of one file.
+
+    Attributes:
+        node: the node's name.
+        ports: its outputs.
+        batches: in the order of writing.
+        is_torn: whether the file ends in the middle of a message.
+    """
+
+    def __init__(self, path: Path, within: Path | None = None) -> None:
+        """Read a file.
+
+        Raises:
+            TraceError: it is not a log's file; names the file, the place, what was found and what was expected.
+        """
+        self.node, self.ports, self.batches, self.is_torn = "", dict[str, tuple[str, tuple[int, ...]]](), list[Any](), False
+        content = memoryview(replace(FILE, limit=int(memory() / 2)).read(path, within))
+        try:
+            self._read(content)
+        except (struct.error, IndexError, OverflowError):
+            raise FILE.refusal(path, "its messages have damaged heads") from None
+        except (pa.ArrowException, OSError, UnicodeDecodeError, Mismatch) as fault:
+            raise FILE.refusal(path, " ".join(str(fault).split())[:200]) from None
+
+    def _read(self, content: memoryview) -> None:
+        schema: pa.Schema | None = None
+        for place, head, whole in self._messages(content):
+            kind, header = _Table.root(head).message()
+            if kind != (SCHEMA_MESSAGE if schema is None else BATCH_MESSAGE):
+                raise Mismatch(f"the message at byte {place:,} is of type {kind}: expected a schema, then record batches")
+            if schema is None:
+                schema = pa.ipc.read_schema(pa.py_buffer(whole))
+                self._describe(schema)
+                continue
+            if header.field(3) is not None:
+                raise Mismatch(f"the record batch at byte {place:,} is compressed: expected plain buffers")
+            batch = pa.ipc.read_record_batch(pa.py_buffer(whole), schema)
+            batch.validate(full=True)
+            check_rows(batch, self.ports)
+            self.batches.append(batch)
+
+    def _messages(self, content: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+        """Yield place, head and all bytes of every whole message."""
+        place = 0
+        while True:
+            begin = content[place:place + 8]
+            if len(begin) < 8 or not (any(begin) or bytes(content[place:]).strip(b"\0")):  # zeros: a power failure
+                self.is_torn = len(begin) > 0 or place == 0
+                return
+            if begin[:4] != CONTINUES:
+                raise Mismatch(f"byte {place:,} begins no Arrow message: expected FF FF FF FF")
+            size = struct.unpack("<i", begin[4:])[0]
+            if size == 0:
+                if len(content) > place + 8:
+                    raise Mismatch(f"{len(content) - place - 8:,} bytes follow its end: expected none")
+                return
+            if size < 0:
+                raise Mismatch(f"the message at byte {place:,} has a head of {size:,} bytes: expected 1 or more")
+            head = content[place + 8:place + 8 + size]
+            end = place + 8 + size + (_Table.root(head).body if len(head) == size else 0)
+            if len(head) < size or end > len(content):
+                self.is_torn = True
+                return
+            yield place, head, content[place:end]
+            place = end
+
+    def _describe(self, schema: pa.Schema) -> None:
+        """Check the columns against the ports in the metadata."""
+        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        described = {**metadata, "ports": parse_json(metadata.get("ports", "null"))}
+        check(described, Described, "metadata")
+        self.node = described["node"]
+        self.ports = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described["ports"].items()}
+        names = set(schema.names)
+        expected = list(COMMON)
+        for port, (dtype, shape) in self.ports.items():
+            if prod(max(size, 1) for size in shape) > LARGEST:
+                raise Mismatch(f"metadata.ports.{port} has the shape {shape}: expected at most {LARGEST:,} values")
+            expected += port_columns(port, dtype, shape) + [(f"{port}.data", pa.binary())] * (f"{port}.data" in names)
+        expected += [(NOTES, pa.binary())] * (NOTES in names)
+        given = list(zip(schema.names, schema.types, strict=True))
+        for column, (name, kind) in enumerate(expected):
+            if column >= len(given) or given[column] != (name, kind):
+                there = f"{shown(given[column][0])} of {given[column][1]}" if column < len(given) else "missing"
+                raise Mismatch(f"column {column} is {there[:80]}: expected '{name}' of {kind}")
+        if len(given) > len(expected):
+            raise Mismatch(f"column {len(expected)} is {shown(given[len(expected)][0])}: expected {len(expected)} columns")
+
+
+class _Table:
+    """A flatbuffer table, with numbered fields. https://flatbuffers.dev/internals"""
+
+    def __init__(self, content: memoryview, place: int) -> None:
+        self.content, self.place = content, place
+        self._fields = place - self._int("<i", place)
+
+    @classmethod
+    def root(cls, content: memoryview) -> _Table:
+        return cls(content, struct.unpack_from("<I", content, 0)[0])
+
+    def field(self, number: int) -> int | None:
+        """Return the place of a field; None if it is absent."""
+        if 4 + 2 * number >= self._int("<H", self._fields):
+            return None
+        offset = self._int("<H", self._fields + 4 + 2 * number)
+        return self.place + offset if offset else None
+
+    @property
+    def body(self) -> int:
+        """Number of bytes after the head of a message."""
+        place = self.field(3)
+        size = 0 if place is None else self._int("<q", place)
+        if size < 0:
+            raise Mismatch(f"a message declares a body of {size:,} bytes: expected 0 or more")
+        return size
+
+    def message(self) -> tuple[int, _Table]:
+        """Return the type of a message, and its header."""
+        kind, header = self.field(1), self.field(2)
+        if kind is None or header is None:
+            raise Mismatch("a message declares no type: expected a schema, then record batches")
+        return self._int("<B", kind), _Table(self.content, header + self._int("<I", header))
+
+    def _int(self, kind: str, place: int) -> int:
+        if place < 0:
+            raise IndexError(place)
+        return int(struct.unpack_from(kind, self.content, place)[0])
+
+
+def check_rows(batch: pa.RecordBatch, ports: Ports) -> None:
+    """Check that the rows of a batch are consistent.
+
+    Raises:
+        Mismatch: names the column.
+    """
+    for name in (*(name for name, _ in COMMON), *(name for name in batch.schema.names if name.endswith((".hash", ".rows")))):
+        if batch[name].null_count:
+            raise Mismatch(f"column {name} holds null: expected a value in every row")
+    worlds, start, end = (batch[name].to_numpy() for name in ("batch", "start", "end"))
+    for name, least in (("wave", 0), ("tick", 0), ("batch", 1), ("start", 0)):
+        values = batch[name].to_numpy()
+        if len(values) and values.min() < least:
+            raise Mismatch(f"column {name} holds {values.min()}: expected {least} or more")
+    if len(end) and (end.max() > LATEST or (end < start).any()):
+        raise Mismatch("column end holds a time before its start or out of range")
+    for port, (dtype, shape) in ports.items():
+        if f"{port}.rows" in batch.schema.names:
+            values = batch[f"{port}.rows"]
+            _check_lengths(f"{port}.rows", pc.list_value_length(values).to_numpy(), worlds)
+            if values.flatten().null_count:
+                raise Mismatch(f"column {port}.rows holds null: expected a value per world")
+        elif f"{port}.mean" in batch.schema.names:
+            for name, _ in port_columns(port, dtype, shape)[1:]:
+                if batch[name].null_count not in ((0,) if prod(shape) else (len(batch),)):
+                    raise Mismatch(f"column {name} holds null: expected a value in every row")
+        if f"{port}.data" in batch.schema.names:
+            values = batch[f"{port}.data"]
+            sizes = pc.binary_length(values).to_numpy(zero_copy_only=False)
+            _check_lengths(f"{port}.data", sizes, worlds.astype(float) * prod(shape) * DTYPES[dtype].itemsize)
+
+
+def _check_lengths(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+    wrong = np.flatnonzero(found != expected)
+    if len(wrong):
+        raise Mismatch(f"column {name} holds {found[wrong[0]]:,.0f} in row {wrong[0]}: expected {expected[wrong[0]]:,.0f}, "
+                       "as its batch and shape give")

@@ -1,0 +1,1 @@
+"""MLflow: runs, traces, its database and its pages."""

@@ -1,0 +1,1 @@
+"""Projections of a trace: terminal, HTML viewer, Perfetto, OpenTelemetry, Parquet."""

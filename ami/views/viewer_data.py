@@ -1,0 +1,276 @@
+"""Data of the viewer's page as plain values: figures by wave, and pictures, paths and plans by episode.
+
+A wave's figures cover all of its worlds. Data from payloads is kept per episode, until its end, and for `MOMENTS` ticks in
+total, so that the page stays small; the rest of a long episode is left out. See `viewer_figures`, `viewer_pictures` and
+`viewer_plans` for the contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ami.envs.overlay import Overlay
+from ami.errors import SettingError, TraceError
+from ami.evaluation.manifest import Manifest
+from ami.trace.header import NAME as HEADER
+from ami.trace.header import wires_of
+from ami.trace.invocation import check, implementation
+from ami.trace.levels import WORLD
+from ami.trace.node_file import NOTES
+from ami.trace.reader import Trace
+from ami.views.payloads import Decoder, Recorded
+from ami.views.viewer_figures import Wave, wave_figures
+from ami.views.viewer_packing import Plain
+from ami.views.viewer_pictures import MANIFEST, Reliving, pictures
+from ami.views.viewer_plans import plans
+
+MOMENTS = 12_000
+NO_OVERLAY = ("No paths over the pictures: the world does not state where its state lies in them. Fix: "
+              "metadata['overlay'], see docs/own_world.md.")
+NO_CANDIDATES = "The candidates' energies were not recorded. Fix: run again with trace.level=full."
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Data of a page.
+
+    Attributes:
+        run: data needed at the start: the run, its graph, its waves and episodes, and what is missing.
+        parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW"; of the other agent, "beside-W" and
+            "other-W-ROW".
+    """
+
+    run: Plain
+    parts: Mapping[str, Plain]
+
+
+def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, render: bool = False,
+          beside: Trace | None = None, allow: Sequence[str] = ()) -> Pages:
+    """Return the data of a page.
+
+    Args:
+        trace: the run's trace.
+        wave: only this batch of episodes; None takes all.
+        deadline: time limit of a tick in milliseconds; None takes twice the median of its episode.
+        render: create the world of the run's header, and render it while the recorded actions are repeated.
+        beside: another agent's trace of the same episodes, as `ami replay` writes it.
+        allow: prefixes of your own packages that the rendered world may import.
+
+    Raises:
+        TraceError: the trace holds no such wave, or not what `render` needs.
+        TrustError: the world imports a package that is not on the allow-list.
+        SettingError: the world cannot be created or rendered.
+    """
+    if wave is not None:
+        check(trace, wave)
+    chosen = list(trace.waves) if wave is None else [wave]
+    recorded = Recorded(trace)
+    readout = Decoder(recorded)
+    overlay = _overlay(trace)
+    pairs = _pairs(trace)
+    relive = Reliving(recorded, pairs, allow) if render else None
+    other = None if beside is None else _Beside(recorded, readout, beside)
+    parts: dict[str, Plain] = {}
+    waves: list[Plain] = []
+    left = MOMENTS
+    alive = trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
+    for number in chosen:
+        data = wave_figures(trace, number)
+        parts[f"wave-{number}"] = data.figures
+        if other is not None:
+            parts |= other.wave(data)
+        episodes = []
+        for row in range(data.batch):
+            episode = data.episode(row, _pair(pairs, data, row))
+            episode["goal"] = _goal(overlay, episode["goal"], recorded, data, row)
+            if alive is not None and row not in alive:
+                episode["name"] += ", ended before the fork"
+            moments = min(left, int(episode["ticks"])) if recorded.any else 0
+            if moments:
+                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, data, row, moments)
+                left -= moments
+                if relive is not None:
+                    parts[f"episode-{number}-{row}"] |= relive(data, row, moments)
+                parts[f"episode-{number}-{row}"]["places"] &= "pictures" in parts[f"episode-{number}-{row}"]
+                if other is not None:
+                    parts |= other.episode(data, row, moments)
+            episodes.append({**episode, "shown": moments > 0, "moments": moments})
+        waves.append({"wave": number, "agent": data.agent, "ticks": data.ticks, "batch": data.batch, "episodes": episodes})
+    if relive is not None:
+        relive.close()
+    header = trace.header
+    run = {"run": header["run_id"], "seed": header["seed"], "graph": header["graph_hash"], "versions": header["versions"],
+           "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
+           "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline,
+           "overlay": None if overlay is None else overlay.plain(),
+           "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
+           "tells_success": _tells_success(pairs, waves), "incomparable": other is not None and other.is_incomparable,
+           "no_candidates": _no_candidates(trace), "torn": trace.truncated,
+           "missing": [*trace.faults, *recorded.missing(readout, render),
+                       *([NO_OVERLAY] if overlay is None and recorded.pictures else []), *_left_out(left, waves),
+                       *(relive.told if relive else [])]}
+    return Pages(run, parts)
+
+
+def _episode(recorded: Recorded, decode: Decoder, overlay: Overlay | None, wave: Wave, row: int, ticks: int) -> Plain:
+    """Return an episode's data from payloads."""
+    return {"target": decode.target, "places": overlay is not None and _lies_in(overlay, recorded, decode.target),
+            **pictures(recorded, wave, row, ticks), **plans(recorded, decode, wave, row, ticks)}
+
+
+class _Beside:
+    """Another agent on the same episodes: its differing outputs, imagined states and plans."""
+
+    def __init__(self, recorded: Recorded, decode: Decoder, trace: Trace) -> None:
+        self._recorded, self._ours = Recorded(trace), recorded.trace
+        if not any(_is_same(recorded.trace, trace, wave) for wave in trace.waves):
+            raise TraceError(f"--beside: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected a "
+                             f"trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
+        # another world model has other states, which need a readout of their own, fitted to the same world
+        self._decode = Decoder(recorded, self._recorded) if self._recorded.has("world_model.state") else decode
+        self._waves: dict[int, Wave] = {}
+
+    @property
+    def is_incomparable(self) -> bool:
+        """Whether its plans' energies have another unit; a swap records why."""
+        return bool(self._recorded.trace.header["details"].get("incomparable"))
+
+    def wave(self, ours: Wave) -> dict[str, Plain]:
+        """Return the nodes whose outputs differ in this wave."""
+        trace, number = self._recorded.trace, ours.number
+        if not _is_same(self._ours, trace, number):
+            return {}
+        data = self._waves[number] = wave_figures(trace, number)
+        same = ours.figures["nodes"]
+        nodes = {node: figures for node, figures in data.figures["nodes"].items()
+                 if any(figures["ports"][port]["hash"] != same.get(node, {}).get("ports", {}).get(port, {}).get("hash")
+                        for port in figures["ports"])}
+        return {f"beside-{number}": {"nodes": nodes}}
+
+    def episode(self, ours: Wave, row: int, ticks: int) -> dict[str, Plain]:
+        data = self._waves.get(ours.number)
+        if data is None:
+            return {}
+        found = plans(self._recorded, self._decode, data, row, min(ticks, data.ticks))
+        return {f"other-{ours.number}-{row}": {name: value for name, value in found.items()
+                                               if name.split("_")[0] in ("true", "plan", "imagined")}}
+
+
+# Helpers -----------------------------------------------------------------------------------------------------------------
+
+
+def _node(trace: Trace, node: str) -> Plain:
+    graph = trace.header["graph"]
+    return {"name": node, "module": implementation(trace, node), "every": graph.get("every", {}).get(node, 1),
+            "ports": {port: [dtype, list(shape)] for port, (dtype, shape) in trace.ports[node].items()}}
+
+
+def _wires(header: Mapping[str, Any]) -> Iterator[Plain]:
+    for is_cut in (False, True):
+        for wire in wires_of(header, is_cut):
+            yield {"node": wire.node, "port": wire.port, "delay": wire.delay, "to": wire.to_node, "to_port": wire.to_port,
+                   "cut": is_cut}
+
+
+def _pairs(trace: Trace) -> Plain:
+    """Return the run's sealed pairs; a run without an evaluation has none, and a replay has those of its run."""
+    home = trace.folder.resolve().parent.parent if _replayed(trace) else trace.folder
+    if not (home / MANIFEST).exists():
+        return {}
+    sealed = Manifest.load(home / MANIFEST)
+    return {"pairs": sealed.pairs, "tells_success": sealed.tells_success}
+
+
+def _replayed(trace: Trace) -> set[str]:
+    """Return the id of the run that a trace replays, if any."""
+    return {trace.header["details"][kind] for kind in ("replay_of", "swap_of", "fork_of") if kind in trace.header["details"]}
+
+
+def _overlay(trace: Trace) -> Overlay | None:
+    """Return the position of the state in the world's pictures, from the header.
+
+    Raises:
+        TraceError: the header's overlay is invalid.
+    """
+    try:
+        return Overlay.read(trace.header.get("overlay"), f"{trace.folder / HEADER}: overlay")
+    except SettingError as error:
+        raise TraceError(str(error)) from None
+
+
+def _lies_in(overlay: Overlay, recorded: Recorded, target: str) -> bool:
+    """Whether the overlay applies to the readout's target: the true state, or the observation if there is none."""
+    width = recorded.shape("world.truth")[1] if recorded.has("world.truth") else (0,)
+    of = "world.truth" if width[0] else "world.observation"
+    return target == of and recorded.has(of) and overlay.fits(recorded.shape(of)[1][0])
+
+
+def _goal(overlay: Overlay | None, option: Any, recorded: Recorded, wave: Wave, row: int) -> list[float] | None:
+    """Return the position of an episode's goal, x and y in the state's units."""
+    if overlay is None:
+        return None
+    shown = recorded.at("world.goal", wave.number)
+    place = overlay.goal(option, shown[min(shown)][row] if shown else None)
+    return None if place is None else list(place)
+
+
+def _pair(pairs: Mapping[str, Any], wave: Wave, row: int) -> Plain:
+    """Return an episode's name and its option "goal": waves are cut from the pairs in order."""
+    known: Sequence[Plain] = pairs.get("pairs", ())
+    if wave.first is None or wave.first + row >= len(known):
+        return {}
+    pair = known[wave.first + row]
+    kind = str(pair.get("kind", "")).replace("_", " ")
+    return {"name": f"pair {wave.first + row}, {kind}", "goal": pair.get("goal")}
+
+
+def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
+    """Whether both traces hold the same episodes in a wave: the other is a replay of ours (a fork may continue in another
+    world), or its first world outputs are equal."""
+    if wave not in ours.waves or _batch(ours, wave) != _batch(other, wave):
+        return False
+    if ours.header["run_id"] in _replayed(other):
+        return True
+    return _first_shown(ours, wave) == _first_shown(other, wave)
+
+
+def _tells_success(pairs: Plain, waves: Sequence[Plain]) -> bool:
+    """Whether an episode can fail; without a manifest, whether one has succeeded."""
+    return bool(pairs.get("tells_success", bool(pairs) or any(e["success"] for wave in waves for e in wave["episodes"])))
+
+
+def _batch(trace: Trace, wave: int) -> int:
+    """Return the number of worlds of a wave."""
+    table = next(iter(trace.tables.values()))
+    return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
+
+
+def _first_shown(trace: Trace, wave: int) -> list[bytes]:
+    """Return the hashes of a wave's first world outputs."""
+    table = trace.table(WORLD)
+    first = table.slice(int(np.flatnonzero(table["wave"].to_numpy() == wave)[0]), 1)
+    return [first[f"{port}.hash"][0].as_py() for port in trace.ports[WORLD]]
+
+
+def _no_candidates(trace: Trace) -> str:
+    """Return the text shown if there are no energies of candidates."""
+    is_noted = any(NOTES in table.column_names for node, table in trace.tables.items() if "plan" in trace.ports[node])
+    return "The planner scored no candidates." if is_noted else NO_CANDIDATES
+
+
+def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:
+    """Return what was left out of the page."""
+    if left > 0:
+        return []
+    episodes = [episode for wave in waves for episode in wave["episodes"]]
+    texts = [f"Pictures and plans of {one['name']} were left out from tick {one['moments']} on, so that the page stays "
+             "small." for one in episodes if 0 < one["moments"] < one["ticks"]]
+    dark = sum(not one["shown"] for one in episodes)
+    if dark:
+        texts.append(f"Pictures and plans of {dark} episode{'s' * (dark > 1)} were left out, so that the page stays small. "
+                     "Fix: one wave per page, --wave W.")
+    return texts

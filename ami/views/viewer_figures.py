@@ -1,0 +1,109 @@
+"""Figures of a wave for the viewer: start and duration of every invocation, hashes, scalars and statistics.
+
+A wave has T ticks × B worlds. Its figures cover all worlds; an episode is one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from ami.trace.reader import Trace
+from ami.views.viewer_packing import Plain, base64_of, packed
+
+STATISTICS = ("mean", "std", "min", "max")
+FLAGS = ("terminated", "truncated", "success", "reward")
+
+
+@dataclass
+class Wave:
+    """One wave: T ticks of B worlds.
+
+    Attributes:
+        number, ticks, batch: the wave's number, T and B.
+        agent: the folder it was recorded in.
+        first: index of its first world among the run's sealed pairs; None if the header has no batch size.
+        figures: by node, as the page holds them.
+        flags: the world's flags and rewards, (T, B) each.
+    """
+
+    number: int
+    ticks: int
+    batch: int
+    agent: str
+    first: int | None
+    figures: Plain
+    flags: dict[str, np.ndarray] = field(default_factory=dict)
+    _notes: dict[str, dict[int, dict[str, Tensor]]] = field(default_factory=dict)
+
+    def noted(self, trace: Trace, node: str) -> dict[int, dict[str, Tensor]]:
+        """Return a node's notes in this wave, by tick; read once for all episodes."""
+        if node not in self._notes:
+            self._notes[node] = trace.notes(node, self.number)
+        return self._notes[node]
+
+    def episode(self, row: int, pair: Mapping[str, Any]) -> Plain:
+        """Return an episode's length and outcome; later ticks of its row do not count."""
+        over = np.zeros(self.ticks, bool)
+        for flag in ("terminated", "truncated"):
+            if flag in self.flags:
+                over |= self.flags[flag][:, row] > 0
+        ended = np.flatnonzero(over)
+        ticks = int(ended[0]) + 1 if len(ended) else self.ticks
+        reward = self.flags.get("reward")
+        success = self.flags.get("success")
+        return {"name": pair.get("name", f"world {row}"), "ticks": ticks, "over": bool(len(ended)),
+                "success": bool(success is not None and success[:ticks, row].any()), "goal": pair.get("goal"),
+                "return": 0.0 if reward is None else float(np.nansum(reward[:ticks, row]))}
+
+
+def wave_figures(trace: Trace, number: int) -> Wave:
+    """Return the figures of one wave of a trace."""
+    ticks, batch, agent = trace.waves[number], 0, ""
+    nodes: dict[str, Plain] = {}
+    flags: dict[str, np.ndarray] = {}
+    chosen = {node: table.take(pa.array(np.flatnonzero(table["wave"].to_numpy() == number)))
+              for node, table in trace.tables.items()}
+    began = _began(chosen, ticks)
+    for node, table in chosen.items():
+        if not len(table):
+            continue
+        at = table["tick"].to_numpy()
+        batch = max(batch, int(table["batch"].to_numpy().max()))
+        agent = str(table["agent"][0].as_py())
+        start, end = table["start"].to_numpy(), table["end"].to_numpy()
+        ports: dict[str, Plain] = {}
+        for port in trace.ports[node]:
+            ports[port] = _figures(table, port)
+            if node == "world" and port in FLAGS and f"{port}.rows" in table.column_names:
+                dense = np.zeros((ticks, int(table["batch"][0].as_py())), np.float32)
+                dense[at] = np.asarray(table[f"{port}.rows"].to_pylist(), np.float32)
+                flags[port] = dense
+        nodes[node] = {"ticks": None if len(at) == ticks else at.tolist(), "ports": ports,
+                       "at": packed((start - began[at]) / 1000), "us": packed((end - start) / 1000)}
+    size = ((trace.header.get("config") or {}).get("evaluation") or {}).get("batch")
+    return Wave(number, ticks, batch, agent, number * int(size) if size else None, {"nodes": nodes}, flags)
+
+
+def _began(tables: Mapping[str, pa.Table], ticks: int) -> np.ndarray:
+    """Return the start of each tick, (T,) nanoseconds: the start of its first invocation."""
+    began = np.full(ticks, np.iinfo(np.int64).max)
+    for table in tables.values():
+        np.minimum.at(began, table["tick"].to_numpy(), table["start"].to_numpy())
+    return began
+
+
+def _figures(table: pa.Table, port: str) -> Plain:
+    """Return a port's hashes, and its values per world or its statistics."""
+    found: Plain = {"hash": base64_of(b"".join(table[f"{port}.hash"].to_pylist()))}
+    if f"{port}.rows" in table.column_names:
+        found["rows"] = packed(table[f"{port}.rows"].combine_chunks().flatten().to_numpy(zero_copy_only=False))
+    for name in STATISTICS:
+        if f"{port}.{name}" in table.column_names:
+            found[name] = packed(table[f"{port}.{name}"].to_numpy())
+    return found

@@ -1,0 +1,502 @@
+"""Worker: firing order, delays and rates, checks of messages, partial resets, replicas and weights."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ami
+from ami.blueprint import Episode
+from ami.config.compose import to_graph
+from ami.errors import CallError, CheckpointError, ModuleError, PortError, SettingError
+from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
+from ami.module import module_behind
+from ami.ports import Dims, Port
+from ami.runtime.worker import Outputs, Worker, build_module, load_weights
+from tests.ami.toys import Book, Eye, Hand, Head, graph
+
+
+class Notes:
+    """A recorder that keeps the invocations in memory."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.nodes, self.noted = nodes, {}
+        self.rows: list[tuple[str, int, int]] = []
+        self.closed = False
+        self.kept = 0
+
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+        assert start <= end and outputs
+        self.rows.append((node, wave, tick))
+
+    def keep(self) -> None:
+        self.kept += 1
+
+    def notes(self, node: str) -> dict[str, Tensor] | None:
+        return self.noted if node in self.nodes else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Wise(Book):
+    """A book with weights."""
+
+    def build(self, dims: Dims) -> None:
+        self.reads = nn.Linear(3, 5)
+
+    def look_up(self, state: Tensor) -> Tensor:
+        return self.reads(state).mean(-1)
+
+
+class Listener(Eye):
+    """An eye with a second action input, on another wire."""
+
+    inputs = {**Eye.inputs, "echo": Port("action", ("A",))}
+
+    def step(self, action: Tensor, echo: Tensor) -> dict[str, Tensor]:
+        return {**super().step(action), "reward": echo.sum(-1)}
+
+
+def begun(of: Graph, batch: int = 1, wave: int = 0, **settings: Any) -> Worker:
+    worker = Worker(of, of.order, **{"seed": 0, **settings})
+    begin(worker, [True] * batch, wave)
+    return worker
+
+
+def begin(worker: Worker, mask: list[bool], wave: int = 0) -> None:
+    worker.begin(torch.tensor(mask), [Episode(number, seed=number) for number in range(len(mask))], wave)
+
+
+def live(worker: Worker, ticks: range) -> list[dict[str, Outputs]]:
+    return [worker.fire(worker.nodes, tick) for tick in ticks]
+
+
+def seen(worker: Worker, ticks: int) -> list[float]:
+    """Return the eye's state in the first row, tick by tick."""
+    return [fired["eye"]["state"][0, 0].item() for fired in live(worker, range(ticks))]
+
+
+# Order ----------------------------------------------------------------------------------------------------------------
+
+
+def test_nodes_fire_in_graph_order_and_every_invocation_is_recorded() -> None:
+    notes = Notes()
+    worker = begun(graph(), wave=4, recorder=notes)
+    live(worker, range(2))
+    assert notes.rows == [(node, 4, tick) for tick in (0, 1) for node in ("book", "eye", "head", "hand")]
+    worker.close()
+    assert notes.closed
+
+
+def test_a_module_receives_the_recorders_dict_for_notes() -> None:
+    notes = Notes("eye")
+    worker = begun(graph(), recorder=notes)
+    assert worker.modules["eye"].notes is notes.noted
+    assert [worker.modules[node].notes for node in ("book", "head", "hand")] == [None] * 3
+
+
+def test_a_worker_fires_its_own_nodes_in_the_order_of_the_graph() -> None:
+    assert Worker(graph(), ["hand", "head", "eye"], 0).nodes == ("eye", "head", "hand")
+
+
+def test_fire_returns_the_outputs_of_every_node() -> None:
+    fired = begun(graph(), batch=3).fire(("book", "eye"), 0)
+    assert {node: {port: tuple(value.shape) for port, value in outputs.items()} for node, outputs in fired.items()} == {
+        "book": {"score": (3,)}, "eye": {"state": (3, 3), "reward": (3,)}}
+
+
+def test_modules_run_without_gradients_and_not_in_training() -> None:
+    worker = begun(graph({"book": ModuleSpec(Wise)}))
+    assert not any(module.training for module in worker.modules.values())
+    assert not worker.fire(worker.nodes, 0)["head"]["plan"].requires_grad
+
+
+# Delays ---------------------------------------------------------------------------------------------------------------
+# The eye's state is the sum of the hand's two numbers plus 1; the hand's numbers are the eye's state: 0 → 1 → 3 → 7 → …
+
+
+def test_a_delay_of_one_delivers_the_previous_ticks_message() -> None:
+    assert seen(begun(graph()), 5) == [1, 3, 7, 15, 31]
+
+
+def test_a_delay_of_two_delivers_the_message_of_two_ticks_ago() -> None:
+    assert seen(begun(graph(eye={"action": "hand.action@-2"})), 6) == [1, 1, 3, 3, 7, 7]
+
+
+@pytest.mark.parametrize(("delay", "expected"), [(1, [2, 5, 11, 23]), (2, [2, 2, 5, 5, 11]), (3, [2, 2, 2, 5, 5, 5, 11])])
+def test_the_init_arrives_before_the_first_message(delay: int, expected: list[float]) -> None:
+    wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "init": 0.5}})
+    assert seen(begun(wired), len(expected)) == expected
+
+
+def test_wires_of_different_delays_from_one_output_are_independent() -> None:
+    wired = graph({"eye": ModuleSpec(Listener)}, eye={"action": "hand.action@-1", "echo": "hand.action@-3"})
+    fired = live(begun(wired), range(6))
+    assert [tick["eye"]["state"][0, 0].item() for tick in fired] == [1, 3, 7, 15, 31, 63]
+    assert [tick["eye"]["reward"][0].item() for tick in fired] == [0, 0, 0, 2, 6, 14]
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_cut_wire_delivers_its_init_at_every_tick(delay: int) -> None:
+    wired = graph(eye={"action": {"from": "hand.action", "delay": delay, "cut": True, "init": 0.5}})
+    worker = begun(wired)
+    assert seen(worker, 4) == [2, 2, 2, 2]
+    assert worker.modules["hand"].batch == 1, "the hand still runs, but is not read"
+
+
+def test_an_optional_input_that_is_not_wired_is_none() -> None:
+    got: list[object] = []
+
+    class Curious(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+            got.append(hint)
+            return super().step(state)
+
+    begun(graph({"head": ModuleSpec(Curious)})).fire(("eye", "head"), 0)
+    assert got == [None]
+
+
+def test_messages_that_no_wire_will_read_are_freed() -> None:
+    worker = begun(graph(eye={"action": "hand.action@-2"}))
+    messages = [weakref.ref(fired["hand"]["action"]) for fired in live(worker, range(6))]
+    assert [message() is None for message in messages] == [True, True, True, False, False, False]
+
+
+# Rates ----------------------------------------------------------------------------------------------------------------
+
+
+def slow(every: int, **changes: Any) -> Graph:
+    return graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": every}, **changes)
+
+
+def test_a_slow_node_fires_every_n_ticks_and_holds_its_outputs() -> None:
+    notes = Notes()
+    worker = begun(slow(3), recorder=notes)
+    fired = live(worker, range(7))
+    assert [tick for node, _, tick in notes.rows if node == "head"] == [0, 3, 6]
+    assert [tick for node, _, tick in notes.rows if node == "eye"] == list(range(7))
+    assert [tick["head"]["plan"][0, 0, 0].item() for tick in fired] == [1, 1, 1, 3, 3, 3, 7]
+    assert fired[1]["head"] is fired[0]["head"]
+
+
+def test_held_outputs_are_delayed_like_others() -> None:
+    assert seen(begun(slow(3)), 8) == [1, 3, 3, 3, 7, 7, 7, 15]
+    fired = live(begun(slow(3, hand={"plan": "head.plan@-2"})), range(6))
+    assert [tick["head"]["plan"][0, 0, 0].item() for tick in fired] == [1, 1, 1, 3, 3, 3]
+    assert [tick["hand"]["action"][0, 0].item() for tick in fired] == [0, 0, 1, 1, 1, 3]
+
+
+def test_a_new_episode_does_not_start_with_held_outputs() -> None:
+    worker = begun(slow(3))
+    first = live(worker, range(5))
+    begin(worker, [True])
+    second = live(worker, range(5))
+    assert [tick["head"]["energy"].item() for tick in second] == [tick["head"]["energy"].item() for tick in first]
+
+
+def test_a_partial_reset_is_refused_if_a_node_is_slow() -> None:
+    worker = begun(slow(3), batch=3)
+    live(worker, range(2))
+    with pytest.raises(SettingError) as refused:
+        begin(worker, [True, False, False])
+    assert str(refused.value) == ("1 of 3 worlds start new episodes, but head fires only every few ticks, for all of them. "
+                                  "Fix: begin all episodes together")
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+class Fickle(Hand):
+    """Sends a message that does not fit its port from tick `at` on."""
+
+    def __init__(self, what: str = "shape", at: int = 0) -> None:
+        super().__init__()
+        self.what, self.at, self.tick = what, at, -1
+
+    def step(self, plan: Tensor) -> Any:
+        self.tick += 1
+        if self.tick < self.at:
+            return super().step(plan)
+        action = plan[:, 0].clone()
+        if self.what in ("nan", "inf"):
+            action[1, 1] = -float(self.what)
+        if self.what == "writes":
+            plan.zero_()
+        return {"nan": {"action": action}, "inf": {"action": action}, "writes": {"action": action},
+                "more": {"action": action, "more": action}, "shape": {"action": plan},
+                "dtype": {"action": plan[:, 0].double()}, "missing": {"act": plan[:, 0]},
+                "kind": {"action": 0.5}, "nothing": None}[self.what]
+
+
+@pytest.mark.parametrize(("what", "words"), [
+    ("shape", "at wave 0, tick {} hand.action gave the shape (2, 2, 2): expected (2, 2), action float32 (B, A)"),
+    ("dtype", "at wave 0, tick {} hand.action gave the dtype torch.float64: expected torch.float32. Fix: cast it in step()"),
+    ("missing", "at wave 0, tick {} hand.action gave a NoneType: expected a tensor, action float32 (B, A)"),
+    ("kind", "at wave 0, tick {} hand.action gave a float: expected a tensor, action float32 (B, A)"),
+    ("nothing", "at wave 0, tick {} hand.step() gave a NoneType: expected a dict of its outputs, {{action}}. "
+                "Fix: return one in Fickle.step()"),
+    ("more", "at wave 0, tick {} hand.step() gave 'more', which is no output port: expected action. "
+             "Fix: declare the port in Fickle.outputs, or leave it out"),
+    ("nan", "at wave 0, tick {} hand.action is nan in row 1 (episode 1): expected finite numbers. "
+            "It received plan float32 (2, 2, 2), all of them finite. "
+            "Fix: guard divisions, roots and logarithms in tests.ami.runtime.test_worker.Fickle"),
+    ("inf", "at wave 0, tick {} hand.action is -inf in row 1 (episode 1): expected finite numbers. "
+            "It received plan float32 (2, 2, 2), all of them finite. "
+            "Fix: guard divisions, roots and logarithms in tests.ami.runtime.test_worker.Fickle"),
+    ("writes", "at wave 0, tick {} hand.step() changed its input 'plan' in place, which others read. "
+               "Fix: no operation in place on a message; clone() it first"),
+])
+@pytest.mark.parametrize("tick", [0, 3])
+def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tick: int) -> None:
+    worker = begun(graph({"hand": ModuleSpec(Fickle, {"what": what, "at": tick})}), batch=2)
+    live(worker, range(tick))
+    with pytest.raises(PortError) as refused:
+        worker.fire(worker.nodes, tick)
+    assert str(refused.value) == words.format(tick)
+
+
+class Shower(Eye):
+    """Sends `what` from a port of any dtype."""
+
+    outputs = {**Eye.outputs, "picture": Port("observation", ("*S",), None)}
+    what: Any = torch.zeros(1, 3)
+
+    def step(self, action: Tensor) -> Any:
+        return {**super().step(action), "picture": self.what}
+
+
+def test_a_port_of_any_dtype_keeps_its_dtype_in_the_next_episodes() -> None:
+    worker = begun(graph({"eye": ModuleSpec(Shower)}))
+    eye: Any = worker.modules["eye"]
+    live(worker, range(2))
+    begin(worker, [True], wave=1)
+    eye.what = torch.zeros(1, 3).double()
+    with pytest.raises(PortError, match=r"^at wave 1, tick 0 eye\.picture gave the dtype torch\.float64: expected "
+                                        r"torch\.float32, as before\. Fix: cast it in Shower\.step\(\)$"):
+        worker.fire(worker.nodes, 0)
+
+
+def test_a_port_of_any_dtype_refuses_a_numpy_array() -> None:
+    worker = begun(graph({"eye": ModuleSpec(Shower)}))
+    worker.modules["eye"].what = torch.zeros(1, 3).numpy()  # type: ignore[assignment]
+    with pytest.raises(PortError, match=r"^at wave 0, tick 0 eye\.picture gave a ndarray: expected a tensor"):
+        worker.fire(worker.nodes, 0)
+
+
+class Inferring(Hand):
+    """Acts in torch's inference mode, whose tensors have no version counter."""
+
+    @torch.inference_mode()
+    def step(self, plan: Tensor) -> Mapping[str, Tensor]:
+        return {"action": plan[:, 0] + 1}
+
+
+def test_messages_of_torchs_inference_mode_are_sent_like_others() -> None:
+    worker = begun(graph({"hand": ModuleSpec(Inferring)}))
+    assert len(live(worker, range(10))) == 10
+
+
+def test_messages_are_checked_when_episodes_begin() -> None:
+    worker = begun(graph({"hand": ModuleSpec(Fickle, {"at": 2, "what": "dtype"})}), batch=2)
+    live(worker, range(2))
+    begin(worker, [True, False])
+    with pytest.raises(PortError, match=r"^at wave 0, tick 2 hand\.action gave the dtype torch\.float64"):
+        worker.fire(worker.nodes, 2)
+
+
+# Partial resets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["hand.action@-1", "hand.action@-2", {"from": "hand.action", "delay": 3, "init": 0.5}])
+@pytest.mark.parametrize("when", [1, 2, 3, 4])
+def test_a_restarted_row_receives_no_earlier_message(source: Any, when: int) -> None:
+    wired = graph(eye={"action": source})
+    undisturbed = [tick["eye"]["state"] for tick in live(begun(wired, batch=2), range(9))]
+    worker = begun(wired, batch=2)
+    live(worker, range(when))
+    begin(worker, [False, True])
+    for tick, fired in enumerate(live(worker, range(when, 9))):
+        assert torch.equal(fired["eye"]["state"][0], undisturbed[when + tick][0])
+        assert torch.equal(fired["eye"]["state"][1], undisturbed[tick][1])
+
+
+def test_a_restarted_row_receives_each_wires_init() -> None:
+    wired = graph({"eye": ModuleSpec(Listener)}, eye={"action": {"from": "hand.action", "delay": 1, "init": 0.5},
+                                                "echo": {"from": "hand.action", "delay": 1, "init": -3}})
+    fresh = live(begun(wired, batch=2), range(3))
+    worker = begun(wired, batch=2)
+    live(worker, range(2))
+    begin(worker, [False, True])
+    for one, other in zip(live(worker, range(2, 5)), fresh, strict=True):
+        assert torch.equal(one["eye"]["state"][1], other["eye"]["state"][1])
+        assert torch.equal(one["eye"]["reward"][1], other["eye"]["reward"][1])
+
+
+def test_rows_may_restart_at_different_ticks() -> None:
+    wired = graph(eye={"action": "hand.action@-2"})
+    alone = [tick["eye"]["state"][0] for tick in live(begun(wired), range(9))]
+    worker = begun(wired, batch=3)
+    live(worker, range(3))
+    begin(worker, [False, True, False])
+    worker.fire(worker.nodes, 3)
+    begin(worker, [False, False, True])
+    for tick, fired in enumerate(live(worker, range(4, 9))):
+        for row, began in enumerate((0, 3, 4)):
+            assert torch.equal(fired["eye"]["state"][row], alone[4 + tick - began])
+
+
+def test_rows_may_be_reset_one_by_one_within_a_tick() -> None:
+    worker = begun(graph(), batch=3)
+    live(worker, range(3))
+    begin(worker, [True, False, False])
+    begin(worker, [False, True, False])
+    assert worker.fire(worker.nodes, 3)["eye"]["state"][:, 0].tolist() == [1, 1, 15]
+
+
+def test_a_reset_does_not_change_sent_messages() -> None:
+    worker = begun(graph(), batch=2)
+    sent = worker.fire(worker.nodes, 0)["hand"]["action"]
+    before = sent.clone()
+    begin(worker, [True, False])
+    worker.fire(worker.nodes, 1)
+    assert torch.equal(sent, before)
+
+
+def test_a_full_reset_may_change_the_number_of_worlds() -> None:
+    worker = begun(graph(), batch=2)
+    live(worker, range(3))
+    begin(worker, [True] * 5)
+    assert worker.fire(worker.nodes, 0)["eye"]["state"].tolist() == [[1, 1, 1]] * 5
+
+
+# Call edges and replicas ------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_without_the_callees_node_has_a_replica_of_it() -> None:
+    worker = Worker(graph(), ["head"], 0)
+    assert worker.nodes == ("head",) and set(worker.modules) == {"book", "head"}
+    begin(worker, [True])
+    fired = worker.fire(("head",), 0, [(0, {"eye": {"state": torch.full((1, 3), 4.0)}})])
+    assert fired["head"]["plan"].unique().tolist() == [4]
+
+
+def test_a_worker_without_the_caller_holds_no_replica() -> None:
+    assert set(Worker(graph(), ["eye", "hand"], 0).modules) == {"eye", "hand"}
+
+
+def test_in_one_process_the_callee_is_the_module_itself() -> None:
+    worker = Worker(graph(), graph().order, 0)
+    assert module_behind(worker.modules["head"].calls.book) is worker.modules["book"]
+
+
+def test_a_planner_plans_with_a_replica_of_the_world_model() -> None:
+    shipped = to_graph(ami.compose())
+    whole, part = begun(shipped, batch=2), Worker(shipped, ["planner"], 0)
+    begin(part, [True, True])
+    assert part.nodes == ("planner",) and set(part.modules) == {"planner", "world_model", "cost", "perception"}
+    fired = live(whole, range(2))
+    for tick, outputs in enumerate(fired):
+        own = part.fire(("planner",), tick, [(tick, outputs)])["planner"]
+        assert all(torch.equal(own[port], value) for port, value in outputs["planner"].items())
+
+
+def test_an_unbound_call_is_refused_when_it_is_made() -> None:
+    class Lonely(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+            return self.calls.friend.ask(state)
+
+    worker = begun(graph({"head": ModuleSpec(Lonely)}))
+    with pytest.raises(CallError, match="head calls 'friend', which is not bound"):
+        worker.fire(worker.nodes, 0)
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+def read(worker: Worker, node: str = "book") -> Tensor:
+    return worker.modules[node].state_dict()["reads.weight"]
+
+
+WISE = graph({"book": ModuleSpec(Wise)})
+
+
+def test_the_same_seed_gives_the_same_weights_in_every_worker() -> None:
+    torch.manual_seed(1)
+    whole = Worker(WISE, WISE.order, 5)
+    torch.manual_seed(2)
+    assert torch.equal(read(whole), read(Worker(WISE, ["head"], 5)))
+    assert torch.equal(read(whole), read(Worker(WISE, ["book"], 5)))
+    assert torch.equal(read(whole), build_module(WISE, "book", 5).state_dict()["reads.weight"])
+
+
+def test_another_seed_or_node_gives_other_weights() -> None:
+    shelf = graph({"book": ModuleSpec(Wise), "shelf": ModuleSpec(Wise)}, shelf={})
+    assert not torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(WISE, WISE.order, 6)))
+    assert not torch.equal(read(Worker(shelf, shelf.order, 5)), read(Worker(shelf, shelf.order, 5), "shelf"))
+    assert torch.equal(read(Worker(WISE, WISE.order, 5)), read(Worker(shelf, shelf.order, 5)))
+
+
+def test_the_shipped_agents_weights_do_not_depend_on_the_worker() -> None:
+    shipped = to_graph(ami.compose())
+    whole = Worker(shipped, shipped.order, 3)
+    for nodes in (["planner"], ["perception", "goal"], ["world_model"]):
+        for node, module in Worker(shipped, nodes, 3).modules.items():
+            for name, value in module.state_dict().items():
+                assert torch.equal(value, whole.modules[node].state_dict()[name]), f"{node}.{name}"
+
+
+def test_building_modules_does_not_change_torchs_global_stream() -> None:
+    before = torch.get_rng_state()
+    Worker(WISE, WISE.order, 5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_trained_weights_reach_the_node_and_its_replicas_and_no_other() -> None:
+    trained = {"book": {"reads.weight": torch.full((5, 3), 7.0), "reads.bias": torch.zeros(5)}}
+    for nodes in (["book"], ["head"]):
+        assert read(Worker(WISE, nodes, 0, trained)).unique().tolist() == [7]
+    assert set(Worker(WISE, ["eye"], 0, trained).modules) == {"eye"}
+    assert torch.equal(read(Worker(WISE, ["book"], 0, {"eye": {}})), read(Worker(WISE, ["book"], 0)))
+
+
+@pytest.mark.parametrize(("weights", "which"), [
+    ({"reads.weight": (5, 4), "reads.bias": (5,)}, "reads.weight"),
+    ({"reads.weight": (5, 3)}, "reads.bias"),
+    ({"reads.weight": (5, 3), "reads.bias": (5,), "writes.weight": (1,)}, "writes.weight"),
+    ({"a": (1,), "b": (1,)}, "reads.weight, reads.bias, a and more"),
+])
+def test_weights_of_another_shape_or_name_are_refused(weights: dict[str, tuple[int, ...]], which: str) -> None:
+    trained = {"book": {name: torch.zeros(shape) for name, shape in weights.items()}}
+    with pytest.raises(CheckpointError) as refused:
+        Worker(WISE, ["head"], 0, trained)
+    assert str(refused.value) == (
+        f"the checkpoint does not fit book (Wise): {which} differ in name or shape. "
+        "Fix: retrain this agent, or load it with the settings it was trained with")
+
+
+def test_refused_weights_change_nothing() -> None:
+    module = build_module(WISE, "book", 0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(CheckpointError):
+        load_weights("book", module, {"reads.weight": torch.zeros(5, 3), "reads.bias": torch.zeros(4)})
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_messages_before_a_failure_are_kept_at_once() -> None:
+    """An agent that continues after an error may change its sent messages."""
+    class Failing(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+            raise ZeroDivisionError
+
+    notes = Notes()
+    worker = begun(graph({"head": ModuleSpec(Failing)}), recorder=notes)
+    with pytest.raises(ModuleError):
+        worker.fire(worker.nodes, 0)
+    assert [node for node, *_ in notes.rows] == ["book", "eye"] and notes.kept == 1
