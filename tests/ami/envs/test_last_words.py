@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,15 @@ def ended(script: str) -> tuple[int, str]:
 @pytest.mark.parametrize(("end", "code"), ENDS)
 def test_environment_that_ends_the_process_is_named(end: str, code: int) -> None:
     assert ended(f"with last_words(), expecting('Deadly-v0'):\n    {end}") == (code, LINE.format("Deadly-v0") + "\n")
+
+
+def test_the_command_line_names_it(in_folder: Path) -> None:
+    home = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "ami", "run", "world=gym", "world.entry_point=tests.support.hostile_envs:Killed",
+               "--allow", "tests.", "world.max_episode_steps=12"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(home)})
+    assert done.returncode == 3
+    assert done.stderr.endswith(LINE.format("tests.support.hostile_envs:Killed") + "\n")
 
 
 @pytest.mark.parametrize(("end", "code"), ENDS)

@@ -343,3 +343,16 @@ def test_model_steps_of_two_planners_are_summed(tmp_path: Path) -> None:
     assert found.decisions == sum(decided)
     assert found.model_steps == sum(steps * 8 * 4 + (steps + 1) // 2 * 16 * 4 for steps in decided)
     assert done.summary["model_steps_per_plan"] == found.model_steps / found.decisions
+
+
+def test_a_disk_that_refuses_the_summary_costs_the_file_and_not_the_table(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("ami.session.run.write_json", full)
+    assert main(["run", "agent=oracle", "runtime=local", "evaluation.pairs=1", "evaluation.beside=[]", "evaluation.film=0",
+                 f"store={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    printed = capsys.readouterr()
+    assert "model" in printed.out and "agent" in printed.out
+    assert printed.err.startswith("ami: [Errno 28] No space left on device: '") and "summary.json" in printed.err

@@ -59,6 +59,16 @@ def test_an_error_at_the_first_write_leaves_nothing(tmp_path: Path, monkeypatch:
     assert names(tmp_path) == []
 
 
+def test_a_full_disk_is_reported_with_the_files_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write to an open file: without a name
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        write_atomically(tmp_path / "a.json", "{}")
+    assert refused.value.filename == str(tmp_path / "a.json") and not list(tmp_path.iterdir())
+
+
 def test_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     fsync, replace = os.fsync, Path.replace
