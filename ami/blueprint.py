@@ -58,16 +58,16 @@ class World(Module):
     `truth` is for probes and pictures: no role has an input of that kind, so no other module can be wired to it.
 
     Attributes:
-        tells_success: whether its episodes can succeed or fail. A world with rewards alone always sends `success` = False
+        reports_success: whether its episodes can succeed or fail. A world with rewards alone always sends `success` = False
             and is evaluated by its returns.
         remarks: notes on its ports for the user, one sentence each; printed by `ami check`, `ami graph` and `ami run`.
-        shown_by: by port, another port whose messages include the same data.
+        duplicated_by: by port, another port whose messages include the same data.
         overlay: the position of `truth` in its picture; None draws no paths over pictures.
     """
 
-    tells_success: bool = True
+    reports_success: bool = True
     remarks: Sequence[str] = ()
-    shown_by: Mapping[str, str] = {}
+    duplicated_by: Mapping[str, str] = {}
     overlay: Overlay | None = None
 
     role: ClassVar[str] = "world"
@@ -128,7 +128,7 @@ class WorldModel(Module):
         "recall": Port("recall", ("*S",), optional=True),
     }
     outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
-    wants = {"perception": Call(("encode",), {"P": "P"}, optional=True)}  # for learning alone
+    requires = {"perception": Call(("encode",), {"P": "P"}, optional=True)}  # for learning alone
 
     @callable_method
     def believe(self, percept: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class WorldModel(Module):
         raise NotImplementedError
 
     @callable_method
-    def graft(self, goal: Tensor, state: Tensor) -> Tensor:
+    def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:
         """Move goals into the context of other states: (…, *S), (…, *S) to (…, *S), leading sizes broadcast.
 
         A model that separates the two keeps the goal's dynamic part and takes the state's static part. The default returns
@@ -184,7 +184,7 @@ class Goal(Module):
         "mode": Port("mode", (), torch.int64, optional=True),
     }
     outputs = {"goal": Port("goal", ("*S",))}
-    wants = {
+    requires = {
         "perception": Call(("encode",), optional=True),
         "world_model": Call(("believe",), {"S": "S"}, optional=True),
     }
@@ -219,7 +219,7 @@ class IntrinsicTerm(nn.Module):
         """
         raise NotImplementedError
 
-    def measure(self, step_length: Tensor, share: float) -> None:
+    def fit_statistics(self, step_length: Tensor, share: float) -> None:
         """Update the unit of a term that has one: the running mean of the distance of one step in this state space.
 
         Args:
@@ -280,7 +280,7 @@ class Cost(Module):
         "reward": Port("reward", optional=True),
     }
     outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
-    wants = {"world_model": Call(("distance", "graft"), {"S": "S"})}
+    requires = {"world_model": Call(("distance", "rebase_goal"), {"S": "S"})}
 
     @callable_method
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -316,7 +316,7 @@ class Planner(Module):
         "energy": Port("energy"),
         "model_steps": Port("count", (), torch.int64),
     }
-    wants = {
+    requires = {
         "world_model": Call(("rollout",), {"S": "S", "A": "A"}),
         "cost": Call(("energy",), {"S": "S", "W": "W"}),
     }

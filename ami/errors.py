@@ -88,22 +88,22 @@ class GraphError(AmiError, ValueError):
         return GraphError, (self.mistakes,)
 
 
-def unknown_name(what: str, name: str, menu: Iterable[str], fix: str = "") -> UnknownName:
+def unknown_name(what: str, name: str, existing: Iterable[str], fix: str = "") -> UnknownName:
     """Return the error for a name that does not exist.
 
     Args:
         what: the kind of thing, e.g. "planner".
         name: the name that was given.
-        menu: the names that exist.
+        existing: the names that exist.
         fix: a further sentence, for when the nearest name does not help.
     """
     name = name if len(name) <= 80 else f"{name[:60]}…"
-    return UnknownName(f"unknown {what} '{name}'{suggestion(name, menu)}" + (f" {fix}" if fix else ""))
+    return UnknownName(f"unknown {what} '{name}'{suggestion(name, existing)}" + (f" {fix}" if fix else ""))
 
 
-def suggestion(name: str, menu: Iterable[str]) -> str:
-    """Return the end of an error sentence: the nearest of the existing names (`menu`), or all of them if none is near."""
-    names = sorted(menu)
+def suggestion(name: str, existing: Iterable[str]) -> str:
+    """Return the end of an error sentence: the nearest of the existing names, or all of them if none is near."""
+    names = sorted(existing)
     near = difflib.get_close_matches(name.lower(), sorted({text.lower() for text in names}), n=1, cutoff=0.6)
     if near:
         alike = [text for text in names if text.lower() == near[0]]

@@ -113,7 +113,7 @@ class Module(nn.Module):
 
     Attributes:
         inputs, outputs: the ports, by name. A role fixes them; a module may add its own.
-        wants: the calls this module makes, by the name it uses for them.
+        requires: the calls this module makes, by the name it uses for them.
         calls: the bound call edges, set by the engine.
         dims: the sizes of its ports, by symbol, set by the engine.
         actions: the action space of the world's port, set by the engine before `build`, and before `infer_dims` if it is
@@ -130,7 +130,7 @@ class Module(nn.Module):
     role: ClassVar[str] = "module"
     inputs: Mapping[str, Port] = {}
     outputs: Mapping[str, Port] = {}
-    wants: Mapping[str, Call] = {}
+    requires: Mapping[str, Call] = {}
 
     def __init__(self) -> None:
         super().__init__()

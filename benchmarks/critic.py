@@ -41,18 +41,18 @@ COSTS: dict[str, tuple[str, ...]] = {
     "with the critic": (),
     "without it, saturated": ("cost.weights={critic: 0.0}",),
     "without it, not saturated": ("cost=goal_distance",),
-    "an untaught critic": (),
+    "an untrained critic": (),
 }
 THRESHOLDS = {
     "with the critic, half the horizon, across, worst seed": 0.95,
     "with the critic, full horizon, across, worst seed": 0.95,
     "without it, saturated, half the horizon, across, at most": 0.5,
     "not saturated, half the horizon, across, points that the critic adds": 5.0,
-    "an untaught critic, half the horizon, across, at most": 0.5,
+    "an untrained critic, half the horizon, across, at most": 0.5,
 }
 
 
-def untaught(weights: Weights) -> Weights:
+def untrained(weights: Weights) -> Weights:
     """The weights without the critic's; the measured statistics of intrinsic terms stay."""
     return {node: {name: value for name, value in state.items() if not name.startswith("critics.")}
             for node, state in weights.items()}
@@ -62,7 +62,7 @@ def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, dict[st
     """{cost: {horizon: figures}}"""
     found: dict[str, dict[str, Any]] = {}
     for name, more in COSTS.items():
-        own = untaught(weights) if "untaught" in name else weights
+        own = untrained(weights) if "untrained" in name else weights
         for horizon in HORIZONS:
             pairs = manifest if horizon == FULL else of_kind(manifest, ["across"])
             found.setdefault(name, {})[str(horizon)] = figures(live([*more, f"planner.horizon={horizon}"], own, pairs, seed))
@@ -78,7 +78,7 @@ def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]
     half = {cost: mean(rates(runs, cost, HALF)) for cost in COSTS}
     values = dict(zip(THRESHOLDS, (
         min(rates(runs, "with the critic", HALF)), min(rates(runs, "with the critic", FULL)), half["without it, saturated"],
-        100 * (half["with the critic"] - half["without it, not saturated"]), half["an untaught critic"]), strict=True))
+        100 * (half["with the critic"] - half["without it, not saturated"]), half["an untrained critic"]), strict=True))
     return {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
             for name, value in values.items()}
 
@@ -120,7 +120,7 @@ candidates, 2 iterations) plan H steps ahead under these costs, on the same {PAI
 * *with the critic*: the default, an intrinsic energy that saturates at one step's distance, and the critic;
 * *without it, saturated*: the same with the critic's weight at 0;
 * *without it, not saturated*: only the distance to the goal in the learnt states (`cost=goal_distance`);
-* *an untaught critic*: the control; its network has its initial weights.
+* *an untrained critic*: the control; its network has its initial weights.
 
 Across the wall, by horizon (model steps per plan are 64 · H; the full horizon is {FULL}, half of it {HALF}):
 

@@ -48,11 +48,11 @@ SHUFFLED = "curiosity, spread shuffled"
 AGENTS: dict[str, tuple[str, ...]] = {
     "random": ("agent=random",),
     "novelty": NOVELTY,
-    "novelty, untaught": NOVELTY,
+    "novelty, untrained": NOVELTY,
     "curiosity": CURIOSITY,
     SHUFFLED: CURIOSITY,
 }
-"""*Untaught* has initial weights; with *spread shuffled* each candidate gets the spread of another one."""
+"""*Untrained* has initial weights; with *spread shuffled* each candidate gets the spread of another one."""
 THRESHOLDS = {
     "novelty, times the cells that random enters, worst seed": 1.2,
     "novelty, both rooms, points more than random": 10.0,
@@ -119,7 +119,7 @@ def judged(seed: int, store: Path, agents: Sequence[str]) -> dict[str, Any]:
     """Run every agent from the same starts."""
     found: dict[str, Any] = {}
     for name in agents:
-        taught = name != "random" and "untaught" not in name
+        taught = name != "random" and "untrained" not in name
         # one training for all: the first of the ensemble's predictors is novelty's world model
         weights = learn(CURIOSITY, seed, store).weights if taught else {}
         model = None
@@ -173,7 +173,7 @@ of its model (*curiosity*) or the distance from its recent states (*novelty*)?
 **Method.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience
 as usual. Then CEM plans with an intrinsic cost alone: minus the spread of the model's predictors
 (`experiment=curiosity`), or minus the distance to the running mean of the recent states (`experiment=novelty`). Controls:
-random actions; the same agent with an untrained model (*untaught*); the spread shuffled among the candidates. The measure
+random actions; the same agent with an untrained model (*untrained*); the spread shuffled among the candidates. The measure
 is the number of cells of {CELL:.0f} × {CELL:.0f} px that the dot enters, of {len(free_cells())} free ones.
 
 | agent | cells entered | points more than random, same starts | entered both rooms |
@@ -188,7 +188,7 @@ Means over all starts and seeds with Student's 95 % intervals.
 
 **Interpretation.** Novelty leads the agent through both rooms in {both('novelty'):.0f} % of the episodes ({by_seed} by
 seed: not with every model), random actions in {both('random'):.0f} %. With an untrained model, novelty enters
-{share('novelty, untaught'):.0f} % of the cells. Curiosity alone {sees} more than random actions here: nothing is learnt
+{share('novelty, untrained'):.0f} % of the cells. Curiosity alone {sees} more than random actions here: nothing is learnt
 during the episode, so the most uncertain place stays the most uncertain. Its spread does give a direction: it enters both
 rooms in {both('curiosity'):.0f} % of the episodes, with the spread shuffled in {both(SHUFFLED):.0f} %. It leads to one
 place, not to many.

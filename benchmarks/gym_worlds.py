@@ -133,7 +133,7 @@ def evaluated(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> 
 def return_figures(evaluation: Evaluation) -> dict[str, Any]:
     """Return the return with its interval, and success if the world reports it."""
     low, high = mean_interval(evaluation.returns())
-    success = fmean(evaluation.successes()) if evaluation.tells_success else None
+    success = fmean(evaluation.successes()) if evaluation.reports_success else None
     return {"return": fmean(evaluation.returns()), "low": low, "high": high, "success": success}
 
 

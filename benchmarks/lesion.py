@@ -38,9 +38,9 @@ EXPECTED = {
     ("without perception", "same_room"): (0.0, 0.40),  # no better than random actions
     ("without world.observation → perception.observation", "same_room"): (0.0, 0.40),
     ("without goal", "same_room"): (0.0, 0.40),
-    ("perception unlearnt", "across"): (0.0, 0.40),
-    ("world_model unlearnt", "across"): (0.0, 0.40),
-    ("cost unlearnt", "across"): (0.0, 0.90),
+    ("perception untrained", "across"): (0.0, 0.40),
+    ("world_model untrained", "across"): (0.0, 0.40),
+    ("cost untrained", "across"): (0.0, 0.90),
 }
 
 
@@ -82,7 +82,7 @@ def text(rows: dict[str, Any], verdicts: dict[str, Any]) -> str:
 **Method.** The default agent learnt two rooms with three training seeds. Then it ran {PAIRS} sealed pairs of each kind
 per seed, intact and without one of its parts or wires: `ami compare --lesion`. There is no further learning. A required
 input whose wire is cut receives 0 at every tick, an optional one is left out; the mode stays at "plan", the weights of
-the cost at 1. A part without its messages still answers the calls that others need. "Unlearnt" is a part with its initial
+the cost at 1. A part without its messages still answers the calls that others need. "Untrained" is a part with its initial
 weights. p is McNemar's exact test against the intact agent, pair by pair and seed by seed, corrected for {len(cut)}
 lesions (Holm); the intervals are Wilson's, 95 %, over all {len(SEEDS) * PAIRS} episodes of a kind.
 

@@ -46,8 +46,8 @@ AGENTS: dict[str, tuple[str, ...]] = {
     "teacher": ("configurator.mode=2",),
     "policy": (),
     "gate": ("configurator=surprise_gate", "~configurator.mode"),
-    "untaught policy": (),
-    "gate, untaught policy": ("configurator=surprise_gate", "~configurator.mode"),
+    "untrained policy": (),
+    "gate, untrained policy": ("configurator=surprise_gate", "~configurator.mode"),
 }
 DECIDE = ("configurator", "planner", "actor")
 ALL_MODULES = (*DECIDE, "perception", "world_model", "goal", "cost", "memory")
@@ -61,7 +61,7 @@ THRESHOLDS = {
     "decision of the policy alone, times faster, one world": 40.0,
     "gate, share of the teacher's success kept, worst seed and kind": 0.95,
     "gate, share of the teacher's time of a decision, at most": 1 / 3,
-    "untaught policy in the same room, at most": 0.4,
+    "untrained policy in the same room, at most": 0.4,
 }
 
 
@@ -106,7 +106,7 @@ def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
     """Evaluate every agent and every budget on the same pairs."""
     agents = {}
     for name, overrides in AGENTS.items():
-        own = without_policy(weights) if "untaught" in name else weights
+        own = without_policy(weights) if "untrained" in name else weights
         agents[name] = figures(live([*POLICY, *overrides], own, manifest, seed))
     budgets: dict[str, Any] = {}
     for with_policy, alone in BUDGETS:
@@ -144,7 +144,7 @@ def verdicts(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, bool]]
         median(run["one world"]["policy"]["decision_ratio"] for run in runs),
         min(rate(run, "gate", kind) / rate(run, "teacher", kind) for run in runs for kind in kinds),
         1 / median(run["one world"]["gate"]["decision_ratio"] for run in runs),
-        max(rate(run, "untaught policy", "same_room") for run in runs)), strict=True))
+        max(rate(run, "untrained policy", "same_room") for run in runs)), strict=True))
     return {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
             for name, value in values.items()}
 
@@ -202,7 +202,7 @@ goal) of three linear layers. The policy is regressed on the first action of pla
 tick and, in the second half, of an *apprentice* that acts by the policy in half of its ticks while the planner labels
 each state (DAgger). {PAIRS} sealed pairs of each kind per seed, the same for all. The *gate*
 (`configurator=surprise_gate`) plans at an episode's first tick, at high surprise and when energy does not fall. The
-*untaught* policy has its initial weights.
+*untrained* policy has its initial weights.
 
 | agent | same room | across the wall | ticks planned |
 |---|---|---|---|
@@ -234,9 +234,9 @@ Mode-2 on a small budget, one iteration of CEM that starts from the policy's pla
 
 **Interpretation.** In this world planning can be compiled into a policy almost without loss: one percept shows the full
 state, and the best action is a smooth function of state and goal. The gate plans in {100 * share('gate'):.0f} % of the
-ticks, mostly at an episode's first. With the *untaught* policy it plans in {100 * share('gate, untaught policy'):.0f} % and
-raises success across the wall from {per_cent('untaught policy')} to {per_cent('gate, untaught policy')}: when energy no
-longer falls it plans for two ticks, then returns to a policy that undoes them. A gate saves time if the policy is good;
+ticks, mostly at an episode's first. With the *untrained* policy it plans in {100 * share('gate, untrained policy'):.0f} %
+and raises success across the wall from {per_cent('untrained policy')} to {per_cent('gate, untrained policy')}: when energy
+no longer falls it plans for two ticks, then returns to a policy that undoes them. A gate saves time if the policy is good;
 it does not replace a policy.
 
 **Limits.** One small world with a fixed door. The policy is tested in its training world: goals and starts are new, the

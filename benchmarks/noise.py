@@ -44,9 +44,9 @@ SEEDS, PAIRS, MANIFEST_SEED = (0, 1, 2), 200, 20261125
 NOISES = ("none", "tv", "background")
 UPDATES, BATCH, WINDOW = 1200, 64, 5  # the shipped recipe's
 REGULARISER = "{_target_: modules.world_model.anti_collapse.VICReg, %s}"
-JEPA, PIXELS, TIMED, UNTAUGHT = "jepa", "pixels, equal updates", "pixels, equal time", "untaught"
+JEPA, PIXELS, TIMED, UNTRAINED = "jepa", "pixels, equal updates", "pixels, equal time", "untrained"
 MODELS = {JEPA: "world_model=jepa", PIXELS: "world_model=generative", TIMED: "world_model=generative",
-          UNTAUGHT: "learning=none"}
+          UNTRAINED: "learning=none"}
 WAYS = {  # on the flickering floor alone
     "jepa, ema": ("world_model.anti_collapse=ema",),
     "jepa without inverse dynamics": (f"world_model.anti_collapse={REGULARISER % 'idm: 0.0'}",),
@@ -60,7 +60,7 @@ THRESHOLDS = {  # fixed before the run
     "flickering floor: jepa, same room, worst seed": 0.95,
     "flickering floor: points by which jepa leads pixels at equal updates, same room": 30.0,
     "flickering floor: points by which jepa leads pixels at equal time, same room": 30.0,
-    "flickering floor: untaught, same room, at most": 0.4,
+    "flickering floor: untrained, same room, at most": 0.4,
 }
 
 
@@ -96,7 +96,7 @@ def update_of(model: str) -> Any:
     learner: Any = modules["world_model"]
     batch = {"observation": torch.randint(0, 256, (BATCH, WINDOW + 1, 32, 32, 3), dtype=torch.uint8),
              "action": torch.rand(BATCH, WINDOW, 2) * 2 - 1}
-    getattr(learner, "measure", lambda batch: None)({"observation": batch["observation"].flatten(0, 1)})
+    getattr(learner, "fit_statistics", lambda batch: None)({"observation": batch["observation"].flatten(0, 1)})
     parameters = [p.requires_grad_(True) for name in ("perception", "world_model") for p in modules[name].parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
 
@@ -111,7 +111,7 @@ def update_of(model: str) -> Any:
 
 def compared(noise: str, store: Path, updates: int, parallel: int) -> Comparison:
     own = {JEPA: (MODELS[JEPA],), PIXELS: (MODELS[PIXELS],),
-           TIMED: (MODELS[TIMED], f"learning.stages.model.steps={updates}"), UNTAUGHT: (MODELS[UNTAUGHT],)}
+           TIMED: (MODELS[TIMED], f"learning.stages.model.steps={updates}"), UNTRAINED: (MODELS[UNTRAINED],)}
     own |= WAYS if noise == "background" else {}
     variants = [Variant(label, overrides(noise, store, *more)) for label, more in own.items()]
     return compare_variants(variants, seeds=SEEDS, against=JEPA, parallel=parallel, folder=store / f"noise_{noise}",
@@ -138,7 +138,7 @@ def judged(found: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, boo
     values = dict(zip(THRESHOLDS, (
         rate(plain, JEPA, worst=True), rate(plain, PIXELS, worst=True), rate(noisy, JEPA, worst=True),
         100 * (rate(noisy, JEPA) - rate(noisy, PIXELS)), 100 * (rate(noisy, JEPA) - rate(noisy, TIMED)),
-        rate(noisy, UNTAUGHT)), strict=True))
+        rate(noisy, UNTRAINED)), strict=True))
     return {name: (value, value <= THRESHOLDS[name] if "at most" in name else value >= THRESHOLDS[name])
             for name, value in values.items()}
 
@@ -200,7 +200,7 @@ squared error. The same critic and the same CEM (256 model steps per plan) then 
 with {len(SEEDS)} training seeds. *Equal updates*: {UPDATES} for both. *Equal time*: an update took {clock['jepa_ms']:.1f}
 ms for the JEPA and {clock['pixels_ms']:.1f} ms for the twin, measured alternately in one process, so the twin has
 {clock['updates']:.0f} updates. Intervals are 95 % Wilson over all seeds; p is McNemar's test on the same pairs, corrected
-for the number of variants (Holm). *untaught* is the same agent with its initial weights.
+for the number of variants (Holm). *untrained* is the same agent with its initial weights.
 
 ![Success by floor](noise.png)
 

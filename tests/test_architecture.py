@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ami.cli.listing import SECTIONS, leaves
+from ami.cli.listing import SECTIONS, options_of
 from ami.config.compose import compose, to_graph
 from ami.config.instantiate import specs_of
 
@@ -167,7 +167,8 @@ def test_option_has_no_interpolation(option: Path) -> None:
     assert "${" not in option.read_text(encoding="utf-8")
 
 
-MODULES = [(group, name) for section in ("modules", "worlds") for group in SECTIONS[section] for name, _ in leaves(group)]
+MODULES = [(group, name) for section in ("modules", "worlds") for group in SECTIONS[section]
+           for name, _ in options_of(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), MODULES)
@@ -180,7 +181,8 @@ def test_every_target_resolves_and_no_option_repeats_a_default(group: str, name:
     assert not [key for key, value in part.settings.items() if value == defaults[key]]
 
 
-@pytest.mark.parametrize("override", [f"{group}={name}" for group in ("agent", "experiment") for name, _ in leaves(group)])
+@pytest.mark.parametrize("override", [f"{group}={name}" for group in ("agent", "experiment")
+                                      for name, _ in options_of(group)])
 def test_every_agent_and_experiment_is_a_valid_graph_without_warnings(override: str) -> None:
     assert to_graph(compose([override])).warnings == []
 

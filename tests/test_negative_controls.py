@@ -21,7 +21,7 @@ from ami.session.learn import learn
 
 SHORT = ["learning.collect.episodes=400", "learning.stages.model.steps=450", "learning.stages.critic.steps=800",
          "runtime=local"]
-ALLOW = ("broken_minds.",)
+ALLOW = ("broken_agents.",)
 
 
 def success(folder: Path, *overrides: str, trained: bool = True) -> float:
@@ -49,11 +49,11 @@ def test_untrained_agent_fails(store: Path) -> None:
 
 
 def test_blind_agent_fails(store: Path) -> None:
-    assert success(store, "perception._target_=broken_minds.BlindConv") <= 0.4
+    assert success(store, "perception._target_=broken_agents.BlindConv") <= 0.4
 
 
 def test_agent_trained_on_shuffled_actions_fails(store: Path) -> None:
-    assert success(store, "world_model._target_=broken_minds.ShuffledJEPA") <= 0.4
+    assert success(store, "world_model._target_=broken_agents.ShuffledJEPA") <= 0.4
 
 
 def test_states_collapse_without_anti_collapse(store: Path) -> None:

@@ -12,14 +12,14 @@ import pytest
 
 from ami.agent import Agent
 from ami.blueprint import Episode
-from ami.cli.listing import SECTIONS, leaves
+from ami.cli.listing import SECTIONS, options_of
 from ami.config.compose import compose, to_graph
 from ami.errors import AmiError
 from ami.runtime.local import LocalRuntime
 
 TICKS, WORLDS = 10, 2
 OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section]
-           for name, _ in leaves(group)]
+           for name, _ in options_of(group)]
 SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {

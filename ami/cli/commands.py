@@ -146,7 +146,7 @@ def graph(words: Sequence[str]) -> int:
 
 def list_choices(words: Sequence[str]) -> int:
     """List every choice, one line each."""
-    from ami.cli.listing import SECTIONS, menu, misnamed
+    from ami.cli.listing import SECTIONS, listing, misnamed
 
     _, _, folders, rest = take_common("list", words)
     reader = parser("list")
@@ -154,7 +154,7 @@ def list_choices(words: Sequence[str]) -> int:
     section = reader.parse_args(rest).section
     if section is not None and section not in SECTIONS:
         raise unknown_name("section", section, SECTIONS)
-    print(menu(section, folders))
+    print(listing(section, folders))
     for sentence in misnamed(folders):
         print(f"warning: {sentence}", file=sys.stderr)
     return 0

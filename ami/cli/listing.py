@@ -24,14 +24,15 @@ OURS = ("modules.", "worlds.", "ami.")
 """Packages whose docstrings describe an option without a comment; they are read without importing them."""
 
 
-def menu(section: str | None = None, folders: Sequence[Path] = ()) -> str:
+def listing(section: str | None = None, folders: Sequence[Path] = ()) -> str:
     """Return the listing, or one section of it; `folders` are a user's own, which come first in the search path."""
     groups = [group for name in ([section] if section else SECTIONS) for group in SECTIONS[name]]
     defaults = (resources.files("configs") / "ami.yaml").read_text(encoding="utf-8")
     blocks = []
     for group in groups:
         chosen = re.search(rf"^  - {group}: (\w+)", defaults, re.MULTILINE)
-        lines = [f"  {name + ' *' * bool(chosen and chosen[1] == name):<22} {line}" for name, line in leaves(group, folders)]
+        lines = [f"  {name + ' *' * bool(chosen and chosen[1] == name):<22} {line}"
+                 for name, line in options_of(group, folders)]
         blocks.append("\n".join([group, *(lines or ["  none yet"])]))
     return "\n\n".join(blocks)
 
@@ -44,7 +45,7 @@ def misnamed(folders: Sequence[Path]) -> list[str]:
             if inner.is_dir() and inner.name not in groups and any(inner.rglob("*.yaml"))]
 
 
-def leaves(group: str, folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
+def options_of(group: str, folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
     """Return each option of a group with its one-line description."""
     found: dict[str, str] = {}
     for place in folders:

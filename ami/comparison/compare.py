@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ami.comparison.figures import Lived, figures, gain
+from ami.comparison.figures import VariantResult, figures, gain
 from ami.comparison.identity import claim, identity_of, short_hash
 from ami.comparison.jobs import RECORD_FILE, Job, jobs_of, work
 from ami.comparison.plot import plot_comparison
@@ -152,7 +152,7 @@ def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: M
         records.setdefault(job.label, {})[job.seed] = RECORD_FILE.read_json(job.file, folder)
     evaluations = {label: {seed: _evaluation(record["evaluation"]) for seed, record in own.items()}
                    for label, own in records.items()}
-    lived = {label: Lived(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
+    lived = {label: VariantResult(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
                           own[seeds[0]]["pairs"], own[seeds[0]]["manifest"]) for label, own in records.items()}
     found = figures(lived, refused, against)
     labels = [variant.label for variant in variants]

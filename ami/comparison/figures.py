@@ -19,7 +19,7 @@ MEASURES, PER_SEED = ("success", "return"), ("success", "mean_steps", "return")
 
 
 @dataclass(frozen=True)
-class Lived:
+class VariantResult:
     """The results of one variant.
 
     Attributes:
@@ -35,7 +35,7 @@ class Lived:
     manifest: str
 
 
-def figures(lived: Mapping[str, Lived], refused: Mapping[str, str], against: str) -> dict[str, Any]:
+def figures(lived: Mapping[str, VariantResult], refused: Mapping[str, str], against: str) -> dict[str, Any]:
     """Return every figure of a comparison as plain values: the contract for scripts.
 
     Args:
@@ -77,7 +77,7 @@ def gain(found: Mapping[str, Any]) -> float:
     return sum(float((test.get("success") or test.get("return") or {"difference": 0.0})["difference"]) for test in tests)
 
 
-def _one(one: Lived) -> dict[str, Any]:
+def _one(one: VariantResult) -> dict[str, Any]:
     evaluations = list(one.evaluations.values())
     total = pooled(evaluations)
     kinds = kinds_of(evaluations)
@@ -92,7 +92,7 @@ def _one(one: Lived) -> dict[str, Any]:
             "learning_seconds": learning, "manifest_hash": one.manifest}
 
 
-def _test(kinds: dict[str, Any], one: Lived, other: Lived) -> None:
+def _test(kinds: dict[str, Any], one: VariantResult, other: VariantResult) -> None:
     for kind, figure in kinds.items():
         if one.pairs != other.pairs:
             figure["test"] = {"reason": "other pairs: its episodes have other starts or goals"}

@@ -33,7 +33,7 @@ def identity_of(sound: Sequence[Sound], refused: Mapping[str, str], seeds: Seque
             "learner": None if learner is one.graph else {"agent": learner.describe(), "code": code_of(learner)},
             "learning": one.learner.plain()["learning"],
             "checkpoint": one.learner.settings.checkpoint,
-            "unlearnt": list(one.variant.unlearnt),
+            "untrained": list(one.variant.untrained),
             "code": code_of(one.graph),
             "manifest": one.manifest.hash,
             "metrics": list(one.config.settings.evaluation.get("metrics", [])),

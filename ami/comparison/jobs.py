@@ -46,13 +46,13 @@ class Job:
     seed: int
     config: Config
     learner: Config
-    unlearnt: tuple[str, ...]
+    untrained: tuple[str, ...]
     file: Path
 
 
 def jobs_of(sound: Sequence[Sound], seeds: Sequence[int], folder: Path) -> list[Job]:
     """Return the jobs seed by seed, so that an interrupted comparison has complete seeds of all variants."""
-    return [Job(one.variant.label, seed, one.config.seeded(seed), one.learner.seeded(seed), one.variant.unlearnt,
+    return [Job(one.variant.label, seed, one.config.seeded(seed), one.learner.seeded(seed), one.variant.untrained,
                  folder / RECORDS / f"{_file_name(one.variant.label)}.seed-{seed}.json")
             for seed in seeds for one in sound]
 
@@ -85,7 +85,7 @@ def work(jobs: Sequence[Job], parallel: int, console: Console) -> dict[str, str]
         for job in waiting:
             if job.label not in broke_off:
                 inner = console.within(lambda text, job=job: bar(0, f"{job.label}, seed {job.seed}: {text}"))  # type: ignore[misc]
-                keep(job, live_or_say(job.config, job.learner, job.unlearnt, inner))
+                keep(job, run_or_refuse(job.config, job.learner, job.untrained, inner))
     return broke_off
 
 
@@ -96,7 +96,7 @@ def _side_by_side(jobs: Sequence[Job], parallel: int) -> Iterator[tuple[Job, dic
     trainings = {number: learning.key_of(job.learner) for number, job in enumerate(jobs)}
     first = {key: number for number, key in reversed(trainings.items()) if key}
     tasks = [Task(("learn", key), learn, (jobs[number].learner,)) for key, number in first.items()]
-    tasks += [Task(number, live_or_say, (job.config, job.learner, job.unlearnt), ("learn", trainings[number]))
+    tasks += [Task(number, run_or_refuse, (job.config, job.learner, job.untrained), ("learn", trainings[number]))
               for number, job in enumerate(jobs)]
     address = jobs[0].config.settings.address if jobs else None
     for name, result in run_tasks(tasks, parallel, address):
@@ -110,22 +110,22 @@ def learn(config: Config) -> None:
         learning.learn(config)
 
 
-def live_or_say(config: Config, learner: Config, unlearnt: Sequence[str] = (),
+def run_or_refuse(config: Config, learner: Config, untrained: Sequence[str] = (),
                 console: Console | None = None) -> dict[str, Any]:
     """Return the record of `live`, or the reason if the variant failed."""
     try:
-        return live(config, learner, unlearnt, console)
+        return live(config, learner, untrained, console)
     except AmiError as error:
         return {FAILED: str(error)}
 
 
-def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:
+def live(config: Config, learner: Config, untrained: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:
     """Run one variant with one seed: train if necessary, and evaluate every pair.
 
     Args:
         config: configuration of the evaluated agent.
         learner: configuration of the trained agent.
-        unlearnt: nodes evaluated with their initial weights.
+        untrained: nodes evaluated with their initial weights.
         console: shows progress; silent by default.
 
     Returns:
@@ -136,7 +136,7 @@ def live(config: Config, learner: Config, unlearnt: Sequence[str] = (), console:
         trained = learning.learn(learner, console)
         graph = judged_graph(config)
         manifest = seal(config, graph)
-        weights = {node: state for node, state in trained.weights.items() if node not in unlearnt}
+        weights = {node: state for node, state in trained.weights.items() if node not in untrained}
         evaluation = evaluate_local(config, "pairs", graph, weights, manifest, console, metrics_of(config, graph))
     return {"seed": config.settings.seed, "manifest": manifest.hash, "pairs": manifest.pairs_hash,
             "learning_seconds": trained.seconds, "checkpoint": None if trained.file is None else str(trained.file),

@@ -58,7 +58,7 @@ def lesions(config: Config) -> list[Variant]:
         if changes not in done:  # a module with a single wire equals the lesion of that wire
             done[changes] = label
             found.append(Variant(label, (*intact, *changes), intact))
-    return [*found, *(Variant(f"{node} unlearnt", intact, intact, (node,)) for node in _learners(config, graph))]
+    return [*found, *(Variant(f"{node} untrained", intact, intact, (node,)) for node in _learners(config, graph))]
 
 
 def _parts(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -102,5 +102,5 @@ def _without(graph: Graph, wire: Wire) -> str:
 
 
 def _is_optional(graph: Graph, caller: str, name: str) -> bool:
-    call = graph.drafts[caller].wants.get(name)
+    call = graph.drafts[caller].requires.get(name)
     return call is not None and call.optional

@@ -22,14 +22,14 @@ class Variant:
         label: its name in the table.
         overrides: overrides of the evaluated agent.
         learner: overrides of the trained agent, whose weights the evaluated one uses; None if both are the same.
-        unlearnt: the nodes evaluated with their initial weights.
+        untrained: the nodes evaluated with their initial weights.
         swept: the values of the keys that differ between the variants.
     """
 
     label: str
     overrides: tuple[str, ...]
     learner: tuple[str, ...] | None = None
-    unlearnt: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
     swept: Mapping[str, str] = field(default_factory=dict)
 
 

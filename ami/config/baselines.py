@@ -86,7 +86,7 @@ def _without_other_end(wiring: Mapping[str, Any], replaced: Collection[str],
             if callee in wiring and callee not in replaced:
                 continue
             caller = face(node)
-            call = caller.wants.get(name) if caller is not None else None
+            call = caller.requires.get(name) if caller is not None else None
             if call is not None and not _answers(face(callee) if callee in wiring else None, call):
                 yield node, ("calls", name), call.optional
 

@@ -370,7 +370,7 @@ def _search_path(overrides: Sequence[str]) -> list[str]:
     return [str(place) for places in given for place in (places if isinstance(places, list) else [places])]
 
 
-def own_leaves(overrides: Sequence[str]) -> dict[str, str]:
+def own_options(overrides: Sequence[str]) -> dict[str, str]:
     """Return the user's own options: the text of each YAML file, by its path in its folder."""
     *folders, _ = _folders(overrides)  # the last one is ami's
     return {file.relative_to(folder).as_posix(): option_file.read(file)

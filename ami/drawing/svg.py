@@ -232,7 +232,7 @@ def _box(graph: Graph, node: str) -> _Box:
     wired = {w.to_port: w.to_port + (" ✂" if w.cut else f" @-{w.delay}" if w.delay else "") for w in graph.inputs[node]}
     read = {w.port for w in graph.wires if w.node == node and not w.cut}
     calls = [(graph.calls[node][name], f"{graph.calls[node][name]}.{method}()")
-             for name, call in module.wants.items() if name in graph.calls[node] for method in call.methods]
+             for name, call in module.requires.items() if name in graph.calls[node] for method in call.methods]
     title = graph.specs[node].target.__qualname__
     if graph.every[node] > 1:
         title += f", every {graph.every[node]} ticks"

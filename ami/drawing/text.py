@@ -60,7 +60,7 @@ def _class(graph: Graph, node: str) -> str:
 
 def _calls(graph: Graph, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield each callee of a node and the called methods; bound calls that its module does not declare are skipped."""
-    for name, call in graph.drafts[node].wants.items():
+    for name, call in graph.drafts[node].requires.items():
         if name in graph.calls[node]:
             yield graph.calls[node][name], call.methods
 

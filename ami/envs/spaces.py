@@ -64,12 +64,12 @@ class Reading:
     Attributes:
         ports: the ports by name, `observation` first.
         remarks: notes for the user: which key is which port, and which keys were transposed, flattened or left out.
-        shown_by: for the port of a key, the port `observation` or `goal` that includes it.
+        duplicated_by: for the port of a key, the port `observation` or `goal` that includes it.
     """
 
     ports: dict[str, PortSpace] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    shown_by: dict[str, str] = field(default_factory=dict)
+    duplicated_by: dict[str, str] = field(default_factory=dict)
 
     def is_plain(self, space: Space) -> bool:
         """Return whether no conversion is needed: the space is already a Box, or a Dict of Boxes by port."""
@@ -81,7 +81,7 @@ class Reading:
     def described(self) -> Reading:
         """Return a copy for another process, without the functions that read."""
         return Reading({name: port._replace(read=_read_elsewhere) for name, port in self.ports.items()}, self.remarks,
-                       self.shown_by)
+                       self.duplicated_by)
 
     def __call__(self, observation: Any) -> dict[str, Any]:
         """Convert an environment's observation to an array per port."""
@@ -182,18 +182,18 @@ def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id
         flat = flatten_space(together)
         reading.ports[OBSERVATION] = PortSpace(flat, lambda seen: flatten(together, {key: seen[key] for key in numbers}),
                                                dtype=_dtype(flat))
-        reading.shown_by = {port_name(key): OBSERVATION for key in numbers}
+        reading.duplicated_by = {port_name(key): OBSERVATION for key in numbers}
         reading.remarks.append(f"observation is {', '.join(numbers)}, flattened to one vector; world.observation=KEY "
                                "chooses one of them")
         return
     reading.ports[OBSERVATION] = keys[chosen]
-    reading.shown_by[port_name(chosen)] = OBSERVATION
+    reading.duplicated_by[port_name(chosen)] = OBSERVATION
     if chosen != OBSERVATION:
         reading.remarks.append(f"observation is the key '{chosen}'")
     goal = next((name for name in GOALS if name in keys and name != chosen), None)
     if goal is not None:
         reading.ports[GOALS[0]] = keys[goal]
-        reading.shown_by[port_name(goal)] = GOALS[0]
+        reading.duplicated_by[port_name(goal)] = GOALS[0]
 
 
 def _port(space: Space) -> PortSpace | None:

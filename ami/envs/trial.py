@@ -33,7 +33,7 @@ class Trial:
     Attributes:
         steps: its number of steps, at most `TRIAL`.
         ended: whether it ended within them.
-        tells_success: whether a reset or a step reported success or failure.
+        reports_success: whether a reset or a step reported success or failure.
         solved_at: the first step at which it was solved; None if it was not.
         solved_at_end: whether it was solved at its last step.
         is_seeded: whether the same seed and actions reproduced its beginning.
@@ -41,7 +41,7 @@ class Trial:
 
     steps: int
     ended: bool
-    tells_success: bool
+    reports_success: bool
     solved_at: int | None
     solved_at_end: bool
     is_seeded: bool
@@ -59,7 +59,7 @@ def try_out(world: GymWorld) -> Trial:
             first.append(sent)
         solved, over = bool(sent["success"]), bool(sent["terminated"] | sent["truncated"])
         solved_at = steps if solved and solved_at is None else solved_at
-    reports = world.reports_success
+    reports = world._reports_success
     second = list(_episode(world, REPLAYED))
     same = len(first) == len(second) and all(torch.equal(one[port], other[port])
                                              for one, other in zip(first, second, strict=True) for port in SAME)

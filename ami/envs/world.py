@@ -89,7 +89,7 @@ class GymWorld(World):
         self._codec = ActionCodec(self.rows.single_action_space, self.env_id)
         self.space = self._codec.actions
         self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
-        self.outputs, self.shown_by = _ports(self.rows.reading), self.rows.reading.shown_by
+        self.outputs, self.duplicated_by = _ports(self.rows.reading), self.rows.reading.duplicated_by
         try:
             with inside_environment(), self._waiting:
                 seen, info = self.rows.reset([0], np.ones(1, bool), {})
@@ -101,8 +101,8 @@ class GymWorld(World):
                 allowed = self._allowed(seen, info, np.zeros(1, bool))
                 self._ticks += 1
                 first = self.space.nearest(torch.zeros(1, self.space.width), allowed).numpy()
-                self._success_at_reset = self.reports_success = "success" in info
-                self.reports_success |= "success" in self._stepped(first)[-1]
+                self._success_at_reset = self._reports_success = "success" in info
+                self._reports_success |= "success" in self._stepped(first)[-1]
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
         self.overlay = self._overlay()
@@ -117,9 +117,9 @@ class GymWorld(World):
         return limit
 
     @property
-    def tells_success(self) -> bool:  # type: ignore[override]
+    def reports_success(self) -> bool:  # type: ignore[override]
         """Whether episodes are evaluated by success: `success` is set, or the environment reports it."""
-        return self._success is not None or self.reports_success or self.trial.tells_success
+        return self._success is not None or self._reports_success or self.trial.reports_success
 
     @cached_property
     def trial(self) -> Trial:
@@ -152,7 +152,7 @@ class GymWorld(World):
         return {port: f"{self.outputs[port].dtype} {size}".removeprefix("torch.") for port, size in sizes.items()} | {
             "action": str(self.space),
             "episode": f"at most {self.limit} steps" if self.limit else f"no limit declared: truncated after {LIMIT} steps",
-            "success": f"an episode is solved if success is true at {rule}" if self.tells_success else "not reported",
+            "success": f"an episode is solved if success is true at {rule}" if self.reports_success else "not reported",
             "seed": "the same seed gives the same episode" if self.trial.is_seeded else "ignored",
             "trial": f"{self.trial.steps} random steps{'' if self.trial.ended else ', not ended'}"}
 
@@ -225,7 +225,7 @@ class GymWorld(World):
             over = [np.where(fresh, False, flag) for flag in over]
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
-        self.reports_success |= "success" in info
+        self._reports_success |= "success" in info
         solved = info.get("success", np.zeros(batch, bool))
         if self._success == "any":
             self._solved = solved = solved | (self._solved & ~fresh)

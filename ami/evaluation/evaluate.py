@@ -93,7 +93,7 @@ class Evaluation:
         return 1000 * self.seconds / max(self.decisions, 1)
 
     @property
-    def tells_success(self) -> bool:
+    def reports_success(self) -> bool:
         """Whether the world reports success for every pair."""
         return all(outcome.success is not None for outcome in self.outcomes)
 
@@ -231,7 +231,7 @@ def _run_wave(agent: Agent, manifest: Manifest, wave_number: int, episodes: Sequ
         over_now = moment["world.terminated"] | moment["world.truncated"]
         for row in (over_now & ~over).nonzero()[:, 0].tolist():
             pair, ret = manifest.pairs[episodes[row].number], float(returned[row])
-            solved = bool(success[row]) if manifest.tells_success else None
+            solved = bool(success[row]) if manifest.reports_success else None
             record = EpisodeRecord(pair, solved, steps, ret,
                                    {port: torch.stack([value[row] for value in values]) for port, values in sent.items()})
             number = episodes[row].number

@@ -35,7 +35,7 @@ def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
         none was solved; "return", "return_low", "return_high"; "metrics": {name: {"mean", "low", "high"}}, if any}}
     """
     figures: dict[str, dict[str, Any]] = {}
-    has_success = all(one.tells_success for one in seeds)
+    has_success = all(one.reports_success for one in seeds)
     for kind in dict.fromkeys(outcome.kind for one in seeds for outcome in one.outcomes):
         outcomes = [outcome for one in seeds for outcome in one.outcomes if outcome.kind == kind]
         steps = [outcome.steps for outcome in outcomes if outcome.success or not has_success]
@@ -62,7 +62,7 @@ def differences(ones: Sequence[Evaluation], others: Sequence[Evaluation], kind: 
     """
     found: dict[str, dict[str, Any]] = {}
     returns = paired_return_test([one.returns(kind) for one in ones], [other.returns(kind) for other in others])
-    if all(one.tells_success for one in (*ones, *others)):
+    if all(one.reports_success for one in (*ones, *others)):
         mine, theirs = [one.successes(kind) for one in ones], [other.successes(kind) for other in others]
         success = paired_success_test(mine, theirs)
         counted = paired_test([*chain(*mine)], [*chain(*theirs)])

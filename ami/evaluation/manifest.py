@@ -39,7 +39,7 @@ class Sealed(TypedDict):
     settings: dict[str, Any]
     seed: int
     pairs: list[Pair]
-    tells_success: NotRequired[bool]
+    reports_success: NotRequired[bool]
 
 
 FILE = FileKind("a manifest", SettingError, "recreate it from its seed", schema=Sealed)
@@ -66,14 +66,14 @@ class Manifest:
         settings: the world's settings.
         seed: the seed of the pairs.
         pairs: each {"kind", "seed", …}; further keys are the options of that episode's reset, e.g. start, goal, door.
-        tells_success: whether the world reports success; otherwise agents are evaluated by returns alone.
+        reports_success: whether the world reports success; otherwise agents are evaluated by returns alone.
     """
 
     world: str
     settings: Mapping[str, Any]
     seed: int
     pairs: tuple[Mapping[str, Any], ...]
-    tells_success: bool = True
+    reports_success: bool = True
 
     @classmethod
     def make(cls, world: Module, seed: int, num_pairs: int) -> Manifest:
@@ -87,7 +87,7 @@ class Manifest:
                                "settings and sample_pairs(seed, num_pairs), such as ami.envs.world.GymWorld")
         require(num_pairs >= 1, f"evaluation.pairs is {num_pairs}: expected 1 or more")
         pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
-        manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "tells_success", True))
+        manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "reports_success", True))
         if isinstance(world, World):
             manifest.check(world)
         return manifest
@@ -105,7 +105,7 @@ class Manifest:
         except FileNotFoundError:
             raise SettingError(f"the manifest {path} does not exist. Fix: save one with Manifest.save") from None
         manifest = cls(content["world"], content["settings"], content["seed"], tuple(content["pairs"]),
-                       content.get("tells_success", True))
+                       content.get("reports_success", True))
         if content["hash"] != manifest.hash:
             raise SettingError(f"the manifest {path} has the hash {content['hash']}, but its pairs have "
                                f"{manifest.hash}: it was changed after it was sealed. Fix: recreate it from its seed")
@@ -183,4 +183,4 @@ class Manifest:
         content = {"world": self.world, "settings": dict(self.settings), "seed": self.seed,
                    "pairs": [dict(pair) for pair in self.pairs]}
         # included only if False, so that older hashes stay valid
-        return content if self.tells_success else {**content, "tells_success": False}
+        return content if self.reports_success else {**content, "reports_success": False}

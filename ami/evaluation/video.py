@@ -29,7 +29,7 @@ COLOURS = 128
 Render = Callable[[], Sequence[np.ndarray]]
 
 
-class Film(NamedTuple):
+class Video(NamedTuple):
     """The frames of a video.
 
     Attributes:
@@ -44,7 +44,7 @@ class Film(NamedTuple):
 
 
 def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = None, fps: int = 10,
-         kinds: Sequence[str] | None = None, overlay: Overlay | None = None, render: Render | None = None) -> Film | None:
+         kinds: Sequence[str] | None = None, overlay: Overlay | None = None, render: Render | None = None) -> Video | None:
     """Run the episodes in parallel and draw them one after another; one frame is one tick.
 
     Args:
@@ -71,10 +71,10 @@ def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = No
                 past.append(_frame(moment, row, tick, title, episode, pictures[row], readout, overlay))
     drawn = _of_one_size([[draw(past[: now + 1]) for now in range(len(past))] for past in shots])
     holds = [hold for frames in drawn for hold in [*[1] * (len(frames) - 1), round(HOLD_SECONDS * fps)]]
-    return Film([frame for frames in drawn for frame in frames], holds, fps)
+    return Video([frame for frames in drawn for frame in frames], holds, fps)
 
 
-def write_gif(shown: Film, path: Path) -> None:
+def write_gif(shown: Video, path: Path) -> None:
     """Write an animated GIF, atomically. All frames share one palette, against flicker."""
     frames = shown.frames
     some = frames[:: max(1, len(frames) // 8)]
@@ -94,7 +94,7 @@ def can_write_mp4() -> bool:
     return find_spec("imageio_ffmpeg") is not None
 
 
-def write_mp4(shown: Film, path: Path) -> None:
+def write_mp4(shown: Video, path: Path) -> None:
     """Write an MP4 (H.264), atomically.
 
     Raises:

@@ -173,7 +173,7 @@ class Graph:
             return False
         if wire.to_port in consumer.inputs:
             return True
-        if producer.outputs[wire.port].kind == "mask" and (consumer.wants or consumer.role == "actor"):
+        if producer.outputs[wire.port].kind == "mask" and (consumer.requires or consumer.role == "actor"):
             self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.specs[wire.to_node].name} "
                                  f"has no input '{wire.to_port}', and may choose disallowed actions. Fix: "
                                  f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.ACTION_MASK}}")
@@ -233,18 +233,18 @@ class Graph:
             for name, callee in bound.items():
                 if callee not in self.calls:
                     self.mistakes.append(f"{node} calls the unknown node '{callee}'{suggestion(callee, self.calls)}")
-                elif name not in module.wants:
+                elif name not in module.requires:
                     self.warnings.append(f"{node}.calls.{name} has no effect: {self.specs[node].name} calls "
-                                         f"{', '.join(module.wants) or 'nothing'}")
+                                         f"{', '.join(module.requires) or 'nothing'}")
                 elif callee in self._port_owners:
                     known = self._port_owners[callee].callable_methods()
-                    out = f"; to do without: graph.{node}.calls.{name}=null" if module.wants[name].optional else ""
-                    for method in module.wants[name].methods:
+                    out = f"; to do without: graph.{node}.calls.{name}=null" if module.requires[name].optional else ""
+                    for method in module.requires[name].methods:
                         if method not in known:
                             self.mistakes.append(f"{node} calls {callee}.{method}, which {self.specs[callee].name} does not "
                                                  f"declare callable{suggestion(method, known)} Fix: mark it "
                                                  f"@callable_method, or bind graph.{node}.calls.{name} to another node{out}")
-            for name, call in module.wants.items():
+            for name, call in module.requires.items():
                 if name not in bound and not call.optional:
                     why = ": Mode-2 cannot search without it" if module.role == "planner" else ""
                     self.mistakes.append(f"{node} needs the call '{name}' ({', '.join(call.methods)}), which is not bound"
@@ -281,7 +281,7 @@ class Graph:
         for node in self.order:
             draft = self.drafts[node]
             remarks = [str(remark) for remark in getattr(draft, "remarks", ())]
-            within: Mapping[str, str] = getattr(draft, "shown_by", {})
+            within: Mapping[str, str] = getattr(draft, "duplicated_by", {})
             own = [name for name in draft.outputs if name not in type(draft).outputs]
             unread = [f"{node}.{name}" for name in own if not {(node, name), (node, within.get(name))} & read]
             if unread:

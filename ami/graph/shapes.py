@@ -148,7 +148,7 @@ class DimSolver:
                 self._bind(to_node, to_dim.removeprefix("*"), size, why)
 
     def _follow_calls(self, node: str) -> None:
-        for name, call in self.modules[node].wants.items():
+        for name, call in self.modules[node].requires.items():
             callee = self.calls[node].get(name)
             if callee is None or callee not in self.modules:
                 continue
@@ -175,7 +175,7 @@ class DimSolver:
 
 def _symbols(module: Module) -> set[str]:
     """Return every symbol that a module may read: those of its ports, and of its calls."""
-    called = {symbol for call in module.wants.values() for symbol in call.dims.values()}
+    called = {symbol for call in module.requires.values() for symbol in call.dims.values()}
     return called | _symbols_of([*module.inputs.values(), *module.outputs.values()])
 
 

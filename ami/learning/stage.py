@@ -116,8 +116,8 @@ def specs_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module
         try:
             part: nn.Module = modules[node].get_submodule(rest)
         except AttributeError:
-            menu = [f"{node}.{name}" for name, _ in modules[node].named_modules() if name]
-            raise unknown_name(f"part in learning.stages.{stage.name}.train", path, menu) from None
+            paths = [f"{node}.{name}" for name, _ in modules[node].named_modules() if name]
+            raise unknown_name(f"part in learning.stages.{stage.name}.train", path, paths) from None
         for name, inner in part.named_modules():
             if isinstance(inner, IntrinsicTerm):
                 raise SettingError(

@@ -147,13 +147,13 @@ class Trainer:
         return experience
 
     def _measure(self, experience: Experience) -> None:
-        """Let modules with `measure` fit their statistics to all experience before a round learns from it."""
+        """Let modules with `fit_statistics` fit their statistics to all experience before a round learns from it."""
         batch = {"observation": experience.frames(), "last": experience.lasts()}
         if experience.reward is not None:
             is_real = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
             batch["reward"] = experience.reward[is_real]
         for module in self.modules.values():
-            self._call_hook(module, "measure", batch)
+            self._call_hook(module, "fit_statistics", batch)
 
     def _account(self, progress: TrainingProgress, step: Step, seconds: float, found: bool) -> None:
         progress.seconds += seconds

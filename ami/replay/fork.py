@@ -19,7 +19,7 @@ from ami.errors import TraceError
 from ami.graph.faults import blamed
 from ami.replay.compatibility import changed_in, fitting_weights, incomparable
 from ami.replay.recording import Recording, cause
-from ami.replay.reexecute import Mind
+from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
 from ami.runtime.recorder import NoTrace
 from ami.runtime.worker import Outputs, Worker
@@ -30,7 +30,7 @@ from ami.trace.log import TraceLog
 
 
 @dataclass(frozen=True)
-class Life:
+class EpisodeProgress:
     """Outcome of one episode.
 
     Attributes:
@@ -63,8 +63,8 @@ class Fork:
     wave: int
     tick: int
     rows: tuple[int, ...]
-    recorded: tuple[Life, ...]
-    forked: tuple[Life, ...]
+    recorded: tuple[EpisodeProgress, ...]
+    forked: tuple[EpisodeProgress, ...]
     fresh: tuple[str, ...]
     ticks: int
 
@@ -117,7 +117,7 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
     """
     past = recording.graph
     held = Checked(recording.trace)
-    replayed = Mind(recording, past, recording.weights, held)
+    replayed = ReplayedAgent(recording, past, recording.weights, held)
     replayed.begin(wave)
     episodes = recording.waves[wave]
     future.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
@@ -131,7 +131,7 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
                              f"trace at {held.first}, so the state of its modules cannot be restored. "
                              f"Because: {cause(held.first, recording.changes())}. "
                              "Fix: fork with the code, settings and versions of the run")
-        shown, was = future.fire([WORLD], now, recording.deed(wave, now - 1))[WORLD], history[-1][WORLD]
+        shown, was = future.fire([WORLD], now, recording.actions_parcel(wave, now - 1))[WORLD], history[-1][WORLD]
         different = [port for port in was if not torch.equal(shown[port], was[port])] if same_world else []
         if different:
             raise TraceError(f"the world's {different[0]} at tick {now} differs from the trace: the world does not "
@@ -150,7 +150,8 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
     return tuple(node for node in nodes if node not in same)
 
 
-def _run_on(future: Worker, tick: int, outcomes: list[Life], on_over: Callable[[int], None]) -> tuple[list[Life], int]:
+def _run_on(future: Worker, tick: int, outcomes: list[EpisodeProgress],
+            on_over: Callable[[int], None]) -> tuple[list[EpisodeProgress], int]:
     """Run from `tick` on until every episode has ended; report how many end, and return outcomes and number of ticks."""
     while not all(one.over for one in outcomes):
         before = sum(one.over for one in outcomes)
@@ -164,17 +165,17 @@ def _alive(recording: Recording, wave: int, tick: int) -> tuple[int, ...]:
     return tuple(row for row, one in enumerate(_outcomes(recording, wave, tick)) if not one.over)
 
 
-def _outcomes(recording: Recording, wave: int, ticks: int) -> list[Life]:
+def _outcomes(recording: Recording, wave: int, ticks: int) -> list[EpisodeProgress]:
     """Return every episode's outcome after the first `ticks` recorded ticks."""
-    outcomes = [Life(False, 0, 0.0, False)] * len(recording.waves[wave])
+    outcomes = [EpisodeProgress(False, 0, 0.0, False)] * len(recording.waves[wave])
     for tick in range(ticks):
         outcomes = _updated(outcomes, tick, recording.shown(wave, tick))
     return outcomes
 
 
-def _updated(outcomes: Sequence[Life], tick: int, shown: Outputs) -> list[Life]:
+def _updated(outcomes: Sequence[EpisodeProgress], tick: int, shown: Outputs) -> list[EpisodeProgress]:
     """Update the outcomes by one tick; ticks after an episode's end do not count."""
     over: Tensor = shown["terminated"] | shown["truncated"]
     return [one if one.over else
-            Life(bool(shown["success"][row]), tick, one.ret + float(shown["reward"][row]), bool(over[row]))
+            EpisodeProgress(bool(shown["success"][row]), tick, one.ret + float(shown["reward"][row]), bool(over[row]))
             for row, one in enumerate(outcomes)]

@@ -128,24 +128,24 @@ class Recording:
         """Return every output of the world at a tick, (B, …)."""
         return {port: self._tape(WORLD, port).message(wave, tick) for port in self.trace.ports[WORLD]}
 
-    def done(self, wave: int, tick: int) -> Outputs:
+    def actions(self, wave: int, tick: int) -> Outputs:
         """Return the agent's action at a tick: {"action": (B, A)}."""
         return {"action": self._tape(ACTOR, "action").message(wave, tick)}
 
-    def told(self, node: str, port: str, wave: int, tick: int) -> np.ndarray:
+    def output(self, node: str, port: str, wave: int, tick: int) -> np.ndarray:
         """Return a recorded scalar message, (B,); every trace level has these."""
         return self._tape(node, port).values(wave, tick)
 
-    def deed(self, wave: int, tick: int, said: Outputs | None = None) -> list[Parcel]:
+    def actions_parcel(self, wave: int, tick: int, others: Outputs | None = None) -> list[Parcel]:
         """Return the recorded action at a tick as a parcel, for a worker whose own action may differ.
 
         Args:
             wave, tick: when; empty before tick 0 and for a graph without an actor.
-            said: the actor's other messages.
+            others: the actor's other messages.
         """
         if tick < 0 or not self._acts:
             return []
-        return [(tick, {ACTOR: {**(said or {}), **self.done(wave, tick)}})]
+        return [(tick, {ACTOR: {**(others or {}), **self.actions(wave, tick)}})]
 
     def _tape(self, node: str, port: str) -> _Tape:
         if (node, port) not in self._tapes:

@@ -44,7 +44,7 @@ class Replay:
         return "identical" if self.first is None else cause(self.first, self.changes)
 
 
-class Mind:
+class ReplayedAgent:
     """All modules of a recorded agent except its world, fired tick by tick on the recorded world outputs and actions.
 
     Delayed actions, such as the world model's input, are the recorded ones even if this agent chose others, since the
@@ -75,7 +75,7 @@ class Mind:
         if tick % self.graph.every[WORLD] == 0:
             now = time.perf_counter_ns()  # playback takes no time
             self.recorder.add(WORLD, self._wave, tick, now, now, shown)
-        recorded = self.recording.deed(self._wave, tick - 1, self._acted)
+        recorded = self.recording.actions_parcel(self._wave, tick - 1, self._acted)
         outputs = self.worker.fire(self.nodes, tick, [*recorded, (tick, {WORLD: shown})])
         self._acted = outputs.get(ACTOR, {})
         return {WORLD: shown, **outputs}
@@ -100,7 +100,7 @@ def again(recording: Recording, folder: Path) -> Replay:
     write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
     with closing(TraceLog(folder / "trace" / "replay")) as log:
-        for _ in Mind(recording, recording.graph, recording.weights, log).live():
+        for _ in ReplayedAgent(recording, recording.graph, recording.weights, log).live():
             pass
     anew = Trace.open(folder)
     first = recording.trace.compare(anew, recording.ticks)  # later ticks are incomplete: the run was killed

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ami.errors import SettingError
 from ami.evaluation.statistics import mean_interval
-from ami.replay.fork import Fork, Life, fork
+from ami.replay.fork import EpisodeProgress, Fork, fork
 from ami.replay.recording import Recording
 from ami.replay.reexecute import again
 from ami.replay.substitute import Swap, TickOutputs, swap
@@ -115,7 +115,7 @@ def _print_fork(terminal: Terminal, recording: Recording, done: Fork, overrides:
     terminal.print(f"the fork alone: ami view {done.folder}", style="dim", soft_wrap=True)
 
 
-def _figures(outcomes: Sequence[Life]) -> tuple[str, str, str]:
+def _figures(outcomes: Sequence[EpisodeProgress]) -> tuple[str, str, str]:
     return (str(sum(one.success for one in outcomes)), f"{fmean(one.ret for one in outcomes):.4g}",
             f"{fmean(one.steps for one in outcomes):.1f}")
 

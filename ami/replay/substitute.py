@@ -24,7 +24,7 @@ from ami.graph.graph import Graph
 from ami.ports import ActionSpace
 from ami.replay.compatibility import JUDGES, PLANNER, SETS, changed_in, fitting_weights, following, incomparable
 from ami.replay.recording import ACTOR, Recording, cause
-from ami.replay.reexecute import Mind
+from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
 from ami.runtime.worker import Outputs, Weights, Worker
 from ami.terminal.console import Console
@@ -187,7 +187,7 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
 def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: Sequence[str], held: Checked,
                   log: TraceLog) -> Iterator[tuple[int, int, dict[str, Outputs], dict[str, Outputs]]]:
     """Yield every tick: (wave, tick, the recorded agent's outputs, the re-executed outputs)."""
-    recorded = Mind(recording, recording.graph, recording.weights, held)
+    recorded = ReplayedAgent(recording, recording.graph, recording.weights, held)
     other = Worker(graph, nodes, recording.seed, weights, log)
     others = set(graph.order) - set(nodes)
     before: Outputs = {}  # outputs of the recorded actor
@@ -202,7 +202,7 @@ def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: S
             if tick % graph.every[node] == 0:
                 log.add(node, wave, tick, now, now, outputs)
         # the previous action is the recorded one, whatever the other agent chose
-        action = recording.deed(wave, tick - 1, before)
+        action = recording.actions_parcel(wave, tick - 1, before)
         swapped = other.fire(nodes, tick, [*action, (tick, given)])
         if ACTOR in swapped:
             if tick % graph.every[ACTOR]:  # a resting actor repeats its own last action
@@ -218,7 +218,7 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
     over = _over(original[WORLD]) if tick else torch.zeros(len(recording.waves[wave]), dtype=torch.bool)
     running = (~over).nonzero()[:, 0].tolist()
     outputs = {**original, **swapped}
-    one, two = recording.done(wave, tick)["action"], outputs[ACTOR]["action"]
+    one, two = recording.actions(wave, tick)["action"], outputs[ACTOR]["action"]
     found.otherwise += int((one != original[ACTOR]["action"]).flatten(1).any(1)[~over].sum())
     if found.choices:
         apart = (found.actions.chosen(one) != found.actions.chosen(two)).float().mean(-1)
@@ -231,7 +231,7 @@ def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int
     planned = _planned(recording, graph, wave, tick, outputs)
     gaps = None
     if found.incomparable is None and any(planned):
-        gaps = outputs[PLANNER]["energy"].numpy() - recording.told(PLANNER, "energy", wave, tick)
+        gaps = outputs[PLANNER]["energy"].numpy() - recording.output(PLANNER, "energy", wave, tick)
     for row in running:
         gap = float(gaps[row]) if gaps is not None and planned[row] else None
         found.moments.append(TickOutputs(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
@@ -249,7 +249,7 @@ def _planned(recording: Recording, graph: Graph, wave: int, tick: int, outputs: 
     if not all(PLANNER in one.order and tick % one.every[PLANNER] == 0 for one in graphs):
         return np.zeros(len(recording.waves[wave]), bool)
     searched: np.ndarray = outputs[PLANNER]["model_steps"].numpy() > 0
-    return searched & (recording.told(PLANNER, "model_steps", wave, tick) > 0)
+    return searched & (recording.output(PLANNER, "model_steps", wave, tick) > 0)
 
 
 def _changed_input(graph: Graph, original: dict[str, Outputs], swapped: dict[str, Outputs], running: Tensor) -> str | None:

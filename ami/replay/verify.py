@@ -24,7 +24,7 @@ class Checked(NoTrace):
     def __init__(self, trace: Trace) -> None:
         self.parted: dict[str, Difference] = {}
         self._fresh: list[tuple[str, int, int, Mapping[str, Tensor]]] = []
-        self._recorded = {node: trace.said(node) for node in trace.tables if node != WORLD}
+        self._recorded = {node: trace.hashes(node) for node in trace.tables if node != WORLD}
 
     @property
     def first(self) -> Difference | None:

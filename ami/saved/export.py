@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ami.config.compose import override_key, own_leaves, quoted
+from ami.config.compose import override_key, own_options, quoted
 from ami.config.trust import ALLOWED
 from ami.errors import CheckpointError, SettingError
 from ami.learning import checkpoint
@@ -121,7 +121,7 @@ def export(where: str | Path, out: Path) -> Path:
     try:
         partial.mkdir(parents=True)
         shutil.copyfile(saved.file, partial / AGENT_FILE)
-        for name, text in own_leaves(saved.overrides).items():
+        for name, text in own_options(saved.overrides).items():
             write_atomically(partial / OPTIONS / name, text)
         write_atomically(partial / CONFIG, yaml.safe_dump(saved.config, sort_keys=False))
         write_json(partial / DESCRIPTION, {"format": FORMAT, "name": out.resolve().name, "made_by": saved.versions,

@@ -75,7 +75,7 @@ def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metri
         for moment in islice(agent.live(manifest.episodes()[:1]), 2):
             ticks.append({port: moment[port][0].cpu() for port in watched(metrics)})
             done.append(time.perf_counter())
-    record = EpisodeRecord(manifest.pairs[0], False if manifest.tells_success else None, len(ticks) - 1, 0.0,
+    record = EpisodeRecord(manifest.pairs[0], False if manifest.reports_success else None, len(ticks) - 1, 0.0,
                            {port: torch.stack([tick[port] for tick in ticks]) for port in watched(metrics)})
     for metric in metrics:
         metric.of(record)
@@ -144,7 +144,7 @@ def _shown(bar: Any, manifest: Manifest) -> Any:
 
     def on_progress(progress: Progress) -> None:
         nonlocal last
-        so_far = (f"{progress.succeeded} of {progress.finished} solved" if manifest.tells_success
+        so_far = (f"{progress.succeeded} of {progress.finished} solved" if manifest.reports_success
                   else f"mean return {progress.returned / max(progress.finished, 1):.4g}")
         bar(progress.finished - last.finished, so_far)
         last = progress

@@ -21,7 +21,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.pictures import is_picture
 from ami.evaluation.plots import plot_learning, plot_results
 from ami.evaluation.table import FILE as SUMMARY_FILE
-from ami.evaluation.video import WATCH, Film, can_write_mp4, film, write_gif, write_mp4
+from ami.evaluation.video import WATCH, Video, can_write_mp4, film, write_gif, write_mp4
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.learning.learning_log import read_rows
@@ -92,12 +92,12 @@ class Presentation:
         if rows:
             yield "learning.png", lambda: plot_learning(rows, self.folder / "learning.png")
         if self.config.settings.evaluation.film:
-            shown: list[Film] = []
+            shown: list[Video] = []
             yield "the video", lambda: shown.extend(self._film())
             for name in film_formats(self.config) if shown else ():
                 yield f"episodes.{name}", partial(FORMATS[name], shown[0], self.folder / f"episodes.{name}")
 
-    def _film(self) -> Iterator[Film]:
+    def _film(self) -> Iterator[Video]:
         """Yield the video of the first pairs of each kind; nothing, with a note, if the world has no pictures."""
         graph = self.graph if _shows_pictures(self.graph) else self._with_renderer()
         if graph is None:

@@ -57,7 +57,7 @@ class Validation:
         with torch.random.fork_rng(devices=[]), Agent(
                 LocalRuntime(self.graph, self.config.settings.seed, self.weights())) as agent:
             done = evaluate([agent], self._manifest, len(self._manifest.pairs))
-        name, found = ("success", done.successes()) if self._manifest.tells_success else ("return", done.returns())
+        name, found = ("success", done.successes()) if self._manifest.reports_success else ("return", done.returns())
         return {"stage": stage.name, "step": float(step), name: sum(found) / len(found)}
 
     def weights(self) -> Weights:
@@ -93,4 +93,4 @@ def validation_pairs(config: Config, graph: Graph) -> Manifest | None:
     seed = derive_seed(settings.seed, "validation") % SEED_RANGE
     pairs = [pair for pair in world.sample_pairs(seed, settings.validation.pairs)
              if json.dumps(dict(pair), sort_keys=True) not in sealed]
-    return Manifest(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "tells_success", True))
+    return Manifest(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "reports_success", True))

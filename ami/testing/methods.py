@@ -38,7 +38,7 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | No
         return (draw(batch, *sizes(dims["P"])),)
     if method == "rollout":
         return draw(batch, *state), actions()
-    if method in ("distance", "graft"):
+    if method in ("distance", "rebase_goal"):
         return draw(batch, *state), draw(batch, *state)
     if method in ("propose", "intrinsic_energy"):
         return draw(batch, *state), draw(batch, *state)

@@ -43,7 +43,7 @@ def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, 
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     with subject.keeps("its model_steps are correct"):
         _check_counting(subject, batch)
-    if subject.draft.wants:  # a planner without calls has no promises about its plans
+    if subject.draft.requires:  # a planner without calls has no promises about its plans
         fits = ONE_HOT if subject.actions.choices else "its actions lie in [-1, 1]"
         with subject.keeps(fits, "its plans have less energy than random ones"):
             _check_quality(subject, batch)

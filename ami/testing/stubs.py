@@ -97,7 +97,7 @@ class StubWorldModel(WorldModel):
 class StubCost(Cost):
     """The squared distance to the goal, summed along the path."""
 
-    wants = {}
+    requires = {}
 
     def build(self, dims: Dims) -> None:
         self.last = len(sizes(dims["S"]))

@@ -190,14 +190,14 @@ class Subject:
             known.update(decided)
             if settled:
                 break
-        for call in module.wants.values():
+        for call in module.requires.values():
             for theirs, mine in call.dims.items():
                 known.setdefault(theirs, known[mine])
         return known
 
     def _bind(self, module: Module) -> dict[str, Module]:
         bound: dict[str, Module] = {}
-        for name, call in module.wants.items():
+        for name, call in module.requires.items():
             stub = self.callees.get(name) or stub_for(call.methods)
             if stub is None:
                 if call.optional:

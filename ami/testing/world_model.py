@@ -53,8 +53,8 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
 
     All of `check_module` · predictions have their shapes · later actions do not change earlier states · candidates are
     independent · a state suffices to continue a rollout · a distance is 0 to the same state, never negative, and
-    broadcasts · graft returns goals and is idempotent · surprise is 0 at an episode's first tick · it learns, if it has
-    a loss.
+    broadcasts · rebase_goal returns goals and is idempotent · surprise is 0 at an episode's first tick · it learns, if it
+    has a loss.
 
     Raises:
         AssertionError: a promise is broken.
@@ -66,7 +66,7 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
         _check_rollout(subject, batch)
     with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
         _check_distance(subject, batch)
-    with subject.keeps("graft returns goals", "graft is idempotent"):
+    with subject.keeps("rebase_goal returns goals", "rebase_goal is idempotent"):
         _check_graft(subject, batch)
     with subject.keeps("surprise is 0 at an episode's first tick"):
         first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
@@ -126,17 +126,17 @@ def _check_distance(subject: Subject, batch: int) -> None:
 
 def _check_graft(subject: Subject, batch: int) -> None:
     module: Any = subject.fresh(range(batch))
-    goals, states = arguments(subject, "graft", batch) or ()
+    goals, states = arguments(subject, "rebase_goal", batch) or ()
     size = sizes(subject.dims["S"])
     with torch.no_grad():
-        once = module.graft(goals[None], states[:, None])
+        once = module.rebase_goal(goals[None], states[:, None])
     if tuple(once.shape) not in ((1, batch, *size), (batch, batch, *size)):
-        subject.broken("graft returns goals", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
+        subject.broken("rebase_goal returns goals", f"goals (1, B, *S) and states (B, 1, *S) give {tuple(once.shape)}",
                        "take some of the state's features and the others of the goal")
     with torch.no_grad():
-        twice = module.graft(once, states[:, None])
+        twice = module.rebase_goal(once, states[:, None])
     if not close(twice, once):
-        subject.broken("graft is idempotent", "a rebased goal changes when rebased again",
+        subject.broken("rebase_goal is idempotent", "a rebased goal changes when rebased again",
                        "take the state's features as they are")
 
 

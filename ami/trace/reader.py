@@ -241,7 +241,7 @@ class Trace:
                 digest.update(b"".join(table[f"{port}.hash"].to_pylist()))
         return digest.hexdigest()
 
-    def said(self, node: str) -> dict[tuple[int, int], dict[str, bytes]]:
+    def hashes(self, node: str) -> dict[tuple[int, int], dict[str, bytes]]:
         """Return the hashes of a node's messages by (wave, tick) and port; empty if the trace holds no such node."""
         if node not in self.tables:
             return {}
@@ -310,7 +310,7 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
 def _first_differences(one: Trace, two: Trace, node: str,
                        until: Mapping[int, int] | None) -> Iterator[tuple[int, int, str | None]]:
     """Yield the key of this node's first differing message, if any."""
-    hashes = [trace.said(node) for trace in (one, two)]
+    hashes = [trace.hashes(node) for trace in (one, two)]
     for key in sorted(set(hashes[0]) | set(hashes[1])):
         if until is not None and key[1] >= until.get(key[0], 0):
             continue

@@ -28,7 +28,7 @@ VALUES, LEAST, RESHAPED, UNTOLD = "values", "at least", "shape", "content"
 
 
 @dataclass(frozen=True)
-class Parting:
+class Divergence:
     """The messages of one port, compared between two traces.
 
     Attributes:
@@ -54,9 +54,9 @@ class Parting:
     size: float | None = None
 
 
-def partings(one: Trace, two: Trace) -> list[Parting]:
+def divergences(one: Trace, two: Trace) -> list[Divergence]:
     """Compare every port that both traces hold, in firing order."""
-    return [_parting(one, two, node, port)
+    return [_divergence(one, two, node, port)
             for node in one.tables if node in two.tables for port in one.ports[node] if port in two.ports[node]]
 
 
@@ -132,7 +132,7 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
     console.print(Text.assemble(("first difference at ", ""), (str(apart), "bold"), "\n"))
     for sentence in missing(one, two):
         console.print(sentence.replace("the first", "A", 1).replace("the second", "B", 1))
-    console.print(_table(partings(one, two)))
+    console.print(_table(divergences(one, two)))
     console.print(COLUMNS, style="dim")
     console.print(f"one tick of each: ami trace show {first} --wave {apart.wave} --tick {apart.tick} --node {apart.node}",
                   style="dim", soft_wrap=True)
@@ -151,7 +151,7 @@ def forked_at(one: Trace, two: Trace) -> tuple[int, int] | None:
 # One port ---------------------------------------------------------------------------------------------------------------
 
 
-def _parting(one: Trace, two: Trace, node: str, port: str) -> Parting:
+def _divergence(one: Trace, two: Trace, node: str, port: str) -> Divergence:
     tables = one.tables[node], two.tables[node]
     keys = [table[KEY[0]].to_numpy().astype(np.int64) << 32 | table[KEY[1]].to_numpy() for table in tables]
     shared, *rows = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
@@ -159,12 +159,13 @@ def _parting(one: Trace, two: Trace, node: str, port: str) -> Parting:
     # numpy strips trailing zeros of a bytes string, which are padding here
     differs = np.flatnonzero(hashes[0] != hashes[1])
     if not len(differs):
-        return Parting(node, port, len(shared))
+        return Divergence(node, port, len(shared))
     first = int(shared[differs[0]])
     taken = [table.take(pa.array(found[differs])).combine_chunks() for table, found in zip(tables, rows, strict=True)]
     measure, gaps, size = _gaps(taken[0], taken[1], port, [trace.ports[node][port] for trace in (one, two)])
     typical, largest = (None, None) if not len(gaps) else (float(np.median(gaps)), float(gaps.max()))
-    return Parting(node, port, len(shared), len(differs), (first >> 32, first & 0xFFFFFFFF), measure, typical, largest, size)
+    return Divergence(node, port, len(shared), len(differs), (first >> 32, first & 0xFFFFFFFF), measure, typical, largest,
+                      size)
 
 
 def _gaps(one: pa.Table, two: pa.Table, port: str,
@@ -248,7 +249,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def _table(found: list[Parting]) -> Table:
+def _table(found: list[Divergence]) -> Table:
     """Return a row per differing port, and one for all equal ports."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("node.port", no_wrap=True)

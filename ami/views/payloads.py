@@ -110,7 +110,7 @@ class Decoder:
     def __init__(self, recorded: Recorded, states: Recorded | None = None) -> None:
         states = states or recorded
         self.target = "world.observation" if recorded.numbers else "world.truth"
-        self.told: dict[str, Any] | None = None
+        self.fit: dict[str, Any] | None = None
         self._readout: Readout | None = None
         width = recorded.shape(self.target)[1] if recorded.has(self.target) else (0,)
         if width[0] and states.has("world_model.state") and prod(states.shape("world_model.state")[1]) <= WIDEST_STATE:
@@ -139,7 +139,7 @@ class Decoder:
         varies = rest.var(0, correction=0) > 1e-9
         explained = 1 - error[varies] / rest.var(0, correction=0)[varies]
         self._readout = fit_readout(state, true, RIDGE)
-        self.told = {"of": self.target, "states": len(state), "r2": float(explained.mean()) if bool(varies.any()) else None}
+        self.fit = {"of": self.target, "states": len(state), "r2": float(explained.mean()) if bool(varies.any()) else None}
 
     def __call__(self, states: np.ndarray) -> np.ndarray | None:
         """Map states (…, *S) to (…, X); None without a fitted readout."""

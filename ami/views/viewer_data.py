@@ -25,7 +25,7 @@ from ami.trace.reader import Trace
 from ami.views.payloads import Decoder, Recorded
 from ami.views.viewer_figures import Wave, wave_figures
 from ami.views.viewer_packing import Plain
-from ami.views.viewer_pictures import MANIFEST, Reliving, pictures
+from ami.views.viewer_pictures import MANIFEST, Rerenderer, pictures
 from ami.views.viewer_plans import plans
 
 MOMENTS = 12_000
@@ -72,7 +72,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     readout = Decoder(recorded)
     overlay = _overlay(trace)
     pairs = _pairs(trace)
-    relive = Reliving(recorded, pairs, allow) if render else None
+    rerenderer = Rerenderer(recorded, pairs, allow) if render else None
     other = None if beside is None else _Beside(recorded, readout, beside)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
@@ -93,26 +93,26 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
             if moments:
                 parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, data, row, moments)
                 left -= moments
-                if relive is not None:
-                    parts[f"episode-{number}-{row}"] |= relive(data, row, moments)
+                if rerenderer is not None:
+                    parts[f"episode-{number}-{row}"] |= rerenderer(data, row, moments)
                 parts[f"episode-{number}-{row}"]["places"] &= "pictures" in parts[f"episode-{number}-{row}"]
                 if other is not None:
                     parts |= other.episode(data, row, moments)
             episodes.append({**episode, "shown": moments > 0, "moments": moments})
         waves.append({"wave": number, "agent": data.agent, "ticks": data.ticks, "batch": data.batch, "episodes": episodes})
-    if relive is not None:
-        relive.close()
+    if rerenderer is not None:
+        rerenderer.close()
     header = trace.header
     run = {"run": header["run_id"], "seed": header["seed"], "graph": header["graph_hash"], "versions": header["versions"],
            "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline,
            "overlay": None if overlay is None else overlay.plain(),
-           "readout": readout.told, "beside": None if beside is None else beside.header["run_id"],
-           "tells_success": _tells_success(pairs, waves), "incomparable": other is not None and other.is_incomparable,
+           "readout": readout.fit, "beside": None if beside is None else beside.header["run_id"],
+           "reports_success": _tells_success(pairs, waves), "incomparable": other is not None and other.is_incomparable,
            "no_candidates": _no_candidates(trace), "torn": trace.truncated,
            "missing": [*trace.faults, *recorded.missing(readout, render),
                        *([NO_OVERLAY] if overlay is None and recorded.pictures else []), *_left_out(left, waves),
-                       *(relive.told if relive else [])]}
+                       *(rerenderer.failures if rerenderer else [])]}
     return Pages(run, parts)
 
 
@@ -182,7 +182,7 @@ def _pairs(trace: Trace) -> Plain:
     if not (home / MANIFEST).exists():
         return {}
     sealed = Manifest.load(home / MANIFEST)
-    return {"pairs": sealed.pairs, "tells_success": sealed.tells_success}
+    return {"pairs": sealed.pairs, "reports_success": sealed.reports_success}
 
 
 def _replayed(trace: Trace) -> set[str]:
@@ -240,7 +240,7 @@ def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
 
 def _tells_success(pairs: Plain, waves: Sequence[Plain]) -> bool:
     """Whether an episode can fail; without a manifest, whether one has succeeded."""
-    return bool(pairs.get("tells_success", bool(pairs) or any(e["success"] for wave in waves for e in wave["episodes"])))
+    return bool(pairs.get("reports_success", bool(pairs) or any(e["success"] for wave in waves for e in wave["episodes"])))
 
 
 def _batch(trace: Trace, wave: int) -> int:

@@ -31,7 +31,7 @@ def pictures(recorded: Recorded, wave: Wave, row: int, ticks: int) -> Plain:
     return found
 
 
-class Reliving:
+class Rerenderer:
     """Rendered pictures of a world whose observations are not pictures, for the first episodes.
 
     Args:
@@ -40,7 +40,7 @@ class Reliving:
         allow: prefixes of packages that the world may import.
 
     Attributes:
-        told: why some episodes have none, a sentence each.
+        failures: why some episodes have none, a sentence each.
 
     Raises:
         TraceError: the actions were not recorded, or the pairs are unknown.
@@ -54,7 +54,7 @@ class Reliving:
                              f"{ACTION}, or no {MANIFEST}. Fix: run again with trace.level=boundary")
         require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: its observations are "
                                        "pictures. Fix: leave it out")
-        self.told: list[str] = []
+        self.failures: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))
         self._renderer = Renderer(recorded.trace.header["graph"]["nodes"]["world"], allow)
@@ -70,7 +70,7 @@ class Reliving:
         sent = np.stack([actions[tick][row] for tick in range(ticks)])
         drawn = self._renderer.pictures(episode, sent, wave.flags["reward"][:ticks, row])
         if drawn is None:
-            self.told.append(f"No pictures of pair {episode.number}: its world did not reproduce the recorded "
+            self.failures.append(f"No pictures of pair {episode.number}: its world did not reproduce the recorded "
                              "rewards.")
             return {}
         return {"pictures": [png(picture) for picture in drawn], "drawn": True}

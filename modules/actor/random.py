@@ -18,13 +18,13 @@ class RandomActor(Actor):
     clipped to 1.
 
     The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Discrete choices repeat the last ones
-    with probability `keep` (sticky actions); otherwise they are drawn uniformly from the alternatives that the world's mask
-    allows.
+    with probability `stickiness` (sticky actions); otherwise they are drawn uniformly from the alternatives that the
+    world's mask allows.
 
     Args:
         rho: autocorrelation of the noise, 0 (white noise) or more and less than 1.
         sigma: the standard deviation of the noise in each direction.
-        keep: probability of repeating the last choices, 0 or more and less than 1.
+        stickiness: probability of repeating the last choices, 0 or more and less than 1.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -32,38 +32,38 @@ class RandomActor(Actor):
 
     inputs = {**Actor.inputs, "action_mask": ACTION_MASK}
 
-    def __init__(self, rho: float = 0.8, sigma: float = 0.8, keep: float = 0.0) -> None:
+    def __init__(self, rho: float = 0.8, sigma: float = 0.8, stickiness: float = 0.0) -> None:
         super().__init__()
         require(0 <= rho < 1, f"RandomActor.rho is {rho}: expected 0 or more and less than 1")
         require(sigma > 0, f"RandomActor.sigma is {sigma}: expected more than 0")
-        require(0 <= keep < 1, f"RandomActor.keep is {keep}: expected 0 or more and less than 1")
-        self.rho, self.sigma, self.keep = rho, sigma, keep
+        require(0 <= stickiness < 1, f"RandomActor.stickiness is {stickiness}: expected 0 or more and less than 1")
+        self.rho, self.sigma, self.stickiness = rho, sigma, stickiness
 
     def build(self, dims: Dims) -> None:
         self.space = self.actions or ActionSpace(self.outputs["action"].shape(dims)[0])
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        return {"noise": torch.zeros(batch, self.space.width), "keep": torch.zeros(batch, 1)}
+        return {"noise": torch.zeros(batch, self.space.width), "stickiness": torch.zeros(batch, 1)}
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         numbers, last = self.space.numbers, self.carry["noise"]
-        begun = self.carry["keep"]  # 0 at an episode's first tick, else 1
+        begun = self.carry["stickiness"]  # 0 at an episode's first tick, else 1
         noise = action = last[:, :numbers]
         if numbers:
-            keep = begun * self.rho
+            stickiness = begun * self.rho
             drawn = self.random.normal(numbers).to(state.device)
-            noise = keep * noise + torch.sqrt(1 - keep.square()) * self.sigma * drawn
+            noise = stickiness * noise + torch.sqrt(1 - stickiness.square()) * self.sigma * drawn
             action = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)
-        chosen = self._choose(last, begun * self.keep, action_mask) if self.space.choices else last[:, numbers:]
-        self.carry = {"noise": torch.cat([noise, chosen], 1), "keep": torch.ones_like(begun)}
+        chosen = self._choose(last, begun * self.stickiness, action_mask) if self.space.choices else last[:, numbers:]
+        self.carry = {"noise": torch.cat([noise, chosen], 1), "stickiness": torch.ones_like(begun)}
         return {"action": torch.cat([action, chosen], 1)}
 
-    def _choose(self, last: Tensor, keep: Tensor, allowed: Tensor | None) -> Tensor:
-        """Return the one-hot part of the next actions: that of `last` (B, A) with probability `keep` (B, 1), else drawn."""
+    def _choose(self, last: Tensor, stickiness: Tensor, allowed: Tensor | None) -> Tensor:
+        """Return the one-hot part of the next actions: with probability `stickiness` (B, 1) that of `last` (B, A)."""
         numbers = self.space.numbers
         uniform = self.random.uniform(0.0, 1.0, 1 + len(self.space.choices)).to(last.device)
-        stays = uniform[:, :1] < keep
+        stays = uniform[:, :1] < stickiness
         if allowed is not None:
             self.space.check_mask(allowed, "RandomActor")
             allowed = allowed[:, numbers:]

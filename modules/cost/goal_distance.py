@@ -38,5 +38,5 @@ class GoalDistance(IntrinsicTerm):
         away = distance(prediction.states, goal) / (self.unit * self.scale).clamp(min=SHORTEST)
         return away.clamp(max=1.0) if self.saturate else away
 
-    def measure(self, step_length: Tensor, share: float) -> None:
+    def fit_statistics(self, step_length: Tensor, share: float) -> None:
         self.unit.lerp_(step_length, share)

@@ -39,8 +39,8 @@ class Value(CriticTerm):
         polyak: update rate of the slow copy per step.
         perceived: whether the perceived successor is one of the candidates of the minimum. If the imagined successors cover
             every choice it is redundant; in a stochastic world the minimum over samples would be biased towards luck.
-        slip: weight of the mean over successors in the backup; the minimum has 1 - slip. Without it a state next to a
-            precipice has the same value as a safe one, as long as the best action is known.
+        mean_backup: weight of the mean over successors in the backup; the minimum has 1 - mean_backup. Without it a state
+            next to a precipice has the same value as a safe one, as long as the best action is known.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -51,14 +51,14 @@ class Value(CriticTerm):
     best: Tensor
 
     def __init__(self, hidden: int = 128, num_networks: int = 2, gamma: float = 0.97, polyak: float = 0.1,
-                 perceived: bool = True, slip: float = 0.0) -> None:
+                 perceived: bool = True, mean_backup: float = 0.0) -> None:
         super().__init__()
         require(hidden >= 1, f"Value.hidden is {hidden}: expected 1 or more")
         require(num_networks >= 1, f"Value.num_networks is {num_networks}: expected 1 or more")
         require(0 <= gamma < 1, f"Value.gamma is {gamma}: expected 0 or more and less than 1")
         require(0 < polyak <= 1, f"Value.polyak is {polyak}: expected more than 0, at most 1")
-        require(0 <= slip <= 1, f"Value.slip is {slip}: expected 0 to 1")
-        self.hidden, self.num_networks, self.slip = hidden, num_networks, slip
+        require(0 <= mean_backup <= 1, f"Value.mean_backup is {mean_backup}: expected 0 to 1")
+        self.hidden, self.num_networks, self.mean_backup = hidden, num_networks, mean_backup
         self.gamma, self.polyak, self.perceived = gamma, polyak, perceived
         self.register_buffer("unit", torch.zeros(()))  # 0 until it is measured
         self.register_buffer("best", torch.full((), float("inf")))
@@ -88,7 +88,7 @@ class Value(CriticTerm):
             to_go = energy / self._scale() + self.gamma * cont * ahead
             least = self.best.clamp(max=0.0) / (1 - self.gamma) / self._scale()
             possible = to_go[:, first:].clamp(min=least)
-            target = torch.lerp(possible.amin(1), possible.mean(1), self.slip)
+            target = torch.lerp(possible.amin(1), possible.mean(1), self.mean_backup)
         predicted = self._judged(self.nets, batch["state"])
         loss = F.smooth_l1_loss(predicted, target.expand_as(predicted))
         seen = predicted.detach() * self._scale()

@@ -167,7 +167,7 @@ class WeightedSum(Cost):
         given = dict(batch)
         with torch.no_grad():
             if any("pairs" in critic.needs for critic in self._critics):
-                given["goals"] = self.calls.world_model.graft(goal[None], state[:, None])
+                given["goals"] = self.calls.world_model.rebase_goal(goal[None], state[:, None])
                 given["pairs"] = self._intrinsic_of(Prediction(state[:, None]), given["goals"], self._effective(None)[0])
             if any("energy" in critic.needs for critic in self._critics):
                 given |= self._energy_of(batch)
@@ -185,7 +185,7 @@ class WeightedSum(Cost):
             critic.after_step(step, total)
         if self._step_length is not None:
             for term in self._intrinsic:
-                term.measure(self._step_length, 1 / (step + 1))
+                term.fit_statistics(self._step_length, 1 / (step + 1))
 
     def _energy_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the intrinsic energy of each successor, and whether the episode continues from there."""

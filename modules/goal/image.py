@@ -18,7 +18,7 @@ class ImageGoal(Goal):
     Computed once per episode, at its first tick: changes of the goal within an episode are ignored.
     """
 
-    wants = {
+    requires = {
         "perception": Call(("encode",), {"O": "G"}),
         "world_model": Call(("believe",), {"S": "S"}),
     }

@@ -50,7 +50,7 @@ class ShortTerm(Memory):
         "goal": Port("goal", ("*S",), optional=True),
     }
     outputs = {**Memory.outputs, "energy": Port("energy"), "imagined": Port("score")}
-    wants = {"cost": Call(("intrinsic_energy",), {"S": "S"}, optional=True)}
+    requires = {"cost": Call(("intrinsic_energy",), {"S": "S"}, optional=True)}
 
     def __init__(self, num_slots: int = 64, top_k: int = 4, temperature: float = 0.05, novelty: float = 0.1,
                  rate: float = 0.5) -> None:

@@ -32,7 +32,7 @@ def picture_shape(shape: Size, who: str) -> tuple[int, int, int]:
 class Colours(nn.Module):
     """Standardises the channels of images of any dtype: (…, H, W, C) or (…, H, W) to (N, C, H, W), mean 0, deviation 1.
 
-    Until `measure` has received experience, bytes are scaled to [0, 1] and other numbers are unchanged.
+    Until `fit_statistics` has received experience, bytes are scaled to [0, 1] and other numbers are unchanged.
 
     Args:
         shape: shape of an image.
@@ -56,7 +56,7 @@ class Colours(nn.Module):
         """Return the leading dimensions, before those of an image."""
         return pictures.shape[: pictures.ndim - self.sizes]
 
-    def measure(self, batch: Batch) -> None:
+    def fit_statistics(self, batch: Batch) -> None:
         """Set mean and standard deviation of each channel from "observation" (F, *O); a constant channel is not scaled."""
         parts = batch["observation"].split(FRAMES_AT_ONCE)
         sums = [torch.stack([one.sum((0, 1, 2)), one.square().sum((0, 1, 2))])

@@ -60,9 +60,9 @@ class Pixels(Perception):
         self.convolutions = nn.Sequential(*layers)
         self.head = mlp(height * width * features, self.hidden, self.width)
 
-    def measure(self, batch: Batch) -> None:
+    def fit_statistics(self, batch: Batch) -> None:
         """Set the statistics of the channels, before each round of learning."""
-        self.colours.measure(batch)
+        self.colours.fit_statistics(batch)
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Vector(Perception):
         if self.width:
             self.encoder = mlp(size, self.hidden, self.hidden, self.width)
 
-    def measure(self, batch: Batch) -> None:
+    def fit_statistics(self, batch: Batch) -> None:
         """Set mean and standard deviation, before each round of learning; a constant number is not scaled."""
         if not self.standardise:
             return

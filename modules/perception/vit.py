@@ -94,9 +94,9 @@ class ViT(Perception):
         self.last_norm = nn.LayerNorm(self.embedding)
         self.head = nn.Linear(self.embedding, self.width)
 
-    def measure(self, batch: Batch) -> None:
+    def fit_statistics(self, batch: Batch) -> None:
         """Set the statistics of the channels, before each round of learning."""
-        self.colours.measure(batch)
+        self.colours.fit_statistics(batch)
 
     @callable_method
     def encode(self, observation: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ class Categorical(ChoicePlanner):
         num_candidates: K.
         num_iterations: number of refits.
         num_elites: E.
-        trust: initial probability of the warm start's choices, on top of the uniform share.
-        min_share: weight of the uniform distribution in every refit (ε-floor), so that no choice is excluded.
+        warm_start_prob: initial probability of the warm start's choices, on top of the uniform share.
+        epsilon: weight of the uniform distribution in every refit (ε-floor), so that no choice is excluded.
 
     Raises:
         SettingError: a setting is out of its range, or the world's actions are continuous.
@@ -38,22 +38,22 @@ class Categorical(ChoicePlanner):
     least: Tensor
 
     def __init__(self, horizon: int = 8, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
-                 trust: float = 0.5, min_share: float = 0.1) -> None:
+                 warm_start_prob: float = 0.5, epsilon: float = 0.1) -> None:
         super().__init__(horizon)
         require(num_candidates >= 2, f"Categorical.num_candidates is {num_candidates}: expected 2 or more")
         require(num_iterations >= 1, f"Categorical.num_iterations is {num_iterations}: expected 1 or more")
         require(1 <= num_elites <= num_candidates, f"Categorical.num_elites is {num_elites}: expected 1 to num_candidates, "
                                                    f"{num_candidates}")
-        require(0 <= trust <= 1, f"Categorical.trust is {trust}: expected 0 to 1")
-        require(0 <= min_share <= 1, f"Categorical.min_share is {min_share}: expected 0 to 1")
+        require(0 <= warm_start_prob <= 1, f"Categorical.warm_start_prob is {warm_start_prob}: expected 0 to 1")
+        require(0 <= epsilon <= 1, f"Categorical.epsilon is {epsilon}: expected 0 to 1")
         self.num_candidates, self.num_iterations, self.num_elites = num_candidates, num_iterations, num_elites
-        self.trust, self.min_share = trust, min_share
+        self.warm_start_prob, self.epsilon = warm_start_prob, epsilon
 
     def build(self, dims: Dims) -> None:
         super().build(dims)
         counts = [count for count in self.space.choices for _ in range(count)]
         self.register_buffer("counts", torch.tensor(counts, dtype=torch.float32), persistent=False)
-        least = [self.min_share / count for count in counts]
+        least = [self.epsilon / count for count in counts]
         self.register_buffer("least", torch.tensor(least, dtype=torch.float32), persistent=False)
 
     def draw(self) -> Tensor:
@@ -61,7 +61,7 @@ class Categorical(ChoicePlanner):
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
         known = start.any(-1, keepdim=True).float()  # (R, H, 1): 1 where the warm start is known, else 0
-        share = self.trust * start + (1 - self.trust * known) / self.counts
+        share = self.warm_start_prob * start + (1 - self.warm_start_prob * known) / self.counts
         best: Best | None = None
         for draws in noise.unbind(1):
             share = self._possible(share)
@@ -71,7 +71,7 @@ class Categorical(ChoicePlanner):
             states, energy = self.imagine(state, goal, weights, candidates)
             best = self.best_of(candidates, states, energy, best)
             elites = self.taken(candidates, energy.topk(self.num_elites, largest=False).indices)
-            share = (1 - self.min_share) * elites.mean(1) + self.least
+            share = (1 - self.epsilon) * elites.mean(1) + self.least
         assert best is not None
         return Found(*best, self.num_iterations * self.num_candidates * self.horizon)
 

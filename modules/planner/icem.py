@@ -29,7 +29,7 @@ class ICEM(SamplingPlanner):
         num_elites: E.
         noise_exponent: β, the noise's power falls with frequency f as f^-β: 0 is white, 2 like a random walk.
         decay: factor by which the number of candidates shrinks per iteration, down to 2 E.
-        keep: the share of the elites that are kept.
+        fraction_reused: the share of the elites that are kept.
         momentum: weight of the last mean and standard deviation in a refit.
         init_std: initial standard deviation of each search.
         min_std: lower bound of the standard deviation.
@@ -41,7 +41,7 @@ class ICEM(SamplingPlanner):
     colour: Tensor
 
     def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
-                 noise_exponent: float = 2.0, decay: float = 1.25, keep: float = 0.3, momentum: float = 0.1,
+                 noise_exponent: float = 2.0, decay: float = 1.25, fraction_reused: float = 0.3, momentum: float = 0.1,
                  init_std: float = 0.8, min_std: float = 0.1) -> None:
         super().__init__(horizon)
         require(num_candidates >= 2, f"ICEM.num_candidates is {num_candidates}: expected 2 or more")
@@ -50,11 +50,11 @@ class ICEM(SamplingPlanner):
                                                    f"{num_candidates}")
         require(noise_exponent >= 0, f"ICEM.noise_exponent is {noise_exponent}: expected 0 or more")
         require(decay >= 1, f"ICEM.decay is {decay}: expected 1 or more")
-        require(0 <= keep <= 1, f"ICEM.keep is {keep}: expected 0 to 1")
+        require(0 <= fraction_reused <= 1, f"ICEM.fraction_reused is {fraction_reused}: expected 0 to 1")
         require(0 <= momentum < 1, f"ICEM.momentum is {momentum}: expected 0 or more and less than 1")
         require(init_std > 0, f"ICEM.init_std is {init_std}: expected more than 0")
         require(0 <= min_std <= init_std, f"ICEM.min_std is {min_std}: expected 0 to init_std, {init_std}")
-        self.num_elites, self.num_kept, self.momentum = num_elites, math.ceil(keep * num_elites), momentum
+        self.num_elites, self.num_kept, self.momentum = num_elites, math.ceil(fraction_reused * num_elites), momentum
         self.noise_exponent, self.init_std, self.min_std = noise_exponent, init_std, min_std
         self.populations = [min(num_candidates, max(int(num_candidates / decay**i), 2 * num_elites))
                             for i in range(num_iterations)]

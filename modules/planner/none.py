@@ -15,7 +15,7 @@ from ami.ports import Size
 class NoPlanner(Planner):
     """Outputs a plan of one zero action and an unchanged imagined state, for reactive agents."""
 
-    wants: dict[str, Call] = {}
+    requires: dict[str, Call] = {}
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 1}

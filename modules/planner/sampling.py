@@ -67,7 +67,7 @@ class SamplingPlanner(Planner):
     """
 
     inputs = {**Planner.inputs, "action_mask": ACTION_MASK}
-    wants = {**Planner.wants, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
+    requires = {**Planner.requires, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
 
     def __init__(self, horizon: int) -> None:
         super().__init__()

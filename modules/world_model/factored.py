@@ -56,7 +56,7 @@ class Factored(MarkovWorldModel):
     The static part is regularised to be constant within a window and to vary between windows. The moving part is regularised
     to vary *within* windows, and is predicted from both parts. Their cross-covariance is penalised. All terms are those of
     VICReg (Bardes, Ponce, LeCun, ICLR 2022). The distance compares moving parts; a rollout copies the static part;
-    `graft` rebases a goal to another static part, so that a critic can compare states and goals of different episodes.
+    `rebase_goal` rebases a goal to another static part, so that a critic can compare states and goals of different episodes.
 
     A window must cover much of the world, or static and moving features cannot be told apart. Windows are therefore long,
     but only their first steps are imagined; of the rest every `stride`-th observation is used.
@@ -73,7 +73,7 @@ class Factored(MarkovWorldModel):
         idm: weight of inverse dynamics: the action is predicted from two successive moving parts.
         invariance: weight of the static part's mean squared deviation within a window.
         cross: weight of the mean squared covariance of a static with a moving dimension.
-        grafts: whether `graft` exchanges the static part; if not, a critic also learns from unreachable goals.
+        grafts: whether `rebase_goal` exchanges the static part; if not, a critic also learns from unreachable goals.
 
     Raises:
         SettingError: a setting is out of its range; or, when the graph is built, a percept is no vector longer than C.
@@ -133,7 +133,7 @@ class Factored(MarkovWorldModel):
         return way
 
     @callable_method
-    def graft(self, goal: Tensor, state: Tensor) -> Tensor:
+    def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:
         """Rebase goals: the goal's moving part with the state's static part; (…, D), (…, D) to (…, D), broadcast."""
         if not self.grafts:
             return goal

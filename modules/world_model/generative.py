@@ -39,7 +39,7 @@ class Generative(JEPA):
             is built, a percept is no vector.
     """
 
-    wants = {"perception": Call(("encode",), {"P": "P", "O": "O"})}
+    requires = {"perception": Call(("encode",), {"P": "P", "O": "O"})}
     mean: Tensor
     spread: Tensor
 
@@ -62,9 +62,9 @@ class Generative(JEPA):
         drawn: Tensor = (self._draw(states) * self.spread + self.mean).unflatten(-1, self.shape)
         return drawn
 
-    def measure(self, batch: Batch) -> None:
+    def fit_statistics(self, batch: Batch) -> None:
         """Set the mean observation and one standard deviation of all numbers, before each round of learning."""
-        super().measure(batch)
+        super().fit_statistics(batch)
         frames = batch["observation"]
         parts = frames.split(FRAMES_AT_ONCE)  # kept as bytes: float32 would need four times the memory
         total = torch.stack([self._flat(part).sum(0, dtype=torch.float64) for part in parts]).sum(0)

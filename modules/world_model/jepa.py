@@ -30,14 +30,14 @@ class Predictor(nn.Module):
         width: D, the size of a state.
         actions: A, the size of an action.
         hidden: width of the two hidden layers.
-        in_steps: whether the MLP's output is multiplied by `step` (D,), the mean absolute one-step change.
+        normalise_deltas: whether the MLP's output is multiplied by `step` (D,), the mean absolute one-step change.
     """
 
-    def __init__(self, width: int, actions: int, hidden: int, in_steps: bool = False) -> None:
+    def __init__(self, width: int, actions: int, hidden: int, normalise_deltas: bool = False) -> None:
         super().__init__()
         self.width = width
         self.step: Tensor | None
-        self.register_buffer("step", torch.ones(width) if in_steps else None)
+        self.register_buffer("step", torch.ones(width) if normalise_deltas else None)
         self.first = nn.Linear(width + actions, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, width)
@@ -64,25 +64,25 @@ class JEPA(MarkovWorldModel):
             weights.
         rewards: whether to also predict the world's reward on arriving at a state, and the probability that the episode
             continues from there.
-        in_steps: whether to normalise state differences by their mean absolute one-step change in the experience. Without
-            it, predicting no change is a small error in worlds with small steps. For states that are not learnt.
+        normalise_deltas: whether to normalise state differences by their mean absolute one-step change in the experience.
+            Without it, predicting no change is a small error in worlds with small steps. For states that are not learnt.
 
     Raises:
-        SettingError: `hidden` is below 2; the method is unknown; `in_steps` and states are learnt; or, when the graph is
-            built, a percept is no vector.
+        SettingError: `hidden` is below 2; the method is unknown; `normalise_deltas` and states are learnt; or, when the
+            graph is built, a percept is no vector.
     """
 
     reward_scale: Tensor
 
     def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg", rewards: bool = False,
-                 in_steps: bool = False) -> None:
+                 normalise_deltas: bool = False) -> None:
         super().__init__()
         require(hidden >= 2, f"JEPA.hidden is {hidden}: expected 2 or more")
         self.hidden, self.method, self.rewards = hidden, anti_collapse_of(anti_collapse), rewards
-        self.in_steps = in_steps
-        require(not in_steps or type(self.method) is AntiCollapse,
-                f"JEPA.in_steps is true and JEPA.anti_collapse {anti_collapse!r}: in_steps needs fixed states, which "
-                "cannot collapse. Fix: in_steps=false, or anti_collapse=none")
+        self.normalise_deltas = normalise_deltas
+        require(not normalise_deltas or type(self.method) is AntiCollapse,
+                f"JEPA.normalise_deltas is true and JEPA.anti_collapse {anti_collapse!r}: normalise_deltas needs fixed "
+                "states, which cannot collapse. Fix: normalise_deltas=false, or anti_collapse=none")
         if rewards:
             self.register_buffer("reward_scale", torch.ones(()))
 
@@ -96,7 +96,7 @@ class JEPA(MarkovWorldModel):
 
     def build(self, dims: Dims) -> None:
         (width,), actions = cast("tuple[int]", dims["S"]), cast(int, dims["A"])
-        self.predictor = Predictor(width, actions, self.hidden, self.in_steps)
+        self.predictor = Predictor(width, actions, self.hidden, self.normalise_deltas)
         if self.method.idm:
             self.inverse = mlp(2 * width, self.hidden // 2, self.hidden // 2, actions)
         if self.rewards:
@@ -146,7 +146,7 @@ class JEPA(MarkovWorldModel):
 
     # Learning --------------------------------------------------------------------------------------------------------
 
-    def measure(self, batch: Batch) -> None:
+    def fit_statistics(self, batch: Batch) -> None:
         """Set the mean absolute nonzero reward and the mean absolute one-step change of each state dimension from all
         experience, before each round of learning. Absolute values are robust to rare, large crashes and jumps."""
         if self.rewards and "reward" in batch:
@@ -156,8 +156,8 @@ class JEPA(MarkovWorldModel):
         if self.predictor.step is not None:
             perception = module_behind(self.calls.perception)
             require(not any(True for _ in perception.parameters()),
-                    f"JEPA.in_steps is true, but states are learnt, by {type(perception).__name__}: expected fixed states. "
-                    "Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
+                    f"JEPA.normalise_deltas is true, but states are learnt, by {type(perception).__name__}: expected fixed "
+                    "states. Fix: world_model.normalise_deltas=false, or perception=vector with perception.width=0")
             with torch.no_grad():
                 states = self.believe(self.calls.perception.encode(batch["observation"]))
                 moved = (states[1:] - states[:-1])[~batch["last"][:-1]].abs().mean(0)

@@ -51,7 +51,7 @@ class GoalPosition(Goal):
 
 
 class Steps(Planner):
-    wants = {}
+    requires = {}
 
     def infer_dims(self, known):
         return {"H": 3}
@@ -89,7 +89,7 @@ WIRING = {
 
 
 @pytest.fixture
-def tiny_mind() -> Callable[..., Graph]:
+def tiny_agent() -> Callable[..., Graph]:
     """Return a function that makes the tiny agent's graph; keyword arguments are settings of its two rooms."""
 
     def make(**settings: object) -> Graph:

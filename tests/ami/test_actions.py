@@ -114,7 +114,7 @@ class Free(Planner):
 
     inputs: Mapping[str, Port] = {}
     outputs = {"plan": Port("plan", ("H", "A"))}
-    wants: Mapping[str, Any] = {}
+    requires: Mapping[str, Any] = {}
 
 
 class FreeCEM(Free, CEM):

@@ -127,8 +127,8 @@ def test_repeated_episodes_are_equal() -> None:
     assert_same(live(begun(agent, 4, 5), 4), first, (0, 1), exact=True)
 
 
-def test_leaving_the_block_closes_the_runtime(tiny_mind: Callable[..., Graph]) -> None:
-    runtime = LocalRuntime(tiny_mind())
+def test_leaving_the_block_closes_the_runtime(tiny_agent: Callable[..., Graph]) -> None:
+    runtime = LocalRuntime(tiny_agent())
     closed: list[bool] = []
     runtime.close = lambda: closed.append(True)  # type: ignore[method-assign]
     with pytest.raises(KeyError), Agent(runtime):
@@ -228,9 +228,9 @@ def options(number: int, start: Sequence[float]) -> Episode:
     return Episode(number, seed=number, options={"start": start, "goal": [24.0, 10.0]})
 
 
-def test_live_ends_when_all_rows_are_over(tiny_mind: Callable[..., Graph]) -> None:
+def test_live_ends_when_all_rows_are_over(tiny_agent: Callable[..., Graph]) -> None:
     near, middle, far = [27.0, 10.0], [20.0, 24.0], [5.0, 25.0]
-    agent = Agent(LocalRuntime(tiny_mind(), watch=("world.truth",)))
+    agent = Agent(LocalRuntime(tiny_agent(), watch=("world.truth",)))
     ticks = list(agent.live([options(0, near), options(1, far), options(2, middle)]))
     over = torch.stack([outputs["world.terminated"] | outputs["world.truncated"] for outputs in ticks])
     assert not over[-2].all() and over[-1].all()
@@ -241,21 +241,21 @@ def test_live_ends_when_all_rows_are_over(tiny_mind: Callable[..., Graph]) -> No
         assert torch.equal(outputs["world.truth"][0], ticks[first[0]]["world.truth"][0])
 
 
-def test_live_ends_at_the_time_limit(tiny_mind: Callable[..., Graph]) -> None:
-    agent = Agent(LocalRuntime(tiny_mind(max_episode_steps=4)))
+def test_live_ends_at_the_time_limit(tiny_agent: Callable[..., Graph]) -> None:
+    agent = Agent(LocalRuntime(tiny_agent(max_episode_steps=4)))
     ticks = list(agent.live([options(0, [5.0, 25.0]), options(1, [5.0, 5.0])]))
     assert len(ticks) == 5  # the beginning, and four steps
     assert ticks[-1]["world.truncated"].all() and not ticks[-1]["world.success"].any()
 
 
-def test_one_agent_runs_several_batches(tiny_mind: Callable[..., Graph]) -> None:
-    agent = Agent(LocalRuntime(tiny_mind()))
+def test_one_agent_runs_several_batches(tiny_agent: Callable[..., Graph]) -> None:
+    agent = Agent(LocalRuntime(tiny_agent()))
     lengths = [len(list(agent.live([options(number, [27.0, 10.0]) for number in batch]))) for batch in ((0,), (0, 0), (0,))]
     assert len(set(lengths)) == 1
 
 
 def test_the_wave_numbers_batches_and_defaults_to_the_next(
-        tiny_mind: Callable[..., Graph]) -> None:
+        tiny_agent: Callable[..., Graph]) -> None:
     waves: list[int] = []
 
     class Notes:
@@ -269,7 +269,7 @@ def test_the_wave_numbers_batches_and_defaults_to_the_next(
 
         def close(self) -> None: ...
 
-    agent = Agent(LocalRuntime(tiny_mind(), recorder=Notes()))
+    agent = Agent(LocalRuntime(tiny_agent(), recorder=Notes()))
     for wave in (None, None, 7, None):
         agent.reset(torch.ones(2, dtype=torch.bool), episodes(0, 1), wave)
         agent.cycle()

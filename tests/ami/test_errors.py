@@ -46,7 +46,7 @@ def test_a_refused_graph_lists_every_mistake() -> None:
     assert GraphError(iter(["a", "b"])).mistakes == ("a", "b")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "menu", "words"), [
+@pytest.mark.parametrize(("name", "existing", "words"), [
     ("cme", NAMES, ": did you mean 'cem'?"),
     ("random_shoting", NAMES, ": did you mean 'random_shooting'?"),
     ("CEM", NAMES, ": did you mean 'cem'?"),
@@ -57,8 +57,8 @@ def test_a_refused_graph_lists_every_mistake() -> None:
     ("mpc", [], ": there is none."),
     ("", NAMES, ": expected one of cem, none, random_shooting."),
 ])
-def test_a_suggestion_is_the_nearest_name_or_all_names(name: str, menu: list[str], words: str) -> None:
-    assert suggestion(name, menu) == words
+def test_a_suggestion_is_the_nearest_name_or_all_names(name: str, existing: list[str], words: str) -> None:
+    assert suggestion(name, existing) == words
 
 
 def test_unknown_name_gives_the_name_and_the_nearest() -> None:

@@ -39,7 +39,7 @@ class Head(Module):
 
     inputs = {"state": Port("state", ("*S",)), "hint": Port("energy", optional=True)}
     outputs = {"plan": Port("plan", ("H", "A")), "energy": Port("energy"), "count": Port("count", (), torch.int64)}
-    wants = {"book": Call(("look_up",), {"S": "S"}), "friend": Call(("ask",), optional=True)}
+    requires = {"book": Call(("look_up",), {"S": "S"}), "friend": Call(("ask",), optional=True)}
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"H": 2, "A": 2}

@@ -143,7 +143,7 @@ function toOverrun() {
       `${now.slow.length} such ticks`);
 }
 function toFailure() {
-  const reports = RUN.tells_success, least = Math.min(...EPISODES.map(episode => episode.return));
+  const reports = RUN.reports_success, least = Math.min(...EPISODES.map(episode => episode.return));
   const failed = [...EPISODES.keys()].filter(i => EPISODES[i].over && (reports ? !EPISODES[i].success : EPISODES[i].return <= least));
   if (!failed.length || (!reports && EPISODES.every(episode => episode.return === least)))
     return report(reports ? "No episode failed." : `Every episode returned ${short(least)}.`);
@@ -306,7 +306,7 @@ function drawFacts() {
   fact(now.wave.batch > 1 ? `${now.wave.batch} worlds took` : "all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
   fact("this episode", now.tick < now.ticks - 1 ? "running" : !episode.over ? "the trace ends here" : episode.success ? "reached its goal" :
-    RUN.tells_success ? "failed" : `ended, return ${short(episode.return)}`);
+    RUN.reports_success ? "failed" : `ended, return ${short(episode.return)}`);
 }
 function scalars() {
   return [...NODES.values()].flatMap(node => Object.keys(node.ports).filter(port => has(node.name, port)).map(port => ({node: node.name, port})));
@@ -589,9 +589,9 @@ for (const wave of RUN.waves) {
   const group = make("optgroup", undefined, el("episode"));
   group.label = `wave ${wave.wave}, ${wave.agent}`;
   for (const [i, episode] of EPISODES.entries()) if (episode.wave === wave)
-    make("option", `${episode.name}: ${!episode.over ? "cut off" : episode.success ? "reached" : RUN.tells_success ? "failed" : `return ${short(episode.return)}`}, ${episode.ticks - 1} steps${episode.shown ? " ◉" : ""}`, group).value = String(i);
+    make("option", `${episode.name}: ${!episode.over ? "cut off" : episode.success ? "reached" : RUN.reports_success ? "failed" : `return ${short(episode.return)}`}, ${episode.ticks - 1} steps${episode.shown ? " ◉" : ""}`, group).value = String(i);
 }
-if (!RUN.tells_success) el("failure").textContent = "lowest return";
+if (!RUN.reports_success) el("failure").textContent = "lowest return";
 for (const text of RUN.missing) make("p", text, el("missing"));
 drawGraph();
 look(0, 0);

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ami.comparison.figures import Lived, figures
+from ami.comparison.figures import VariantResult, figures
 from ami.comparison.plot import plot_comparison
 from ami.comparison.table import COLUMNS, compare_csv, compare_table, p_value
 from ami.evaluation.evaluate import Evaluation, Outcome
 from ami.evaluation.statistics import holm, paired_test, wilson
 
 
-def results(*solved: str, pairs: str = "same") -> Lived:
+def results(*solved: str, pairs: str = "same") -> VariantResult:
     """One seed per text; a 1 is a solved pair."""
     def evaluation(text: str) -> Evaluation:
         outcomes = tuple(Outcome("near", digit == "1", 4, float(digit)) for digit in text)
         return Evaluation(outcomes, len(text), len(text), 256 * len(text), 0.001 * len(text))
 
-    return Lived({seed: evaluation(text) for seed, text in enumerate(solved)},
+    return VariantResult({seed: evaluation(text) for seed, text in enumerate(solved)},
                  dict.fromkeys(range(len(solved)), 60.0), pairs, "abcd")
 
 
@@ -54,9 +54,9 @@ def test_variants_are_tested_against_the_reference_pair_by_pair(summary: dict[st
 
 @pytest.mark.parametrize("scale", [(0.0, 1.0), (-100.0, 5.0), (2.0, 1.0)])
 def test_return_equal_to_success_has_its_test(scale: tuple[float, float]) -> None:
-    def of(text: str) -> Lived:
+    def of(text: str) -> VariantResult:
         outcomes = tuple(Outcome("near", digit == "1", 4, scale[digit == "1"]) for digit in text)
-        return Lived({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
+        return VariantResult({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
 
     test = figures({"a": of("1111110111"), "b": of("0001110011")}, {}, "a")["b"]["kinds"]["near"]["test"]
     assert test["success"]["p"] == test["return"]["p"] == paired_test([False] * 4, [True] * 4).p == 0.125
@@ -106,9 +106,9 @@ def test_the_csv_has_a_line_per_seed_too(summary: dict[str, object]) -> None:
 
 
 def test_world_without_success_is_compared_by_returns() -> None:
-    def scored(*returns: float) -> Lived:
+    def scored(*returns: float) -> VariantResult:
         outcomes = tuple(Outcome("any", None, 9, ret) for ret in returns)
-        return Lived({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
+        return VariantResult({0: Evaluation(outcomes, 9, 0, 0, 0.1)}, {0: 0.0}, "same", "abcd")
 
     variants = figures({"low": scored(*range(10)), "high": scored(*range(20, 30))}, {}, "low")
     test = variants["high"]["kinds"]["any"]["test"]

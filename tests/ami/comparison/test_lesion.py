@@ -26,7 +26,7 @@ def test_every_module_and_wire_has_one_lesion() -> None:
     alone = {"without memory.recall@-1 → world_model.recall", "without planner.plan → actor.plan"}
     for wire in to_graph(config).wires:
         assert (f"without {wire}" in labels) != (f"without {wire}" in alone), "a part with a single wire is that wire"
-    assert {"without cost.critic", "perception unlearnt", "world_model unlearnt", "cost unlearnt"} <= set(labels)
+    assert {"without cost.critic", "perception untrained", "world_model untrained", "cost untrained"} <= set(labels)
 
 
 def test_every_lesion_is_a_valid_graph_except_guardrails() -> None:
@@ -41,7 +41,7 @@ def test_every_lesion_is_a_valid_graph_except_guardrails() -> None:
 def test_lesions_use_the_weights_of_the_intact_agent() -> None:
     variants = lesions(compose(["seed=3"]))
     assert {variant.learner for variant in variants} == {("seed=3",)}
-    assert [variant.unlearnt for variant in variants if variant.label == "cost unlearnt"] == [("cost",)]
+    assert [variant.untrained for variant in variants if variant.label == "cost untrained"] == [("cost",)]
 
 
 def test_rows_are_sorted_by_loss(tmp_path: Path) -> None:

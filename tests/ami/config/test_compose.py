@@ -9,7 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from ami.cli.listing import leaves
+from ami.cli.listing import options_of
 from ami.config.compose import Config, compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_specs
 from ami.errors import GraphError, SettingError, TrustError, UnknownName
 from ami.graph.spec import ModuleSpec
@@ -55,7 +55,7 @@ MISTAKES: list[tuple[list[str], type[Exception], str]] = [
     (["planer=cem"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),
     (["planner=cme"], UnknownName, "unknown planner 'cme': did you mean 'cem'?"),
     (["experiment=nothing_like_it"], UnknownName,
-     f"unknown experiment 'nothing_like_it': expected one of {', '.join(name for name, _ in leaves('experiment'))}."),
+     f"unknown experiment 'nothing_like_it': expected one of {', '.join(name for name, _ in options_of('experiment'))}."),
     (["planner.horizn=6"], SettingError,
      "planner has no setting 'horizn': did you mean 'horizon'? (modules.planner.cem.CEM)"),
     (["planer.horizon=6"], UnknownName, "unknown setting or group 'planer': did you mean 'planner'?"),

@@ -77,7 +77,7 @@ def test_svg_draws_one_arrow_per_wire_and_call(shipped: Graph) -> None:
     root = ElementTree.fromstring(svg(shipped))
     arrows = [path for path in root.iter(f"{SVG}path") if path.get("d", "").endswith("l-7 -4v8z")]
     back = [path for path in root.iter(f"{SVG}path") if path.get("d", "").endswith("l7 -4v8z")]
-    calls = sum(len(call.methods) for node in shipped.order for name, call in shipped.drafts[node].wants.items()
+    calls = sum(len(call.methods) for node in shipped.order for name, call in shipped.drafts[node].requires.items()
                 if name in shipped.calls[node])
     assert len(arrows) + len(back) == len(shipped.wires) + calls
 

@@ -149,7 +149,7 @@ def test_trial_before_any_work(name: str, settings: dict[str, Any], expected: li
         found = [str(error)]
         assert reports is None
     else:
-        assert world.tells_success is reports
+        assert world.reports_success is reports
     assert [text.replace(FOLDER, "").replace(f"world {PACKAGE}/{name}-v0", "WORLD") for text in found] == [
         with_line(wanted, shown) for wanted, shown in zip(expected, found, strict=True)]
 

@@ -236,7 +236,7 @@ DISCRETE = {"tree": ["planner=tree"], "shooting": ["planner=random_shooting"],
             "sticky": ["agent=explorer"], "policy": ["planner=categorical", *POLICY],
             "proposals": ["planner=categorical", "actor=policy", "graph.planner.calls.policy=actor"],
             "shot proposals": ["planner=random_shooting", "actor=policy", "graph.planner.calls.policy=actor"],
-            "trust": ["planner=categorical", "planner.trust=1"]}
+            "warm_start_prob": ["planner=categorical", "planner.warm_start_prob=1"]}
 
 
 @pytest.mark.parametrize(("overrides", "name"), [

@@ -174,7 +174,7 @@ def test_the_truth_is_read_of_every_row() -> None:
 def test_success_is_read_from_info_and_absent_otherwise() -> None:
     for tells, expected in ((True, [True, False]), (False, [False, False])):
         line = world("Line-v0", 2, [{"start": 0.75}, {"start": 0.0}], tells=tells)
-        assert line.tells_success is tells
+        assert line.reports_success is tells
         assert step(line, 0, 0)["success"].tolist() == [False, False]
         sent = step(line, 0.5, -0.5)
         assert sent["terminated"].tolist() == [True, True]
@@ -270,7 +270,7 @@ def test_wrappers_are_named_by_their_path() -> None:
 def test_the_worlds_of_the_experiments_run(env: str, sizes: dict[str, Any]) -> None:
     made = world(env, 2)
     assert {symbol: made.dims[symbol] for symbol in sizes} == sizes
-    assert made.tells_success is ("Maze" in env)
+    assert made.reports_success is ("Maze" in env)
     for _ in range(3):
         step(made, 1, 0)
 

@@ -69,12 +69,12 @@ def test_model_steps_of_all_planners_are_counted_at_their_own_pace() -> None:
     assert (evaluation.decisions, evaluation.plans, evaluation.model_steps) == (6, 6, 6 * 10 + 2 * 100)
 
 
-def test_planners_are_found_by_type(tiny_mind: Callable[..., Graph]) -> None:
-    assert planning_ports(tiny_mind(observe="state")) == ("planner.model_steps",)
+def test_planners_are_found_by_type(tiny_agent: Callable[..., Graph]) -> None:
+    assert planning_ports(tiny_agent(observe="state")) == ("planner.model_steps",)
 
 
-def test_metrics_are_computed_per_episode(tiny_mind: Callable[..., Graph]) -> None:
-    graph = tiny_mind(observe="state")
+def test_metrics_are_computed_per_episode(tiny_agent: Callable[..., Graph]) -> None:
+    graph = tiny_agent(observe="state")
     manifest = Manifest.make(graph.drafts["world"], 5, 2)
     seen: list[EpisodeRecord] = []
 
@@ -140,8 +140,8 @@ def test_two_agents_are_compared_on_the_same_pairs() -> None:
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("agents", [1, 3])
 def test_outcomes_do_not_depend_on_batch_or_number_of_agents(
-        tiny_mind: Callable[..., Graph], batch: int, agents: int) -> None:
-    graph = tiny_mind(observe="state")
+        tiny_agent: Callable[..., Graph], batch: int, agents: int) -> None:
+    graph = tiny_agent(observe="state")
     manifest = Manifest.make(graph.drafts["world"], 5, 4)
     runners = [Agent(LocalRuntime(graph, 0, watch=WATCH)) for _ in range(agents)]
     evaluation = evaluate(runners, manifest, batch)

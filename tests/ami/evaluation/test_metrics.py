@@ -31,8 +31,8 @@ def length(episode):
 
 
 @pytest.fixture
-def graph(tiny_mind: Callable[..., Graph]) -> Graph:
-    return tiny_mind(observe="state")
+def graph(tiny_agent: Callable[..., Graph]) -> Graph:
+    return tiny_agent(observe="state")
 
 
 @pytest.fixture

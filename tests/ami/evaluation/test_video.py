@@ -39,9 +39,9 @@ def is_there(wanted: tuple[int, int, int], picture: Image.Image, tolerance: int 
     return any(max(abs(a - b) for a, b in zip(wanted, colour, strict=True)) <= tolerance for colour in colours(picture))
 
 
-def test_video_shows_every_tick_of_every_episode(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_video_shows_every_tick_of_every_episode(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     path = tmp_path / "a" / "episodes.gif"
-    assert filmed(tiny_mind(), path, readout=lambda states: states, fps=10)
+    assert filmed(tiny_agent(), path, readout=lambda states: states, fps=10)
     with Image.open(path) as gif:
         durations = []
         for number in range(gif.n_frames):
@@ -55,28 +55,28 @@ def test_video_shows_every_tick_of_every_episode(tiny_mind: Callable[..., Graph]
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    assert filmed(tiny_mind(), tmp_path / "f.gif", watch=("world.observation", "world.goal", "world.truth"))
+def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    assert filmed(tiny_agent(), tmp_path / "f.gif", watch=("world.observation", "world.goal", "world.truth"))
     with Image.open(tmp_path / "f.gif") as gif:
         world = gif.convert("RGB").crop((MARGIN, TITLE_HEIGHT, 400, 400))
     assert not is_there(PLAN, world) and is_there(WANTED, world)
 
 
 @pytest.mark.parametrize("size", [16, 64])
-def test_video_of_other_image_sizes(tiny_mind: Callable[..., Graph], tmp_path: Path, size: int) -> None:
-    assert filmed(tiny_mind(size=size, max_episode_steps=2), tmp_path / "f.gif")
+def test_video_of_other_image_sizes(tiny_agent: Callable[..., Graph], tmp_path: Path, size: int) -> None:
+    assert filmed(tiny_agent(size=size, max_episode_steps=2), tmp_path / "f.gif")
     with Image.open(tmp_path / "f.gif") as gif:
         assert gif.size == (384 + 160 + 3 * MARGIN, 384 + TITLE_HEIGHT + MARGIN)
 
 
-def test_world_without_images_has_no_video(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    assert not filmed(tiny_mind(observe="state"), tmp_path / "f.gif")
-    assert not filmed(tiny_mind(), tmp_path / "f.gif", watch=())
+def test_world_without_images_has_no_video(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    assert not filmed(tiny_agent(observe="state"), tmp_path / "f.gif")
+    assert not filmed(tiny_agent(), tmp_path / "f.gif", watch=())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_world_without_overlay_has_no_paths(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    assert filmed(tiny_mind(), tmp_path / "f.gif", overlay=None, readout=lambda states: states)
+def test_world_without_overlay_has_no_paths(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    assert filmed(tiny_agent(), tmp_path / "f.gif", overlay=None, readout=lambda states: states)
     with Image.open(tmp_path / "f.gif") as gif:
         for number in range(gif.n_frames):
             gif.seek(number)
@@ -84,17 +84,17 @@ def test_world_without_overlay_has_no_paths(tiny_mind: Callable[..., Graph], tmp
             assert not is_there(PLAN, world) and not is_there(WANTED, world) and not is_there(PATH, world)
 
 
-def test_world_without_images_uses_its_renderer(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_world_without_images_uses_its_renderer(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     grey = [np.full((20, 30, 1), 90 * row + 60, np.uint8) for row in range(len(EPISODES))]
-    assert filmed(tiny_mind(observe="state"), tmp_path / "f.gif", render=lambda: grey, readout=lambda states: states)
+    assert filmed(tiny_agent(observe="state"), tmp_path / "f.gif", render=lambda: grey, readout=lambda states: states)
     with Image.open(tmp_path / "f.gif") as gif:
         first = gif.convert("RGB")
     assert is_there((60, 60, 60), first) and is_there(PLAN, first) and is_there(WANTED, first)
 
 
-def test_mp4_has_the_same_frames(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_mp4_has_the_same_frames(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     video = pytest.importorskip("imageio_ffmpeg")
-    with Agent(LocalRuntime(tiny_mind(max_episode_steps=2, size=17), 0, watch=WATCH)) as agent:
+    with Agent(LocalRuntime(tiny_agent(max_episode_steps=2, size=17), 0, watch=WATCH)) as agent:
         shown = film(agent, EPISODES, overlay=TWO_ROOMS)
     write_mp4(shown, tmp_path / "a" / "f.mp4")
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "f.mp4"]

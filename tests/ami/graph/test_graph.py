@@ -31,7 +31,7 @@ class Whole(Hand):
 class Echo(Book):
     """A book that calls a book."""
 
-    wants = {"book": Call(("look_up",))}
+    requires = {"book": Call(("look_up",))}
 
 
 class Unborn(Eye):

@@ -20,9 +20,9 @@ class Node(Module):
     """A module with the ports and sizes a test gives it."""
 
     def __init__(self, inputs: Mapping[str, Port] | None = None, outputs: Mapping[str, Port] | None = None,
-                 decides: Mapping[str, Size] | None = None, wants: Mapping[str, Call] | None = None) -> None:
+                 decides: Mapping[str, Size] | None = None, requires: Mapping[str, Call] | None = None) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.wants = dict(inputs or {}), dict(outputs or {}), dict(wants or {})
+        self.inputs, self.outputs, self.requires = dict(inputs or {}), dict(outputs or {}), dict(requires or {})
         self.decides = dict(decides or {})
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
@@ -65,7 +65,7 @@ def test_a_variadic_symbol_takes_the_remaining_sizes() -> None:
 
 
 def test_a_call_equates_the_symbols_it_names() -> None:
-    caller = Node({"in": port("*S")}, wants={"book": Call((), {"S": "S"})})
+    caller = Node({"in": port("*S")}, requires={"book": Call((), {"S": "S"})})
     book = Node(outputs={"page": port("*S")}, decides={"S": (6,)})
     sizes, mistakes = solve({"caller": {"book": "book"}}, caller=caller, book=book)
     assert (sizes["caller"], mistakes) == ({"S": (6,)}, [])

@@ -119,10 +119,10 @@ def test_progress_is_reported_in_episodes() -> None:
     assert reported == [2, 2, 1]
 
 
-def test_an_episode_does_not_depend_on_the_batch_size(tiny_mind: Callable[..., Graph]) -> None:
+def test_an_episode_does_not_depend_on_the_batch_size(tiny_agent: Callable[..., Graph]) -> None:
     batches = []
     for batch in (3, 1):
-        agent = Agent(LocalRuntime(tiny_mind(observe="state", max_episode_steps=5), watch=WATCH))
+        agent = Agent(LocalRuntime(tiny_agent(observe="state", max_episode_steps=5), watch=WATCH))
         batches.append(collect(agent, episodes=3, steps=8, batch=batch, seed=1))
     together, alone = batches
     assert torch.equal(together.steps, alone.steps) and together.steps.max() <= 5
@@ -131,8 +131,8 @@ def test_an_episode_does_not_depend_on_the_batch_size(tiny_mind: Callable[..., G
         torch.testing.assert_close(together.action[episode, :count], alone.action[episode, :count])
 
 
-def test_an_action_leads_from_one_observation_to_the_next(tiny_mind: Callable[..., Graph]) -> None:
-    agent = Agent(LocalRuntime(tiny_mind(observe="state"), watch=WATCH))
+def test_an_action_leads_from_one_observation_to_the_next(tiny_agent: Callable[..., Graph]) -> None:
+    agent = Agent(LocalRuntime(tiny_agent(observe="state"), watch=WATCH))
     experience = collect(agent, episodes=4, steps=6, batch=4, seed=0)
     world = agent.runtime.worker.modules["world"].rows.env  # type: ignore[attr-defined]
     for episode, count in enumerate(experience.steps.tolist()):

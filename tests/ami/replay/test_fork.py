@@ -27,8 +27,8 @@ def test_a_fork_of_a_world_that_is_not_reproducible_is_refused(
         recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording.open(recorded("two rooms"))
     with monkeypatch.context() as patched, pytest.raises(TraceError, match=r"^the world's \w+ at tick 1 differs from"):
-        patched.setattr(Recording, "deed", lambda self, wave, tick, said=None: [(tick, {"actor": {
-            "action": -self.done(wave, tick)["action"]}})] if tick >= 0 and said is None else [])
+        patched.setattr(Recording, "deed", lambda self, wave, tick, others=None: [(tick, {"actor": {
+            "action": -self.actions(wave, tick)["action"]}})] if tick >= 0 and others is None else [])
         fork(recording, 0, 4, [], tmp_path / "fork")
 
 

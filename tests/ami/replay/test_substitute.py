@@ -37,7 +37,7 @@ def test_another_planner_gets_the_recorded_inputs(recorded, tmp_path: Path) -> N
 
 def test_an_equal_agent_makes_equal_decisions(recorded, tmp_path: Path) -> None:
     """The control: a substitution without effect agrees in every decision."""
-    found = swap(Recording.open(recorded("cartpole")), ["planner.trust=0.500001"], tmp_path / "swap")
+    found = swap(Recording.open(recorded("cartpole")), ["planner.warm_start_prob=0.500001"], tmp_path / "swap")
     assert found.choices and found.agreement == 1 and all(gap == 0 for gap in found.gaps)
 
 
@@ -122,7 +122,7 @@ def test_delayed_wires_deliver_the_other_agents_energy_and_the_recorded_action(
     for place, (wave, tick) in enumerate(ticks):
         if tick:
             assert torch.equal(energies[place], other.message("cost", "energy", wave, tick - 1))
-            assert torch.equal(actions[place], recording.done(wave, tick - 1)["action"])
+            assert torch.equal(actions[place], recording.actions(wave, tick - 1)["action"])
 
 
 def test_a_slow_node_rests_in_a_swap_as_it_did(recorded, tmp_path: Path) -> None:

@@ -17,5 +17,5 @@ def test_reward_world_is_learnt_and_evaluated_by_return(tmp_path: Path) -> None:
     agent, random, untrained = (run.summary[name]["episode"] for name in ("agent", "random", "untrained"))
     assert agent["success"] is None and agent["return"] > 1.5 * random["return"] > 0 and untrained["return"] < 15
     assert run.summary["details"]["random"]["paired_with_agent"]["episode"]["return"]["p"] < 0.05
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["tells_success"] is False
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["reports_success"] is False
     assert (tmp_path / "run" / "results.png").exists()

@@ -53,7 +53,7 @@ def config() -> Config:
 
 
 @pytest.fixture
-def watched(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes, config: Config,
+def watched(tiny_agent: Callable[..., Graph], tmp_path: Path, console: Notes, config: Config,
             monkeypatch: pytest.MonkeyPatch) -> Callable[[], Monitor]:
     pages.clear()
     monkeypatch.setattr("ami.tracking.mlflow_live.LivePage", Page)
@@ -61,7 +61,7 @@ def watched(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes, con
     monkeypatch.setattr(monitors, "PAGE_SECONDS", 0.01)
     monkeypatch.setattr(monitors, "PLOT_SECONDS", 0.01)
     monkeypatch.setattr(monitors, "plot_learning", lambda rows, path: path.write_text(str(len(rows))))
-    return lambda: Monitor(tmp_path, config, tiny_mind(observe="state", max_episode_steps=3), console)
+    return lambda: Monitor(tmp_path, config, tiny_agent(observe="state", max_episode_steps=3), console)
 
 
 def seen(text: Callable[[], bool]) -> bool:
@@ -142,22 +142,22 @@ def test_page_status_after_a_stop(watched: Callable[[], Monitor], error: type[Ba
     assert pages[0].status == status
 
 
-def test_validation_pairs_and_sealed_pairs_are_disjoint(tiny_mind: Callable[..., Graph], config: Config) -> None:
-    manifest = validation_pairs(config, tiny_mind(observe="state"))
+def test_validation_pairs_and_sealed_pairs_are_disjoint(tiny_agent: Callable[..., Graph], config: Config) -> None:
+    manifest = validation_pairs(config, tiny_agent(observe="state"))
     assert {pair["kind"] for pair in manifest.pairs} == {"same_room", "across"}
-    world = tiny_mind(observe="state").drafts["world"]
+    world = tiny_agent(observe="state").drafts["world"]
     sealed = world.sample_pairs(config.settings.evaluation.manifest_seed, config.settings.evaluation.pairs)
     assert not [pair for pair in manifest.pairs if pair in sealed]
     same = config.seeded(manifest.seed)
     same.settings.evaluation.manifest_seed = manifest.seed
     same.settings.seed = config.settings.seed
-    assert validation_pairs(same, tiny_mind(observe="state")).pairs == (), "sealed pairs are left out"
+    assert validation_pairs(same, tiny_agent(observe="state")).pairs == (), "sealed pairs are left out"
 
 
 def test_validation_keeps_the_random_state_and_saves_the_best_weights(
-        tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+        tiny_agent: Callable[..., Graph], tmp_path: Path, console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose(["validation={every: 40, pairs: 1, best_by: success}"])
-    graph = tiny_mind(observe="state", max_episode_steps=40)
+    graph = tiny_agent(observe="state", max_episode_steps=40)
     monkeypatch.setattr("ami.tracking.mlflow_live.LivePage", Page)
     monkeypatch.setattr("ami.tracking.mlflow_live.load", lambda: None)
     monkeypatch.setattr(monitors, "plot_learning", lambda *_: None)
@@ -177,17 +177,17 @@ def test_validation_keeps_the_random_state_and_saves_the_best_weights(
                             f"checkpoint={tmp_path / 'best.safetensors'}")
 
 
-def test_weights_leave_out_learning_state(tiny_mind: Callable[..., Graph]) -> None:
+def test_weights_leave_out_learning_state(tiny_agent: Callable[..., Graph]) -> None:
     module = torch.nn.Linear(2, 2)
     module.inner = torch.nn.Linear(1, 1)
     module.inner.learning_state = torch.nn.Linear(1, 1)  # as `begin_learning` makes it
-    validation = Validation(compose(["validation.every=0"]), tiny_mind(observe="state"), {"cost": module})
+    validation = Validation(compose(["validation.every=0"]), tiny_agent(observe="state"), {"cost": module})
     assert set(validation.weights()["cost"]) == {"weight", "bias", "inner.weight", "inner.bias"}
 
 
-def test_best_follows_the_configured_criterion(tiny_mind: Callable[..., Graph]) -> None:
+def test_best_follows_the_configured_criterion(tiny_agent: Callable[..., Graph]) -> None:
     config = compose(["validation={every: 40, pairs: 0, best_by: prediction}"])
-    validation = Validation(config, tiny_mind(observe="state"), {})
+    validation = Validation(config, tiny_agent(observe="state"), {})
     assert validation.run(STAGE, 40) is None
     rows = [{"stage": "model", "step": 0.0, "error_vs_persistence": error} for error in (0.9, 0.5, float("nan"), 0.6, 0.5)]
     assert [validation.is_best(row) for row in rows] == [True, True, False, False, True]

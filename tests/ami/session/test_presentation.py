@@ -38,7 +38,7 @@ def console() -> Notes:
 
 
 @pytest.fixture
-def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes,
+def shown(tiny_agent: Callable[..., Graph], tmp_path: Path, console: Notes,
           monkeypatch: pytest.MonkeyPatch) -> Callable[..., Presentation]:
     """Return a function that makes a finished run of the tiny agent; plots and MLflow have their own tests."""
     monkeypatch.setattr("ami.tracking.mlflow_runs.store", lambda *_, **__: "a run")
@@ -46,7 +46,7 @@ def shown(tiny_mind: Callable[..., Graph], tmp_path: Path, console: Notes,
         monkeypatch.setattr(presentation, plot, lambda _, path: path.touch())
 
     def make(graph: Graph | None = None, *overrides: str) -> Presentation:
-        graph = graph or tiny_mind(max_episode_steps=2)
+        graph = graph or tiny_agent(max_episode_steps=2)
         config = composed("evaluation.film=1", "evaluation.film_formats=[gif]", *overrides)
         config.settings.store = str(tmp_path)
         folder = tmp_path / "run"
@@ -113,9 +113,9 @@ def test_ctrl_c_passes_through() -> None:
 
 
 def test_a_world_without_pictures_has_no_video_and_a_note(
-        shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Notes,
+        shown: Callable[..., Presentation], tiny_agent: Callable[..., Graph], console: Notes,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = tiny_mind(observe="state")
+    graph = tiny_agent(observe="state")
     run = shown(graph)
     monkeypatch.setattr(graph.drafts["world"].rows.drawing, "metadata", {})
     present(run, console)
@@ -124,8 +124,8 @@ def test_a_world_without_pictures_has_no_video_and_a_note(
 
 
 def test_video_of_a_vector_world_uses_its_renderer(shown: Callable[..., Presentation], console: Notes,
-                                                   tiny_mind: Callable[..., Graph]) -> None:
-    graph = tiny_mind(observe="state", max_episode_steps=2)
+                                                   tiny_agent: Callable[..., Graph]) -> None:
+    graph = tiny_agent(observe="state", max_episode_steps=2)
     run = shown(graph)
     present(run, console)
     with Image.open(run.folder / "episodes.gif") as gif:
@@ -134,8 +134,8 @@ def test_video_of_a_vector_world_uses_its_renderer(shown: Callable[..., Presenta
 
 
 def test_video_without_overlay_has_no_paths_and_a_note(
-        shown: Callable[..., Presentation], tiny_mind: Callable[..., Graph], console: Notes) -> None:
-    graph = tiny_mind(max_episode_steps=2)
+        shown: Callable[..., Presentation], tiny_agent: Callable[..., Graph], console: Notes) -> None:
+    graph = tiny_agent(max_episode_steps=2)
     graph.drafts["world"].overlay = None
     present(shown(graph), console)
     assert presentation.NO_OVERLAY in console.notes and "docs/own_world.md" in presentation.NO_OVERLAY

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ami.cli.listing import SECTIONS, leaves
+from ami.cli.listing import SECTIONS, options_of
 from ami.cli.main import main
 from ami.testing import check_planner, examine
 from ami.testing.checking import check
@@ -15,7 +15,7 @@ from ami.testing.report import BROKEN, KEPT, UNJUDGED
 from modules.planner.cem import CEM
 
 OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section]
-           for name, _ in leaves(group)]
+           for name, _ in options_of(group)]
 
 
 NEEDS = {"world_model=simulator": ["agent=oracle"]}

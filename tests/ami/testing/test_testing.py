@@ -186,7 +186,7 @@ class HidesWeights(Echo):
 
 
 class CallsTheUnknown(Echo):
-    wants = {"oracle": Call(("foretell",))}
+    requires = {"oracle": Call(("foretell",))}
 
 
 @pytest.mark.parametrize(("make", "words"), [
@@ -441,12 +441,12 @@ class Rigid(Sound):
 
 
 class Losing(Sound):
-    def graft(self, goal, state):
+    def rebase_goal(self, goal, state):
         return goal[..., :2] + 0 * state[..., :2]
 
 
 class Drifting(Sound):
-    def graft(self, goal, state):
+    def rebase_goal(self, goal, state):
         return (goal + state) / 2
 
 
@@ -486,8 +486,8 @@ def test_valid_world_model_passes():
     (Counting, "a state suffices to continue a rollout: a rollout from its own first state leads elsewhere"),
     (Signed, "a distance is 0 to the same state and never negative: to itself [0.0, 0.0, 0.0], to another ["),
     (Rigid, "a distance broadcasts: states (B, 1, *S) and goals (1, B, *S) give (3,)"),
-    (Losing, "graft returns goals: goals (1, B, *S) and states (B, 1, *S) give (3, 3, 2)"),
-    (Drifting, "graft is idempotent: a rebased goal changes when rebased again"),
+    (Losing, "rebase_goal returns goals: goals (1, B, *S) and states (B, 1, *S) give (3, 3, 2)"),
+    (Drifting, "rebase_goal is idempotent: a rebased goal changes when rebased again"),
     (Startled, "surprise is 0 at an episode's first tick: surprise is [1.0, 1.0, 1.0]"),
     (Stubborn, "its loss has a gradient: no parameter receives one"),
     (Untidy, "loss() gives 0-d tensors: 'all' is a Tensor"),

@@ -10,8 +10,8 @@ from ami.graph.graph import Graph
 from ami.trace.header import intrinsic_cost_hash, read_header, versions, write_header
 
 
-def test_a_header_survives_write_and_read(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    graph = tiny_mind()
+def test_a_header_survives_write_and_read(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    graph = tiny_agent()
     written = write_header(tmp_path / "run-7", graph, {"seed": 3, "planner": {"horizon": 4}}, seed=3, details={"agents": 2})
     header = read_header(tmp_path / "run-7")
     assert header == json.loads(json.dumps(written))
@@ -20,14 +20,14 @@ def test_a_header_survives_write_and_read(tiny_mind: Callable[..., Graph], tmp_p
     assert header["versions"]["torch"] and header["versions"]["python"]
 
 
-def test_the_config_hash_is_independent_of_key_order(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_the_config_hash_is_independent_of_key_order(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     configs = ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}, None)
-    hashes = [write_header(tmp_path, tiny_mind(), config, seed=0)["config_hash"] for config in configs]
+    hashes = [write_header(tmp_path, tiny_agent(), config, seed=0)["config_hash"] for config in configs]
     assert hashes[0] == hashes[1] != hashes[2] and hashes[3] is None
 
 
-def test_both_clocks_are_read_at_the_same_time(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    clock = write_header(tmp_path, tiny_mind(), seed=0)["clock"]
+def test_both_clocks_are_read_at_the_same_time(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    clock = write_header(tmp_path, tiny_agent(), seed=0)["clock"]
     assert abs((time.time_ns() - clock["epoch"]) - (time.perf_counter_ns() - clock["monotonic"])) < 1e9
 
 
@@ -40,21 +40,21 @@ def test_the_intrinsic_cost_is_hashed_without_its_critic() -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_without_a_cost_there_is_no_cost_hash(tiny_mind: Callable[..., Graph]) -> None:
-    assert intrinsic_cost_hash(tiny_mind()) is None
+def test_without_a_cost_there_is_no_cost_hash(tiny_agent: Callable[..., Graph]) -> None:
+    assert intrinsic_cost_hash(tiny_agent()) is None
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert set(versions(["torch", "no-such-package"])) == {"python", "machine", "torch"}
 
 
-def test_a_folder_without_a_run_is_refused_with_nearby_runs(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused_with_nearby_runs(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"holds no run: expected a folder with header\.json, as `ami run` leaves it$"):
         read_header(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     with pytest.raises(TraceError, match=r"file holds no run: "):
         read_header(tmp_path / "file")
-    write_header(tmp_path / "runs" / "monday", tiny_mind(), seed=0)
+    write_header(tmp_path / "runs" / "monday", tiny_agent(), seed=0)
     with pytest.raises(TraceError, match=r"holds no run: .*\. Fix: name one of .*monday$"):
         read_header(tmp_path)
 

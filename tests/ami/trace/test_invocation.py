@@ -25,19 +25,19 @@ ACTION = {"action": torch.zeros(2, 2)}
 STATE = {"state": torch.tensor([[0.0, 2.0], [4.0, 6.0]]), "surprise": torch.zeros(2)}
 
 
-def test_inputs_are_named_by_the_received_message(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_inputs_are_named_by_the_received_message(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     rows = [(node, tick, outputs) for tick in (0, 1) for node, outputs in (
         ("perception", {"percept": torch.zeros(2, 2)}), ("world_model", STATE), ("actor", ACTION))]
-    trace = traced(tmp_path, tiny_mind(), *rows)
+    trace = traced(tmp_path, tiny_agent(), *rows)
     first, second = (next(one for one in invocations(trace, 0, tick) if one.node == "world_model") for tick in (0, 1))
     assert first.inputs == {"percept": "perception.percept@0", "action": "nothing sent yet"}
     assert second.inputs == {"percept": "perception.percept@1", "action": "actor.action@0"}
     assert (second.start, second.end, second.us) == (1000, 1500, 0.5)
 
 
-def test_a_resting_node_is_left_out_and_its_last_message_stays(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_resting_node_is_left_out_and_its_last_message_stays(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     plan = {"plan": torch.zeros(2, 3, 2)}
-    trace = traced(tmp_path, tiny_mind(), ("planner", 0, plan), ("actor", 0, ACTION), ("actor", 1, ACTION))
+    trace = traced(tmp_path, tiny_agent(), ("planner", 0, plan), ("actor", 0, ACTION), ("actor", 1, ACTION))
     fired = invocations(trace, 0, 1)
     assert [one.node for one in fired] == ["actor"]
     assert fired[0].inputs["plan"] == "planner.plan@0"
@@ -54,14 +54,14 @@ def test_a_resting_node_is_left_out_and_its_last_message_stays(tiny_mind: Callab
     (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), "uint8 (1, 4, 4, 3)", ""),
     (torch.zeros(2, 0), "float32 (2, 0)", "")])
 def test_message_content_as_text(
-        tiny_mind: Callable[..., Graph], tmp_path: Path, message: torch.Tensor, shape: str, content: str) -> None:
-    sent = invocations(traced(tmp_path, tiny_mind(), ("world", 0, {"port": message})), 0, 0)[0].outputs[0]
+        tiny_agent: Callable[..., Graph], tmp_path: Path, message: torch.Tensor, shape: str, content: str) -> None:
+    sent = invocations(traced(tmp_path, tiny_agent(), ("world", 0, {"port": message})), 0, 0)[0].outputs[0]
     assert (sent.port, sent.shape, sent.content) == ("port", shape, content)
     assert len(sent.hash) == 16
 
 
-def test_the_implementation_is_the_dotted_path(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    fired = invocations(traced(tmp_path, tiny_mind(), ("world", 0, {"reward": torch.zeros(1)})), 0, 0)
+def test_the_implementation_is_the_dotted_path(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    fired = invocations(traced(tmp_path, tiny_agent(), ("world", 0, {"reward": torch.zeros(1)})), 0, 0)
     assert fired[0].implementation == "ami.envs.world.GymWorld"
 
 
@@ -69,7 +69,7 @@ def test_the_implementation_is_the_dotted_path(tiny_mind: Callable[..., Graph], 
                                                (0, -1, r"holds no tick -1 in wave 0: expected 0 to 1"),
                                                (3, 0, r"holds no wave 3: expected 0\. Fix: --wave 0")])
 def test_an_unrecorded_tick_or_wave_is_refused(
-        tiny_mind: Callable[..., Graph], tmp_path: Path, wave: int, tick: int, words: str) -> None:
-    trace = traced(tmp_path, tiny_mind(), ("actor", 0, ACTION), ("actor", 1, ACTION))
+        tiny_agent: Callable[..., Graph], tmp_path: Path, wave: int, tick: int, words: str) -> None:
+    trace = traced(tmp_path, tiny_agent(), ("actor", 0, ACTION), ("actor", 1, ACTION))
     with pytest.raises(TraceError, match=words):
         invocations(trace, wave, tick)

@@ -17,8 +17,8 @@ from ami.trace.reader import Difference, Trace
 
 
 @pytest.fixture
-def graph(tiny_mind: Callable[..., Graph]) -> Graph:
-    return tiny_mind(observe="state")
+def graph(tiny_agent: Callable[..., Graph]) -> Graph:
+    return tiny_agent(observe="state")
 
 
 def record(folder: Path, graph: Graph, seed: int = 0, agents: int = 1, batch: int = 2, payload: bool = False) -> Trace:

@@ -38,9 +38,9 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Path:
+def run(tiny_agent: Callable[..., Graph], tmp_path: Path) -> Path:
     """A finished run of 5 ticks."""
-    graph = tiny_mind(observe="state")
+    graph = tiny_agent(observe="state")
     folder = tmp_path / "run-7"
     write_header(folder, graph, CONFIG, seed=3)
     with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:

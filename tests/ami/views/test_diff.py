@@ -12,12 +12,12 @@ from ami.graph.graph import Graph
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
 from ami.trace.reader import Trace
-from ami.views.diff import diff, missing, partings, settings_apart
+from ami.views.diff import diff, divergences, missing, settings_apart
 
 
 @pytest.fixture
-def graph(tiny_mind: Callable[..., Graph]) -> Graph:
-    return tiny_mind(observe="state")
+def graph(tiny_agent: Callable[..., Graph]) -> Graph:
+    return tiny_agent(observe="state")
 
 
 def record(folder: Path, graph: Graph, *ticks: dict[str, dict[str, torch.Tensor]], payload: bool = False,
@@ -36,7 +36,7 @@ def both(tmp_path: Path, graph: Graph, one: list[torch.Tensor], two: list[torch.
     """The comparison of the world's port `out`, which sent these messages."""
     folders = [record(tmp_path / name, graph, *({"world": {"out": value, "steady": value}} for value in values),
                     payload=payload) for name, values in (("one", one), ("two", two))]
-    return partings(*map(Trace.open, folders))[0]
+    return divergences(*map(Trace.open, folders))[0]
 
 
 def printed(one: Path, two: Path) -> tuple[bool, str]:
@@ -113,10 +113,10 @@ def test_settings_wires_seed_and_versions_that_differ_are_named(graph: Graph, tm
     assert settings_apart(one.header, one.header) == []
 
 
-def test_a_default_is_a_setting_too(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_default_is_a_setting_too(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     out = {"world": {"p": torch.zeros(1)}}
-    folders = [record(tmp_path / "default", tiny_mind(), out, config={"world": {}}),
-               record(tmp_path / "set", tiny_mind(repeat=2), out, config={"world": {"repeat": 2}})]
+    folders = [record(tmp_path / "default", tiny_agent(), out, config={"world": {}}),
+               record(tmp_path / "set", tiny_agent(repeat=2), out, config={"world": {"repeat": 2}})]
     assert settings_apart(*(Trace.open(folder).header for folder in folders)) == [("world.repeat", 1, 2)]
 
 

@@ -31,10 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], folder: Path) -> Path:
+def run(tiny_agent: Callable[..., Graph], folder: Path) -> Path:
     """The tiny agent's first wave of two pairs in one room, run once for all of these tests."""
     if not folder.exists():
-        graph = tiny_mind(observe="state")
+        graph = tiny_agent(observe="state")
         write_header(folder, graph, seed=3)
         with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
             for _ in agent.live(Manifest.make(graph.drafts["world"], 5, 2).episodes()[:2], 0):
@@ -43,11 +43,11 @@ def run(tiny_mind: Callable[..., Graph], folder: Path) -> Path:
 
 
 @pytest.fixture
-def agents(tiny_mind: Callable[..., Graph], folder: Path) -> Path:
+def agents(tiny_agent: Callable[..., Graph], folder: Path) -> Path:
     """Two agents with one wave of two pairs each."""
     folder = folder.with_name("run-8")
     if not folder.exists():
-        graph = tiny_mind(observe="state")
+        graph = tiny_agent(observe="state")
         write_header(folder, graph, seed=3)
         episodes = Manifest.make(graph.drafts["world"], 5, 2).episodes()
         for wave in (0, 1):

@@ -20,9 +20,9 @@ from ami.views.tables import Tables
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Path:
+def run(tiny_agent: Callable[..., Graph], tmp_path: Path) -> Path:
     """The tiny agent's first waves: two pairs in one room, then two across."""
-    graph = tiny_mind(observe="state")
+    graph = tiny_agent(observe="state")
     folder = tmp_path / "run-7"
     write_header(folder, graph, seed=3)
     with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
@@ -145,10 +145,10 @@ def test_one_node_over_time(run: Path) -> None:
     assert ticks == [str(tick) for tick in range(Trace.open(run).waves[1])]
 
 
-def test_a_fork_can_be_shown(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_fork_can_be_shown(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     """The trace of `ami replay --fork` begins at the tick and in the wave of the fork."""
     folder = tmp_path / "fork"
-    write_header(folder, tiny_mind(), seed=3)
+    write_header(folder, tiny_agent(), seed=3)
     log = TraceLog(folder / "trace" / "fork")
     for tick in range(5, 8):
         for node in ("planner", "actor")[tick % 2:]:

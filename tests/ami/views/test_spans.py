@@ -14,9 +14,9 @@ PORTS = {"perception": "percept", "configurator": "mode", "goal": "goal", "plann
 
 
 @pytest.fixture
-def forest(tiny_mind: Callable[..., Graph], tmp_path: Path) -> Forest:
+def forest(tiny_agent: Callable[..., Graph], tmp_path: Path) -> Forest:
     """Two worlds, six ticks; the second world's episode is over at tick 2. The planner is missing at tick 5."""
-    graph = tiny_mind()
+    graph = tiny_agent()
     write_header(tmp_path, graph, seed=0)
     log = TraceLog(tmp_path / "trace" / "agent-0")
     for tick in range(6):
@@ -79,8 +79,8 @@ def test_trees_that_are_known_whole_are_skipped(forest: Forest) -> None:
     assert [tree.name for tree in forest.trees(Sample(every=1), known)] == ["wave 0, tick 3"]
 
 
-def test_a_missing_record_of_an_earlier_tick_is_no_error(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    graph = tiny_mind()
+def test_a_missing_record_of_an_earlier_tick_is_no_error(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    graph = tiny_agent()
     write_header(tmp_path, graph, seed=0)
     log = TraceLog(tmp_path / "trace" / "agent-0")
     for tick in range(6):

@@ -26,10 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], folder: Path) -> Tables:
+def run(tiny_agent: Callable[..., Graph], folder: Path) -> Tables:
     """Three pairs of each kind, two at a time, run by the tiny agent once for all of these tests."""
     if not folder.exists():
-        graph = tiny_mind(observe="state")
+        graph = tiny_agent(observe="state")
         write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=3)
         manifest = Manifest.make(graph.drafts["world"], 5, 3)
         manifest.save(folder / "manifest.json")
@@ -92,8 +92,8 @@ def test_a_world_is_live_until_its_last_tick(run: Tables) -> None:
     assert (frame[frame["live"]].groupby(["wave", "row"])["world.terminated"].sum() <= 1).all()
 
 
-def test_ticks_hold_every_scalar_of_every_world(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    ticks = record(tmp_path, tiny_mind(), *(("world_model", wave, tick, {"surprise": torch.arange(float(batch)) + 10 * tick,
+def test_ticks_hold_every_scalar_of_every_world(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    ticks = record(tmp_path, tiny_agent(), *(("world_model", wave, tick, {"surprise": torch.arange(float(batch)) + 10 * tick,
                                                                        "state": torch.zeros(batch, 3)})
                                           for wave, batch in ((0, 3), (1, 2)) for tick in (0, 1))).ticks
     assert ticks["row"].to_pylist() == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1]
@@ -103,9 +103,9 @@ def test_ticks_hold_every_scalar_of_every_world(tiny_mind: Callable[..., Graph],
     assert ticks["live"].to_pylist() == [True] * 10
 
 
-def test_a_resting_node_has_null_values(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
+def test_a_resting_node_has_null_values(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     nan = {"energy": torch.tensor([float("nan")])}
-    tables = record(tmp_path, tiny_mind(), ("actor", 0, 0, {"action": torch.zeros(1, 2)}), ("planner", 0, 0, nan),
+    tables = record(tmp_path, tiny_agent(), ("actor", 0, 0, {"action": torch.zeros(1, 2)}), ("planner", 0, 0, nan),
                   ("actor", 0, 1, {"action": torch.zeros(1, 2)}))
     first, second = tables.ticks["planner.energy"].to_pylist()
     assert first != first and second is None
@@ -135,8 +135,8 @@ def test_inputs_agree_with_the_terminal(run: Tables) -> None:
     assert (late["age"] == 1).all() and set(late["from_node"]) == {"actor"}
 
 
-def test_messages_have_their_statistics_and_scalars_their_values(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    table = record(tmp_path, tiny_mind(), ("world", 0, 4, {
+def test_messages_have_their_statistics_and_scalars_their_values(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    table = record(tmp_path, tiny_agent(), ("world", 0, 4, {
         "seen": torch.zeros(2, 3, dtype=torch.uint8), "state": torch.tensor([[0.0, 2.0], [4.0, 6.0]]),
         "reward": torch.tensor([1.0, 3.0])})).messages
     seen, state, reward = ({row["port"]: row for row in table.to_pylist()}[port] for port in ("seen", "state", "reward"))

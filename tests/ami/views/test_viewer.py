@@ -51,10 +51,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def run(tiny_mind: Callable[..., Graph], runs: dict[str, Path]) -> Path:
+def run(tiny_agent: Callable[..., Graph], runs: dict[str, Path]) -> Path:
     """A run with every message's content, made once."""
     if "whole" not in runs:
-        runs["whole"] = record(tiny_mind(), runs["at"] / "run-7", payload=True)
+        runs["whole"] = record(tiny_agent(), runs["at"] / "run-7", payload=True)
     return runs["whole"]
 
 
@@ -131,8 +131,8 @@ def test_paths_are_drawn_at_the_overlay_of_the_world(run: Path, tmp_path: Path) 
 
 
 def test_another_agent_is_shown_with_its_differing_outputs(
-        run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    other = record(tiny_mind(), tmp_path / "other", payload=True, seed=4)  # its actions have other noise
+        run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    other = record(tiny_agent(), tmp_path / "other", payload=True, seed=4)  # its actions have other noise
     whole = pages(Trace.open(run), beside=Trace.open(other))
     assert whole.run["beside"] == "other"
     assert {"world", "planner", "actor"} <= set(whole.parts["beside-0"]["nodes"])
@@ -142,8 +142,8 @@ def test_another_agent_is_shown_with_its_differing_outputs(
 
 
 def test_an_agent_on_other_episodes_is_refused(
-        run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    other = Trace.open(record(tiny_mind(), tmp_path / "other", payload=True, pairs=6))
+        run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    other = Trace.open(record(tiny_agent(), tmp_path / "other", payload=True, pairs=6))
     for foreign in (other, only_wave(Trace.open(run), 9)):
         with pytest.raises(TraceError, match=r"--beside: .* holds none of the episodes of .*run-7: expected a trace that"):
             pages(Trace.open(run), beside=foreign)
@@ -186,8 +186,8 @@ def test_a_recalled_state_is_matched_to_the_nearest_past_state(monkeypatch: pyte
     assert viewer_plans._recalled(recall, states, 0, 8) == [-1] * 8, "nothing recalled"
 
 
-def test_a_run_without_payloads_names_what_is_missing(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    page = view(record(tiny_mind(observe="state"), tmp_path / "bare", payload=False), tmp_path / "page.html", wave=1)
+def test_a_run_without_payloads_names_what_is_missing(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    page = view(record(tiny_agent(observe="state"), tmp_path / "bare", payload=False), tmp_path / "page.html", wave=1)
     held = parts(page)
     assert set(held) == {"run", "wave-1"}
     assert "the content of world.observation was not recorded" in held["run"]["missing"][0]
@@ -242,8 +242,8 @@ def test_a_world_that_is_not_reproduced_has_no_pictures(pole: Path) -> None:
     renderer.close()
 
 
-def test_a_run_that_cannot_be_rendered_is_refused(tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    bare = record(tiny_mind(observe="state"), tmp_path / "bare", payload=False)
+def test_a_run_that_cannot_be_rendered_is_refused(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    bare = record(tiny_agent(observe="state"), tmp_path / "bare", payload=False)
     with pytest.raises(TraceError, match=r"--render repeats .* holds no content of actor.action.* trace\.level=boundary"):
         view(bare, render=True)
     with pytest.raises(SettingError, match=r"the world is a mypkg\.World: expected a gymnasium world"):
@@ -319,8 +319,8 @@ def tried(page: Path, user: str) -> dict[str, Any]:
 
 @IN_CHROMIUM
 def test_a_page_distinguishes_two_agents(
-        run: Path, tiny_mind: Callable[..., Graph], tmp_path: Path) -> None:
-    other = record(tiny_mind(), tmp_path / "other", payload=True, seed=4)
+        run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    other = record(tiny_agent(), tmp_path / "other", payload=True, seed=4)
     seen = tried(view(run, tmp_path / "page.html", beside=other), """
 <script>
 const text = id => document.getElementById(id).textContent;
@@ -347,7 +347,7 @@ def test_a_run_without_success_is_shown_as_failed(run: Path, tmp_path: Path) -> 
     world = trace.tables["world"]
     never = world.set_column(world.column_names.index("success.rows"), "success.rows",
                              pa.array([[0.0] * 2] * len(world), world["success.rows"].type))
-    assert pages(replace(trace, folder=tmp_path, tables={**trace.tables, "world": never})).run["tells_success"]
+    assert pages(replace(trace, folder=tmp_path, tables={**trace.tables, "world": never})).run["reports_success"]
 
 
 @IN_CHROMIUM

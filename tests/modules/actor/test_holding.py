@@ -109,7 +109,7 @@ class Counting(Planner):
 
     inputs: dict[str, Port] = {}
     outputs = {"plan": Port("plan", ("H", "A"))}
-    wants = {}
+    requires = {}
 
     def infer_dims(self, known):  # type: ignore[no-untyped-def]
         return {"H": 3}

@@ -59,7 +59,7 @@ def test_action_norm_is_at_most_1():
 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"rho": 1.0}, "RandomActor.rho is 1.0: expected 0 or more and less than 1"),
-    ({"keep": -0.1}, "RandomActor.keep is -0.1: expected 0 or more and less than 1"),
+    ({"keep": -0.1}, "RandomActor.stickiness is -0.1: expected 0 or more and less than 1"),
     ({"sigma": 0.0}, "RandomActor.sigma is 0.0: expected more than 0"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):

@@ -27,7 +27,7 @@ def test_saturated_energy_is_at_most_1():
 def test_unit_is_the_running_mean_of_measured_steps():
     term = GoalDistance()
     for number, length in enumerate([4.0, 2.0, 3.0]):
-        term.measure(torch.tensor(length), 1 / (number + 1))
+        term.fit_statistics(torch.tensor(length), 1 / (number + 1))
     assert term.unit.item() == pytest.approx(3.0)
     assert energy(term, 6.0) == pytest.approx([2.0])
 

@@ -48,15 +48,15 @@ def test_value_is_the_discounted_energy_of_the_best_path():
     torch.testing.assert_close(learnt()[:4], expected, atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("slip", [0.3, 1.0])
-def test_slip_mixes_the_mean_over_successors(slip: float):
+@pytest.mark.parametrize("mean_backup", [0.3, 1.0])
+def test_slip_mixes_the_mean_over_successors(mean_backup: float):
     batch = corridor()
     expected = torch.zeros(5)
     for _ in range(500):  # value iteration without a network
         to_go = batch["energy"] + 0.9 * batch["cont"] * (batch["successors"] @ expected)
-        expected[:4] = (1 - slip) * to_go.amin(1) + slip * to_go.mean(1)
-    torch.testing.assert_close(learnt(steps=1000, slip=slip)[:4], expected[:4], atol=0.15, rtol=0.05)
-    assert expected[0] > 3.6 > sum(0.9**k for k in range(4)), "slip raises the energy"
+        expected[:4] = (1 - mean_backup) * to_go.amin(1) + mean_backup * to_go.mean(1)
+    torch.testing.assert_close(learnt(steps=1000, mean_backup=mean_backup)[:4], expected[:4], atol=0.15, rtol=0.05)
+    assert expected[0] > 3.6 > sum(0.9**k for k in range(4)), "mean_backup raises the energy"
 
 
 def test_unit_is_the_infinite_sum_of_the_mean_or_the_largest_step():
@@ -105,7 +105,7 @@ def test_perceived_successor_may_be_left_out():
     ({"hidden": 0}, "Value.hidden is 0: expected 1 or more"),
     ({"num_networks": 0}, "Value.num_networks is 0: expected 1 or more"),
     ({"gamma": 1.0}, "Value.gamma is 1.0: expected 0 or more and less than 1"),
-    ({"slip": 1.5}, "Value.slip is 1.5: expected 0 to 1"),
+    ({"mean_backup": 1.5}, "Value.mean_backup is 1.5: expected 0 to 1"),
     ({"polyak": 0.0}, "Value.polyak is 0.0: expected more than 0, at most 1"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):

@@ -38,15 +38,15 @@ def test_numbers_and_bytes_of_one_image_have_the_same_percept():
     bytes_, numbers = made(), made()
     numbers.load_state_dict(bytes_.state_dict())
     seen = pictures(8, 32, 32, 3)
-    bytes_.measure({"observation": seen})
-    numbers.measure({"observation": seen.float() * 0.1 - 5})
+    bytes_.fit_statistics({"observation": seen})
+    numbers.fit_statistics({"observation": seen.float() * 0.1 - 5})
     torch.testing.assert_close(numbers.encode(seen.float() * 0.1 - 5), bytes_.encode(seen), atol=1e-4, rtol=1e-4)
 
 
 def test_channels_are_standardised_except_constant_ones():
     pixels, seen = made((7, 7, 3)), pictures(3000, 7, 7, 3, highest=9)
     seen[..., 2] = 4
-    pixels.measure({"observation": seen})
+    pixels.fit_statistics({"observation": seen})
     colours = pixels.colours(seen)
     torch.testing.assert_close(colours.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(colours.std((0, 2, 3)), torch.tensor([1.0, 1, 0]), atol=1e-3, rtol=0)
@@ -54,7 +54,7 @@ def test_channels_are_standardised_except_constant_ones():
 
 def test_statistics_are_saved_with_the_weights():
     pixels, other = made(), made()
-    pixels.measure({"observation": pictures(8, 32, 32, 3)})
+    pixels.fit_statistics({"observation": pictures(8, 32, 32, 3)})
     other.load_state_dict(pixels.state_dict())
     seen = pictures(2, 32, 32, 3)
     assert torch.equal(other.encode(seen), pixels.encode(seen))

@@ -27,7 +27,7 @@ def test_numbers_are_unchanged_before_measure():
 
 def test_measured_numbers_are_standardised_except_constant_ones():
     perception = vector()
-    perception.measure({"observation": SEEN})
+    perception.fit_statistics({"observation": SEEN})
     percept = perception.encode(SEEN)
     assert torch.allclose(percept.mean(0), torch.zeros(3)) and torch.allclose(percept.std(0), torch.tensor([1.0, 1, 0]))
     assert perception.encode(torch.tensor([2.0, 300, 9])).tolist() == [0, 0, 2]
@@ -35,7 +35,7 @@ def test_measured_numbers_are_standardised_except_constant_ones():
 
 def test_standardise_false_leaves_numbers_unchanged():
     perception = vector(standardise=False)
-    perception.measure({"observation": SEEN})
+    perception.fit_statistics({"observation": SEEN})
     assert torch.equal(perception.encode(SEEN), SEEN)
 
 

@@ -60,7 +60,7 @@ def test_energy_and_imagined_belong_to_the_plan():
 
 def test_warm_start_is_the_shifted_last_plan():
     _, _, (first, second) = planned(
-        lambda: Categorical(num_candidates=2, num_iterations=1, num_elites=1, trust=1.0), ticks=2)
+        lambda: Categorical(num_candidates=2, num_iterations=1, num_elites=1, warm_start_prob=1.0), ticks=2)
     assert torch.equal(second["plan"][:, :-1], first["plan"][:, 1:])
 
 
@@ -70,7 +70,7 @@ def test_warm_start_is_the_policys_plan():
         def propose(self, state, goal):
             return torch.nn.functional.one_hot(torch.ones(len(state), dtype=torch.int64), 3).float()
 
-    make = lambda: Categorical(num_candidates=2, num_iterations=1, num_elites=1, trust=1.0)  # noqa: E731
+    make = lambda: Categorical(num_candidates=2, num_iterations=1, num_elites=1, warm_start_prob=1.0)  # noqa: E731
     check_planner(Categorical, dims=THREE, calls={"policy": Second()})
     subject = Subject(make, THREE, calls={"policy": Second()})
     (outputs,) = subject.live(subject.fresh([0]), subject.life(1, 1))
@@ -89,8 +89,8 @@ def test_continuous_actions_are_refused_with_a_fix():
     ({"num_candidates": 1}, "Categorical.num_candidates is 1: expected 2 or more"),
     ({"num_iterations": 0}, "Categorical.num_iterations is 0: expected 1 or more"),
     ({"num_elites": 33}, "Categorical.num_elites is 33: expected 1 to num_candidates, 32"),
-    ({"trust": 1.5}, "Categorical.trust is 1.5: expected 0 to 1"),
-    ({"min_share": -0.1}, "Categorical.min_share is -0.1: expected 0 to 1"),
+    ({"warm_start_prob": 1.5}, "Categorical.warm_start_prob is 1.5: expected 0 to 1"),
+    ({"epsilon": -0.1}, "Categorical.epsilon is -0.1: expected 0 to 1"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(SettingError) as error:

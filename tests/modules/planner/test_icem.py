@@ -81,7 +81,7 @@ def test_discrete_actions_are_refused_with_a_fix():
     ({"num_elites": 1}, "ICEM.num_elites is 1: expected 2 to num_candidates, 32"),
     ({"noise_exponent": -1.0}, "ICEM.noise_exponent is -1.0: expected 0 or more"),
     ({"decay": 0.5}, "ICEM.decay is 0.5: expected 1 or more"),
-    ({"keep": 1.1}, "ICEM.keep is 1.1: expected 0 to 1"),
+    ({"keep": 1.1}, "ICEM.fraction_reused is 1.1: expected 0 to 1"),
     ({"momentum": 1.0}, "ICEM.momentum is 1.0: expected 0 or more and less than 1"),
     ({"init_std": 0.0}, "ICEM.init_std is 0.0: expected more than 0"),
     ({"min_std": 0.9}, "ICEM.min_std is 0.9: expected 0 to init_std, 0.8"),

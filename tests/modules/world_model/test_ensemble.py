@@ -71,9 +71,9 @@ def test_spread_is_large_only_on_unseen_data():
     with torch.no_grad():
         known = model.rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
         strange = model.rollout(6 * batch["observation"][:, 0], batch["action"][:, None]).spread
-        untaught = seeing().rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
+        untrained = seeing().rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
     assert strange.mean() > 5 * known.mean()
-    assert known.mean() < 0.4 * untaught.mean()
+    assert known.mean() < 0.4 * untrained.mean()
 
 
 def test_refusals():

@@ -60,11 +60,11 @@ def test_distance_compares_moving_parts():
 def test_graft_takes_the_static_part_of_the_state():
     made = model()
     state, goal = torch.randn(3, 1, STATIC + MOVING), torch.randn(1, 5, STATIC + MOVING)
-    grafted = made.graft(goal, state)
+    grafted = made.rebase_goal(goal, state)
     assert grafted.shape == (3, 5, STATIC + MOVING)
     assert torch.equal(grafted[2, 4], torch.cat([state[2, 0, :STATIC], goal[0, 4, STATIC:]]))
-    assert torch.equal(made.graft(grafted, state), grafted)
-    assert model(grafts=False).graft(goal, state) is goal
+    assert torch.equal(made.rebase_goal(grafted, state), grafted)
+    assert model(grafts=False).rebase_goal(goal, state) is goal
 
 
 def test_critics_learn_from_rebased_goals():
@@ -84,7 +84,7 @@ def test_critics_learn_from_rebased_goals():
     module.calls = Calls("cost", {"world_model": Callee("world_model", made)})
     state, goal = torch.randn(3, STATIC + MOVING), torch.randn(3, STATIC + MOVING)
     module.loss({"state": state, "successors": state[:, None], "goal": goal})
-    assert torch.equal(seen["goals"], made.graft(goal[None], state[:, None]))
+    assert torch.equal(seen["goals"], made.rebase_goal(goal[None], state[:, None]))
     torch.testing.assert_close(seen["pairs"], made.distance(state[:, None], goal[None]))
 
 

@@ -37,7 +37,7 @@ def walks(num: int) -> dict[str, torch.Tensor]:
 def learnt(steps: int = 400) -> tuple[Conv, Generative, list[float]]:
     perception, model = made()
     data = walks(256)
-    model.measure({"observation": data["observation"].flatten(0, 1)})
+    model.fit_statistics({"observation": data["observation"].flatten(0, 1)})
     optimiser = torch.optim.AdamW([*perception.parameters(), *model.parameters()], lr=3e-3)
     losses = []
     for step in range(steps):
@@ -74,7 +74,7 @@ def test_trained_reconstructs_observed_and_imagined_states():
 def test_the_mean_picture_costs_one():
     _, model = made()
     data = walks(64)
-    model.measure({"observation": data["observation"].flatten(0, 1)})
+    model.fit_statistics({"observation": data["observation"].flatten(0, 1)})
     for weight in model.decoder[-1].parameters():
         torch.nn.init.zeros_(weight)
     _, figures = model.loss(data)

@@ -267,7 +267,7 @@ def test_learns_reward_and_termination():
     observation[:, 1] = observation[:, 0] + action.sum(-1)
     batch = {"observation": observation, "action": action, "reward": 50 * action[..., 0],
              "cont": (action[..., 1] > 0).float()}
-    model.measure({"observation": observation, "reward": batch["reward"].flatten()})
+    model.fit_statistics({"observation": observation, "reward": batch["reward"].flatten()})
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(300):
         loss, figures = model.loss(batch)
@@ -287,7 +287,7 @@ def test_reward_scale_ignores_zero_rewards():
     rewards = torch.zeros(1000)
     rewards[:3] = torch.tensor([1.0, 2.0, -3.0])
     for model, given in ((rare, rewards), (common, rewards[:3])):
-        model.measure({"observation": torch.randn(4, 6), "reward": given})
+        model.fit_statistics({"observation": torch.randn(4, 6), "reward": given})
     assert rare.reward_scale == common.reward_scale == 2
 
 
@@ -295,28 +295,28 @@ def test_reward_scale_ignores_zero_rewards():
 
 
 def test_contract_in_steps():
-    check_world_model(lambda: JEPA(hidden=32, anti_collapse="none", rewards=True, in_steps=True))
+    check_world_model(lambda: JEPA(hidden=32, anti_collapse="none", rewards=True, normalise_deltas=True))
 
 
 def test_step_size_excludes_episode_boundaries():
-    model = seeing(rewards=False, in_steps=True)
+    model = seeing(rewards=False, normalise_deltas=True)
     states = torch.stack([torch.arange(5.0) * 2, torch.arange(5.0) * -3, *torch.zeros(4, 5)], dim=1)
     last = torch.tensor([False] * 4 + [True])
-    model.measure({"observation": torch.cat([states, states + 1000]), "last": last.repeat(2)})
+    model.fit_statistics({"observation": torch.cat([states, states + 1000]), "last": last.repeat(2)})
     assert model.predictor.step.tolist() == pytest.approx([2, 3, *[SMALLEST_STEP] * 4])
 
 
 def test_in_steps_predicts_small_steps_better():
     """As in physics, the one-step changes are a hundredth of the standard deviation."""
-    def left_over(in_steps: bool) -> float:
+    def left_over(normalise_deltas: bool) -> float:
         """The unexplained share of the motion."""
         torch.manual_seed(0)
-        model = seeing(rewards=False, in_steps=in_steps)
+        model = seeing(rewards=False, normalise_deltas=normalise_deltas)
         before, action = torch.randn(512, 6), torch.rand(512, 1, 2) * 2 - 1
         after = before + 0.01 * (before.roll(1, 1) + action.sum(-1))
         after[:8] += 3  # rare jumps
         seen = torch.stack([before, after], dim=1)
-        model.measure({"observation": seen.flatten(0, 1), "last": torch.tensor([False, True]).repeat(512)})
+        model.fit_statistics({"observation": seen.flatten(0, 1), "last": torch.tensor([False, True]).repeat(512)})
         optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
         for _ in range(200):
             loss, _ = model.loss({"observation": seen, "action": action})
@@ -327,22 +327,23 @@ def test_in_steps_predicts_small_steps_better():
             foreseen = model.rollout(before, action[:, None]).states[:, 0, 0]
         return float((foreseen - after)[8:].square().mean() / (after - before)[8:].square().mean())
 
-    assert left_over(in_steps=True) < 0.3 < 1 < left_over(in_steps=False)
+    assert left_over(normalise_deltas=True) < 0.3 < 1 < left_over(normalise_deltas=False)
 
 
-def test_in_steps_is_refused_for_learnt_states():
-    with pytest.raises(SettingError, match=r"^JEPA\.in_steps is true and JEPA\.anti_collapse 'vicreg': in_steps needs"):
-        JEPA(in_steps=True)
-    _, model = made(anti_collapse="none", in_steps=True)
+def test_normalise_deltas_is_refused_for_learnt_states():
+    with pytest.raises(SettingError, match=r"^JEPA\.normalise_deltas is true and JEPA\.anti_collapse 'vicreg'"):
+        JEPA(normalise_deltas=True)
+    _, model = made(anti_collapse="none", normalise_deltas=True)
     with pytest.raises(SettingError) as error:
-        model.measure({"observation": windows()["observation"].flatten(0, 1), "last": torch.zeros(1, dtype=torch.bool)})
-    assert str(error.value) == ("JEPA.in_steps is true, but states are learnt, by Conv: expected fixed states. "
-                                "Fix: world_model.in_steps=false, or perception=vector with perception.width=0")
+        model.fit_statistics({"observation": windows()["observation"].flatten(0, 1),
+                              "last": torch.zeros(1, dtype=torch.bool)})
+    assert str(error.value) == ("JEPA.normalise_deltas is true, but states are learnt, by Conv: expected fixed states. "
+                                "Fix: world_model.normalise_deltas=false, or perception=vector with perception.width=0")
 
 
-def seeing(rewards: bool, in_steps: bool = False) -> JEPA:
+def seeing(rewards: bool, normalise_deltas: bool = False) -> JEPA:
     """A JEPA whose perception passes vectors on."""
-    model = JEPA(hidden=32, anti_collapse="none", rewards=rewards, in_steps=in_steps)
+    model = JEPA(hidden=32, anti_collapse="none", rewards=rewards, normalise_deltas=normalise_deltas)
     model.set_up({"P": (6,), "S": (6,), "A": 2})
     model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})
     return model
