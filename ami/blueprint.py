@@ -74,7 +74,7 @@ class World(Module):
     inputs = {"action": Port("action", ("A",))}
     outputs = {
         "observation": Port("observation", ("*O",), None),
-        "goal": Port("observation", ("*G",), None),
+        "goal": Port("goal_observation", ("*G",), None),
         "reward": Port("reward"),
         "terminated": Port("flag", (), torch.bool),
         "truncated": Port("flag", (), torch.bool),
@@ -180,7 +180,7 @@ class Goal(Module):
 
     role: ClassVar[str] = "goal"
     inputs = {
-        "observation": Port("observation", ("*G",), None),
+        "observation": Port("goal_observation", ("*G",), None),
         "mode": Port("mode", (), torch.int64, optional=True),
     }
     outputs = {"goal": Port("goal", ("*S",))}

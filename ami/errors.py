@@ -23,6 +23,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+MOST_NAMES = 40
+"""The number of names up to which an error lists all."""
+
 
 class AmiError(Exception):
     """The root: `except AmiError` catches everything ami raises on purpose."""
@@ -102,7 +105,10 @@ def unknown_name(what: str, name: str, existing: Iterable[str], fix: str = "") -
 
 
 def suggestion(name: str, existing: Iterable[str]) -> str:
-    """Return the end of an error sentence: the nearest of the existing names, or all of them if none is near."""
+    """Return the end of an error sentence: the nearest of the existing names, or all of them if none is near.
+
+    Of more than `MOST_NAMES` names the most similar ones are listed.
+    """
     names = sorted(existing)
     near = difflib.get_close_matches(name.lower(), sorted({text.lower() for text in names}), n=1, cutoff=0.6)
     if near:
@@ -113,6 +119,9 @@ def suggestion(name: str, existing: Iterable[str]) -> str:
         return ": there is none."
     if len(names) == 1:
         return f": expected '{names[0]}'."
+    if len(names) > MOST_NAMES:
+        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+        return f": expected one of {len(names):,} names; the nearest are {', '.join(nearest)}."
     return f": expected one of {', '.join(names)}."
 
 

@@ -33,6 +33,7 @@ Dims = dict[str, Size]
 
 KINDS = {
     "observation": "the world's observation, pixels or vector",
+    "goal_observation": "the goal as the world shows it, pixels or vector",
     "percept": "the encoded observation, without history",
     "state": "the world model's belief after history and last action",
     "action": "one action of the actor",

@@ -139,8 +139,8 @@ def _spec(env_id: str) -> EnvSpec:
     except gymnasium.error.Error:
         near = suggestion(name, gymnasium.registry)
         raise SettingError(f"world '{env_id}' is not registered with gymnasium in this process{near} Fix: 'package:id' "
-                           "imports the package that registers it, and world.entry_point=module:Class needs no registration"
-                           ) from None
+                           "imports the package that registers it, world.entry_point=module:Class needs no registration, "
+                           "and gymnasium.pprint_registry() prints all ids") from None
     except Exception as error:
         raise SettingError(f"world '{env_id}': {raised(error, f'importing {package}')}") from error
 

@@ -222,9 +222,7 @@ class Graph:
             for name, port in module.inputs.items():
                 if not port.optional and (node, name) not in wired:
                     fitting = self._outputs_of(port.kind)
-                    # a goal picture has the kind of an observation: the port with the role's name goes first
-                    best = sorted(fitting, key=lambda port: port.partition(".")[2] != module.role)
-                    fix = f"Fix: graph.{node}.{name}={best[0]}" if best else "No output of this graph fits"
+                    fix = f"Fix: graph.{node}.{name}={fitting[0]}" if fitting else "No output of this graph fits"
                     self.mistakes.append(f"{node}.{name} is not wired and {node} needs it ({port.describe()}). {fix}")
 
     def _check_calls(self) -> None:

@@ -28,6 +28,17 @@ Sizes = Mapping[str, Size | ActionSpace]
 SIZES: Dims = {"O": (16, 16, 3), "G": (16, 16, 3), "P": (6,), "S": (6,), "A": 2, "H": 3, "W": 2, "X": 3}
 """Default sizes of symbols that neither the caller nor the module decides."""
 
+OF_WORLDS = {
+    "its outputs are finite": "correct what reset() and step() return",
+    "it never changes a message it has sent": "return new arrays from reset() and step()",
+    "the same seed gives the same outputs": "draw from self.np_random, after super().reset(seed=seed)",
+    "a row alone gives what it gives in a batch": "keep all state in the environment's object, none in its class or module",
+    "a reset row keeps nothing of its old episode": "set all state of an episode in reset()",
+    "reset leaves the other rows alone": "keep all state in the environment's object, none in its class or module",
+    "its saved weights give the same module": "set all state of an episode in reset()",
+}
+"""The fixes for an environment, by promise, in place of those for other modules."""
+
 
 class Subject:
     """The module examined by a check.
@@ -74,7 +85,9 @@ class Subject:
             self.fresh([0])  # a module that cannot be built raises its own error
 
     def broken(self, promise: str, how: str, fix: str) -> NoReturn:
-        """Raise for a broken promise."""
+        """Raise for a broken promise; `fix` is that for a module other than a world."""
+        if promise in OF_WORLDS and isinstance(self.draft, World):
+            fix = OF_WORLDS[promise]
         raise Broken(self.name, promise, how, fix)
 
     @contextmanager

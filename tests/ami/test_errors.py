@@ -55,9 +55,11 @@ def test_a_refused_graph_lists_every_mistake() -> None:
     ("mpc", reversed(NAMES), ": expected one of cem, none, random_shooting."),
     ("mpc", ["gradient"], ": expected 'gradient'."),
     ("mpc", [], ": there is none."),
+    ("mpc", [*(f"node_{i}" for i in range(1200)), "cpm"], ": expected one of 1,201 names; the nearest are cpm, node_999, "
+                                                          "node_998."),
     ("", NAMES, ": expected one of cem, none, random_shooting."),
 ])
-def test_a_suggestion_is_the_nearest_name_or_all_names(name: str, existing: list[str], words: str) -> None:
+def test_a_suggestion_is_the_nearest_name_or_a_list(name: str, existing: list[str], words: str) -> None:
     assert suggestion(name, existing) == words
 
 

@@ -320,8 +320,17 @@ def test_other_programs_resolve_environment_variables_as_before(monkeypatch: pyt
     assert OmegaConf.create({"a": "${oc.env:SECRET}"}).a == "7"
 
 
+def test_a_goal_cannot_be_wired_where_an_observation_is_expected() -> None:
+    with pytest.raises(GraphError) as refused:
+        to_graph(compose(["graph.perception.observation=world.goal"]))
+    assert refused.value.mistakes == (
+        "world.goal → perception.observation carries the kind 'goal_observation': perception.observation expects the kind "
+        "'observation'. Fix: wire it from world.observation",)
+
+
 def test_the_fix_for_an_unwired_goal_names_the_goal_port_not_the_observation() -> None:
     with pytest.raises(GraphError) as refused:
         to_graph(compose(["goal=image", "~graph.goal.observation"]))
-    assert refused.value.mistakes == ("goal.observation is not wired and goal needs it (observation any dtype (B, *G)). "
-                                      "Fix: graph.goal.observation=world.goal",)
+    assert refused.value.mistakes == (
+        "goal.observation is not wired and goal needs it (goal_observation any dtype (B, *G)). "
+        "Fix: graph.goal.observation=world.goal",)

@@ -364,8 +364,8 @@ def test_an_autoreset_vector_environment_is_made_row_by_row() -> None:
 
 # Refused worlds -------------------------------------------------------------------------------------------------------
 
-REGISTER = ("Fix: 'package:id' imports the package that registers it, and world.entry_point=module:Class needs no "
-            "registration")
+REGISTER = ("Fix: 'package:id' imports the package that registers it, world.entry_point=module:Class needs no "
+            "registration, and gymnasium.pprint_registry() prints all ids")
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Pendulm-v1", {}, "world 'Pendulm-v1' is not registered with gymnasium in this process: did you mean 'Pendulum-v1'? "
                        f"{REGISTER}"),

@@ -163,3 +163,10 @@ def test_wrong_arguments_are_refused(words: list[str], sentence: str, capsys: py
 def test_a_gymnasium_id_is_a_world() -> None:
     report = check("Pendulum-v1")
     assert report.contract == "world" and {finding.state for finding in report.findings.values()} == {KEPT}
+
+
+def test_a_world_that_ignores_its_seed_breaks_one_promise_with_a_fix_for_environments() -> None:
+    report = check("tests.support.hostile_envs:hostile/Unseeded-v0", allow=["tests."])
+    broken = {promise: finding.fix for promise, finding in report.findings.items() if finding.state == BROKEN}
+    assert broken == {"the same seed gives the same outputs": "draw from self.np_random, after super().reset(seed=seed)"}
+    assert report.findings["a row alone gives what it gives in a batch"].state == UNJUDGED

@@ -50,7 +50,7 @@ def test_goal_is_encoded_once_per_episode():
 
 def test_goal_image_of_another_size_is_refused():
     class Shower(Module):
-        outputs = {"observation": Port("observation", ("*O",)), "goal": Port("observation", ("*G",)),
+        outputs = {"observation": Port("observation", ("*O",)), "goal": Port("goal_observation", ("*G",)),
                    "action": Port("action", ("A",))}
 
         def infer_dims(self, known):
