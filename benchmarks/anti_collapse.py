@@ -34,7 +34,7 @@ KEEPS_ACROSS, LOSES_ACROSS = 0.9, 0.3
 def figures_of(method: str, seed: int, store: Path) -> dict[str, Any]:
     """Return the figures of one training and its evaluation."""
     config = ami.compose([f"world_model.anti_collapse={method}", f"seed={seed}", f"evaluation.pairs={PAIRS}",
-                          f"evaluation.manifest_seed={MANIFEST_SEED}", "evaluation.beside=[]", "evaluation.film=0",
+                          f"evaluation.manifest_seed={MANIFEST_SEED}", "evaluation.baselines=[]", "evaluation.video=0",
                           "runtime=local", f"store={store}"])
     summary = ami.run(config, store / f"{method}-{seed}", Console()).summary
     probes = summary["details"]["probes"]

@@ -36,7 +36,7 @@ from ami.trace.reader import Trace
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
-COMMON = ["trace.level=boundary", "evaluation.pairs=10", "evaluation.beside=[]", "evaluation.film=0"]
+COMMON = ["trace.level=boundary", "evaluation.pairs=10", "evaluation.baselines=[]", "evaluation.video=0"]
 GRAPHS = {
     "jepa": ["experiment=quick"],
     "oracle": ["agent=oracle"],

@@ -29,7 +29,7 @@ from ami.views.viewer_data import pages
 
 RUNS = {
     "two_rooms": ["experiment=quick", "learning.collect.episodes=200", "learning.stages.model.steps=300",
-                  "learning.stages.critic.steps=300", "evaluation.film=0", "evaluation.pairs=100"],
+                  "learning.stages.critic.steps=300", "evaluation.video=0", "evaluation.pairs=100"],
     "cartpole": ["experiment=cartpole", "learning.rounds=1", "evaluation.pairs=20"],
 }
 COLOURS = 128
@@ -47,7 +47,7 @@ for (const key of {keys}) press(key);
 
 
 def live(name: str, place: Path) -> Path:
-    config = ami.compose([*RUNS[name], "runtime=local", "trace.level=full", "evaluation.beside=[]", f"store={place}"])
+    config = ami.compose([*RUNS[name], "runtime=local", "trace.level=full", "evaluation.baselines=[]", f"store={place}"])
     ami.run(config, place / name)
     return place / name
 
@@ -185,7 +185,7 @@ the wall: the world model has not learnt all of it. Mean surprise is {one["surpr
 {one["score"]:.2f}.
 
 A fix can be tried in this one episode, without statistical proof:
-`ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and `ami view RUN --beside` show the same episode
+`ami replay RUN --fork {STUCK[0]} planner.num_candidates={MORE}` and `ami view RUN --reference` show the same episode
 continued with more candidates: it {"reaches its goal" if one["forked"]["success"] else "is still not there"} after
 {one["forked"]["steps"]} steps.
 

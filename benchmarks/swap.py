@@ -32,7 +32,7 @@ from ami.replay.substitute import swap
 torch.set_num_threads(1)
 PAIRS, MANIFEST_SEED = 100, 20261126
 COMMON = ["runtime=local", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}", "evaluation.batch=100",
-          "evaluation.beside=[]", "evaluation.film=0"]
+          "evaluation.baselines=[]", "evaluation.video=0"]
 CONTROL = "cem, a setting moved by a millionth"
 OTHERS = {
     CONTROL: ["planner.init_std=0.800001"],

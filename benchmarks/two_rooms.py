@@ -64,7 +64,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as store:
         for seed in SEEDS:
             config = ami.compose([f"seed={seed}", f"evaluation.pairs={PAIRS}", f"evaluation.manifest_seed={MANIFEST_SEED}",
-                                  "evaluation.film=0", "runtime=local", f"store={store}"])
+                                  "evaluation.video=0", "runtime=local", f"store={store}"])
             summary = ami.run(config, Path(store) / f"seed-{seed}", Console()).summary
             del summary["details"]["checkpoint"]  # deleted with this folder
             runs.append(summary)

@@ -63,7 +63,7 @@ def test_world_passes_gymnasiums_check_env(here: Path, monkeypatch: pytest.Monke
 
 
 def test_notebook_cells_run(here: Path) -> None:
-    short = ["agent=oracle", "runtime=local", "evaluation.pairs=3", "evaluation.beside=[]", "evaluation.film=0"]
+    short = ["agent=oracle", "runtime=local", "evaluation.pairs=3", "evaluation.baselines=[]", "evaluation.video=0"]
     run(here, "-m", "ami", "run", *short, "trace.level=boundary", "store=runs", "hydra.run.dir=runs/first")
     cells = [source for kind, source, _ in notebook() if kind == "code"]
     assert sum(cell.count('RUN = "runs/questions"') for cell in cells) == 1

@@ -69,7 +69,7 @@ keys
                       best.safetensors in the run's folder is the best by success or by prediction
   evaluation.{pairs,manifest_seed,manifest_hash}
                       sealed pairs of each kind, their seed, their expected hash
-  evaluation.{batch,beside,film,film_formats}
+  evaluation.{batch,baselines,video,video_formats}
                       parallel worlds; baselines on the same pairs; number of episodes in the video, its formats,
                       [gif, mp4]
   evaluation.metrics  more metrics of each episode: [node.port] for a scalar output's mean over its ticks, or
@@ -284,7 +284,7 @@ examples
   ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz
   ami trace export runs/2026-01-31_12-00-00 --format otlp --out spans.json --wave 0 --where 'surprise > 3'""",
     "view": """\
-ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render] [--beside OTHER] [--allow mypkg.]
+ami view RUN [--out FILE] [--wave W] [--deadline MS] [--render] [--reference OTHER] [--allow mypkg.]
 Write a run as one HTML file that opens offline, with a slider over its ticks.
 
   RUN            a run's folder
@@ -293,7 +293,7 @@ Write a run as one HTML file that opens offline, with a slider over its ticks.
   --deadline MS  a tick that takes longer is an overrun; by default twice the median of its episode
   --render       render images for a world with numeric observations, by repeating the recorded actions; constructs the
                  world that the run names
-  --beside OTHER overlay the plans and figures of another run of the same episodes, in orange, and dotted in the charts;
+  --reference OTHER overlay the plans and figures of another run of the same episodes, in orange, and dotted in the charts;
                  OTHER is a folder written by `ami replay RUN --swap …` or `--fork …`
   --allow mypkg. packages that --render may import besides gymnasium and its worlds, as when the run was recorded
 

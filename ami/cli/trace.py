@@ -24,7 +24,7 @@ def view(words: Sequence[str]) -> int:
     reader.add_argument("--wave", type=int)
     reader.add_argument("--deadline", type=float)
     reader.add_argument("--render", action="store_true")
-    reader.add_argument("--beside", type=Path)
+    reader.add_argument("--reference", type=Path)
     allow, searched, _, rest = take_common("view", words)
     given = reader.parse_args(rest)
     if searched:
@@ -33,7 +33,7 @@ def view(words: Sequence[str]) -> int:
         check_file(given.out, "--out")
     from ami.views.viewer import view
 
-    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.beside, allow)}")
+    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.reference, allow)}")
     return 0
 
 

@@ -38,7 +38,7 @@ from ami.terminal.console import Console
 
 SEEDS = (0, 1, 2)
 """Three: the smallest number that shows the variance between seeds."""
-WITHOUT_EFFECT = ("runtime", "placement", "agents", "address", "trace", "evaluation.beside", "evaluation.film")
+WITHOUT_EFFECT = ("runtime", "placement", "agents", "address", "trace", "evaluation.baselines", "evaluation.video")
 
 
 @dataclass(frozen=True)

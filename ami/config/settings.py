@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ami.config.renamed import RENAMED
 from ami.errors import shown, suggestion
 
 
@@ -91,8 +92,8 @@ SCHEMA: dict[str, Any] = {
     "evaluation": {
         "pairs": _whole(1, 1_000_000), "manifest_seed": _whole(0, MOST_SEED), "manifest_hash": _optional(TEXT),
         "batch": _whole(1, 100_000),
-        "beside": NAMES, "metrics": NAMES, "film": _whole(0, 1000),
-        "film_formats": _optional(FORMATS),
+        "baselines": NAMES, "metrics": NAMES, "video": _whole(0, 1000),
+        "video_formats": _optional(FORMATS),
     },
 }
 
@@ -107,7 +108,9 @@ def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where
     for key, value in settings.items():
         path = f"{where}.{key}" if where else str(key)
         rule = schema.get(str(key), schema.get(ANY_NAME))
-        if rule is None:
+        if rule is None and path in RENAMED:
+            mistakes.append(f"{path} is {RENAMED[path]} now. Fix: {RENAMED[path]}=…")
+        elif rule is None:
             mistakes.append(f"unknown setting '{path}'{suggestion(str(key), schema)}")
         elif isinstance(rule, Rule):
             if not rule.accepts(value):

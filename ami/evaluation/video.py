@@ -43,7 +43,7 @@ class Video(NamedTuple):
     fps: int
 
 
-def film(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = None, fps: int = 10,
+def record_video(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = None, fps: int = 10,
          kinds: Sequence[str] | None = None, overlay: Overlay | None = None, render: Render | None = None) -> Video | None:
     """Run the episodes in parallel and draw them one after another; one frame is one tick.
 

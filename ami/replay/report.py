@@ -122,7 +122,7 @@ def _figures(outcomes: Sequence[EpisodeProgress]) -> tuple[str, str, str]:
 
 def _where(terminal: Terminal, recording: Recording, folder: Path) -> None:
     terminal.print(f"tick by tick: ami trace diff {recording.folder} {folder}\n"
-                   f"side by side: ami view {recording.folder} --beside {folder}", style="dim", soft_wrap=True)
+                   f"side by side: ami view {recording.folder} --reference {folder}", style="dim", soft_wrap=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ami.config.compose import override_key, own_options, quoted
+from ami.config.renamed import renamed_overrides, renamed_settings
 from ami.config.trust import ALLOWED
 from ami.errors import CheckpointError, SettingError
 from ami.learning import checkpoint
@@ -62,7 +63,8 @@ class SavedAgent:
             raise CheckpointError(f"'{file}' holds weights without the configuration of their agent: an older ami wrote it. "
                                   "Fix: run it once, `ami run checkpoint=FILE …`, whose folder holds both")
         checkpoint.FILE.check(file, notes, Learnt)
-        return cls(file, notes["config"], tuple(notes.get("overrides", ())), dict(notes.get("versions", {})))
+        return cls(file, renamed_settings(notes["config"]), tuple(renamed_overrides(notes.get("overrides", ()))),
+                   dict(notes.get("versions", {})))
 
     @property
     def folder(self) -> Path:

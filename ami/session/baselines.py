@@ -25,7 +25,7 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
     """
     found: dict[str, Graph] = {}
     left_out: dict[str, list[str]] = {}
-    for name in map(str, config.settings.evaluation.beside):
+    for name in map(str, config.settings.evaluation.baselines):
         try:
             found[name] = graph if name == UNTRAINED else to_graph(compose_baseline(config, name))
             if name != UNTRAINED:
@@ -36,9 +36,9 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
             left_out.setdefault(first_reason(str(error)), []).append(name)
     if left_out:
         reasons = "; ".join(f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in left_out.items())
-        some = [name for name in config.settings.evaluation.beside if name in found]
+        some = [name for name in config.settings.evaluation.baselines if name in found]
         console.note(f"warning: left out of the baselines, {reasons}. Fix to silence this: "
-                     f"evaluation.beside=[{','.join(some)}]")
+                     f"evaluation.baselines=[{','.join(some)}]")
     return found
 
 

@@ -21,7 +21,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.pictures import is_picture
 from ami.evaluation.plots import plot_learning, plot_results
 from ami.evaluation.table import FILE as SUMMARY_FILE
-from ami.evaluation.video import WATCH, Video, can_write_mp4, film, write_gif, write_mp4
+from ami.evaluation.video import WATCH, Video, can_write_mp4, record_video, write_gif, write_mp4
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.learning.learning_log import read_rows
@@ -91,13 +91,13 @@ class Presentation:
         rows = read_rows(self.folder) or self.trained.rows
         if rows:
             yield "learning.png", lambda: plot_learning(rows, self.folder / "learning.png")
-        if self.config.settings.evaluation.film:
+        if self.config.settings.evaluation.video:
             shown: list[Video] = []
-            yield "the video", lambda: shown.extend(self._film())
-            for name in film_formats(self.config) if shown else ():
+            yield "the video", lambda: shown.extend(self._record_video())
+            for name in video_formats(self.config) if shown else ():
                 yield f"episodes.{name}", partial(FORMATS[name], shown[0], self.folder / f"episodes.{name}")
 
-    def _film(self) -> Iterator[Video]:
+    def _record_video(self) -> Iterator[Video]:
         """Yield the video of the first pairs of each kind; nothing, with a note, if the world has no pictures."""
         graph = self.graph if _shows_pictures(self.graph) else self._with_renderer()
         if graph is None:
@@ -110,10 +110,10 @@ class Presentation:
         runtime = LocalRuntime(graph, self.config.settings.seed, self.trained.weights, watch=watch)
         world = runtime.worker.modules[WORLD]
         with Agent(runtime) as agent:
-            episodes = worth_filming(self.manifest, self.config.settings.evaluation.film)
+            episodes = episodes_to_show(self.manifest, self.config.settings.evaluation.video)
             kinds = [str(self.manifest.pairs[episode.number]["kind"]) for episode in episodes]
             render = world.render if isinstance(world, GymWorld) and graph is not self.graph else None
-            shown = film(agent, episodes, self.trained.readout, kinds=kinds, overlay=overlay, render=render)
+            shown = record_video(agent, episodes, self.trained.readout, kinds=kinds, overlay=overlay, render=render)
         if shown is not None:
             yield shown
 
@@ -148,31 +148,31 @@ def store(config: Config, folder: Path, console: Console) -> None:
         bar(1, str(place / "mlflow.db"))
 
 
-def film_formats(config: Config) -> list[str]:
-    """Return the formats of the video: those of evaluation.film_formats; by default gif, and mp4 if it can be written.
+def video_formats(config: Config) -> list[str]:
+    """Return the formats of the video: those of evaluation.video_formats; by default gif, and mp4 if it can be written.
 
     Raises:
         SettingError: mp4 is requested and cannot be written.
     """
-    asked = config.settings.evaluation.film_formats
+    asked = config.settings.evaluation.video_formats
     if asked is None:
         return [name for name in FORMATS if name != "mp4" or can_write_mp4()]
     if "mp4" in asked and not can_write_mp4():
-        raise SettingError("evaluation.film_formats names mp4, which needs ffmpeg. Fix: pip install imageio-ffmpeg, or "
-                           "evaluation.film_formats=[gif]")
+        raise SettingError("evaluation.video_formats names mp4, which needs ffmpeg. Fix: pip install imageio-ffmpeg, or "
+                           "evaluation.video_formats=[gif]")
     return list(asked)
 
 
 def where_to_look(folder: Path, store_folder: Path) -> str:
     """Return the last lines of a run's output, with the folder as the user would type it."""
     folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    film_line = "\n  imagined plans         episodes.gif" if (folder / "episodes.gif").exists() else ""
+    video_line = "\n  imagined plans         episodes.gif" if (folder / "episodes.gif").exists() else ""
     other = "" if store_folder == Path(default_store()) else f" --store {store_folder}"
-    return (f"Everything is in {folder}\n  every figure           summary.json{film_line}\n"
+    return (f"Everything is in {folder}\n  every figure           summary.json{video_line}\n"
             f"  one cycle of the agent ami trace show {folder} --tick 3\n  all runs, in a browser ami ui{other}")
 
 
-def worth_filming(manifest: Manifest, count: int) -> list[Episode]:
+def episodes_to_show(manifest: Manifest, count: int) -> list[Episode]:
     """Return the first pairs of each kind in turn, the hardest kind first; the choice does not depend on outcomes."""
     kinds: dict[str, list[Episode]] = {}
     for episode, pair in zip(manifest.episodes(), manifest.pairs, strict=True):

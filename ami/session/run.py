@@ -44,7 +44,7 @@ from ami.session.evaluation import (
     try_out,
 )
 from ami.session.planning_budget import check_duration
-from ami.session.presentation import Presentation, film_formats, present
+from ami.session.presentation import Presentation, present, video_formats
 from ami.session.train import learn_in, new_folder
 from ami.storage.files import private_files, write_json
 from ami.storage.store import find
@@ -113,7 +113,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
 
         check_start(settings.address)
     ports_recorded_by(config, graph)
-    film_formats(config)
+    video_formats(config)
     folder = new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
@@ -130,13 +130,13 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     late = check_duration(config, graph, manifest, try_out(graph, settings.seed, manifest, metrics))
     if late is not None:
         console.note(f"warning: {late}")
-    beside = baselines(config, graph, manifest, console)
+    found = baselines(config, graph, manifest, console)
     trained = learn_in(config, graph, folder, console)
     manifest.save(folder / MANIFEST)  # not earlier: a refused config leaves no folder
     _describe(config, graph, trained, folder)
     with OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log:
         evaluations = {"agent": evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
-        for name, baseline in beside.items():
+        for name, baseline in found.items():
             weights = {} if name == UNTRAINED else shared_weights(trained.weights, baseline, graph)
             evaluations[name] = evaluate_local(config, name, baseline, weights, manifest, console,
                                                fitting(metrics, baseline), log.of(name))

@@ -85,9 +85,9 @@ def _of_module(name: str, found: dict[str, str]) -> list[str]:
     digest, imported, texts = _read(file, file.stat().st_mtime_ns, file.stat().st_size)
     found[name] = digest
     if top != "ami":
-        beside = _package_data(file.parent) if is_package else _named_data(file, texts)
+        data_files = _package_data(file.parent) if is_package else _named_data(file, texts)
         found |= {f"{name}: {path.relative_to(file.parent).as_posix()}":
-                  _digest(path, path.stat().st_mtime_ns, path.stat().st_size) for path in beside}
+                  _digest(path, path.stat().st_mtime_ns, path.stat().st_size) for path in data_files}
     package = name if is_package else name.rpartition(".")[0]
     return [_absolute(text, package) for text in imported]
 
@@ -206,8 +206,8 @@ def _package_data(folder: Path) -> Iterator[Path]:
 
 def _named_data(file: Path, texts: Collection[str]) -> list[Path]:
     """Return the data files that a single Python file names, relative to its own folder."""
-    beside = [file.parent / text for text in sorted(texts)]
-    return [path for path in beside if path.suffix not in NO_DATA and path.is_file()]
+    named = [file.parent / text for text in sorted(texts)]
+    return [path for path in named if path.suffix not in NO_DATA and path.is_file()]
 
 
 @lru_cache(maxsize=4096)

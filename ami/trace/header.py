@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from ami.blueprint import Cost, World
+from ami.config.renamed import renamed_overrides, renamed_settings
 from ami.envs.overlay import Overlay
 from ami.errors import TraceError
 from ami.graph.graph import Graph
@@ -24,6 +25,7 @@ from ami.graph.wiring import Wire
 from ami.storage.files import MIB, FileKind, write_json
 from ami.storage.schema import AtMost, Between, Count, Like, Line, Name, Whole, shown
 from ami.terminal.text import escaped
+from ami.trace.no_run import no_run
 
 NAME = "header.json"
 FORMAT = 1
@@ -143,7 +145,7 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """Read a run's header.
+    """Read a run's header; settings that were renamed since have their new names.
 
     Raises:
         TraceError: the folder is missing or holds no run, or its header has another format.
@@ -152,12 +154,14 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = FILE.read_json(path, folder)
     except FileNotFoundError:
-        raise TraceError(f"{escaped(str(folder), keep='')} holds no run: expected a folder with {NAME}, as `ami run` leaves "
-                         f"it{_nearby(Path(folder))}") from None
+        raise TraceError(no_run(Path(folder), NAME)) from None
     if header.get("format") != FORMAT:
         raise TraceError(f"{path} has the format {shown(header.get('format'))}: expected {FORMAT}. "
                          "Fix: read it with the version of ami that wrote it")
     FILE.check(path, header, Header)
+    header["config"] = header["config"] and renamed_settings(header["config"])
+    if "overrides" in header["details"]:
+        header["details"]["overrides"] = renamed_overrides(header["details"]["overrides"])
     return header
 
 
@@ -218,10 +222,3 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def _hash(content: Mapping[str, Any]) -> str:
     """Hash to 16 hex digits, independent of the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _nearby(folder: Path) -> str:
-    """Suggest runs one or two folders below: users often name a parent folder."""
-    runs = sorted((path.parent for path in folder.glob("*/header.json")), reverse=True)
-    runs += sorted((path.parent for path in folder.glob("*/*/header.json")), reverse=True)
-    return f". Fix: name one of {', '.join(map(str, runs[:3]))}" if runs else ""

@@ -21,7 +21,7 @@ NAME = "view.html"
 
 
 def view(folder: Path, out: Path | None = None, wave: int | None = None, deadline: float | None = None,
-         render: bool = False, beside: Path | None = None, allow: Sequence[str] = ()) -> Path:
+         render: bool = False, reference: Path | None = None, allow: Sequence[str] = ()) -> Path:
     """Write the page of a run.
 
     Args:
@@ -30,7 +30,7 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
         wave: only this batch of episodes; None takes all.
         deadline: time limit of a tick in milliseconds; None takes twice the median of its episode.
         render: create the world of the run's header, and render it while the recorded actions are repeated.
-        beside: the folder of another agent's trace of the same episodes, as `ami replay` writes it.
+        reference: the folder of another agent's trace of the same episodes, as `ami replay` writes it.
         allow: prefixes of your own packages that the rendered world may import; see `ami.config.trust`.
 
     Returns:
@@ -44,8 +44,8 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
     require(deadline is None or 0 < deadline < math.inf,
             f"--deadline is {deadline}: expected milliseconds above 0, --deadline 20")
     out = Path(out) if out is not None else Path(folder) / NAME
-    other = None if beside is None else Trace.open(Path(beside))
-    found = pages(Trace.open(Path(folder)), wave, deadline, render, other, allow)
+    overlaid = None if reference is None else Trace.open(Path(reference))
+    found = pages(Trace.open(Path(folder)), wave, deadline, render, overlaid, allow)
     parts = [_script("run", found.run), *(_script(name, part) for name, part in found.parts.items())]
     html = _asset("viewer.html")
     for place, content in {

@@ -40,8 +40,8 @@ class Pages:
 
     Attributes:
         run: data needed at the start: the run, its graph, its waves and episodes, and what is missing.
-        parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW"; of the other agent, "beside-W" and
-            "other-W-ROW".
+        parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW"; of the reference, "reference-W" and
+            "reference-W-ROW".
     """
 
     run: Plain
@@ -49,7 +49,7 @@ class Pages:
 
 
 def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, render: bool = False,
-          beside: Trace | None = None, allow: Sequence[str] = ()) -> Pages:
+          reference: Trace | None = None, allow: Sequence[str] = ()) -> Pages:
     """Return the data of a page.
 
     Args:
@@ -57,7 +57,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         wave: only this batch of episodes; None takes all.
         deadline: time limit of a tick in milliseconds; None takes twice the median of its episode.
         render: create the world of the run's header, and render it while the recorded actions are repeated.
-        beside: another agent's trace of the same episodes, as `ami replay` writes it.
+        reference: another agent's trace of the same episodes, as `ami replay` writes it.
         allow: prefixes of your own packages that the rendered world may import.
 
     Raises:
@@ -73,7 +73,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     overlay = _overlay(trace)
     pairs = _pairs(trace)
     rerenderer = Rerenderer(recorded, pairs, allow) if render else None
-    other = None if beside is None else _Beside(recorded, readout, beside)
+    overlaid = None if reference is None else _Reference(recorded, readout, reference)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
     left = MOMENTS
@@ -81,8 +81,8 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     for number in chosen:
         data = wave_figures(trace, number)
         parts[f"wave-{number}"] = data.figures
-        if other is not None:
-            parts |= other.wave(data)
+        if overlaid is not None:
+            parts |= overlaid.wave(data)
         episodes = []
         for row in range(data.batch):
             episode = data.episode(row, _pair(pairs, data, row))
@@ -96,8 +96,8 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
                 if rerenderer is not None:
                     parts[f"episode-{number}-{row}"] |= rerenderer(data, row, moments)
                 parts[f"episode-{number}-{row}"]["places"] &= "pictures" in parts[f"episode-{number}-{row}"]
-                if other is not None:
-                    parts |= other.episode(data, row, moments)
+                if overlaid is not None:
+                    parts |= overlaid.episode(data, row, moments)
             episodes.append({**episode, "shown": moments > 0, "moments": moments})
         waves.append({"wave": number, "agent": data.agent, "ticks": data.ticks, "batch": data.batch, "episodes": episodes})
     if rerenderer is not None:
@@ -107,8 +107,9 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
            "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline,
            "overlay": None if overlay is None else overlay.plain(),
-           "readout": readout.fit, "beside": None if beside is None else beside.header["run_id"],
-           "reports_success": _tells_success(pairs, waves), "incomparable": other is not None and other.is_incomparable,
+           "readout": readout.fit, "reference": None if reference is None else reference.header["run_id"],
+           "reports_success": _tells_success(pairs, waves),
+           "incomparable": overlaid is not None and overlaid.is_incomparable,
            "no_candidates": _no_candidates(trace), "torn": trace.truncated,
            "missing": [*trace.faults, *recorded.missing(readout, render),
                        *([NO_OVERLAY] if overlay is None and recorded.pictures else []), *_left_out(left, waves),
@@ -122,14 +123,14 @@ def _episode(recorded: Recorded, decode: Decoder, overlay: Overlay | None, wave:
             **pictures(recorded, wave, row, ticks), **plans(recorded, decode, wave, row, ticks)}
 
 
-class _Beside:
+class _Reference:
     """Another agent on the same episodes: its differing outputs, imagined states and plans."""
 
     def __init__(self, recorded: Recorded, decode: Decoder, trace: Trace) -> None:
         self._recorded, self._ours = Recorded(trace), recorded.trace
         if not any(_is_same(recorded.trace, trace, wave) for wave in trace.waves):
-            raise TraceError(f"--beside: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected a "
-                             f"trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
+            raise TraceError(f"--reference: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected "
+                             f"a trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
         # another world model has other states, which need a readout of their own, fitted to the same world
         self._decode = Decoder(recorded, self._recorded) if self._recorded.has("world_model.state") else decode
         self._waves: dict[int, Wave] = {}
@@ -149,15 +150,15 @@ class _Beside:
         nodes = {node: figures for node, figures in data.figures["nodes"].items()
                  if any(figures["ports"][port]["hash"] != same.get(node, {}).get("ports", {}).get(port, {}).get("hash")
                         for port in figures["ports"])}
-        return {f"beside-{number}": {"nodes": nodes}}
+        return {f"reference-{number}": {"nodes": nodes}}
 
     def episode(self, ours: Wave, row: int, ticks: int) -> dict[str, Plain]:
         data = self._waves.get(ours.number)
         if data is None:
             return {}
         found = plans(self._recorded, self._decode, data, row, min(ticks, data.ticks))
-        return {f"other-{ours.number}-{row}": {name: value for name, value in found.items()
-                                               if name.split("_")[0] in ("true", "plan", "imagined")}}
+        return {f"reference-{ours.number}-{row}": {name: value for name, value in found.items()
+                                                   if name.split("_")[0] in ("true", "plan", "imagined")}}
 
 
 # Helpers -----------------------------------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def _diff(run: Path, good: Path) -> None:
 def _view(run: Path, good: Path) -> None:
     from ami.views.viewer import view
 
-    view(run, run.parent / "view.html", beside=good)
+    view(run, run.parent / "view.html", reference=good)
 
 
 def _export(run: Path, good: Path) -> None:
@@ -374,7 +374,7 @@ def recorded(folder: Path) -> Path:
     from ami.session.run import _describe
 
     run = folder / "run"
-    config = ami.compose(["learning=none", "runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=0",
+    config = ami.compose(["learning=none", "runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.video=0",
                           "planner.horizon=3", "planner.num_candidates=8", "planner.num_elites=2", "trace.level=full",
                           "planner.num_iterations=1", "world.max_episode_steps=6", f"store={folder}"])
     graph = to_graph(config)

@@ -5,7 +5,7 @@ const RUN = JSON.parse(el("run").textContent);
 const COLOURS = {world: "#475569", perception: "#2563eb", world_model: "#7c3aed", memory: "#0d9488", goal: "#b45309",
   cost: "#dc2626", planner: "#15803d", actor: "#c2410c", configurator: "#be185d"};
 const LINES = ["#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a"];
-const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", WIDEST = 12, NOW = "#c2403a", OTHER = "#e08a1e";
+const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", WIDEST = 12, NOW = "#c2403a", REFERENCE = "#e08a1e";
 const NODES = new Map(RUN.nodes.map(node => [node.name, node]));
 const EPISODES = RUN.waves.flatMap(wave => wave.episodes.map((episode, row) => ({...episode, wave, row})));
 const colour = name => COLOURS[name] || "#334155";
@@ -54,13 +54,13 @@ function value(node, port, tick, nodes = now.nodes) {  // of the shown world; Na
   const index = fired(node, tick, nodes), rows = index < 0 ? undefined : unpack(nodes[node].ports[port], "rows");
   return rows ? rows[index * now.wave.batch + now.row] : NaN;
 }
-function beside(node, port, tick) {  // the other agent's value; NaN after its episode has ended
-  return tick > now.otherEnd ? NaN : value(node, port, tick, now.others);
+function referenceValue(node, port, tick) {  // the reference's value; NaN after its episode has ended
+  return tick > now.referenceEnd ? NaN : value(node, port, tick, now.referenceNodes);
 }
-function endOfOther() {
-  const data = now.others.world, flags = ["terminated", "truncated"].filter(port => has("world", port, now.others));
+function endOfReference() {
+  const data = now.referenceNodes.world, flags = ["terminated", "truncated"].filter(port => has("world", port, now.referenceNodes));
   for (let tick = 0; data && tick < now.wave.ticks; tick++)
-    if (flags.some(port => value("world", port, tick, now.others) > 0)) return tick;
+    if (flags.some(port => value("world", port, tick, now.referenceNodes) > 0)) return tick;
   return Infinity;
 }
 const has = (node, port, nodes = now.nodes) => Boolean(nodes[node] && nodes[node].ports[port] && nodes[node].ports[port].rows);
@@ -73,9 +73,9 @@ function look(number, tick) {
   const episode = EPISODES[number];
   Object.assign(now, {number, wave: episode.wave, row: episode.row, ticks: episode.ticks, jump: null,
     nodes: open(`wave-${episode.wave.wave}`).nodes, detail: open(`episode-${episode.wave.wave}-${episode.row}`),
-    others: (open(`beside-${episode.wave.wave}`) || {nodes: {}}).nodes, other: open(`other-${episode.wave.wave}-${episode.row}`)});
+    referenceNodes: (open(`reference-${episode.wave.wave}`) || {nodes: {}}).nodes, reference: open(`reference-${episode.wave.wave}-${episode.row}`)});
   now.pictures = now.detail && now.detail.pictures ? now.detail.pictures.map(picture) : null;
-  now.otherEnd = endOfOther();
+  now.referenceEnd = endOfReference();
   now.spent = spent();
   now.first = Math.max(0, now.spent.findIndex(us => us > 0));  // a fork begins later
   now.slow = overruns();
@@ -222,11 +222,11 @@ function drawPicture(pen, canvas) {
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick); if (place) path.push(at(place[0])); }
   const goal = EPISODES[now.number].goal;
   if (goal) { pen.strokeStyle = WANTED; pen.lineWidth = 3; pen.beginPath(); pen.ellipse(...point(...goal), radius * Math.abs(across), radius * Math.abs(down), 0, 0, 7); pen.stroke(); key("goal", WANTED); }
-  const otherPlan = rows("imagined", now.tick, now.other), otherPath = [];
-  for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.other); if (place) otherPath.push(at(place[0])); }
-  const strays = otherPath.length && path.length && otherPath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);
-  if (strays) line(pen, otherPath, OTHER, 2);
-  if (otherPlan) { line(pen, [...(strays ? otherPath : path).slice(-1), ...otherPlan.map(at)], OTHER, 3); key(strays ? "other: path, imagined" : "other: imagined", OTHER); }
+  const referencePlan = rows("imagined", now.tick, now.reference), referencePath = [];
+  for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.reference); if (place) referencePath.push(at(place[0])); }
+  const strays = referencePath.length && path.length && referencePath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);
+  if (strays) line(pen, referencePath, REFERENCE, 2);
+  if (referencePlan) { line(pen, [...(strays ? referencePath : path).slice(-1), ...referencePlan.map(at)], REFERENCE, 3); key(strays ? "reference: path, imagined" : "reference: imagined", REFERENCE); }
   line(pen, path, WALKED, 3);
   if (path.length > 1) key("path", WALKED);
   const plan = rows("imagined", now.tick);
@@ -239,7 +239,7 @@ function drawPicture(pen, canvas) {
   }
 }
 function drawNumbers(pen, canvas) {  // a few numbers over time, and their imagined future
-  const width = now.detail.true_shape[0], height = canvas.height / width, plan = rows("imagined", now.tick), otherPlan = rows("imagined", now.tick, now.other);
+  const width = now.detail.true_shape[0], height = canvas.height / width, plan = rows("imagined", now.tick), referencePlan = rows("imagined", now.tick, now.reference);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   const span = 60, from = Math.max(0, now.tick - span * 0.7), x = tick => 8 + (tick - from) * (canvas.width - 16) / span;
   const held = unpack(now.detail, "true");
@@ -252,7 +252,7 @@ function drawNumbers(pen, canvas) {  // a few numbers over time, and their imagi
     for (let tick = Math.floor(from); tick < Math.min(now.ticks, from + span); tick++) (tick <= now.tick ? all : future).push([x(tick), y(held[tick * width + d])]);
     line(pen, [...all.slice(-1), ...future], "#d5d8df", 1.5);
     line(pen, all, WALKED, 2);
-    if (otherPlan) line(pen, [all[all.length - 1], ...otherPlan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], OTHER, 2);
+    if (referencePlan) line(pen, [all[all.length - 1], ...referencePlan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], REFERENCE, 2);
     if (plan) line(pen, [all[all.length - 1], ...plan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], PLAN, 2.5);
     pen.fillStyle = "#737a88"; pen.font = "11px sans-serif";
     pen.fillText(`${now.detail.target} [${d}]   ${short(held[now.tick * width + d] ?? NaN)}`, 8, d * height + 11);
@@ -261,7 +261,7 @@ function drawNumbers(pen, canvas) {  // a few numbers over time, and their imagi
   key("past", WALKED);
   key("future", "#c3c7d0");
   if (plan) key("imagined", PLAN);
-  if (otherPlan) key("other: imagined", OTHER);
+  if (referencePlan) key("reference: imagined", REFERENCE);
 }
 function line(pen, points, stroke, width) {
   if (points.length < 2) return;
@@ -286,23 +286,23 @@ function drawRecalled() {
 function drawFacts() {
   const table = el("facts");
   table.replaceChildren();
-  const fact = (name, data, other = "") => {
+  const fact = (name, data, reference = "") => {
     const row = make("tr", undefined, table);
     make("td", name, row);
     make("td", data, row);
-    if (RUN.beside) make("td", other, row, "other");
+    if (RUN.reference) make("td", reference, row, "reference");
   };
-  if (RUN.beside) {
+  if (RUN.reference) {
     const row = make("tr", undefined, table);
-    for (const name of ["", "recorded", "other"]) make("th", name, row, name === "other" ? "other" : "");
+    for (const name of ["", "recorded", "reference"]) make("th", name, row, name === "reference" ? "reference" : "");
   }
   const shown = (node, port, from) => { const own = from(node, port, now.tick); return Number.isNaN(own) ? "–" : NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
   const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(part => part.toFixed(2)).join(", ")})`).join("\n");
   const mode = value("configurator", "mode", now.tick);
   if (!Number.isNaN(mode)) fact("mode", mode === 1 ? "1: reacts" : mode === 2 ? "2: plans" : String(mode));
   for (const {node, port} of scalars()) if (!(node === "configurator" && port === "mode") && port !== "terminated" && port !== "truncated")
-    fact(`${node}.${port}`, shown(node, port, value), has(node, port, now.others) ? shown(node, port, beside) : "");
-  if (actions(now.detail) || actions(now.other)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.other));
+    fact(`${node}.${port}`, shown(node, port, value), has(node, port, now.referenceNodes) ? shown(node, port, referenceValue) : "");
+  if (actions(now.detail) || actions(now.reference)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.reference));
   fact(now.wave.batch > 1 ? `${now.wave.batch} worlds took` : "all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
   fact("this episode", now.tick < now.ticks - 1 ? "running" : !episode.over ? "the trace ends here" : episode.success ? "reached its goal" :
@@ -343,7 +343,7 @@ function groups() {
     const group = port === "surprise" ? "surprise" : node === "planner" && port === "energy" ? "energy of the plan" :
       node === "cost" || port === "energy" ? "energy of the state" : "other figures";
     data[group].push({node, port});
-    if (has(node, port, now.others)) data[group].push({node, port, beside: true});
+    if (has(node, port, now.referenceNodes)) data[group].push({node, port, reference: true});
   }
   const terms = now.detail && now.detail.terms ? Object.keys(now.detail.terms) : [];
   if (terms.length) {  // the terms replace all sums but the total
@@ -354,7 +354,7 @@ function groups() {
   const order = ["energy of the state", "energy of the state, term by term", "energy of the plan", "surprise", "other figures"];
   return order.filter(title => data[title] && data[title].length).map(title => [title, data[title]]);
 }
-const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] ?? NaN : (series.beside ? beside : value)(series.node, series.port, tick);
+const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] ?? NaN : (series.reference ? referenceValue : value)(series.node, series.port, tick);
 function drawCharts() {
   while (charts.length) charts.pop().plot.destroy();
   el("charts").replaceChildren();
@@ -362,13 +362,13 @@ function drawCharts() {
   all.forEach(([title, series], place) => {
     const frame = make("div", undefined, el("charts"), "chart"), legend = make("div", undefined, frame, "legend");
     make("b", title, legend);
-    const recorded = series.filter(one => !one.beside);  // the other agent's line is dashed, in the colour of the recorded one
+    const recorded = series.filter(one => !one.reference);  // the reference's line is dashed, in the colour of the recorded one
     const lines = series.map(one => LINES[recorded.findIndex(own => own.node === one.node && own.port === one.port && own.term === one.term) % LINES.length]);
     if (title === "other figures") make("span", "each on its own scale", legend, "note");
     const shown = series.map((one, i) => {
       const entry = make("span", undefined, legend);
-      make("i", "", entry, one.beside ? "beside" : "").style.color = lines[i];
-      entry.append(`${one.term || `${one.node}.${one.port}`}${one.beside ? ", other" : ""} `);
+      make("i", "", entry, one.reference ? "reference" : "").style.color = lines[i];
+      entry.append(`${one.term || `${one.node}.${one.port}`}${one.reference ? ", reference" : ""} `);
       return {one, data: make("span", "", entry)};
     });
     const values = series.map(one => ticks.map(tick => { const v = figure(one, tick); return Number.isFinite(v) ? v : null; }));
@@ -378,7 +378,7 @@ function drawCharts() {
       scales: {x: {time: false, range: [now.first, Math.max(now.first + 1, now.ticks - 1)]}},
       axes: [{show: isLast, size: 24, grid: {stroke: "#eef0f3"}, stroke: "#737a88"},
         {size: 56, grid: {stroke: "#eef0f3"}, stroke: "#737a88", space: 24, show: !apart}],
-      series: [{}, ...series.map((_, i) => ({stroke: lines[i], width: 1.4, dash: series[i].beside ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `${series[i].node}.${series[i].port}` : "y"}))],
+      series: [{}, ...series.map((_, i) => ({stroke: lines[i], width: 1.4, dash: series[i].reference ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `${series[i].node}.${series[i].port}` : "y"}))],
     }, [ticks, ...values], frame);
     const mark = make("div", undefined, plot.over, "now");
     scrubbing(plot.over, event => Math.round(plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, "x")));
@@ -580,7 +580,7 @@ function inspect() {
 
 // Start --------------------------------------------------------------------------------------------------------------------
 
-el("title").textContent = RUN.run + (RUN.beside ? `, other: ${RUN.beside}` : "");
+el("title").textContent = RUN.run + (RUN.reference ? `, reference: ${RUN.reference}` : "");
 el("lanes_note").textContent = "a lane per module, darker is slower; last lane: pale reacts, dark plans, red is over the time limit; right: this tick, in order";
 el("incomparable").hidden = !RUN.incomparable;
 el("title").title = `seed ${RUN.seed}, graph ${RUN.graph}, ${Object.entries(RUN.versions).map(pair => pair.join(" ")).join(", ")}`;

@@ -52,6 +52,16 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+def test_a_comparison_opened_as_a_run_is_refused_with_its_variants(
+        story: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(story / "it")]) == 2
+    first, *variants = capsys.readouterr().err.splitlines()
+    assert first == (f"ami: {story / 'it'} holds a comparison, which keeps every outcome but no run: expected a run's "
+                     "folder. Fix: run one variant, and open the folder that it prints:")
+    assert variants[0] == f"  ami run planner=cem {' '.join(SMALL)} store={story} seed=0 trace.level=boundary"
+    assert [line.split()[2] for line in variants] == LABELS
+
+
 def test_folder_is_complete_without_partial_files(story: Path) -> None:
     assert {path.name for path in (story / "it").iterdir()} == {"comparison.json", "records", "summary.json",
                                                                 "comparison.csv", "comparison.png", "mlflow.json"}

@@ -280,8 +280,8 @@ def test_a_baseline_keeps_an_experiments_other_settings(tmp_path: Path) -> None:
 
 
 def test_a_baseline_keeps_the_settings_of_two_experiments() -> None:
-    oracle = compose_baseline(compose(["experiment=[random_shooting,quick]", "evaluation.film=0"]), "oracle").settings
-    assert (oracle.planner._target_, oracle.evaluation.pairs, oracle.evaluation.film) == (
+    oracle = compose_baseline(compose(["experiment=[random_shooting,quick]", "evaluation.video=0"]), "oracle").settings
+    assert (oracle.planner._target_, oracle.evaluation.pairs, oracle.evaluation.video) == (
         "modules.planner.random_shooting.RandomShooting", 10, 0)
 
 

@@ -47,8 +47,8 @@ def test_failing_world_loses_no_finished_episode(
     monkeypatch.syspath_prepend(tmp_path)
     config = ami.compose(["world=gym", "world.id=null", "world.entry_point=mortal_world:Mortal",
                           "world.max_episode_steps=5", "agent=random", "learning=none", "runtime=local",
-                          "trace.record=false", "evaluation.pairs=4", "evaluation.batch=1", "evaluation.beside=[]",
-                          "evaluation.film=0", f"store={tmp_path}"], allow=["mortal_world"])
+                          "trace.record=false", "evaluation.pairs=4", "evaluation.batch=1", "evaluation.baselines=[]",
+                          "evaluation.video=0", f"store={tmp_path}"], allow=["mortal_world"])
     module = importlib.import_module("mortal_world")
     module.DEADLY.append(seal(config, judged_graph(config)).pairs[2]["seed"])
     with pytest.raises(WorldFault, match="the cable broke") as refused:

@@ -10,7 +10,7 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.envs.overlay import Overlay
 from ami.evaluation.pictures import coloured, is_picture
-from ami.evaluation.video import HOLD_SECONDS, WATCH, film, write_gif, write_mp4
+from ami.evaluation.video import HOLD_SECONDS, WATCH, record_video, write_gif, write_mp4
 from ami.evaluation.video_frame import MARGIN, PATH, PLAN, TITLE_HEIGHT, WANTED
 from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
@@ -22,10 +22,10 @@ EPISODES = [Episode(0, 1, {"start": [6.0, 10.0], "goal": [12.0, 10.0], "door": 1
 TWO_ROOMS = Overlay((0, 1), (0, 0), (32, 32), 2)
 
 
-def filmed(graph: Graph, path: Path, watch: tuple[str, ...] = WATCH, overlay: Overlay | None = TWO_ROOMS,
+def made_video(graph: Graph, path: Path, watch: tuple[str, ...] = WATCH, overlay: Overlay | None = TWO_ROOMS,
            **settings: object) -> bool:
     with Agent(LocalRuntime(graph, 0, watch=watch)) as agent:
-        shown = film(agent, EPISODES, overlay=overlay, **settings)
+        shown = record_video(agent, EPISODES, overlay=overlay, **settings)
     if shown is not None:
         write_gif(shown, path)
     return shown is not None
@@ -41,7 +41,7 @@ def is_there(wanted: tuple[int, int, int], picture: Image.Image, tolerance: int 
 
 def test_video_shows_every_tick_of_every_episode(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     path = tmp_path / "a" / "episodes.gif"
-    assert filmed(tiny_agent(), path, readout=lambda states: states, fps=10)
+    assert made_video(tiny_agent(), path, readout=lambda states: states, fps=10)
     with Image.open(path) as gif:
         durations = []
         for number in range(gif.n_frames):
@@ -56,7 +56,7 @@ def test_video_shows_every_tick_of_every_episode(tiny_agent: Callable[..., Graph
 
 
 def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
-    assert filmed(tiny_agent(), tmp_path / "f.gif", watch=("world.observation", "world.goal", "world.truth"))
+    assert made_video(tiny_agent(), tmp_path / "f.gif", watch=("world.observation", "world.goal", "world.truth"))
     with Image.open(tmp_path / "f.gif") as gif:
         world = gif.convert("RGB").crop((MARGIN, TITLE_HEIGHT, 400, 400))
     assert not is_there(PLAN, world) and is_there(WANTED, world)
@@ -64,19 +64,19 @@ def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_agent: Callable[..
 
 @pytest.mark.parametrize("size", [16, 64])
 def test_video_of_other_image_sizes(tiny_agent: Callable[..., Graph], tmp_path: Path, size: int) -> None:
-    assert filmed(tiny_agent(size=size, max_episode_steps=2), tmp_path / "f.gif")
+    assert made_video(tiny_agent(size=size, max_episode_steps=2), tmp_path / "f.gif")
     with Image.open(tmp_path / "f.gif") as gif:
         assert gif.size == (384 + 160 + 3 * MARGIN, 384 + TITLE_HEIGHT + MARGIN)
 
 
 def test_world_without_images_has_no_video(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
-    assert not filmed(tiny_agent(observe="state"), tmp_path / "f.gif")
-    assert not filmed(tiny_agent(), tmp_path / "f.gif", watch=())
+    assert not made_video(tiny_agent(observe="state"), tmp_path / "f.gif")
+    assert not made_video(tiny_agent(), tmp_path / "f.gif", watch=())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_world_without_overlay_has_no_paths(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
-    assert filmed(tiny_agent(), tmp_path / "f.gif", overlay=None, readout=lambda states: states)
+    assert made_video(tiny_agent(), tmp_path / "f.gif", overlay=None, readout=lambda states: states)
     with Image.open(tmp_path / "f.gif") as gif:
         for number in range(gif.n_frames):
             gif.seek(number)
@@ -86,7 +86,7 @@ def test_world_without_overlay_has_no_paths(tiny_agent: Callable[..., Graph], tm
 
 def test_world_without_images_uses_its_renderer(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     grey = [np.full((20, 30, 1), 90 * row + 60, np.uint8) for row in range(len(EPISODES))]
-    assert filmed(tiny_agent(observe="state"), tmp_path / "f.gif", render=lambda: grey, readout=lambda states: states)
+    assert made_video(tiny_agent(observe="state"), tmp_path / "f.gif", render=lambda: grey, readout=lambda states: states)
     with Image.open(tmp_path / "f.gif") as gif:
         first = gif.convert("RGB")
     assert is_there((60, 60, 60), first) and is_there(PLAN, first) and is_there(WANTED, first)
@@ -95,7 +95,7 @@ def test_world_without_images_uses_its_renderer(tiny_agent: Callable[..., Graph]
 def test_mp4_has_the_same_frames(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     video = pytest.importorskip("imageio_ffmpeg")
     with Agent(LocalRuntime(tiny_agent(max_episode_steps=2, size=17), 0, watch=WATCH)) as agent:
-        shown = film(agent, EPISODES, overlay=TWO_ROOMS)
+        shown = record_video(agent, EPISODES, overlay=TWO_ROOMS)
     write_mp4(shown, tmp_path / "a" / "f.mp4")
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "f.mp4"]
     frames, seconds = video.count_frames_and_secs(str(tmp_path / "a" / "f.mp4"))

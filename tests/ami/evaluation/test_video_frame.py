@@ -44,8 +44,8 @@ def test_finished_episode_has_no_plan() -> None:
 def test_frame_with_only_an_image() -> None:
     frame = draw([Frame("pair 0", 0, WHITE)])
     assert frame.getpixel((MARGIN, TITLE_HEIGHT)) == (255, 255, 255)
-    beside = frame.crop((MARGIN * 2 + SIDE, TITLE_HEIGHT, frame.width, frame.height))
-    assert len(beside.getcolors()) == 1, "no legend of what is not drawn"
+    margin = frame.crop((MARGIN * 2 + SIDE, TITLE_HEIGHT, frame.width, frame.height))
+    assert len(margin.getcolors()) == 1, "no legend of what is not drawn"
 
 
 @pytest.mark.parametrize("size", [(7, 5), (210, 160), (1000, 1400), (20, 400)])

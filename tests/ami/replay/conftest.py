@@ -11,15 +11,16 @@ import pytest
 
 import ami
 
-TINY = ["runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.beside=[]", "evaluation.film=0",
+TINY = ["runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.baselines=[]", "evaluation.video=0",
         "planner.horizon=3", "planner.num_candidates=8", "planner.num_elites=2", "planner.num_iterations=1"]
 RUNS = {
     "two rooms": ["learning=none", *TINY],
     "gate": ["learning=none", "configurator=surprise_gate", "actor=policy", "memory=short_term", *TINY],
     "slow": ["learning=none", "graph.configurator.every=2", "graph.actor.every=3", *TINY],
     "cartpole": ["world=gym", "world.id=CartPole-v1", "perception=vector", "memory=none", "goal=none", "cost=reward",
-                 "world_model.anti_collapse=none", "world_model.rewards=true", "planner=categorical", "learning=none",
-                 "runtime=local", "evaluation.pairs=3", "evaluation.batch=2", "evaluation.beside=[]", "evaluation.film=0"],
+                 "world_model.anti_collapse=none", "world_model.rewards=true", "planner=categorical",
+                 "learning=none", "runtime=local", "evaluation.pairs=3", "evaluation.batch=2", "evaluation.baselines=[]",
+                 "evaluation.video=0"],
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,27 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     assert {path.name for path in (run / "replays").iterdir()} >= {
         "again", "swap-planner.num_candidates=9", "fork-0-3-planner.num_candidates=9"}
     assert main(["trace", "diff", str(run), str(run / "replays" / "again")]) == 0
+
+
+def test_a_run_with_earlier_names_of_settings_is_opened_replayed_and_forked(
+        recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(recorded("two rooms"), run, ignore=shutil.ignore_patterns("replays"))
+    content = json.loads((run / "header.json").read_text())
+    overrides = [text.replace("evaluation.baselines", "evaluation.beside").replace("evaluation.video", "evaluation.film")
+                 for text in content["details"]["overrides"]]
+    assert {"evaluation.beside=[]", "evaluation.film=0"} <= set(overrides)
+    content["details"]["overrides"] = overrides
+    evaluation = content["config"]["evaluation"]
+    for old, new in (("beside", "baselines"), ("film", "video"), ("film_formats", "video_formats")):
+        evaluation[old] = evaluation.pop(new)
+    (run / "header.json").write_text(json.dumps(content))
+    assert main(["replay", str(run)]) == 0
+    assert capsys.readouterr().out.startswith("identical: ")
+    assert main(["replay", str(run), "--fork", "3", "planner.num_candidates=9"]) == 0
+    assert main(["view", str(run), "--reference", str(run / "replays" / "fork-0-3-planner.num_candidates=9")]) == 0
+    assert main(["trace", "diff", str(run), str(recorded("two rooms"))]) == 0
+    assert "evaluation" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -14,7 +14,7 @@ from ami.saved.export import SavedAgent, export
 
 OVERRIDES = ["runtime=local", "learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=3",
              "learning.stages.model.batch=8", "learning.stages.critic.steps=2", "learning.stages.critic.batch=8",
-             "evaluation.pairs=1", "evaluation.beside=[]", "evaluation.film=0", "trace.record=false"]
+             "evaluation.pairs=1", "evaluation.baselines=[]", "evaluation.video=0", "trace.record=false"]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,14 @@ def test_weights_without_a_configuration_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "agent.safetensors", {}, {"nodes": {}})
     with pytest.raises(CheckpointError, match=r"holds weights without the configuration of their agent: .*Fix: run it once"):
         SavedAgent.open(tmp_path)
+
+
+def test_an_agent_saved_with_earlier_names_of_settings_is_opened(tmp_path: Path) -> None:
+    notes = {"nodes": {}, "key": "", "seconds": 0.0, "probes": {}, "rows": [], "config": {"evaluation": {"film": 0}},
+             "overrides": ["evaluation.film=0"]}
+    checkpoint.save(tmp_path / "agent.safetensors", {}, notes)
+    saved = SavedAgent.open(tmp_path)
+    assert saved.config == {"evaluation": {"video": 0}} and saved.overrides == ("evaluation.video=0",)
 
 
 def test_checkpoint_names_a_run(in_store: Path) -> None:

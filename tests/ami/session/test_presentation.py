@@ -18,7 +18,7 @@ from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
 from ami.saved.agent_file import Trained
 from ami.session import presentation
-from ami.session.presentation import Presentation, film_formats, present
+from ami.session.presentation import Presentation, present, video_formats
 from ami.terminal.best_effort import best_effort
 from tests.support.notes import Notes
 
@@ -47,7 +47,7 @@ def shown(tiny_agent: Callable[..., Graph], tmp_path: Path, console: Notes,
 
     def make(graph: Graph | None = None, *overrides: str) -> Presentation:
         graph = graph or tiny_agent(max_episode_steps=2)
-        config = composed("evaluation.film=1", "evaluation.film_formats=[gif]", *overrides)
+        config = composed("evaluation.video=1", "evaluation.video_formats=[gif]", *overrides)
         config.settings.store = str(tmp_path)
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ FAULTS = {
                     "results.png was not made: ValueError: an invalid colour in two lines."),
     "learning.png": ("ami.session.presentation.plot_learning", NO_SPACE,
                      "learning.png was not made: [Errno 28] No space left on device."),
-    "episodes.gif": ("ami.session.presentation.film", AttributeError("no attribute glGetError"),
+    "episodes.gif": ("ami.session.presentation.record_video", AttributeError("no attribute glGetError"),
                      "the video was not made: AttributeError: no attribute glGetError."),
     "mlflow": ("ami.tracking.mlflow_runs.store", OperationalError("INSERT", {}, Exception("database is locked")),
                "OperationalError: (builtins.Exception) database is locked"),
@@ -143,20 +143,20 @@ def test_video_without_overlay_has_no_paths_and_a_note(
 
 def test_mp4_is_made_if_available_and_refused_before_work_if_not(
         shown: Callable[..., Presentation], console: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, default = shown(None, "evaluation.film_formats=[gif,mp4]").config, compose([])
+    asked, default = shown(None, "evaluation.video_formats=[gif,mp4]").config, compose([])
     monkeypatch.setattr(presentation, "can_write_mp4", lambda: False)
-    assert film_formats(default) == ["gif"]
-    with pytest.raises(SettingError, match=r"^evaluation\.film_formats names mp4, which needs ffmpeg\. Fix: pip install "
-                                           r"imageio-ffmpeg, or evaluation\.film_formats=\[gif\]$"):
-        film_formats(asked)
+    assert video_formats(default) == ["gif"]
+    with pytest.raises(SettingError, match=r"^evaluation\.video_formats names mp4, which needs ffmpeg\. Fix: pip install "
+                                           r"imageio-ffmpeg, or evaluation\.video_formats=\[gif\]$"):
+        video_formats(asked)
     monkeypatch.setattr(presentation, "can_write_mp4", lambda: True)
-    assert film_formats(default) == film_formats(asked) == ["gif", "mp4"]
+    assert video_formats(default) == video_formats(asked) == ["gif", "mp4"]
 
     def fails(*_: Any) -> None:
         raise RuntimeError("Unknown encoder 'libx264'")
 
     monkeypatch.setitem(presentation.FORMATS, "mp4", fails)
-    run = shown(None, "evaluation.film_formats=[gif,mp4]")
+    run = shown(None, "evaluation.video_formats=[gif,mp4]")
     present(run, console)
     assert (run.folder / "episodes.gif").exists()
     assert [warning.split(". Fix")[0] for warning in console.warnings] == [

@@ -32,8 +32,8 @@ from ami.trace.reader import Trace
 LEARNING = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=20", "learning.stages.critic.batch=8",
          "validation.pairs=1"]
-SMALL = [*LEARNING, "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=1"]
-UNFILMED = [*LEARNING, "evaluation.pairs=2", "evaluation.batch=2", "evaluation.film=0"]
+SMALL = [*LEARNING, "evaluation.pairs=2", "evaluation.batch=2", "evaluation.video=1"]
+NO_VIDEO = [*LEARNING, "evaluation.pairs=2", "evaluation.batch=2", "evaluation.video=0"]
 NAMES = ("agent", "random", "straight_line", "oracle", "untrained")
 KINDS = ("same_room", "across")
 
@@ -113,7 +113,7 @@ def test_trace_digest_is_in_the_summary(folder: Path, capsys: pytest.CaptureFixt
 
 def test_a_second_run_skips_learning_and_two_agents_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = folder / "again"
-    assert main(["run", *UNFILMED, "runtime=local", "agents=2", "evaluation.beside=[]", f"store={folder}",
+    assert main(["run", *NO_VIDEO, "runtime=local", "agents=2", "evaluation.baselines=[]", f"store={folder}",
                  f"hydra.run.dir={again}"]) == 0
     assert "learning skipped" in capsys.readouterr().out
     assert sorted(path.name for path in (again / "trace").iterdir()) == ["agent-0", "agent-1"]
@@ -123,7 +123,7 @@ def test_a_second_run_skips_learning_and_two_agents_agree(folder: Path, capsys: 
 
 
 def test_two_ray_agents_agree_with_the_local_run(folder: Path) -> None:
-    config = ami.compose([*UNFILMED, "runtime=ray", "placement=agent", "agents=2", "evaluation.beside=[]",
+    config = ami.compose([*NO_VIDEO, "runtime=ray", "placement=agent", "agents=2", "evaluation.baselines=[]",
                           f"store={folder}"])
     run = ami.run(config, folder / "ray")
     assert run.summary["trace_digest"] == summary(folder)["trace_digest"]
@@ -136,7 +136,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(folder: Path, capsys: pyte
 
 
 def test_python_api_and_command_line_agree(folder: Path) -> None:
-    run = ami.run(ami.compose([*SMALL, "runtime=local", "evaluation.beside=[random]", f"store={folder}"]), folder / "python")
+    config = ami.compose([*SMALL, "runtime=local", "evaluation.baselines=[random]", f"store={folder}"])
+    run = ami.run(config, folder / "python")
     assert run.trained.cached
     assert run.summary["trace_digest"] == summary(folder)["trace_digest"]
     assert run.table().row_count == 2
@@ -162,7 +163,7 @@ def test_a_wrong_manifest_hash_is_refused_before_learning(tmp_path: Path) -> Non
 def test_a_stopped_run_leaves_whole_records_and_no_process(folder: Path, stop: signal.Signals) -> None:
     place = folder / f"stopped-{stop.name}"
     command = [sys.executable, "-m", "ami", "run", *LEARNING, "evaluation.pairs=200", "evaluation.batch=10",
-               "placement=agent", "evaluation.beside=[]", f"store={folder}", f"hydra.run.dir={place}"]
+               "placement=agent", "evaluation.baselines=[]", f"store={folder}", f"hydra.run.dir={place}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     started: list[psutil.Process] = []
     try:
@@ -224,11 +225,11 @@ def test_an_agent_that_cannot_run_is_refused_before_learning(tmp_path: Path, mon
 def test_a_baseline_incompatible_with_the_agents_planner_is_left_out_with_a_warning(
         folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "gradient"
-    assert main(["run", *UNFILMED, "runtime=local", "planner=gradient", "evaluation.beside=[random, oracle]",
+    assert main(["run", *NO_VIDEO, "runtime=local", "planner=gradient", "evaluation.baselines=[random, oracle]",
                  f"store={folder}", f"hydra.run.dir={run}"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "warning: left out of the baselines, oracle: GradientDescent needs the energy's gradient" in printed
-    assert "evaluation.beside=[random]" in printed
+    assert "evaluation.baselines=[random]" in printed
     figures = json.loads((run / "summary.json").read_text())
     assert "random" in figures and "oracle" not in figures and figures["model_steps_per_plan"] == 128
 
@@ -247,26 +248,26 @@ class Noting(Console):
 def test_baselines_that_cannot_act_in_a_foreign_world_are_left_out_in_one_line(tmp_path: Path) -> None:
     console = Noting()
     config = ami.compose(["experiment=pendulum", "runtime=local", f"store={tmp_path}", "evaluation.pairs=1",
-                          "evaluation.beside=[random, straight_line, oracle, untrained]"])
+                          "evaluation.baselines=[random, straight_line, oracle, untrained]"])
     graph = judged_graph(config)
     found = baselines(config, graph, seal(config, graph), console)
     assert list(found) == ["random", "untrained"]
     (line,) = console.lines
     assert "left out of the baselines, straight_line and oracle: world: Pendulum-v1 has no setting 'observe'" in line
-    assert line.endswith("evaluation.beside=[random,untrained]")
+    assert line.endswith("evaluation.baselines=[random,untrained]")
     with pytest.raises(UnknownName, match="unknown agent 'orcle': did you mean 'oracle'"):
-        baselines(ami.compose(["evaluation.beside=[orcle]"]), graph, seal(config, graph), console)
+        baselines(ami.compose(["evaluation.baselines=[orcle]"]), graph, seal(config, graph), console)
 
 
 def test_a_baseline_with_an_untrained_network_is_left_out_before_learning(tmp_path: Path) -> None:
     console = Noting()
     config = ami.compose(["experiment=mode1", "actor.hidden=64", f"store={tmp_path}", "evaluation.pairs=1",
-                          "evaluation.beside=[random, teacher, apprentice, oracle]"])
+                          "evaluation.baselines=[random, teacher, apprentice, oracle]"])
     graph = judged_graph(config)
     assert list(baselines(config, graph, seal(config, graph), console)) == ["random", "teacher"]
     (line,) = console.lines
     assert line == ("warning: left out of the baselines, apprentice and oracle: its actor would run untrained, with other "
-                    "settings or sizes than the agent's. Fix to silence this: evaluation.beside=[random,teacher]")
+                    "settings or sizes than the agent's. Fix to silence this: evaluation.baselines=[random,teacher]")
 
 
 def test_a_baseline_may_be_untrained_if_nothing_learns() -> None:
@@ -318,7 +319,7 @@ ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.plan
     ids=["a critic with two perceptions", "goal plus reward", "costs with other numbers of weights"])
 def test_a_config_that_cannot_learn_is_refused_before_learning(
         settings: list[str], error: type[Exception], words: str, tmp_path: Path) -> None:
-    config = ami.compose([*UNFILMED, "runtime=local", "evaluation.beside=[]", f"store={tmp_path}",
+    config = ami.compose([*NO_VIDEO, "runtime=local", "evaluation.baselines=[]", f"store={tmp_path}",
                           *settings])
     with pytest.raises(error) as refused:
         ami.run(config, tmp_path / "run")
@@ -334,7 +335,7 @@ def test_model_steps_of_two_planners_are_summed(tmp_path: Path) -> None:
              "calls: {world_model: world_model, cost: cost}")
     config = ami.compose(["learning=none", "runtime=local", "trace.record=false", "evaluation.pairs=1", "evaluation.batch=1",
                           "world.max_episode_steps=7",
-                          "evaluation.film=0", "evaluation.beside=[]", f"store={tmp_path}", *own,
+                          "evaluation.video=0", "evaluation.baselines=[]", f"store={tmp_path}", *own,
                           *(f"+planner2.{name}={value}" for name, value in second.items()),
                           f"+graph.planner2={{{wires}}}"])
     done = ami.run(config, tmp_path / "run")
@@ -351,8 +352,8 @@ def test_a_disk_that_refuses_the_summary_costs_the_file_and_not_the_table(
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("ami.session.run.write_json", full)
-    assert main(["run", "agent=oracle", "runtime=local", "evaluation.pairs=1", "evaluation.beside=[]", "evaluation.film=0",
-                 f"store={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    assert main(["run", "agent=oracle", "runtime=local", "evaluation.pairs=1", "evaluation.baselines=[]",
+                 "evaluation.video=0", f"store={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}"]) == 2
     printed = capsys.readouterr()
     assert "model" in printed.out and "agent" in printed.out
     assert printed.err.startswith("ami: [Errno 28] No space left on device: '") and "summary.json" in printed.err

@@ -66,3 +66,12 @@ def test_an_invalid_header_is_refused(tmp_path: Path, content: str, words: str) 
     (tmp_path / "header.json").write_text(content)
     with pytest.raises(TraceError, match=words):
         read_header(tmp_path)
+
+
+def test_an_unfinished_comparison_is_named_without_its_variants(tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text("{}")
+    for content in (None, "[]", '{"overrides": {"a": ["seed=1"]}, "seeds": ["x"]}'):
+        if content is not None:
+            (tmp_path / "summary.json").write_text(content)
+        with pytest.raises(TraceError, match=r"holds a comparison, .* and open the folder that it prints$"):
+            read_header(tmp_path)

@@ -133,22 +133,23 @@ def test_paths_are_drawn_at_the_overlay_of_the_world(run: Path, tmp_path: Path) 
 def test_another_agent_is_shown_with_its_differing_outputs(
         run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     other = record(tiny_agent(), tmp_path / "other", payload=True, seed=4)  # its actions have other noise
-    whole = pages(Trace.open(run), beside=Trace.open(other))
-    assert whole.run["beside"] == "other"
-    assert {"world", "planner", "actor"} <= set(whole.parts["beside-0"]["nodes"])
-    assert "configurator" not in whole.parts["beside-0"]["nodes"], "its modes are the same"
-    assert {"true", "imagined", "plan"} <= set(whole.parts["other-1-1"]) and "pictures" not in whole.parts["other-1-1"]
-    assert whole.parts["other-0-0"]["imagined"] != whole.parts["episode-0-0"]["imagined"]
+    whole = pages(Trace.open(run), reference=Trace.open(other))
+    assert whole.run["reference"] == "other"
+    assert {"world", "planner", "actor"} <= set(whole.parts["reference-0"]["nodes"])
+    assert "configurator" not in whole.parts["reference-0"]["nodes"], "its modes are the same"
+    assert {"true", "imagined", "plan"} <= set(whole.parts["reference-1-1"])
+    assert "pictures" not in whole.parts["reference-1-1"]
+    assert whole.parts["reference-0-0"]["imagined"] != whole.parts["episode-0-0"]["imagined"]
 
 
 def test_an_agent_on_other_episodes_is_refused(
         run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     other = Trace.open(record(tiny_agent(), tmp_path / "other", payload=True, pairs=6))
     for foreign in (other, only_wave(Trace.open(run), 9)):
-        with pytest.raises(TraceError, match=r"--beside: .* holds none of the episodes of .*run-7: expected a trace that"):
-            pages(Trace.open(run), beside=foreign)
+        with pytest.raises(TraceError, match=r"--reference: .* holds none of the episodes of .*run-7: expected a trace"):
+            pages(Trace.open(run), reference=foreign)
     forked = replace(other, header={**other.header, "details": {"fork_of": "run-7"}})
-    assert pages(Trace.open(run), beside=forked).run["beside"] == "other", "a fork may continue in another world"
+    assert pages(Trace.open(run), reference=forked).run["reference"] == "other", "a fork may continue in another world"
 
 
 def test_a_fork_can_be_viewed(run: Path) -> None:
@@ -321,16 +322,16 @@ def tried(page: Path, user: str) -> dict[str, Any]:
 def test_a_page_distinguishes_two_agents(
         run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     other = record(tiny_agent(), tmp_path / "other", payload=True, seed=4)
-    seen = tried(view(run, tmp_path / "page.html", beside=other), """
+    seen = tried(view(run, tmp_path / "page.html", reference=other), """
 <script>
 const text = id => document.getElementById(id).textContent;
 document.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
 document.body.dataset.seen = JSON.stringify({errors: faults, title: text("title"), facts: text("facts"), key: text("key"),
   hint: text("status"), charts: text("charts"), incomparable: !document.getElementById("incomparable").hidden});
 </script>""")
-    assert seen["errors"] == [] and seen["title"] == "run-7, other: other" and not seen["incomparable"]
-    assert seen["facts"].startswith("recordedothermode2: plans") and "2 worlds took" in seen["facts"]
-    assert "other: " in seen["key"] and "planner.energy, other" in seen["charts"]
+    assert seen["errors"] == [] and seen["title"] == "run-7, reference: other" and not seen["incomparable"]
+    assert seen["facts"].startswith("recordedreferencemode2: plans") and "2 worlds took" in seen["facts"]
+    assert "reference: " in seen["key"] and "planner.energy, reference" in seen["charts"]
     assert seen["hint"].startswith("keys: ← → a tick, with shift ten")
 
 
@@ -338,7 +339,7 @@ def test_energies_of_another_cost_or_other_states_are_not_comparable(run: Path) 
     trace = Trace.open(run)
     for why, is_reported in ((None, False), ("its plans look 8 steps ahead, the recorded ones 4", True)):
         swapped = replace(trace, header={**trace.header, "details": {"swap_of": "run-7", "incomparable": why}})
-        assert pages(trace, beside=swapped).run["incomparable"] is is_reported
+        assert pages(trace, reference=swapped).run["incomparable"] is is_reported
 
 
 def test_a_run_without_success_is_shown_as_failed(run: Path, tmp_path: Path) -> None:
