@@ -22,20 +22,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from ami.blueprint import Episode
+from ami.blueprint import Episode, World
 from ami.errors import require
 from ami.graph.graph import Graph
 from ami.graph.partition import Segment
 
-FLAGS = ("world.terminated", "world.truncated", "world.success", "world.reward")
+FLAGS = ("terminated", "truncated", "success", "reward")
+"""The outputs of a world that every driver watches."""
 
 
 def flags_of(graph: Graph) -> tuple[str, ...]:
-    """Return the ports of the world's flags and reward, which every driver watches; none if the graph has no world."""
-    return FLAGS if FLAGS[0].split(".")[0] in graph.order else ()
+    """Return the ports of the flags and rewards of all worlds."""
+    return tuple(f"{world}.{flag}" for world in graph.nodes_of(World) for flag in FLAGS)
 
 
 class Runtime(Protocol):
@@ -135,18 +135,6 @@ class Agent:
             handles.update(dict.fromkeys(segment.watched, handle))
         self.tick += 1
         return TickOutputs(self.runtime, handles)
-
-    def live(self, episodes: Sequence[Episode], wave: int | None = None) -> Iterator[TickOutputs]:
-        """Run a batch of episodes side by side until the last one ends; yield the watched outputs of every tick.
-
-        A world whose episode is over stands still until all are over.
-        """
-        self.reset(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
-        over = torch.zeros(len(episodes), dtype=torch.bool)
-        while not bool(over.all()):
-            outputs = self.cycle()
-            over = outputs["world.terminated"] | outputs["world.truncated"]
-            yield outputs
 
     def close(self) -> None:
         """Stop every process and finish the trace."""

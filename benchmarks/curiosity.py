@@ -35,6 +35,7 @@ from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.module import callable_method
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights
 from worlds.two_rooms_pairs import sample_pairs
@@ -94,7 +95,7 @@ def figures_of(overrides: Sequence[str], weights: Weights, seed: int, model: typ
     with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), watch=("world.truth",))) as agent:
         episodes = starts()
         for first in range(0, len(episodes), 50):
-            ticks = [moment["world.truth"].numpy() for moment in agent.live(episodes[first:first + 50])]
+            ticks = [step.outputs["world.truth"].numpy() for step in rollout(agent, episodes[first:first + 50])]
             places += [[tick[row] for tick in ticks] for row in range(len(ticks[0]))]
     free = free_cells()
     cells = [{cell_of(float(x), float(y)) for x, y, *_ in path} & free for path in places]

@@ -33,10 +33,11 @@ import ami
 from ami.agent import Agent
 from ami.config.compose import compose_baseline, to_graph
 from ami.errors import suggestion
-from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
+from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
+from ami.rollout import is_over
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights, build_module
 from ami.session.evaluation import seal
@@ -125,8 +126,7 @@ def measured(name: str, store: Path) -> dict[str, Any]:
 
 
 def evaluated(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> Evaluation:
-    watch = (MODEL_STEPS,) if "planner" in graph.order else ()
-    with Agent(LocalRuntime(graph, seed, weights, watch=watch)) as agent:
+    with Agent(LocalRuntime(graph, seed, weights, watch=planning_ports(graph))) as agent:
         return evaluate([agent], manifest, BATCH)
 
 
@@ -150,7 +150,7 @@ def speed(graph: Graph) -> float:
             action = world.inputs["action"].sample(world.dims, SPEED_ROWS, generator)
             outputs = world.step(action)
             steps += int((~over).sum()) * world.repeat
-            over = outputs["terminated"] | outputs["truncated"]
+            over = is_over(outputs)
         seconds += time.perf_counter() - begun
     return steps / seconds
 

@@ -10,7 +10,7 @@ from typing import Any
 import ami
 from ami.agent import Agent
 from ami.config.compose import to_graph
-from ami.evaluation.evaluate import MODEL_STEPS, Evaluation, evaluate
+from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import wilson
 from ami.graph.graph import Graph
@@ -46,7 +46,8 @@ def live(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: i
          recorder: Recorder | None = None) -> Evaluation:
     """Evaluate an agent on all pairs of a manifest, with the fitting subset of the weights."""
     graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
-    with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), recorder, watch=(MODEL_STEPS,))) as agent:
+    with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), recorder,
+                            watch=planning_ports(graph))) as agent:
         return evaluate([agent], manifest, batch)
 
 

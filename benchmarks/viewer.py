@@ -21,6 +21,7 @@ from record import record
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.config.compose import compose, to_graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
@@ -47,7 +48,7 @@ def live(name: str, folder: Path) -> int:
     write_header(folder, graph, config.plain(), seed=0)
     episodes = [Episode(number, number) for number in range(EPISODES if name == "two_rooms" else 1)]
     with Agent(LocalRuntime(graph, recorder=TraceLog(folder / "trace" / "agent-0", payload=True))) as agent:
-        return len(list(islice(agent.live(episodes), TICKS + 1)))
+        return len(list(islice(rollout(agent, episodes), TICKS + 1)))
 
 
 def opened(chromium: str, page: Path, place: Path) -> tuple[float, float]:

@@ -28,6 +28,7 @@ LAYERS = [  # a package may import those after it in its line and those in lower
     ("trace",),
     ("config",),
     ("envs",),
+    ("rollout",),
     ("agent",),
     ("graph", "blueprint"),
     ("storage",),
@@ -112,6 +113,15 @@ def test_mlflow_is_imported_in_tracking_and_one_learning_file() -> None:
     users = [name_of(file) for file in SOURCES if "mlflow" in map(package, imports(file))]
     others = [user for user in users if not re.fullmatch(r"ami/tracking/\w+\.py", user)]
     assert len(others) <= 1 and all(user.startswith("ami/learning/") for user in others), others
+
+
+def test_the_end_of_an_episode_is_decided_in_one_place() -> None:
+    decided = {name_of(file) for file in [*SOURCES, *(HOME / "benchmarks").glob("*.py"), *(HOME / "examples").rglob("*.py")]
+               if file.is_relative_to(HOME / "worlds") is False
+               for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+               if isinstance(node, (ast.BinOp, ast.BoolOp)) and isinstance(node.op, (ast.BitOr, ast.Or))
+               and {"terminated", "truncated"} <= set(re.findall(r"\w+", ast.unparse(node)))}
+    assert decided == {"ami/rollout.py"}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=name_of)

@@ -15,6 +15,7 @@ from ami.blueprint import Episode
 from ami.cli.listing import SECTIONS, options_of
 from ami.config.compose import compose, to_graph
 from ami.errors import AmiError
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 
 TICKS, WORLDS = 10, 2
@@ -40,7 +41,7 @@ REFUSED = {
 def ticks(overrides: Sequence[str]) -> int:
     """Return the number of ticks that the agent runs with initial weights."""
     with Agent(LocalRuntime(to_graph(compose(overrides)))) as agent:
-        return sum(1 for _ in islice(agent.live([Episode(number, seed=number) for number in range(WORLDS)]), TICKS))
+        return sum(1 for _ in islice(rollout(agent, [Episode(number, seed=number) for number in range(WORLDS)]), TICKS))
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in REFUSED])

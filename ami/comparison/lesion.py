@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ami.blueprint import World
 from ami.comparison.compare import SEEDS, Comparison, compare_variants
 from ami.comparison.variants import Variant
 from ami.config.compose import Config, compose
 from ami.graph.graph import Graph
 from ami.graph.wiring import Wire
-from ami.session.evaluation import WORLD, judged_graph
+from ami.session.evaluation import judged_graph
 from ami.terminal.console import Console
 
 INTACT = "intact"
@@ -63,7 +64,7 @@ def lesions(config: Config) -> list[Variant]:
 
 def _parts(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
     for node in graph.order:
-        if node != WORLD:
+        if node not in graph.nodes_of(World):
             wires = tuple(_without(graph, wire) for wire in graph.wires if wire.node == node and not wire.cut)
             calls = tuple(f"graph.{caller}.calls.{name}=null" for caller, names in graph.calls.items()
                           for name, callee in names.items() if callee == node and _is_optional(graph, caller, name))

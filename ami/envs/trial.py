@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Episode
+from ami.rollout import is_over
 
 if TYPE_CHECKING:
     from ami.envs.world import GymWorld
@@ -57,7 +58,7 @@ def try_out(world: GymWorld) -> Trial:
     for steps, sent in enumerate(_episode(world, TRIAL)):
         if steps <= REPLAYED:
             first.append(sent)
-        solved, over = bool(sent["success"]), bool(sent["terminated"] | sent["truncated"])
+        solved, over = bool(sent["success"]), bool(is_over(sent))
         solved_at = steps if solved and solved_at is None else solved_at
     reports = world._reports_success
     second = list(_episode(world, REPLAYED))
@@ -76,5 +77,5 @@ def _episode(world: GymWorld, limit: int) -> Iterator[dict[str, Tensor]]:
         uniform = torch.rand(1, world.space.num_draws, generator=draw)
         sent = world.step(action=world.space.draw(uniform, sent.get("action_mask")))
         yield sent
-        if bool(sent["terminated"] | sent["truncated"]):
+        if bool(is_over(sent)):
             return

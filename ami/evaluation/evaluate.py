@@ -1,7 +1,8 @@
 """Evaluate: run agents on every pair of a manifest, and collect the outcomes.
 
 The waves of pairs are in one queue, from which every agent takes its next one. The outcome of a wave does not depend on the
-agent that runs it: an episode's random streams depend on its number alone.
+agent that runs it: an episode's random streams depend on its number alone. For the same reason one agent without a trace
+may refill its rows: the next pair starts where one has ended.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, watched
 from ami.evaluation.statistics import Difference, PairedTest, paired_return_test, paired_test
 from ami.graph.graph import Graph
+from ami.rollout import Step, rollout
 
 MODEL_STEPS = "model_steps"
 PROGRESS_SECONDS = 0.1
@@ -122,11 +124,20 @@ class Evaluation:
         return paired_return_test(self.returns(kind), other.returns(kind))
 
 
-@dataclass
-class _Wave:
-    """One finished wave: its outcomes by episode number, and its cost."""
+class _Work(NamedTuple):
+    """Episodes for one agent: one wave, or all of them in rows that are refilled."""
 
-    outcomes: dict[int, Outcome]
+    wave: int
+    episodes: Sequence[Episode]
+    batch: int
+    refill: bool
+
+
+@dataclass
+class _Part:
+    """Finished work: its outcomes by episode number, and its cost."""
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     decisions: int = 0
     plans: int = 0
     model_steps: int = 0
@@ -140,7 +151,7 @@ def planning_ports(graph: Graph) -> tuple[str, ...]:
 
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
              on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = (),
-             on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
+             on_end: Callable[[int, Outcome], None] | None = None, refill: bool = False) -> Evaluation:
     """Evaluate an agent on every pair of the manifest.
 
     Args:
@@ -151,15 +162,21 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         on_progress: called in the calling thread whenever pairs have ended.
         metrics: further figures of each episode.
         on_end: called in the calling thread with each pair's number and outcome, also if an error ends the others.
+        refill: start the next pair in a row as soon as its pair has ended, see `ami.rollout`. Only without a trace, and with
+            one agent: the rows of several would depend on their speed.
 
     Raises:
         SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
+        GraphError: the graph does not have one world.
         An error in any agent, or Ctrl-C, stops all agents and is raised here.
     """
     require(len(agents) >= 1, "evaluate got no agent: expected one or more")
-    waiting: SimpleQueue[tuple[int, list[Episode]]] = SimpleQueue()
-    for wave in manifest.waves(batch):
-        waiting.put(wave)
+    waiting: SimpleQueue[_Work] = SimpleQueue()
+    if refill and len(agents) == 1:
+        waiting.put(_Work(0, manifest.episodes(), batch, True))
+    else:
+        for wave, episodes in manifest.waves(batch):
+            waiting.put(_Work(wave, episodes, batch, False))
     ended: SimpleQueue[tuple[int, Outcome]] = SimpleQueue()
     stop = Event()
     progress = Progress(0, len(manifest.pairs), 0)
@@ -173,18 +190,17 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
             finished, succeeded, returned = finished + 1, succeeded + bool(outcome.success), returned + outcome.ret
         return Progress(finished, total, succeeded, returned)
 
-    def run_waves(agent: Agent) -> list[_Wave]:
-        return [_run_wave(agent, manifest, wave, episodes, ended, stop, metrics)
-                for wave, episodes in _taken_from(waiting, stop)]
+    def run_all(agent: Agent) -> list[_Part]:
+        return [_run(agent, manifest, work, ended, stop, metrics) for work in _taken_from(waiting, stop)]
 
     with ThreadPoolExecutor(len(agents), thread_name_prefix="agent") as pool:
         try:
-            pending = {pool.submit(run_waves, agent) for agent in agents}
-            waves: list[_Wave] = []
+            pending = {pool.submit(run_all, agent) for agent in agents}
+            parts: list[_Part] = []
             while pending:
                 done, pending = wait(pending, PROGRESS_SECONDS, FIRST_COMPLETED)
                 for future in done:
-                    waves.extend(future.result())
+                    parts.extend(future.result())
                 now = count(progress)
                 if on_progress is not None and now != progress:
                     on_progress(now)
@@ -193,16 +209,16 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
             # also after an error or Ctrl-C: leaving `with` waits for the threads, which end at their next tick
             stop.set()
             count(progress)
-    outcomes = {number: outcome for wave in waves for number, outcome in wave.outcomes.items()}
+    outcomes = {number: outcome for part in parts for number, outcome in part.outcomes.items()}
     return Evaluation(
         tuple(outcomes[number] for number in range(len(manifest.pairs))),
-        decisions=sum(wave.decisions for wave in waves),
-        plans=sum(wave.plans for wave in waves),
-        model_steps=sum(wave.model_steps for wave in waves),
-        seconds=sum(wave.seconds for wave in waves))
+        decisions=sum(part.decisions for part in parts),
+        plans=sum(part.plans for part in parts),
+        model_steps=sum(part.model_steps for part in parts),
+        seconds=sum(part.seconds for part in parts))
 
 
-def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) -> Iterator[tuple[int, list[Episode]]]:
+def _taken_from(waiting: SimpleQueue[_Work], stop: Event) -> Iterator[_Work]:
     while not stop.is_set():
         try:
             yield waiting.get_nowait()
@@ -210,49 +226,64 @@ def _taken_from(waiting: SimpleQueue[tuple[int, list[Episode]]], stop: Event) ->
             return
 
 
-def _run_wave(agent: Agent, manifest: Manifest, wave_number: int, episodes: Sequence[Episode],
-              ended: SimpleQueue[tuple[int, Outcome]], stop: Event, metrics: Sequence[Metric]) -> _Wave:
-    """Run one wave. A row counts until it is over; later ticks, while other rows continue, do not count."""
-    wave = _Wave({})
-    over = torch.zeros(len(episodes), dtype=torch.bool)
-    returned = torch.zeros(len(episodes), dtype=torch.float64)
-    sent: dict[str, list[Tensor]] = {port: [] for port in watched(metrics)}
-    agent.reset(~over, episodes, wave_number)
-    begun = time.perf_counter()
-    steps = 0
-    while not (bool(over.all()) or stop.is_set()):
-        moment = agent.cycle()
-        success = moment["world.success"]
-        if steps == 0:
-            manifest.refuse_solved(episodes, success.tolist())
-        returned += torch.where(over, 0.0, moment["world.reward"])
-        for port, values in sent.items():
-            values.append(moment[port].cpu())
-        over_now = moment["world.terminated"] | moment["world.truncated"]
-        for row in (over_now & ~over).nonzero()[:, 0].tolist():
-            pair, ret = manifest.pairs[episodes[row].number], float(returned[row])
-            solved = bool(success[row]) if manifest.reports_success else None
-            record = EpisodeRecord(pair, solved, steps, ret,
-                                   {port: torch.stack([value[row] for value in values]) for port, values in sent.items()})
-            number = episodes[row].number
-            wave.outcomes[number] = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics})
-            ended.put((number, wave.outcomes[number]))
-        over = over | over_now
-        wave.decisions += int((~over).sum())
-        spent = _spent(agent, moment, steps)
-        if spent is not None:
-            wave.plans += int((spent[~over] > 0).sum())
-            wave.model_steps += int(spent[~over].sum())
-        steps += 1
-    wave.seconds = time.perf_counter() - begun
-    return wave
+def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple[int, Outcome]], stop: Event,
+         metrics: Sequence[Metric]) -> _Part:
+    """Run some episodes. A row counts until its episode is over."""
+    part, begun = _Part(), time.perf_counter()
+    returned = torch.zeros(0, dtype=torch.float64)
+    history = _History(watched(metrics))
+    for step in rollout(agent, work.episodes, work.batch, wave=work.wave, refill=work.refill):
+        if stop.is_set():
+            break
+        fresh = step.alive & (step.age == 0)
+        if bool(fresh.any()):
+            rows = fresh.nonzero()[:, 0].tolist()
+            manifest.refuse_solved([step.episodes[row] for row in rows], step.world["success"][fresh].tolist())
+            returned = torch.where(fresh, 0.0, returned) if len(returned) else torch.zeros(len(fresh), dtype=torch.float64)
+        returned = returned + torch.where(step.alive, step.world["reward"], 0.0)
+        history.add(step)
+        for row in step.ended.nonzero()[:, 0].tolist():
+            number, steps, ret = step.episodes[row].number, int(step.age[row]), float(returned[row])
+            pair, solved = manifest.pairs[number], bool(step.world["success"][row]) if manifest.reports_success else None
+            record = EpisodeRecord(pair, solved, steps, ret, history.of(row, steps))
+            part.outcomes[number] = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics})
+            ended.put((number, part.outcomes[number]))
+        _count(part, agent.graph, step)
+    part.seconds = time.perf_counter() - begun
+    return part
 
 
-def _spent(agent: Agent, moment: Mapping[str, Tensor], tick: int) -> Tensor | None:
-    """Return the model steps (B,) of all planners due at this tick; None if none is due or watched.
+def _count(part: _Part, graph: Graph, step: Step) -> None:
+    """Add the decisions of one tick, and the plans and model steps of all planners that are watched.
 
     A planner that did not fire holds its last plan, at no cost.
     """
-    due = [moment[name].cpu() for name in moment for node, _, port in (name.partition("."),)
-           if port == MODEL_STEPS and tick % agent.graph.every[node] == 0]
-    return torch.stack(due).sum(0) if due else None
+    deciding = step.runs_on
+    part.decisions += int(deciding.sum())
+    spent = torch.zeros(len(deciding), dtype=torch.int64)
+    for name in step.outputs:
+        node, _, port = name.partition(".")
+        if port == MODEL_STEPS:
+            due = deciding & (step.age % graph.every[node] == 0)
+            spent += torch.where(due, step.outputs[name].cpu(), 0)
+    part.plans += int((spent > 0).sum())
+    part.model_steps += int(spent.sum())
+
+
+class _History:
+    """The messages of some ports since the running episodes began."""
+
+    def __init__(self, ports: Sequence[str]) -> None:
+        self._sent: dict[str, list[Tensor]] = {port: [] for port in ports}
+
+    def add(self, step: Step) -> None:
+        if not self._sent:
+            return
+        longest = int(torch.where(step.alive, step.age, 0).max()) + 1
+        for port, values in self._sent.items():
+            values.append(step.outputs[port].cpu())
+            del values[:-longest]
+
+    def of(self, row: int, steps: int) -> dict[str, Tensor]:
+        """Return the messages of one row at its last `steps` + 1 ticks, (steps + 1, …) by port."""
+        return {port: torch.stack([value[row] for value in values[-steps - 1:]]) for port, values in self._sent.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +13,17 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ami.agent import Agent, TickOutputs
-from ami.blueprint import Episode
+from ami.agent import Agent
+from ami.blueprint import Configurator, Episode, Planner, World
 from ami.envs.overlay import Overlay
 from ami.evaluation.pictures import coloured, is_picture
 from ami.evaluation.video_frame import PAPER, Frame, draw
+from ami.graph.graph import Graph
+from ami.rollout import Step, rollout
 from ami.storage.files import write_atomically
 
 Readout = Callable[[Tensor], Tensor]
 """Map from states (…, *S) to the true state (…, X)."""
-WATCH = ("world.observation", "world.goal", "world.truth", "planner.imagined", "planner.energy", "configurator.mode")
-"""Ports to watch; those that the graph lacks are left out of the video."""
 HOLD_SECONDS = 1.2  # the last frame of an episode is held, so that its end is readable
 COLOURS = 128
 Render = Callable[[], Sequence[np.ndarray]]
@@ -43,12 +43,23 @@ class Video(NamedTuple):
     fps: int
 
 
+def video_ports(graph: Graph) -> dict[str, str]:
+    """Return the ports to watch, by what they show; those that the graph lacks are left out of the video.
+
+    Of several planners, the last one in firing order is shown: the actor follows it.
+    """
+    (*_, planner), (mode, *_) = ("", *graph.nodes_of(Planner)), (*graph.nodes_of(Configurator), "")
+    world = graph.the(World)
+    ports = {"observation": world, "goal": world, "truth": world, "imagined": planner, "energy": planner, "mode": mode}
+    return {port: f"{node}.{port}" for port, node in ports.items() if port in graph.outputs.get(node, ())}
+
+
 def record_video(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = None, fps: int = 10,
          kinds: Sequence[str] | None = None, overlay: Overlay | None = None, render: Render | None = None) -> Video | None:
     """Run the episodes in parallel and draw them one after another; one frame is one tick.
 
     Args:
-        agent: an agent that watches the ports of `WATCH` that its graph has.
+        agent: an agent that watches the ports of `video_ports`.
         episodes: the episodes, a few.
         readout: maps imagined states to true states; None draws no plan.
         fps: ticks per second.
@@ -60,15 +71,17 @@ def record_video(agent: Agent, episodes: Sequence[Episode], readout: Readout | N
         The video; None for a world without image observations and without a renderer.
     """
     shots: list[list[Frame]] = [[] for _ in episodes]
-    for tick, moment in enumerate(agent.live(episodes)):
-        seen = _pictures(moment.get("world.observation"))
+    ports = video_ports(agent.graph)
+    for tick, step in enumerate(rollout(agent, episodes)):
+        shown = {name: step.outputs[port] for name, port in ports.items() if port in step.outputs}
+        seen = _pictures(shown.get("observation"))
         pictures = seen if seen is not None or render is None else [coloured(np.asarray(one)) for one in render()]
         if pictures is None:
             return None
         for row, (episode, past) in enumerate(zip(episodes, shots, strict=True)):
-            if not (past and past[-1].over):
+            if bool(step.alive[row]):
                 title = f"pair {episode.number}" + (f", {kinds[row].replace('_', ' ')}" if kinds else "")
-                past.append(_frame(moment, row, tick, title, episode, pictures[row], readout, overlay))
+                past.append(_frame(shown, step, row, tick, title, episode, pictures[row], readout, overlay))
     drawn = _of_one_size([[draw(past[: now + 1]) for now in range(len(past))] for past in shots])
     holds = [hold for frames in drawn for hold in [*[1] * (len(frames) - 1), round(HOLD_SECONDS * fps)]]
     return Video([frame for frames in drawn for frame in frames], holds, fps)
@@ -125,33 +138,33 @@ def _pictures(shown: Tensor | None) -> list[np.ndarray] | None:
     return [coloured(one) for one in shown.numpy()]
 
 
-def _frame(moment: TickOutputs, row: int, tick: int, title: str, episode: Episode, picture: np.ndarray,
-           readout: Readout | None, overlay: Overlay | None) -> Frame:
-    goal = moment.get("world.goal")
+def _frame(shown: Mapping[str, Tensor], step: Step, row: int, tick: int, title: str, episode: Episode,
+           picture: np.ndarray, readout: Readout | None, overlay: Overlay | None) -> Frame:
+    goal = shown.get("goal")
     pictures = _pictures(goal)
-    truth = _truth(moment, overlay)
+    truth = _truth(shown, overlay)
     places: dict[str, Any] = {}
     if overlay is not None:
         wanted = overlay.goal(episode.options.get("goal"), None if goal is None else goal[row].numpy())
         if truth is not None:
             places["place"] = _pair(overlay.places(truth[row]))
-        if readout is not None and "planner.imagined" in moment:
-            imagined = readout(moment["planner.imagined"][row]).numpy()
+        if readout is not None and "imagined" in shown:
+            imagined = readout(shown["imagined"][row]).numpy()
             places["plan"] = [_pair(place) for place in overlay.places(imagined)] if overlay.fits(imagined.shape[-1]) else ()
         if wanted is not None:
             places |= {"wanted": _pair(overlay.shares(np.asarray(wanted))), "goal_radii": overlay.goal_radii()}
     return Frame(
         title, tick, picture, goal=pictures[row] if pictures is not None else None, **places,
-        energy=float(moment["planner.energy"][row]) if "planner.energy" in moment else None,
-        mode=int(moment["configurator.mode"][row]) if "configurator.mode" in moment else None,
-        over=bool(moment["world.terminated"][row] | moment["world.truncated"][row]),
-        success=bool(moment["world.success"][row]))
+        energy=float(shown["energy"][row]) if "energy" in shown else None,
+        mode=int(shown["mode"][row]) if "mode" in shown else None,
+        over=bool(step.ended[row]),
+        success=bool(step.world["success"][row]))
 
 
-def _truth(moment: TickOutputs, overlay: Overlay | None) -> np.ndarray | None:
+def _truth(shown: Mapping[str, Tensor], overlay: Overlay | None) -> np.ndarray | None:
     """Return the true states (B, X); vector observations if the world reports no true state."""
-    for port in ("world.truth", "world.observation"):
-        sent = moment.get(port)
+    for port in ("truth", "observation"):
+        sent = shown.get(port)
         if overlay is not None and sent is not None and sent.ndim == 2 and overlay.fits(sent.shape[1]):
             return np.asarray(sent.numpy(), float)
     return None

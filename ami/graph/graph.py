@@ -98,6 +98,18 @@ class Graph:
         """Return the nodes of a role, such as `ami.blueprint.Planner`, in firing order."""
         return tuple(node for node in self.order if issubclass(self.specs[node].target, role))  # type: ignore[arg-type]
 
+    def the(self, role: type[Module]) -> str:
+        """Return the only node of a role.
+
+        Raises:
+            GraphError: there is none, or more than one.
+        """
+        found = self.nodes_of(role)
+        if len(found) != 1:
+            named = f"{len(found)} nodes of the role {role.role}: {', '.join(found)}" if found else f"no {role.role}"
+            raise GraphError([f"the graph has {named}. Expected one"])
+        return found[0]
+
     def equal_nodes(self, other: Graph) -> set[str]:
         """Return the nodes with equal class, settings, sizes and actions in another graph: their weights are compatible."""
         return {node for node in set(self.order) & set(other.order) if self.specs[node] == other.specs[node]

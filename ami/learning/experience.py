@@ -9,13 +9,20 @@ import torch
 from torch import Tensor
 
 from ami.agent import Agent
-from ami.blueprint import Episode
+from ami.blueprint import Episode, World
 from ami.errors import SettingError
+from ami.graph.graph import Graph
 from ami.rng import derive_seed
+from ami.rollout import rollout
 
-WATCH = ("world.observation", "world.truth", "actor.action")
-"""The ports that an agent must watch so that its episodes can be collected."""
 SEED_RANGE = 2**31
+
+
+def collected_ports(graph: Graph) -> tuple[str, str, str]:
+    """Return the ports to watch so that episodes can be collected: the world's observation, its truth, and its action."""
+    world = graph.the(World)
+    (action,) = (wire for wire in graph.inputs[world] if wire.to_port == "action")
+    return f"{world}.observation", f"{world}.truth", f"{action.node}.{action.port}"
 
 
 @dataclass(frozen=True)
@@ -101,51 +108,36 @@ def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
     """Run an agent and collect its episodes.
 
     Args:
-        agent: it must watch `WATCH`.
+        agent: it must watch `collected_ports`.
         episodes: E, the number of episodes.
         steps: T, the largest number of steps per episode.
-        batch: the number of parallel worlds.
+        batch: the number of parallel worlds. A row whose episode is over takes the next one, see `ami.rollout`.
         seed: each world's seed derives from it and the episode's number alone.
         on_progress: called with the number of further episodes done.
     """
-    parts: list[Experience] = []
-    for wave, first in enumerate(range(0, episodes, batch)):
-        numbers = range(first, min(first + batch, episodes))
-        some = [Episode(n, derive_seed(seed, "collect", n) % SEED_RANGE) for n in numbers]
-        parts.append(_collect_wave(agent, some, steps, wave))
-        if on_progress is not None:
-            on_progress(len(some))
-    return joined(parts)
+    observation, truth, action = collected_ports(agent.graph)
+    numbered = [Episode(n, derive_seed(seed, "collect", n) % SEED_RANGE) for n in range(episodes)]
+    columns: dict[str, Tensor] = {}
+    lengths = torch.zeros(episodes, dtype=torch.int64)
+    for step in rollout(agent, numbered, batch, longest=steps, refill=True):
+        sent = {"observation": step.outputs[observation], "truth": step.outputs[truth], "action": step.outputs[action],
+                "reward": step.world["reward"], "terminated": step.world["terminated"]}
+        rows = step.alive.nonzero()[:, 0]
+        number = torch.tensor([step.episodes[row].number for row in rows.tolist()])
+        for name, value in sent.items():
+            if name not in columns:
+                columns[name] = value.new_zeros((episodes, steps + 1, *value.shape[1:]))
+            columns[name][number, step.age[rows]] = value[rows]
+        ended = step.ended.nonzero()[:, 0].tolist()
+        for row in ended:
+            lengths[step.episodes[row].number] = step.age[row]
+        if ended and on_progress is not None:
+            on_progress(len(ended))
+    return Experience(columns["observation"], columns["action"][:, :-1].contiguous(), columns["truth"], lengths,
+                      columns["reward"][:, 1:].contiguous(), 1.0 - columns["terminated"][:, 1:].float())
 
 
 def joined(parts: Sequence[Experience]) -> Experience:
     """Concatenate experiences with equal T; fields that one of them lacks become None."""
     names = [name for name in vars(parts[0]) if all(getattr(part, name) is not None for part in parts)]
     return Experience(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-
-
-def _collect_wave(agent: Agent, episodes: list[Episode], steps: int, wave: int) -> Experience:
-    seen: list[Tensor] = []
-    truth: list[Tensor] = []
-    action: list[Tensor] = []
-    reward: list[Tensor] = []
-    terminated: list[Tensor] = []
-    lengths = torch.full((len(episodes),), steps)
-    over = torch.zeros(len(episodes), dtype=torch.bool)
-    agent.reset(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
-    for step in range(steps + 1):
-        outputs = agent.cycle()
-        seen.append(outputs["world.observation"])
-        truth.append(outputs["world.truth"])
-        action.append(outputs["actor.action"])
-        reward.append(outputs["world.reward"])
-        terminated.append(outputs["world.terminated"])
-        ends = (outputs["world.terminated"] | outputs["world.truncated"]) & ~over
-        lengths[ends] = step
-        over |= ends
-        if bool(over.all()):  # the rest is padding
-            for column in (seen, truth, action, reward, terminated):
-                column += column[-1:] * (steps - step)
-            break
-    return Experience(torch.stack(seen, 1), torch.stack(action[:-1], 1), torch.stack(truth, 1), lengths,
-                      torch.stack(reward[1:], 1), 1.0 - torch.stack(terminated[1:], 1).float())

@@ -17,22 +17,34 @@ import torch
 from torch import Tensor
 
 from ami.agent import Agent
-from ami.blueprint import Episode
+from ami.blueprint import Episode, Planner
 from ami.errors import require
+from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.experience import SEED_RANGE
 from ami.learning.stage import Stage
 from ami.module import Module
 from ami.rng import derive_seed
+from ami.rollout import Step, rollout
 
-PORTS = {"state": "world_model.state", "goal": "goal.goal", "plan": "planner.plan"}
-MODEL_STEPS = "planner.model_steps"
-WATCH = (*PORTS.values(), MODEL_STEPS)
-"""The ports that an agent must watch so that its plans can be collected."""
+COLUMNS = ("state", "goal", "plan")
+MODEL_STEPS = "model_steps"
 WORLDS_AT_ONCE = 50
 
 Expert = Callable[[Mapping[str, Mapping[str, Tensor]]], Agent]
-"""Builds an agent that watches `WATCH`, with these weights by node."""
+"""Builds an agent that watches `planned_ports`, with these weights by node."""
+
+
+def planned_ports(graph: Graph) -> dict[str, str]:
+    """Return the ports to watch so that plans can be collected: the planner's state, goal, plan and model steps.
+
+    Raises:
+        GraphError: the graph does not have one planner.
+    """
+    planner = graph.the(Planner)
+    read = {wire.to_port: f"{wire.node}.{wire.port}" for wire in graph.inputs[planner]}
+    return {"state": read["state"], "goal": read["goal"],
+            "plan": f"{planner}.plan", MODEL_STEPS: f"{planner}.{MODEL_STEPS}"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class Plans:
     def draw(self, batch: int) -> dict[str, Tensor]:
         """Draw N plans from torch's global stream: "state" (N, *S), "goal" (N, *S), "plan" (N, H, A)."""
         index = torch.randint(len(self.plan), (batch,))
-        return {name: getattr(self, name)[index] for name in PORTS}
+        return {name: getattr(self, name)[index] for name in COLUMNS}
 
 
 class ExpertPlans:
@@ -83,7 +95,7 @@ class ExpertPlans:
         if self._all is None or len(self._rounds) < due:
             while len(self._rounds) < due:
                 self._rounds.append(self._round(len(self._rounds), step))
-            self._all = Plans(*(torch.cat([getattr(one, name) for one in self._rounds]) for name in PORTS))
+            self._all = Plans(*(torch.cat([getattr(one, name) for one in self._rounds]) for name in COLUMNS))
         return self._all.draw(self.stage.batch)
 
     def _round(self, number: int, step: int) -> Plans:
@@ -94,7 +106,7 @@ class ExpertPlans:
         weights = {node: module.state_dict() for node, module in self.modules.items()}
         with self.teachers[name](weights) as agent:
             numbers = range(number * self.stage.episodes, (number + 1) * self.stage.episodes)
-            plans = live(agent, numbers, derive_seed(self.seed, "plans", self.stage.name),
+            plans = run(agent, numbers, derive_seed(self.seed, "plans", self.stage.name),
                          lambda done: self.on_lived(step, numbers.start + done))
         _require_plans(plans, self.stage, name)
         checkpoint.save(file, vars(plans), {})
@@ -106,24 +118,21 @@ def _require_plans(plans: Plans, stage: Stage, name: str) -> None:
                                  f"{stage.episodes} episodes. Fix: an agent in Mode-2, such as teacher")
 
 
-def live(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None]) -> Plans:
+def run(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None]) -> Plans:
     """Run an agent and collect its plans, except those after the end of an episode.
 
     Args:
-        agent: it must watch `WATCH`.
+        agent: it must watch `planned_ports`.
         numbers: the episodes' numbers.
         seed: each world's seed derives from it and the episode's number alone.
         on_lived: called with the number of episodes done.
     """
-    kept = _Kept()
-    every = agent.graph.every[MODEL_STEPS.split(".")[0]]
-    for wave, first in enumerate(range(0, len(numbers), WORLDS_AT_ONCE)):
-        some = numbers[first:first + WORLDS_AT_ONCE]
-        ticks = agent.live([Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in some], wave)
-        for tick, outputs in enumerate(ticks):
-            if tick % every == 0:  # in between, the last plan is repeated: it was made for another state
-                kept.add(outputs)
-        on_lived(first + len(some))
+    kept, done = _Kept(agent.graph), 0
+    for step in rollout(agent, _episodes(numbers, seed), WORLDS_AT_ONCE):
+        kept.add(step)
+        done += int(step.ended.sum())
+        if not bool(step.runs_on.any()):
+            on_lived(done)
     return kept.plans()
 
 
@@ -131,7 +140,7 @@ def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: in
     """Return the first plans of an agent in a few episodes.
 
     Args:
-        agent: it must watch `WATCH`.
+        agent: it must watch `planned_ports`.
         stage: sets the number of episodes.
         name: the agent's name, for messages.
         seed: the worlds' seeds derive from it.
@@ -140,11 +149,10 @@ def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: in
     Raises:
         SettingError: the agent never planned in whole episodes.
     """
-    kept, anything = _Kept(), _Kept()
-    episodes = [Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in range(stage.episodes)]
-    for tick, outputs in enumerate(agent.live(episodes)):
-        anything.add(outputs, all_rows=True)
-        if kept.add(outputs):
+    kept, anything = _Kept(agent.graph), _Kept(agent.graph)
+    for tick, step in enumerate(rollout(agent, _episodes(range(stage.episodes), seed))):
+        anything.add(step, every_row=True)
+        if kept.add(step):
             return kept.plans()
         if tick == most_ticks:
             return anything.plans()
@@ -152,18 +160,27 @@ def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: in
     return kept.plans()
 
 
+def _episodes(numbers: range, seed: int) -> list[Episode]:
+    return [Episode(n, derive_seed(seed, n) % SEED_RANGE) for n in numbers]
+
+
 class _Kept:
     """Collects an agent's plans, tick by tick."""
 
-    def __init__(self) -> None:
-        self._parts: dict[str, list[Tensor]] = {name: [] for name in PORTS}
+    def __init__(self, graph: Graph) -> None:
+        self._ports = planned_ports(graph)
+        self._every = graph.every[graph.the(Planner)]
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
 
-    def add(self, outputs: Mapping[str, Tensor], all_rows: bool = False) -> int:
-        """Add the plans of one tick in worlds whose episode is not over; return their number."""
-        planned = (outputs[MODEL_STEPS] > 0) & ~(outputs["world.terminated"] | outputs["world.truncated"])
-        rows = torch.ones_like(planned) if all_rows else planned
-        for name, port in PORTS.items():
-            self._parts[name].append(outputs[port][rows])
+    def add(self, step: Step, every_row: bool = False) -> int:
+        """Add the plans made at one tick in rows whose episode continues; return their number.
+
+        A planner that did not fire repeats its last plan, which was made for another state.
+        """
+        planned = step.runs_on & (step.age % self._every == 0) & (step.outputs[self._ports[MODEL_STEPS]] > 0)
+        rows = torch.ones_like(planned) if every_row else planned
+        for name in COLUMNS:
+            self._parts[name].append(step.outputs[self._ports[name]][rows])
         return int(rows.sum())
 
     def plans(self) -> Plans:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ami.config.compose import to_graph
 from ami.errors import TraceError
@@ -21,6 +20,7 @@ from ami.replay.compatibility import changed_in, fitting_weights, incomparable
 from ami.replay.recording import Recording, cause
 from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
+from ami.rollout import is_over
 from ami.runtime.recorder import NoTrace
 from ami.runtime.worker import Outputs, Worker
 from ami.terminal.console import Console
@@ -175,7 +175,7 @@ def _outcomes(recording: Recording, wave: int, ticks: int) -> list[EpisodeProgre
 
 def _updated(outcomes: Sequence[EpisodeProgress], tick: int, shown: Outputs) -> list[EpisodeProgress]:
     """Update the outcomes by one tick; ticks after an episode's end do not count."""
-    over: Tensor = shown["terminated"] | shown["truncated"]
+    over = is_over(shown)
     return [one if one.over else
             EpisodeProgress(bool(shown["success"][row]), tick, one.ret + float(shown["reward"][row]), bool(over[row]))
             for row, one in enumerate(outcomes)]

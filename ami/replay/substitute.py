@@ -26,6 +26,7 @@ from ami.replay.compatibility import JUDGES, PLANNER, SETS, changed_in, fitting_
 from ami.replay.recording import ACTOR, Recording, cause
 from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
+from ami.rollout import is_over
 from ami.runtime.worker import Outputs, Weights, Worker
 from ami.terminal.console import Console
 from ami.trace.header import write_header
@@ -264,4 +265,4 @@ def _changed_input(graph: Graph, original: dict[str, Outputs], swapped: dict[str
 
 def _over(world: Outputs) -> Tensor:
     """Return the rows (B,) whose episode has ended; they no longer step."""
-    return world["terminated"] | world["truncated"]
+    return is_over(world)

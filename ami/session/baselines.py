@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ami.blueprint import Cost, Perception, WorldModel
+from ami.blueprint import Cost, Perception, World, WorldModel
 from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import CallError, GraphError, PortError, SettingError, first_reason, require
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
 from ami.runtime.worker import Weights, build_module
-from ami.session.evaluation import WORLD, try_out
+from ami.session.evaluation import try_out
 from ami.terminal.console import Console
 
 UNTRAINED = "untrained"
@@ -52,7 +52,7 @@ def _check_trained(config: Config, baseline: Graph, graph: Graph) -> None:
     """Refuse a baseline with a network that differs from the agent's, if the agent's networks are trained."""
     if config.settings.checkpoint is None and not any(config.settings.learning.stages.values()):
         return
-    other = sorted(set(baseline.order) - baseline.equal_nodes(graph) - {WORLD})
+    other = sorted(set(baseline.order) - baseline.equal_nodes(graph) - set(baseline.nodes_of(World)))
     untrained = [node for node in other if list(build_module(baseline, node, config.settings.seed).parameters())]
     require(not untrained,
             f"its {' and '.join(untrained)} would run untrained, with other settings or sizes than the agent's")

@@ -20,6 +20,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, read_metrics, watched
 from ami.evaluation.outcome_log import OutcomeLog
 from ami.graph.graph import Graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights, build_module
 from ami.session.planning_budget import check_plans
@@ -27,14 +28,15 @@ from ami.terminal.console import Console
 from ami.trace.levels import recorded_ports
 from ami.trace.log import TraceLog
 
-WORLD = "world"
 MANIFEST = "manifest.json"
 
 
 def judged_graph(config: Config) -> Graph:
     """Return the valid graph of a config whose episodes can be evaluated; raises as `run` does."""
     graph = to_graph(config)
-    require(WORLD in graph.order, "the graph has no node 'world': an evaluation begins, ends and judges episodes there")
+    worlds = graph.nodes_of(World)
+    require(len(worlds) == 1, f"the graph has {len(worlds)} worlds{': ' * bool(worlds)}{', '.join(worlds)}. Expected one: "
+                              "an evaluation begins, ends and judges episodes there")
     check_plans(config, graph)
     return graph
 
@@ -52,7 +54,7 @@ def ports_recorded_by(config: Config, graph: Graph) -> frozenset[str]:
 
 def seal(config: Config, graph: Graph, console: Console | None = None) -> Manifest:
     """Return the sealed pairs of a config's evaluation; raises the faults of a trial of its world, before any work."""
-    world = build_module(graph, WORLD, config.settings.seed)
+    world = build_module(graph, graph.the(World), config.settings.seed)
     if isinstance(world, World):
         if config.settings.runtime == "ray":
             world.check_elsewhere()
@@ -72,8 +74,8 @@ def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metri
     """
     with Agent(LocalRuntime(graph, seed, watch=watched(metrics))) as agent:
         ticks, done = [], []
-        for moment in islice(agent.live(manifest.episodes()[:1]), 2):
-            ticks.append({port: moment[port][0].cpu() for port in watched(metrics)})
+        for step in islice(rollout(agent, manifest.episodes()[:1]), 2):
+            ticks.append({port: step.outputs[port][0].cpu() for port in watched(metrics)})
             done.append(time.perf_counter())
     record = EpisodeRecord(manifest.pairs[0], False if manifest.reports_success else None, len(ticks) - 1, 0.0,
                            {port: torch.stack([tick[port] for tick in ticks]) for port in watched(metrics)})
@@ -136,7 +138,8 @@ def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, ma
     watch = (*planning_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(graph, config.settings.seed, weights, watch=watch)) as agent:
-        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end)
+        return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end,
+                        refill=True)
 
 
 def _shown(bar: Any, manifest: Manifest) -> Any:

@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 from ami.agent import Agent
+from ami.blueprint import World
 from ami.config.compose import Config, to_graph
 from ami.errors import CheckpointError
 from ami.graph.graph import Graph
 from ami.learning.cache import FOLDER as CACHE
 from ami.learning.cache import Cache
-from ami.learning.experience import WATCH, Experience, collect
-from ami.learning.expert_plans import WATCH as PLANS_WATCH
-from ami.learning.expert_plans import Expert
+from ami.learning.experience import Experience, collect, collected_ports
+from ami.learning.expert_plans import Expert, planned_ports
 from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
@@ -174,7 +174,8 @@ def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
     seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
     begun = time.perf_counter()
     with console.counting("collect", how.episodes, "episodes") as bar, Agent(
-            LocalRuntime(plan.collector(step.round), derive_seed(seed, "collect"), weights, watch=WATCH)) as agent:
+            LocalRuntime(plan.collector(step.round), derive_seed(seed, "collect"), weights,
+                         watch=collected_ports(plan.collector(step.round)))) as agent:
         experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
     seconds = time.perf_counter() - begun
     _keep(cache, name, experience, seconds)
@@ -183,7 +184,7 @@ def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
 
 def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
     """Return held-out experience for probes; None if the world does not report its true state."""
-    if plan.explorer.dims["world"]["X"] == 0:
+    if plan.explorer.dims[plan.explorer.the(World)]["X"] == 0:
         return None
     settings = plan.config.settings
     name = f"experience-{plan.schedule[0].key}.held-out"
@@ -191,7 +192,7 @@ def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
     if kept is not None:
         return Experience(**kept[0])
     how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
-    with Agent(LocalRuntime(plan.explorer, seed, watch=WATCH)) as agent:
+    with Agent(LocalRuntime(plan.explorer, seed, watch=collected_ports(plan.explorer))) as agent:
         held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
     _keep(cache, name, held_out, 0.0)
     return held_out
@@ -204,5 +205,6 @@ def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> No
 def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:
     """Return a function that builds an expert agent; modules equal to the learner's use the learner's weights."""
     shared = graph.equal_nodes(learner)
+    watch = tuple(planned_ports(graph).values())
     return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
-                                              {node: weights[node] for node in shared & set(weights)}, watch=PLANS_WATCH))
+                                              {node: weights[node] for node in shared & set(weights)}, watch=watch))

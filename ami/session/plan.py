@@ -18,7 +18,7 @@ from ami.config.compose import Config, compose, compose_baseline, to_graph, to_s
 from ami.config.settings import COLLECT
 from ami.errors import require
 from ami.graph.graph import Graph
-from ami.learning.experience import WATCH
+from ami.learning.experience import collected_ports
 from ami.learning.stage import Stage
 from ami.learning.trainer import Step
 from ami.trace.header import versions
@@ -108,7 +108,7 @@ class TrainingPlan:
     def _experience_key(self, graph: Graph) -> str:
         """Return the key of an agent's experience: a hash over all nodes upstream of the collected ports."""
         how = self.config.settings.learning.collect
-        nodes = _upstream(graph, {port.split(".")[0] for port in WATCH})
+        nodes = _upstream(graph, {port.split(".")[0] for port in collected_ports(graph)})
         return _hash(self._common, self._described(graph, nodes), how.episodes, how.steps, how.batch)
 
     def _learnt(self, stage: Stage) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ami.blueprint import Planner
+from ami.blueprint import Planner, World
 from ami.config.compose import Config
 from ami.envs.vector import LIMIT
 from ami.envs.world import GymWorld
@@ -55,7 +55,7 @@ def check_duration(config: Config, graph: Graph, manifest: Manifest, tick: float
     Raises:
         SettingError: it takes more than a year.
     """
-    settings, world = config.settings, graph.drafts["world"]
+    settings, world = config.settings, graph.drafts[graph.the(World)]
     longest = (world.limit if isinstance(world, GymWorld) else None) or LIMIT
     waves = math.ceil(len(manifest.pairs) / settings.evaluation.batch) / settings.agents
     return check_time("evaluation.pairs", settings.evaluation.pairs, waves * longest * tick,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ami.agent import Agent
-from ami.blueprint import Episode
+from ami.blueprint import Episode, World
 from ami.config.compose import Config, compose, to_graph
 from ami.envs.world import GymWorld
 from ami.errors import SettingError, require
@@ -21,7 +21,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.pictures import is_picture
 from ami.evaluation.plots import plot_learning, plot_results
 from ami.evaluation.table import FILE as SUMMARY_FILE
-from ami.evaluation.video import WATCH, Video, can_write_mp4, record_video, write_gif, write_mp4
+from ami.evaluation.video import Video, can_write_mp4, record_video, video_ports, write_gif, write_mp4
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.learning.learning_log import read_rows
@@ -32,7 +32,6 @@ from ami.terminal.best_effort import best_effort
 from ami.terminal.console import Console
 from ami.trace.header import overlay_of, read_header
 
-WORLD, OBSERVATION = "world", "world.observation"
 SUMMARY, MANIFEST = "summary.json", "manifest.json"
 FORMATS = {"gif": write_gif, "mp4": write_mp4}
 NO_PICTURES = "no video: the world has no picture observations and no renderer with render_mode=rgb_array"
@@ -106,9 +105,9 @@ class Presentation:
         overlay = overlay_of(self.graph)
         if overlay is None and graph is self.graph:
             self.note(NO_OVERLAY)
-        watch = tuple(port for port in WATCH if port.split(".")[0] in graph.order)
+        watch = tuple(video_ports(graph).values())
         runtime = LocalRuntime(graph, self.config.settings.seed, self.trained.weights, watch=watch)
-        world = runtime.worker.modules[WORLD]
+        world = runtime.worker.modules[graph.the(World)]
         with Agent(runtime) as agent:
             episodes = episodes_to_show(self.manifest, self.config.settings.evaluation.video)
             kinds = [str(self.manifest.pairs[episode.number]["kind"]) for episode in episodes]
@@ -119,11 +118,12 @@ class Presentation:
 
     def _with_renderer(self) -> Graph | None:
         """Return the graph with a world that renders pictures; None if the world has no renderer."""
-        world, part = self.graph.drafts[WORLD], self.graph.specs[WORLD]
+        node = self.graph.the(World)
+        world, part = self.graph.drafts[node], self.graph.specs[node]
         if not isinstance(world, GymWorld) or "rgb_array" not in (world.rows.drawing.metadata.get("render_modes") or ()):
             return None
         drawn = copy(self.graph)  # the render mode changes no port and no size
-        drawn.specs = {**self.graph.specs, WORLD: ModuleSpec(part.target, {**part.settings, "render_mode": "rgb_array"})}
+        drawn.specs = {**self.graph.specs, node: ModuleSpec(part.target, {**part.settings, "render_mode": "rgb_array"})}
         return drawn
 
 
@@ -184,5 +184,6 @@ def episodes_to_show(manifest: Manifest, count: int) -> list[Episode]:
 
 def _shows_pictures(graph: Graph) -> bool:
     """Return whether the world's observations are pictures."""
-    port = graph.drafts[WORLD].outputs[OBSERVATION.split(".")[1]]
-    return is_picture(port.dtype, port.shape(graph.dims[WORLD]))
+    world = graph.the(World)
+    port = graph.drafts[world].outputs["observation"]
+    return is_picture(port.dtype, port.shape(graph.dims[world]))

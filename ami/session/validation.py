@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 
 from ami.agent import Agent
+from ami.blueprint import World
 from ami.config.compose import Config
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest, PairSampler
@@ -84,8 +85,8 @@ class Validation:
 
 def validation_pairs(config: Config, graph: Graph) -> Manifest | None:
     """Sample a few pairs of each kind, none of them a sealed pair; None if the world offers no pairs."""
-    world = graph.drafts.get("world")
-    if not isinstance(world, Module) or not isinstance(world, PairSampler):
+    world = graph.drafts[graph.the(World)]
+    if not isinstance(world, PairSampler):
         return None
     settings = config.settings
     sealed = {json.dumps(dict(pair), sort_keys=True)

@@ -5,6 +5,7 @@ Shapes: B parallel worlds, A action width.
 
 from __future__ import annotations
 
+from ami.rollout import is_over
 from ami.testing.module import check_module
 from ami.testing.report import Report
 from ami.testing.subject import Inputs, Make, Subject, difference, rows
@@ -45,7 +46,7 @@ def _check_beginning(subject: Subject, batch: int) -> None:
     if changed:
         subject.broken("the first tick shows the beginning, whatever the action", f"{changed} with another action",
                        "do not step rows at their first tick")
-    if bool((first["terminated"] | first["truncated"]).any()) or bool(first["reward"].any()):
+    if bool(is_over(first).any()) or bool(first["reward"].any()):
         subject.broken(BEGINS, "reward or a flag is set at the first tick",
                        "report both from the second tick on")
 
@@ -54,7 +55,7 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
     module = subject.fresh(range(batch))
     life = subject.life(batch, ticks)
     record = subject.live(module, life)
-    over = [outputs["terminated"] | outputs["truncated"] for outputs in record]
+    over = [is_over(outputs) for outputs in record]
     for tick in range(1, ticks):
         ended = over[tick - 1].nonzero()[:, 0].tolist()
         if not ended:
@@ -72,7 +73,7 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
         return
     subject.begin(module, done, [row + batch for row in range(batch)])
     anew = subject.live(module, life[:1])[0]
-    if bool((anew["terminated"] | anew["truncated"])[done].any()):
+    if bool(is_over(anew)[done].any()):
         subject.broken(BEGINS, "a flag is still set after begin()", "clear the flags of rows that start an episode")
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ami import rollout
 from ami.evaluation.manifest import Manifest
 from ami.trace.header import wires_of
 from ami.trace.invocation import implementation
@@ -20,7 +21,7 @@ from ami.trace.node_file import STATISTICS
 from ami.trace.reader import Trace
 
 NAMES = ("episodes", "ticks", "invocations", "inputs", "messages")
-OVER = ("world.terminated", "world.truncated")
+OVER = tuple(f"world.{flag}" for flag in rollout.OVER)
 
 
 class Tables:

@@ -1,4 +1,4 @@
-"""Agent: equal episodes in one process or many, partial resets that equal fresh episodes, and the end of a batch."""
+"""Agent: equal episodes in one process or many, and partial resets that equal fresh episodes."""
 
 from __future__ import annotations
 
@@ -221,39 +221,6 @@ def test_rows_may_be_reset_one_by_one_before_a_tick(make: Callable[[Graph], Agen
     assert_same(live(agent, 3), live(fresh, 3), (0, 1))
 
 
-# Whole episodes -------------------------------------------------------------------------------------------------------
-
-
-def options(number: int, start: Sequence[float]) -> Episode:
-    return Episode(number, seed=number, options={"start": start, "goal": [24.0, 10.0]})
-
-
-def test_live_ends_when_all_rows_are_over(tiny_agent: Callable[..., Graph]) -> None:
-    near, middle, far = [27.0, 10.0], [20.0, 24.0], [5.0, 25.0]
-    agent = Agent(LocalRuntime(tiny_agent(), watch=("world.truth",)))
-    ticks = list(agent.live([options(0, near), options(1, far), options(2, middle)]))
-    over = torch.stack([outputs["world.terminated"] | outputs["world.truncated"] for outputs in ticks])
-    assert not over[-2].all() and over[-1].all()
-    assert ticks[-1]["world.success"].all()
-    first = over.int().argmax(0).tolist()
-    assert first[0] < first[2] < first[1] == len(ticks) - 1
-    for outputs in ticks[first[0]:]:  # it stays where it arrived
-        assert torch.equal(outputs["world.truth"][0], ticks[first[0]]["world.truth"][0])
-
-
-def test_live_ends_at_the_time_limit(tiny_agent: Callable[..., Graph]) -> None:
-    agent = Agent(LocalRuntime(tiny_agent(max_episode_steps=4)))
-    ticks = list(agent.live([options(0, [5.0, 25.0]), options(1, [5.0, 5.0])]))
-    assert len(ticks) == 5  # the beginning, and four steps
-    assert ticks[-1]["world.truncated"].all() and not ticks[-1]["world.success"].any()
-
-
-def test_one_agent_runs_several_batches(tiny_agent: Callable[..., Graph]) -> None:
-    agent = Agent(LocalRuntime(tiny_agent()))
-    lengths = [len(list(agent.live([options(number, [27.0, 10.0]) for number in batch]))) for batch in ((0,), (0, 0), (0,))]
-    assert len(set(lengths)) == 1
-
-
 def test_the_wave_numbers_batches_and_defaults_to_the_next(
         tiny_agent: Callable[..., Graph]) -> None:
     waves: list[int] = []
@@ -276,5 +243,6 @@ def test_the_wave_numbers_batches_and_defaults_to_the_next(
         agent.reset(torch.tensor([True, False]), episodes(2, 1))  # a restarted row stays in its batch
         agent.cycle()
     assert waves == [0, 1, 7, 8]
-    list(agent.live([options(0, [27.0, 10.0])], wave=3))
+    agent.reset(torch.ones(2, dtype=torch.bool), episodes(0, 1), 3)
+    agent.cycle()
     assert waves[-1] == 3

@@ -1,6 +1,5 @@
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric
 from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
+from tests.support.scripted import ScriptedGraph
 
 WATCH = ("planner.model_steps",)
 
@@ -22,19 +22,23 @@ class Scripted:
     def __init__(self, ends: dict[int, tuple[int, bool] | None], fails_at: int | None = None, watched: bool = True,
                  every: int = 1) -> None:
         self.ends, self.fails_at, self.watched = ends, fails_at, watched
-        self.graph = SimpleNamespace(every={"planner": every})
+        self.graph = ScriptedGraph({"planner": every})
         self.episodes: list[int] = []
 
-    def reset(self, mask, episodes, wave=0):
-        self.now = [episode.number for episode in episodes]
-        self.episodes += self.now
-        self.tick = -1
+    def reset(self, mask, episodes, wave=None):
+        if mask.all():
+            self.now, self.ages, self.batches = [0] * len(mask), [0] * len(mask), [*getattr(self, "batches", []), len(mask)]
+        for row in mask.nonzero()[:, 0].tolist():
+            self.now[row], self.ages[row] = episodes[row].number, -1
+            self.episodes.append(episodes[row].number)
+        self.tick = -1 if mask.all() else self.tick
 
     def cycle(self):
         self.tick += 1
+        self.ages = [age + 1 for age in self.ages]
         if self.tick == self.fails_at:
             raise RuntimeError("the agent failed")
-        over = [self.ends[n] is not None and self.tick >= self.ends[n][0] for n in self.now]
+        over = [self.ends[n] is not None and age >= self.ends[n][0] for n, age in zip(self.now, self.ages, strict=True)]
         won = [o and self.ends[n][1] for o, n in zip(over, self.now, strict=True)]
         moment = {"world.success": torch.tensor(won), "world.reward": torch.tensor([-1.5 - n for n in self.now]),
                   "world.terminated": torch.tensor(won),
@@ -60,7 +64,7 @@ def test_model_steps_of_all_planners_are_counted_at_their_own_pace() -> None:
 
         def __init__(self) -> None:
             super().__init__({0: (6, True)}, watched=False)
-            self.graph = SimpleNamespace(every={"low": 1, "high": 3})
+            self.graph = ScriptedGraph({"low": 1, "high": 3})
 
         def cycle(self):
             return super().cycle() | {"low.model_steps": torch.tensor([10]), "high.model_steps": torch.tensor([100])}
@@ -155,6 +159,35 @@ def test_every_wave_is_run_once() -> None:
     agents = [Scripted(dict.fromkeys(range(9), (1, True))) for _ in range(3)]
     assert evaluate(agents, manifest_of(*["near"] * 9), batch=2).successes() == [True] * 9
     assert sorted(number for agent in agents for number in agent.episodes) == list(range(9))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 9])
+def test_refilled_rows_give_the_outcomes_of_waves(batch: int) -> None:
+    ends = {0: (3, True), 1: (1, False), 2: (7, True), 3: (2, True), 4: (1, True), 5: (4, False), 6: (1, True)}
+    manifest = manifest_of(*["near", "far"] * 3, "near")
+    waves, refilled = Scripted(ends), Scripted(ends)
+    one, two = evaluate([waves], manifest, batch), evaluate([refilled], manifest, batch, refill=True)
+    assert one.outcomes == two.outcomes
+    assert (one.decisions, one.plans, one.model_steps) == (two.decisions, two.plans, two.model_steps)
+    assert refilled.episodes == sorted(refilled.episodes) and len(refilled.episodes) == 7
+
+
+def test_metrics_of_a_refilled_row_are_those_of_its_episode(tiny_agent: Callable[..., Graph]) -> None:
+    graph = tiny_agent(observe="state")
+    manifest = Manifest.make(graph.drafts["world"], 5, 4)
+    metrics = (Metric("planner.energy", ("planner.energy",)),
+               Metric("ticks", ("actor.action",), lambda episode: len(episode.ports["actor.action"])))
+    found = []
+    for refill in (False, True):
+        with Agent(LocalRuntime(graph, 0, watch=("planner.energy", "actor.action", *WATCH))) as agent:
+            found.append(evaluate([agent], manifest, 3, metrics=metrics, refill=refill))
+    assert found[0].outcomes == found[1].outcomes and found[0].model_steps == found[1].model_steps
+    assert [outcome.metrics["ticks"] for outcome in found[1].outcomes] == [o.steps + 1 for o in found[1].outcomes]
+
+
+def test_a_pair_solved_at_the_start_of_a_refilled_row_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"1 of the manifest's pairs are solved at the start: 1 \{'kind': 'far'"):
+        evaluate([Scripted({0: (1, True), 1: (0, True)})], manifest_of("near", "far"), batch=1, refill=True)
 
 
 def test_progress_is_reported_in_the_calling_thread() -> None:

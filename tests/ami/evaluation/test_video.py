@@ -10,7 +10,7 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.envs.overlay import Overlay
 from ami.evaluation.pictures import coloured, is_picture
-from ami.evaluation.video import HOLD_SECONDS, WATCH, record_video, write_gif, write_mp4
+from ami.evaluation.video import HOLD_SECONDS, record_video, video_ports, write_gif, write_mp4
 from ami.evaluation.video_frame import MARGIN, PATH, PLAN, TITLE_HEIGHT, WANTED
 from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
@@ -22,8 +22,9 @@ EPISODES = [Episode(0, 1, {"start": [6.0, 10.0], "goal": [12.0, 10.0], "door": 1
 TWO_ROOMS = Overlay((0, 1), (0, 0), (32, 32), 2)
 
 
-def made_video(graph: Graph, path: Path, watch: tuple[str, ...] = WATCH, overlay: Overlay | None = TWO_ROOMS,
+def made_video(graph: Graph, path: Path, watch: tuple[str, ...] | None = None, overlay: Overlay | None = TWO_ROOMS,
            **settings: object) -> bool:
+    watch = tuple(video_ports(graph).values()) if watch is None else watch
     with Agent(LocalRuntime(graph, 0, watch=watch)) as agent:
         shown = record_video(agent, EPISODES, overlay=overlay, **settings)
     if shown is not None:
@@ -94,7 +95,8 @@ def test_world_without_images_uses_its_renderer(tiny_agent: Callable[..., Graph]
 
 def test_mp4_has_the_same_frames(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     video = pytest.importorskip("imageio_ffmpeg")
-    with Agent(LocalRuntime(tiny_agent(max_episode_steps=2, size=17), 0, watch=WATCH)) as agent:
+    graph = tiny_agent(max_episode_steps=2, size=17)
+    with Agent(LocalRuntime(graph, 0, watch=tuple(video_ports(graph).values()))) as agent:
         shown = record_video(agent, EPISODES, overlay=TWO_ROOMS)
     write_mp4(shown, tmp_path / "a" / "f.mp4")
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "f.mp4"]

@@ -14,8 +14,9 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import SettingError
 from ami.graph.graph import Graph
-from ami.learning.experience import SEED_RANGE, WATCH, Experience, collect, joined
+from ami.learning.experience import SEED_RANGE, Experience, collect, collected_ports, joined
 from ami.runtime.local import LocalRuntime
+from tests.support.scripted import ScriptedGraph
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
 NEVER = 10**6
@@ -26,23 +27,26 @@ class Scripted:
 
     def __init__(self, ends: Sequence[int]) -> None:
         self.ends = ends
-        self.waves: list[tuple[int, list[Episode]]] = []
+        self.graph = ScriptedGraph()
+        self.begun: list[Episode] = []
+        self.ticks = 0
 
-    def reset(self, mask: Tensor, episodes: Sequence[Episode], wave: int = 0) -> None:
-        assert mask.all() and len(mask) == len(episodes)
-        self.waves.append((wave, list(episodes)))
+    def reset(self, mask: Tensor, episodes: Sequence[Episode], wave: int | None = None) -> None:
+        assert len(mask) == len(episodes)
+        self.begun += [episode for episode, new in zip(episodes, mask.tolist(), strict=True) if new]
         self.numbers = torch.tensor([episode.number for episode in episodes])
-        self.tick = -1
+        self.age = torch.full((len(mask),), -1) if mask.all() else torch.where(mask, -1, self.age)
 
     def cycle(self) -> dict[str, Tensor]:
-        self.tick += 1
+        self.age, self.ticks = self.age + 1, self.ticks + 1
         ends = torch.tensor([self.ends[number] for number in self.numbers.tolist()])
-        here = 100 * self.numbers + torch.minimum(torch.tensor(self.tick), ends)
-        action = -(100 * self.numbers + self.tick)
-        over = self.tick >= ends
+        here = 100 * self.numbers + torch.minimum(self.age, ends)
+        action = -(100 * self.numbers + self.age)
+        over = self.age >= ends
         return {"world.observation": here[:, None].to(torch.uint8), "world.truth": here[:, None].float(),
                 "actor.action": action[:, None].float(), "world.reward": here.float() / 8,
-                "world.terminated": over & (ends % 2 == 0), "world.truncated": over & (ends % 2 == 1)}
+                "world.terminated": over & (ends % 2 == 0), "world.truncated": over & (ends % 2 == 1),
+                "world.success": over}
 
 
 def collected(ends: Sequence[int], steps: int, batch: int = 4) -> Experience:
@@ -102,15 +106,14 @@ def test_part_keeps_the_first_episodes() -> None:
 def test_episodes_are_numbered_consecutively_and_have_distinct_seeds() -> None:
     agent = Scripted([NEVER] * 5)
     collect(agent, episodes=5, steps=1, batch=2, seed=3)  # type: ignore[arg-type]
-    assert [(wave, [episode.number for episode in episodes]) for wave, episodes in agent.waves] == [
-        (0, [0, 1]), (1, [2, 3]), (2, [4])]
-    seeds = [episode.seed for _, episodes in agent.waves for episode in episodes]
+    assert [episode.number for episode in agent.begun] == [0, 1, 2, 3, 4]
+    seeds = [episode.seed for episode in agent.begun]
     assert len(set(seeds)) == 5 and all(0 <= seed < SEED_RANGE for seed in seeds)
     repeated, other = Scripted([NEVER] * 5), Scripted([NEVER] * 5)
     collect(repeated, episodes=5, steps=1, batch=5, seed=3)  # type: ignore[arg-type]
     collect(other, episodes=5, steps=1, batch=5, seed=4)  # type: ignore[arg-type]
-    assert [episode.seed for episode in repeated.waves[0][1]] == seeds
-    assert not {episode.seed for episode in other.waves[0][1]} & set(seeds)
+    assert [episode.seed for episode in repeated.begun] == seeds
+    assert not {episode.seed for episode in other.begun} & set(seeds)
 
 
 def test_progress_is_reported_in_episodes() -> None:
@@ -119,10 +122,18 @@ def test_progress_is_reported_in_episodes() -> None:
     assert reported == [2, 2, 1]
 
 
+def test_an_ended_episode_leaves_its_row_to_the_next() -> None:
+    agent = Scripted([2, 9, 2, 2, 2])
+    experience = collect(agent, 5, 9, 2, seed=0)  # type: ignore[arg-type]
+    assert experience.steps.tolist() == [2, 9, 2, 2, 2]
+    assert agent.ticks == 12  # 4 episodes of 3 ticks beside one of 10; waves take 10 + 3 + 3
+
+
 def test_an_episode_does_not_depend_on_the_batch_size(tiny_agent: Callable[..., Graph]) -> None:
     batches = []
     for batch in (3, 1):
-        agent = Agent(LocalRuntime(tiny_agent(observe="state", max_episode_steps=5), watch=WATCH))
+        graph = tiny_agent(observe="state", max_episode_steps=5)
+        agent = Agent(LocalRuntime(graph, watch=collected_ports(graph)))
         batches.append(collect(agent, episodes=3, steps=8, batch=batch, seed=1))
     together, alone = batches
     assert torch.equal(together.steps, alone.steps) and together.steps.max() <= 5
@@ -132,7 +143,8 @@ def test_an_episode_does_not_depend_on_the_batch_size(tiny_agent: Callable[..., 
 
 
 def test_an_action_leads_from_one_observation_to_the_next(tiny_agent: Callable[..., Graph]) -> None:
-    agent = Agent(LocalRuntime(tiny_agent(observe="state"), watch=WATCH))
+    graph = tiny_agent(observe="state")
+    agent = Agent(LocalRuntime(graph, watch=collected_ports(graph)))
     experience = collect(agent, episodes=4, steps=6, batch=4, seed=0)
     world = agent.runtime.worker.modules["world"].rows.env  # type: ignore[attr-defined]
     for episode, count in enumerate(experience.steps.tolist()):
@@ -157,7 +169,7 @@ def test_reward_and_cont_belong_to_the_step_that_led_to_them() -> None:
 def test_collection_stops_when_all_episodes_have_ended() -> None:
     agent = Scripted([2, 3])
     experience = collect(agent, 2, 50, 2, seed=0)  # type: ignore[arg-type]
-    assert agent.tick == 3 and experience.action.shape[1] == 50 and experience.steps.tolist() == [2, 3]
+    assert agent.ticks == 4 and experience.action.shape[1] == 50 and experience.steps.tolist() == [2, 3]
 
 
 def test_experiences_are_joined() -> None:

@@ -12,7 +12,7 @@ from ami.agent import Agent
 from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import SettingError
 from ami.learning import checkpoint
-from ami.learning.expert_plans import WATCH, live
+from ami.learning.expert_plans import planned_ports, run
 from ami.learning.stage import Stage
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
@@ -42,8 +42,8 @@ def weights_of(file: Path | None) -> dict[str, torch.Tensor]:
 def test_plans_after_the_end_of_an_episode_are_not_kept(tmp_path: Path) -> None:
     graph = to_graph(compose_baseline(config(tmp_path), "teacher"))
     reported: list[int] = []
-    with Agent(LocalRuntime(graph, 0, watch=WATCH)) as agent:
-        plans = live(agent, range(60, 120), 5, reported.append)
+    with Agent(LocalRuntime(graph, 0, watch=tuple(planned_ports(graph).values()))) as agent:
+        plans = run(agent, range(60, 120), 5, reported.append)
     assert reported == [50, 60]
     horizon, width = graph.dims["planner"]["H"], graph.dims["planner"]["A"]
     assert plans.plan.shape[1:] == (horizon, width) and len(plans.state) == len(plans.goal) == len(plans.plan)
@@ -67,14 +67,14 @@ def test_all_agents_plan_and_only_the_policy_learns(tmp_path: Path, whole: Train
 
     from ami.learning import expert_plans
 
-    live_of = expert_plans.live
+    run_of = expert_plans.run
 
     def watched(agent: Agent, numbers: range, *rest: object) -> object:
         calls.append((agent.graph.specs["configurator"].name.rsplit(".")[-1], numbers.start))
-        return live_of(agent, numbers, *rest)  # type: ignore[arg-type]
+        return run_of(agent, numbers, *rest)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(expert_plans, "live", watched)
+        patch.setattr(expert_plans, "run", watched)
         trained = learn(config(tmp_path, "learning.stages.policy.agents=[teacher,apprentice,apprentice]"))
     assert calls == [("FixedConfigurator", 0), ("Practice", 3), ("Practice", 6)]
     differ = {node for node, state in whole.weights.items() for name, value in state.items()

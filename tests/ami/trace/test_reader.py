@@ -10,6 +10,7 @@ from ami.errors import TraceError, UnknownName
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
@@ -129,7 +130,7 @@ def test_a_recorded_message_is_returned(graph: Graph, tmp_path: Path) -> None:
     trace = record(tmp_path, graph, payload=True)
     episodes = Manifest.make(graph.drafts["world"], 5, 2).episodes()[2:]
     with Agent(LocalRuntime(graph, 0, watch=("planner.imagined", "configurator.mode"))) as agent:
-        moments = list(agent.live(episodes))
+        moments = [step.outputs for step in rollout(agent, episodes)]
     for tick in (0, 3):
         imagined = trace.message("planner", "imagined", wave=1, tick=tick)
         assert torch.equal(imagined, moments[tick]["planner.imagined"])

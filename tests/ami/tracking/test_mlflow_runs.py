@@ -17,6 +17,7 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.errors import SettingError, TraceError
 from ami.graph.graph import Graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
@@ -44,7 +45,7 @@ def run(tiny_agent: Callable[..., Graph], tmp_path: Path) -> Path:
     folder = tmp_path / "run-7"
     write_header(folder, graph, CONFIG, seed=3)
     with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
-        for _ in agent.live([Episode(0, 1, {"start": [6.0, 10.0], "goal": [13.0, 10.0], "door": 10.0})]):
+        for _ in rollout(agent, [Episode(0, 1, {"start": [6.0, 10.0], "goal": [13.0, 10.0], "door": 10.0})]):
             pass
     (folder / "summary.json").write_text(json.dumps(SUMMARY))
     return folder

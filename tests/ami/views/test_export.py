@@ -16,6 +16,7 @@ from ami.cli.main import main
 from ami.errors import AmiError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
@@ -37,7 +38,7 @@ def run(tiny_agent: Callable[..., Graph], folder: Path) -> Path:
         graph = tiny_agent(observe="state")
         write_header(folder, graph, seed=3)
         with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
-            for _ in agent.live(Manifest.make(graph.drafts["world"], 5, 2).episodes()[:2], 0):
+            for _ in rollout(agent, Manifest.make(graph.drafts["world"], 5, 2).episodes()[:2], wave=0):
                 pass
     return folder
 
@@ -52,7 +53,7 @@ def agents(tiny_agent: Callable[..., Graph], folder: Path) -> Path:
         episodes = Manifest.make(graph.drafts["world"], 5, 2).episodes()
         for wave in (0, 1):
             with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / f"agent-{wave}"))) as agent:
-                for _ in agent.live(episodes[2 * wave:2 * wave + 2], wave):
+                for _ in rollout(agent, episodes[2 * wave:2 * wave + 2], wave=wave):
                     pass
     return folder
 

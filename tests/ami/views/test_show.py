@@ -11,6 +11,7 @@ from ami.agent import Agent
 from ami.errors import SettingError, TraceError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
@@ -27,7 +28,7 @@ def run(tiny_agent: Callable[..., Graph], tmp_path: Path) -> Path:
     write_header(folder, graph, seed=3)
     with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0"))) as agent:
         for wave, episodes in Manifest.make(graph.drafts["world"], 5, 2).waves(2):
-            for _ in agent.live(episodes, wave):
+            for _ in rollout(agent, episodes, wave=wave):
                 pass
     return folder
 

@@ -21,6 +21,7 @@ from ami.config.compose import compose, to_graph
 from ami.errors import SettingError, TraceError, TrustError
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
@@ -40,7 +41,7 @@ def record(graph: Graph, folder: Path, payload: bool, seed: int = 3, pairs: int 
     manifest.save(folder / "manifest.json")
     with Agent(LocalRuntime(graph, seed, recorder=TraceLog(folder / "trace" / "agent-0", payload))) as agent:
         for wave, episodes in manifest.waves(2):
-            for _ in agent.live(episodes, wave):
+            for _ in rollout(agent, episodes, wave=wave):
                 pass
     return folder
 

@@ -1,0 +1,112 @@
+"""Rollout: run the episodes of an agent in parallel rows. Only this file decides when the episode of a row is over.
+
+Collecting, evaluation, validation, videos and expert plans read their ticks from `rollout`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ami.agent import FLAGS, Agent
+from ami.blueprint import Episode, World
+from ami.errors import require
+from ami.graph.graph import Graph
+
+OVER = FLAGS[:2]
+"""The flags of a world that end an episode."""
+
+
+class Step(NamedTuple):
+    """One tick of all rows.
+
+    Attributes:
+        outputs: the watched outputs, by "node.port".
+        world: the world's flags and reward (B,), by the names in `FLAGS`.
+        episodes: the episode of each row.
+        age: (B,) int64, the number of actions that led from the first tick of each row's episode to this tick.
+        alive: (B,) bool, the rows whose episode was not over before this tick; the outputs of other rows do not count.
+        ended: (B,) bool, the rows whose episode ends at this tick.
+    """
+
+    outputs: Mapping[str, Tensor]
+    world: Mapping[str, Tensor]
+    episodes: Sequence[Episode]
+    age: Tensor
+    alive: Tensor
+    ended: Tensor
+
+    @property
+    def runs_on(self) -> Tensor:
+        """The rows (B,) whose episode continues after this tick."""
+        return self.alive & ~self.ended
+
+
+def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None, *, wave: int = 0,
+            longest: int | None = None, refill: bool = False) -> Iterator[Step]:
+    """Run episodes and yield every tick.
+
+    Args:
+        agent: the agent; its graph has one world.
+        episodes: the episodes, in the order in which they begin.
+        batch: the number of parallel rows; None runs all episodes side by side.
+        wave: the number of the first wave in the trace.
+        longest: the number of actions after which an episode is cut off; None waits for its end.
+        refill: start the next episode in a row as soon as its episode is over. Without it the episodes run in waves: the
+            next `batch` episodes begin when all rows are over, and a row that is over waits. A trace needs waves, since it
+            numbers episodes by wave and row. A graph with nodes that fire only every few ticks runs in waves too.
+
+    Raises:
+        GraphError: the graph does not have one world.
+        SettingError: `batch` is below 1.
+    """
+    world = agent.graph.the(World)
+    waiting = deque(episodes)
+    batch = len(waiting) if batch is None else batch
+    require(batch >= 1 or not waiting, f"the batch is {batch}: expected 1 or more parallel worlds")
+    refill = refill and restarts_rows(agent.graph)
+    while waiting:
+        rows = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
+        yield from _run(agent, world, rows, waiting if refill else deque(), wave, longest)
+        wave += 1
+
+
+def is_over(world: Mapping[str, Tensor]) -> Tensor:
+    """Return the rows (B,) whose episode is over, given a world's outputs by port. They stand still until a reset."""
+    terminated, truncated = (world[flag] for flag in OVER)
+    return terminated | truncated
+
+
+def restarts_rows(graph: Graph) -> bool:
+    """Return whether new episodes can begin in some rows while others continue."""
+    return all(every == 1 for every in graph.every.values())
+
+
+def _run(agent: Agent, world: str, rows: list[Episode], waiting: deque[Episode], wave: int,
+         longest: int | None) -> Iterator[Step]:
+    """Run one episode per row until all are over; rows that are over take the episodes of `waiting`."""
+    ports = {flag: f"{world}.{flag}" for flag in FLAGS}
+    alive, age = torch.ones(len(rows), dtype=torch.bool), torch.zeros(len(rows), dtype=torch.int64)
+    agent.reset(alive, rows, wave)
+    while True:
+        outputs = agent.cycle()
+        flags = {flag: outputs[port] for flag, port in ports.items()}
+        over = is_over(flags)
+        ended = alive & (over if longest is None else over | (age >= longest))
+        yield Step(outputs, flags, tuple(rows), age, alive, ended)
+        age = age + 1
+        if not bool(ended.any()):
+            continue
+        alive = alive & ~ended
+        begun = torch.zeros_like(alive)
+        for row in ended.nonzero()[:, 0].tolist()[:len(waiting)]:
+            rows[row], begun[row] = waiting.popleft(), True
+        if bool(begun.any()):
+            agent.reset(begun, rows)
+            alive, age = alive | begun, torch.where(begun, 0, age)
+        elif not bool(alive.any()):
+            return
