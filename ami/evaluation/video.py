@@ -55,7 +55,8 @@ def video_ports(graph: Graph) -> dict[str, str]:
 
 
 def record_video(agent: Agent, episodes: Sequence[Episode], readout: Readout | None = None, fps: int = 10,
-         kinds: Sequence[str] | None = None, overlay: Overlay | None = None, render: Render | None = None) -> Video | None:
+                 kinds: Sequence[str] | None = None, overlay: Overlay | None = None,
+                 render: Render | None = None) -> Video | None:
     """Run the episodes in parallel and draw them one after another; one frame is one tick.
 
     Args:
