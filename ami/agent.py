@@ -10,7 +10,7 @@ one tick of the graph, in B worlds at once; the wires determine the order. With 
     configurator  surprise, last energy → mode, weights of the cost
     cost          state, goal, weights → energy = intrinsic + critic
     memory        stores (state, energy) → recall
-    planner       calls world_model.rollout and cost.energy on many candidate plans → the best plan      (Mode-2)
+    planner       calls world_model.imagine and cost.energy on many candidate plans → the best plan      (Mode-2)
     actor         plan, or policy → action, which the world receives at the next tick
 
 The runtime decides where nodes run. Consecutive nodes placed in one process form a *segment*; outputs that other segments

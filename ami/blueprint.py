@@ -136,9 +136,19 @@ class WorldModel(Module):
         raise NotImplementedError
 
     @callable_method
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
         """Imagine K action sequences from each state: (B, *S), (B, K, H, A) to states (B, K, H, *S)."""
         raise NotImplementedError
+
+    @callable_method
+    def imagine_last(self, state: Tensor, actions: Tensor) -> Prediction:
+        """Imagine as `imagine` does, and return the last state alone, (B, K, 1, *S).
+
+        The default imagines all states; a model may override it to store none of those before the last.
+        """
+        prediction = self.imagine(state, actions)
+        others = (None if field is None else field[:, :, -1:] for field in prediction[1:])
+        return Prediction(prediction.states[:, :, -1:], *others)
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
@@ -317,7 +327,7 @@ class Planner(Module):
         "model_steps": Port("count", (), torch.int64),
     }
     requires = {
-        "world_model": Call(("rollout",), {"S": "S", "A": "A"}),
+        "world_model": Call(("imagine",), {"S": "S", "A": "A"}),
         "cost": Call(("energy",), {"S": "S", "W": "W"}),
     }
 

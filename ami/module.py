@@ -65,7 +65,7 @@ class Arrival(NamedTuple):
 
 
 class Calls:
-    """The bound call edges of one module: `self.calls.world_model.rollout(...)`."""
+    """The bound call edges of one module: `self.calls.world_model.imagine(...)`."""
 
     def __init__(self, owner: str, edges: Mapping[str, Callee] | None = None) -> None:
         self._owner = owner

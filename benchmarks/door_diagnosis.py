@@ -128,7 +128,7 @@ def imagined(agent: FrozenAgent, steps: int = 4) -> dict[str, float]:
     actions = np.zeros((TESTED, 1, steps, 2), np.float32)
     actions[..., 0] = np.where(left, 1, -1)[:, None, None]
     with torch.no_grad():
-        end = agent.world_model.rollout(agent.believe(start), torch.from_numpy(actions)).states[:, 0, -1]
+        end = agent.world_model.imagine(agent.believe(start), torch.from_numpy(actions)).states[:, 0, -1]
     beyond = (read(end)[:, 0].numpy() > WALL_X) == left
     away = np.abs(start[:, 1] - start[:, 2])
     return {"walks through the door": float(beyond[away <= OPEN].mean()),

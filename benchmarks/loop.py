@@ -5,7 +5,7 @@
 1. local runtime with tracing on, against a loop that calls the same modules' `step` in the same order (B = 1):
    microseconds of overhead per tick, for an agent without planning and in default Mode-2.
 2. Ray by module, against the same hand-written remote calls.
-3. CEM's step, against its bare model calls (rollout and energy).
+3. CEM's step, against its bare model calls (imagine and energy).
 
 The two sides alternate in short rounds; medians of the rounds and their ratios are reported.
 """
@@ -185,7 +185,7 @@ def cem_overhead(batch: int) -> dict[str, float]:
     def bare() -> None:
         with torch.no_grad():
             for _ in range(planner.num_iterations):
-                imagined = planner.calls.world_model.rollout(state, actions)
+                imagined = planner.calls.world_model.imagine(state, actions)
                 planner.calls.cost.energy(imagined, actions, goal, weights)
 
     for _ in range(20):

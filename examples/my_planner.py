@@ -17,7 +17,7 @@ class Steady(Planner):
 
     def step(self, state, goal, mode, weights=None):
         actions = self.random.uniform(-1, 1, self.num_candidates, 1, self.dims["A"]).repeat(1, 1, self.horizon, 1)
-        imagined = self.calls.world_model.rollout(state, actions)
+        imagined = self.calls.world_model.imagine(state, actions)
         energy, best = self.calls.cost.energy(imagined, actions, goal, weights).min(dim=1)
         rows, plans = torch.arange(len(state)), mode == 2
         return {"plan": actions[rows, best] * plans[:, None, None], "imagined": imagined.states[rows, best],

@@ -65,7 +65,7 @@ def place_of(error: BaseException) -> str:
 
 
 def callee_of(error: BaseException, node: str, modules: Mapping[str, object]) -> str:
-    """Return the innermost running method of another node, "world_model.rollout"; empty if there is none."""
+    """Return the innermost running method of another node, "world_model.imagine"; empty if there is none."""
     names = {id(module): name for name, module in modules.items()}
     called = [(names[id(module)], frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)
               if id(module := frame.f_locals.get("self")) in names]

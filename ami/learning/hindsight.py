@@ -84,7 +84,7 @@ def remember(experience: Experience, perception: Perception, world_model: WorldM
     first = torch.arange(len(states)) + 1
     following = states[torch.minimum(first, last)][:, None]
     actions = spread(world_model.actions or ActionSpace(experience.action.shape[-1]), imagined)[:, None]
-    predicted = [world_model.rollout(part, actions.expand(len(part), *actions.shape))
+    predicted = [world_model.imagine(part, actions.expand(len(part), *actions.shape))
                  for part in states.split(FRAMES_AT_ONCE)] if imagined else []
     futures = [following, *([torch.cat([part.states[:, :, 0] for part in predicted])] if predicted else [])]
     reward = _column(experience.reward, steps, [part.reward for part in predicted])

@@ -47,7 +47,7 @@ def error_vs_persistence(experience: Experience, perception: Perception, world_m
     before, after = (world_model.believe(perception.encode(experience.observation[episode, at]))
                      for at in (step, step + horizon))
     actions = experience.action[episode[:, None], step[:, None] + torch.arange(horizon)]
-    predicted = world_model.rollout(before, actions[:, None]).states[:, 0, -1]
+    predicted = world_model.imagine(before, actions[:, None]).states[:, 0, -1]
     moved = float(world_model.distance(before, after).double().mean())
     missed = float(world_model.distance(predicted, after).double().mean())
     return missed / moved if moved > 0 else float("nan")

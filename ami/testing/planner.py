@@ -94,7 +94,7 @@ def _check_quality(subject: Subject, batch: int) -> None:
 def _energy(module: Module, inputs: Mapping[str, Tensor | None], plans: Tensor) -> Tensor:
     """Return the energies (B, K) of plans (B, K, H, A), by the module's own calls."""
     with torch.no_grad():
-        prediction = module.calls.world_model.rollout(inputs["state"], plans)
+        prediction = module.calls.world_model.imagine(inputs["state"], plans)
         energy: Tensor = module.calls.cost.energy(prediction, plans, inputs["goal"], inputs.get("weights"))
     return energy
 

@@ -81,7 +81,7 @@ class StubWorldModel(WorldModel):
         return state
 
     @callable_method
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
         """Imagine states (B, K, H, *S) from states (B, *S) and actions (B, K, H, A)."""
         self.steps += prod(actions.shape[:3])
         moves = (actions @ self.moves).cumsum(2).unflatten(-1, self.shape)

@@ -60,10 +60,10 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
         AssertionError: a promise is broken.
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
-    with subject.keeps("rollout gives a Prediction", "rollout gives states (B, K, H, *S)",
-                       "later actions do not change earlier states", "candidates are independent",
-                       "a state suffices to continue a rollout"):
-        _check_rollout(subject, batch)
+    with subject.keeps("imagine gives a Prediction", "imagine gives states (B, K, H, *S)",
+                       "imagine_last gives the last state of imagine", "later actions do not change earlier states",
+                       "candidates are independent", "a state suffices to continue a rollout"):
+        _check_imagine(subject, batch)
     with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
         _check_distance(subject, batch)
     with subject.keeps("rebase_goal returns goals", "rebase_goal is idempotent"):
@@ -79,23 +79,28 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
         check_learning(subject, learner, _windows(subject, learner))
 
 
-def _check_rollout(subject: Subject, batch: int) -> None:
+def _check_imagine(subject: Subject, batch: int) -> None:
     module: Any = subject.fresh(range(batch))
-    state, actions = arguments(subject, "rollout", batch) or ()
+    state, actions = arguments(subject, "imagine", batch) or ()
 
     def imagine(start: Tensor, taken: Tensor) -> Tensor:
         with torch.no_grad():
-            prediction = module.rollout(start, taken)
+            prediction = module.imagine(start, taken)
         if not isinstance(prediction, Prediction):
-            subject.broken("rollout gives a Prediction", f"it gives a {type(prediction).__name__}",
+            subject.broken("imagine gives a Prediction", f"it gives a {type(prediction).__name__}",
                            "return ami.blueprint.Prediction(states)")
         return prediction.states
 
     states = imagine(state, actions)
     expected = (batch, K, H, *sizes(subject.dims["S"]))
     if tuple(states.shape) != expected:
-        subject.broken("rollout gives states (B, K, H, *S)", f"it gives {tuple(states.shape)}, expected {expected}",
+        subject.broken("imagine gives states (B, K, H, *S)", f"it gives {tuple(states.shape)}, expected {expected}",
                        "stack the steps along dimension 2")
+    with torch.no_grad():
+        last = module.imagine_last(state, actions).states
+    if not close(last, states[:, :, -1:]):
+        subject.broken("imagine_last gives the last state of imagine", f"it gives others, of shape {tuple(last.shape)}",
+                       "override both, or none of the two")
     later = actions.clone()
     later[:, :, -1] = -later[:, :, -1]
     if not torch.equal(imagine(state, later)[:, :, :-1], states[:, :, :-1]):

@@ -25,5 +25,5 @@ class Reward(IntrinsicTerm):
             raise SettingError("cost.intrinsic needs the reward of states without one: the world model does not predict "
                                "rewards, a critic learns from pairs of states, or a memory keeps imagined ones. "
                                "Fix: world_model.rewards=true, or in a model of your own `reward` in the Prediction that "
-                               "rollout returns; the critic modules.cost.value.Value; memory=episodic")
+                               "imagine returns; the critic modules.cost.value.Value; memory=episodic")
         return -prediction.reward

@@ -18,7 +18,7 @@ SMALLEST = 1e-8
 class GradientDescent(SamplingPlanner):
     """Descends the energy's gradient with respect to the actions (LeCun 2022, section 3.1.2: the energy is differentiable).
 
-    The gradient flows over the call edges, through `cost.energy` and `world_model.rollout`; their weights receive none.
+    The gradient flows over the call edges, through `cost.energy` and `world_model.imagine`; their weights receive none.
     K plans descend in parallel, the first from the last plan shifted by one step, or from the policy's plan, the others from
     noise around it. Each step is Adam's (Kingma and Ba, 2015), clipped to [-1, 1]. The plan is the best of all iterations,
     so that `imagined` and `energy` are its own.
@@ -83,7 +83,7 @@ class GradientDescent(SamplingPlanner):
             slope = torch.autograd.grad(energy.sum(), moved, allow_unused=True)[0] if energy.requires_grad else None
         if slope is None:
             raise SettingError("GradientDescent needs the energy's gradient with respect to the actions, and "
-                               "world_model.rollout or cost.energy has none: is one of them computed outside torch? "
+                               "world_model.imagine or cost.energy has none: is one of them computed outside torch? "
                                "Fix: planner=cem, or another planner that needs no gradient")
         # a distance may have a NaN gradient where it is 0
         return states.detach(), energy.detach(), slope.nan_to_num_(0.0, 0.0, 0.0)

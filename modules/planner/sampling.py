@@ -130,7 +130,7 @@ class SamplingPlanner(Planner):
 
     def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Roll out and evaluate candidates (R, K, H, A): states (R, K, H, *S) and energies (R, K)."""
-        prediction = self.calls.world_model.rollout(state, candidates)
+        prediction = self.calls.world_model.imagine(state, candidates)
         energy = self.calls.cost.energy(prediction, candidates, goal, weights)
         if self.notes is not None:
             self.note(energy)
@@ -216,7 +216,7 @@ class SamplingPlanner(Planner):
             if self.allowed is not None and not actions:
                 action = self.space.nearest(action, self.allowed)
             actions.append(action)
-            state = self.calls.world_model.rollout(state, actions[-1][:, None, None]).states[:, 0, 0]
+            state = self.calls.world_model.imagine(state, actions[-1][:, None, None]).states[:, 0, 0]
         return torch.stack(actions, 1)
 
     def _idle(self, state: Tensor) -> dict[str, Tensor]:

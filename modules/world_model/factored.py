@@ -115,7 +115,7 @@ class Factored(MarkovWorldModel):
         return percept
 
     @callable_method
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
         """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         static, moving = self._parts(state[:, None])
         # the static part's share of the first layer is the same for all candidates and steps
@@ -160,7 +160,7 @@ class Factored(MarkovWorldModel):
         last = action.shape[1]
         chosen = [*range(last + 1), *range(last + self.stride, observation.shape[1], self.stride)]
         states = self.believe(self.calls.perception.encode(observation[:, chosen]))
-        imagined = self.rollout(states[:, 0], action[:, None]).states[:, 0]
+        imagined = self.imagine(states[:, 0], action[:, None]).states[:, 0]
         static, moving = self._parts(states)
         path = moving[:, :last + 1]
         terms = {

@@ -108,7 +108,7 @@ class JEPA(MarkovWorldModel):
         return self._scaled(percept)
 
     @callable_method
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
         """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         states, spread = self._imagined(state, actions)
         if not self.rewards:
@@ -189,7 +189,7 @@ class JEPA(MarkovWorldModel):
         """
         observation, action = batch["observation"], batch["action"]
         states = self.believe(self.calls.perception.encode(observation))
-        predicted = self.rollout(states[:, 0], action[:, None])
+        predicted = self.imagine(states[:, 0], action[:, None])
         imagined = predicted.states[:, 0]
         prediction = self._error(observation, states, predicted)
         total, figures = prediction, {"prediction": prediction}

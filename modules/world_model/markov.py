@@ -14,7 +14,7 @@ from ami.blueprint import WorldModel
 class MarkovWorldModel(WorldModel):
     """The state is `believe(percept)`; the last state and action are used for surprise only.
 
-    A subclass implements `believe`, `rollout` and `distance`. The input `recall` is ignored.
+    A subclass implements `believe`, `imagine` and `distance`. The input `recall` is ignored.
     """
 
     def initial(self, batch: int) -> dict[str, Tensor]:
@@ -27,7 +27,7 @@ class MarkovWorldModel(WorldModel):
         Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick.
         """
         state = self.believe(percept)
-        predicted = self.rollout(self.carry["state"], action[:, None, None]).states[:, 0, 0]
+        predicted = self.imagine(self.carry["state"], action[:, None, None]).states[:, 0, 0]
         surprise = torch.linalg.vector_norm((predicted - state).flatten(1), dim=1)
         begun = self.carry["begun"]
         self.carry = {"state": state, "begun": torch.ones_like(begun)}

@@ -53,7 +53,7 @@ class Simulator(MarkovWorldModel):
         return percept
 
     @callable_method
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
         """Simulate true states (B, K, H, S) from states (B, S) and actions (B, K, H, A)."""
         at = state.detach().cpu().numpy()[:, None]
         taken = actions.detach().cpu().numpy()

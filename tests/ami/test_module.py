@@ -159,7 +159,8 @@ def test_overriding_a_callable_method_keeps_it_callable() -> None:
 
 
 @pytest.mark.parametrize(("cls", "names"), [
-    (Simulator, ("believe", "distance", "rebase_goal", "rollout")), (WeightedSum, ("energy", "intrinsic_energy")), (CEM, ()),
+    (Simulator, ("believe", "distance", "imagine", "imagine_last", "rebase_goal")),
+    (WeightedSum, ("energy", "intrinsic_energy")), (CEM, ()),
     (Episodic, ())])
 def test_the_role_determines_the_callable_methods(cls: type[Module], names: tuple[str, ...]) -> None:
     assert cls.callable_methods() == names

@@ -30,7 +30,7 @@ class Still(StubWorldModel):
     """A world model whose state never changes, so only the actions matter."""
 
     @callable_method
-    def rollout(self, state, actions):
+    def imagine(self, state, actions):
         self.steps += actions[..., 0].numel()
         return Prediction(state[:, None, None].expand(*actions.shape[:3], *state.shape[1:]))
 

@@ -133,7 +133,7 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("unwired input", ["~graph.planner.state"],
      "planner.state is not wired and planner needs it (state float32 (B, *S)). Fix: graph.planner.state=world_model.state"),
     ("Mode-2 without calls", ["~graph.planner.calls"],
-     "planner needs the call 'world_model' (rollout), which is not bound: Mode-2 cannot search without it. "
+     "planner needs the call 'world_model' (imagine), which is not bound: Mode-2 cannot search without it. "
      "Fix: graph.planner.calls.world_model=<node>"),
     ("negative horizon", ["planner.horizon=-3"], "planner: CEM.horizon is -3: expected 1 or more"),
 ]

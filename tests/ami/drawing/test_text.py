@@ -70,7 +70,7 @@ def test_svg_is_well_formed_and_names_every_node_port_and_call(shipped: Graph) -
         assert node in words
     for wire in shipped.wires:
         assert (f"{wire.to_port} @-1" if wire.delay else wire.to_port) in words and wire.port in words
-    assert {"world_model.rollout()", "cost.energy()", "perception.encode()"} <= set(words)
+    assert {"world_model.imagine()", "cost.energy()", "perception.encode()"} <= set(words)
 
 
 def test_svg_draws_one_arrow_per_wire_and_call(shipped: Graph) -> None:

@@ -36,7 +36,7 @@ class Model(WorldModel):
     def believe(self, percept: Tensor) -> Tensor:
         return percept[:, :, None] * 2
 
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
         moved = actions.sum(-1).cumsum(-1)
         return Prediction(state[:, None, None] + moved[..., None, None])
 
@@ -155,8 +155,8 @@ def test_directions_leave_the_global_stream_of_torch_alone() -> None:
 class RewardModel(Model):
     """Predicts the action's first number as the reward and its last as `cont`."""
 
-    def rollout(self, state: Tensor, actions: Tensor) -> Prediction:
-        return super().rollout(state, actions)._replace(reward=actions[..., 0], cont=actions[..., -1])
+    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
+        return super().imagine(state, actions)._replace(reward=actions[..., 0], cont=actions[..., -1])
 
 
 def states_with_reward(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> HindsightStates:

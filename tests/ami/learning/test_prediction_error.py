@@ -22,7 +22,7 @@ class Model:
     def believe(self, percept):
         return percept
 
-    def rollout(self, state, actions):
+    def imagine(self, state, actions):
         return Prediction(state[:, None, None] + self.pace * actions.cumsum(2))
 
     def distance(self, states, goal):

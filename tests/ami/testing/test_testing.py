@@ -267,15 +267,15 @@ class Spoiling(Moody):
     def believe(self, percept):
         return percept * 1
 
-    def rollout(self, state, actions):
-        prediction = super().rollout(state, actions)
+    def imagine(self, state, actions):
+        prediction = super().imagine(state, actions)
         actions.zero_()
         return Prediction(prediction.states * 0)
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (Wearing, "the callable method believe is pure: it changed the module: 'carry.calls' differs"),
-    (Spoiling, "the callable method rollout is pure: it changed its argument number 1"),
+    (Spoiling, "the callable method imagine is pure: it changed its argument number 1"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_callable_methods_are_pure(make, words):
     assert words in broken(check_world_model, make)
@@ -405,29 +405,34 @@ class Sound(StubWorldModel):
 
 
 class Bare(Sound):
-    def rollout(self, state, actions):
-        return super().rollout(state, actions).states
+    def imagine(self, state, actions):
+        return super().imagine(state, actions).states
 
 
 class Transposed(Sound):
-    def rollout(self, state, actions):
-        return Prediction(super().rollout(state, actions).states.transpose(1, 2))
+    def imagine(self, state, actions):
+        return Prediction(super().imagine(state, actions).states.transpose(1, 2))
 
 
 class Foreseeing(Sound):
-    def rollout(self, state, actions):
-        return Prediction(super().rollout(state, actions.flip(2)).states)
+    def imagine(self, state, actions):
+        return Prediction(super().imagine(state, actions.flip(2)).states)
 
 
 class Crowded(Sound):
-    def rollout(self, state, actions):
-        return Prediction(super().rollout(state, actions - actions.mean(1, keepdim=True)).states)
+    def imagine(self, state, actions):
+        return Prediction(super().imagine(state, actions - actions.mean(1, keepdim=True)).states)
+
+
+class Shortened(Sound):
+    def imagine_last(self, state, actions):
+        return Prediction(self.imagine(state, actions).states[:, :, :1])
 
 
 class Counting(Sound):
-    def rollout(self, state, actions):
+    def imagine(self, state, actions):
         age = torch.arange(actions.shape[2]).view(1, 1, -1, 1)
-        return Prediction(super().rollout(state, actions).states + age**2)
+        return Prediction(super().imagine(state, actions).states + age**2)
 
 
 class Signed(Sound):
@@ -479,8 +484,9 @@ def test_valid_world_model_passes():
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (Bare, "rollout gives a Prediction: it gives a Tensor"),
-    (Transposed, "rollout gives states (B, K, H, *S): it gives (3, 3, 5, 6), expected (3, 5, 3, 6)"),
+    (Bare, "imagine gives a Prediction: it gives a Tensor"),
+    (Transposed, "imagine gives states (B, K, H, *S): it gives (3, 3, 5, 6), expected (3, 5, 3, 6)"),
+    (Shortened, "imagine_last gives the last state of imagine: it gives others, of shape (3, 5, 1, 6)"),
     (Foreseeing, "later actions do not change earlier states: another last action changed earlier states"),
     (Crowded, "candidates are independent: a candidate alone has other states than among others"),
     (Counting, "a state suffices to continue a rollout: a rollout from its own first state leads elsewhere"),

@@ -26,7 +26,7 @@ def planned(make, batch=8, ticks=1):
 
 def energy(module, inputs, plans):
     """Energies (B, K) of plans (B, K, H, A)."""
-    prediction = module.calls.world_model.rollout(inputs["state"], plans)
+    prediction = module.calls.world_model.imagine(inputs["state"], plans)
     return module.calls.cost.energy(prediction, plans, inputs["goal"])
 
 
@@ -54,7 +54,7 @@ def test_finds_the_best_of_all_plans_by_enumeration():
 def test_energy_and_imagined_belong_to_the_plan():
     module, inputs, (outputs,) = planned(Categorical)
     assert torch.allclose(energy(module, inputs, outputs["plan"][:, None])[:, 0], outputs["energy"], rtol=1e-5)
-    states = module.calls.world_model.rollout(inputs["state"], outputs["plan"][:, None]).states[:, 0]
+    states = module.calls.world_model.imagine(inputs["state"], outputs["plan"][:, None]).states[:, 0]
     assert torch.allclose(states, outputs["imagined"], atol=1e-6)
 
 

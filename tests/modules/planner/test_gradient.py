@@ -26,8 +26,8 @@ class Learnt(StubWorldModel):
         self.weight = nn.Parameter(torch.ones(()))
 
     @callable_method
-    def rollout(self, state, actions):
-        return Prediction(super().rollout(state, self.weight * actions).states)
+    def imagine(self, state, actions):
+        return Prediction(super().imagine(state, self.weight * actions).states)
 
 
 class Felt(StubCost):
@@ -92,14 +92,14 @@ def test_nan_gradient_leaves_the_plan_unchanged():
 def test_energy_without_gradient_is_refused_with_a_fix(weights):
     class Outside(StubWorldModel):
         @callable_method
-        def rollout(self, state, actions):
-            return Prediction(torch.from_numpy(super().rollout(state, actions.detach()).states.numpy()))
+        def imagine(self, state, actions):
+            return Prediction(torch.from_numpy(super().imagine(state, actions.detach()).states.numpy()))
 
     subject = Subject(GradientDescent, calls={"world_model": Outside(), "cost": Felt() if weights else StubCost()})
     with pytest.raises(SettingError) as error:
         subject.live(subject.fresh([0]), subject.life(1, 1))
     assert str(error.value) == (
-        "GradientDescent needs the energy's gradient with respect to the actions, and world_model.rollout or cost.energy "
+        "GradientDescent needs the energy's gradient with respect to the actions, and world_model.imagine or cost.energy "
         "has none: is one of them computed outside torch? Fix: planner=cem, or another planner that needs no gradient")
 
 

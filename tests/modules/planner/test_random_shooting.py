@@ -19,7 +19,7 @@ def test_plan_is_the_candidate_of_least_energy():
     module = subject.fresh(range(2))
     (inputs,) = subject.life(2, 1)
     (outputs,) = subject.live(module, [inputs])
-    states = module.calls.world_model.rollout(inputs["state"], outputs["plan"][:, None]).states[:, 0]
+    states = module.calls.world_model.imagine(inputs["state"], outputs["plan"][:, None]).states[:, 0]
     assert torch.allclose(states, outputs["imagined"], atol=1e-6)
     assert torch.allclose((states - inputs["goal"][:, None]).square().sum((1, 2)), outputs["energy"], rtol=1e-5)
 

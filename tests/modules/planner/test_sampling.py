@@ -84,7 +84,7 @@ def test_warm_start_is_the_policys_rollout(make):
     for h in range(4):
         action = policy.propose(state, goal)
         assert torch.allclose(outputs["plan"][:, h], action, atol=1e-6)
-        state = module.calls.world_model.rollout(state, action[:, None, None]).states[:, 0, 0]
+        state = module.calls.world_model.imagine(state, action[:, None, None]).states[:, 0, 0]
 
 
 def test_actor_without_propose_is_refused_with_a_fix():

@@ -28,7 +28,7 @@ def planned(make, batch=8, ticks=1, **settings):
 
 def energy(module, inputs, plans):
     """Energies (B, K) of plans (B, K, H, A)."""
-    prediction = module.calls.world_model.rollout(inputs["state"], plans)
+    prediction = module.calls.world_model.imagine(inputs["state"], plans)
     return module.calls.cost.energy(prediction, plans, inputs["goal"])
 
 
@@ -51,7 +51,7 @@ def test_full_expansion_finds_the_best_plan_without_repeated_rollouts():
 def test_energy_and_imagined_belong_to_the_plan():
     module, inputs, (outputs,) = planned(TreeSearch)
     assert torch.allclose(energy(module, inputs, outputs["plan"][:, None])[:, 0], outputs["energy"], rtol=1e-4)
-    states = module.calls.world_model.rollout(inputs["state"], outputs["plan"][:, None]).states[:, 0]
+    states = module.calls.world_model.imagine(inputs["state"], outputs["plan"][:, None]).states[:, 0]
     assert torch.allclose(states, outputs["imagined"], atol=1e-5)
 
 
@@ -77,8 +77,8 @@ def test_root_is_the_shifted_last_plan():
 def test_all_fields_of_a_prediction_reach_the_cost():
     class Rewarding(StubWorldModel):
         @callable_method
-        def rollout(self, state, actions):
-            return Prediction(super().rollout(state, actions).states, reward=actions[..., 1], cont=actions[..., 0])
+        def imagine(self, state, actions):
+            return Prediction(super().imagine(state, actions).states, reward=actions[..., 1], cont=actions[..., 0])
 
     class Rewarded(StubCost):
         @callable_method

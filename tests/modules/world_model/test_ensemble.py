@@ -43,7 +43,7 @@ def test_contract_with_rewards():
 def test_mean_and_spread_of_the_predictors():
     model = seeing()
     state, actions = torch.randn(2, WIDTH), torch.randn(2, 3, 4, 2)
-    found = model.rollout(state, actions)
+    found = model.imagine(state, actions)
     assert found.states.shape == (2, 3, 4, WIDTH) and found.spread.shape == (2, 3, 4)
     at = state[1]
     for h in range(4):
@@ -69,9 +69,9 @@ def test_spread_is_large_only_on_unseen_data():
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        known = model.rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
-        strange = model.rollout(6 * batch["observation"][:, 0], batch["action"][:, None]).spread
-        untrained = seeing().rollout(batch["observation"][:, 0], batch["action"][:, None]).spread
+        known = model.imagine(batch["observation"][:, 0], batch["action"][:, None]).spread
+        strange = model.imagine(6 * batch["observation"][:, 0], batch["action"][:, None]).spread
+        untrained = seeing().imagine(batch["observation"][:, 0], batch["action"][:, None]).spread
     assert strange.mean() > 5 * known.mean()
     assert known.mean() < 0.4 * untrained.mean()
 

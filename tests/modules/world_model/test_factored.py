@@ -29,10 +29,10 @@ def test_contract():
     check_world_model(lambda: Factored(static=2, hidden=32))
 
 
-def test_rollout_changes_only_the_moving_part():
+def test_imagine_changes_only_the_moving_part():
     made = model()
     state, actions = torch.randn(3, STATIC + MOVING), torch.randn(3, 5, 4, 2)
-    states = made.rollout(state, actions).states
+    states = made.imagine(state, actions).states
     assert states.shape == (3, 5, 4, STATIC + MOVING)
     assert torch.equal(states[..., :STATIC], state[:, None, None, :STATIC].expand(3, 5, 4, STATIC))
     net, at = made.predictor, state[1]
@@ -47,7 +47,7 @@ def test_moving_part_depends_on_the_static_part():
     made = model()
     state, actions = torch.randn(1, STATIC + MOVING), torch.randn(1, 1, 1, 2)
     elsewhere = torch.cat([state[:, :STATIC] + 1, state[:, STATIC:]], 1)
-    assert not torch.equal(*(made.rollout(s, actions).states[..., STATIC:] for s in (state, elsewhere)))
+    assert not torch.equal(*(made.imagine(s, actions).states[..., STATIC:] for s in (state, elsewhere)))
 
 
 def test_distance_compares_moving_parts():
@@ -138,8 +138,8 @@ def test_learning_separates_static_and_moving_parts():
 
 def test_loss_uses_the_first_steps_and_strided_observations():
     made, seen = model(horizon=3, stride=4), []
-    imagine, encode = made.rollout, Identity().encode
-    made.rollout = lambda state, actions: seen.append(actions.shape) or imagine(state, actions)
+    imagine, encode = made.imagine, Identity().encode
+    made.imagine = lambda state, actions: seen.append(actions.shape) or imagine(state, actions)
     eyes = Identity()
     eyes.encode = lambda observation: seen.append(observation.shape) or encode(observation)
     made.calls = Calls("world_model", {"perception": Callee("perception", eyes)})

@@ -62,7 +62,7 @@ def test_trained_reconstructs_observed_and_imagined_states():
     data = walks(8)
     with torch.no_grad():
         state = model.believe(perception.encode(data["observation"][:, 0]))
-        imagined = model.rollout(state, data["action"][:, None]).states[:, 0]
+        imagined = model.imagine(state, data["action"][:, None]).states[:, 0]
         drawn = model.decode(torch.cat([state[:, None], imagined], 1))
         seen = data["observation"].float()
         assert drawn.shape == seen.shape

@@ -63,11 +63,11 @@ def test_the_predictor_is_a_residual_mlp_of_state_and_action():
     torch.testing.assert_close(model.predictor(state, action), expected)
 
 
-def test_rollout_imagines_step_by_step():
+def test_imagine_imagines_step_by_step():
     _, model = made()
     state, actions = torch.randn(3, WIDTH), torch.randn(3, 5, 4, ACTIONS)
     given = state.clone(), actions.clone()
-    states = model.rollout(state, actions).states
+    states = model.imagine(state, actions).states
     assert states.shape == (3, 5, 4, WIDTH)
     assert torch.equal(state, given[0])
     assert torch.equal(actions, given[1])
@@ -77,17 +77,17 @@ def test_rollout_imagines_step_by_step():
         torch.testing.assert_close(states[1, 2, h], at)
 
 
-def test_rollout_is_independent_of_batch_and_candidates():
+def test_imagine_is_independent_of_batch_and_candidates():
     _, model = made()
     state, actions = torch.randn(6, WIDTH), torch.randn(6, 5, 3, ACTIONS)
-    states = model.rollout(state, actions).states
-    torch.testing.assert_close(model.rollout(state[2:3], actions[2:3, 1:2]).states, states[2:3, 1:2])
+    states = model.imagine(state, actions).states
+    torch.testing.assert_close(model.imagine(state[2:3], actions[2:3, 1:2]).states, states[2:3, 1:2])
 
 
-def test_rollout_gradients_reach_actions_and_state():
+def test_imagine_gradients_reach_actions_and_state():
     _, model = made()
     state, actions = torch.randn(2, WIDTH, requires_grad=True), torch.randn(2, 3, 4, ACTIONS, requires_grad=True)
-    model.rollout(state, actions).states[:, :, -1].square().sum().backward()
+    model.imagine(state, actions).states[:, :, -1].square().sum().backward()
     assert state.grad.abs().sum() > 0
     assert (actions.grad.abs().sum(-1) > 0).all()
 
@@ -113,7 +113,7 @@ def test_callable_methods_are_pure():
     model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
     model.step(percept=torch.randn(2, WIDTH), action=torch.rand(2, ACTIONS))
     before = model.snapshot()
-    model.rollout(torch.randn(4, WIDTH), torch.randn(4, 2, 3, ACTIONS))
+    model.imagine(torch.randn(4, WIDTH), torch.randn(4, 2, 3, ACTIONS))
     model.distance(model.believe(torch.randn(4, WIDTH)), torch.randn(4, WIDTH))
     after = model.snapshot()
     assert before.keys() == after.keys()
@@ -185,13 +185,13 @@ def test_states_collapse_without_vicreg():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_training_rollout_uses_only_the_first_observation(method):
+def test_training_uses_only_the_first_observation(method):
     _, model = made(anti_collapse=method)
     model.begin_learning()
     batch = windows()
     seen = []
-    imagine = model.rollout
-    model.rollout = lambda state, actions: seen.append((state, actions)) or imagine(state, actions)
+    imagine = model.imagine
+    model.imagine = lambda state, actions: seen.append((state, actions)) or imagine(state, actions)
     for last in (0, 255):
         batch["observation"][:, 1:] = last
         model.loss(batch)
@@ -256,7 +256,7 @@ def test_contract_with_rewards():
 
 
 def test_fields_that_are_not_predicted_are_none():
-    prediction = seeing(rewards=False).rollout(torch.randn(2, 6), torch.randn(2, 3, 4, 2))
+    prediction = seeing(rewards=False).imagine(torch.randn(2, 6), torch.randn(2, 3, 4, 2))
     assert prediction.reward is None and prediction.cont is None
 
 
@@ -276,7 +276,7 @@ def test_learns_reward_and_termination():
         optimiser.step()
     assert {"prediction", "reward", "cont"} <= set(figures)
     with torch.no_grad():
-        foreseen = model.rollout(observation[:, 0], action[:, None])
+        foreseen = model.imagine(observation[:, 0], action[:, None])
     reward, cont = foreseen.reward[:, 0], foreseen.cont[:, 0]
     assert (reward - batch["reward"]).abs().mean() < 5
     assert ((cont > 0.5) == (batch["cont"] > 0.5)).float().mean() > 0.95
@@ -324,7 +324,7 @@ def test_in_steps_predicts_small_steps_better():
             loss.backward()
             optimiser.step()
         with torch.no_grad():
-            foreseen = model.rollout(before, action[:, None]).states[:, 0, 0]
+            foreseen = model.imagine(before, action[:, None]).states[:, 0, 0]
         return float((foreseen - after)[8:].square().mean() / (after - before)[8:].square().mean())
 
     assert left_over(normalise_deltas=True) < 0.3 < 1 < left_over(normalise_deltas=False)

@@ -22,9 +22,9 @@ def states(num: int) -> torch.Tensor:
                         dtype=torch.float32)
 
 
-def test_rollout_is_the_dynamics_step_by_step(simulator):
+def test_imagine_is_the_dynamics_step_by_step(simulator):
     start, actions = states(4), torch.rand(4, 5, 3, 2) * 2 - 1
-    foreseen = simulator.rollout(start, actions).states
+    foreseen = simulator.imagine(start, actions).states
     assert foreseen.shape == (4, 5, 3, 3)
     assert foreseen.dtype == torch.float32
     for b in range(4):
@@ -48,9 +48,9 @@ def test_surprise_is_0_for_true_states_only(simulator):
     simulator.begin(torch.ones(2, dtype=torch.bool), [0, 1])
     start, action = states(2), torch.tensor([[0.5, 0.0], [0.0, -1.0]])
     assert simulator.step(percept=start, action=action)["surprise"].tolist() == [0, 0]
-    after = simulator.rollout(start, action[:, None, None]).states[:, 0, 0]
+    after = simulator.imagine(start, action[:, None, None]).states[:, 0, 0]
     assert simulator.step(percept=after, action=action)["surprise"].tolist() == [0, 0]
-    elsewhere = simulator.rollout(after, action[:, None, None]).states[:, 0, 0] + torch.tensor([3.0, 4.0, 0.0])
+    elsewhere = simulator.imagine(after, action[:, None, None]).states[:, 0, 0] + torch.tensor([3.0, 4.0, 0.0])
     torch.testing.assert_close(simulator.step(percept=elsewhere, action=action)["surprise"], torch.tensor([5.0, 5.0]))
 
 
