@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from ami.blueprint import Perception, WorldModel
-from ami.config.compose import Config, compose, compose_baseline, to_graph, to_specs
+from ami.blueprint import Actor, Perception, WorldModel
+from ami.config.compose import Config, compose_baseline, to_graph, to_specs
 from ami.config.settings import COLLECT
+from ami.config.trust import allow_list, trusted_class
 from ami.errors import require
 from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from ami.learning.experience import collected_ports
 from ami.learning.stage import Stage
 from ami.learning.trainer import Step
@@ -26,7 +28,8 @@ from ami.trace.provenance import code_of, engine_code
 
 CODE = ("ami.session.learn", "ami.session.plan", "ami.learning.trainer")
 """The files of ami that learning depends on, besides those that run an agent."""
-ACTOR = "actor"
+EXPLORER = "modules.actor.epsilon_greedy.EpsilonGreedy"
+"""The class that adds random actions to an actor, with the settings `actor` and `epsilon`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class TrainingPlan:
         if not stages:
             return None
         explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
-        learner = to_graph(_exploring(config)) if config.settings.learning.get("rounds", 1) > 1 else explorer
+        learner = _exploring(config) if config.settings.learning.get("rounds", 1) > 1 else explorer
         teachers = {str(name): to_graph(compose_baseline(config, str(name)))
                     for stage in stages if stage.data == "plans" for name in stage.agents}
         return cls(config, graph, stages, explorer, learner, teachers, learning_nodes(graph, stages))
@@ -175,17 +178,15 @@ def _stages(config: Config) -> tuple[Stage, ...]:
     return stages
 
 
-def _exploring(config: Config) -> Config:
-    """Return the agent's config for later rounds: its actor takes random actions with probability `learning.explore`."""
-    share = config.settings.learning.get("explore", 0.0)
-    actor = to_specs(config).get(ACTOR)
-    if not share or actor is None:
-        return config
-    require(actor.takes("explore"),
-            f"learning.explore is {share}: in later rounds the actor takes random actions for that share of the time, and "
-            f"{actor.name} has no setting 'explore'. Fix: learning.explore=0, or give it the setting: the share of its "
-            "actions that are random")
-    return compose([*config.overrides, f"actor.explore={share}"], allow=config.allow)
+def _exploring(config: Config) -> Graph:
+    """Return the agent's graph for later rounds: each actor explores with probability `learning.explore`."""
+    share, parts = config.settings.learning.get("explore", 0.0), to_specs(config)
+    explorer = trusted_class(EXPLORER, "learning.explore", allow_list())
+    for node, part in parts.items():
+        if share and isinstance(part.target, type) and issubclass(part.target, Actor):
+            settings = part.settings if issubclass(part.target, explorer) else {"actor": part}
+            parts[node] = ModuleSpec(explorer, {**settings, "epsilon": share})
+    return Graph(parts, config.plain()["graph"])
 
 
 def _hash(*content: Any) -> str:

@@ -11,7 +11,6 @@ from torch import Tensor
 from ami.blueprint import ACTION_MASK, Actor
 from ami.errors import SettingError, require
 from ami.ports import ActionSpace, Dims, Port
-from modules.actor.exploring import explored
 from modules.actor.holding import action_at, age_of, is_held
 
 
@@ -24,19 +23,17 @@ class PlanFollower(Actor):
 
     Args:
         num_steps: number of actions executed before the next plan is taken; 1 always follows the newest.
-        explore: the share of random actions, for collecting experience.
 
     Raises:
-        SettingError: num_steps is not 1 to H, explore not 0 to 1, or a world is in Mode-1: this actor has no policy.
+        SettingError: num_steps is not 1 to H, or a world is in Mode-1: this actor has no policy.
     """
 
     inputs = {**Actor.inputs, "plan": Port("plan", ("H", "A")), "action_mask": ACTION_MASK}
 
-    def __init__(self, num_steps: int = 1, explore: float = 0.0) -> None:
+    def __init__(self, num_steps: int = 1) -> None:
         super().__init__()
         require(num_steps >= 1, f"PlanFollower.num_steps is {num_steps}: expected 1 or more")
-        require(0 <= explore <= 1, f"PlanFollower.explore is {explore}: expected 0 to 1")
-        self.num_steps, self.explore = num_steps, explore
+        self.num_steps = num_steps
 
     def build(self, dims: Dims) -> None:
         horizon, width = self.inputs["plan"].shape(dims)
@@ -61,7 +58,7 @@ class PlanFollower(Actor):
         if allowed is not None:
             self.space.check_mask(allowed, "PlanFollower")
             action = self.space.nearest(action, allowed)
-        return {"action": explored(self, action, self.explore, allowed)}
+        return {"action": action}
 
     def _followed(self, plan: Tensor, allowed: Tensor | None) -> Tensor:
         """Return the actions (B, A) that are due, of plans taken earlier or of the arriving plans (B, H, A)."""

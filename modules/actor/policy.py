@@ -16,7 +16,6 @@ from ami.blueprint import ACTION_MASK, Actor
 from ami.errors import require
 from ami.module import Batch, callable_method
 from ami.ports import ActionSpace, Dims
-from modules.actor.exploring import explored
 from modules.actor.holding import action_at, age_of, is_held
 
 
@@ -33,7 +32,6 @@ class Policy(Actor):
 
     Args:
         hidden: width of the MLP's two hidden layers.
-        explore: the share of random actions, for collecting experience.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -41,11 +39,10 @@ class Policy(Actor):
 
     inputs = {**Actor.inputs, "action_mask": ACTION_MASK}
 
-    def __init__(self, hidden: int = 128, explore: float = 0.0) -> None:
+    def __init__(self, hidden: int = 128) -> None:
         super().__init__()
         require(hidden >= 1, f"Policy.hidden is {hidden}: expected 1 or more")
-        require(0 <= explore <= 1, f"Policy.explore is {explore}: expected 0 to 1")
-        self.hidden, self.explore = hidden, explore
+        self.hidden = hidden
         self._state_dims = 1
 
     def build(self, dims: Dims) -> None:
@@ -75,7 +72,7 @@ class Policy(Actor):
         allowed = action_mask if self.space.choices else None
         if allowed is not None:
             self.space.check_mask(allowed, "Policy")
-        return {"action": explored(self, self._chosen(state, goal, mode, plan, allowed), self.explore, allowed)}
+        return {"action": self._chosen(state, goal, mode, plan, allowed)}
 
     def _chosen(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None, allowed: Tensor | None) -> Tensor:
         modes = mode.tolist()

@@ -232,7 +232,7 @@ POLICY = ["actor=policy", "configurator.mode=1"]
 DISCRETE = {"tree": ["planner=tree"], "shooting": ["planner=random_shooting"],
             "held": ["planner=categorical", "actor.num_steps=3"], "slow": ["planner=tree", "graph.planner.every=3"],
             "slow policy": ["planner=tree", "graph.planner.every=3", "actor=policy"],
-            "exploring": ["planner=categorical", "actor.explore=0.8"], "random": ["agent=random"],
+            "exploring": ["planner=categorical", "actor=epsilon_greedy", "actor.epsilon=0.8"], "random": ["agent=random"],
             "sticky": ["agent=explorer"], "policy": ["planner=categorical", *POLICY],
             "proposals": ["planner=categorical", "actor=policy", "graph.planner.calls.policy=actor"],
             "shot proposals": ["planner=random_shooting", "actor=policy", "graph.planner.calls.policy=actor"],

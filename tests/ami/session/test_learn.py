@@ -72,17 +72,16 @@ def test_the_callers_thread_count_is_restored(tmp_path: Path) -> None:
         torch.set_num_threads(before)
 
 
-class NoExplorer(Actor):
+class Follower(Actor):
     def step(self, state, goal, mode, plan=None):  # type: ignore[no-untyped-def]
         return {"action": plan[:, 0]}
 
 
-def test_an_actor_without_exploration_is_refused_before_work_with_a_fix(tmp_path: Path) -> None:
-    own = f"actor._target_={__name__}.NoExplorer"
-    with pytest.raises(SettingError) as refusal:
-        learn(config(tmp_path, own, "learning.rounds=2"))
-    assert f"{__name__}.NoExplorer has no setting 'explore'. Fix: learning.explore=0" in str(refusal.value)
-    assert learn(config(tmp_path, own, "learning.rounds=2", "learning.explore=0")).file is not None
+def test_any_actor_explores_in_later_rounds(tmp_path: Path) -> None:
+    own = f"actor._target_={__name__}.Follower"
+    weights = [checkpoint.load(file)[0] for explore in (0.0, 0.9) if (file := learn(config(
+        tmp_path, own, "learning.rounds=2", f"learning.explore={explore}")).file)]
+    assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 @pytest.mark.parametrize(("overrides", "words"), [

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from ami.errors import SettingError
-from ami.ports import ActionSpace
 from ami.testing import check_actor
 from ami.testing.subject import Subject
 from modules.actor.plan_follower import PlanFollower
@@ -16,7 +15,6 @@ REACT = ("the actor received mode 1 (react), but PlanFollower has no policy. "
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_contract(num_steps):
     check_actor(lambda: PlanFollower(num_steps))
-    check_actor(lambda: PlanFollower(num_steps, explore=0.5))
 
 
 def actions(num_steps, ticks, horizon=3):
@@ -34,20 +32,6 @@ def test_follows_the_newest_plan():
 
 def test_num_steps_of_a_plan_are_executed():
     assert actions(2, 5) == [0.0, 0.1, 2.0, 2.1, 4.0]
-
-
-@pytest.mark.parametrize("width", [2, ActionSpace(choices=(4,))])
-def test_explores_for_a_share_of_the_ticks(width):
-    subject = Subject(lambda: PlanFollower(explore=0.3), {"A": width, "H": 1})
-    (inputs,) = subject.life(2000, 1)
-    inputs |= {"plan": torch.zeros(2000, 1, subject.actions.width), "action_mask": None}
-    (outputs,) = subject.live(subject.fresh(range(2000)), [inputs])
-    drawn = outputs["action"][outputs["action"].any(-1)]
-    assert len(drawn) / 2000 == pytest.approx(0.3, abs=0.04)
-    if isinstance(width, ActionSpace):
-        assert torch.equal(drawn.sum(-1), torch.ones(len(drawn))) and drawn.mean(0).min() > 0.2
-    else:
-        assert drawn.min() < -0.9 and drawn.max() > 0.9 and abs(drawn.mean()) < 0.1
 
 
 def test_mode_1_is_refused_with_a_fix():

@@ -70,24 +70,7 @@ def test_learns_the_plans_first_actions(dims, figure, reached):
     assert reached(float(figures[figure]))
 
 
-@pytest.mark.parametrize("dims", SIZES)
-def test_explores_for_a_share_of_the_ticks(dims):
-    subject = Subject(lambda: Policy(explore=0.5), dims)
-    check_actor(lambda: Policy(explore=0.5), dims=dims)
-    life = [{**inputs, "plan": None} for inputs in subject.life(20, 20)]
-    module = subject.fresh(range(20))
-    with torch.no_grad():
-        own = [bool((action == wanted).all()) for inputs, outputs in zip(life, subject.live(module, life), strict=True)
-               for action, wanted in zip(outputs["action"], module.propose(inputs["state"], inputs["goal"]), strict=True)]
-    by_chance = 0.5 / 3 if subject.actions.choices else 0
-    assert sum(own) / len(own) == pytest.approx(0.5 + by_chance, abs=0.1)
-
-
-@pytest.mark.parametrize(("settings", "words"), [
-    ({"hidden": 0}, "Policy.hidden is 0: expected 1 or more"),
-    ({"explore": 1.5}, "Policy.explore is 1.5: expected 0 to 1"),
-])
-def test_settings_out_of_range_are_refused(settings, words):
+def test_a_hidden_width_of_0_is_refused():
     with pytest.raises(SettingError) as error:
-        Policy(**settings)
-    assert str(error.value) == words
+        Policy(hidden=0)
+    assert str(error.value) == "Policy.hidden is 0: expected 1 or more"

@@ -38,7 +38,7 @@ def test_noise_without_rho_is_white():
 
 
 def test_sticky_choices_and_uniform_draws():
-    subject = Subject(lambda: RandomActor(keep=0.7), {"A": ActionSpace(choices=(4,))})
+    subject = Subject(lambda: RandomActor(stickiness=0.7), {"A": ActionSpace(choices=(4,))})
     record = subject.live(subject.fresh(range(600)), subject.life(600, 5))
     taken = torch.stack([outputs["action"] for outputs in record])
     assert torch.equal(taken.sum(-1), torch.ones(5, 600)) and set(taken.flatten().tolist()) == {0, 1}
@@ -59,7 +59,7 @@ def test_action_norm_is_at_most_1():
 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"rho": 1.0}, "RandomActor.rho is 1.0: expected 0 or more and less than 1"),
-    ({"keep": -0.1}, "RandomActor.stickiness is -0.1: expected 0 or more and less than 1"),
+    ({"stickiness": -0.1}, "RandomActor.stickiness is -0.1: expected 0 or more and less than 1"),
     ({"sigma": 0.0}, "RandomActor.sigma is 0.0: expected more than 0"),
 ])
 def test_settings_out_of_range_are_refused(settings, words):
