@@ -92,7 +92,7 @@ def test_forbidden_held_action_is_replaced_by_the_newest_plan() -> None:
 
 class Space(World):
     inputs = {"action": Port("action", ("A",), space=ActionSpace(1))}
-    outputs = {"reward": Port("reward")}
+    outputs = {name: World.outputs[name] for name in ("reward", "terminated", "truncated", "success")}
 
     def infer_dims(self, known):  # type: ignore[no-untyped-def]
         return {"A": 1}
@@ -101,7 +101,8 @@ class Space(World):
         pass
 
     def step(self, action: Tensor) -> dict[str, Tensor]:
-        return {"reward": action[:, 0]}
+        over = torch.zeros(len(action), dtype=torch.bool)
+        return {"reward": action[:, 0], "terminated": over, "truncated": over, "success": over}
 
 
 class Counting(Planner):
