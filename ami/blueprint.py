@@ -8,30 +8,17 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ami.module import Batch, Call, Module, callable_method
+from ami.module import Episode as Episode
 from ami.ports import Dims, Port
 
 if TYPE_CHECKING:
     from ami.envs.overlay import Overlay
-
-
-class Episode(NamedTuple):
-    """One episode: its number, and the seed and options for the world's reset.
-
-    Attributes:
-        number: selects the random streams of every node; unique within a run.
-        seed: the world's own seed.
-        options: the world's reset options (start, goal, …), as plain values.
-    """
-
-    number: int
-    seed: int
-    options: Mapping[str, Any] = {}
 
 
 class Prediction(NamedTuple):
@@ -92,10 +79,6 @@ class World(Module):
     def warnings(self) -> list[str]:
         """Run a trial of the world and return warnings for the user; raise the error of a failed trial."""
         return []
-
-    def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
-        """Set the next episodes of the masked rows (B,); called just before `begin`."""
-        raise NotImplementedError
 
 
 class Perception(Module):

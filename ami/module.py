@@ -52,6 +52,20 @@ class Call:
     optional: bool = False
 
 
+class Episode(NamedTuple):
+    """One episode: its number, and the seed and options for the world's reset.
+
+    Attributes:
+        number: selects the random streams of every node; unique within a run.
+        seed: the world's own seed.
+        options: the world's reset options (start, goal, …), as plain values.
+    """
+
+    number: int
+    seed: int
+    options: Mapping[str, Any] = {}
+
+
 class Arrival(NamedTuple):
     """The timing of an input whose sender fires only every few ticks.
 
@@ -175,10 +189,15 @@ class Module(nn.Module):
         self.actions = actions if actions is not None or not isinstance(width, int) else ActionSpace(width)
         self.build(self.dims)
 
-    def begin(self, mask: Tensor, episodes: Sequence[int]) -> None:
-        """Start new episodes in the masked rows (B,), with fresh random streams and carry."""
+    def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
+        """Start new episodes in the masked rows (B,), with fresh random streams and carry.
+
+        Args:
+            mask: the rows that begin.
+            episodes: one per row; those of other rows are not read.
+        """
         self.batch = len(mask)
-        self.random.begin(mask, episodes)
+        self.random.begin(mask, [episode.number for episode in episodes])
         self.reset(mask)
 
     def reset(self, mask: Tensor) -> None:

@@ -47,12 +47,13 @@ class RowRNG:
 
     @contextmanager
     def only(self, rows: Sequence[int]) -> Iterator[None]:
-        """Restrict draws in the block to these R rows, (R, *shape): other rows' streams do not advance."""
-        self._drawing = rows
+        """Restrict draws in the block to these R of the drawing rows, (R, *shape): other rows' streams do not advance."""
+        before, drawing = self._drawing, self._drawn()
+        self._drawing = [drawing[row] for row in rows]
         try:
             yield
         finally:
-            self._drawing = None
+            self._drawing = before
 
     def normal(self, *shape: int) -> Tensor:
         """Return standard normal draws, (B, *shape)."""

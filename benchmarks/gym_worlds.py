@@ -38,8 +38,9 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
 from ami.rollout import is_over
+from ami.runtime.build import build_module
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, build_module
+from ami.runtime.worker import Weights
 from ami.session.evaluation import seal
 from ami.session.learn import learn
 
@@ -143,8 +144,7 @@ def speed(graph: Graph) -> float:
     mask, numbers = torch.ones(SPEED_ROWS, dtype=torch.bool), range(SPEED_ROWS)
     generator, steps, seconds = torch.Generator().manual_seed(0), 0, 0.0
     while seconds < SPEED_SECONDS:
-        world.assign(mask, [ami.Episode(number, number) for number in numbers])
-        world.begin(mask, list(numbers))
+        world.begin(mask, [ami.Episode(number, number) for number in numbers])
         begun, over = time.perf_counter(), torch.zeros(SPEED_ROWS, dtype=torch.bool)
         for _ in range(100):
             action = world.inputs["action"].sample(world.dims, SPEED_ROWS, generator)

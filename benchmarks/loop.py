@@ -64,10 +64,8 @@ def by_hand(graph: Graph) -> Callable[[], None]:
     """Return the simplest loop: the same modules and wires, nothing else."""
     modules = Worker(graph, graph.order, 0).modules
     every = torch.ones(1, dtype=torch.bool)
-    for node, module in modules.items():
-        if node == "world":
-            module.assign(every, episodes(1))
-        module.begin(every, [0])
+    for module in modules.values():
+        module.begin(every, episodes(1))
     w, p, m, g, c = (modules[n] for n in ("world", "perception", "world_model", "goal", "configurator"))
     cost, memory, planner, actor = (modules[n] for n in ("cost", "memory", "planner", "actor"))
     state_shape = graph.dims["world_model"]["S"]
@@ -127,9 +125,7 @@ class ByHandActor:
         self.sources = [(wire.to_port, wire.port) for wire in graph.inputs[node]]
         self.missing = {port: None for port in self.module.inputs if port not in dict(self.sources)}
         every = torch.ones(1, dtype=torch.bool)
-        if node == "world":
-            self.module.assign(every, episodes(1))
-        self.module.begin(every, [0])
+        self.module.begin(every, episodes(1))
 
     def step(self, *boxes: dict[str, Any]) -> dict[str, Any]:
         inputs = {to_port: torch.from_numpy(box[port]) for (to_port, port), box in zip(self.sources, boxes, strict=True)}
@@ -173,7 +169,7 @@ def cem_overhead(batch: int) -> dict[str, float]:
     modules = Worker(graph, graph.order, 0).modules
     planner = modules["planner"]
     every = torch.ones(batch, dtype=torch.bool)
-    planner.begin(every, list(range(batch)))
+    planner.begin(every, episodes(batch))
     state, goal = torch.randn(batch, 64), torch.randn(batch, 64)
     mode, weights = torch.full((batch,), 2), torch.ones(batch, graph.dims["planner"]["W"])
     actions = torch.rand(batch, planner.num_candidates, planner.horizon, 2) * 2 - 1

@@ -72,7 +72,8 @@ class Stopwatch:
         self.ticks: list[dict[str, float]] = []
         self.planned: list[int] = []
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
         if node == "world":
             self.ticks.append({})
             self.planned.append(0)

@@ -65,11 +65,13 @@ def per_plan(planners: dict[str, Any], batch: int, width: int, terms: int) -> di
     """Return CPU-milliseconds per plan and world of each planner, medians of alternating rounds."""
     import torch
 
+    import ami
+
     state, goal = torch.randn(batch, width), torch.randn(batch, width)
     inputs = {"state": state, "goal": goal, "mode": torch.full((batch,), 2), "weights": torch.ones(batch, terms)}
 
     def timed(planner: Any) -> Callable[[], float]:
-        planner.begin(torch.ones(batch, dtype=torch.bool), list(range(batch)))
+        planner.begin(torch.ones(batch, dtype=torch.bool), [ami.Episode(row, seed=row) for row in range(batch)])
 
         def run() -> float:
             begun = time.process_time()

@@ -14,8 +14,8 @@ from ami.agent import Agent
 from ami.config.compose import to_graph
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest
+from ami.runtime.build import build_module
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import build_module
 from ami.saved.agent_file import Trained
 from ami.session.learn import learn
 

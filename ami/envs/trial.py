@@ -70,8 +70,7 @@ def try_out(world: GymWorld) -> Trial:
 def _episode(world: GymWorld, limit: int) -> Iterator[dict[str, Tensor]]:
     """Yield the world's outputs at each tick, up to the end of an episode or `limit` steps."""
     every, draw = torch.ones(1, dtype=torch.bool), torch.Generator().manual_seed(SEED)
-    world.assign(every, [Episode(0, SEED)])
-    world.begin(every, [0])
+    world.begin(every, [Episode(0, SEED)])
     sent: dict[str, Tensor] = {}
     for _ in range(limit + 1):
         uniform = torch.rand(1, world.space.num_draws, generator=draw)

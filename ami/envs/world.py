@@ -189,11 +189,12 @@ class GymWorld(World):
                  for name, port in ports.items() if name != MASK}
         return {"G": (0,), **shown, "X": self._truth_size, "A": self.space.width}
 
-    def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
+    def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
         if len(mask) != len(self._episodes):
             self._episodes = list(episodes)
         for row in mask.nonzero()[:, 0].tolist():
             self._episodes[row] = episodes[row]
+        super().begin(mask, episodes)
 
     def reset(self, mask: Tensor) -> None:
         if self.rows.num_envs != len(mask):

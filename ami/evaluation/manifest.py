@@ -163,8 +163,7 @@ class Manifest:
         actions = int(world.infer_dims({}).get("A", 0))  # type: ignore[arg-type]
         for _, episodes in self.waves(CHECKED_AT_ONCE):
             every = torch.ones(len(episodes), dtype=torch.bool)
-            world.assign(every, episodes)
-            world.begin(every, [episode.number for episode in episodes])
+            world.begin(every, episodes)
             self.refuse_solved(episodes, world.step(action=torch.zeros(len(episodes), actions))["success"].tolist())
 
     def refuse_solved(self, episodes: Sequence[Episode], success: Sequence[bool]) -> None:

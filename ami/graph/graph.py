@@ -14,6 +14,7 @@ from typing import Any
 
 import networkx as nx
 
+from ami.blueprint import Actor, Planner, World
 from ami.errors import AmiError, GraphError, ModuleError, suggestion
 from ami.graph.faults import blamed
 from ami.graph.shapes import DimSolver
@@ -110,6 +111,18 @@ class Graph:
             raise GraphError([f"the graph has {named}. Expected one"])
         return found[0]
 
+    def actions_of(self, worlds: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Return the outputs, (node, port), that other nodes send to these worlds."""
+        worlds = set(worlds)
+        found = {(wire.node, wire.port) for wire in self.wires if wire.to_node in worlds and wire.node not in worlds}
+        return tuple(sorted(found, key=lambda port: (self.order.index(port[0]), port[1])))
+
+    def boundary(self) -> tuple[str, ...]:
+        """Return the ports, "node.port", between agent and world: the worlds' outputs, and the outputs wired into them."""
+        worlds = self.nodes_of(World)
+        shown = [f"{node}.{port}" for node in worlds for port in self.outputs[node]]
+        return (*shown, *(f"{node}.{port}" for node, port in self.actions_of(worlds)))
+
     def equal_nodes(self, other: Graph) -> set[str]:
         """Return the nodes with equal class, settings, sizes and actions in another graph: their weights are compatible."""
         return {node for node in set(self.order) & set(other.order) if self.specs[node] == other.specs[node]
@@ -185,7 +198,7 @@ class Graph:
             return False
         if wire.to_port in consumer.inputs:
             return True
-        if producer.outputs[wire.port].kind == "mask" and (consumer.requires or consumer.role == "actor"):
+        if producer.outputs[wire.port].kind == "mask" and (consumer.requires or _is(consumer, Actor)):
             self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.specs[wire.to_node].name} "
                                  f"has no input '{wire.to_port}', and may choose disallowed actions. Fix: "
                                  f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.ACTION_MASK}}")
@@ -256,7 +269,7 @@ class Graph:
                                                  f"@callable_method, or bind graph.{node}.calls.{name} to another node{out}")
             for name, call in module.requires.items():
                 if name not in bound and not call.optional:
-                    why = ": Mode-2 cannot search without it" if module.role == "planner" else ""
+                    why = ": Mode-2 cannot search without it" if _is(module, Planner) else ""
                     self.mistakes.append(f"{node} needs the call '{name}' ({', '.join(call.methods)}), which is not bound"
                                          f"{why}. Fix: graph.{node}.calls.{name}=<node>")
         edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
@@ -290,8 +303,9 @@ class Graph:
         found = []
         for node in self.order:
             draft = self.drafts[node]
-            remarks = [str(remark) for remark in getattr(draft, "remarks", ())]
-            within: Mapping[str, str] = getattr(draft, "duplicated_by", {})
+            if not isinstance(draft, World):
+                continue
+            remarks, within = [str(remark) for remark in draft.remarks], draft.duplicated_by
             own = [name for name in draft.outputs if name not in type(draft).outputs]
             unread = [f"{node}.{name}" for name in own if not {(node, name), (node, within.get(name))} & read]
             if unread:
@@ -304,7 +318,12 @@ class Graph:
         read = {wire.node for wire in self.wires if not wire.cut}
         read |= {callee for calls in self.calls.values() for callee in calls.values()}
         for node in self.order:
-            if node not in read and self.drafts[node].role not in ("world",):
+            if node not in read and not isinstance(self.drafts[node], World):
                 self.warnings.append(f"{node} has no effect: no wire and no call reads it")
         for node in sorted(set(self.specs) - set(self.calls)):
             self.warnings.append(f"module '{node}' has no effect: the graph does not name it")
+
+
+def _is(owner: Module | type[Module], role: type[Module]) -> bool:
+    """Return whether a module, or a class of modules, has a role."""
+    return issubclass(owner if isinstance(owner, type) else type(owner), role)

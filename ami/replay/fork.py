@@ -13,19 +13,18 @@ from pathlib import Path
 
 import torch
 
+from ami.blueprint import World
 from ami.config.compose import to_graph
-from ami.errors import TraceError
-from ami.graph.faults import blamed
+from ami.errors import TraceError, WorldFault
 from ami.replay.compatibility import changed_in, fitting_weights, incomparable
 from ami.replay.recording import Recording, cause
 from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
 from ami.rollout import is_over
-from ami.runtime.recorder import NoTrace
-from ami.runtime.worker import Outputs, Worker
+from ami.runtime.mailbox import Outputs
+from ami.runtime.worker import Worker
 from ami.terminal.console import Console
 from ami.trace.header import write_header
-from ami.trace.levels import WORLD
 from ami.trace.log import TraceLog
 
 
@@ -116,46 +115,40 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
     These are the changed modules, or all of them if the weights differ, since their carries hold states of the other model.
     """
     past = recording.graph
-    held = Checked(recording.trace)
+    held = Checked(recording.trace, recording.worlds)
     replayed = ReplayedAgent(recording, past, recording.weights, held)
+    replayed.worker.mail.depth = max(replayed.worker.mail.depth, future.mail.depth)
     replayed.begin(wave)
     episodes = recording.waves[wave]
     future.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
-    history: list[dict[str, Outputs]] = []
-    recorder, future.recorder = future.recorder, NoTrace()  # the ticks before the fork are in the recording
-    same_world = past.specs[WORLD] == future.graph.specs[WORLD]
     for now in range(tick):
-        history.append(replayed.fire(now))
+        replayed.fire(now)
         if held.first is not None:
             raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its agent, re-executed, differs from the "
                              f"trace at {held.first}, so the state of its modules cannot be restored. "
                              f"Because: {cause(held.first, recording.changes())}. "
                              "Fix: fork with the code, settings and versions of the run")
-        shown, was = future.fire([WORLD], now, recording.actions_parcel(wave, now - 1))[WORLD], history[-1][WORLD]
-        different = [port for port in was if not torch.equal(shown[port], was[port])] if same_world else []
-        if different:
-            raise TraceError(f"the world's {different[0]} at tick {now} differs from the trace: the world does not "
-                             "reproduce the recorded episodes and cannot be forked")
-    future.recorder = recorder
-    nodes = [node for node in future.graph.order if node != WORLD]
+    nodes = [node for node in future.graph.order if node not in recording.worlds]
     same = [node for node in nodes if learnt_alike and past.specs.get(node) == future.graph.specs[node]
             and past.dims[node] == future.graph.dims[node]]
-    for node in same:
-        with blamed(node, "snapshot() and restore()"):
-            future.modules[node].restore(replayed.worker.modules[node].snapshot())
-    if tick:  # messages in transit on delayed wires
-        future.fire([], tick, [(now, {node: sent for node, sent in outputs.items()
-                                      if node in future.graph.order and (node != WORLD or same_world)})
-                               for now, outputs in enumerate(history)])
+    if tick:
+        then = replayed.snapshot()
+        worlds = {world: own if past.specs[world] == future.graph.specs[world] else own.uncompared()
+                  for world, own in then.worlds.items()}
+        try:
+            future.restore(then._replace(modules={node: then.modules[node] for node in same}, worlds=worlds))
+        except WorldFault as error:
+            raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: {error}") from None
     return tuple(node for node in nodes if node not in same)
 
 
 def _run_on(future: Worker, tick: int, outcomes: list[EpisodeProgress],
             on_over: Callable[[int], None]) -> tuple[list[EpisodeProgress], int]:
     """Run from `tick` on until every episode has ended; report how many end, and return outcomes and number of ticks."""
+    world = future.graph.nodes_of(World)[0]
     while not all(one.over for one in outcomes):
         before = sum(one.over for one in outcomes)
-        outcomes = _updated(outcomes, tick, future.fire(future.graph.order, tick)[WORLD])
+        outcomes = _updated(outcomes, tick, future.fire(future.graph.order, tick)[world])
         tick += 1
         on_over(sum(one.over for one in outcomes) - before)
     return outcomes, tick
@@ -169,7 +162,7 @@ def _outcomes(recording: Recording, wave: int, ticks: int) -> list[EpisodeProgre
     """Return every episode's outcome after the first `ticks` recorded ticks."""
     outcomes = [EpisodeProgress(False, 0, 0.0, False)] * len(recording.waves[wave])
     for tick in range(ticks):
-        outcomes = _updated(outcomes, tick, recording.shown(wave, tick))
+        outcomes = _updated(outcomes, tick, recording.shown(wave, tick)[recording.worlds[0]])
     return outcomes
 
 

@@ -11,21 +11,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ami.blueprint import Episode
+from ami.blueprint import Episode, World
 from ami.config.compose import Config, compose, to_graph
 from ami.errors import GraphError, SettingError, TraceError, TrustError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
-from ami.runtime.worker import Outputs, Parcel, Weights
+from ami.runtime.mailbox import Outputs, Parcel
+from ami.runtime.worker import Weights
 from ami.saved.agent_file import AGENT_FILE, read_weights
 from ami.session.evaluation import MANIFEST
 from ami.trace.header import NAME as HEADER
 from ami.trace.header import versions
-from ami.trace.levels import ACTION, WORLD
 from ami.trace.provenance import changes, origin, run_code
 from ami.trace.reader import Difference, Trace, tensor_of
-
-ACTOR = ACTION.split(".")[0]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Recording:
         if of:
             raise TraceError(f"{folder} is a replay of {of[0]}, not a recording: expected a folder that `ami run` left. "
                              f"Fix: the folder of {of[0]}")
-        if WORLD not in trace.tables or f"{WORLD}.observation" not in _kept(trace):
+        if not _kept(trace):
             raise TraceError(f"{folder} holds hashes and statistics of its world's outputs, not the messages, and cannot be "
                              "re-executed. Fix: run again with trace.level=boundary")
         if "overrides" not in details:
@@ -82,8 +80,8 @@ class Recording:
         sealed = manifest.waves(config.settings.evaluation.batch)
         waves = {wave: episodes for wave, episodes in sealed if wave in trace.waves}
         for wave, episodes in waves.items():
-            if len(episodes) != (worlds := _worlds(trace, wave)):
-                raise TraceError(f"{folder} holds wave {wave} of {worlds} worlds, but {MANIFEST} and evaluation.batch give "
+            if len(episodes) != (rows := _rows(trace, wave)):
+                raise TraceError(f"{folder} holds wave {wave} of {rows} worlds, but {MANIFEST} and evaluation.batch give "
                                  f"{len(episodes)}: expected the same. Fix: copy the run again from where it was made")
         ticks = {wave: count for wave, count in _whole_ticks(trace).items() if wave in waves}
         return cls(trace, config, graph, read_weights(folder / AGENT_FILE), waves, ticks)
@@ -91,6 +89,11 @@ class Recording:
     @property
     def folder(self) -> Path:
         return self.trace.folder
+
+    @cached_property
+    def worlds(self) -> tuple[str, ...]:
+        """The nodes of its worlds."""
+        return self.graph.nodes_of(World)
 
     @property
     def seed(self) -> int:
@@ -124,37 +127,37 @@ class Recording:
         found += changes(header["details"].get("origin", {}), origin(self.weights, run_code(self.graph)))
         return found + [f"versions.{text}" for text in changes(header["versions"], versions())]
 
-    def shown(self, wave: int, tick: int) -> Outputs:
-        """Return every output of the world at a tick, (B, …)."""
-        return {port: self._tape(WORLD, port).message(wave, tick) for port in self.trace.ports[WORLD]}
+    def shown(self, wave: int, tick: int) -> dict[str, Outputs]:
+        """Return every output of the worlds at a tick, (B, …), by node."""
+        return {world: {port: self._tape(world, port).message(wave, tick) for port in self.trace.ports[world]}
+                for world in self.worlds}
 
-    def actions(self, wave: int, tick: int) -> Outputs:
-        """Return the agent's action at a tick: {"action": (B, A)}."""
-        return {"action": self._tape(ACTOR, "action").message(wave, tick)}
+    def actions(self, wave: int, tick: int) -> dict[str, dict[str, Tensor]]:
+        """Return the outputs that the worlds receive, as sent at a tick, (B, …), by node."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for node, port in self.graph.actions_of(self.worlds):
+            found.setdefault(node, {})[port] = self._tape(node, port).message(wave, tick)
+        return found
 
     def output(self, node: str, port: str, wave: int, tick: int) -> np.ndarray:
         """Return a recorded scalar message, (B,); every trace level has these."""
         return self._tape(node, port).values(wave, tick)
 
-    def actions_parcel(self, wave: int, tick: int, others: Outputs | None = None) -> list[Parcel]:
-        """Return the recorded action at a tick as a parcel, for a worker whose own action may differ.
+    def actions_parcel(self, wave: int, tick: int, others: Mapping[str, Outputs] | None = None) -> list[Parcel]:
+        """Return the recorded actions at a tick as a parcel, for a worker whose own actions may differ.
 
         Args:
-            wave, tick: when; empty before tick 0 and for a graph without an actor.
-            others: the actor's other messages.
+            wave, tick: when; empty before tick 0.
+            others: the other messages of their senders, by node.
         """
-        if tick < 0 or not self._acts:
+        if tick < 0:
             return []
-        return [(tick, {ACTOR: {**(others or {}), **self.actions(wave, tick)}})]
+        return [(tick, {node: {**(others or {}).get(node, {}), **sent} for node, sent in self.actions(wave, tick).items()})]
 
     def _tape(self, node: str, port: str) -> _Tape:
         if (node, port) not in self._tapes:
             self._tapes[node, port] = _Tape(self.trace, node, port)
         return self._tapes[node, port]
-
-    @cached_property
-    def _acts(self) -> bool:
-        return ACTION in _kept(self.trace)
 
     @cached_property
     def _tapes(self) -> dict[tuple[str, str], _Tape]:
@@ -188,9 +191,14 @@ class _Tape:
         data, batch = self._held("data", wave, tick)
         return tensor_of(data, self._dtype, (batch, *self._shape))
 
+    def _row(self, wave: int, tick: int) -> int | None:
+        """Return the record of a node's last firing up to a tick: at most as many ticks ago as it rests."""
+        recent = ((wave, then) for then in range(tick, tick - self._every, -1))
+        return next((self._rows[key] for key in recent if key in self._rows), None)
+
     def _held(self, kind: str, wave: int, tick: int) -> tuple[Any, int]:
         """Return a cell and its number of worlds."""
-        row, column = self._rows.get((wave, tick - tick % self._every)), f"{self._port}.{kind}"
+        row, column = self._row(wave, tick), f"{self._port}.{kind}"
         held = None if row is None or column not in self._table.column_names else self._table[column][row].as_py()
         if row is None or held is None:
             raise TraceError(f"{self._where} at wave {wave}, tick {tick}. Fix: run again with trace.level=boundary")
@@ -203,9 +211,7 @@ def _check_ports(trace: Trace, graph: Graph) -> None:
     Raises:
         TraceError: names the port, the recorded type and the expected one.
     """
-    boundary = [(WORLD, port) for port in graph.outputs.get(WORLD, ())]
-    boundary += [(ACTOR, ACTION.split(".")[1])] * (ACTOR in graph.order)
-    for node, port in boundary:
+    for node, port in (name.split(".") for name in graph.boundary()):
         expected = graph.drafts[node].outputs[port]
         shape, dtype = expected.shape(graph.dims[node]), str(expected.dtype).removeprefix("torch.")
         found = trace.ports.get(node, {}).get(port)
@@ -216,10 +222,10 @@ def _check_ports(trace: Trace, graph: Graph) -> None:
                              "gives. Fix: run again with trace.level=boundary")
 
 
-def _worlds(trace: Trace, wave: int) -> int:
-    """Return the number of worlds of a wave."""
-    table = trace.tables[WORLD]
-    return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
+def _rows(trace: Trace, wave: int) -> int:
+    """Return the number of parallel worlds of a wave."""
+    return max(int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
+               for table in trace.tables.values())
 
 
 def _kept(trace: Trace) -> set[str]:

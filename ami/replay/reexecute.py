@@ -12,11 +12,12 @@ import torch
 
 from ami.errors import TraceError
 from ami.graph.graph import Graph
-from ami.replay.recording import ACTOR, Recording, cause
+from ami.replay.recording import Recording, cause
+from ami.runtime.history import WorldHistory
+from ami.runtime.mailbox import Mailbox, Outputs
 from ami.runtime.recorder import NoTrace, Recorder
-from ami.runtime.worker import Outputs, Weights, Worker
+from ami.runtime.worker import Snapshot, Weights, Worker
 from ami.trace.header import write_header
-from ami.trace.levels import WORLD
 from ami.trace.log import TraceLog
 from ami.trace.reader import Difference, Trace
 
@@ -45,7 +46,7 @@ class Replay:
 
 
 class ReplayedAgent:
-    """All modules of a recorded agent except its world, fired tick by tick on the recorded world outputs and actions.
+    """All modules of a recorded agent except its worlds, fired tick by tick on the recorded world outputs and actions.
 
     Delayed actions, such as the world model's input, are the recorded ones even if this agent chose others, since the
     recorded world outputs follow from the recorded actions.
@@ -54,31 +55,46 @@ class ReplayedAgent:
         recording: the recorded run.
         graph: the modules' graph; the recording's own, or another with the same world.
         weights: by node.
-        recorder: records every invocation, including the world's.
+        recorder: records every invocation, including the worlds'.
     """
 
     def __init__(self, recording: Recording, graph: Graph, weights: Weights, recorder: Recorder | None = None) -> None:
         self.recording, self.graph, self.recorder = recording, graph, recorder or NoTrace()
-        self.nodes = [node for node in graph.order if node != WORLD]
+        self.nodes = [node for node in graph.order if node not in recording.worlds]
         self.worker = Worker(graph, self.nodes, recording.seed, weights, self.recorder)
+        self._mail = Mailbox(graph)  # what the worlds received
+        self._histories = {world: WorldHistory(whole=True) for world in recording.worlds}
 
     def begin(self, wave: int) -> None:
         """Start a wave of episodes."""
         episodes = self.recording.waves[wave]
-        self.worker.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
+        every = torch.ones(len(episodes), dtype=torch.bool)
+        self.worker.begin(every, episodes, wave)
+        self._mail.open({world: self.graph.drafts[world].inputs for world in self._histories}, len(episodes))
+        for history in self._histories.values():
+            history.begin(every, episodes)
         self._wave = wave
-        self._acted: Outputs = {}
+        self._acted: dict[str, Outputs] = {}
 
     def fire(self, tick: int) -> dict[str, Outputs]:
-        """Run one tick; return every node's outputs, the world's as recorded."""
+        """Run one tick; return every node's outputs, the worlds' as recorded."""
         shown = self.recording.shown(self._wave, tick)
-        if tick % self.graph.every[WORLD] == 0:
-            now = time.perf_counter_ns()  # playback takes no time
-            self.recorder.add(WORLD, self._wave, tick, now, now, shown)
+        self._mail.deliver([(tick, {**self.recording.actions(self._wave, tick), **shown})])
+        for world, sent in shown.items():
+            if tick % self.graph.every[world] == 0:
+                now = time.perf_counter_ns()  # playback takes no time
+                inputs, sent_at = self._mail.inputs(world, tick)
+                self._histories[world].add(inputs, sent)
+                self.recorder.add(world, self._wave, tick, now, now, sent, sent_at)
         recorded = self.recording.actions_parcel(self._wave, tick - 1, self._acted)
-        outputs = self.worker.fire(self.nodes, tick, [*recorded, (tick, {WORLD: shown})])
-        self._acted = outputs.get(ACTOR, {})
-        return {WORLD: shown, **outputs}
+        outputs = self.worker.fire(self.nodes, tick, [*recorded, (tick, shown)])
+        self._acted = outputs
+        return {**shown, **outputs}
+
+    def snapshot(self) -> Snapshot:
+        """Return the agent's state, and the worlds' pasts with every recorded output."""
+        pasts = {world: history.snapshot() for world, history in self._histories.items()}
+        return self.worker.snapshot()._replace(worlds=pasts)
 
     def live(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
         """Run every recorded tick; yield (wave, tick, outputs by node)."""
@@ -104,5 +120,6 @@ def again(recording: Recording, folder: Path) -> Replay:
             pass
     anew = Trace.open(folder)
     first = recording.trace.compare(anew, recording.ticks)  # later ticks are incomplete: the run was killed
-    messages = sum(table.num_rows * len(anew.ports[node]) for node, table in anew.tables.items() if node != WORLD)
+    messages = sum(table.num_rows * len(anew.ports[node]) for node, table in anew.tables.items()
+                   if node not in recording.worlds)
     return Replay(folder, ticks, messages, first, recording.changes() if first is not None else [])

@@ -22,15 +22,15 @@ from ami.config.compose import to_graph
 from ami.errors import require
 from ami.graph.graph import Graph
 from ami.ports import ActionSpace
-from ami.replay.compatibility import JUDGES, PLANNER, SETS, changed_in, fitting_weights, following, incomparable
-from ami.replay.recording import ACTOR, Recording, cause
+from ami.replay.compatibility import SETS, acting_planner, changed_in, fitting_weights, following, incomparable, judges_of
+from ami.replay.recording import Recording, cause
 from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
 from ami.rollout import is_over
-from ami.runtime.worker import Outputs, Weights, Worker
+from ami.runtime.mailbox import Outputs
+from ami.runtime.worker import Weights, Worker
 from ami.terminal.console import Console
 from ami.trace.header import write_header
-from ami.trace.levels import WORLD
 from ami.trace.log import TraceLog
 from ami.trace.reader import Difference
 
@@ -66,6 +66,7 @@ class Swap:
         folder: the run folder of the other agent's trace.
         nodes: the re-executed nodes, in firing order.
         actions: the action space.
+        action: the compared output, (node, port).
         moments: every decision.
         incomparable: why the plans' energies are not comparable; None if they are.
         first: the first difference between the trace and the recorded agent, which is re-executed to provide the inputs;
@@ -77,6 +78,7 @@ class Swap:
     folder: Path
     nodes: tuple[str, ...]
     actions: ActionSpace
+    action: tuple[str, str]
     moments: list[TickOutputs] = field(default_factory=list)
     incomparable: str | None = None
     first: Difference | None = None
@@ -154,18 +156,23 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     """
     other = recording.other(overrides)
     graph = to_graph(other)
-    require(graph.specs[WORLD] == recording.graph.specs[WORLD],
+    require(all(graph.specs.get(world) == recording.graph.specs[world] for world in recording.worlds),
             f"{' '.join(overrides)} changes the world: its recorded outputs cannot be substituted. "
             "Fix: --fork TICK, which continues in another world")
+    acting, sender = (one.actions_of(recording.worlds) for one in (recording.graph, graph))
+    require(len(acting) == 1 and acting == sender,
+            f"a substitution compares the one action that a world receives: these agents send "
+            f"{', '.join(map('.'.join, acting))} and {', '.join(map('.'.join, sender))}. "
+            "Fix: --fork TICK, which continues with other actions")
     weights = fitting_weights(recording, other, graph, console)
     changed = changed_in(recording, graph, weights)
     nodes = following(graph, changed)
     require(nodes != (), f"{' '.join(overrides) or 'no override'} changes nothing in this agent. Fix: `ami replay RUN` "
                          "re-executes it unchanged")
     kept = [f"{node}.{port}" for node in nodes for port in graph.outputs[node]]
-    found = Swap(folder, nodes, graph.actions.get(ACTOR, ActionSpace()))
+    found = Swap(folder, nodes, graph.actions.get(acting[0][0], ActionSpace()), acting[0])
     found.incomparable = incomparable(recording.graph, graph, changed)
-    held = Checked(recording.trace)
+    held = Checked(recording.trace, recording.worlds)
     total = sum(recording.ticks.values())
     with (closing(TraceLog(folder / "trace" / "swap", kept)) as log,
           (console or Console(quiet=True)).counting("replay", total, "ticks") as bar):
@@ -175,7 +182,8 @@ def swap(recording: Recording, overrides: Sequence[str], folder: Path, console: 
     if held.first is not None:
         found.first, found.changes = held.first, recording.changes()
         named = {text.split(" was ")[0].split(".")[1] for text in found.changes if "." in text.split(" was ")[0]}
-        others = [name for name in (*JUDGES, "wires") if name in named | held.parted.keys()]
+        judges = judges_of(recording.graph)
+        others = [name for name in (*graph.order, "wires") if name in (named | held.parted.keys()) & {*judges, "wires"}]
         if others:
             _refuse(found, f"{', '.join(others)}: changed since the energies were recorded, see below")
     write_header(folder, graph, other.plain(), seed=recording.seed,
@@ -191,8 +199,9 @@ def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: S
     recorded = ReplayedAgent(recording, recording.graph, recording.weights, held)
     other = Worker(graph, nodes, recording.seed, weights, log)
     others = set(graph.order) - set(nodes)
-    before: Outputs = {}  # outputs of the recorded actor
+    before: dict[str, Outputs] = {}
     acted: Outputs = {}  # outputs of the other actor
+    ((actor, _),) = graph.actions_of(recording.worlds)
     for wave, tick, original in recorded.live():
         if tick == 0:
             episodes = recording.waves[wave]
@@ -205,34 +214,36 @@ def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: S
         # the previous action is the recorded one, whatever the other agent chose
         action = recording.actions_parcel(wave, tick - 1, before)
         swapped = other.fire(nodes, tick, [*action, (tick, given)])
-        if ACTOR in swapped:
-            if tick % graph.every[ACTOR]:  # a resting actor repeats its own last action
-                swapped[ACTOR] = acted
-            acted = swapped[ACTOR]
-        before = original[ACTOR]
+        if actor in swapped:
+            if tick % graph.every[actor]:  # a resting actor repeats its own last action
+                swapped[actor] = acted
+            acted = swapped[actor]
+        before = original
         yield wave, tick, original, swapped
 
 
 def _judge(found: Swap, recording: Recording, graph: Graph, wave: int, tick: int, original: dict[str, Outputs],
            swapped: dict[str, Outputs]) -> None:
     """Compare one tick's decisions with the trace."""
-    over = _over(original[WORLD]) if tick else torch.zeros(len(recording.waves[wave]), dtype=torch.bool)
+    over = _over(original[recording.worlds[0]]) if tick else torch.zeros(len(recording.waves[wave]), dtype=torch.bool)
     running = (~over).nonzero()[:, 0].tolist()
     outputs = {**original, **swapped}
-    one, two = recording.actions(wave, tick)["action"], outputs[ACTOR]["action"]
-    found.otherwise += int((one != original[ACTOR]["action"]).flatten(1).any(1)[~over].sum())
+    node, port = found.action
+    one, two = recording.actions(wave, tick)[node][port], outputs[node][port]
+    found.otherwise += int((one != original[node][port]).flatten(1).any(1)[~over].sum())
     if found.choices:
         apart = (found.actions.chosen(one) != found.actions.chosen(two)).float().mean(-1)
         alike = 1 - apart
     else:
         apart = torch.linalg.vector_norm(two - one, dim=-1)
         alike = torch.nn.functional.cosine_similarity(one, two, dim=-1)
-    if found.incomparable is None and (changed := _changed_input(graph, original, swapped, ~over)):
+    planner, own = acting_planner(graph), acting_planner(recording.graph)
+    if found.incomparable is None and planner and (changed := _changed_input(graph, planner, original, swapped, ~over)):
         _refuse(found, f"{changed} differs from the trace at wave {wave}, tick {tick}, so the plans are scored differently")
     planned = _planned(recording, graph, wave, tick, outputs)
     gaps = None
-    if found.incomparable is None and any(planned):
-        gaps = outputs[PLANNER]["energy"].numpy() - recording.output(PLANNER, "energy", wave, tick)
+    if found.incomparable is None and planner and own and any(planned):
+        gaps = outputs[planner]["energy"].numpy() - recording.output(own, "energy", wave, tick)
     for row in running:
         gap = float(gaps[row]) if gaps is not None and planned[row] else None
         found.moments.append(TickOutputs(wave, tick, row, float(alike[row]), float(apart[row]), bool(planned[row]), gap))
@@ -246,16 +257,17 @@ def _refuse(found: Swap, why: str) -> None:
 
 def _planned(recording: Recording, graph: Graph, wave: int, tick: int, outputs: dict[str, Outputs]) -> np.ndarray:
     """Return the rows (B,) for which both agents searched at this tick: none in Mode-1, at rest or without a planner."""
-    graphs = (recording.graph, graph)
-    if not all(PLANNER in one.order and tick % one.every[PLANNER] == 0 for one in graphs):
+    own, planner = acting_planner(recording.graph), acting_planner(graph)
+    if own is None or planner is None or tick % recording.graph.every[own] or tick % graph.every[planner]:
         return np.zeros(len(recording.waves[wave]), bool)
-    searched: np.ndarray = outputs[PLANNER]["model_steps"].numpy() > 0
-    return searched & (recording.output(PLANNER, "model_steps", wave, tick) > 0)
+    searched: np.ndarray = outputs[planner]["model_steps"].numpy() > 0
+    return searched & (recording.output(own, "model_steps", wave, tick) > 0)
 
 
-def _changed_input(graph: Graph, original: dict[str, Outputs], swapped: dict[str, Outputs], running: Tensor) -> str | None:
+def _changed_input(graph: Graph, planner: str, original: dict[str, Outputs], swapped: dict[str, Outputs],
+                   running: Tensor) -> str | None:
     """Return the output that sets the planner differently from the recorded one in a running row, if any."""
-    for wire in graph.inputs[PLANNER]:
+    for wire in graph.inputs[planner]:
         if wire.to_port in SETS and wire.node in swapped and wire.node in original:
             one, two = original[wire.node].get(wire.port), swapped[wire.node][wire.port]
             if one is None or one.shape != two.shape or bool((one != two)[running].any()):

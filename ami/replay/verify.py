@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
 from ami.runtime.recorder import NoTrace
-from ami.trace.levels import WORLD
 from ami.trace.log import hash_of
 from ami.trace.reader import Difference, Trace
 
@@ -15,24 +14,30 @@ from ami.trace.reader import Difference, Trace
 class Checked(NoTrace):
     """A recorder that compares every message's hash with a trace, for each node up to its first difference.
 
-    The world is played back and not compared.
+    The worlds are played back and not compared.
+
+    Args:
+        trace: the recorded trace.
+        worlds: the nodes of its worlds.
 
     Attributes:
         parted: the first difference of each node, in the order of occurrence.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, worlds: Collection[str]) -> None:
         self.parted: dict[str, Difference] = {}
         self._fresh: list[tuple[str, int, int, Mapping[str, Tensor]]] = []
-        self._recorded = {node: trace.hashes(node) for node in trace.tables if node != WORLD}
+        self._worlds = frozenset(worlds)
+        self._recorded = {node: trace.hashes(node) for node in trace.tables if node not in self._worlds}
 
     @property
     def first(self) -> Difference | None:
         """The first difference; None so far without one."""
         return next(iter(self.parted.values()), None)
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
-        if node != WORLD:
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
+        if node not in self._worlds:
             self._fresh.append((node, wave, tick, outputs))
 
     def keep(self) -> None:  # when the log copies them too: changes to a message in between are in both
@@ -40,7 +45,8 @@ class Checked(NoTrace):
             self._compare(*fresh)
         self._fresh.clear()
 
-    def _compare(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor]) -> None:
+    def _compare(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
         if node in self.parted:
             return
         recorded = self._recorded.get(node, {}).get((wave, tick))

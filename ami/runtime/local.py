@@ -10,8 +10,9 @@ from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.graph.graph import Graph
 from ami.graph.partition import Segment, cut
+from ami.runtime.mailbox import Outputs
 from ami.runtime.recorder import Recorder
-from ami.runtime.worker import Outputs, Weights, Worker
+from ami.runtime.worker import Weights, Worker
 
 
 class LocalRuntime:

@@ -22,9 +22,10 @@ from ami.blueprint import Episode
 from ami.errors import AmiError, WorkerLost
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
+from ami.runtime.mailbox import Parcel
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
 from ami.runtime.recorder import NoTrace, Recorder
-from ami.runtime.worker import Parcel, Weights, Worker
+from ami.runtime.worker import Weights, Worker
 from ami.terminal.text import report
 from ami.trace.log import TraceLog
 

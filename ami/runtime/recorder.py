@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch import Tensor
 class Recorder(Protocol):
     """Receives every invocation of a worker's nodes."""
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
         """Record one invocation; its messages do not change until `keep` is called."""
 
     def keep(self) -> None:
@@ -26,7 +27,8 @@ class Recorder(Protocol):
 class NoTrace:
     """Records nothing."""
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
         pass
 
     def keep(self) -> None:

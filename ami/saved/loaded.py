@@ -204,8 +204,7 @@ class LoadedAgent:
         """Convert actions (B, A) to the environment's action space."""
         batch = len(action)
         if self._taker.batch != batch:
-            self._taker.assign(torch.ones(batch, dtype=torch.bool), [Episode(0, seed=0)] * batch)
-            self._taker.begin(torch.ones(batch, dtype=torch.bool), [0] * batch)
+            self._taker.begin(torch.ones(batch, dtype=torch.bool), [Episode(0, seed=0)] * batch)
             self._taker.step(torch.zeros_like(action))
         return self._taker.received(action)
 

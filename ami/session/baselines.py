@@ -7,7 +7,8 @@ from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import CallError, GraphError, PortError, SettingError, first_reason, require
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
-from ami.runtime.worker import Weights, build_module
+from ami.runtime.build import build_module
+from ami.runtime.worker import Weights
 from ami.session.evaluation import try_out
 from ami.terminal.console import Console
 

@@ -21,8 +21,9 @@ from ami.evaluation.metrics import EpisodeRecord, Metric, read_metrics, watched
 from ami.evaluation.outcome_log import OutcomeLog
 from ami.graph.graph import Graph
 from ami.rollout import rollout
+from ami.runtime.build import build_module
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, build_module
+from ami.runtime.worker import Weights
 from ami.session.planning_budget import check_plans
 from ami.terminal.console import Console
 from ami.trace.levels import recorded_ports

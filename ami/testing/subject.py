@@ -12,7 +12,10 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from ami.blueprint import Episode, World
+from ami.blueprint import (
+    Episode,
+    World,
+)
 from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
 from ami.ports import ActionSpace, Dims, Size
@@ -131,9 +134,7 @@ class Subject:
 
     def begin(self, module: Module, mask: Tensor, episodes: Sequence[int]) -> None:
         """Start episodes in the masked rows, as the engine does."""
-        if isinstance(module, World):
-            module.assign(mask, [Episode(number, seed=number) for number in episodes])
-        module.begin(mask, episodes)
+        module.begin(mask, [Episode(number, seed=number) for number in episodes])
 
     def life(self, batch: int, ticks: int, optional: bool = True, masked: bool = False) -> list[Inputs]:
         """Sample inputs from the ports; optional ones are None without `optional`; masks allow all without `masked`."""

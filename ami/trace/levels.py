@@ -1,7 +1,7 @@
 """Trace levels: how much of every message a run records.
 
 `stats` keeps a hash and a few statistics. `boundary` adds the bytes of the messages between agent and world: the world's
-outputs and the agent's action. `ami replay` re-executes the agent from these and the seeds of its random streams. `full`
+outputs and the agent's actions. `ami replay` re-executes the agent from these and the seeds of its random streams. `full`
 adds the bytes of chosen ports, or of every port.
 """
 
@@ -13,7 +13,6 @@ from ami.errors import require, unknown_name
 from ami.graph.graph import Graph
 
 STATS, BOUNDARY, FULL = "stats", "boundary", "full"
-WORLD, ACTION = "world", "actor.action"
 
 
 def recorded_ports(graph: Graph, level: str, ports: Sequence[str] = ()) -> frozenset[str]:
@@ -36,5 +35,5 @@ def recorded_ports(graph: Graph, level: str, ports: Sequence[str] = ()) -> froze
             raise unknown_name("port in trace.ports", port, known)
     if level == STATS:
         return frozenset()
-    boundary = [port for port in known if port.split(".")[0] == WORLD or port == ACTION]
+    boundary = graph.boundary()
     return frozenset(boundary if level == BOUNDARY else [*boundary, *(ports or known)])

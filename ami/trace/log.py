@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import atexit
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from ctypes import string_at
 from pathlib import Path
 
@@ -46,7 +46,8 @@ class TraceLog:
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
         atexit.register(self.close)  # writes the rest if close() is never called
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
         """Add one invocation."""
         self._fresh.append((node, wave, tick, start, end, outputs,
                             _taken(self._notes[node], node) if node in self._notes else b""))

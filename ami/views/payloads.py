@@ -21,6 +21,8 @@ RIDGE = 1e-4
 WIDEST_STATE = 4096  # numbers; a readout needs the square of it
 WIDEST = 12  # numbers of the longest vector observation that is plotted
 
+WORLD, ACTION = "world", "actor.action"
+
 
 class Recorded:
     """The recorded payloads of a trace."""

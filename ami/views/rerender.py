@@ -63,8 +63,7 @@ class Renderer:
             SettingError: the renderer lacks a package.
         """
         world = self._world
-        world.assign(torch.ones(1, dtype=torch.bool), [episode])
-        world.begin(torch.ones(1, dtype=torch.bool), [episode.number])
+        world.begin(torch.ones(1, dtype=torch.bool), [episode])
         drawn = []
         for tick, reward in enumerate(rewards):
             sent = world.step(action=torch.from_numpy(actions[max(tick - 1, 0)][None].astype(np.float32)))

@@ -19,10 +19,9 @@ from ami.evaluation.manifest import Manifest
 from ami.trace.header import NAME as HEADER
 from ami.trace.header import wires_of
 from ami.trace.invocation import check, implementation
-from ami.trace.levels import WORLD
 from ami.trace.node_file import NOTES
 from ami.trace.reader import Trace
-from ami.views.payloads import Decoder, Recorded
+from ami.views.payloads import WORLD, Decoder, Recorded
 from ami.views.viewer_figures import Wave, wave_figures
 from ami.views.viewer_packing import Plain
 from ami.views.viewer_pictures import MANIFEST, Rerenderer, pictures

@@ -9,8 +9,7 @@ import numpy as np
 from ami.errors import TraceError, require
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.pictures import coloured
-from ami.trace.levels import ACTION, WORLD
-from ami.views.payloads import Recorded
+from ami.views.payloads import ACTION, WORLD, Recorded
 from ami.views.rerender import Renderer
 from ami.views.viewer_figures import Wave
 from ami.views.viewer_packing import Plain, png

@@ -18,7 +18,8 @@ from ami.errors import SettingError
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Parcel, Worker
+from ami.runtime.mailbox import Parcel
+from ami.runtime.worker import Worker
 from tests.ami.toys import graph, groupings
 
 Record = list[dict[str, Tensor]]

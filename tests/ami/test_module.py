@@ -20,6 +20,7 @@ from modules.memory.episodic import Episodic
 from modules.planner.cem import CEM
 from modules.world_model.simulator import Simulator
 from tests.ami.toys import Book, Eye, Head
+from tests.support.episodes import numbered
 
 MASKS = st.integers(1, 4).flatmap(lambda batch: st.lists(st.booleans(), min_size=batch, max_size=batch))
 
@@ -40,7 +41,7 @@ class Diary(Module):
 def diary(batch: int, first: int = 0) -> Diary:
     made = Diary()
     made.random = RowRNG(0, "diary")
-    made.begin(torch.ones(batch, dtype=torch.bool), range(first, first + batch))
+    made.begin(torch.ones(batch, dtype=torch.bool), numbered(range(first, first + batch)))
     return made
 
 
@@ -71,7 +72,7 @@ def test_a_restarted_row_equals_a_fresh_one(mask: list[bool], before: int, after
     module, undisturbed, fresh = diary(batch), diary(batch), diary(batch, first=100)
     for _ in range(before):
         module.step(), undisturbed.step()
-    module.begin(rows, range(100, 100 + batch))
+    module.begin(rows, numbered(range(100, 100 + batch)))
     for _ in range(after):
         sent, old, new = module.step(), undisturbed.step(), fresh.step()
         assert same(sent, new, rows) and same(sent, old, ~rows)
@@ -81,14 +82,14 @@ def test_reset_does_not_change_sent_messages() -> None:
     module = diary(2)
     sent = module.step()
     copies = {name: value.clone() for name, value in sent.items()}
-    module.begin(torch.tensor([True, False]), [8, 9])
+    module.begin(torch.tensor([True, False]), numbered([8, 9]))
     assert same(sent, copies)
 
 
 def test_a_new_number_of_worlds_starts_from_the_initial_carry() -> None:
     module = diary(2)
     module.step()
-    module.begin(torch.ones(3, dtype=torch.bool), [0, 1, 2])
+    module.begin(torch.ones(3, dtype=torch.bool), numbered([0, 1, 2]))
     assert module.batch == 3 and same(module.carry, diary(3).carry)
 
 
@@ -101,7 +102,7 @@ def test_a_module_resumes_from_a_snapshot(batch: int, before: int, between: int,
     module, rows = diary(batch), torch.tensor([bool(mask >> row & 1) for row in range(batch)])
     for _ in range(before):
         module.step()
-    module.begin(rows, range(50, 50 + batch))  # rows may have begun at different ticks
+    module.begin(rows, numbered(range(50, 50 + batch)))  # rows may have begun at different ticks
     saved = module.snapshot()
     expected = [module.step() for _ in range(3)]
     other = Diary()

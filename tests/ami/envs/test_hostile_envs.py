@@ -159,8 +159,7 @@ def test_success_is_that_of_the_last_step_or_of_any(rule: str | None, expected: 
     world = begun("SuccessOnTheWay", success=rule)
     sent = [world.step(action=torch.zeros(1, 3))["success"].item() for _ in range(14)]
     assert sent[2:5] == [False, True, rule == "any"] and sent[12:] == expected
-    world.assign(torch.ones(1, dtype=torch.bool), [Episode(1, 9)])
-    world.begin(torch.ones(1, dtype=torch.bool), [1])
+    world.begin(torch.ones(1, dtype=torch.bool), [Episode(1, 9)])
     assert not world.step(action=torch.zeros(1, 3))["success"].item()
 
 
@@ -179,8 +178,7 @@ def begun(name: str, **settings: Any) -> GymWorld:
     """Return a world of one row whose episode begins at its next step."""
     world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
     world.set_up(dict(world.infer_dims({})))
-    world.assign(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
-    world.begin(torch.ones(1, dtype=torch.bool), [0])
+    world.begin(torch.ones(1, dtype=torch.bool), [Episode(0, 0)])
     return world
 
 
@@ -190,8 +188,7 @@ def outcome(name: str, settings: dict[str, Any], limit: int = 60) -> str:
         world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
         world.set_up(dict(world.infer_dims({})))
         every = torch.ones(2, dtype=torch.bool)
-        world.assign(every, [Episode(0, 7), Episode(1, 8)])
-        world.begin(every, [0, 1])
+        world.begin(every, [Episode(0, 7), Episode(1, 8)])
         action = torch.zeros(2, *world.inputs["action"].shape(world.dims))
         returned = 0.0
         for tick in range(limit):
@@ -216,9 +213,8 @@ def test_a_fault_in_one_row_names_that_row() -> None:
     world = GymWorld(f"{PACKAGE}/FailsAbove-v0")
     world.set_up(dict(world.infer_dims({})))
     every = torch.ones(3, dtype=torch.bool)
-    world.assign(every, [Episode(0, 1), Episode(1, 50), Episode(2, 2)])
     with pytest.raises(AmiError, match="row 1, tick 0, seed 50: reset\\(\\) raised ValueError: seed 50"):
-        world.begin(every, [0, 1, 2])
+        world.begin(every, [Episode(0, 1), Episode(1, 50), Episode(2, 2)])
         world.step(action=torch.zeros(3, 3))
 
 

@@ -34,8 +34,7 @@ def begun(name: str, rows: int = 2, **settings: Any) -> GymWorld:
     world = GymWorld(f"{PACKAGE}/{name}-v0", **settings)
     world.set_up(dict(world.infer_dims({})))
     every = torch.ones(rows, dtype=torch.bool)
-    world.assign(every, [Episode(row, 7 + row) for row in range(rows)])
-    world.begin(every, list(range(rows)))
+    world.begin(every, [Episode(row, 7 + row) for row in range(rows)])
     return world
 
 

@@ -200,8 +200,7 @@ def test_worlds_pass_the_contract_check(name: str) -> None:
 
 def test_an_action_of_several_parts_reaches_the_environment() -> None:
     made = world("TupleAction")
-    made.assign(torch.ones(2, dtype=torch.bool), [Episode(0, 0), Episode(1, 1)])
-    made.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    made.begin(torch.ones(2, dtype=torch.bool), [Episode(0, 0), Episode(1, 1)])
     for _ in range(2):
         made.step(action=torch.tensor([[1.0, 0, 0, 1], [-1.0, 1, 0, 0]]))
     taken = [env.unwrapped.taken for env in made.rows.envs]

@@ -119,8 +119,7 @@ def world(env: str, batch: int, options: Sequence[dict[str, Any]] | None = None,
 
 def begin(of: GymWorld, mask: Sequence[bool], seeds: Sequence[int], options: Sequence[dict[str, Any]] | None = None) -> None:
     chosen = options or [{}] * len(mask)
-    of.assign(torch.tensor(mask), [Episode(seed, seed, chosen[row]) for row, seed in enumerate(seeds)])
-    of.begin(torch.tensor(mask), list(seeds))
+    of.begin(torch.tensor(mask), [Episode(seed, seed, chosen[row]) for row, seed in enumerate(seeds)])
 
 
 def step(of: GymWorld, *actions: float) -> Outputs:

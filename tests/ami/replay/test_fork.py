@@ -10,6 +10,7 @@ import ami
 from ami.errors import TraceError
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
+from ami.runtime.history import WorldHistory
 from ami.trace.reader import Trace
 from ami.views.viewer_data import pages
 
@@ -25,11 +26,17 @@ def test_a_fork_without_the_recorded_module_states_is_refused(drifted: Path, tmp
 
 def test_a_fork_of_a_world_that_is_not_reproducible_is_refused(
         recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world receives other actions than the recorded ones."""
     recording = Recording.open(recorded("two rooms"))
-    with monkeypatch.context() as patched, pytest.raises(TraceError, match=r"^the world's \w+ at tick 1 differs from"):
-        patched.setattr(Recording, "deed", lambda self, wave, tick, others=None: [(tick, {"actor": {
-            "action": -self.actions(wave, tick)["action"]}})] if tick >= 0 and others is None else [])
+    real = WorldHistory.add
+    with monkeypatch.context() as patched, pytest.raises(TraceError) as refused:
+        patched.setattr(WorldHistory, "add", lambda self, inputs, outputs: real(
+            self, {name: -value for name, value in inputs.items()}, outputs))
         fork(recording, 0, 4, [], tmp_path / "fork")
+    assert str(refused.value) == (
+        f"{recording.folder} cannot be forked at tick 4: the world's observation differs from what it sent the first time, "
+        "at tick 1 of 4 done again: expected the same episode for the same seed and actions. Fix: draw from self.np_random, "
+        "after super().reset(seed=seed)")
 
 
 @pytest.mark.parametrize(("name", "tick"), [("two rooms", 0), ("two rooms", 9), ("gate", 9), ("cartpole", 5)])
@@ -60,7 +67,7 @@ def test_a_fork_with_a_change_shares_only_the_past(recorded, tmp_path: Path) -> 
 def test_a_fork_holds_no_ended_episode(recorded, tmp_path: Path) -> None:
     recording = Recording.open(recorded("cartpole"))
     over = {row: tick for row in range(2) for tick in reversed(range(recording.ticks[0]))
-            if recording.shown(0, tick)["terminated"][row]}
+            if recording.shown(0, tick)["world"]["terminated"][row]}
     first, last = sorted(over, key=over.__getitem__)
     assert over[first] < over[last]
     done = fork(recording, 0, over[first] + 1, [], tmp_path / "fork")

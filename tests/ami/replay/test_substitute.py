@@ -122,7 +122,7 @@ def test_delayed_wires_deliver_the_other_agents_energy_and_the_recorded_action(
     for place, (wave, tick) in enumerate(ticks):
         if tick:
             assert torch.equal(energies[place], other.message("cost", "energy", wave, tick - 1))
-            assert torch.equal(actions[place], recording.actions(wave, tick - 1)["action"])
+            assert torch.equal(actions[place], recording.actions(wave, tick - 1)["actor"]["action"])
 
 
 def test_a_slow_node_rests_in_a_swap_as_it_did(recorded, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError, WorkerLost
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.runtime.build import build_module
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, Worker, build_module
+from ami.runtime.worker import Weights, Worker
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
 from ami.trace.reader import Trace

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import ami
-from ami.blueprint import Episode
+from ami.blueprint import Episode, World
 from ami.config.compose import to_graph
 from ami.errors import CallError, CheckpointError, ModuleError, PortError, SettingError
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.module import module_behind
 from ami.ports import Dims, Port
-from ami.runtime.worker import Outputs, Worker, build_module, load_weights
+from ami.runtime.build import build_module, load_weights
+from ami.runtime.mailbox import Outputs
+from ami.runtime.worker import Worker
 from tests.ami.toys import Book, Eye, Hand, Head, graph
 
 
@@ -31,7 +35,8 @@ class Notes:
         self.closed = False
         self.kept = 0
 
-    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor]) -> None:
+    def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
+            sent_at: Sequence[int] = ()) -> None:
         assert start <= end and outputs
         self.rows.append((node, wave, tick))
 
@@ -172,8 +177,8 @@ def test_messages_that_no_wire_will_read_are_freed() -> None:
 # Rates ----------------------------------------------------------------------------------------------------------------
 
 
-def slow(every: int, **changes: Any) -> Graph:
-    return graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": every}, **changes)
+def slow(every: int, modules: Mapping[str, ModuleSpec] | None = None, **changes: Any) -> Graph:
+    return graph(modules or {}, head={"state": "eye.state", "calls": {"book": "book"}, "every": every}, **changes)
 
 
 def test_a_slow_node_fires_every_n_ticks_and_holds_its_outputs() -> None:
@@ -201,13 +206,113 @@ def test_a_new_episode_does_not_start_with_held_outputs() -> None:
     assert [tick["head"]["energy"].item() for tick in second] == [tick["head"]["energy"].item() for tick in first]
 
 
-def test_a_partial_reset_is_refused_if_a_node_is_slow() -> None:
-    worker = begun(slow(3), batch=3)
+class Counter(Head):
+    """A head whose plan counts its firings and adds a random number."""
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        return {"count": torch.zeros(batch)}
+
+    def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+        self.carry = {"count": self.carry["count"] + 1}
+        drawn = self.random.normal(2, 2)
+        return {"plan": self.carry["count"][:, None, None] + drawn, "energy": state.sum(-1),
+                "count": self.carry["count"].long()}
+
+
+@settings(max_examples=25, deadline=None)
+@given(every=st.integers(1, 4), resets=st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2)), max_size=4, unique=True),
+       delay=st.integers(1, 3))
+def test_every_row_of_a_slow_node_is_that_of_its_episode_alone(every: int, resets: list[tuple[int, int]],
+                                                               delay: int) -> None:
+    of = slow(every, {"head": ModuleSpec(Counter)}, eye={"action": f"hand.action@-{delay}"})
+    worker = begun(of, batch=3)
+    found: dict[int, list[float]] = {number: [] for number in range(3)}  # by episode
+    running, latest = [0, 1, 2], 3
+    for tick in range(12):
+        rows = [row for at, row in sorted(resets) if at == tick]
+        if rows:
+            for row in rows:
+                running[row], latest = latest, latest + 1
+                found[running[row]] = []
+            worker.begin(torch.tensor([row in rows for row in range(3)]),
+                         [Episode(number, seed=number) for number in running], 0)
+        fired = worker.fire(worker.nodes, tick)
+        for row, number in enumerate(running):
+            found[number].append(fired["hand"]["action"][row, 0].item())
+    for number, actions in found.items():
+        alone = Worker(of, of.order, 0)
+        alone.begin(torch.ones(1, dtype=torch.bool), [Episode(number, seed=number)], 0)
+        assert actions == [alone.fire(alone.nodes, tick)["hand"]["action"][0, 0].item() for tick in range(len(actions))]
+
+
+def test_a_partial_reset_is_refused_if_a_world_is_slow() -> None:
+    class Slow(World):
+        inputs = {**Eye.inputs}
+        outputs = {**Eye.outputs}
+
+        def infer_dims(self, known: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"S": (3,)}
+
+        def step(self, action: Tensor) -> dict[str, Tensor]:
+            return {"state": action.sum(-1, keepdim=True).expand(-1, 3) + 1, "reward": action[:, 0]}
+
+    worker = begun(graph({"eye": ModuleSpec(Slow)}, eye={"action": "hand.action@-1", "every": 2}), batch=3)
     live(worker, range(2))
     with pytest.raises(SettingError) as refused:
         begin(worker, [True, False, False])
-    assert str(refused.value) == ("1 of 3 worlds start new episodes, but head fires only every few ticks, for all of them. "
+    assert str(refused.value) == ("1 of 3 worlds start new episodes, but eye fires only every few ticks, for all of them. "
                                   "Fix: begin all episodes together")
+
+
+# Again ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tick_that_is_fired_twice_steps_nothing_and_gives_the_same_outputs() -> None:
+    notes = Notes()
+    worker = begun(graph({"head": ModuleSpec(Counter)}), recorder=notes)
+    live(worker, range(3))
+    once = worker.fire(worker.nodes, 3)
+    recorded = len(notes.rows)
+    again = worker.fire(worker.nodes, 3)
+    assert all(again[node] is once[node] for node in once) and len(notes.rows) == recorded
+
+
+def test_a_tick_that_failed_is_completed_by_the_next_call() -> None:
+    worker = begun(graph({"hand": ModuleSpec(Fickle, {"what": "nan", "at": 1})}), batch=2)
+    worker.fire(worker.nodes, 0)
+    with pytest.raises(PortError):
+        worker.fire(worker.nodes, 1)
+    head = worker.mail.sent("head", 1)
+    worker.modules["hand"].at = 99  # type: ignore[assignment]
+    assert worker.fire(worker.nodes, 1)["head"] is head and head is not None
+
+
+@settings(max_examples=15, deadline=None)
+@given(every=st.integers(1, 3), reset=st.integers(1, 5), at=st.integers(6, 9), delay=st.integers(1, 3))
+def test_a_restored_worker_goes_on_like_the_one_it_was_taken_from(every: int, reset: int, at: int, delay: int) -> None:
+    of = slow(every, {"head": ModuleSpec(Counter)}, eye={"action": f"hand.action@-{delay}"})
+    worker = begun(of, batch=2)
+    for tick in range(at):
+        if tick == reset:
+            begin(worker, [False, True])
+        worker.fire(worker.nodes, tick)
+    other = Worker(of, of.order, 0)
+    other.restore(worker.snapshot())
+    for tick in range(at, at + 6):
+        ours, theirs = worker.fire(worker.nodes, tick), other.fire(other.nodes, tick)
+        for node, outputs in ours.items():
+            for port, value in outputs.items():
+                assert torch.equal(value, theirs[node][port]), f"{node}.{port} at tick {tick}"
+
+
+def test_a_snapshot_does_not_change_when_the_worker_goes_on() -> None:
+    worker = begun(graph({"head": ModuleSpec(Counter)}), batch=2)
+    live(worker, range(2))
+    taken = worker.snapshot()
+    goes_on = live(worker, range(2, 5))
+    other = Worker(worker.graph, worker.nodes, 0)
+    other.restore(taken)
+    assert torch.equal(live(other, range(2, 5))[-1]["hand"]["action"], goes_on[-1]["hand"]["action"])
 
 
 # Messages -------------------------------------------------------------------------------------------------------------

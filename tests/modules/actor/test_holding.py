@@ -18,6 +18,7 @@ from ami.runtime.local import LocalRuntime
 from ami.testing.subject import Subject
 from modules.actor.plan_follower import PlanFollower
 from modules.actor.policy import Policy
+from tests.support.episodes import numbered
 
 THREE = ActionSpace(choices=(3,))
 
@@ -65,7 +66,7 @@ def test_reset_row_starts_its_plan_and_the_others_continue() -> None:
     plan = torch.arange(4.0)[None, :, None].expand(2, -1, 2)
     inputs = {"state": torch.zeros(2, 6), "goal": torch.zeros(2, 6), "mode": torch.full((2,), 2), "plan": plan}
     before = [actor.step(**inputs)["action"][:, 0].tolist() for _ in range(2)]
-    actor.begin(torch.tensor([True, False]), [5, 1])
+    actor.begin(torch.tensor([True, False]), numbered([5, 1]))
     assert before == [[0, 0], [1, 1]]
     assert [actor.step(**inputs)["action"][:, 0].tolist() for _ in range(2)] == [[0, 2], [1, 3]]
 
@@ -96,9 +97,6 @@ class Space(World):
 
     def infer_dims(self, known):  # type: ignore[no-untyped-def]
         return {"A": 1}
-
-    def assign(self, mask: Tensor, episodes: list[Episode]) -> None:
-        pass
 
     def step(self, action: Tensor) -> dict[str, Tensor]:
         over = torch.zeros(len(action), dtype=torch.bool)

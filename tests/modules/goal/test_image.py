@@ -12,6 +12,7 @@ from ami.testing import check_goal
 from ami.testing.stubs import StubPerception, StubWorldModel
 from ami.testing.subject import Subject
 from modules.goal.image import ImageGoal
+from tests.support.episodes import numbered
 
 
 class Counting(StubPerception):
@@ -41,7 +42,7 @@ def test_goal_is_encoded_once_per_episode():
     module, life = subject.fresh([0, 1]), subject.life(2, 3)
     first = subject.live(module, life)
     assert perception.seen == 2
-    module.begin(torch.tensor([True, False]), [7, 1])
+    module.begin(torch.tensor([True, False]), numbered([7, 1]))
     second = subject.live(module, life[1:])
     assert perception.seen == 4
     assert not torch.equal(second[0]["goal"][0], first[0]["goal"][0])

@@ -7,6 +7,7 @@ from ami.errors import SettingError
 from ami.testing import check_memory
 from ami.testing.subject import Subject
 from modules.memory.episodic import Episodic
+from tests.support.episodes import numbered
 
 
 def fed(states, energies=None, **settings):
@@ -71,7 +72,7 @@ def test_full_memory_overwrites_the_oldest_slot():
 
 def test_reset_empties_all_slots():
     module, _ = fed([1, 2])
-    module.begin(torch.tensor([True]), [5])
+    module.begin(torch.tensor([True]), numbered([5]))
     assert kept(module) == []
 
 

@@ -16,6 +16,7 @@ from ami.testing.stubs import StubCost, StubWorldModel
 from ami.testing.subject import Subject
 from modules.planner.cem import CEM
 from modules.planner.gradient import GradientDescent
+from tests.support.episodes import numbered
 
 
 class Learnt(StubWorldModel):
@@ -106,7 +107,7 @@ def test_energy_without_gradient_is_refused_with_a_fix(weights):
 def test_default_agent_plans_by_gradient():
     graph = to_graph(compose(["planner=gradient"]))
     module = Worker(graph, ["planner"], 0).modules["planner"]
-    module.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    module.begin(torch.ones(2, dtype=torch.bool), numbered([0, 1]))
     with torch.no_grad():
         outputs = module.step(state=torch.randn(2, 64), goal=torch.randn(2, 64), mode=torch.full((2,), 2))
     assert outputs["plan"].abs().sum() > 0 and torch.isfinite(outputs["energy"]).all()

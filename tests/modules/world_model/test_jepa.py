@@ -10,6 +10,7 @@ from modules.perception.conv import Conv
 from modules.perception.identity import Identity
 from modules.world_model.anti_collapse import METHODS
 from modules.world_model.jepa import JEPA, SMALLEST_STEP
+from tests.support.episodes import numbered
 
 PICTURE, WIDTH, ACTIONS = (16, 16, 3), 12, 2
 
@@ -94,7 +95,7 @@ def test_imagine_gradients_reach_actions_and_state():
 
 def test_surprise_is_the_prediction_error_and_0_at_first():
     _, model = made()
-    model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    model.begin(torch.ones(2, dtype=torch.bool), numbered([0, 1]))
     percepts, action = torch.randn(3, 2, WIDTH), torch.rand(2, ACTIONS)
     first = model.step(percept=percepts[0], action=action)
     assert first["surprise"].tolist() == [0, 0]
@@ -102,7 +103,7 @@ def test_surprise_is_the_prediction_error_and_0_at_first():
     second = model.step(percept=percepts[1], action=action)
     predicted = model.predictor(percepts[0], action)
     torch.testing.assert_close(second["surprise"], (predicted - percepts[1]).norm(dim=1))
-    model.begin(torch.tensor([False, True]), [0, 2])
+    model.begin(torch.tensor([False, True]), numbered([0, 2]))
     third = model.step(percept=percepts[2], action=action)["surprise"]
     assert third[0] > 0
     assert third[1] == 0
@@ -110,7 +111,7 @@ def test_surprise_is_the_prediction_error_and_0_at_first():
 
 def test_callable_methods_are_pure():
     _, model = made()
-    model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    model.begin(torch.ones(2, dtype=torch.bool), numbered([0, 1]))
     model.step(percept=torch.randn(2, WIDTH), action=torch.rand(2, ACTIONS))
     before = model.snapshot()
     model.imagine(torch.randn(4, WIDTH), torch.randn(4, 2, 3, ACTIONS))
@@ -122,7 +123,7 @@ def test_callable_methods_are_pure():
 
 def test_restored_snapshot_continues_identically():
     _, model = made()
-    model.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    model.begin(torch.ones(2, dtype=torch.bool), numbered([0, 1]))
     percepts, action = torch.randn(3, 2, WIDTH), torch.rand(2, ACTIONS)
     model.step(percept=percepts[0], action=action)
     saved = model.snapshot()
@@ -226,7 +227,7 @@ def test_ema_states_are_layer_normed_percepts():
     state = model.believe(5 + 3 * torch.randn(4, WIDTH))
     torch.testing.assert_close(state.mean(-1), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(state.std(-1, correction=0), torch.ones(4), atol=1e-3, rtol=0)
-    model.begin(torch.ones(4, dtype=torch.bool), range(4))
+    model.begin(torch.ones(4, dtype=torch.bool), numbered(range(4)))
     percept = torch.randn(4, WIDTH)
     assert torch.equal(model.step(percept=percept, action=torch.zeros(4, 2))["state"], model.believe(percept))
 

@@ -6,6 +6,7 @@ import torch
 
 from ami.errors import SettingError
 from modules.world_model.simulator import Simulator
+from tests.support.episodes import numbered
 from worlds.two_rooms_physics import Dynamics
 
 
@@ -45,7 +46,7 @@ def test_distance_is_the_path_through_the_door(simulator):
 
 
 def test_surprise_is_0_for_true_states_only(simulator):
-    simulator.begin(torch.ones(2, dtype=torch.bool), [0, 1])
+    simulator.begin(torch.ones(2, dtype=torch.bool), numbered([0, 1]))
     start, action = states(2), torch.tensor([[0.5, 0.0], [0.0, -1.0]])
     assert simulator.step(percept=start, action=action)["surprise"].tolist() == [0, 0]
     after = simulator.imagine(start, action[:, None, None]).states[:, 0, 0]

@@ -1,0 +1,146 @@
+"""Checks of what a module returns, and the errors that name its faults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ami.errors import ModuleError, PortError
+from ami.graph.faults import FIX, callee_of, describe, raised
+from ami.graph.graph import Graph
+from ami.module import Module
+from ami.runtime.mailbox import Mailbox, Outputs
+
+Expected = tuple[str, torch.Size, torch.dtype | None]
+"""An output port: its name, shape and dtype."""
+SMALL = 256
+"""Up to this many numbers, Python sums a message faster than torch does."""
+
+
+class InPlaceGuard:
+    """Detects in-place changes of messages by a step. A check of every node at every tick costs too much: the worker checks
+    all nodes when episodes begin, then one node per tick, in turn. Tensors of torch's inference mode cannot be checked.
+
+    Args:
+        inputs: the step's inputs.
+        sent: the node's outputs at the previous tick.
+    """
+
+    def __init__(self, inputs: Mapping[str, Tensor | None], sent: Outputs | None) -> None:
+        named = [(f"its input '{name}'", value) for name, value in inputs.items() if value is not None]
+        named += [(f"'{name}', which it had sent at the tick before,", value) for name, value in (sent or {}).items()]
+        self._before = [(name, value, value._version) for name, value in named if not value.is_inference()]
+
+    def changed(self) -> str:
+        """Return the first changed message as text; empty if none changed."""
+        return next((name for name, value, version in self._before if value._version != version), "")
+
+
+def fits(outputs: Any, expected: list[Expected], judged: list[str]) -> bool:
+    """Return whether outputs fit their ports. This runs for every node at every tick, so the checks are cheap."""
+    try:
+        for i, (name, shape, dtype) in enumerate(expected):
+            value = outputs[name]
+            if value.shape != shape:
+                return False
+            if value.dtype is not dtype:
+                if dtype is not None or not isinstance(value, Tensor):
+                    return False
+                expected[i] = (name, shape, value.dtype)  # a port of any dtype keeps the first one
+        for name in judged:
+            value = outputs[name]
+            if value.numel() > SMALL:
+                total = value.sum().item()
+            else:
+                total = sum(value.tolist() if value.ndim == 1 else value.flatten().tolist())
+            if not math.isfinite(total):
+                return False
+        return len(outputs) == len(expected)
+    except (KeyError, TypeError, AttributeError, IndexError):  # no mapping, no such port, no tensor
+        return False
+
+
+class Faults:
+    """The errors of a worker's modules, with wave, tick, node and row.
+
+    Args:
+        graph: the graph.
+        modules: the modules by node.
+        mail: the messages, to find the first that was not finite.
+
+    Attributes:
+        numbers: of the episodes, by row.
+    """
+
+    def __init__(self, graph: Graph, modules: Mapping[str, Module], mail: Mailbox) -> None:
+        self.graph, self.modules, self.mail = graph, modules, mail
+        self.numbers: list[int] = []
+
+    def failed(self, node: str, wave: int, tick: int, inputs: Mapping[str, object], error: BaseException) -> ModuleError:
+        callee = callee_of(error, node, self.modules)
+        within = f", in its call {callee}()" if callee else ""
+        given = {name: value for name, value in inputs.items() if value is not None}
+        return ModuleError(f"{node}.step() failed at wave {wave}, tick {tick}{within}: {raised(error)}. "
+                           f"It received {describe(given)}. {FIX}")
+
+    def refuse(self, node: str, wave: int, tick: int, inputs: Mapping[str, object], outputs: Any,
+               expected: Sequence[Expected], judged: Sequence[str]) -> None:
+        """Raise a PortError with the first fault of a node's outputs.
+
+        Return if there is none: a sum may overflow although every number is finite.
+        """
+        module, when = self.modules[node], f"at wave {wave}, tick {tick} "
+        author = type(module).__name__
+        if not isinstance(outputs, Mapping):
+            raise PortError(f"{when}{node}.step() gave a {type(outputs).__name__}: expected a dict of its outputs, "
+                            f"{{{', '.join(module.outputs)}}}. Fix: return one in {author}.step()")
+        for name, port in module.outputs.items():
+            port.validate(f"{when}{node}.{name}", outputs.get(name), module.dims, module.batch)
+        for name in outputs:
+            if name not in module.outputs:
+                raise PortError(f"{when}{node}.step() gave '{name}', which is no output port: expected "
+                                f"{', '.join(module.outputs)}. Fix: declare the port in {author}.outputs, or leave it out")
+        for name, shape, dtype in expected:
+            if outputs[name].dtype is not dtype:
+                raise PortError(f"{when}{node}.{name} gave the dtype {outputs[name].dtype}: expected {dtype}, as before. "
+                                f"Fix: cast it in {author}.step()")
+            if outputs[name].shape != shape:
+                raise PortError(f"{when}{node}.{name} gave the shape {tuple(outputs[name].shape)}: expected {tuple(shape)}")
+        for name in judged:
+            if not bool(outputs[name].isfinite().all()):
+                self._refuse_numbers(node, name, wave, tick, inputs, outputs[name])
+
+    def _refuse_numbers(self, node: str, name: str, wave: int, tick: int, inputs: Mapping[str, object],
+                        value: Tensor) -> None:
+        """Raise a PortError with the first message, known here, that held numbers that are not finite."""
+        row, found = _not_finite(value)
+        where = f"at wave {wave}, tick {tick} {node}.{name} is {found} in row {row} (episode {self.numbers[row]})"
+        for sent_at, by_node in self.mail.kept().items():
+            for sender in self.graph.order:
+                for port, message in by_node.get(sender, {}).items():
+                    if isinstance(message, Tensor) and message.is_floating_point() and not bool(message.isfinite().all()):
+                        row, found = _not_finite(message)
+                        raise PortError(f"{where}: {sender}.{port} was {found} in row {row} before it, at tick {sent_at}. "
+                                        f"Fix: guard divisions, roots and logarithms in {self.graph.specs[sender].name}")
+        raise PortError(f"{where}: expected finite numbers. It received {describe(inputs)}, all of them finite. "
+                        f"Fix: guard divisions, roots and logarithms in {self.graph.specs[node].name}")
+
+
+def _not_finite(value: Tensor) -> tuple[int, float]:
+    """Return the first row with a number that is not finite, and that number."""
+    row, *_ = (~value.isfinite()).nonzero()[0].tolist()
+    return row, float(value[row][~value[row].isfinite()].flatten()[0])
+
+
+def check_carry(node: str, module: Module) -> None:
+    """Raise PortError unless a module's carry holds tensors with one row per world."""
+    for name, value in module.carry.items():
+        if not isinstance(value, Tensor) or not value.ndim or len(value) != module.batch:
+            raise PortError(f"{node}: {type(module).__name__}.initial() gave {describe({name: value})}: expected a tensor "
+                            f"with {module.batch} rows, one per world. Fix: return it so from initial()")
+
+

@@ -1,0 +1,149 @@
+"""The history of a world since its running episodes began. A gymnasium world cannot be copied: it is brought back by doing
+its episodes' actions again, and held against what it sent the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import World
+from ami.errors import WorldFault
+from ami.module import Episode
+
+HELD = ("reward", "terminated", "truncated", "success")
+"""The outputs of earlier ticks that are kept for the comparison: small ones. The last tick's are kept in full."""
+
+
+class Step(NamedTuple):
+    """One tick of a world.
+
+    Attributes:
+        begun: the rows (B,) that began an episode at this tick; None if none did.
+        episodes: the episode of every row.
+        inputs: what it received.
+        outputs: what it sent, as far as it is compared.
+    """
+
+    begun: Tensor | None
+    episodes: tuple[Episode, ...]
+    inputs: Mapping[str, Tensor | None]
+    outputs: Mapping[str, Tensor]
+
+
+class Past(NamedTuple):
+    """A world's past, as plain values.
+
+    Attributes:
+        steps: its ticks since the oldest running episode began.
+        begun: the rows (B,) that begin an episode at the next tick; None if none do.
+        episodes: the episode of every row.
+    """
+
+    steps: tuple[Step, ...]
+    begun: Tensor | None
+    episodes: tuple[Episode, ...]
+
+    def uncompared(self) -> Past:
+        """Return the same past without outputs, for a world that differs on purpose."""
+        return self._replace(steps=tuple(step._replace(outputs={}) for step in self.steps))
+
+
+class WorldHistory:
+    """The ticks of a world since the oldest of its running episodes began.
+
+    Args:
+        whole: whether to keep every output of every tick, for a comparison of all of them.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
+        self._whole = whole
+        self._steps: list[Step] = []
+        self._episodes: tuple[Episode, ...] = ()
+        self._begun: Tensor | None = None
+
+    def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
+        """Note that the masked rows (B,) begin new episodes at the next tick; forget ticks that no running episode needs."""
+        if bool(mask.all()):
+            self._steps, self._episodes, self._begun = [], tuple(episodes), mask.clone()
+            return
+        rows = zip(mask.tolist(), episodes, self._episodes, strict=True)
+        self._episodes = tuple(new if begins else old for begins, new, old in rows)
+        self._begun = mask.clone() if self._begun is None else mask | self._begun
+        needed = ~self._begun
+        for first in range(len(self._steps) - 1, -1, -1):  # back to the tick at which the last row's episode began
+            begun = self._steps[first].begun
+            if begun is not None:
+                needed = needed & ~begun
+            if not bool(needed.any()):
+                del self._steps[:first]
+                return
+
+    def add(self, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor]) -> None:
+        """Note one tick."""
+        if self._steps and not self._whole:
+            last = self._steps[-1]
+            self._steps[-1] = last._replace(outputs={port: last.outputs[port] for port in HELD if port in last.outputs})
+        self._steps.append(Step(self._begun, self._episodes, dict(inputs), dict(outputs)))
+        self._begun = None
+
+    def snapshot(self) -> Past:
+        """Return the noted ticks."""
+        return Past(tuple(self._steps), self._begun, self._episodes)
+
+    def restore(self, past: Past) -> None:
+        """Restore what `snapshot()` returned."""
+        self._steps, self._begun, self._episodes = list(past.steps), past.begun, past.episodes
+
+
+def redo(world: World, past: Past) -> None:
+    """Bring a world to the end of its past by doing recorded ticks again.
+
+    Rows whose running episode began after the first of these ticks take allowed actions until then, and nothing of theirs
+    is compared.
+
+    Args:
+        world: a built world.
+        past: as `WorldHistory.snapshot` returned it.
+
+    Raises:
+        WorldFault: the world sends something else than the first time.
+    """
+    steps, final = past.steps, past.episodes
+    if steps:
+        world.begin(torch.ones(len(final), dtype=torch.bool), final)
+    numbers = [episode.number for episode in final]
+    running = torch.zeros(len(final), dtype=torch.bool)
+    outputs: Mapping[str, Tensor] = {}
+    for tick, step in enumerate(steps):
+        if step.begun is not None:
+            lasting = [episode.number == number for episode, number in zip(step.episodes, numbers, strict=True)]
+            begun = step.begun & torch.tensor(lasting)
+            if tick and bool(begun.any()):
+                world.begin(begun, final)
+            running = running | begun
+        outputs = world.step(**_allowed(world, step.inputs, outputs, running))
+        for port, value in step.outputs.items():
+            if not torch.equal(outputs[port][running], value[running]):
+                raise WorldFault(f"the world's {port} differs from what it sent the first time, at tick {tick} of "
+                                 f"{len(steps)} done again: expected the same episode for the same seed and actions. Fix: "
+                                 "draw from self.np_random, after super().reset(seed=seed)")
+    if past.begun is not None:
+        world.begin(past.begun, final)
+
+
+def _allowed(world: World, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor],
+             running: Tensor) -> dict[str, Tensor | None]:
+    """Return a tick's inputs, with an allowed action in rows that are not running."""
+    if bool(running.all()):
+        return dict(inputs)
+    found = dict(inputs)
+    for name, value in inputs.items():
+        space = world.inputs[name].space
+        if value is not None and space is not None:
+            idle = space.nearest(torch.zeros_like(value), outputs.get("action_mask"))
+            found[name] = torch.where(running.view(-1, 1), value, idle)
+    return found

@@ -1,0 +1,180 @@
+"""Mailbox: the messages of a worker's nodes, and the rule that decides what an input gets.
+
+The rule is that of a synchronous graph: an input gets the message of its wire's sender `delay` ticks ago. Before there is
+one, it gets the wire's initial value; a row whose episode began after the message was sent gets the initial value too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ami.errors import WorkerLost
+from ami.graph.graph import Graph
+from ami.ports import Port
+
+Outputs = Mapping[str, Tensor]
+Parcel = tuple[int, Mapping[str, Outputs]]
+"""Outputs sent to other workers: the tick, and outputs by node."""
+NEVER = -1
+"""The tick at which an initial value was sent."""
+
+
+class _Source(NamedTuple):
+    """The source of one input.
+
+    Attributes:
+        to_port: the input.
+        sent: the sender's outputs by tick.
+        port: the sender's port.
+        delay: in ticks.
+        fill: the initial value, (B, …).
+        every: ticks between two firings of the sender.
+    """
+
+    to_port: str
+    sent: dict[int, Outputs]
+    port: str
+    delay: int
+    fill: Tensor
+    every: int
+
+
+class Mailbox:
+    """The messages sent by the nodes of a graph, as far as a worker's nodes read them.
+
+    Args:
+        graph: the checked graph.
+
+    Attributes:
+        depth: the number of ticks that messages are kept.
+        born: each row's first tick, (B,).
+        youngest: the latest of them.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.depth = 1 + max((wire.delay for wire in graph.wires), default=0)
+        self._sent: dict[str, dict[int, Outputs]] = {node: {} for node in graph.order}
+        self._sources: dict[str, list[_Source]] = {}
+        self._constant: dict[str, dict[str, Tensor | None]] = {}
+        self._begun: Tensor | None = None
+        self.born = torch.zeros(0, dtype=torch.int64)
+        self.youngest = 0
+
+    # Episodes --------------------------------------------------------------------------------------------------------
+
+    def open(self, inputs: Mapping[str, Mapping[str, Port]], batch: int) -> None:
+        """Prepare for these inputs, by node, in `batch` rows that all begin at tick 0; drop every message."""
+        for sent in self._sent.values():
+            sent.clear()
+        self.born, self.youngest, self._begun = torch.zeros(batch, dtype=torch.int64), 0, None
+        self._sources, self._constant = {}, {}
+        for node, ports in inputs.items():
+            self._sources[node] = []
+            self._constant[node] = dict.fromkeys(ports)
+            for wire in self._graph.inputs[node]:
+                port = ports[wire.to_port]
+                fill = torch.full((batch, *port.shape(self._graph.dims[node])), wire.init, dtype=port.dtype or torch.float32)
+                if wire.cut:
+                    self._constant[node][wire.to_port] = fill
+                else:
+                    del self._constant[node][wire.to_port]
+                    self._sources[node].append(_Source(wire.to_port, self._sent[wire.node], wire.port, wire.delay, fill,
+                                                       self._graph.every[wire.node]))
+
+    def begin(self, mask: Tensor) -> None:
+        """Let the masked rows (B,) begin new episodes at the next tick."""
+        self._begun = mask if self._begun is None else mask | self._begun
+
+    def advance(self, tick: int) -> None:
+        """Move to a tick, at which the rows that wait for it begin."""
+        if self._begun is not None:
+            self.born = torch.where(self._begun, tick, self.born)
+            self.youngest, self._begun = tick, None
+
+    def due(self, every: int, tick: int) -> Tensor | None:
+        """Return the rows (B,) for which a node that fires every few ticks fires now; None if it does for all of them.
+
+        A row's ticks count from its episode's first.
+        """
+        if not self.youngest:
+            return None if tick % every == 0 else torch.zeros(len(self.born), dtype=torch.bool)
+        rows = (tick - self.born) % every == 0
+        return None if bool(rows.all()) else rows
+
+    # Messages --------------------------------------------------------------------------------------------------------
+
+    def deliver(self, parcels: Sequence[Parcel]) -> None:
+        """Store the outputs that other workers sent."""
+        for sent_at, contents in parcels:
+            for node, outputs in contents.items():
+                self.post(node, sent_at, outputs)
+
+    def post(self, node: str, tick: int, outputs: Outputs) -> None:
+        """Store a node's outputs of a tick, and drop those that no wire reads any more."""
+        sent = self._sent[node]
+        sent[tick] = outputs
+        sent.pop(tick - self.depth, None)
+
+    def sent(self, node: str, tick: int) -> Outputs | None:
+        """Return a node's outputs of a recent tick; None if it has sent none."""
+        return self._sent[node].get(tick)
+
+    def inputs(self, node: str, tick: int) -> tuple[dict[str, Tensor | None], tuple[int, ...]]:
+        """Return the inputs of a node at a tick, and the tick at which each of its wires' messages was sent.
+
+        Raises:
+            WorkerLost: a sender has sent nothing: it failed or died.
+        """
+        values, sent_at = self._constant[node].copy(), []
+        for source in self._sources[node]:
+            values[source.to_port], then = self.read(source, tick)
+            sent_at.append(then)
+        return values, tuple(sent_at)
+
+    def read(self, source: _Source, tick: int) -> tuple[Tensor, int]:
+        """Return what an input gets at a tick, and the tick at which it was sent. Raises as `inputs` does."""
+        _, sent, port, delay, fill, every = source
+        then = tick - delay
+        if then < 0:
+            return fill, NEVER
+        try:
+            value = sent[then][port]
+        except KeyError:
+            raise WorkerLost(f"{source.to_port} received no message from tick {then}: its sender failed or died") from None
+        if then < self.youngest:
+            old = (self.born > then).to(value.device).view(-1, *[1] * (value.ndim - 1))
+            value = torch.where(old, fill.to(value), value)
+        return value, then if every == 1 else self._fired(every, then)
+
+    def _fired(self, every: int, tick: int) -> int:
+        """Return the last tick, up to `tick`, at which a node that fires every few ticks fired for some row."""
+        if not self.youngest:
+            return tick - tick % every
+        ages = (tick - self.born)[self.born <= tick] % every
+        return tick - int(ages.min()) if len(ages) else NEVER
+
+    def kept(self) -> dict[int, dict[str, Outputs]]:
+        """Return the recent messages by tick and node."""
+        ticks = sorted({tick for sent in self._sent.values() for tick in sent})
+        return {tick: {node: sent[tick] for node, sent in self._sent.items() if tick in sent} for tick in ticks}
+
+    # A copy of the state ---------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the messages in transit and the rows' births."""
+        return {"sent": {node: {tick: {port: value.clone() for port, value in outputs.items()}
+                                for tick, outputs in sent.items()} for node, sent in self._sent.items()},
+                "born": self.born.clone(), "youngest": self.youngest,
+                "begun": None if self._begun is None else self._begun.clone()}
+
+    def restore(self, snapshot: Mapping[str, Any], nodes: Sequence[str] | None = None) -> None:
+        """Restore what `snapshot()` returned; of the messages, only those that these nodes sent."""
+        for node, sent in snapshot["sent"].items():
+            if node in self._sent and (nodes is None or node in nodes):
+                self._sent[node].update(sent)
+        self.born, self.youngest, self._begun = snapshot["born"], snapshot["youngest"], snapshot["begun"]
