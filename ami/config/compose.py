@@ -28,7 +28,7 @@ from yaml import YAMLError
 
 from ami.config import option_file
 from ami.config.instantiate import specs_of, validate
-from ami.config.settings import SCHEMA
+from ami.config.settings import TOP_LEVEL
 from ami.config.trust import check_shadowing
 from ami.errors import AmiError, SettingError, TrustError, shown, unknown_name
 from ami.graph.spec import ModuleSpec
@@ -275,7 +275,7 @@ def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None
     """
     parsed = _parse(given)
     chosen = [o.key_or_group for o in parsed if o.type is OverrideType.CHANGE and o.key_or_group in groups()]
-    nodes = [group for group in chosen if group not in (*PRESETS, *SCHEMA, "graph")]
+    nodes = [group for group in chosen if group not in (*PRESETS, *TOP_LEVEL, "graph")]
     if not nodes or not any(preset in chosen for preset in PRESETS):
         return
     plain = _composed([text for text, o in zip(given, parsed, strict=True) if o.key_or_group not in PRESETS])
@@ -335,11 +335,11 @@ def _check_override(override: Override) -> None:
                            "Fix: `--multirun`, or, in Python, one call per value")
     if "." in key or key.startswith("hydra") or override.type is not OverrideType.CHANGE:
         return
-    if key not in (*groups(), *SCHEMA):
-        raise unknown_name("setting or group", key, {*groups(), *SCHEMA})
+    if key not in (*groups(), *TOP_LEVEL):
+        raise unknown_name("setting or group", key, {*groups(), *TOP_LEVEL})
     if key in groups() and not isinstance(override.value(), (str, list) if key == "experiment" else (str, dict)):
         fix = f"Fix to take it out: `~{key}`"
-        if key in ("graph", *SCHEMA):
+        if key in ("graph", *TOP_LEVEL):
             fix = "Fix: leave it out" + " or, to learn nothing, learning=none" * (key == "learning")
         raise SettingError(f"{shown(given)} chooses no {key}: expected a name, see `ami list`. {fix}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ami.config.settings import SCHEMA, check
+from ami.config.settings import TOP_LEVEL, check
 from ami.config.trust import allow_list, check_imports, trusted_class
 from ami.errors import SettingError, UnknownName, suggestion
 from ami.graph.spec import ModuleSpec
@@ -43,12 +43,12 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
     """
     if not isinstance(config.get(GRAPH), Mapping):
         raise SettingError(f"the configuration has no graph: {config.get(GRAPH)!r}. Fix: graph=blueprint")
-    nodes = {name for name in (*groups, *config[GRAPH]) if name != GRAPH and name not in SCHEMA}
+    nodes = {name for name in (*groups, *config[GRAPH]) if name != GRAPH and name not in TOP_LEVEL}
     unknown = [_unknown(key, value, nodes, groups) for key, value in config.items()
-               if key not in SCHEMA and key != GRAPH and key not in nodes]
+               if key not in TOP_LEVEL and key != GRAPH and key not in nodes]
     if unknown:
         raise UnknownName("\n".join(unknown))
-    wrong = check({key: value for key, value in config.items() if key in SCHEMA})
+    wrong = check({key: value for key, value in config.items() if key in TOP_LEVEL})
     for node in sorted(nodes & set(config)):
         if config[node] is not None and not _is_part(config[node]):
             wrong.append(f"{node} names no class: it has no `_target_`. Fix: {node}=<choice>, see `ami list`")
@@ -62,7 +62,7 @@ def _unknown(key: str, value: Any, nodes: set[str], groups: Sequence[str]) -> st
     if _is_part(value):
         known = nodes - {"agent", "experiment"}
         return f"unknown node '{key}'{suggestion(key, known)} Fix for a node of your own: wire it, `+graph.{key}={{…}}`"
-    return f"unknown setting or group '{key}'{suggestion(key, {*groups, *SCHEMA})}"
+    return f"unknown setting or group '{key}'{suggestion(key, {*groups, *TOP_LEVEL})}"
 
 
 def _is_part(value: Any) -> bool:

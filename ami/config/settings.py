@@ -1,124 +1,211 @@
-"""Schema of the settings that belong to no module: seed, runtime, learning, evaluation and others.
+"""The settings that belong to no module: a dataclass per section, from which their checks and their help are made.
 
-Their defaults are in `configs/`. Values are checked here, before anything starts.
+Their values are in `configs/`, and are checked here before anything starts. A stage's defaults are here, since most stages
+keep them. `ami run --help` prints every setting with its sentence.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, is_dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 from ami.config.renamed import RENAMED
+from ami.config.rules import rule_of, setting, types_of
 from ami.errors import shown, suggestion
 
-
-@dataclass(frozen=True)
-class Rule:
-    """The allowed values of one setting: a description for the user, and a test."""
-
-    expected: str
-    accepts: Callable[[Any], bool]
-
-
-def _whole(least: int, most: float = math.inf) -> Rule:
-    return Rule(f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most}",
-                lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most)
-
-
-def _number(least: float, below: bool = False) -> Rule:
-    return Rule(f"a number above {least:g}" if below else f"a number, {least:g} or more",
-                lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-                and (value > least if below else value >= least))
-
-
-def _one_of(*names: str) -> Rule:
-    return Rule(f"one of {', '.join(names)}", lambda value: value in names)
-
-
-def _optional(rule: Rule) -> Rule:
-    return Rule(f"{rule.expected}, or null", lambda value: value is None or rule.accepts(value))
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-TEXT = Rule("a text", lambda value: isinstance(value, str) and value != "")
-SHARE = Rule("a number from 0 to 1", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
-             and 0 <= value <= 1)
-SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
-NAMES = Rule("a list of names, `[a, b]`", _is_names)
-FORMATS = Rule("a list of gif and mp4, `[gif, mp4]`",
-               lambda value: isinstance(value, list) and value != [] and all(name in ("gif", "mp4") for name in value))
-PLACEMENT = Rule("module, agent, or a mapping {group: [nodes]}",
-                 lambda value: value in ("module", "agent") if isinstance(value, str)
-                 else isinstance(value, dict) and all(_is_names(nodes) for nodes in value.values()))
 MOST_SEED = 2**63 - 1
 """The largest seed that torch's generators and numpy's integers accept."""
-ANY_NAME = "*"
-"""A key in a schema that stands for any name."""
-NEEDLESS = ("address", "checkpoint", "collect", "rounds", "explore", "metrics")
-"""Settings that may be absent: an agent that does not learn needs no `collect`, and most agents learn in one round."""
-
 MOST_ROUNDS = 10_000
 MOST_THREADS = 1024
 """More than any processor runs at once; torch ends the process if the system cannot start more."""
-
-STAGE = {
-    "train": NAMES, "loss": TEXT, "data": _one_of("experience", "memory", "plans"), "steps": _whole(1), "batch": _whole(1),
-    "window": _whole(1), "ends": SHARE, "imagined": _whole(0), "agents": NAMES, "episodes": _whole(1),
-    "learning_rate": _number(0, below=True), "weight_decay": _number(0),
-    "warm_up": _whole(0), "final_rate": _number(0), "clip": _number(0),
-}
-COLLECT = {"agent": TEXT, "episodes": _whole(1), "steps": _whole(1), "batch": _whole(1)}
-SCHEMA: dict[str, Any] = {
-    "seed": _whole(0, MOST_SEED),
-    "runtime": _one_of("local", "ray"),
-    "placement": PLACEMENT,
-    "agents": _whole(1, 1000),
-    "address": _optional(TEXT),
-    "trace": {"record": SWITCH, "level": _one_of("stats", "boundary", "full"), "ports": NAMES},
-    "store": TEXT,
-    "checkpoint": _optional(TEXT),
-    "learning": {
-        "collect": COLLECT,
-        "stages": {ANY_NAME: STAGE},
-        "rounds": _whole(1, most=MOST_ROUNDS), "explore": SHARE,
-        "save_every": _whole(1), "threads": _whole(1, most=MOST_THREADS),
-    },
-    "validation": {"every": _whole(0), "pairs": _whole(0), "best_by": _one_of("success", "prediction")},
-    "evaluation": {
-        "pairs": _whole(1, 1_000_000), "manifest_seed": _whole(0, MOST_SEED), "manifest_hash": _optional(TEXT),
-        "batch": _whole(1, 100_000),
-        "baselines": NAMES, "metrics": NAMES, "video": _whole(0, 1000),
-        "video_formats": _optional(FORMATS),
-    },
-}
+NAME = "NAME"
+"""Stands for any name in the path of a setting, `learning.stages.NAME.steps`."""
 
 
-def check(settings: Mapping[str, Any], schema: Mapping[str, Any] = SCHEMA, where: str = "") -> list[str]:
+@dataclass(frozen=True)
+class Trace:
+    """The record of every cycle."""
+
+    record: bool = setting("record the trace of every cycle")
+    level: Literal["stats", "boundary", "full"] = setting(
+        "stats: hashes and statistics; boundary: also every output of the world and the actions, for `ami replay`; full: "
+        "also every message")
+    ports: list[str] = setting("the ports that level=full records, [node.port, …]; empty for all of them")
+
+
+@dataclass(frozen=True)
+class Collect:
+    """The collection of experience. An experiment may give some of the settings alone."""
+
+    is_partial: ClassVar[bool] = True
+    agent: str = setting("the agent that collects experience, see `ami list agents`")
+    episodes: int = setting("number of collected episodes", least=1)
+    steps: int = setting("length of a collected episode", least=1)
+    batch: int = setting("number of worlds that collect in parallel", least=1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of learning. An experiment may give some of the settings alone."""
+
+    is_partial: ClassVar[bool] = True
+    train: list[str] = setting("the parts that learn together: nodes, or dotted parts of nodes, cost.critics.critic",
+                               least=1)
+    loss: str = setting("the node whose loss is minimised")
+    steps: int = setting("number of gradient steps", least=1)
+    data: Literal["experience", "memory", "plans"] = setting(
+        "experience: windows of observations and actions; memory: states with their successors; plans: states, goals and "
+        "plans of agents in Mode-2", default="experience")
+    batch: int = setting("windows, states or plans per step", least=1, default=64)
+    window: int = setting("steps per window of experience", least=1, default=5)
+    ends: float = setting(
+        "share of windows that end at a terminal step, which are rare and informative; with memory, share of states at most "
+        "`window` steps before a terminal step", least=0, most=1, default=0.0)
+    imagined: int = setting("number of imagined successors per state of memory", least=0, default=8)
+    agents: list[str] = setting("with data=plans: the agents that plan, one after another; each gets an equal share of the "
+                                "steps", default=("teacher", "apprentice"))
+    episodes: int = setting("with data=plans: number of episodes of each agent", least=1, default=400)
+    learning_rate: float = setting("learning rate of AdamW (Loshchilov and Hutter, 2019)", above=0, default=1e-3)
+    weight_decay: float = setting("weight decay of AdamW", least=0, default=1e-5)
+    warm_up: int = setting("steps of linear warm-up, before the cosine decay", least=0, default=50)
+    final_rate: float = setting("share of the learning rate at the end of the cosine decay", least=0, default=0.05)
+    clip: float = setting("largest norm of the gradient; 0 for no limit", least=0, default=2.0)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How the agent learns."""
+
+    collect: Collect = setting("the collection of experience", optional=True)
+    stages: dict[str, Stage] = setting("the stages of learning, one after another; null removes one")
+    rounds: int = setting("number of passes over all stages; before each later one the current agent collects as many "
+                          "episodes", least=1, most=MOST_ROUNDS, optional=True)
+    explore: float = setting("share of random actions in the rounds after the first", least=0, most=1, optional=True)
+    save_every: int = setting("steps between two saves of the progress", least=1)
+    threads: int = setting("number of threads for training", least=1, most=MOST_THREADS)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation during training, on unsealed pairs."""
+
+    every: int = setting("interval between two validations, in steps of a stage; 0 for none", least=0)
+    pairs: int = setting("number of unsealed pairs of each kind", least=0)
+    best_by: Literal["success", "prediction"] = setting(
+        "figure by which best.safetensors in the run's folder is chosen")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluation of the trained agent and its baselines."""
+
+    pairs: int = setting("number of sealed pairs of each kind", least=1, most=1_000_000)
+    manifest_seed: int = setting("seed of the sealed pairs", least=0, most=MOST_SEED)
+    manifest_hash: str | None = setting("hash that the sealed pairs must have; null for any")
+    batch: int = setting("number of parallel worlds", least=1, most=100_000)
+    baselines: list[str] = setting("the agents that run the same pairs as baselines")
+    metrics: list[str] = setting(
+        "more figures of each episode: [node.port], the mean of a scalar output over its ticks, or [package.file.function], "
+        "a function of the episode, with --allow package.", optional=True)
+    video: int = setting("number of episodes in the video; 0 for none", least=0, most=1000)
+    video_formats: list[Literal["gif", "mp4"]] | None = setting(
+        "formats of the video, [gif, mp4]; null for gif, and mp4 if imageio-ffmpeg is installed", least=1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings that belong to no module."""
+
+    seed: int = setting("the seed of all random numbers", least=0, most=MOST_SEED)
+    runtime: Literal["local", "ray"] = setting("ray: modules in separate processes; local: all modules in this process")
+    placement: Literal["module", "agent"] | dict[str, list[str]] = setting(
+        "module: a process per module; agent: a process per agent; or {group: [nodes]}")
+    agents: int = setting("number of agents that share the episodes", least=1, most=1000)
+    address: str | None = setting("address of a running Ray cluster; null starts one on this machine, on loopback",
+                                  optional=True)
+    trace: Trace = setting("the record of every cycle")
+    store: str = setting(
+        "folder of runs, trained agents and MLflow's database; by default the folder AMI_STORE, or `runs` in the root of "
+        "the project around the current folder (.git, pyproject.toml)")
+    checkpoint: str | None = setting(
+        "a trained agent to use instead of training: a run's folder or its name in the store, or a file", optional=True)
+    learning: Learning = setting("how the agent learns")
+    validation: Validation = setting("validation during training")
+    evaluation: Evaluation = setting("evaluation of the agent and its baselines")
+
+
+TOP_LEVEL = tuple(types_of(Settings))
+"""The names of all settings and sections: every other key of a configuration is a node, or its graph."""
+
+
+class Described(NamedTuple):
+    """One setting.
+
+    Attributes:
+        path: its full name, "evaluation.pairs" or "learning.stages.NAME.steps".
+        help: one sentence.
+        default: the value if the configuration has none; `dataclasses.MISSING` if it must have one.
+    """
+
+    path: str
+    help: str
+    default: Any
+
+
+def describe(section: type = Settings, where: str = "") -> Iterator[Described]:
+    """Yield every setting in order; sections alone are left out."""
+    for name, (kind, of) in types_of(section).items():
+        path = f"{where}{name}"
+        named = _named_section(kind)
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from describe(kind, f"{path}.")
+        elif named is not None:
+            yield from describe(named, f"{path}.{NAME}.")
+        else:
+            yield Described(path, of.metadata["help"], of.default)
+
+
+def check(settings: Mapping[str, Any], section: type = Settings, where: str = "") -> list[str]:
     """Return one sentence per unknown key, missing key and invalid value."""
     mistakes: list[str] = []
-    if schema not in (STAGE, COLLECT):  # experiments give only some of these keys
-        for key in (name for name in schema if name not in (*settings, ANY_NAME, *NEEDLESS)):
-            path = f"{where}.{key}" if where else key
-            mistakes.append(f"{path} is missing. Fix: leave out the `~…` that removes it")
+    known = types_of(section)
+    for key, (_, of) in known.items():
+        if key not in settings and not (of.metadata["optional"] or of.default is not MISSING
+                                        or getattr(section, "is_partial", False)):
+            mistakes.append(f"{where}{key} is missing. Fix: leave out the `~…` that removes it")
     for key, value in settings.items():
-        path = f"{where}.{key}" if where else str(key)
-        rule = schema.get(str(key), schema.get(ANY_NAME))
-        if rule is None and path in RENAMED:
+        path = f"{where}{key}"
+        if path in RENAMED:
             mistakes.append(f"{path} is {RENAMED[path]} now. Fix: {RENAMED[path]}=…")
-        elif rule is None:
-            mistakes.append(f"unknown setting '{path}'{suggestion(str(key), schema)}")
-        elif isinstance(rule, Rule):
-            if not rule.accepts(value):
-                mistakes.append(f"{path} is {shown(value)}: expected {rule.expected}")
-        elif isinstance(value, Mapping):
-            mistakes.extend(check(value, rule, path))
-        elif value is None and ANY_NAME in schema:
-            continue  # null removes a named entry: learning.stages.critic=null
+        elif key not in known:
+            mistakes.append(f"unknown setting '{path}'{suggestion(str(key), known)}")
         else:
-            mistakes.append(f"{path} is {shown(value)}: expected a mapping of {', '.join(rule).replace(ANY_NAME, 'names')}")
+            mistakes.extend(_check_one(path, value, section, str(key)))
     return mistakes
+
+
+def _check_one(path: str, value: Any, section: type, name: str) -> list[str]:
+    kind = types_of(section)[name][0]
+    named = _named_section(kind)
+    if named is not None:
+        if not isinstance(value, Mapping):
+            return [f"{path} is {shown(value)}: expected a mapping of names"]
+        mistakes: list[str] = []
+        for key, inner in value.items():
+            if isinstance(inner, Mapping):
+                mistakes += check(inner, named, f"{path}.{key}.")
+            elif inner is not None:  # null removes a named entry: learning.stages.critic=null
+                mistakes.append(f"{path}.{key} is {shown(inner)}: expected a mapping of {', '.join(types_of(named))}")
+        return mistakes
+    if is_dataclass(kind) and isinstance(kind, type):
+        return check(value, kind, f"{path}.") if isinstance(value, Mapping) else [
+            f"{path} is {shown(value)}: expected a mapping of {', '.join(types_of(kind))}"]
+    rule = rule_of(section, name)
+    return [] if rule.accepts(value) else [f"{path} is {shown(value)}: expected {rule.expected}"]
+
+
+def _named_section(kind: Any) -> type | None:
+    """Return the section of a mapping of names to sections, `dict[str, Stage]`; None for any other type."""
+    inner = get_args(kind)
+    return inner[1] if get_origin(kind) is dict and isinstance(inner[1], type) and is_dataclass(inner[1]) else None

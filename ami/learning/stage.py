@@ -4,72 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from ami.blueprint import IntrinsicTerm
+from ami.config.rules import types_of
+from ami.config.settings import Stage as Settings
+from ami.config.settings import check
 from ami.errors import SettingError, require, suggestion, unknown_name
 from ami.module import Module
 
-SOURCES = ("experience", "memory", "plans")
-
 
 @dataclass(frozen=True)
-class Stage:
-    """The settings of one stage; parts that it does not name are frozen.
+class Stage(Settings):
+    """The settings of one stage (`ami.config.settings.Stage`); parts that it does not name are frozen.
 
     Attributes:
         name: the key of its figures and progress.
-        train: the parts that learn together: nodes, or dotted parts of nodes ("cost.critics.critic").
-        loss: the node whose `loss(batch)` is minimised.
-        steps: the number of gradient steps.
-        data: "experience", windows of observations and actions; "memory", states with their successors; or "plans", states,
-            goals and plans of agents in Mode-2.
-        batch: windows, states or plans per step.
-        window: steps per window of experience.
-        ends: the share of windows that end at a terminal step, which are rare and informative; with memory, the share of
-            states at most `window` steps before a terminal step.
-        imagined: imagined successors per state of memory.
-        agents: the agents that plan, one after another during the stage; the steps are shared evenly among them.
-        episodes: the number of episodes of each agent.
-        learning_rate, weight_decay: AdamW's (Loshchilov and Hutter, 2019).
-        warm_up: steps of linear warm-up; then a cosine decay to `final_rate` of the learning rate.
-        clip: largest norm of the gradient; 0 for no limit.
+
+    Raises:
+        SettingError: a setting is out of its range; names all of them.
     """
 
-    name: str
-    train: Sequence[str]
-    loss: str
-    steps: int
-    data: str = "experience"
-    batch: int = 64
-    window: int = 5
-    ends: float = 0.0
-    imagined: int = 8
-    agents: Sequence[str] = ("teacher", "apprentice")
-    episodes: int = 400
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-5
-    warm_up: int = 50
-    final_rate: float = 0.05
-    clip: float = 2.0
+    name: str = field(kw_only=True)
 
     def __post_init__(self) -> None:
         where = f"learning.stages.{self.name}"
-        require(len(self.train) > 0, f"{where}.train is empty: expected the parts that learn, e.g. [world_model]")
-        require(self.data in SOURCES, f"{where}.data is '{self.data}'{suggestion(str(self.data), SOURCES)}")
-        for name in ("steps", "batch", "window", "episodes"):
-            value = getattr(self, name)
-            require(value >= 1, f"{where}.{name} is {value}: expected 1 or more")
+        given = {key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+                 for key, value in ((key, getattr(self, key)) for key in types_of(Settings))}
+        mistakes = check(given, Settings, f"{where}.")
+        require(not mistakes, "\n".join(mistakes))
         require(0 < len(self.agents) <= self.steps or self.data != "plans",
                 f"{where}.agents is {list(self.agents)}: expected one or more names, at most one per step")
-        for name in ("imagined", "warm_up", "clip", "weight_decay"):
-            value = getattr(self, name)
-            require(value >= 0, f"{where}.{name} is {value}: expected 0 or more")
-        require(0 <= self.ends <= 1, f"{where}.ends is {self.ends}: expected 0 to 1")
-        require(self.learning_rate > 0, f"{where}.learning_rate is {self.learning_rate}: expected more than 0")
 
     @classmethod
     def read(cls, name: str, settings: Mapping[str, Any], others: Iterable[str] = ()) -> Stage:
@@ -79,7 +47,7 @@ class Stage:
         """
         near = suggestion(name, {*others} - {name})
         near = near if "did you mean" in near else "."
-        known = [field.name for field in fields(cls) if field.name != "name"]
+        known = types_of(Settings)
         for key in settings:
             if key not in known:
                 raise unknown_name(f"setting of learning.stages.{name}", str(key), known)

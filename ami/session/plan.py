@@ -15,7 +15,8 @@ from typing import Any
 
 from ami.blueprint import Actor, Perception, WorldModel
 from ami.config.compose import Config, compose_baseline, to_graph, to_specs
-from ami.config.settings import COLLECT
+from ami.config.rules import types_of
+from ami.config.settings import Collect
 from ami.config.trust import allow_list, trusted_class
 from ami.errors import require
 from ami.graph.graph import Graph
@@ -166,7 +167,7 @@ def _stages(config: Config) -> tuple[Stage, ...]:
     settings = config.settings
     described = settings.learning.stages
     stages = tuple(Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage)
-    absent = [name for name in COLLECT if name not in settings.learning.get("collect", {})]
+    absent = [name for name in types_of(Collect) if name not in settings.learning.get("collect", {})]
     require(not stages or not absent,
             f"learning.collect.{{{','.join(absent)}}} is missing, but there are stages that learn: "
             f"{', '.join(stage.name for stage in stages)}. Fix: choose learning=two_rooms or another with `collect`; or, to "

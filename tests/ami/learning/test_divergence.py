@@ -20,7 +20,7 @@ class Learner(Module):
 
 
 def message(step: int = 7, weight: float = 1.0, data: str = "experience", clip: float = 0.0, **batch: Tensor) -> str:
-    stage = Stage("model", ["world_model"], "world_model", 9, data, clip=clip)
+    stage = Stage(["world_model"], "world_model", 9, data, clip=clip, name="model")
     return str(not_finite(stage, step, NAN, batch, {"world_model": Learner(weight)}))
 
 

@@ -151,11 +151,11 @@ def stage(**settings: object) -> Stage:
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    ({"steps": 0}, "learning.stages.critic.steps is 0: expected 1 or more"),
-    ({"data": "memroy"}, "learning.stages.critic.data is 'memroy': did you mean 'memory'?"),
-    ({"learning_rate": 0.0}, "learning.stages.critic.learning_rate is 0.0: expected more than 0"),
-    ({"clip": -1.0}, "learning.stages.critic.clip is -1.0: expected 0 or more"),
-    ({"train": []}, "learning.stages.critic.train is empty"),
+    ({"steps": 0}, "learning.stages.critic.steps is 0: expected a whole number, 1 or more"),
+    ({"data": "memroy"}, "learning.stages.critic.data is 'memroy': expected one of experience, memory, plans"),
+    ({"learning_rate": 0.0}, "learning.stages.critic.learning_rate is 0.0: expected a number above 0"),
+    ({"clip": -1.0}, "learning.stages.critic.clip is -1.0: expected a number, 0 or more"),
+    ({"train": []}, "learning.stages.critic.train is []: expected a list of one or more names, `[a, b]`"),
 ])
 def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) -> None:
     with pytest.raises(SettingError) as refusal:

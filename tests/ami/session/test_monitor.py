@@ -20,7 +20,7 @@ from ami.session.monitor import Monitor
 from ami.session.validation import Validation, validation_pairs
 from tests.support.notes import Notes
 
-STAGE = Stage("model", ["world_model"], "world_model", 100)
+STAGE = Stage(["world_model"], "world_model", 100, name="model")
 ROWS = [{"stage": "model", "step": float(step), "loss": 1.0 / (step + 1)} for step in range(0, 100, 20)]
 
 

@@ -13,7 +13,7 @@ from ami.learning.stage import Stage
 from ami.terminal.console import Console
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f]")
-STAGES = [Stage("model", ["world_model"], "world_model", 200), Stage("critic", ["cost"], "cost", 50)]
+STAGES = [Stage(["world_model"], "world_model", 200, name="model"), Stage(["cost"], "cost", 50, name="critic")]
 LONG = "Everything is in /a/" + "very/" * 40 + "long/folder"
 
 
