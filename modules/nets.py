@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ami.errors import require
 
 
-def mlp(*sizes: int) -> nn.Sequential:
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them, as one function: half the time of `nn.Sequential` for few rows on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (…, the first layer's inputs) to (…, the last layer's outputs)."""
+        *before, last = [layer for layer in self._modules.values() if isinstance(layer, nn.Linear)]
+        for layer in before:
+            input = F.linear(input, layer.weight, layer.bias).relu_()
+        return F.linear(input, last.weight, last.bias)
+
+
+def mlp(*sizes: int) -> MLP:
     """A multilayer perceptron: linear layers of the given sizes with ReLU between them, none after the last.
 
     Args:
@@ -22,4 +34,4 @@ def mlp(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    return MLP(*layers[:-1])

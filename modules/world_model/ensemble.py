@@ -47,15 +47,16 @@ class Ensemble(JEPA):
 
     def _imagined(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the mean, and the root of the predictors' mean squared distance from it."""
-        predictors = (self.predictor, *self.others)
-        at, steps, spreads = state[:, None], [], []
-        for h in range(actions.shape[2]):
-            guesses = torch.stack([self._scaled(one(at, actions[:, :, h])) for one in predictors], dim=-2)
+        predictors = [one.step_function() for one in (self.predictor, *cast("list[Predictor]", self.others))]
+        at, steps, spreads = state, [], []
+        for action in actions.flatten(0, 1).unbind(1):
+            guesses = torch.stack([self._scaled(predict(at, action)) for predict in predictors], dim=-2)
             mean = guesses.mean(-2)
             at = self._scaled(mean)
             steps.append(at)
             spreads.append(torch.linalg.vector_norm(guesses - mean[..., None, :], dim=(-2, -1)) / self.num_predictors**0.5)
-        return torch.stack(steps, dim=2), torch.stack(spreads, dim=2)
+        states, spread = torch.stack(steps, dim=1), torch.stack(spreads, dim=1)
+        return states.unflatten(0, actions.shape[:2]), spread.unflatten(0, actions.shape[:2])
 
     def _error(self, observation: Tensor, states: Tensor, imagined: Prediction) -> Tensor:
         """Return the predictors' mean squared error: the error of their mean plus their variance."""

@@ -9,7 +9,7 @@ moving part (M,); N windows of T actions, T + 1 states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -45,9 +45,18 @@ class MovingPredictor(nn.Module):
 
     def forward(self, surroundings: Tensor, moving: Tensor, action: Tensor) -> Tensor:
         """Predict moving parts (…, M) from the output of `of_static` (…, hidden), moving parts (…, M), actions (…, A)."""
-        hidden = self.of_action(action).add_(self.of_moving(moving)).add_(surroundings).relu_()
-        moved: Tensor = self.last(self.second(hidden).relu_())
-        return moved.add_(moving)
+        return self.step_function()(surroundings, moving, action)
+
+    def step_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Return `forward` with its weights looked up once, for the steps of one rollout."""
+        of_action, of_moving, linear = self.of_action.weight, self.of_moving.weight, F.linear
+        second, second_bias, last, last_bias = self.second.weight, self.second.bias, self.last.weight, self.last.bias
+
+        def predict(surroundings: Tensor, moving: Tensor, action: Tensor) -> Tensor:
+            hidden = linear(action, of_action).add_(linear(moving, of_moving)).add_(surroundings).relu_()
+            return linear(linear(hidden, second, second_bias).relu_(), last, last_bias).add_(moving)
+
+        return predict
 
 
 class Factored(MarkovWorldModel):
@@ -119,9 +128,9 @@ class Factored(MarkovWorldModel):
         """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         static, moving = self._parts(state[:, None])
         # the static part's share of the first layer is the same for all candidates and steps
-        surroundings, steps = self.predictor.of_static(static), []
-        for h in range(actions.shape[2]):
-            moving = self.predictor(surroundings, moving, actions[:, :, h])
+        predict, surroundings, steps = self.predictor.step_function(), self.predictor.of_static(static), []
+        for action in actions.unbind(2):
+            moving = predict(surroundings, moving, action)
             steps.append(moving)
         path = torch.stack(steps, dim=2)
         return Prediction(torch.cat([static[:, :, None].expand(*path.shape[:3], -1), path], dim=-1))

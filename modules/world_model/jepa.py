@@ -5,7 +5,7 @@ Shapes: B parallel worlds, K candidates, H horizon, A action width, D state widt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -44,12 +44,35 @@ class Predictor(nn.Module):
 
     def forward(self, state: Tensor, action: Tensor) -> Tensor:
         """Predict states (…, D) from states (…, D) and actions (…, A); leading dimensions broadcast."""
-        # The first layer in two parts avoids a concatenation, and candidates with one state share its part. Together
-        # with in-place operations, on tensors created here, a rollout is 5 % faster on a CPU.
-        of_state, of_action = self.first.weight.split([self.width, action.shape[-1]], dim=1)
-        hidden = F.linear(action, of_action).add_(F.linear(state, of_state, self.first.bias)).relu_()
-        moved: Tensor = self.last(self.second(hidden).relu_())
-        return moved.add_(state) if self.step is None else moved.mul_(self.step).add_(state)
+        sizes = torch.broadcast_shapes(state.shape[:-1], action.shape[:-1])
+        state, action = (part.expand(*sizes, -1).reshape(-1, part.shape[-1]) for part in (state, action))
+        return self.step_function()(state, action).view(*sizes, -1)
+
+    def step_function(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the prediction of one step, with the weights looked up and split once for all steps of a rollout.
+
+        It maps states (n, D) and actions (N, A) to states (N, D), where N / n successive actions share a state. Looking
+        the weights up at every step takes a fifth of a rollout of 32 candidates on a CPU.
+        """
+        # The first layer in two parts avoids a concatenation, and actions with one state share its part. Operations are
+        # in place on tensors created here.
+        of_state, of_action = self.first.weight.t().split([self.width, self.first.in_features - self.width])
+        bias, step = self.first.bias, self.step
+        second, second_bias = self.second.weight.t(), self.second.bias
+        last, last_bias = self.last.weight.t(), self.last.bias
+
+        def predict(state: Tensor, action: Tensor) -> Tensor:
+            hidden = torch.addmm(bias, state, of_state)
+            if len(state) == len(action):
+                hidden = hidden.addmm_(action, of_action).relu_()
+            else:
+                share = len(action) // len(state)
+                hidden, state = (part[:, None].expand(-1, share, -1).flatten(0, 1) for part in (hidden, state))
+                hidden = torch.addmm(hidden, action, of_action).relu_()
+            moved = torch.addmm(last_bias, torch.addmm(second_bias, hidden, second).relu_(), last)
+            return moved.add_(state) if step is None else moved.mul_(step).add_(state)
+
+        return predict
 
 
 class JEPA(MarkovWorldModel):
@@ -126,11 +149,11 @@ class JEPA(MarkovWorldModel):
     def _imagined(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
         """Imagine states (B, K, H, D) and their spread (B, K, H), None for a single predictor, from states (B, D) and
         actions (B, K, H, A)."""
-        at, steps = state[:, None], []
-        for h in range(actions.shape[2]):
-            at = self._scaled(self.predictor(at, actions[:, :, h]))
+        predict, at, steps = self.predictor.step_function(), state, []
+        for action in actions.flatten(0, 1).unbind(1):
+            at = self._scaled(predict(at, action))
             steps.append(at)
-        return torch.stack(steps, dim=2), None
+        return torch.stack(steps, dim=1).unflatten(0, actions.shape[:2]), None
 
     def _outcome(self, before: Tensor, actions: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """Predict, from states (…, D), actions (…, A) and next states (…, D), the reward (…) in units of its scale, and the

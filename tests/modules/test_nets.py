@@ -14,6 +14,13 @@ def test_mlp_has_relu_between_layers_only():
     assert net(torch.zeros(2, 4, 5)).shape == (2, 4, 3)
 
 
+def test_mlp_computes_its_layers_and_changes_no_input():
+    net, given = mlp(5, 7, 6, 3), torch.randn(2, 4, 5)
+    kept = given.clone()
+    assert torch.equal(net(given), nn.Sequential(*net)(given))
+    assert torch.equal(given, kept)
+
+
 @pytest.mark.parametrize("sizes", [(5,), (), (5, 0)])
 def test_invalid_sizes_are_refused(sizes):
     with pytest.raises(SettingError) as error:

@@ -16,8 +16,9 @@ def test_contract():
 
 
 def test_contract_with_token_states_and_other_settings():
-    check_planner(lambda: ICEM(horizon=5, num_candidates=24, num_iterations=4, num_elites=4, keep=0), dims={"S": (2, 3)})
-    check_planner(lambda: ICEM(horizon=1, num_candidates=3, num_iterations=1, num_elites=2, keep=1))
+    check_planner(lambda: ICEM(horizon=5, num_candidates=24, num_iterations=4, num_elites=4, fraction_reused=0),
+                  dims={"S": (2, 3)})
+    check_planner(lambda: ICEM(horizon=1, num_candidates=3, num_iterations=1, num_elites=2, fraction_reused=1))
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5, 8])
@@ -50,7 +51,7 @@ def test_kept_elites_improve_plans_from_tick_to_tick():
         return (actions - 0.37).square().sum((-1, -2))
 
     keeping = search(lambda: ICEM(H, 20, 2), at_the_first_step, rows=40, ticks=4)[-1]["energy"].mean()
-    forgetting = search(lambda: ICEM(H, 20, 2, keep=0), at_the_first_step, rows=40, ticks=4)[-1]["energy"].mean()
+    forgetting = search(lambda: ICEM(H, 20, 2, fraction_reused=0), at_the_first_step, rows=40, ticks=4)[-1]["energy"].mean()
     assert keeping < forgetting
 
 
@@ -81,7 +82,7 @@ def test_discrete_actions_are_refused_with_a_fix():
     ({"num_elites": 1}, "ICEM.num_elites is 1: expected 2 to num_candidates, 32"),
     ({"noise_exponent": -1.0}, "ICEM.noise_exponent is -1.0: expected 0 or more"),
     ({"decay": 0.5}, "ICEM.decay is 0.5: expected 1 or more"),
-    ({"keep": 1.1}, "ICEM.fraction_reused is 1.1: expected 0 to 1"),
+    ({"fraction_reused": 1.1}, "ICEM.fraction_reused is 1.1: expected 0 to 1"),
     ({"momentum": 1.0}, "ICEM.momentum is 1.0: expected 0 or more and less than 1"),
     ({"init_std": 0.0}, "ICEM.init_std is 0.0: expected more than 0"),
     ({"min_std": 0.9}, "ICEM.min_std is 0.9: expected 0 to init_std, 0.8"),

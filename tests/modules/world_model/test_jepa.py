@@ -83,6 +83,7 @@ def test_imagine_is_independent_of_batch_and_candidates():
     state, actions = torch.randn(6, WIDTH), torch.randn(6, 5, 3, ACTIONS)
     states = model.imagine(state, actions).states
     torch.testing.assert_close(model.imagine(state[2:3], actions[2:3, 1:2]).states, states[2:3, 1:2])
+    torch.testing.assert_close(model.imagine(state[2:3], actions[2:3]).states, states[2:3])
 
 
 def test_imagine_gradients_reach_actions_and_state():
