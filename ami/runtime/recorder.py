@@ -13,7 +13,11 @@ class Recorder(Protocol):
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             sent_at: Sequence[int] = ()) -> None:
-        """Record one invocation; its messages do not change until `keep` is called."""
+        """Record one invocation; its messages do not change until `keep` is called.
+
+        `sent_at` holds the tick at which each input was sent, per uncut wire into the node in the order of
+        `Graph.inputs`; -1 for a wire's initial value. Empty: unknown.
+        """
 
     def keep(self) -> None:
         """Copy the messages of this tick that are still needed: they may change after this call."""

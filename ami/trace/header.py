@@ -102,6 +102,7 @@ class Header(TypedDict):
     details: Details
     overlay: NotRequired[dict[str, Any] | None]
     graph: Wired
+    roles: NotRequired[dict[Name, Line]]
     config: Settings | None
 
 
@@ -138,6 +139,7 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
         "overlay": None if (overlay := overlay_of(graph)) is None else overlay.plain(),
         "details": dict(details or {}),
         "graph": graph.describe(),
+        "roles": {node: graph.drafts[node].role for node in graph.order},
         "config": None if config is None else dict(config),
     }
     write_json(folder / NAME, header)

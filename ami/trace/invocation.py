@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ami.errors import TraceError
-from ami.trace.header import wires_of
+from ami.trace.arrivals import arrivals
 from ami.trace.reader import Trace
 
 FEW = 4  # worlds: the values of more are summarised
@@ -126,8 +126,8 @@ def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
     """Convert rows of a node's table, all of one wave, to invocations."""
     if not len(rows):
         return []
-    wave, ticks = int(rows["wave"][0].as_py()), rows["tick"].to_numpy()
-    inputs = _inputs(trace, node, wave, ticks)
+    wave = int(rows["wave"][0].as_py())
+    inputs = _inputs(trace, node, rows)
     messages = [_messages(rows, port, *trace.ports[node][port]) for port in trace.ports[node]]
     name = implementation(trace, node)
     return [Invocation(node, name, wave, tick, start, end, {port: sent[at] for port, sent in inputs.items()},
@@ -136,17 +136,10 @@ def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
                                                         strict=True))]
 
 
-def _inputs(trace: Trace, node: str, wave: int, ticks: np.ndarray) -> dict[str, list[str]]:
-    """Return the message ids by port and tick, derived from the wires. A delayed wire delivers an older message; the last
-    message of a resting node stays valid."""
-    inputs: dict[str, list[str]] = {}
-    for wire in wires_of(trace.header):
-        if wire.to_node != node:
-            continue
-        sent = _of_wave(trace, wire.node, wave)["tick"].to_pylist() if wire.node in trace.tables else []
-        last = np.searchsorted(sent, ticks - wire.delay, side="right") - 1
-        inputs[wire.to_port] = [NOTHING_YET if at < 0 else f"{wire.node}.{wire.port}@{sent[at]}" for at in last.tolist()]
-    return inputs
+def _inputs(trace: Trace, node: str, rows: pa.Table) -> dict[str, list[str]]:
+    """Return the ids of the received messages, by port and row."""
+    return {wire.to_port: [NOTHING_YET if at < 0 else f"{wire.node}.{wire.port}@{at}" for at in sent.tolist()]
+            for wire, sent in arrivals(trace, node, rows)}
 
 
 def _messages(rows: pa.Table, port: str, dtype: str, shape: tuple[int, ...]) -> list[Message]:

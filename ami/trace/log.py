@@ -24,8 +24,8 @@ from ami.trace.writer import Block, Writer
 BLOCK_ROWS = 512
 BLOCK_SECONDS = 1.0
 
-Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], bytes]
-"""node, wave, tick, start, end, outputs, notes: an invocation whose messages are not copied yet."""
+Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], Sequence[int], bytes]
+"""node, wave, tick, start, end, outputs, sent_at, notes: an invocation whose messages are not copied yet."""
 
 
 class TraceLog:
@@ -48,8 +48,8 @@ class TraceLog:
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             sent_at: Sequence[int] = ()) -> None:
-        """Add one invocation."""
-        self._fresh.append((node, wave, tick, start, end, outputs,
+        """Add one invocation; see `ami.runtime.recorder.Recorder`."""
+        self._fresh.append((node, wave, tick, start, end, outputs, sent_at,
                             _taken(self._notes[node], node) if node in self._notes else b""))
 
     def keep(self) -> None:
@@ -58,13 +58,13 @@ class TraceLog:
         The worker has checked every message against its port: a node's ports, dtypes and shapes never change.
         """
         fresh, self._fresh = self._fresh, []  # before copying: an interrupt copies no message twice
-        for node, wave, tick, start, end, outputs, notes in fresh:
-            held = self._held.get(node) or self._held_by(node, outputs)
+        for node, wave, tick, start, end, outputs, sent_at, notes in fresh:
+            held = self._held.get(node) or self._held_by(node, outputs, len(sent_at))
             values = [outputs[name] for name in held.names]
             # the garbage collector does not track a tuple of bytes; inlined, since it runs at every tick
             contents = tuple([string_at(value.data_ptr(), value.nbytes) if value.is_contiguous() and value.is_cpu
                               else _content(value) for value in values])
-            held.rows.append((wave, tick, len(values[0]) if values else 0, start, end, contents, notes))
+            held.rows.append((wave, tick, len(values[0]) if values else 0, start, end, sent_at, contents, notes))
             if end > self._due or len(held.rows) >= BLOCK_ROWS:
                 self._hand_over()
 
@@ -91,8 +91,9 @@ class TraceLog:
             self._hand_over()
             self._writer.close()
 
-    def _held_by(self, node: str, outputs: Mapping[str, Tensor]) -> _Held:
-        held = self._held[node] = _Held(NodeFile(self.folder, node, outputs, self.payload, node in self._notes), outputs)
+    def _held_by(self, node: str, outputs: Mapping[str, Tensor], num_inputs: int) -> _Held:
+        file = NodeFile(self.folder, node, outputs, num_inputs, self.payload, node in self._notes)
+        held = self._held[node] = _Held(file, outputs)
         return held
 
     def _hand_over(self) -> None:

@@ -1,6 +1,7 @@
 """One node's file in the log: an Arrow stream, one record batch per block of invocations.
 
-Columns: wave, tick, batch (number of worlds), start, end (nanoseconds of the monotonic clock) and, per output port p,
+Columns: wave, tick, batch (number of worlds), start, end (nanoseconds of the monotonic clock), `age` (per input the ticks
+since its message was sent, -1 for a wire's initial value; traces of earlier versions have none) and, per output port p,
 `p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes is stored itself, padded with zeros),
 `p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
 (the bytes) if payloads are recorded. Nodes with recorded payloads also have `notes`: safetensors of the figures that the
@@ -33,8 +34,11 @@ NOTES = "notes"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
-Row = tuple[int, int, int, int, int, tuple[bytes, ...], bytes]
-"""One invocation: wave, tick, batch, start, end, each port's bytes, and the notes."""
+AGE = "age"
+INITIAL = -1
+
+Row = tuple[int, int, int, int, int, Sequence[int], tuple[bytes, ...], bytes]
+"""One invocation: wave, tick, batch, start, end, the tick each input was sent at, each port's bytes, and the notes."""
 
 
 class NodeFile:
@@ -44,16 +48,18 @@ class NodeFile:
         folder: the log's folder.
         node: the node's name.
         outputs: example messages, for dtypes and shapes.
+        num_inputs: number of the node's uncut wires; 0 records no ages.
         payload: record the bytes of every port, or of some ports, "node.port".
         takes_notes: record the node's notes.
     """
 
-    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], payload: bool | Collection[str] = False,
-                 takes_notes: bool = False) -> None:
-        self._folder, self._node, self._takes_notes = folder, node, takes_notes
+    def __init__(self, folder: Path, node: str, outputs: Mapping[str, Tensor], num_inputs: int = 0,
+                 payload: bool | Collection[str] = False, takes_notes: bool = False) -> None:
+        self._folder, self._node, self._num_inputs, self._takes_notes = folder, node, num_inputs, takes_notes
         self._ports = {name: _Port(f"{node}.{name}", value) for name, value in outputs.items()}
         self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
         fields = list(COMMON)
+        fields += [(AGE, pa.list_(pa.int32(), num_inputs))] if num_inputs else []
         for name, port in self._ports.items():
             fields += port_columns(name, port.dtype, port.shape)
             fields += [(f"{name}.data", pa.binary())] if name in self._kept else []
@@ -94,9 +100,11 @@ class NodeFile:
                 Path(self._file.name).unlink()
 
     def _append(self, rows: list[Row], batch: int) -> float:
-        wave, tick, batches, start, end, contents, notes = zip(*rows, strict=True)
+        wave, tick, batches, start, end, sent_at, contents, notes = zip(*rows, strict=True)
         arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
         arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
+        if self._num_inputs:
+            arrays.append(self._ages(np.array(tick, np.int32), np.array(sent_at, np.int32)))
         for (name, port), column in zip(self._ports.items(), zip(*contents, strict=True), strict=True):
             arrays += port.columns(column, batch)
             if name in self._kept:
@@ -105,6 +113,11 @@ class NodeFile:
             arrays.append(pa.array(notes, pa.binary()))
         # one whole message of the Arrow stream, in one write
         return self._send(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
+
+    def _ages(self, tick: np.ndarray, sent_at: np.ndarray) -> pa.Array:
+        """Return the age of each input, (rows, inputs); constant delays give constant columns, which compress well."""
+        ages = np.where(sent_at < 0, INITIAL, tick[:, None] - sent_at)
+        return pa.FixedSizeListArray.from_arrays(pa.array(ages.reshape(-1)), self._num_inputs)
 
     def _send(self, message: pa.Buffer | bytes) -> float:
         begun = time.perf_counter()

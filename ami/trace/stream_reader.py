@@ -24,11 +24,12 @@ from ami.ports import DTYPES
 from ami.storage.files import FileKind, parse_json
 from ami.storage.limits import memory
 from ami.storage.schema import AtMost, Count, Like, Mismatch, Name, check, shown
-from ami.trace.node_file import COMMON, NOTES, port_columns
+from ami.trace.node_file import AGE, COMMON, INITIAL, NOTES, port_columns
 
 CONTINUES = b"\xff\xff\xff\xff"
 SCHEMA_MESSAGE, BATCH_MESSAGE = 1, 3
 LARGEST = 2**40  # values of one message
+MOST_INPUTS = 1000
 LATEST = 2**62  # nanoseconds
 FILE = FileKind("a trace file", TraceError, "copy the run again from where it was made, or run again")
 
@@ -122,6 +123,11 @@ class Stream:
         self.ports = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described["ports"].items()}
         names = set(schema.names)
         expected = list(COMMON)
+        if AGE in names:
+            kind = schema.field(AGE).type
+            if not pa.types.is_fixed_size_list(kind) or not 0 < kind.list_size <= MOST_INPUTS:
+                raise Mismatch(f"column '{AGE}' is {str(kind)[:80]}: expected a list of 1 to {MOST_INPUTS} int32")
+            expected.append((AGE, pa.list_(pa.int32(), kind.list_size)))
         for port, (dtype, shape) in self.ports.items():
             if prod(max(size, 1) for size in shape) > LARGEST:
                 raise Mismatch(f"metadata.ports.{port} has the shape {shape}: expected at most {LARGEST:,} values")
@@ -192,6 +198,13 @@ def check_rows(batch: pa.RecordBatch, ports: Ports) -> None:
             raise Mismatch(f"column {name} holds {values.min()}: expected {least} or more")
     if len(end) and (end.max() > LATEST or (end < start).any()):
         raise Mismatch("column end holds a time before its start or out of range")
+    if AGE in batch.schema.names:
+        ages = batch[AGE].flatten()
+        if batch[AGE].null_count or ages.null_count:
+            raise Mismatch(f"column {AGE} holds null: expected a value per input")
+        by_row = ages.to_numpy().reshape(len(batch), -1)
+        if (by_row < INITIAL).any() or (by_row > batch["tick"].to_numpy()[:, None]).any():
+            raise Mismatch(f"column {AGE} holds a value out of range: expected {INITIAL} to the row's tick")
     for port, (dtype, shape) in ports.items():
         if f"{port}.rows" in batch.schema.names:
             values = batch[f"{port}.rows"]

@@ -197,7 +197,7 @@ class Forest:
             node = one["node"]
             own = {name: value for name, value in scalars.items() if name.startswith(f"{node}.")}
             arrived = {given["port"]: given for given in inputs if given["node"] == node}
-            links = tuple(self._link(wave, given) for given in arrived.values() if given["age"])
+            links = tuple(self._link(wave, given) for given in arrived.values() if given["age"] and self._holds(wave, given))
             spans.append(Span(
                 _hex(16, id, node), root.id, node, self.role(node), _ns(one["start"]), _ns(one["end"]),
                 {"module": one["module"], "wave": wave, "tick": tick, "worlds": one["worlds"], **_json_values(own)},
@@ -270,6 +270,11 @@ class Forest:
         tree = self.tick_id(wave, given["sent"])
         wire = f"{given['from_node']}.{given['from_port']} → {given['node']}.{given['port']}"
         return Link(tree, _hex(16, tree, given["from_node"]), wire, given["message"])
+
+    def _holds(self, wave: int, given: Mapping[str, Any]) -> bool:
+        """Return whether the tick that an input was sent at is in this trace: a fork begins after some of them."""
+        place = self._place(wave, given["sent"])
+        return place < len(self._ticks) and int(self._ticks[place]) == wave << 32 | given["sent"]
 
     def _place(self, wave: int, tick: int) -> int:
         return int(np.searchsorted(self._ticks, wave << 32 | tick))

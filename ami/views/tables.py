@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ami import rollout
 from ami.evaluation.manifest import Manifest
-from ami.trace.header import wires_of
+from ami.trace.arrivals import arrivals
 from ami.trace.invocation import implementation
 from ami.trace.node_file import STATISTICS
 from ami.trace.reader import Trace
@@ -111,11 +111,8 @@ class Tables:
         """One row per input of an invocation; null on a delayed wire before the first message."""
         parts = []
         for place, (node, table) in enumerate(self.trace.tables.items()):
-            wave, tick = table["wave"].to_numpy(), table["tick"].to_numpy()
-            for wire in wires_of(self.trace.header):
-                if wire.to_node != node or wire.node not in self.trace.tables:
-                    continue
-                sent = self._sent(wire.node, wave, tick - wire.delay)
+            tick = table["tick"].to_numpy()
+            for wire, sent in arrivals(self.trace, node, table):
                 none = sent < 0
                 ids = [None if gone else f"{wire.node}.{wire.port}@{at}" for gone, at in zip(none, sent, strict=True)]
                 parts.append(pa.table({
@@ -191,14 +188,6 @@ class Tables:
         at = np.repeat(begins[self._places(node)], batch) + np.concatenate([np.arange(size) for size in batch])
         values[at] = table[f"{port}.rows"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return values
-
-    def _sent(self, node: str, wave: np.ndarray, until: np.ndarray) -> np.ndarray:
-        """Return the tick of the last message that a node had sent by a tick of its wave; -1 if there is none."""
-        table = self.trace.tables[node]
-        sent_wave, sent_tick = table["wave"].to_numpy().astype(np.int64), table["tick"].to_numpy()
-        found = np.searchsorted(sent_wave << 32 | sent_tick, (wave.astype(np.int64) << 32) + until, side="right") - 1
-        known = (found >= 0) & (sent_wave[found] == wave) & (until >= 0)
-        return np.where(known, sent_tick[found], -1)
 
     def _statistics(self, node: str, port: str) -> tuple[dict[str, pa.Array], pa.Array | None]:
         """Return mean, std, min and max of a port's messages, null if unknown; and the values of scalars."""

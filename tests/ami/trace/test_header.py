@@ -17,6 +17,7 @@ def test_a_header_survives_write_and_read(tiny_agent: Callable[..., Graph], tmp_
     assert header == json.loads(json.dumps(written))
     assert header["run_id"] == "run-7" and header["seed"] == 3 and header["details"] == {"agents": 2}
     assert header["graph"] == json.loads(json.dumps(graph.describe())) and header["graph_hash"] == graph.hash()
+    assert header["roles"]["world_model"] == "world_model" and list(header["roles"]) == list(graph.order)
     assert header["versions"]["torch"] and header["versions"]["python"]
 
 

@@ -23,7 +23,7 @@ def stream(tmp_path: Path) -> Path:
     log = TraceLog(tmp_path, payload=True)
     for tick in range(3):
         log.add("node", 0, tick, 10, 20, {"energy": torch.tensor([1.0, 2.0]), "state": torch.ones(2, 3),
-                                          "over": torch.tensor([True, False])})
+                                          "over": torch.tensor([True, False])}, sent_at=(tick, tick - 1))
     log.close()
     return tmp_path / "node.0.arrow"
 
@@ -57,6 +57,10 @@ def test_a_written_log_is_read(stream: Path) -> None:
     (column("batch", [2**31 - 1] * 3), "column energy.rows holds 2 in row 0: expected 2,147,483,647, as its batch"),
     (column("batch", [0, 2, 2]), "column batch holds 0: expected 1 or more"),
     (column("tick", [-1, 0, 1]), "column tick holds -1: expected 0 or more"),
+    (column("age", [None, [0, 1], [0, 1]]), "column age holds null: expected a value per input"),
+    (column("age", [[0, -1], [0, 2], [0, 1]]), "column age holds a value out of range: expected -1 to the row's tick"),
+    (column("age", [[0, 0]] * 3, pa.list_(pa.int32())), r"column 'age' is list<.*>: expected a list of 1 to 1000 int32"),
+    (column("age", [[0, 0]] * 3, pa.list_(pa.int64(), 2)), r"column 5 is 'age' of .*int64>\[2\]: expected 'age'"),
     (column("tick", [None, 0, 1]), "column tick holds null: expected a value in every row"),
     (column("end", [0, 20, 20]), "column end holds a time before its start or out of range"),
     (column("energy.rows", [[1.0], [1, 2], [1, 2]]), "column energy.rows holds 1 in row 0: expected 2"),
@@ -66,8 +70,8 @@ def test_a_written_log_is_read(stream: Path) -> None:
     (column("state.hash", [None, bytes(8), bytes(8)]), "column state.hash holds null: expected a value in every row"),
     (column("tick", ["0", "1", "2"], pa.string()), "column 1 is 'tick' of string: expected 'tick' of int32"),
     (lambda table: table.drop_columns(["wave"]), "column 0 is 'tick' of int32: expected 'wave' of int32"),
-    (lambda table: table.append_column("extra", pa.array([1, 2, 3])), "column 17 is 'extra': expected 17 columns"),
-    (lambda table: table.append_column("extra", pa.array(list("abc")).dictionary_encode()), "expected 17 columns"),
+    (lambda table: table.append_column("extra", pa.array([1, 2, 3])), "column 18 is 'extra': expected 18 columns"),
+    (lambda table: table.append_column("extra", pa.array(list("abc")).dictionary_encode()), "expected 18 columns"),
     (described(node="../x"), r"metadata\.node is '\.\./x': expected a name of letters, digits and _"),
     (described(ports="[]"), r"metadata\.ports is \[\]: expected a mapping"),
     (described(ports='{"energy": ["Tensor", []]}'), r"metadata\.ports\.energy\[0\] is 'Tensor': expected one of bool, "),
