@@ -6,29 +6,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
-from ami.cli.arguments import only_overrides, parser, take_common
-from ami.errors import SettingError, unknown_name
+from ami.cli.arguments import searching
+from ami.errors import SettingError
 from ami.storage.files import check_file
 from ami.storage.store import default_store
 
 
-def compare(words: Sequence[str]) -> int:
+def compare(given: Namespace) -> int:
     """Compare variants, or an agent with its lesions."""
-    allow, searched, _, rest = take_common("compare", words)
-    reader = parser("compare")
-    reader.add_argument("--seeds", default="0,1,2")
-    reader.add_argument("--against")
-    reader.add_argument("--parallel", type=int, default=0)
-    reader.add_argument("--folder", type=Path)
-    reader.add_argument("--skip-refused", action="store_true")
-    reader.add_argument("--lesion", action="store_true")
-    given, rest = reader.parse_known_args(rest)
-    flags = [action.option_strings[0] for action in reader._actions]
-    overrides = [*only_overrides("compare", rest, flags), *searched]
-    seeds = _seeds(given.seeds)
+    overrides = [*given.overrides, *searching(given.config_dir)]
+    seeds, allow = _seeds(given.seeds), given.allow
     from ami.comparison import compare as comparing
     from ami.comparison.lesion import lesion
     from ami.config.compose import refuse_two_values
@@ -61,43 +51,34 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def plot(words: Sequence[str]) -> int:
+def plot(given: Namespace) -> int:
     """Redraw the plots and the video of a finished run."""
-    allow, _, _, rest = take_common("plot", words)
-    reader = parser("plot")
-    reader.add_argument("run", type=Path)
-    folder = reader.parse_args(rest).run
     from ami.session.presentation import Presentation
 
-    for name, make in Presentation.open(folder, allow, print).parts():
+    folder = given.run
+    for name, make in Presentation.open(folder, given.allow, print).parts():
         make()
         if (folder / name).is_file():
             print(f"wrote {folder / name}")
     return 0
 
 
-def check(words: Sequence[str]) -> int:
+def check(given: Namespace) -> int:
     """Check every promise of a module or world; returns 0 if all are kept, 1 if one is broken."""
-    allow, searched, _, rest = take_common("check", words)
-    target, *overrides = only_overrides("check", rest) or [""]
-    if not target or target.startswith("hydra."):
+    if not given.target or given.target.startswith("hydra."):
         raise SettingError("nothing to check: expected `ami check planner=cem`, `ami check mypkg.MyPlanner --allow mypkg.` "
                            "or `ami check CartPole-v1`")
     from ami.config.compose import refuse_two_values
     from ami.testing import checking
 
-    refuse_two_values([target, *overrides])
-    report = checking.check(target, overrides, allow, searched)
+    refuse_two_values([given.target, *given.overrides])
+    report = checking.check(given.target, given.overrides, given.allow, searching(given.config_dir))
     print(report)
     return 0 if report.is_kept else 1
 
 
-def export(words: Sequence[str]) -> int:
+def export(given: Namespace) -> int:
     """Write an agent into a folder that runs on another machine."""
-    reader = parser("export")
-    reader.add_argument("run")
-    reader.add_argument("out", type=Path)
-    given = reader.parse_args(words)
     from ami.saved.export import SavedAgent
     from ami.saved.export import export as write
 
@@ -111,23 +92,15 @@ def export(words: Sequence[str]) -> int:
     return 0
 
 
-def graph(words: Sequence[str]) -> int:
+def graph(given: Namespace) -> int:
     """Draw the wiring, or list its mistakes."""
     from ami.config.compose import compose, refuse_two_values, to_graph
     from ami.drawing.text import FORMATS
 
-    allow, searched, _, rest = take_common("graph", words)
-    reader = parser("graph")
-    reader.add_argument("overrides", nargs="*")
-    reader.add_argument("--format", default="text")
-    reader.add_argument("--out", type=Path)
-    given = reader.parse_intermixed_args(rest)
-    if given.format not in FORMATS:
-        raise unknown_name("format", given.format, FORMATS)
     if given.out is not None:
         check_file(given.out, "--out")
     refuse_two_values(given.overrides)
-    config = compose([*given.overrides, *searched], allow=allow)
+    config = compose([*given.overrides, *searching(given.config_dir)], allow=given.allow)
     graph = to_graph(config)
     for warning in graph.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -144,33 +117,19 @@ def graph(words: Sequence[str]) -> int:
     return 0
 
 
-def list_choices(words: Sequence[str]) -> int:
+def list_choices(given: Namespace) -> int:
     """List every choice, one line each."""
-    from ami.cli.listing import SECTIONS, listing, misnamed
+    from ami.cli.listing import listing, misnamed
 
-    _, _, folders, rest = take_common("list", words)
-    reader = parser("list")
-    reader.add_argument("section", nargs="?")
-    section = reader.parse_args(rest).section
-    if section is not None and section not in SECTIONS:
-        raise unknown_name("section", section, SECTIONS)
-    print(listing(section, folders))
-    for sentence in misnamed(folders):
+    print(listing(given.section, given.config_dir))
+    for sentence in misnamed(given.config_dir):
         print(f"warning: {sentence}", file=sys.stderr)
     return 0
 
 
-def replay(words: Sequence[str]) -> int:
+def replay(given: Namespace) -> int:
     """Re-execute a recording, unchanged or modified; returns 1 if a message differs."""
-    allow, searched, _, rest = take_common("replay", words)
-    reader = parser("replay")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("--swap", action="store_true")
-    reader.add_argument("--fork", type=int)
-    reader.add_argument("--wave", type=int)
-    reader.add_argument("--out", type=Path)
-    given, rest = reader.parse_known_args(rest)
-    overrides = only_overrides("replay", rest, ("--swap", "--fork", "--wave", "--out"))
+    overrides, searched = given.overrides, searching(given.config_dir)
     if given.swap and given.fork is not None:
         raise SettingError("--swap and --fork exclude each other: expected one of them")
     if overrides and not given.swap and given.fork is None:
@@ -190,16 +149,12 @@ def replay(words: Sequence[str]) -> int:
 
     refuse_two_values(overrides)
     same = replay(given.run, overrides=[*overrides, *searched], swapping=given.swap, tick=given.fork, wave=given.wave or 0,
-                  out=given.out, allow=allow, console=Console())
+                  out=given.out, allow=given.allow, console=Console())
     return 0 if same else 1
 
 
-def ui(words: Sequence[str]) -> int:
+def ui(given: Namespace) -> int:
     """Serve the runs in MLflow's pages."""
     from ami.tracking.ui import serve
 
-    reader = parser("ui")
-    reader.add_argument("--port", type=int, default=5000)
-    reader.add_argument("--store", type=Path, default=Path(default_store()))
-    given = reader.parse_args(words)
-    return serve(given.store, given.port)
+    return serve(given.store or Path(default_store()), given.port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from ami.cli.arguments import take_common, take_from, take_hydra_flags
+from ami.cli.arguments import searching
 from ami.config.compose import SEARCH_PATH, Config, compose, for_hydra, refuse_two_values, to_graph
 from ami.config.sweep import jobs
 from ami.errors import require, shown
@@ -25,21 +26,24 @@ SWEEP_DIR = "hydra.sweep.dir="
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 
-def launch(command: str, words: Sequence[str]) -> int:
+def launch(command: str, given: Namespace, words: Sequence[str]) -> int:
     """Run one job, or with `--multirun` one per combination, and return the exit code.
+
+    Args:
+        command: "run" or "train".
+        given: its parsed arguments.
+        words: its arguments as typed, for the command that resumes a multirun.
 
     Raises:
         AmiError: a job was refused before it started, or, without `--multirun`, failed.
     """
-    allow, searched, _, rest = take_common(command, words)
-    saved, rest = take_from(rest)
-    flags, given = take_hydra_flags(command, rest)
-    refuse_two_values(given)
-    overrides = [*given, *searched]
-    if saved is not None:
+    flags, allow = _hydra_flags(given), given.allow
+    refuse_two_values(given.overrides)
+    overrides = [*given.overrides, *searching(given.config_dir)]
+    if given.saved is not None:
         from ami.saved.export import SavedAgent
 
-        overrides = SavedAgent.open(saved).run_overrides(overrides)
+        overrides = SavedAgent.open(given.saved).run_overrides(overrides)
     if "--hydra-help" in flags or "--info" in flags:
         return _hydra(command, flags, overrides, lambda settings: None)
     several = "--multirun" in flags
@@ -81,6 +85,21 @@ def launch(command: str, words: Sequence[str]) -> int:
     if failed:
         raise failed[0]
     return code
+
+
+def _hydra_flags(given: Namespace) -> dict[str, str]:
+    """Return the given flags of Hydra with their values.
+
+    Raises:
+        SettingError: two flags exclude each other.
+    """
+    switches = {"--multirun": given.multirun, "--resolve": given.resolve, "--hydra-help": given.hydra_help}
+    flags = {name: "" for name, is_given in switches.items() if is_given}
+    flags |= {name: value for name, value in {"--cfg": given.cfg, "--info": given.info}.items() if value is not None}
+    kinds = [name for name in flags if name != "--resolve"]
+    require(len(kinds) < 2, f"{' and '.join(kinds)} exclude each other: expected one of them")
+    require("--resolve" not in flags or "--cfg" in flags, "--resolve has no effect without --cfg. Fix: --cfg job --resolve")
+    return flags
 
 
 def _asked_folders(overrides: Sequence[str]) -> Iterator[tuple[str, Path]]:

@@ -1,7 +1,7 @@
 """The command line: `ami run | train | export | compare | check | graph | list | trace | view | replay | ui`.
 
-`run` and `train` are in `ami.cli.launch`, the other commands in `ami.cli.commands` and `ami.cli.trace`. Heavy packages are
-imported inside the commands, so that `ami --help` is fast.
+`ami.cli.parsers` declares the commands. `run` and `train` are in `ami.cli.launch`, the others in `ami.cli.commands` and
+`ami.cli.trace`. Heavy packages are imported inside the commands, so that `ami --help` is fast.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from ami.cli.help import COMMANDS, OVERVIEW
+from ami.cli.arguments import Parser
+from ami.cli.parsers import all_parsers
 from ami.config.trust import check_shadowing
 from ami.envs.last_words import last_words
 from ami.envs.output import apart
@@ -25,6 +27,7 @@ from ami.errors import AmiError, SettingError, unknown_name
 from ami.graph.faults import TRACEBACK, raised
 from ami.terminal.text import escaped, finish_streams, prepare_streams, report
 
+HELP = ("-h", "--help", "help")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -113,19 +116,21 @@ def _is_stopped(error: BaseException | None) -> bool:
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(OVERVIEW)
+    parser = all_parsers()
+    if not words or words[0] in HELP:
+        print(parser.format_help())
         return 0
-    command, rest = words[0], words[1:]
-    if command == "--version":
+    if words[0] == "--version":
         from ami import __version__
 
         print(f"ami {__version__}")
         return 0
-    if command not in COMMANDS:
-        raise unknown_name("command", command, COMMANDS, "`ami --help` explains them.")
-    if "-h" in rest or "--help" in rest:
-        print(COMMANDS[command])
+    command, rest = words[0], words[1:]
+    if command not in parser.commands:
+        raise unknown_name("command", command, parser.commands, "`ami --help` explains them.")
+    chosen = parser.commands[command]
+    if any(word in HELP for word in rest[:1] if chosen.commands) or "-h" in rest or "--help" in rest:
+        print(chosen.within(rest).format_help())
         return 0
     try:
         Path.cwd()
@@ -133,19 +138,31 @@ def _dispatch(words: list[str]) -> int:
         raise SettingError("the current folder is gone: it was deleted, or renamed and deleted. Fix: cd to one that "
                            "exists") from None
     check_shadowing()
+    with last_words() if command in ("run", "train", "compare", "check", "replay") else contextlib.nullcontext():
+        return _do(command, chosen, rest)
+
+
+def _do(command: str, parser: Parser, words: list[str]) -> int:
+    """Parse the words of a command and run it; its packages are imported now."""
     if command in ("run", "train"):
+        given = parser.read(words)
         from ami.cli.launch import launch
 
-        with last_words():
-            return launch(command, rest)
+        return launch(command, given, words)
     from ami.cli import commands
     from ami.cli import trace as trace_commands
 
-    does = {"export": commands.export, "compare": commands.compare, "check": commands.check, "graph": commands.graph,
-            "list": commands.list_choices, "trace": trace_commands.trace, "view": trace_commands.view,
-            "replay": commands.replay, "plot": commands.plot, "ui": commands.ui}
-    with last_words() if command in ("compare", "check", "replay") else contextlib.nullcontext():
-        return does[command](rest)
+    if command == "trace":
+        action = words[0] if words else ""
+        if action not in parser.commands:
+            raise unknown_name("action of `ami trace`", action, parser.commands) if action else SettingError(
+                f"`ami trace` lacks an action: expected one of {', '.join(parser.commands)}. Fix: ami trace show RUN")
+        return trace_commands.ACTIONS[action](parser.commands[action].read(words[1:]))
+    does: dict[str, Callable[[Namespace], int]] = {
+        "export": commands.export, "compare": commands.compare, "check": commands.check, "graph": commands.graph,
+        "list": commands.list_choices, "view": trace_commands.view, "replay": commands.replay, "plot": commands.plot,
+        "ui": commands.ui}
+    return does[command](parser.read(words))
 
 
 if __name__ == "__main__":

@@ -1,86 +1,47 @@
-"""`ami view`, and the actions of `ami trace`: show, diff, sync, export."""
+"""`ami view`, and the commands of `ami trace`: show, diff, sync, export."""
 
 from __future__ import annotations
 
-import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ami.cli.arguments import parser, take_common
-from ami.errors import SettingError, unknown_name
+from ami.errors import SettingError
 from ami.storage.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from ami.views.spans import Sample
 
 
-def view(words: Sequence[str]) -> int:
+def view(given: Namespace) -> int:
     """Write a run's trace as one HTML page."""
-    reader = parser("view")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("--out", type=Path)
-    reader.add_argument("--wave", type=int)
-    reader.add_argument("--deadline", type=float)
-    reader.add_argument("--render", action="store_true")
-    reader.add_argument("--reference", type=Path)
-    allow, searched, _, rest = take_common("view", words)
-    given = reader.parse_args(rest)
-    if searched:
-        print("warning: --config-dir has no effect on `ami view`: a run's header names its world", file=sys.stderr)
     if given.out is not None:
         check_file(given.out, "--out")
     from ami.views.viewer import view
 
-    print(f"wrote {view(given.run, given.out, given.wave, given.deadline, given.render, given.reference, allow)}")
+    file = view(given.run, given.out, given.wave, given.deadline, given.render, given.reference, given.allow)
+    print(f"wrote {file}")
     return 0
 
 
-def trace(words: Sequence[str]) -> int:
-    """Run one action of `ami trace`."""
-    reader = parser("trace")
-    reader.add_argument("action")
-    reader.add_argument("run", nargs="+")
-    reader.parse_known_args(words)
-    action, *rest = words
-    if action not in ACTIONS:
-        raise unknown_name("action of `ami trace`", action, ACTIONS)
-    return ACTIONS[action](rest)
-
-
-def show(words: Sequence[str]) -> int:
+def show(given: Namespace) -> int:
     """Print one run in the terminal."""
-    reader = parser("trace")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("--tick", type=int)
-    reader.add_argument("--wave", type=int)
-    reader.add_argument("--node")
-    reader.add_argument("--row", type=int)
-    reader.add_argument("--where")
-    given = reader.parse_args(words)
     from ami.views.show import show
 
     show(given.run, given.tick, given.wave, given.node, given.row, given.where)
     return 0
 
 
-def diff(words: Sequence[str]) -> int:
+def diff(given: Namespace) -> int:
     """Print the differences of two runs; returns 0 if all messages are equal, 1 otherwise."""
-    reader = parser("trace")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("other", type=Path)
-    given = reader.parse_args(words)
     from ami.views.diff import diff
 
     return 0 if diff(given.run, given.other) else 1
 
 
-def sync(words: Sequence[str]) -> int:
+def sync(given: Namespace) -> int:
     """Write sampled ticks and episodes as MLflow traces."""
-    reader = _sampling()
-    reader.add_argument("--store", type=Path)
-    given = reader.parse_args(words)
     from ami.trace.header import read_header
 
     sample = _sample(given, every=10)
@@ -97,20 +58,11 @@ def sync(words: Sequence[str]) -> int:
     return 0
 
 
-def export(words: Sequence[str]) -> int:
+def export(given: Namespace) -> int:
     """Export a trace for other programs."""
-    reader = _sampling()
-    reader.add_argument("--format", required=True)
-    reader.add_argument("--out", type=Path, required=True)
-    reader.add_argument("--wave", type=int)
-    reader.add_argument("--agent")
-    reader.add_argument("--where")
-    given = reader.parse_args(words)
-    from ami.views.export import FORMATS, export
+    from ami.views.export import export
 
-    if given.format not in FORMATS:
-        raise unknown_name("format", given.format, FORMATS)
-    for flag, why in IDLE.get(given.format, {}).items():
+    for flag, why in WITHOUT_EFFECT.get(given.format, {}).items():
         if getattr(given, flag.removeprefix("--")) is not None:
             raise SettingError(f"{flag} has no effect on {given.format}: {why}. Fix: leave it out, or --format otlp")
     sample = _sample(given, every=1)
@@ -118,15 +70,6 @@ def export(words: Sequence[str]) -> int:
     export(given.run, given.format, given.out, sample, given.wave, given.agent)
     print(f"wrote {given.out}{HINTS.get(given.format, '')}")
     return 0
-
-
-def _sampling() -> ArgumentParser:
-    reader = parser("trace")
-    reader.add_argument("run", type=Path)
-    reader.add_argument("--every", type=int)
-    reader.add_argument("--episodes", type=int)
-    reader.add_argument("--surprise", type=float)
-    return reader
 
 
 def _sample(given: Namespace, every: int) -> Sample:
@@ -139,7 +82,8 @@ def _sample(given: Namespace, every: int) -> Sample:
                   given.surprise, None if where is None else Condition(where))
 
 
-IDLE = {"perfetto": dict.fromkeys(("--every", "--episodes", "--surprise"), "it holds every tick, or those of --where"),
-        "parquet": dict.fromkeys(("--every", "--episodes", "--surprise", "--where"), "it holds every tick")}
+WITHOUT_EFFECT = {
+    "perfetto": dict.fromkeys(("--every", "--episodes", "--surprise"), "it holds every tick, or those of --where"),
+    "parquet": dict.fromkeys(("--every", "--episodes", "--surprise", "--where"), "it holds every tick")}
 HINTS = {"perfetto": ": open it in https://ui.perfetto.dev, which keeps it in the browser"}
-ACTIONS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "diff": diff, "sync": sync, "export": export}
+ACTIONS: Mapping[str, Callable[[Namespace], int]] = {"show": show, "diff": diff, "sync": sync, "export": export}

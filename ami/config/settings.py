@@ -79,11 +79,11 @@ class Learning:
 
     collect: Collect = setting("the collection of experience", optional=True)
     stages: dict[str, Stage] = setting("the stages of learning, one after another; null removes one")
-    rounds: int = setting("number of passes over all stages; before each later one the current agent collects as many "
-                          "episodes", least=1, most=MOST_ROUNDS, optional=True)
-    explore: float = setting("share of random actions in the rounds after the first", least=0, most=1, optional=True)
     save_every: int = setting("steps between two saves of the progress", least=1)
     threads: int = setting("number of threads for training", least=1, most=MOST_THREADS)
+    rounds: int = setting("number of passes over all stages; before each later one the current agent collects as many "
+                          "episodes", least=1, most=MOST_ROUNDS, default=1)
+    explore: float = setting("share of random actions in the rounds after the first", least=0, most=1, default=0.0)
 
 
 @dataclass(frozen=True)

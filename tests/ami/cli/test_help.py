@@ -9,16 +9,14 @@ import sys
 
 import pytest
 
-from ami.cli.arguments import take_common, take_from, take_hydra_flags
-from ami.cli.help import COMMANDS, OVERVIEW
+from ami.cli.arguments import walk
+from ami.cli.parsers import all_parsers
 from ami.config.compose import compose, to_graph
 from ami.config.sweep import combinations, jobs
 from ami.errors import TrustError
 
-EXAMPLE = re.compile(r"^  (ami \w+(?: .*?)?)(?:  .*)?$", re.MULTILINE)
-EXAMPLES = sorted({match[1].strip() for text in (OVERVIEW.split("first steps")[1], *(
-    text.split("\nexamples\n")[1].split("\n\n")[0] for text in COMMANDS.values() if "\nexamples\n" in text))
-    for match in EXAMPLE.finditer(text)})
+PARSER = all_parsers()
+EXAMPLES = sorted({example.partition("  #")[0].strip() for parser in walk(PARSER) for example in parser.examples})
 COMPOSED = [example for example in EXAMPLES if example.split()[1] in ("run", "train", "graph", "compare", "check")]
 
 
@@ -30,31 +28,27 @@ def test_every_command_that_composes_has_examples() -> None:
 @pytest.mark.parametrize("example", COMPOSED)
 def test_an_example_composes(example: str) -> None:
     _, command, *words = shlex.split(example)
-    allow, _, _, rest = take_common(command, words)
-    for flag in ("--seeds", "--against", "--parallel", "--format", "--out"):  # of compare and graph, with a value
-        if flag in rest:
-            del rest[rest.index(flag):rest.index(flag) + 2]
-    rest = [word for word in rest if word not in ("--skip-refused", "--lesion")]
-    if command == "check" and "=" not in rest[0]:
+    given = PARSER.commands[command].read(words)
+    overrides = [getattr(given, "target", ""), *given.overrides] if command == "check" else given.overrides
+    if command == "check" and "=" not in given.target:
         return  # a class or a world's id: tests of ami.testing.checking
-    _, rest = take_from(rest)
-    flags, overrides = take_hydra_flags(command, rest) if command in ("run", "train") else ({}, rest)
     if command == "compare" and "--lesion" not in words:
         requested = [list(one.overrides) for one in combinations(overrides)]
     else:
-        requested = jobs(overrides) if "--multirun" in flags else [overrides]
+        requested = jobs(overrides) if "--multirun" in words else [overrides]
     for one in requested:
         if "mypkg.MyPlanner" in example:
             with pytest.raises(TrustError, match="--allow mypkg"):  # a user's package; allowed, it would be imported
                 compose(one)
-            assert allow == ["mypkg."]
+            assert given.allow == ["mypkg."]
         elif one[:2] == ["planner=none", "planner.horizon=2"]:
             assert "--skip-refused" in words
         else:
             to_graph(compose(one)) if command != "compare" else compose([text for text in one if "none" not in text])
 
 
-SETTINGS = sorted(set(re.findall(r"\b(?:planner|world|trace|evaluation)\.[a-z]\w*=[\w.]+", COMMANDS["run"])))
+RUN_HELP = PARSER.commands["run"].format_help()
+SETTINGS = sorted(set(re.findall(r"\b(?:planner|world|trace|evaluation)\.[a-z]\w*=[\w.]+", RUN_HELP)))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

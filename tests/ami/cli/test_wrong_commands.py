@@ -32,7 +32,7 @@ WRONG: list[tuple[list[str], str]] = [
      "unknown flag '--paralel': did you mean '--parallel'? `ami compare --help` explains them."),
     (["graph", "--fromat", "svg"], "unknown flag '--fromat': did you mean '--format'? `ami graph --help` explains them."),
     (["trace", "show", "nowhere", "--tikc", "3"],
-     "unknown flag '--tikc': did you mean '--tick'? `ami trace --help` explains them."),
+     "unknown flag '--tikc': did you mean '--tick'? `ami trace show --help` explains them."),
     # groups, choices and overrides
     (["run", "planer=cem"], "unknown setting or group 'planer': did you mean 'planner'?"),
     (["run", "planner=cme"], "unknown planner 'cme': did you mean 'cem'?"),
@@ -118,7 +118,21 @@ WRONG: list[tuple[list[str], str]] = [
     (["list", "planner"], "unknown section 'planner': expected one of agents, experiments, modules, settings, worlds."),
     (["graph", "--format", "sgv"], "unknown format 'sgv': did you mean 'svg'?"),
     (["replay", "nowhere", "--swap"], "--swap names nothing to swap: expected an override, --swap planner=mppi"),
-    (["ui", "--port", "abc"], "argument --port: invalid int value: 'abc'. `ami ui --help` explains it."),
+    (["ui", "--port", "abc"], "--port is 'abc': expected a whole number. Fix: --port 5000"),
+    (["trace", "show", "somewhere", "--tick"],
+     "--tick has no value: expected `--tick T`. `ami trace show --help` explains it."),
+    (["trace", "export", "somewhere"],
+     "`ami trace export` lacks --format and --out: expected `ami trace export RUN --format FORMAT --out FILE [flags]`. Fix: "
+     "ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz"),
+    (["trace", "export", "somewhere", "--format", "prfetto"], "unknown format 'prfetto': did you mean 'perfetto'?"),
+    (["view"],
+     "`ami view` lacks RUN, a run's folder: expected `ami view RUN [flags]`. Fix: ami view runs/2026-01-31_12-00-00"),
+    (["view", "somewhere", "--beside", "other"], "--beside is --reference now. Fix: --reference"),
+    (["view", "somewhere", "else"], "unexpected 'else': expected `ami view RUN [flags]`"),
+    (["view", "somewhere", "--config-dir", "."], "unknown flag '--config-dir': `ami view --help` lists them."),
+    (["export", "somewhere"],
+     "`ami export` lacks OUT, a new folder: expected `ami export RUN OUT`. Fix: ami export runs/first agents/alice"),
+    (["replay", "somewhere", "--fork", "x"], "--fork is 'x': expected a whole number"),
 ]
 
 

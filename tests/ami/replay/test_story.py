@@ -54,7 +54,7 @@ def test_a_run_with_earlier_names_of_settings_is_opened_replayed_and_forked(
     (["--swap", "--fork", "3"], "--swap and --fork exclude each other: expected one of them"),
     (["--wave", "1"], "--wave 1 has no effect without --fork TICK: every wave is executed. Fix: leave it out"),
     (["--swp", "planner=mppi"], "unknown flag '--swp': did you mean '--swap'?"),
-    (["--fork", "x"], "argument --fork: invalid int value: 'x'"),
+    (["--fork", "x"], "--fork is 'x': expected a whole number"),
     (["--swap", "planner.horizn=3"], "planner has no setting 'horizn': did you mean 'horizon'?"),
     (["--swap", "planner=tree"],
      "was run with settings that the substituted module does not have. Fix: remove them, planner=tree "

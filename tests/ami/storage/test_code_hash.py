@@ -71,7 +71,7 @@ def edited(file: Path, text: str = "\nSPEED = 0.5\n") -> Iterator[None]:
     ("modules/perception/conv.py", True), ("modules/nets.py", True), ("modules/actor/random.py", True),
     ("modules/cost/critic.py", True), ("worlds/minigrid_places.py", False), ("worlds/README.md", False),
     ("modules/planner/cem.py", False), ("modules/perception/vit.py", False), ("modules/cost/value.py", False),
-    ("ami/cli/main.py", False), ("ami/cli/help.py", False), ("ami/errors.py", False), ("ami/terminal/console.py", False),
+    ("ami/cli/main.py", False), ("ami/cli/parsers.py", False), ("ami/errors.py", False), ("ami/terminal/console.py", False),
     ("ami/views/viewer.py", False), ("ami/views/page/viewer.js", False), ("ami/evaluation/video.py", False),
     ("ami/config/compose.py", False), ("ami/runtime/ray_actors.py", False),
 ])
