@@ -42,7 +42,8 @@ class Prediction(NamedTuple):
 class World(Module):
     """The world as a node: it receives an action one tick after it was chosen and sends the resulting observation.
 
-    `truth` is for probes and pictures: no role has an input of that kind, so no other module can be wired to it.
+    `truth` is for probes and pictures: no role has an input of that kind, so no other module can be wired to it. `episode`
+    is the number of each row's episode; -1 in rows that stand still because it is over.
 
     Attributes:
         reports_success: whether its episodes can succeed or fail. A world with rewards alone always sends `success` = False
@@ -67,6 +68,7 @@ class World(Module):
         "truncated": Port("flag", (), torch.bool),
         "success": Port("flag", (), torch.bool),
         "truth": Port("truth", ("X",)),
+        "episode": Port("episode", (), torch.int64),
     }
 
     def check_elsewhere(self) -> None:

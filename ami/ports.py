@@ -50,6 +50,7 @@ KINDS = {
     "reward": "the world's own reward",
     "flag": "true or false",
     "mask": "the alternatives of an action that are allowed now",
+    "episode": "the number of a row's episode, -1 once it is over",
     "truth": "the world's true state: for probes and pictures, never an input of the agent",
 }
 

@@ -37,7 +37,7 @@ SMALLEST_SIDE = 16
 LONGEST_TEXT = 256
 """The number of codes of a text whose space declares no length, such as MiniGrid's mission."""
 GOALS, MASK, OBSERVATION = ("goal", "desired_goal"), "action_mask", "observation"
-TAKEN = ("observation", "goal", "reward", "terminated", "truncated", "success", "truth", MASK)
+TAKEN = ("observation", "goal", "reward", "terminated", "truncated", "success", "truth", "episode", MASK)
 """The names of a world's own ports: another key of such a name becomes the port `observed_NAME`."""
 
 

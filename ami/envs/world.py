@@ -108,7 +108,7 @@ class GymWorld(World):
         self.overlay = self._overlay()
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
-        self._solved = np.zeros(1, bool)
+        self._solved = self._over = np.zeros(1, bool)
 
     @property
     def limit(self) -> int | None:
@@ -204,6 +204,7 @@ class GymWorld(World):
         self._fresh = mask | self._fresh if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
         if len(self._ticks) != len(mask):
             self._ticks, self._solved = np.zeros(len(mask), np.int64), np.zeros(len(mask), bool)
+            self._over = np.zeros(len(mask), bool)
 
     def step(self, action: Tensor) -> dict[str, Tensor]:
         try:
@@ -216,6 +217,7 @@ class GymWorld(World):
         batch = len(action)
         reward, over = np.zeros(batch), [np.zeros(batch, bool), np.zeros(batch, bool)]
         fresh = self._fresh.numpy()
+        stands = self._over & ~fresh
         self._ticks += 1
         if not fresh.all():
             seen, reward, *over, info = self._stepped(self._received(action))
@@ -226,6 +228,7 @@ class GymWorld(World):
             over = [np.where(fresh, False, flag) for flag in over]
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
+        self._over = over[0] | over[1]
         self._reports_success |= "success" in info
         solved = info.get("success", np.zeros(batch, bool))
         if self._success == "any":
@@ -240,6 +243,7 @@ class GymWorld(World):
             "truncated": torch.as_tensor(over[1], dtype=torch.bool),
             "success": torch.as_tensor(solved, dtype=torch.bool),
             "truth": self._tensor("truth", self._truth(info, batch)),
+            "episode": torch.as_tensor(np.where(stands, -1, [episode.number for episode in self._episodes])),
         }
         return {name: sent[name] for name in self.outputs}
 

@@ -45,6 +45,10 @@ class EpisodeProgress:
     over: bool
 
 
+START = EpisodeProgress(False, -1, 0.0, False)
+"""An episode before its first tick."""
+
+
 @dataclass(frozen=True)
 class Fork:
     """A recorded run and its fork.
@@ -103,8 +107,8 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
         future = Worker(graph, graph.order, recording.seed, weights, log)
         fresh = _bring_to(recording, wave, tick, future, learnt_alike=weights is recording.weights)
         with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
-            forked, last = _run_on(future, tick, _outcomes(recording, wave, tick), lambda more: bar(more, ""))
-    recorded = _outcomes(recording, wave, ticks)
+            forked, last = _run_on(future, tick, _outcomes(recording, wave, tick, tick), lambda more: bar(more, ""))
+    recorded = _outcomes(recording, wave, ticks, tick)
     return Fork(folder, wave, tick, alive, tuple(recorded[row] for row in alive), tuple(forked[row] for row in alive),
                 fresh, last)
 
@@ -139,6 +143,9 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
             future.restore(then._replace(modules={node: then.modules[node] for node in same}, worlds=worlds))
         except WorldFault as error:
             raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: {error}") from None
+        begun = recording.begun(wave, tick)
+        if begun is not None:
+            future.begin(*begun, wave)
     return tuple(node for node in nodes if node not in same)
 
 
@@ -148,27 +155,32 @@ def _run_on(future: Worker, tick: int, outcomes: list[EpisodeProgress],
     world = future.graph.nodes_of(World)[0]
     while not all(one.over for one in outcomes):
         before = sum(one.over for one in outcomes)
-        outcomes = _updated(outcomes, tick, future.fire(future.graph.order, tick)[world])
+        outcomes = _updated(outcomes, future.fire(future.graph.order, tick)[world])
         tick += 1
         on_over(sum(one.over for one in outcomes) - before)
     return outcomes, tick
 
 
 def _alive(recording: Recording, wave: int, tick: int) -> tuple[int, ...]:
-    return tuple(row for row, one in enumerate(_outcomes(recording, wave, tick)) if not one.over)
+    return tuple(row for row, one in enumerate(_outcomes(recording, wave, tick, tick)) if not one.over)
 
 
-def _outcomes(recording: Recording, wave: int, ticks: int) -> list[EpisodeProgress]:
-    """Return every episode's outcome after the first `ticks` recorded ticks."""
-    outcomes = [EpisodeProgress(False, 0, 0.0, False)] * len(recording.waves[wave])
-    for tick in range(ticks):
-        outcomes = _updated(outcomes, tick, recording.shown(wave, tick)[recording.worlds[0]])
+def _outcomes(recording: Recording, wave: int, ticks: int, at: int) -> list[EpisodeProgress]:
+    """Return the outcome, after the first `ticks` recorded ticks, of the episodes that run at tick `at`."""
+    outcomes = [START] * len(recording.waves[wave])
+    for tick in range(ticks + 1):
+        begun = recording.begun(wave, tick) if tick <= at else None
+        if begun is not None:
+            outcomes = [START if begins else one for begins, one in zip(begun[0].tolist(), outcomes, strict=True)]
+        if tick < ticks:
+            outcomes = _updated(outcomes, recording.shown(wave, tick)[recording.worlds[0]])
     return outcomes
 
 
-def _updated(outcomes: Sequence[EpisodeProgress], tick: int, shown: Outputs) -> list[EpisodeProgress]:
+def _updated(outcomes: Sequence[EpisodeProgress], shown: Outputs) -> list[EpisodeProgress]:
     """Update the outcomes by one tick; ticks after an episode's end do not count."""
     over = is_over(shown)
     return [one if one.over else
-            EpisodeProgress(bool(shown["success"][row]), tick, one.ret + float(shown["reward"][row]), bool(over[row]))
+            EpisodeProgress(bool(shown["success"][row]), one.steps + 1, one.ret + float(shown["reward"][row]),
+                            bool(over[row]))
             for row, one in enumerate(outcomes)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ami.blueprint import Episode, World
@@ -25,6 +26,8 @@ from ami.trace.header import versions
 from ami.trace.provenance import changes, origin, run_code
 from ami.trace.reader import Difference, Trace, tensor_of
 
+EPISODE = "episode"
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -35,7 +38,8 @@ class Recording:
         config: the run's configuration, composed from its overrides.
         graph: its graph, built by the current code.
         weights: the run's weights by node.
-        waves: the episodes by wave, in row order.
+        waves: the first episodes by wave, in row order.
+        episodes: every episode of the manifest, by number.
         ticks: number of ticks by wave that all nodes recorded; the last tick of a killed run may be incomplete.
     """
 
@@ -44,6 +48,7 @@ class Recording:
     graph: Graph
     weights: Weights
     waves: Mapping[int, Sequence[Episode]]
+    episodes: Sequence[Episode]
     ticks: Mapping[int, int]
 
     @classmethod
@@ -77,14 +82,9 @@ class Recording:
             raise (TraceError if isinstance(error, GraphError) else type(error))(fault) from None
         _check_ports(trace, graph)
         manifest = Manifest.load(folder / MANIFEST)
-        sealed = manifest.waves(config.settings.evaluation.batch)
-        waves = {wave: episodes for wave, episodes in sealed if wave in trace.waves}
-        for wave, episodes in waves.items():
-            if len(episodes) != (rows := _rows(trace, wave)):
-                raise TraceError(f"{folder} holds wave {wave} of {rows} worlds, but {MANIFEST} and evaluation.batch give "
-                                 f"{len(episodes)}: expected the same. Fix: copy the run again from where it was made")
+        waves = _first_episodes(trace, graph, manifest, config.settings.evaluation.batch)
         ticks = {wave: count for wave, count in _whole_ticks(trace).items() if wave in waves}
-        return cls(trace, config, graph, read_weights(folder / AGENT_FILE), waves, ticks)
+        return cls(trace, config, graph, read_weights(folder / AGENT_FILE), waves, manifest.episodes(), ticks)
 
     @property
     def folder(self) -> Path:
@@ -126,6 +126,20 @@ class Recording:
         found = list(changes(plain, given))
         found += changes(header["details"].get("origin", {}), origin(self.weights, run_code(self.graph)))
         return found + [f"versions.{text}" for text in changes(header["versions"], versions())]
+
+    def begun(self, wave: int, tick: int) -> tuple[Tensor, list[Episode]] | None:
+        """Return the rows (B,) that begin an episode at a tick, and every row's episode; None if no row does."""
+        first = self.waves[wave]
+        if tick == 0:
+            return torch.ones(len(first), dtype=torch.bool), list(first)
+        world = self.worlds[0]
+        if EPISODE not in self.trace.ports[world]:
+            return None
+        was, numbers = (self._tape(world, EPISODE).message(wave, at) for at in (tick - 1, tick))
+        rows = (numbers != was) & (numbers >= 0)
+        if not bool(rows.any()):
+            return None
+        return rows, [self.episodes[max(number, 0)] for number in numbers.tolist()]
 
     def shown(self, wave: int, tick: int) -> dict[str, Outputs]:
         """Return every output of the worlds at a tick, (B, …), by node."""
@@ -212,6 +226,8 @@ def _check_ports(trace: Trace, graph: Graph) -> None:
         TraceError: names the port, the recorded type and the expected one.
     """
     for node, port in (name.split(".") for name in graph.boundary()):
+        if port == EPISODE and port not in trace.ports.get(node, {}):
+            continue  # recorded before worlds sent it
         expected = graph.drafts[node].outputs[port]
         shape, dtype = expected.shape(graph.dims[node]), str(expected.dtype).removeprefix("torch.")
         found = trace.ports.get(node, {}).get(port)
@@ -220,6 +236,30 @@ def _check_ports(trace: Trace, graph: Graph) -> None:
             kind = "no content" if found is None or f"{node}.{port}" not in _kept(trace) else f"{found[0]} {found[1]}"
             raise TraceError(f"{trace.folder} holds {kind} of {node}.{port}: expected {dtype} {shape}, as its configuration "
                              "gives. Fix: run again with trace.level=boundary")
+
+
+def _first_episodes(trace: Trace, graph: Graph, manifest: Manifest, batch: int) -> dict[int, list[Episode]]:
+    """Return the first episodes by wave, in row order; of a trace without episode numbers, the waves of the manifest.
+
+    Raises:
+        TraceError: the trace and the manifest do not fit.
+    """
+    episodes, found = manifest.episodes(), dict(manifest.waves(batch))
+    world = graph.nodes_of(World)[0]
+    if EPISODE in trace.ports[world]:
+        tape = _Tape(trace, world, EPISODE)
+        numbers = {wave: tape.message(wave, 0).tolist() for wave in trace.waves}
+        unknown = [number for row in numbers.values() for number in row if not 0 <= number < len(episodes)]
+        if unknown:
+            raise TraceError(f"{trace.folder} holds episode {unknown[0]}, but {MANIFEST} has {len(episodes)} pairs: "
+                             "expected the same run. Fix: copy the run again from where it was made")
+        return {wave: [episodes[number] for number in row] for wave, row in numbers.items()}
+    waves = {wave: first for wave, first in found.items() if wave in trace.waves}
+    for wave, first in waves.items():
+        if len(first) != (rows := _rows(trace, wave)):
+            raise TraceError(f"{trace.folder} holds wave {wave} of {rows} worlds, but {MANIFEST} and evaluation.batch give "
+                             f"{len(first)}: expected the same. Fix: copy the run again from where it was made")
+    return waves
 
 
 def _rows(trace: Trace, wave: int) -> int:

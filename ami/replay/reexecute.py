@@ -8,8 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ami.errors import TraceError
 from ami.graph.graph import Graph
 from ami.replay.recording import Recording, cause
@@ -66,18 +64,25 @@ class ReplayedAgent:
         self._histories = {world: WorldHistory(whole=True) for world in recording.worlds}
 
     def begin(self, wave: int) -> None:
-        """Start a wave of episodes."""
-        episodes = self.recording.waves[wave]
-        every = torch.ones(len(episodes), dtype=torch.bool)
-        self.worker.begin(every, episodes, wave)
-        self._mail.open({world: self.graph.drafts[world].inputs for world in self._histories}, len(episodes))
-        for history in self._histories.values():
-            history.begin(every, episodes)
+        """Go to a wave of episodes."""
+        self._mail.open({world: self.graph.drafts[world].inputs for world in self._histories},
+                        len(self.recording.waves[wave]))
         self._wave = wave
         self._acted: dict[str, Outputs] = {}
 
     def fire(self, tick: int) -> dict[str, Outputs]:
-        """Run one tick; return every node's outputs, the worlds' as recorded."""
+        """Run one tick; return every node's outputs, the worlds' as recorded.
+
+        The rows that began an episode at this tick begin it first.
+        """
+        begun = self.recording.begun(self._wave, tick)
+        if begun is not None:
+            self.worker.begin(*begun, self._wave)
+            for history in self._histories.values():
+                history.begin(*begun)
+            if tick:
+                self._mail.begin(begun[0])
+        self._mail.advance(tick)
         shown = self.recording.shown(self._wave, tick)
         self._mail.deliver([(tick, {**self.recording.actions(self._wave, tick), **shown})])
         for world, sent in shown.items():

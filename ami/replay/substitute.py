@@ -203,9 +203,9 @@ def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: S
     acted: Outputs = {}  # outputs of the other actor
     ((actor, _),) = graph.actions_of(recording.worlds)
     for wave, tick, original in recorded.live():
-        if tick == 0:
-            episodes = recording.waves[wave]
-            other.begin(torch.ones(len(episodes), dtype=torch.bool), episodes, wave)
+        begun = recording.begun(wave, tick)
+        if begun is not None:
+            other.begin(*begun, wave)
         given = {node: outputs for node, outputs in original.items() if node in others}
         now = time.perf_counter_ns()  # playback takes no time
         for node, outputs in given.items():

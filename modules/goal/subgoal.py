@@ -1,0 +1,36 @@
+"""A subgoal: a state that a planner of a higher level imagines is the goal of a lower one."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ami.blueprint import Goal
+from ami.errors import require
+from ami.ports import Dims, Port
+
+
+class Subgoal(Goal):
+    """The goal is one state of a plan's imagined ones (paper, section 4.6: hierarchical planning).
+
+    Args:
+        step: which of the H imagined states, counted from 1; null: the last.
+
+    Raises:
+        SettingError: `step` is not 1 to H.
+    """
+
+    inputs = {"imagined": Port("imagined", ("H", "*S"))}
+    requires = {}
+
+    def __init__(self, step: int | None = None) -> None:
+        super().__init__()
+        require(step is None or step >= 1, f"Subgoal.step is {step}: expected 1 or more, or null")
+        self.step_number = step
+
+    def build(self, dims: Dims) -> None:
+        horizon = int(dims["H"])  # type: ignore[arg-type]
+        self.index = (self.step_number or horizon) - 1
+        require(self.index < horizon, f"Subgoal.step is {self.step_number}: expected at most the plan's horizon, {horizon}")
+
+    def step(self, imagined: Tensor) -> dict[str, Tensor]:
+        return {"goal": imagined[:, self.index]}
