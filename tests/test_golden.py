@@ -54,7 +54,7 @@ def recorded(name: str, folder: Path) -> dict[str, Any]:
             for port in trace.ports[node]:
                 figures = row.get(f"{port}.rows") or [row[f"{port}.{one}"] for one in STATISTICS if f"{port}.{one}" in row]
                 messages[f"{row['tick']} {node}.{port}"] = [row[f"{port}.hash"].hex(), figures]
-    return {"made_on": {"processor": processor(), **versions(("torch", "numpy", "gymnasium"))}, "said": messages}
+    return {"made_on": {"processor": processor(), **versions(("torch", "numpy", "gymnasium"))}, "messages": messages}
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -62,13 +62,13 @@ def test_golden_trace_unchanged(name: str, tmp_path: Path, request: pytest.Fixtu
     now, file = recorded(name, tmp_path), GOLDEN / f"{name}.json"
     if request.config.getoption("--accept-golden"):
         file.parent.mkdir(exist_ok=True)
-        lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in now["said"].items())
-        file.write_text(f'{{\n  "made_on": {json.dumps(now["made_on"])},\n  "said": {{\n{lines}\n  }}\n}}\n')
+        lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in now["messages"].items())
+        file.write_text(f'{{\n  "made_on": {json.dumps(now["made_on"])},\n  "messages": {{\n{lines}\n  }}\n}}\n')
     then = json.loads(file.read_text())
-    assert list(now["said"]) == list(then["said"]), "other messages are sent"
+    assert list(now["messages"]) == list(then["messages"]), "other messages are sent"
     exact = now["made_on"] == then["made_on"]
-    for key, (was_hash, was) in then["said"].items():
-        is_hash, figures = now["said"][key]
+    for key, (was_hash, was) in then["messages"].items():
+        is_hash, figures = now["messages"][key]
         if exact:
             assert is_hash == was_hash, f"{name}, {key}: {was} then, {figures} now"
         elif was and None not in was:

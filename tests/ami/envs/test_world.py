@@ -296,7 +296,8 @@ def test_finished_rows_stand_still_until_reset() -> None:
     assert end["terminated"].tolist() == [True, False] and end["reward"].tolist() == [1.25, 0]
     for _ in range(2):
         later = step(line, -1.0, 0.5)
-        assert same({**end, "reward": torch.zeros(2)}, later, [0])
+        assert later["episode"].tolist() == [-1, 1]
+        assert same({**end, "reward": torch.zeros(2), "episode": later["episode"]}, later, [0])
     assert later["truth"][1].item() == 0.5
     begin(line, [True, False], [3, 0], [{"start": 0.25}, {"start": 0.0}])
     anew = step(line, 1.0, 0.5)

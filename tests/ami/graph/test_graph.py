@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from ami.blueprint import Planner
 from ami.errors import GraphError
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
@@ -128,7 +129,7 @@ def test_an_unknown_node_and_an_unknown_input_on_one_wire_are_both_reported() ->
 
 
 def test_a_planner_without_calls_is_refused_with_the_reason() -> None:
-    planner = type("Planner", (Head,), {"role": "planner"})
+    planner = type("Searching", (Head, Planner), {})
     with pytest.raises(GraphError, match="which is not bound: Mode-2 cannot search without it"):
         graph({"head": ModuleSpec(planner)}, head={"state": "eye.state"})
 
