@@ -35,7 +35,8 @@ FLAGS = ("terminated", "truncated", "success", "reward")
 
 def flags_of(graph: Graph) -> tuple[str, ...]:
     """Return the ports of the flags and rewards of all worlds."""
-    return tuple(f"{world}.{flag}" for world in graph.nodes_of(World) for flag in FLAGS)
+    return tuple(f"{world}.{flag}" for world in graph.nodes_of(World) for flag in FLAGS
+                 if flag in graph.outputs[world])
 
 
 class Runtime(Protocol):

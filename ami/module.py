@@ -11,7 +11,7 @@ reset, save and restore it for every module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -128,6 +128,8 @@ class Module(nn.Module):
     Attributes:
         inputs, outputs: the ports, by name. A role fixes them; a module may add its own.
         requires: the calls this module makes, by the name it uses for them.
+        ignores: inputs that `step` does not read. A sender that nothing else reads need not fire (`ami.graph.prune`). It
+            holds for the class that declares it and its subclasses that do not override `step`.
         calls: the bound call edges, set by the engine.
         dims: the sizes of its ports, by symbol, set by the engine.
         actions: the action space of the world's port, set by the engine before `build`, and before `infer_dims` if it is
@@ -145,6 +147,7 @@ class Module(nn.Module):
     inputs: Mapping[str, Port] = {}
     outputs: Mapping[str, Port] = {}
     requires: Mapping[str, Call] = {}
+    ignores: Collection[str] = ()
 
     def __init__(self) -> None:
         super().__init__()

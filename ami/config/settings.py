@@ -124,6 +124,9 @@ class Settings:
     agents: int = setting("number of agents that share the episodes", least=1, most=1000)
     address: str | None = setting("address of a running Ray cluster; null starts one on this machine, on loopback",
                                   optional=True)
+    prune: bool = setting(
+        "true: nodes that no action depends on do not fire, which changes no outcome and takes them out of the trace; "
+        "without a trace they never fire")
     trace: Trace = setting("the record of every cycle")
     store: str = setting(
         "folder of runs, trained agents and MLflow's database; by default the folder AMI_STORE, or `runs` in the root of "

@@ -33,6 +33,7 @@ class Graph:
 
     Attributes:
         order: the nodes in firing order.
+        fired: the nodes that fire: all of them, unless `ami.graph.prune` has left some out.
         wires: every message edge.
         inputs: the wires that arrive at each node.
         calls: the call edges, {node: {name: callee}}.
@@ -69,6 +70,7 @@ class Graph:
         self.mistakes += solver.mistakes
         if self.mistakes:
             raise GraphError(self.mistakes)
+        self.fired = self.order
         self.outputs = {node: tuple(self.drafts[node].outputs) for node in self.order}
         self._warn_unused()
         self.remarks = self._remarks()

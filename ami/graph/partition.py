@@ -81,7 +81,7 @@ def cut(graph: Graph, placement: Placement, watch: Sequence[str] = ()) -> list[S
     check_watched(graph, watch)
     group_of = groups_of(graph, placement)
     runs: list[tuple[str, list[str]]] = []
-    for node in graph.order:
+    for node in graph.fired:
         if runs and runs[-1][0] == group_of[node]:
             runs[-1][1].append(node)
         else:
@@ -90,9 +90,10 @@ def cut(graph: Graph, placement: Placement, watch: Sequence[str] = ()) -> list[S
     receives: dict[int, set[int]] = {i: set() for i in range(len(runs))}
     exports: dict[str, set[str]] = {}
     for wire in graph.wires:
-        source, group = where[wire.node], group_of[wire.to_node]
-        if group == group_of[wire.node] or wire.cut:
+        group = group_of[wire.to_node]
+        if group == group_of[wire.node] or wire.cut or wire.to_node not in where:
             continue
+        source = where[wire.node]
         exports.setdefault(wire.node, set()).add(wire.port)
         # sent once, with the next call of the group that reads it: later in this tick, or early in the next one
         later = [(source + step) % len(runs) for step in range(1, len(runs))]

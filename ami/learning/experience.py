@@ -12,8 +12,11 @@ from ami.agent import Agent
 from ami.blueprint import Episode, World
 from ami.errors import SettingError
 from ami.graph.graph import Graph
+from ami.graph.prune import prune
 from ami.rng import derive_seed
 from ami.rollout import rollout
+from ami.runtime.local import LocalRuntime
+from ami.runtime.worker import Weights
 
 SEED_RANGE = 2**31
 
@@ -101,6 +104,12 @@ class Experience:
         columns = {"action": self.action, "reward": self.reward, "cont": self.cont}
         return {"observation": self.observation[episode, step]} | {
             name: value[episode, step[:, :-1]] for name, value in columns.items() if value is not None}
+
+
+def collector(graph: Graph, seed: int, weights: Weights | None = None) -> Agent:
+    """Return an agent in this process whose episodes `collect` can record; only the nodes that this needs fire."""
+    ports = collected_ports(graph)
+    return Agent(LocalRuntime(prune(graph, ports), seed, weights, watch=ports))
 
 
 def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,

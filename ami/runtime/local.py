@@ -34,7 +34,7 @@ class LocalRuntime:
         self.graph = graph
         self.segments: Sequence[Segment] = cut(graph, "agent", (*flags_of(graph), *watch))
         self._watched = [(name, *name.split(".")) for name in self.segments[0].watched]
-        self.worker = Worker(graph, graph.order, seed, weights, recorder)
+        self.worker = Worker(graph, graph.fired, seed, weights, recorder)
 
     def ready(self) -> None:
         """Return at once: there is nothing to wait for."""

@@ -116,7 +116,8 @@ class RayRuntime:
         self.segments: Sequence[Segment] = cut(graph, placement, (*flags_of(graph), *watch))
         self.members: dict[str, list[str]] = {}
         for node, group in groups_of(graph, placement).items():
-            self.members.setdefault(group, []).append(node)
+            if node in graph.fired:
+                self.members.setdefault(group, []).append(node)
         graph_ref = ray.put(graph)
         self.actors: dict[str, Any] = {}
         # the last two ticks: a later failure may follow from an earlier one

@@ -17,18 +17,16 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from ami.agent import Agent
 from ami.blueprint import CriticTerm
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
-from ami.learning.experience import Experience, collect, collected_ports
+from ami.learning.experience import Experience, collect, collector
 from ami.learning.expert_plans import Expert, first_plans
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
 from ami.learning.trainer import Row, Step, Trainer, stage_name
 from ami.module import Module
 from ami.rng import derive_seed
-from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Worker
 from ami.session.plan import TrainingPlan
 from ami.storage.limits import check_memory, check_time
@@ -93,7 +91,7 @@ def _little_experience(plan: TrainingPlan) -> tuple[Experience, float]:
     how, seed = plan.config.settings.learning.collect, derive_seed(plan.config.settings.seed, "dry run")
     longest = max((stage.window for stage in plan.stages if stage.data == "experience"), default=1)
     ticks = min(how.steps, max(longest, TICKS))
-    with Agent(LocalRuntime(plan.explorer, seed, watch=collected_ports(plan.explorer))) as agent:
+    with collector(plan.explorer, seed) as agent:
         collect(agent, EPISODES, 1, EPISODES, seed)  # warm-up: initialisation is not timed
         begun = time.perf_counter()
         experience = collect(agent, EPISODES, ticks, EPISODES, seed)

@@ -20,6 +20,7 @@ from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, read_metrics, watched
 from ami.evaluation.outcome_log import OutcomeLog
 from ami.graph.graph import Graph
+from ami.graph.prune import prune
 from ami.rollout import rollout
 from ami.runtime.build import build_module
 from ami.runtime.local import LocalRuntime
@@ -95,6 +96,8 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
     """
     settings = config.settings
     watch, payload = tuple(dict.fromkeys((*planning_ports(graph), *watch))), ports_recorded_by(config, graph)
+    if settings.prune or not settings.trace.record:
+        graph = prune(graph, watch)
     traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
     with ExitStack() as stack:
         started: list[Agent] = []
@@ -138,7 +141,7 @@ def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, ma
     """Evaluate an agent in this process; `name` labels its progress bar, `on_end` is as in `evaluate`."""
     watch = (*planning_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
-            LocalRuntime(graph, config.settings.seed, weights, watch=watch)) as agent:
+            LocalRuntime(prune(graph, watch), config.settings.seed, weights, watch=watch)) as agent:
         return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end,
                         refill=True)
 

@@ -10,9 +10,10 @@ from ami.blueprint import World
 from ami.config.compose import Config, to_graph
 from ami.errors import CheckpointError
 from ami.graph.graph import Graph
+from ami.graph.prune import prune
 from ami.learning.cache import FOLDER as CACHE
 from ami.learning.cache import Cache
-from ami.learning.experience import Experience, collect, collected_ports
+from ami.learning.experience import Experience, collect, collector
 from ami.learning.expert_plans import Expert, planned_ports
 from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
@@ -173,9 +174,8 @@ def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
     how = settings.learning.collect
     seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
     begun = time.perf_counter()
-    with console.counting("collect", how.episodes, "episodes") as bar, Agent(
-            LocalRuntime(plan.collector(step.round), derive_seed(seed, "collect"), weights,
-                         watch=collected_ports(plan.collector(step.round)))) as agent:
+    with (console.counting("collect", how.episodes, "episodes") as bar,
+          collector(plan.collector(step.round), derive_seed(seed, "collect"), weights) as agent):
         experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
     seconds = time.perf_counter() - begun
     _keep(cache, name, experience, seconds)
@@ -192,7 +192,7 @@ def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
     if kept is not None:
         return Experience(**kept[0])
     how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
-    with Agent(LocalRuntime(plan.explorer, seed, watch=collected_ports(plan.explorer))) as agent:
+    with collector(plan.explorer, seed) as agent:
         held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
     _keep(cache, name, held_out, 0.0)
     return held_out
@@ -206,5 +206,5 @@ def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:
     """Return a function that builds an expert agent; modules equal to the learner's use the learner's weights."""
     shared = graph.equal_nodes(learner)
     watch = tuple(planned_ports(graph).values())
-    return lambda weights: Agent(LocalRuntime(graph, derive_seed(seed, "plans"),
+    return lambda weights: Agent(LocalRuntime(prune(graph, watch), derive_seed(seed, "plans"),
                                               {node: weights[node] for node in shared & set(weights)}, watch=watch))

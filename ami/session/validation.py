@@ -18,6 +18,7 @@ from ami.config.compose import Config
 from ami.evaluation.evaluate import evaluate
 from ami.evaluation.manifest import Manifest, PairSampler
 from ami.graph.graph import Graph
+from ami.graph.prune import prune
 from ami.learning.learning_log import Row
 from ami.learning.stage import Stage
 from ami.learning.trainer import LEARNING_STATE
@@ -56,7 +57,7 @@ class Validation:
         if self._manifest is None:
             return None
         with torch.random.fork_rng(devices=[]), Agent(
-                LocalRuntime(self.graph, self.config.settings.seed, self.weights())) as agent:
+                LocalRuntime(prune(self.graph, ()), self.config.settings.seed, self.weights())) as agent:
             done = evaluate([agent], self._manifest, len(self._manifest.pairs))
         name, found = ("success", done.successes()) if self._manifest.reports_success else ("return", done.returns())
         return {"stage": stage.name, "step": float(step), name: sum(found) / len(found)}

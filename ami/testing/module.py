@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ami.blueprint import World
+from ami.graph.prune import ignored_inputs
 from ami.module import Module
 from ami.testing.methods import check_callable_methods
 from ami.testing.report import Report
 from ami.testing.subject import Inputs, Make, Outputs, Sizes, Subject, copied, difference, rows
 
 TICKS = 4
+IGNORES = "an input that it ignores changes nothing"
 OF_ITS_PORTS = ("step() returns a dict of its outputs", "its outputs fit its ports", "its outputs are finite",
                 "it sends what its ports declare", "its carry is batch-first")
 
@@ -23,7 +25,8 @@ def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, M
 
     Its outputs fit its ports and are finite · it never changes its inputs or earlier outputs · the same seed gives
     the same outputs · a row alone gives the same outputs as in a batch · reset clears the masked rows and no others · it
-    continues from a snapshot · its callable methods are pure · saved weights give the same module.
+    continues from a snapshot · its callable methods are pure · saved weights give the same module · an input that it
+    declares in `ignores` changes nothing.
 
     Args:
         make: factory of the module: a class whose settings have defaults, or a function without arguments.
@@ -56,6 +59,8 @@ def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, M
     check_callable_methods(subject, batch)
     with subject.keeps("its saved weights give the same module"):
         _check_weights(subject, life)
+    with subject.keeps(IGNORES):
+        _check_ignored(subject, life)
     return subject
 
 
@@ -185,6 +190,20 @@ def _check_weights(subject: Subject, life: Sequence[Inputs]) -> None:
         if changed:
             subject.broken("its saved weights give the same module", f"{changed} at tick {tick}",
                            "make every learnt or drawn tensor a parameter or a buffer, in build()")
+
+
+def _check_ignored(subject: Subject, life: Sequence[Inputs]) -> None:
+    batch, ignored = _batch(life), ignored_inputs(type(subject.draft))
+    if not ignored:
+        return
+    other = [{name: torch.zeros_like(value) if name in ignored and value is not None else value
+              for name, value in inputs.items()} for inputs in life]
+    for tick, (one, two) in enumerate(zip(subject.live(subject.fresh(range(batch)), life),
+                                          subject.live(subject.fresh(range(batch)), other), strict=True)):
+        changed = difference(one, two)
+        if changed:
+            subject.broken(IGNORES, f"{changed} at tick {tick} depends on {' or '.join(ignored)}",
+                           "leave out of `ignores` what step() reads")
 
 
 def _batch(life: Sequence[Inputs]) -> int:

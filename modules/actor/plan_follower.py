@@ -29,6 +29,7 @@ class PlanFollower(Actor):
     """
 
     inputs = {**Actor.inputs, "plan": Port("plan", ("H", "A")), "action_mask": ACTION_MASK}
+    ignores = ("state", "goal")
 
     def __init__(self, num_steps: int = 1) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class RandomActor(Actor):
     """
 
     inputs = {**Actor.inputs, "action_mask": ACTION_MASK}
+    ignores = ("state", "goal", "mode", "plan")
 
     def __init__(self, rho: float = 0.8, sigma: float = 0.8, stickiness: float = 0.0) -> None:
         super().__init__()

@@ -23,6 +23,8 @@ class StraightLine(Actor):
         SettingError: the gain is not positive, actions are discrete, or a state is no vector of A numbers or more.
     """
 
+    ignores = ("mode", "plan")
+
     def __init__(self, gain: float = 0.5) -> None:
         super().__init__()
         require(gain > 0, f"StraightLine.gain is {gain}: expected more than 0")

@@ -26,6 +26,8 @@ class FixedConfigurator(Configurator):
         SettingError: the mode is neither 1 nor 2, or a weight is negative.
     """
 
+    ignores = ("energy", "surprise")
+
     def __init__(self, mode: int = 2, weights: Sequence[float] | None = None) -> None:
         super().__init__()
         require(mode in (1, 2), f"FixedConfigurator.mode is {mode}: expected 1 (react) or 2 (plan)")

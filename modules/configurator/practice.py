@@ -28,6 +28,8 @@ class Practice(Configurator):
 
     outputs = {**Configurator.outputs, "acting": Port("mode", (), torch.int64)}
 
+    ignores = ("energy", "surprise")
+
     def __init__(self, share: float = 0.5) -> None:
         super().__init__()
         require(0 <= share <= 1, f"Practice.share is {share}: expected 0 to 1")

@@ -17,6 +17,8 @@ class MarkovWorldModel(WorldModel):
     A subclass implements `believe`, `imagine` and `distance`. The input `recall` is ignored.
     """
 
+    ignores = ("recall",)
+
     def initial(self, batch: int) -> dict[str, Tensor]:
         size = self.outputs["state"].shape(self.dims)
         return {"state": torch.zeros(batch, *size), "begun": torch.zeros(batch, dtype=torch.bool)}
