@@ -80,6 +80,10 @@ class Recording:
         except (SettingError, UnknownName, TrustError, GraphError) as error:
             fault = f"{folder / HEADER}: details.overrides: {' '.join(str(error).split())}"
             raise (TraceError if isinstance(error, GraphError) else type(error))(fault) from None
+        left_out = [node for node in graph.order if node not in trace.tables]
+        if config.settings.prune and left_out:
+            raise TraceError(f"{folder} was recorded with prune=true, so {', '.join(left_out)} did not fire: expected the "
+                             "messages of every node. Fix: run again with prune=false")
         _check_ports(trace, graph)
         manifest = Manifest.load(folder / MANIFEST)
         waves = _first_episodes(trace, graph, manifest, config.settings.evaluation.batch)

@@ -23,12 +23,13 @@ from ami.agent import Agent
 from ami.config.compose import Config, to_graph
 from ami.errors import TraceError, require, suggestion
 from ami.evaluation.evaluate import Evaluation, planning_ports
-from ami.evaluation.metrics import fitting
+from ami.evaluation.metrics import fitting, watched
 from ami.evaluation.outcome_log import OutcomeLog
 from ami.evaluation.sheet import Sheet
 from ami.evaluation.table import results_table, summary
 from ami.graph.graph import Graph
 from ami.graph.partition import groups_of
+from ami.graph.prune import needed
 from ami.learning.threads import torch_threads
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
@@ -117,7 +118,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     folder = new_folder(config, folder)
     for warning in [*graph.warnings, *_without_effect(config)]:
         console.note(f"warning: {warning}")
-    for remark in [*graph.remarks, *config.remarks()]:
+    for remark in [*graph.remarks, *config.remarks(), *_without_reader(config, graph)]:
         console.note(remark)
     with private_files(), torch_threads(settings.learning.threads):
         return _run(config, graph, folder, console)
@@ -173,6 +174,16 @@ def _describe(config: Config, graph: Graph, trained: Trained, folder: Path) -> N
     details = {"overrides": list(config.overrides), "origin": origin(trained.weights, run_code(graph), threads)}
     write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
     save(folder / AGENT_FILE, trained, graph, config)
+
+
+def _without_reader(config: Config, graph: Graph) -> list[str]:
+    """Return a line about the nodes that no action depends on, if the run records a trace."""
+    kept = needed(graph, (*planning_ports(graph), *watched(metrics_of(config, graph))))
+    unread = [node for node in graph.order if node not in kept]
+    if not unread or not config.settings.trace.record:
+        return []
+    what = "do not fire (prune=true)" if config.settings.prune else "fire for the trace alone; prune=true leaves them out"
+    return [f"no action depends on {' and '.join(unread)}: they {what}"]
 
 
 def _without_effect(config: Config) -> list[str]:

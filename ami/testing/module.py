@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
@@ -59,8 +59,10 @@ def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, M
     check_callable_methods(subject, batch)
     with subject.keeps("its saved weights give the same module"):
         _check_weights(subject, life)
-    with subject.keeps(IGNORES):
-        _check_ignored(subject, life)
+    ignored = ignored_inputs(type(subject.draft))
+    if ignored:
+        with subject.keeps(IGNORES):
+            _check_ignored(subject, life, ignored)
     return subject
 
 
@@ -192,10 +194,8 @@ def _check_weights(subject: Subject, life: Sequence[Inputs]) -> None:
                            "make every learnt or drawn tensor a parameter or a buffer, in build()")
 
 
-def _check_ignored(subject: Subject, life: Sequence[Inputs]) -> None:
-    batch, ignored = _batch(life), ignored_inputs(type(subject.draft))
-    if not ignored:
-        return
+def _check_ignored(subject: Subject, life: Sequence[Inputs], ignored: Collection[str]) -> None:
+    batch = _batch(life)
     other = [{name: torch.zeros_like(value) if name in ignored and value is not None else value
               for name, value in inputs.items()} for inputs in life]
     for tick, (one, two) in enumerate(zip(subject.live(subject.fresh(range(batch)), life),

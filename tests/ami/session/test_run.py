@@ -19,15 +19,17 @@ import torch
 import ami
 from ami.cli.main import main
 from ami.config.compose import compose_baseline, to_graph
-from ami.errors import GraphError, PortError, SettingError, UnknownName
+from ami.errors import GraphError, PortError, SettingError, TraceError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.learning.learning_log import read_rows
+from ami.replay.recording import Recording
 from ami.saved.agent_file import open_trained
 from ami.session.baselines import _check_trained, baselines, shared_weights
 from ami.session.evaluation import judged_graph, seal
 from ami.session.run import _without_effect
 from ami.terminal.console import Console
 from ami.trace.reader import Trace
+from tests.support.notes import Notes
 
 LEARNING = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=20",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=20", "learning.stages.critic.batch=8",
@@ -357,3 +359,19 @@ def test_a_disk_that_refuses_the_summary_costs_the_file_and_not_the_table(
     printed = capsys.readouterr()
     assert "model" in printed.out and "agent" in printed.out
     assert printed.err.startswith("ami: [Errno 28] No space left on device: '") and "summary.json" in printed.err
+
+
+def test_a_pruned_run_has_the_same_outcomes_and_says_what_did_not_fire(tmp_path: Path) -> None:
+    given = ["learning=none", "runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.baselines=[]",
+             "evaluation.video=0", "planner.num_candidates=8", "planner.num_elites=2", "planner.num_iterations=1",
+             "world.max_episode_steps=5", "trace.level=boundary", f"store={tmp_path}"]
+    notes = {True: Notes(), False: Notes()}
+    whole, pruned = (ami.run(ami.compose([*given, f"prune={prune}"]), tmp_path / str(prune), notes[prune])
+                     for prune in (False, True))
+    assert whole.evaluations["agent"].outcomes == pruned.evaluations["agent"].outcomes
+    assert set(whole.trace().tables) - set(pruned.trace().tables) == {"cost", "memory"}
+    said = "no action depends on cost and memory: they "
+    assert f"{said}fire for the trace alone; prune=true leaves them out" in notes[False].notes
+    assert f"{said}do not fire (prune=true)" in notes[True].notes
+    with pytest.raises(TraceError, match="was recorded with prune=true, so cost, memory did not fire"):
+        Recording.open(pruned.folder)
