@@ -58,7 +58,7 @@ def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None,
         longest: the number of actions after which an episode is cut off; None waits for its end.
         refill: start the next episode in a row as soon as its episode is over. Without it the episodes run in waves: the
             next `batch` episodes begin when all rows are over, and a row that is over waits. A trace needs waves, since it
-            numbers episodes by wave and row. A world that fires only every few ticks runs in waves too.
+            numbers episodes by wave and row. A world that fires only every few ticks needs them too.
 
     Raises:
         GraphError: the graph does not have one world.
@@ -82,7 +82,7 @@ def is_over(world: Mapping[str, Tensor]) -> Tensor:
 
 
 def restarts_rows(graph: Graph) -> bool:
-    """Return whether new episodes can begin in some rows while others continue."""
+    """Return whether new episodes can begin in some rows while others continue: a world that fires slowly cannot."""
     return all(graph.every[world] == 1 for world in graph.nodes_of(World))
 
 

@@ -84,7 +84,7 @@ def test_a_refilled_row_runs_the_same_episodes_in_fewer_ticks(tiny_agent: Callab
 
 class Slow(ScriptedGraph):
     def __init__(self) -> None:
-        super().__init__({"planner": 2})
+        super().__init__({"world": 2})
 
 
 class Short:
@@ -94,7 +94,7 @@ class Short:
         self.graph, self.waves = graph, []
 
     def reset(self, mask: torch.Tensor, episodes: Sequence[Episode], wave: int | None = None) -> None:
-        assert mask.all(), "a slow node fires for all rows at once"
+        assert mask.all(), "a slow world begins all rows at once"
         self.numbers, self.tick = torch.tensor([episode.number for episode in episodes]), -1
         self.waves.append((wave, self.numbers.tolist()))
 
@@ -104,10 +104,24 @@ class Short:
         return {"world.terminated": over, "world.truncated": over, "world.success": over, "world.reward": over.float()}
 
 
-def test_a_graph_with_a_slow_node_runs_in_waves() -> None:
+def test_a_slow_world_runs_in_waves() -> None:
     agent = Short(Slow())
     list(rollout(agent, [Episode(number, 0) for number in (1, 3, 2)], 2, wave=4, refill=True))  # type: ignore[arg-type]
     assert agent.waves == [(4, [1, 3]), (5, [2])]
+
+
+def test_a_slow_planner_fires_by_the_age_of_a_refilled_row(tiny_agent: Callable[..., Graph]) -> None:
+    fast = tiny_agent(observe="state")
+    wiring = {node: {wire.to_port: f"{wire.node}.{wire.port}{'@-1' * wire.delay}" for wire in fast.inputs[node]}
+              for node in fast.order}
+    graph = Graph(fast.specs, {**wiring, "planner": {**wiring["planner"], "every": 2}})
+    episodes = [options(number, start) for number, start in enumerate([NEAR, FAR, MIDDLE, FAR, NEAR])]
+    runs = [list(rollout(Agent(LocalRuntime(graph, watch=("actor.action", "planner.plan"))), episodes, 2, refill=refill))
+            for refill in (False, True)]
+    assert len(runs[1]) < len(runs[0])
+    for port in ("actor.action", "planner.plan"):
+        waves, refilled = (paths(run, port) for run in runs)
+        assert waves.keys() == refilled.keys() and all(torch.equal(waves[number], refilled[number]) for number in waves)
 
 
 def test_a_batch_below_1_is_refused() -> None:
