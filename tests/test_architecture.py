@@ -43,8 +43,9 @@ MOST_TOP_LEVEL_FILES = 11
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ONLY_IN = {
     "networkx": {"ami/graph/graph.py"},
-    "hydra": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/sweep.py", "ami/cli/launch.py"},
-    "omegaconf": {"ami/config/compose.py", "ami/config/option_file.py", "ami/cli/launch.py"},
+    "hydra": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/overrides.py", "ami/config/sweep.py",
+              "ami/cli/launch.py"},
+    "omegaconf": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/options.py", "ami/cli/launch.py"},
 }
 
 

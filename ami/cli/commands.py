@@ -21,7 +21,7 @@ def compare(given: Namespace) -> int:
     seeds, allow = _seeds(given.seeds), given.allow
     from ami.comparison import compare as comparing
     from ami.comparison.lesion import lesion
-    from ami.config.compose import refuse_two_values
+    from ami.config.overrides import refuse_two_values
     from ami.terminal.console import Console
 
     refuse_two_values(overrides)
@@ -68,7 +68,7 @@ def check(given: Namespace) -> int:
     if not given.target or given.target.startswith("hydra."):
         raise SettingError("nothing to check: expected `ami check planner=cem`, `ami check mypkg.MyPlanner --allow mypkg.` "
                            "or `ami check CartPole-v1`")
-    from ami.config.compose import refuse_two_values
+    from ami.config.overrides import refuse_two_values
     from ami.testing import checking
 
     refuse_two_values([given.target, *given.overrides])
@@ -94,7 +94,8 @@ def export(given: Namespace) -> int:
 
 def graph(given: Namespace) -> int:
     """Draw the wiring, or list its mistakes."""
-    from ami.config.compose import compose, refuse_two_values, to_graph
+    from ami.config.compose import compose, to_graph
+    from ami.config.overrides import refuse_two_values
     from ami.drawing.text import FORMATS
 
     if given.out is not None:
@@ -143,7 +144,7 @@ def replay(given: Namespace) -> int:
     if searched and not given.swap and given.fork is None:
         raise SettingError("--config-dir has no effect on a replay without changes. Fix: leave it out, or "
                            "--swap or --fork")
-    from ami.config.compose import refuse_two_values
+    from ami.config.overrides import refuse_two_values
     from ami.replay.report import replay
     from ami.terminal.console import Console
 

@@ -16,7 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ami.cli.arguments import searching
-from ami.config.compose import SEARCH_PATH, Config, compose, for_hydra, refuse_two_values, to_graph
+from ami.config.compose import Config, compose, to_graph
+from ami.config.overrides import SEARCH_PATH, for_hydra, refuse_two_values
 from ami.config.sweep import jobs
 from ami.errors import require, shown
 from ami.storage.files import check_folder

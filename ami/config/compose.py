@@ -7,42 +7,37 @@ then checked against the constructors, and unknown settings are refused.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from omegaconf.resolvers import oc
 from yaml import YAMLError
 
-from ami.config import option_file
 from ami.config.instantiate import specs_of, validate
+from ami.config.options import NAME, PACKAGE, as_overrides, groups, option_names, read_option, replacements
+from ami.config.overrides import check_override, first_name, for_hydra, forced, option_folders, parse_overrides
 from ami.config.settings import TOP_LEVEL
 from ami.config.trust import check_shadowing
-from ami.errors import AmiError, SettingError, TrustError, shown, unknown_name
+from ami.errors import AmiError, SettingError, TrustError, unknown_name
 from ami.graph.spec import ModuleSpec
 from ami.storage.store import default_store
 
 if TYPE_CHECKING:
     from ami.graph.graph import Graph
 
-PACKAGE, NAME, DEFAULT_GRAPH = "configs", "ami", "blueprint"
-PRESETS, SEARCH_PATH = ("agent", "experiment"), "hydra.searchpath"
+DEFAULT_GRAPH = "blueprint"
+PRESETS = ("agent", "experiment")
 _OF_THE_AGENT = (*PRESETS, "checkpoint")
 OmegaConf.register_new_resolver("ami_store", default_store, replace=True)
-MAX_NAME = 200
-_DOTTED = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*\.[^=]*=")
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,7 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
         TrustError: a `_target_` is not on the allow-list.
     """
     config = _compose(overrides, allow)
-    parsed = _parse(forced(overrides))
+    parsed = parse_overrides(forced(overrides))
     if not any(override.key_or_group == "world" for override in parsed):
         return config
     from ami.config.fitting import fitting  # brings torch
@@ -127,12 +122,12 @@ def compose(overrides: Sequence[str] = (), *, allow: Sequence[str] = ()) -> Conf
 def _chosen(overrides: Sequence[str], parsed: Sequence[Override]) -> set[str]:
     """Return the groups chosen by overrides, directly or through an agent or experiment."""
     chosen = {override.key_or_group for override in parsed}
-    folders = _folders(overrides)
+    folders = option_folders(overrides)
     for override in parsed:
         value: Any = override.value()
         for name in value if isinstance(value, list) else [value]:
             if override.key_or_group in PRESETS and name:
-                chosen |= {group for group, _ in _replacements(_option(folders, override.key_or_group, str(name)))}
+                chosen |= {group for group, _ in replacements(read_option(folders, override.key_or_group, str(name)))}
     return chosen
 
 
@@ -142,8 +137,8 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
         raise SettingError(f"compose was given the text {overrides!r}: expected a list of overrides, [{overrides!r}]")
     allow = [allow] if isinstance(allow, str) else allow  # one name, not its letters
     given = for_hydra(overrides)
-    for override in _parse(given):
-        _check_override(override)
+    for override in parse_overrides(given):
+        check_override(override)
     try:
         settings = _composed(given)
         _check_hydra(settings, tuple(text for text in given if text.lstrip("+~").startswith("hydra")))
@@ -151,7 +146,7 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
     except MissingConfigException as error:
         group = next((name for name in (*groups(), "hydra") if str(error.missing_cfg_file).startswith(f"{name}/")), "")
         option = str(error.missing_cfg_file).removeprefix(f"{group}/")
-        known = error.options or _option_names(_folders(overrides), group)  # Hydra lists none for several at once
+        known = error.options or option_names(option_folders(overrides), group)  # Hydra lists none for several at once
         raise unknown_name(group or "configuration", option, known) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(f"the configuration does not compose: {_first_line(error)}") from None
@@ -180,25 +175,25 @@ def compose_baseline(config: Config, agent: str) -> Config:
     Raises:
         UnknownName: there is no such agent; further errors are those of `compose`.
     """
-    folders = _folders(config.overrides)
-    replaced = {group for group, _ in _replacements(_option(folders, "agent", agent))}
+    folders = option_folders(config.overrides)
+    replaced = {group for group, _ in replacements(read_option(folders, "agent", agent))}
     given: list[str] = []
-    for text, override in zip(config.overrides, _parse(forced(config.overrides)), strict=True):
+    for text, override in zip(config.overrides, parse_overrides(forced(config.overrides)), strict=True):
         if override.key_or_group == "experiment":
             value: Any = override.value()
             names = value if isinstance(value, list) else [value] if value else []
-            experiments = [_option(folders, "experiment", str(name)) for name in names]
+            experiments = [read_option(folders, "experiment", str(name)) for name in names]
             # the user's own overrides come later and win over the experiments; among these the last one wins
-            chosen = [f"{group}={choice}" for one in experiments for group, choice in _replacements(one)]
-            given = [*chosen, *(text for one in experiments for text in _flat(one)), *given]
+            chosen = [f"{group}={choice}" for one in experiments for group, choice in replacements(one)]
+            given = [*chosen, *(text for one in experiments for text in as_overrides(one)), *given]
         else:
             given.append(text)
-    kept = [text for text in given if _head(text) not in (*replaced, *_OF_THE_AGENT)]
+    kept = [text for text in given if first_name(text) not in (*replaced, *_OF_THE_AGENT)]
     composed = compose([*kept, f"agent={agent}"], allow=config.allow)
     from ami.config.baselines import rewire  # brings torch
 
-    composed.settings.graph = rewire(composed.plain()["graph"], _option(folders, "graph", DEFAULT_GRAPH), to_specs(composed),
-                                     replaced, groups())
+    default = read_option(folders, "graph", DEFAULT_GRAPH)
+    composed.settings.graph = rewire(composed.plain()["graph"], default, to_specs(composed), replaced, groups())
     return composed
 
 
@@ -218,45 +213,6 @@ def to_graph(config: Config) -> Graph:
     return Graph(to_specs(config), config.plain()["graph"])
 
 
-def forced(overrides: Sequence[str]) -> list[str]:
-    """Let overrides of a setting add it, as options hold no defaults: `planner.horizon=6` → `++planner.horizon=6`."""
-    return [f"++{text}" if _DOTTED.match(text) else text for text in overrides]
-
-
-def for_hydra(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides for Hydra: forced, with option folders whose files are checked when they are read."""
-    given = forced(overrides)
-    folders = [str(place) for place in _search_path(overrides)]
-    checked = [f"{option_file.SCHEME}://{place.removeprefix('file://')}" if "://" not in place or place.startswith("file://")
-               else place for place in folders]
-    rest = [text for text in given if not text.startswith(SEARCH_PATH)]
-    return [*rest, f"{SEARCH_PATH}={quoted(checked)}"] if folders else rest
-
-
-def refuse_two_values(overrides: Sequence[str]) -> None:
-    """Refuse a key that is given twice on one command line; in Python the later of two counts.
-
-    Raises:
-        SettingError: names both.
-    """
-    given: dict[str, str] = {}
-    for text in overrides:
-        key, equals, _ = text.lstrip("+").partition("=")
-        if equals and text.removeprefix("++") != given.get(key, text.removeprefix("++")):
-            values = [one.partition("=")[2] for one in (given[key], text)]
-            fix = f"experiment=[{','.join(values)}] for both" if key == "experiment" else "leave one out"
-            raise SettingError(f"'{given[key]} {text}' gives {key} two values: expected one. Fix: {fix}")
-        given[key] = text
-
-
-@lru_cache(maxsize=1)
-def groups() -> tuple[str, ...]:
-    """Return the groups in `configs/ami.yaml`, in its order."""
-    names = [next(iter(entry)) for entry in _load(resources.files(PACKAGE) / f"{NAME}.yaml")["defaults"]
-             if isinstance(entry, Mapping)]
-    return tuple(name for name in names if not name.startswith("override "))
-
-
 def _composed(overrides: Sequence[str]) -> DictConfig:
     """Compose with Hydra. Hydra has one global instance per process; an instance already in use is restored afterwards."""
     theirs, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
@@ -273,7 +229,7 @@ def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None
     In Hydra the choice wins over a preset's defaults list, but a preset's own `planner: {_target_: …}` would silently
     replace it.
     """
-    parsed = _parse(given)
+    parsed = parse_overrides(given)
     chosen = [o.key_or_group for o in parsed if o.type is OverrideType.CHANGE and o.key_or_group in groups()]
     nodes = [group for group in chosen if group not in (*PRESETS, *TOP_LEVEL, "graph")]
     if not nodes or not any(preset in chosen for preset in PRESETS):
@@ -308,42 +264,6 @@ def _hydra_settings(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in ("runtime", "overrides")}
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    for text in overrides:
-        key, _, value = text.partition("=")
-        is_name = key in groups() and not value.startswith(("{", "["))
-        if len(key) > MAX_NAME or (is_name and len(value) > MAX_NAME):  # a name becomes a file name
-            raise SettingError(f"the override {shown(text.removeprefix('++'))} has too long a name: "
-                               f"expected at most {MAX_NAME} characters")
-    try:
-        return list(OverridesParser.create().parse_overrides(list(overrides)))
-    except ValueError as error:  # a number with thousands of digits
-        raise SettingError(f"the overrides cannot be read: {_first_line(error)}") from None
-    except RecursionError:
-        raise SettingError("the overrides cannot be read: a value is nested too deep. Fix: fewer brackets") from None
-    except OverrideParseException as error:
-        raise SettingError(f"cannot read the override {shown(error.override.removeprefix('++'))}: expected `key=value`, "
-                           "`+key=value` or `~key`. Fix for signs such as , : = in a value: quote it, `\"key='a,b'\"`"
-                           ) from None
-
-
-def _check_override(override: Override) -> None:
-    """Refuse sweeps, unknown names and choices that are not names, with clearer messages than Hydra's."""
-    key, given = override.key_or_group, str(override.input_line).removeprefix("++")
-    if override.is_sweep_override():
-        raise SettingError(f"{shown(given)} asks for several runs: expected one value. "
-                           "Fix: `--multirun`, or, in Python, one call per value")
-    if "." in key or key.startswith("hydra") or override.type is not OverrideType.CHANGE:
-        return
-    if key not in (*groups(), *TOP_LEVEL):
-        raise unknown_name("setting or group", key, {*groups(), *TOP_LEVEL})
-    if key in groups() and not isinstance(override.value(), (str, list) if key == "experiment" else (str, dict)):
-        fix = f"Fix to take it out: `~{key}`"
-        if key in ("graph", *TOP_LEVEL):
-            fix = "Fix: leave it out" + " or, to learn nothing, learning=none" * (key == "learning")
-        raise SettingError(f"{shown(given)} chooses no {key}: expected a name, see `ami list`. {fix}")
-
-
 def _first_line(error: BaseException) -> str:
     """Return the first line of a Hydra, OmegaConf or YAML error, with file and line for broken YAML."""
     cause: Any = error.__cause__ or error
@@ -354,83 +274,3 @@ def _first_line(error: BaseException) -> str:
     if mark is not None:
         return f"{mark.name}, line {mark.line + 1}: {cause.problem}"
     return str(cause).strip().split("\n")[0]
-
-
-# Reading options without composing them -----------------------------------------------------------------------------
-
-
-def _folders(overrides: Sequence[str]) -> list[Any]:
-    """Return the folders that hold options: those of `hydra.searchpath`, then ami's own package."""
-    return [*(Path(place.removeprefix("file://")) for place in _search_path(overrides)), resources.files(PACKAGE)]
-
-
-def _search_path(overrides: Sequence[str]) -> list[str]:
-    """Return the folders of the user's own options, in the given order."""
-    given: list[Any] = [o.value() for o in _parse([text for text in overrides if text.startswith(SEARCH_PATH)])]
-    return [str(place) for places in given for place in (places if isinstance(places, list) else [places])]
-
-
-def own_options(overrides: Sequence[str]) -> dict[str, str]:
-    """Return the user's own options: the text of each YAML file, by its path in its folder."""
-    *folders, _ = _folders(overrides)  # the last one is ami's
-    return {file.relative_to(folder).as_posix(): option_file.read(file)
-            for folder in reversed(folders) for file in sorted(folder.rglob("*.yaml"))}
-
-
-def _option(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
-    for folder in folders:
-        if (folder / group / f"{name}.yaml").is_file():
-            return _load(folder / group / f"{name}.yaml")
-    raise unknown_name(group, name, _option_names(folders, group))
-
-
-def _option_names(folders: Sequence[Any], group: str) -> list[str]:
-    """Return the names of a group's options in some folders."""
-    return [option.name.removesuffix(".yaml") for folder in folders if (folder / group).is_dir()
-            for option in (folder / group).iterdir() if option.name.endswith(".yaml")]
-
-
-def _load(file: Any) -> dict[str, Any]:
-    text = option_file.read(file) if isinstance(file, Path) else file.read_text(encoding="utf-8")
-    content: Any = OmegaConf.to_container(OmegaConf.create(text or "{}"))
-    return dict(content or {})
-
-
-def _replacements(option: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the groups a preset replaces, with its choices: `override /planner: none` → planner, none."""
-    for entry in option.get("defaults", ()):
-        for key, choice in entry.items() if isinstance(entry, Mapping) else ():
-            yield str(key).removeprefix("override ").strip().removeprefix("/"), str(choice)
-
-
-def _flat(option: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield an option's own settings as overrides."""
-    for key, value in option.items():
-        if key == "defaults" and not path:
-            continue
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}={quoted(value)}"
-
-
-def quoted(value: Any) -> str:
-    """Return a value as it is written in an override."""
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {quoted(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(quoted, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def override_key(override: str) -> str:
-    """Return the key that an override sets: `++planner.horizon=6` → planner.horizon."""
-    return override.lstrip("+~").partition("=")[0]
-
-
-def _head(override: str) -> str:
-    return re.split(r"[=.]", override.lstrip("+~"), maxsplit=1)[0]

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 
-from ami.config.compose import forced
+from ami.config.overrides import forced
 from ami.errors import SettingError
 
 
@@ -91,5 +91,5 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
 
 
 def _as_written(override: str) -> str:
-    """Return an override as the user wrote it, without the plus signs that `ami.config.compose.forced` adds."""
+    """Return an override as the user wrote it, without the plus signs that `ami.config.overrides.forced` adds."""
     return override.removeprefix("++")

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from ami.config.compose import override_key, own_options, quoted
+from ami.config.options import quoted
+from ami.config.overrides import override_key, own_options
 from ami.config.renamed import renamed_overrides, renamed_settings
 from ami.config.trust import ALLOWED
 from ami.errors import CheckpointError, SettingError

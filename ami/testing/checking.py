@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ami.blueprint import World
-from ami.config.compose import compose, groups, to_graph, to_specs
+from ami.config.compose import compose, to_graph, to_specs
 from ami.config.instantiate import GRAPH
+from ami.config.options import groups
 from ami.config.trust import allow_list, trusted_class
 from ami.errors import AmiError, GraphError, SettingError, WorldFault, require, unknown_name
 from ami.graph.faults import blamed

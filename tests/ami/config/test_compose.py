@@ -10,7 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from ami.cli.listing import options_of
-from ami.config.compose import Config, compose, compose_baseline, forced, groups, refuse_two_values, to_graph, to_specs
+from ami.config.compose import Config, compose, compose_baseline, to_graph, to_specs
+from ami.config.options import groups
+from ami.config.overrides import forced, refuse_two_values
 from ami.errors import GraphError, SettingError, TrustError, UnknownName
 from ami.graph.spec import ModuleSpec
 
