@@ -1,4 +1,4 @@
-"""The promise that callable methods are pure, so that the engine can serve them from replicas.
+"""The promises of callable methods: pure, so that the engine can serve them from replicas, and fit for inference mode.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, and the sizes of the ports.
 """
@@ -18,6 +18,8 @@ from ami.testing.stubs import sizes
 from ami.testing.subject import Subject, difference
 
 K, H = 5, 3
+PLANNED = ("imagine", "imagine_last", "distance", "energy")
+"""The methods that planners call in torch's inference mode."""
 
 
 def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | None:
@@ -58,7 +60,10 @@ def call(module: Module, method: str, given: tuple[Any, ...]) -> dict[str, Tenso
 
 
 def check_callable_methods(subject: Subject, batch: int) -> None:
-    """Check every callable method of the blueprint: equal arguments give equal results, and nothing changes."""
+    """Check every callable method of the blueprint: equal arguments give equal results, and nothing changes.
+
+    Those that planners call work in torch's inference mode.
+    """
     for method in subject.draft.callable_methods():
         if method == "imagine_last" and getattr(type(subject.draft), method) is WorldModel.imagine_last:
             continue  # as pure as imagine
@@ -92,6 +97,23 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
                 if not all(torch.equal(*part) for part in parts):
                     subject.broken(promise, f"it changed its argument number {number}",
                                    "no operation in place on an argument")
+        if method in PLANNED:
+            _check_inference(subject, module, method, first)
+
+
+def _check_inference(subject: Subject, module: Module, method: str, expected: dict[str, Tensor | None]) -> None:
+    """Call a method as a planner does, with tensors of inference mode."""
+    promise, fix = f"{method} works in inference mode", ("a gradient of its own needs torch.inference_mode(False), "
+                                                        "torch.enable_grad() and clones of the arguments")
+    with subject.keeps(promise):
+        try:
+            with torch.inference_mode():
+                found = call(module, method, arguments(subject, method, module.batch) or ())
+        except RuntimeError as error:
+            subject.broken(promise, f"it raised {type(error).__name__}: {error}", fix)
+        changed = difference(expected, found, exact=False)
+        if changed:
+            subject.broken(promise, f"there {changed}", fix)
 
 
 def _standing(module: Module) -> dict[str, Tensor | None]:

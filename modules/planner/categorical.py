@@ -39,7 +39,7 @@ class Categorical(ChoicePlanner):
 
     def __init__(self, horizon: int = 8, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
                  warm_start_prob: float = 0.5, epsilon: float = 0.1) -> None:
-        super().__init__(horizon)
+        super().__init__(horizon, num_candidates)
         require(num_candidates >= 2, f"Categorical.num_candidates is {num_candidates}: expected 2 or more")
         require(num_iterations >= 1, f"Categorical.num_iterations is {num_iterations}: expected 1 or more")
         require(1 <= num_elites <= num_candidates, f"Categorical.num_elites is {num_elites}: expected 1 to num_candidates, "

@@ -37,9 +37,11 @@ class GradientDescent(SamplingPlanner):
             no gradient.
     """
 
+    differentiates = True
+
     def __init__(self, horizon: int = 4, num_candidates: int = 4, num_iterations: int = 7, learning_rate: float = 0.3,
                  init_std: float = 0.8) -> None:
-        super().__init__(horizon)
+        super().__init__(horizon, num_candidates)
         require(num_candidates >= 1, f"GradientDescent.num_candidates is {num_candidates}: expected 1 or more")
         require(num_iterations >= 1, f"GradientDescent.num_iterations is {num_iterations}: expected 1 or more")
         require(learning_rate > 0, f"GradientDescent.learning_rate is {learning_rate}: expected more than 0")

@@ -43,7 +43,7 @@ class ICEM(SamplingPlanner):
     def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
                  noise_exponent: float = 2.0, decay: float = 1.25, fraction_reused: float = 0.3, momentum: float = 0.1,
                  init_std: float = 0.8, min_std: float = 0.1) -> None:
-        super().__init__(horizon)
+        super().__init__(horizon, num_candidates)
         require(num_candidates >= 2, f"ICEM.num_candidates is {num_candidates}: expected 2 or more")
         require(num_iterations >= 1, f"ICEM.num_iterations is {num_iterations}: expected 1 or more")
         require(2 <= num_elites <= num_candidates, f"ICEM.num_elites is {num_elites}: expected 2 to num_candidates, "

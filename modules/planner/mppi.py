@@ -37,7 +37,7 @@ class MPPI(SamplingPlanner):
 
     def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, temperature: float = 0.3,
                  relative: bool = True, std: float = 0.5) -> None:
-        super().__init__(horizon)
+        super().__init__(horizon, num_candidates)
         require(num_candidates >= 2, f"MPPI.num_candidates is {num_candidates}: expected 2 or more")
         require(num_iterations >= 1, f"MPPI.num_iterations is {num_iterations}: expected 1 or more")
         require(temperature > 0, f"MPPI.temperature is {temperature}: expected more than 0")

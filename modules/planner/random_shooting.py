@@ -27,7 +27,7 @@ class RandomShooting(SamplingPlanner):
     """
 
     def __init__(self, horizon: int = 4, num_candidates: int = 64) -> None:
-        super().__init__(horizon)
+        super().__init__(horizon, num_candidates)
         require(num_candidates >= 1, f"RandomShooting.num_candidates is {num_candidates}: expected 1 or more")
         self.num_candidates = num_candidates
 

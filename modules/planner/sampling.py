@@ -5,8 +5,9 @@ Shapes: B parallel worlds, R the rows that plan, K candidates, H horizon, A acti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,10 @@ from ami.blueprint import ACTION_MASK, Planner
 from ami.errors import SettingError, require
 from ami.module import Call
 from ami.ports import ActionSpace, Dims, Size
+
+CANDIDATES_AT_ONCE = 1024
+"""Candidates of all rows that are imagined together: more do not fit in the cache of a CPU's core."""
+ALL = slice(None)
 
 
 class Best(NamedTuple):
@@ -64,18 +69,30 @@ class SamplingPlanner(Planner):
     refused: they need a `modules.planner.choosing.ChoicePlanner`.
 
     If the world sends an action mask, every candidate's first action is allowed; masks of later steps are unknown.
+
+    Many rows are searched in parts of up to `CANDIDATES_AT_ONCE` candidates. Rows do not influence each other, but their
+    numbers may be rounded differently in parts of another size.
+
+    Args:
+        horizon: H, number of actions in a plan.
+        population: K of the largest iteration; 0 searches all rows together.
+
+    Attributes:
+        differentiates: whether `search` takes gradients; otherwise it runs in torch's inference mode.
     """
 
+    differentiates: ClassVar[bool] = False
     inputs = {**Planner.inputs, "action_mask": ACTION_MASK}
     requires = {**Planner.requires, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
 
-    def __init__(self, horizon: int) -> None:
+    def __init__(self, horizon: int, population: int = 0) -> None:
         super().__init__()
         require(horizon >= 1, f"{type(self).__name__}.horizon is {horizon}: expected 1 or more")
-        self.horizon = horizon
+        self.horizon, self.population = horizon, population
         self.width = 0
         self._rows = torch.zeros(0, 1, dtype=torch.int64)
-        self._planning: Sequence[int] | None = None
+        self._planning: list[int] | slice = ALL  # the rows of the current search
+        self._noted: list[Tensor] = []  # its energies (R, K), by iteration
         self.allowed: Tensor | None = None  # (R, A), for the first action of the plans of this tick
         self._zeros: dict[str, Tensor] | None = None
         self._at_rest: dict[str, Tensor] | None = None
@@ -137,22 +154,14 @@ class SamplingPlanner(Planner):
         return prediction.states, energy
 
     def note(self, energy: Tensor) -> None:
-        """Append an iteration's energies (R, K) to the note (B, iterations, K), with NaN as padding."""
-        assert self.notes is not None
-        noted = energy.detach()
-        if self._planning is not None:
-            noted = noted.new_full((self.batch, noted.shape[1]), torch.nan)
-            noted[self._planning] = energy.detach()
-        before = self.notes.get("candidates", noted.new_zeros(len(noted), 0, 0))
-        most = max(before.shape[2], noted.shape[1])
-        padded = [pad(part, (0, most - part.shape[2]), value=torch.nan) for part in (before, noted[:, None])]
-        self.notes["candidates"] = torch.cat(padded, 1)
+        """Note an iteration's energies (R, K)."""
+        self._noted.append(energy.detach())
 
     def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
         """Select candidates of each row: (R, K, …) and indices (R, E) to (R, E, …)."""
-        if len(self._rows) != len(numbers):
+        if len(self._rows) < len(numbers):
             self._rows = torch.arange(len(numbers), device=numbers.device)[:, None]
-        return candidates[self._rows, numbers]
+        return candidates[self._rows[:len(numbers)], numbers]
 
     def best_of(self, candidates: Tensor, states: Tensor, energy: Tensor, before: Best | None = None) -> Best:
         """Return each row's best candidate, or `before` if no candidate is better.
@@ -172,9 +181,8 @@ class SamplingPlanner(Planner):
                       for new, old in zip(best, before, strict=True)))
 
     def remembered(self, name: str) -> Tensor:
-        """Return carried state (R, …) of the planning rows."""
-        value = self.carry[name]
-        return value if self._planning is None else value[self._planning]
+        """Return carried state (R, …) of the rows of the current search."""
+        return self.carry[name][self._planning]
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
@@ -199,14 +207,38 @@ class SamplingPlanner(Planner):
     def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None) -> Found:
         noise = self.draw().to(state.device)
         if self.proposes:
-            found = self.search(state, goal, weights, self._proposed(state, goal), noise)
+            found = self._in_parts(state, goal, weights, self._proposed(state, goal), noise)
             return found._replace(model_steps=found.model_steps + self.horizon)
         before = self.remembered("plan")
         start = torch.zeros_like(before)  # the last action is unknown
         start[:, :-1] = before[:, 1:]
         if self.allowed is not None:  # drop a forbidden first action of the warm start
             start[:, 0] *= ~(start[:, 0].bool() & ~self.allowed).any(-1, keepdim=True)
-        return self.search(state, goal, weights, start, noise)
+        return self._in_parts(state, goal, weights, start, noise)
+
+    def _in_parts(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+        """Search for R rows, a part of them after another."""
+        planning, allowed, rows, parts = self._planning, self.allowed, len(state), []
+        most = CANDIDATES_AT_ONCE // self.population or 1 if self.population else rows
+        size = rows if rows <= most else -(-rows // -(-rows // most))  # parts of about equal size
+        energies: list[Tensor] = []
+        for first in range(0, rows, size):
+            part = slice(first, first + size)
+            self._planning = part if isinstance(planning, slice) else planning[part]
+            self.allowed = None if allowed is None else allowed[part]
+            # without gradients inference mode saves a tenth of a small search; what leaves it below is copied
+            with nullcontext() if self.differentiates else torch.inference_mode():
+                parts.append(self.search(state[part], goal[part], None if weights is None else weights[part], start[part],
+                                         noise[part]))
+            if self.notes is not None:
+                energies.append(_padded(self._noted))
+                self._noted = []
+        self._planning, self.allowed = planning, allowed
+        if self.notes is not None:
+            whole = energies[0].new_full((self.batch, *energies[0].shape[1:]), torch.nan)
+            whole[planning] = torch.cat(energies)
+            self.notes["candidates"] = whole
+        return _joined(parts)
 
     def _proposed(self, state: Tensor, goal: Tensor) -> Tensor:
         """Return the policy's actions (R, H, A) along its imagined rollout."""
@@ -236,7 +268,7 @@ class SamplingPlanner(Planner):
         self.allowed = None if self.allowed is None else self.allowed[rows]
         with self.random.only(rows):
             found = self._found(state[rows], goal[rows], None if weights is None else weights[rows])
-        self._planning = None
+        self._planning = ALL
         for name in outputs:
             outputs[name][rows] = getattr(found, name)
         for name, value in found.kept.items():
@@ -244,3 +276,17 @@ class SamplingPlanner(Planner):
             kept[name][rows] = value
         self.carry = {**kept, "plan": outputs["plan"]}
         return outputs
+
+
+def _joined(parts: list[Found]) -> Found:
+    """Copy the results of searches for some rows each into one."""
+    plan, imagined, energy = (torch.cat(values) for values in zip(*(part[:3] for part in parts), strict=True))
+    steps = [part.model_steps for part in parts]
+    return Found(plan, imagined, energy, steps[0] if isinstance(steps[0], int) else torch.cat(cast("list[Tensor]", steps)),
+                 {name: torch.cat([part.kept[name] for part in parts]) for name in parts[0].kept})
+
+
+def _padded(energies: list[Tensor]) -> Tensor:
+    """Stack the energies (R, K) of some iterations: (R, iterations, K), with NaN as padding."""
+    most = max(energy.shape[1] for energy in energies)
+    return torch.stack([pad(energy, (0, most - energy.shape[1]), value=torch.nan) for energy in energies], 1)

@@ -429,6 +429,26 @@ class Shortened(Sound):
         return Prediction(self.imagine(state, actions).states[:, :, :1])
 
 
+class Relaxing(Sound):
+    """Takes one gradient step on the predicted states, without leaving inference mode."""
+
+    def imagine(self, state, actions):
+        with torch.enable_grad():
+            states = super().imagine(state, actions).states.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(states.square().sum(), states)
+        return Prediction(states.detach() - 0.1 * slope)
+
+
+class RelaxingInside(Sound):
+    """Takes the same step on clones, outside inference mode."""
+
+    def imagine(self, state, actions):
+        with torch.inference_mode(False), torch.enable_grad():
+            states = super().imagine(state.clone(), actions.clone()).states.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(states.square().sum(), states)
+        return Prediction(states.detach() - 0 * slope)
+
+
 class Counting(Sound):
     def imagine(self, state, actions):
         age = torch.arange(actions.shape[2]).view(1, 1, -1, 1)
@@ -483,10 +503,15 @@ def test_valid_world_model_passes():
     check_world_model(Sound)
 
 
+def test_a_world_model_may_take_gradients_of_its_own():
+    check_world_model(RelaxingInside)
+
+
 @pytest.mark.parametrize(("make", "words"), [
     (Bare, "imagine gives a Prediction: it gives a Tensor"),
     (Transposed, "imagine gives states (B, K, H, *S): it gives (3, 3, 5, 6), expected (3, 5, 3, 6)"),
     (Shortened, "imagine_last gives the last state of imagine: it gives others, of shape (3, 5, 1, 6)"),
+    (Relaxing, "imagine works in inference mode: it raised RuntimeError: "),
     (Foreseeing, "later actions do not change earlier states: another last action changed earlier states"),
     (Crowded, "candidates are independent: a candidate alone has other states than among others"),
     (Counting, "a state suffices to continue a rollout: a rollout from its own first state leads elsewhere"),

@@ -9,11 +9,14 @@ from ami.errors import GraphError
 from ami.module import callable_method
 from ami.testing import check_planner
 from ami.testing.subject import Subject
+from modules.planner import sampling
+from modules.planner.categorical import Categorical
 from modules.planner.cem import CEM
 from modules.planner.gradient import GradientDescent
 from modules.planner.icem import ICEM
 from modules.planner.mppi import MPPI
 from modules.planner.random_shooting import RandomShooting
+from modules.planner.tree import TreeSearch
 
 
 def stepped(modes):
@@ -102,6 +105,64 @@ def test_unsupported_action_space_is_refused_before_the_first_tick():
         to_graph(compose(["planner=categorical"]))
     assert ("planner: Categorical plans choices, but here an action is 2 numbers in [-1, 1]. "
             "Fix: planner=cem") in str(refusal.value)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: CEM(num_candidates=8, num_elites=3), lambda: ICEM(num_candidates=12, num_elites=3),
+    lambda: MPPI(num_candidates=6), lambda: GradientDescent(num_candidates=3), lambda: RandomShooting(num_candidates=7),
+    lambda: Categorical(num_candidates=8)], ids=["cem", "icem", "mppi", "gradient", "random_shooting", "categorical"])
+def test_rows_searched_in_parts_find_the_same_plans(make, monkeypatch):
+    subject = Subject(make)
+    life = subject.life(7, 3)
+    for tick, inputs in enumerate(life):
+        inputs["mode"] = torch.tensor([2, 1, 2, 2, 2, 2, 2]) if tick == 1 else torch.full((7,), 2)
+
+    def record():
+        module = subject.fresh(range(7))
+        module.notes, energies, outputs = {}, [], []
+        for inputs in life:
+            outputs += subject.live(module, [inputs])
+            energies.append(module.notes["candidates"])
+        return outputs, energies
+
+    whole, noted = record()
+    monkeypatch.setattr(sampling, "CANDIDATES_AT_ONCE", 20)
+    parts, noted_in_parts = record()
+    for one, other in zip(whole, parts, strict=True):
+        for name in one:
+            torch.testing.assert_close(one[name], other[name])
+    for one, other in zip(noted, noted_in_parts, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+def test_parts_have_few_enough_candidates(monkeypatch):
+    seen = []
+
+    class Watching(RandomShooting):
+        def search(self, state, *others):
+            seen.append(len(state))
+            return super().search(state, *others)
+
+    subject = Subject(lambda: Watching(num_candidates=10))
+    monkeypatch.setattr(sampling, "CANDIDATES_AT_ONCE", 35)
+    subject.live(subject.fresh(range(8)), subject.life(8, 1))
+    assert seen == [3, 3, 2]
+    seen.clear()
+    monkeypatch.setattr(sampling, "CANDIDATES_AT_ONCE", 5)
+    subject.live(subject.fresh(range(2)), subject.life(2, 1))
+    assert seen == [1, 1], "a row is never divided"
+
+
+@pytest.mark.parametrize("make", [CEM, ICEM, MPPI, GradientDescent, RandomShooting, Categorical, TreeSearch])
+def test_outputs_carry_and_notes_leave_inference_mode(make):
+    subject = Subject(make)
+    module = subject.fresh(range(2))
+    module.notes = {}
+    with torch.no_grad():
+        outputs = module.step(**subject.life(2, 1)[0])
+    kept = [*outputs.values(), *module.carry.values(), *module.notes.values()]
+    assert not any(value.is_inference() for value in kept)
+    assert not any(value.requires_grad for value in kept)
 
 
 @pytest.mark.parametrize("make, iterations, candidates", [
