@@ -1,13 +1,18 @@
-"""Small networks that several modules share."""
+"""Small networks that several modules share, and their EMA copies."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ami.errors import require
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class MLP(nn.Sequential):
@@ -35,3 +40,23 @@ def mlp(*sizes: int) -> MLP:
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return MLP(*layers[:-1])
+
+
+def target_of(net: Net) -> Net:
+    """Return a copy of a network without gradients, for targets that follow it slowly; see `follow`."""
+    return deepcopy(net).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(target: nn.Module, net: nn.Module, share: float) -> None:
+    """Move the parameters of a target network towards the network's: an EMA (soft update; Lillicrap and others, 2015).
+
+    Args:
+        target: as `target_of` returned it; its buffers are copied.
+        net: the learning network.
+        share: the share of the network's parameters, 0 to 1; the target's momentum is 1 - share.
+    """
+    for slow, fast in zip(target.parameters(), net.parameters(), strict=True):
+        slow.lerp_(fast, share)
+    for kept, current in zip(target.buffers(), net.buffers(), strict=True):
+        kept.copy_(current)

@@ -6,7 +6,6 @@ embedding.
 
 from __future__ import annotations
 
-import copy
 from math import prod
 
 import torch
@@ -16,7 +15,7 @@ from ami.blueprint import CriticTerm
 from ami.errors import require
 from ami.module import Batch
 from ami.ports import Dims
-from modules.nets import mlp
+from modules.nets import follow, mlp, target_of
 
 
 class Critic(CriticTerm):
@@ -68,7 +67,7 @@ class Critic(CriticTerm):
 
     def begin_learning(self) -> None:
         """Create φ̄, which only training needs; called before a checkpoint is loaded."""
-        self.learning_state = copy.deepcopy(self.phi).requires_grad_(False)
+        self.learning_state = target_of(self.phi)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         state, successors, goals, energy = (batch[name] for name in ("state", "successors", "goals", "pairs"))
@@ -90,9 +89,7 @@ class Critic(CriticTerm):
         return loss, {"td": loss.detach(), "to_go_mean": seen.mean(), "to_go_max": seen.amax()}
 
     def after_step(self, step: int, total: int) -> None:
-        with torch.no_grad():
-            for slow, fast in zip(self.learning_state.parameters(), self.phi.parameters(), strict=True):
-                slow.lerp_(fast, self.polyak)
+        follow(self.learning_state, self.phi, self.polyak)
 
     def _flat(self, states: Tensor) -> Tensor:
         return states if self._state_dims == 1 else states.flatten(-self._state_dims)

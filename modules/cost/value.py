@@ -5,7 +5,6 @@ Shapes: N states of a batch from memory, M successors, S the size of a state.
 
 from __future__ import annotations
 
-import copy
 from math import prod
 from typing import cast
 
@@ -17,7 +16,7 @@ from ami.blueprint import CriticTerm
 from ami.errors import require
 from ami.module import Batch
 from ami.ports import Dims
-from modules.nets import mlp
+from modules.nets import follow, mlp, target_of
 
 
 class Value(CriticTerm):
@@ -75,7 +74,7 @@ class Value(CriticTerm):
 
     def begin_learning(self) -> None:
         """Create the slow copy, which only training needs; called before a checkpoint is loaded."""
-        self.learning_state = copy.deepcopy(self.nets).requires_grad_(False)
+        self.learning_state = target_of(self.nets)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         energy, cont, successors = batch["energy"], batch["cont"], batch["successors"]
@@ -95,9 +94,7 @@ class Value(CriticTerm):
         return loss, {"td": loss.detach(), "value_mean": seen.mean(), "value_std": seen.std()}
 
     def after_step(self, step: int, total: int) -> None:
-        with torch.no_grad():
-            for slow, fast in zip(self.learning_state.parameters(), self.nets.parameters(), strict=True):
-                slow.lerp_(fast, self.polyak)
+        follow(self.learning_state, self.nets, self.polyak)
 
     def _judged(self, nets: nn.Module, states: Tensor) -> Tensor:
         """Return each network's value, in units: states (…, *S) to (networks, …)."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ami.errors import SettingError, require, suggestion
+from modules.nets import follow
 
 Penalties = dict[str, tuple[float, Tensor]]
 """Terms of a loss by name: weight and value."""
@@ -137,19 +137,11 @@ class EMA(AntiCollapse):
                 f"EMA.momentum is {self.momentum} and EMA.final_momentum {self.final_momentum}: expected "
                 "0 <= momentum <= final_momentum <= 1")
 
-    def copy_of(self, module: nn.Module) -> nn.Module:
-        """Return the initial copy: equal to the module, without gradients."""
-        return deepcopy(module).requires_grad_(False)
-
-    @torch.no_grad()
     def follow(self, copy: nn.Module, module: nn.Module, progress: float) -> None:
         """Move the copy towards the module, with rising momentum as progress goes from 0 to 1."""
         reach = self.final_momentum - self.momentum
         momentum = self.final_momentum - reach * (1 + math.cos(math.pi * progress)) / 2
-        for slow, fast in zip(copy.parameters(), module.parameters(), strict=True):
-            slow.lerp_(fast, 1 - momentum)
-        for kept, current in zip(copy.buffers(), module.buffers(), strict=True):
-            kept.copy_(current)
+        follow(copy, module, 1 - momentum)
 
 
 METHODS: Mapping[str, type[AntiCollapse]] = {"ema": EMA, "none": AntiCollapse, "sigreg": SIGReg, "vicreg": VICReg}

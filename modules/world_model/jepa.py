@@ -16,7 +16,7 @@ from ami.blueprint import Perception, Prediction
 from ami.errors import require
 from ami.module import Batch, callable_method, module_behind
 from ami.ports import Dims, Size
-from modules.nets import mlp
+from modules.nets import mlp, target_of
 from modules.world_model.anti_collapse import EMA, AntiCollapse, anti_collapse_of
 from modules.world_model.markov import MarkovWorldModel
 
@@ -189,7 +189,7 @@ class JEPA(MarkovWorldModel):
     def begin_learning(self) -> None:
         """Create the state that only training needs; called before the optimiser is created or a checkpoint loaded."""
         if isinstance(self.method, EMA):
-            copy = self.method.copy_of(module_behind(self.calls.perception))
+            copy = target_of(module_behind(self.calls.perception))
             self.learning_state = nn.ModuleDict({"perception": copy})
 
     def after_step(self, step: int, total: int) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ami.errors import SettingError
-from modules.nets import mlp
+from modules.nets import follow, mlp, target_of
 
 
 def test_mlp_has_relu_between_layers_only():
@@ -26,3 +26,16 @@ def test_invalid_sizes_are_refused(sizes):
     with pytest.raises(SettingError) as error:
         mlp(*sizes)
     assert str(error.value) == f"mlp{sizes}: expected two or more sizes, each 1 or more"
+
+
+def test_a_target_follows_without_gradients_and_copies_buffers():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    target = target_of(net)
+    assert not any(parameter.requires_grad for parameter in target.parameters())
+    before = target[0].weight.clone()
+    with torch.no_grad():
+        net[0].weight += 1
+    net(torch.randn(8, 2))
+    follow(target, net, 0.25)
+    assert torch.equal(target[0].weight, torch.lerp(before, net[0].weight, 0.25))
+    assert torch.equal(target[1].running_mean, net[1].running_mean)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ami.errors import SettingError
-from modules.nets import mlp
+from modules.nets import mlp, target_of
 from modules.world_model.anti_collapse import EMA, METHODS, AntiCollapse, SIGReg, VICReg, anti_collapse_of
 
 
@@ -69,7 +69,7 @@ def test_one_dimension_has_no_covariance():
 
 def test_ema_follows_along_a_cosine():
     method, module = EMA(momentum=0.5, final_momentum=1.0), mlp(2, 3)
-    copy = method.copy_of(module)
+    copy = target_of(module)
     assert not any(p.requires_grad for p in copy.parameters())
     before = copy[0].weight.clone()
     with torch.no_grad():
