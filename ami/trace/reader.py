@@ -108,7 +108,7 @@ class Trace:
         order += sorted(set(tables) - set(order))
         # popped: a long trace is not held in memory twice
         trace = cls(folder, header, {node: _joined(tables.pop(node)) for node in order}, ports, truncated)
-        trace._check_extent(sum(path.stat().st_size for path in paths))
+        trace._check_extent(sum(table.nbytes for table in trace.tables.values()))
         return trace
 
     @cached_property
@@ -207,7 +207,7 @@ class Trace:
         """Raise if the tables would be far larger than the files: a few records may name distant ticks.
 
         Args:
-            size: of all files in bytes; a scalar takes 4 bytes per world and tick.
+            size: of the records in bytes; a scalar takes 4 bytes per world and tick.
         """
         wave, tick, batch = (np.concatenate([table[name].to_numpy() for table in self.tables.values()])
                              for name in ("wave", "tick", "batch"))
@@ -224,7 +224,7 @@ class Trace:
         cells = float(((last + 1.0) * most).sum()) * (scalars + len(self.tables) + OTHER_COLUMNS)
         if cells > FREE_CELLS + size:
             raise TraceError(f"{self.folder} holds ticks up to {last.max():,} of {most.max():,} worlds, whose tables have "
-                             f"{cells:,.0f} cells, in files of {size:,} bytes: expected at most {FREE_CELLS + size:,}. "
+                             f"{cells:,.0f} cells, in records of {size:,} bytes: expected at most {FREE_CELLS + size:,}. "
                              f"Fix: {FILE.fix}")
 
     def digest(self) -> str:
@@ -238,7 +238,7 @@ class Trace:
                 digest.update(f"{node}.{port}\0{table.num_rows}\0".encode())
                 for name in KEY:
                     digest.update(table[name].to_numpy().astype("<i8").tobytes())
-                digest.update(b"".join(table[f"{port}.hash"].to_pylist()))
+                digest.update(_plain_bytes(table[f"{port}.hash"]))
         return digest.hexdigest()
 
     def hashes(self, node: str) -> dict[tuple[int, int], dict[str, bytes]]:
@@ -305,6 +305,13 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     if is_last.all() and (np.diff(order) == 1).all():
         return table.combine_chunks()
     return table.take(pa.array(order[is_last])).combine_chunks()
+
+
+def _plain_bytes(column: pa.ChunkedArray) -> bytes:
+    """Return the values of a fixed-size column, one after another."""
+    width = column.type.byte_width
+    return b"".join(memoryview(chunk.buffers()[1])[chunk.offset * width:(chunk.offset + len(chunk)) * width]
+                    for chunk in column.chunks)
 
 
 def _first_differences(one: Trace, two: Trace, node: str,

@@ -1,9 +1,10 @@
 """Reader of one node's Arrow stream from an untrusted source; `ami.trace.node_file` defines the format.
 
-Arrow trusts what a message declares: it allocates a body of any declared size, expands compressed buffers, and follows
-offsets. This reader therefore checks every message's head against the bytes of the file, then the columns against the ports
-that the file describes, and the rows against each other. A killed process may leave its file cut off at any byte: whole
-messages are returned. Arrow's format: https://arrow.apache.org/docs/format/Columnar.html
+Arrow trusts what a message declares: it allocates a body of any declared size, expands compressed buffers to any size, and
+follows offsets. This reader therefore checks every message's head against the bytes of the file and the sum of the declared
+sizes against the memory, then the columns against the ports that the file describes, and the rows against each other. A
+killed process may leave its file cut off at any byte: whole messages are returned. Arrow's format:
+https://arrow.apache.org/docs/format/Columnar.html
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ami.trace.node_file import AGE, COMMON, INITIAL, NOTES, port_columns
 
 CONTINUES = b"\xff\xff\xff\xff"
 SCHEMA_MESSAGE, BATCH_MESSAGE = 1, 3
+LZ4, CODECS = 0, ("lz4", "zstd")
 LARGEST = 2**40  # values of one message
 MOST_INPUTS = 1000
 LATEST = 2**62  # nanoseconds
@@ -57,6 +59,8 @@ class Stream:
         is_torn: whether the file ends in the middle of a message.
     """
 
+    _room = 0  # bytes to which compressed buffers may still expand
+
     def __init__(self, path: Path, within: Path | None = None) -> None:
         """Read a file.
 
@@ -64,7 +68,8 @@ class Stream:
             TraceError: it is not a log's file; names the file, the place, what was found and what was expected.
         """
         self.node, self.ports, self.batches, self.is_torn = "", dict[str, tuple[str, tuple[int, ...]]](), list[Any](), False
-        content = memoryview(replace(FILE, limit=int(memory() / 2)).read(path, within))
+        self._room = int(memory() / 2)
+        content = memoryview(replace(FILE, limit=self._room).read(path, within))
         try:
             self._read(content)
         except (struct.error, IndexError, OverflowError):
@@ -82,12 +87,31 @@ class Stream:
                 schema = pa.ipc.read_schema(pa.py_buffer(whole))
                 self._describe(schema)
                 continue
-            if header.field(3) is not None:
-                raise Mismatch(f"the record batch at byte {place:,} is compressed: expected plain buffers")
+            self._check_expanded(place, header, whole[8 + len(head):])
             batch = pa.ipc.read_record_batch(pa.py_buffer(whole), schema)
             batch.validate(full=True)
             check_rows(batch, self.ports)
             self.batches.append(batch)
+
+    def _check_expanded(self, place: int, header: _Table, body: memoryview) -> None:
+        """Raise if the compressed buffers of a record batch declare more bytes than the memory has."""
+        compression = header.child(3)
+        if compression is None:
+            return
+        codec = compression.byte(0)
+        if codec != LZ4:
+            raise Mismatch(f"the record batch at byte {place:,} is compressed with "
+                           f"{CODECS[codec] if codec < len(CODECS) else codec}: expected lz4 or plain buffers")
+        for begin, size in header.pairs(2):
+            if not size:
+                continue
+            if begin < 0 or size < 8 or begin + size > len(body):
+                raise Mismatch(f"the record batch at byte {place:,} declares a buffer of {size:,} bytes at {begin:,}: "
+                               f"expected one in its {len(body):,} bytes")
+            self._room -= max(0, struct.unpack_from("<q", body, begin)[0])  # -1: not compressed
+        if self._room < 0:
+            raise Mismatch(f"its record batches expand to more than {memory() / 2:,.0f} bytes at byte {place:,}: expected "
+                           "less than half of the memory")
 
     def _messages(self, content: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
         """Yield place, head and all bytes of every whole message."""
@@ -159,6 +183,24 @@ class _Table:
             return None
         offset = self._int("<H", self._fields + 4 + 2 * number)
         return self.place + offset if offset else None
+
+    def child(self, number: int) -> _Table | None:
+        """Return the table in a field; None if it is absent."""
+        place = self.field(number)
+        return None if place is None else _Table(self.content, place + self._int("<I", place))
+
+    def byte(self, number: int) -> int:
+        """Return a byte; 0, the default, if it is absent."""
+        place = self.field(number)
+        return 0 if place is None else self._int("<B", place)
+
+    def pairs(self, number: int) -> Iterator[tuple[int, int]]:
+        """Yield the pairs of 64-bit numbers in a vector of structs."""
+        place = self.field(number)
+        if place is not None:
+            place += self._int("<I", place)
+            for index in range(self._int("<I", place)):
+                yield struct.unpack_from("<qq", self.content, place + 4 + 16 * index)
 
     @property
     def body(self) -> int:

@@ -93,7 +93,7 @@ def test_notes_may_share_memory_and_must_be_tensors(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_anywhere_loses_no_earlier_tick_of_any_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = log_module.string_at
+    copied = log_module.bytes_at
     for at in range(1, 12):
         calls = iter(range(1000))
 
@@ -102,7 +102,7 @@ def test_an_interrupt_anywhere_loses_no_earlier_tick_of_any_module(tmp_path: Pat
                 raise KeyboardInterrupt
             return copied(*given)
 
-        monkeypatch.setattr(log_module, "string_at", interrupted)
+        monkeypatch.setattr(log_module, "bytes_at", interrupted)
         log = TraceLog(tmp_path / str(at), payload=True)
         notes = log.notes("one")
         assert notes is not None

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ami.trace import node_file
 from ami.trace.log import TraceLog
 from ami.trace.reader import read_batches
 from tests.ami.trace.written import written
@@ -85,6 +86,24 @@ def test_a_changed_number_of_worlds_begins_a_new_block(tmp_path: Path) -> None:
     assert [set(batch["batch"].to_pylist()) for batch in batches] == [{4}, {2}, {4}]
     assert [batch.num_rows for batch in batches] == [3, 2, 1] and not is_torn
     assert batches[1]["energy.rows"].to_pylist() == [[0.0, 1.0]] * 2
+
+
+def test_large_blocks_are_compressed_and_read_as_they_were(tmp_path: Path) -> None:
+    pictures = [{"picture": torch.full((2, 32, 32), tick, dtype=torch.uint8)} for tick in range(200)]
+    kept = written(tmp_path, *pictures, payload=True)
+    assert (tmp_path / "node.0.arrow").stat().st_size < 2048 * 200 / 10
+    assert kept["picture.data"].to_pylist() == [bytes([tick]) * 2048 for tick in range(200)]
+    with pa.ipc.open_stream(tmp_path / "node.0.arrow") as stream:  # any Arrow reader can
+        assert stream.read_all().equals(kept)
+
+
+def test_the_records_are_those_of_a_plain_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = [{"energy": torch.rand(9), "state": torch.rand(9, 4)} for _ in range(400)]
+    small = written(tmp_path / "lz4", *messages)
+    monkeypatch.setattr(node_file, "LEAST_COMPRESSED", 2**40)
+    plain = written(tmp_path / "plain", *messages)
+    assert small.equals(plain)
+    assert (tmp_path / "lz4" / "node.0.arrow").stat().st_size < (tmp_path / "plain" / "node.0.arrow").stat().st_size
 
 
 @pytest.fixture(scope="module")

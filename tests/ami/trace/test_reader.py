@@ -1,3 +1,5 @@
+import hashlib
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +77,17 @@ def test_the_digest_is_independent_of_blocks_and_their_order(graph: Graph, tmp_p
     trace_of(tmp_path / "b", graph, rows[1], agent="agent-1")
     apart = trace_of(tmp_path / "b", graph, rows[0])
     assert together.digest() == apart.digest()
+
+
+def test_the_digest_is_that_of_earlier_versions(graph: Graph, tmp_path: Path) -> None:
+    trace = trace_of(tmp_path, graph, *((node, wave, tick, 1, float(tick)) for node in ("world", "goal")
+                                        for wave in (0, 1) for tick in range(3)))
+    digest = hashlib.sha256()
+    for node in trace.tables:
+        digest.update(f"{node}.port\0{6}\0".encode())
+        digest.update(struct.pack("<12q", *(0, 0, 0, 1, 1, 1), *(0, 1, 2, 0, 1, 2)))
+        digest.update(b"".join(struct.pack("<f4x", tick) for tick in (0, 1, 2, 0, 1, 2)))
+    assert trace.digest() == digest.hexdigest()
 
 
 @pytest.mark.parametrize("row", [("world", 0, 1, 1, 2.5), ("world", 0, 2, 1, 2.0), ("world", 1, 1, 1, 2.0),

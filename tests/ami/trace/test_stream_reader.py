@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ami.errors import PortError, TraceError
+from ami.trace import stream_reader
 from ami.trace.log import TraceLog
 from ami.trace.stream_reader import Stream
 
@@ -88,7 +89,23 @@ def test_columns_rows_and_metadata_are_checked_for_consistency(stream: Path, cha
 
 def test_a_compressed_batch_is_refused_before_it_expands(stream: Path) -> None:
     rewrite(stream, lambda table: table, compression="zstd")
-    with pytest.raises(TraceError, match=r"the record batch at byte [\d,]+ is compressed: expected plain buffers"):
+    with pytest.raises(TraceError, match=r"the record batch at byte [\d,]+ is compressed with zstd: expected lz4 or plain"):
+        Stream(stream)
+
+
+def test_compressed_buffers_that_expand_beyond_the_memory_are_refused_unexpanded(
+        stream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(stream, lambda table: table, compression="lz4")
+    assert sum(map(len, Stream(stream).batches)) == 3
+    monkeypatch.setattr(stream_reader, "memory", lambda: 2.0 * stream.stat().st_size)
+    content = stream.read_bytes()
+    first = content.index((24).to_bytes(8, "little") + b"\x04\x22\x4d\x18")  # a declared size, and lz4's magic number
+    stream.write_bytes(content[:first] + (2**40).to_bytes(8, "little") + content[first + 8:])
+    with pytest.raises(TraceError, match=r"its record batches expand to more than [\d,]+ bytes at byte [\d,]+"):
+        Stream(stream)
+    monkeypatch.undo()
+    stream.write_bytes(content[:first] + (25).to_bytes(8, "little") + content[first + 8:])
+    with pytest.raises(TraceError, match="is not a trace file"):
         Stream(stream)
 
 
