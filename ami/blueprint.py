@@ -7,7 +7,7 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -49,13 +49,11 @@ class World(Module):
         reports_success: whether its episodes can succeed or fail. A world with rewards alone always sends `success` = False
             and is evaluated by its returns.
         remarks: notes on its ports for the user, one sentence each; printed by `ami check`, `ami graph` and `ami run`.
-        duplicated_by: by port, another port whose messages include the same data.
         overlay: the position of `truth` in its picture; None draws no paths over pictures.
     """
 
     reports_success: bool = True
     remarks: Sequence[str] = ()
-    duplicated_by: Mapping[str, str] = {}
     overlay: Overlay | None = None
 
     role: ClassVar[str] = "world"

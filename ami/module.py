@@ -130,6 +130,7 @@ class Module(nn.Module):
         requires: the calls this module makes, by the name it uses for them.
         ignores: inputs that `step` does not read. A sender that nothing else reads need not fire (`ami.graph.prune`). It
             holds for the class that declares it and its subclasses that do not override `step`.
+        on_demand: outputs that are sent only if a wire reads them; the engine takes the others out of `outputs`.
         calls: the bound call edges, set by the engine.
         dims: the sizes of its ports, by symbol, set by the engine.
         actions: the action space of the world's port, set by the engine before `build`, and before `infer_dims` if it is
@@ -148,6 +149,7 @@ class Module(nn.Module):
     outputs: Mapping[str, Port] = {}
     requires: Mapping[str, Call] = {}
     ignores: Collection[str] = ()
+    on_demand: Collection[str] = ()
 
     def __init__(self) -> None:
         super().__init__()

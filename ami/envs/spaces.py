@@ -3,13 +3,14 @@
     Box                              the port `observation`, unchanged; a picture with its channels last
     Discrete, MultiBinary,           the port `observation`, flattened to a vector
     MultiDiscrete, Tuple
-    Dict                             a port per key, named after it, each as above; a text is (n,) int64, see `text_codes`
+    Dict                             a port per key, named after it, each as above; a text is (n,) uint8, see `text_bytes`
 
-One key of a Dict also becomes the port `observation`: the key that `world.observation` names; else the key "observation";
-else the only numeric key; else the only picture; else, if there is no picture, all numeric keys, flattened to one vector.
-Several pictures without a name are refused. The key "goal", else "desired_goal", also becomes the port `goal`, unless it is
-part of that vector. "action_mask" becomes the port `action_mask` if actions have choices. A key that is neither numeric nor
-text, such as a Graph, is left out with a remark.
+One key of a Dict is also the port `observation`: the key that `world.observation` names; else the key "observation"; else
+the only numeric key; else the only picture; else, if there is no picture, all numeric keys, flattened to one vector. Several
+pictures without a name are refused. The key "goal", else "desired_goal", is also the port `goal`, unless it is part of that
+vector. "action_mask" becomes the port `action_mask` if actions have choices. A key that is neither numeric nor text, such as
+a Graph, is left out with a remark. Two ports of one key send the same arrays, read and stacked once; the key's own port is
+sent only if a wire reads it.
 
 A picture is uint8, or floating in [0, 1] or [0, 255], of shape (H, W) or (H, W, C) with H and W at least 16 and C less than
 16. A space (C, H, W) with such sizes is a picture with its channels first and is transposed. Stacked pictures, (N, H, W, C)
@@ -35,7 +36,7 @@ from ami.errors import SettingError, suggestion
 SMALLEST_SIDE = 16
 """The smallest side of a picture; a picture has fewer channels."""
 LONGEST_TEXT = 256
-"""The number of codes of a text whose space declares no length, such as MiniGrid's mission."""
+"""The number of bytes of a text whose space declares no length, such as MiniGrid's mission."""
 GOALS, MASK, OBSERVATION = ("goal", "desired_goal"), "action_mask", "observation"
 TAKEN = ("observation", "goal", "reward", "terminated", "truncated", "success", "truth", "episode", MASK)
 """The names of a world's own ports: another key of such a name becomes the port `observed_NAME`."""
@@ -64,28 +65,39 @@ class Reading:
     Attributes:
         ports: the ports by name, `observation` first.
         remarks: notes for the user: which key is which port, and which keys were transposed, flattened or left out.
-        duplicated_by: for the port of a key, the port `observation` or `goal` that includes it.
+        same: for the port of a key, the port `observation` or `goal` with the same messages.
+        parts: the ports of keys that are part of the vector `observation`.
     """
 
     ports: dict[str, PortSpace] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    duplicated_by: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """The spaces of the ports that are read from the environment; the others are in `same`."""
+        return {name: port.space for name, port in self.ports.items() if name not in self.same}
+
+    @property
+    def duplicated_by(self) -> dict[str, str]:
+        """For the port of a key, the port `observation` or `goal` that includes its messages."""
+        return {**self.same, **dict.fromkeys(self.parts, OBSERVATION)}
 
     def is_plain(self, space: Space) -> bool:
         """Return whether no conversion is needed: the space is already a Box, or a Dict of Boxes by port."""
         if not isinstance(space, Dict):
-            return list(self.ports) == [OBSERVATION] and self.ports[OBSERVATION].space == space
-        return self.ports.keys() == space.spaces.keys() and all(
-            port.space == space[name] for name, port in self.ports.items())
+            return self.spaces == {OBSERVATION: space}
+        return self.spaces == dict(space.spaces)
 
     def described(self) -> Reading:
         """Return a copy for another process, without the functions that read."""
         return Reading({name: port._replace(read=_read_elsewhere) for name, port in self.ports.items()}, self.remarks,
-                       self.duplicated_by)
+                       self.same, self.parts)
 
     def __call__(self, observation: Any) -> dict[str, Any]:
-        """Convert an environment's observation to an array per port."""
-        return {name: port.read(observation) for name, port in self.ports.items()}
+        """Convert an environment's observation to an array per port, those in `same` left out."""
+        return {name: port.read(observation) for name, port in self.ports.items() if name not in self.same}
 
 
 def _read_elsewhere(observation: Any) -> Any:
@@ -96,7 +108,7 @@ def fit_observation(env: Any, reading: Reading) -> Any:
     """Wrap the environment so that its observations are arrays by port."""
     if reading.is_plain(env.observation_space):
         return env
-    return TransformObservation(env, reading, Dict({name: port.space for name, port in reading.ports.items()}))
+    return TransformObservation(env, reading, Dict(reading.spaces))
 
 
 def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None = None) -> Reading:
@@ -127,19 +139,24 @@ def reading_of(space: Space, env_id: str, codec: ActionCodec, chosen: str | None
             reading.remarks.append(f"the key '{key}', {part}, is left out: it is neither numeric nor text")
         else:
             keys[key] = found._replace(read=_of_key(key, found.read))
-    _choose(reading, space, keys, env_id, chosen)
-    for key, found in keys.items():
+    owners = _choose(reading, space, keys, env_id, chosen)
+    for key, own_port in keys.items():
         name = port_name(key)
-        if name in reading.ports and key in (OBSERVATION, GOALS[0]):
+        if owners.get(name) == [key]:
             continue
         if name in reading.ports or (name in TAKEN and not (key == MASK and codec.actions.choices)):
             name = f"observed_{name}"
         if name in reading.ports:
             raise SettingError(f"two keys of {env_id} make the port '{name}', one of them '{key}'. Fix: a wrapper that "
                                "renames one, world.wrappers=[package.file.Class]")
-        reading.ports[name] = found
-        if found.how or name != key:
-            reading.remarks.append(f"the key '{key}' is the port {name}{', ' if found.how else ''}{found.how}")
+        reading.ports[name] = own_port
+        for whole, own in owners.items():
+            if own == [key]:
+                reading.same[name] = whole
+            elif key in own:
+                reading.parts.append(name)
+        if own_port.how or name != key:
+            reading.remarks.append(f"the key '{key}' is the port {name}{', ' if own_port.how else ''}{own_port.how}")
     return reading
 
 
@@ -149,21 +166,21 @@ def port_name(key: str) -> str:
     return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
 
 
-def text_codes(text: str, length: int) -> np.ndarray:
-    """Convert a text to the Unicode code points of its characters, (length,) int64, padded with 0.
+def text_bytes(text: str, length: int) -> np.ndarray:
+    """Convert a text to the bytes of its UTF-8 code, (length,) uint8, padded with 0.
 
     Raises:
-        Breach: the text is longer.
+        Breach: it has more bytes.
     """
-    if len(text) > length:
-        raise Breach(f"a text of {len(text)} characters was sent: expected {length} at most. Fix: declare Text(max_length)")
-    codes = np.zeros(length, np.int64)
-    codes[:len(text)] = [ord(letter) for letter in text]
-    return codes
+    code = np.frombuffer(text.encode(), np.uint8)
+    if len(code) > length:
+        raise Breach(f"a text of {len(code)} bytes was sent: expected {length} at most. Fix: declare Text(max_length)")
+    return np.pad(code, (0, length - len(code)))
 
 
-def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id: str, chosen: str | None) -> None:
-    """Add the ports `observation` and `goal` to the reading."""
+def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id: str,
+            chosen: str | None) -> dict[str, list[str]]:
+    """Add the ports `observation` and `goal` to the reading; return the keys that each includes."""
     numbers = [key for key in keys if key != MASK and _has_numbers(space[key])]
     pictures = [key for key in numbers if picture(space[key])]
     if chosen is not None and chosen not in keys:
@@ -182,26 +199,26 @@ def _choose(reading: Reading, space: Dict, keys: Mapping[str, PortSpace], env_id
         flat = flatten_space(together)
         reading.ports[OBSERVATION] = PortSpace(flat, lambda seen: flatten(together, {key: seen[key] for key in numbers}),
                                                dtype=_dtype(flat))
-        reading.duplicated_by = {port_name(key): OBSERVATION for key in numbers}
         reading.remarks.append(f"observation is {', '.join(numbers)}, flattened to one vector; world.observation=KEY "
                                "chooses one of them")
-        return
+        return {OBSERVATION: numbers}
     reading.ports[OBSERVATION] = keys[chosen]
-    reading.duplicated_by[port_name(chosen)] = OBSERVATION
     if chosen != OBSERVATION:
         reading.remarks.append(f"observation is the key '{chosen}'")
     goal = next((name for name in GOALS if name in keys and name != chosen), None)
-    if goal is not None:
-        reading.ports[GOALS[0]] = keys[goal]
-        reading.duplicated_by[port_name(goal)] = GOALS[0]
+    if goal is None:
+        return {OBSERVATION: [chosen]}
+    reading.ports[GOALS[0]] = keys[goal]
+    return {OBSERVATION: [chosen], GOALS[0]: [goal]}
 
 
 def _port(space: Space) -> PortSpace | None:
     """Return the port of a space; None if it is neither numeric nor text."""
     if _is_text(space):
-        length = int(getattr(space, "max_length", LONGEST_TEXT))
-        codes = Box(0, np.iinfo(np.int64).max, (length,), np.int64)
-        return PortSpace(codes, lambda text: text_codes(text, length), f"a text of {length} codes, padded with 0", "int64")
+        widest = max((len(letter.encode()) for letter in getattr(space, "characters", "")), default=1)
+        length = int(getattr(space, "max_length", 0)) * widest or LONGEST_TEXT
+        return PortSpace(Box(0, 255, (length,), np.uint8), lambda text: text_bytes(text, length),
+                         f"a text, {length} bytes of UTF-8, padded with 0", "uint8")
     if not _has_numbers(space):
         return None
     if not isinstance(space, Box):

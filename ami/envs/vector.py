@@ -185,7 +185,7 @@ class VectorRows:
         if self._plain:
             return self._taken(seen, self.single_observation_space)
         rows = [self.reading(row) for row in iterate(self.env.observation_space, seen)]
-        return {name: np.stack([row[name] for row in rows]) for name in self.reading.ports}
+        return {name: np.stack([row[name] for row in rows]) for name in self.reading.spaces}
 
     def _taken(self, seen: Any, space: Any, name: str = "observation") -> Any:
         if isinstance(space, gymnasium.spaces.Dict):

@@ -89,7 +89,7 @@ class GymWorld(World):
         self._codec = ActionCodec(self.rows.single_action_space, self.env_id)
         self.space = self._codec.actions
         self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
-        self.outputs, self.duplicated_by = _ports(self.rows.reading), self.rows.reading.duplicated_by
+        self.outputs, self.on_demand = _ports(self.rows.reading), set(self.rows.reading.duplicated_by)
         try:
             with inside_environment(), self._waiting:
                 seen, info = self.rows.reset([0], np.ones(1, bool), {})
@@ -235,6 +235,7 @@ class GymWorld(World):
             self._solved = solved = solved | (self._solved & ~fresh)
         shown = {"goal": np.zeros((batch, 0)), **_by_port(seen)}
         masks = {MASK: self._allowed(seen, info, over[0] | over[1])} if MASK in self.outputs else {}
+        same = self.rows.reading.same
         sent = {
             **{name: self._tensor(name, values) for name, values in shown.items() if name != MASK},
             **{name: allowed for name, allowed in masks.items() if allowed is not None},
@@ -245,7 +246,7 @@ class GymWorld(World):
             "truth": self._tensor("truth", self._truth(info, batch)),
             "episode": torch.as_tensor(np.where(stands, -1, [episode.number for episode in self._episodes])),
         }
-        return {name: sent[name] for name in self.outputs}
+        return {name: sent[same.get(name, name)] for name in self.outputs}
 
     def render(self) -> list[np.ndarray]:
         """Render a picture per row, (H, W, 3) uint8; needs the setting render_mode="rgb_array"."""
@@ -402,7 +403,8 @@ def _ports(reading: Reading) -> dict[str, Port]:
     """Return a world's output ports: one per port of the reading, each with its own size symbol."""
     ports = dict(World.outputs)
     for name, shown in reading.ports.items():
-        known = World.outputs.get(name, Port("observation", (f"*O.{name}",), None))
+        kind = World.outputs[reading.duplicated_by.get(name, "observation")].kind
+        known = World.outputs.get(name, Port(kind, (f"*O.{name}",), None))
         ports[name] = known.with_dtype(getattr(torch, shown.dtype))
     return ports
 

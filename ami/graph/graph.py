@@ -40,7 +40,7 @@ class Graph:
         every: ticks between two firings, by node.
         dims: the resolved sizes, by node.
         actions: the world's action space, by node that handles actions.
-        outputs: the names of each node's output ports.
+        outputs: the names of each node's output ports, without those `on_demand` that no wire reads.
         drafts: one unbuilt module per node, to read its ports and declared calls.
         warnings: parts of the wiring without effect.
         remarks: a world's notes on its ports, and its unread ports; a line per world.
@@ -71,7 +71,9 @@ class Graph:
         if self.mistakes:
             raise GraphError(self.mistakes)
         self.fired = self.order
-        self.outputs = {node: tuple(self.drafts[node].outputs) for node in self.order}
+        read = {(wire.node, wire.port) for wire in self.wires}
+        self.outputs = {node: tuple(name for name in self.drafts[node].outputs if (node, name) in read
+                                    or name not in self.drafts[node].on_demand) for node in self.order}
         self._warn_unused()
         self.remarks = self._remarks()
 
@@ -307,9 +309,9 @@ class Graph:
             draft = self.drafts[node]
             if not isinstance(draft, World):
                 continue
-            remarks, within = [str(remark) for remark in draft.remarks], draft.duplicated_by
-            own = [name for name in draft.outputs if name not in type(draft).outputs]
-            unread = [f"{node}.{name}" for name in own if not {(node, name), (node, within.get(name))} & read]
+            remarks = [str(remark) for remark in draft.remarks]
+            own = [name for name in self.outputs[node] if name not in type(draft).outputs]
+            unread = [f"{node}.{name}" for name in own if (node, name) not in read]
             if unread:
                 remarks.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} sent and not read")
             if remarks:

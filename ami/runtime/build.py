@@ -20,6 +20,8 @@ def build_module(graph: Graph, node: str, seed: int) -> Module:
         module: Module = graph.specs[node].make()
     module.random = RowRNG(seed, node)
     module.every = graph.every[node]
+    if len(graph.outputs[node]) < len(module.outputs):
+        module.outputs = {name: module.outputs[name] for name in graph.outputs[node]}
     module.arrivals = {wire.to_port: Arrival(graph.every[wire.node], wire.delay) for wire in graph.inputs[node]
                        if graph.every[wire.node] > 1 and not wire.cut}
     with torch.random.fork_rng(devices=[]), blamed(node, "build()"):

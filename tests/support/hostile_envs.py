@@ -383,6 +383,14 @@ class PictureAndBody(Plain):
                 "body": self.np_random.uniform(-1, 1, 4).astype(np.float32)}
 
 
+class GoalInAKey(Plain):
+    observation_space = spaces.Dict({name: spaces.Box(-1, 1, (3,)) for name in ("observation", "achieved_goal",
+                                                                                "desired_goal")})
+
+    def observe(self):
+        return {name: super(GoalInAKey, self).observe() for name in self.observation_space.spaces}
+
+
 class Mission(Plain):
     observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "mission": spaces.Text(40)})
 

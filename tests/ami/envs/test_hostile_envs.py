@@ -87,12 +87,12 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
                          "it, or declare Box(low, high, (8, 8, 3), np.float64)"),
     # spaces: their conversion is tested in test_spaces.py
     *[(name, {}, RUNS) for name in ("ChannelFirst", "Masked", "MaskInInfo", "MultiDiscrete", "MultiBinary", "TupleAction",
-                                    "DictAction", "PictureAndBody", "Mission")],
+                                    "DictAction", "PictureAndBody", "GoalInAKey", "Mission")],
     ("NothingAllowed", {}, "@5: port world.action_mask: [0, 0, 0] allows no action: expected an allowed alternative of each "
                            "choice until the episode is over. Fix: correct the mask, or end the episode there"),
     ("ShortMask", {}, "WORLD, row 0, tick 0, seed 0: action_mask has 2 flags: expected 3, one per alternative of an action, "
                       "which is one of 3. Fix: correct the environment's mask"),
-    ("LongMission", {}, "WORLD, row 0, tick 0, seed 0: a text of 60 characters was sent: expected 40 at most. Fix: declare "
+    ("LongMission", {}, "WORLD, row 0, tick 0, seed 0: a text of 60 bytes was sent: expected 40 at most. Fix: declare "
                         "Text(max_length)"),
     # environments that fail
     ("Dies", {}, "WORLD, row 0, tick 6, seed 7: step() raised ConnectionError: simulator lost: port 5005 (hostile_envs.py, "

@@ -43,9 +43,9 @@ def test_every_key_is_a_port_and_the_picture_is_the_observation() -> None:
     space = Dict(image=EYE, body=HAND, way=Discrete(4), words=WORDS)
     reading = read(space)
     assert sizes(reading) == {"observation": ((20, 16, 3), "uint8"), "image": ((20, 16, 3), "uint8"),
-                              "body": ((2,), "float32"), "way": ((4,), "float32"), "words": ((5,), "int64")}
+                              "body": ((2,), "float32"), "way": ((4,), "float32"), "words": ((5,), "uint8")}
     assert reading.remarks == ["observation is the key 'image'",
-                               "the key 'words' is the port words, a text of 5 codes, padded with 0"]
+                               "the key 'words' is the port words, a text, 5 bytes of UTF-8, padded with 0"]
     seen = space.sample() | {"words": "ab"}
     ports = reading(seen)
     assert np.array_equal(ports["observation"], seen["image"]) and np.array_equal(ports["body"], seen["body"])
@@ -64,7 +64,8 @@ def test_rule_for_the_observation_key(space: Dict, chosen: str | None, shape: tu
     reading = read(space, chosen)
     assert reading.ports["observation"].space.shape == shape
     assert remark is None or remark in reading.remarks
-    assert set(space.spaces) - {"observation"} <= set(reading.ports)
+    names = {"observation": "observed_observation"} if chosen and "observation" in space.spaces else {}
+    assert {names.get(key, key) for key in space.spaces} <= set(reading.ports)
 
 
 def test_a_goal_is_the_port_goal() -> None:
@@ -72,7 +73,24 @@ def test_a_goal_is_the_port_goal() -> None:
     assert list(reading.ports)[:2] == ["observation", "goal"]
     assert set(reading.ports) == {"observation", "goal", "achieved_goal", "desired_goal"}
     assert reading.ports["goal"].space.shape == (3,) and reading.remarks == []
+    assert reading.same == {"desired_goal": "goal"}
     assert list(read(Dict(image=EYE, goal=EYE), "image").ports) == ["observation", "goal", "image"]
+
+
+def test_a_key_of_two_ports_is_read_once() -> None:
+    reading = read(Dict(image=EYE, way=Discrete(4)))
+    assert list(reading.spaces) == ["observation", "way"] and reading.same == {"image": "observation"}
+    assert list(reading({"image": np.zeros(EYE.shape, np.uint8), "way": 1})) == ["observation", "way"]
+    flattened = read(Dict(a=HAND, b=Discrete(3)))
+    assert flattened.same == {} and flattened.duplicated_by == {"a": "observation", "b": "observation"}
+
+
+@pytest.mark.parametrize(("space", "text", "sent"), [
+    (Text(3), "ab", [97, 98, 0]), (Text(2, charset="aé"), "éa", [195, 169, 97, 0]), (Text(2), "", [0, 0])])
+def test_a_text_is_its_utf8_bytes_padded_with_0(space: Text, text: str, sent: list[int]) -> None:
+    found = read(Dict(observation=HAND, words=space))({"observation": HAND.sample(), "words": text})["words"]
+    assert found.dtype == np.uint8 and found.tolist() == sent
+    assert found.tobytes().rstrip(bytes(1)).decode() == text
 
 
 def test_keys_with_reserved_or_invalid_names_are_renamed() -> None:
@@ -269,6 +287,27 @@ def test_a_key_of_a_dict_can_be_wired_by_its_name() -> None:
     assert graph.dims["perception"]["O"] == (4,) and graph.dims["world"]["O"] == (16, 16, 3)
     chosen = to_graph(compose([*overrides, "world.observation=body"], allow=["tests."]))
     assert chosen.dims["world"]["O"] == (4,)
+
+
+def test_a_port_that_repeats_another_is_sent_only_if_it_is_read() -> None:
+    overrides = [*BARE, f"world.id={HOSTILE}/PictureAndBody-v0", "planner=categorical"]
+    for wiring, sent in ([], {"observation", "body"}), (["graph.perception.observation=world.image"],
+                                                         {"observation", "body", "image"}):
+        graph = to_graph(compose([*overrides, *wiring], allow=["tests."]))
+        assert set(graph.outputs["world"]) & {"observation", "body", "image"} == sent
+        with Agent(LocalRuntime(graph, watch=[f"world.{name}" for name in graph.outputs["world"]])) as agent:
+            agent.reset(torch.ones(2, dtype=torch.bool), [Episode(0, 0), Episode(1, 1)])
+            outputs = dict(agent.cycle())
+        assert outputs["world.body"].shape == (2, 4)
+        if wiring:
+            assert outputs["world.image"] is outputs["world.observation"]
+
+
+def test_the_port_of_a_goal_key_has_the_kind_of_a_goal() -> None:
+    made = world("GoalInAKey")
+    assert {name: port.kind for name, port in made.outputs.items() if "goal" in name} == {
+        "goal": "goal_observation", "desired_goal": "goal_observation", "achieved_goal": "observation"}
+    assert check_world(lambda: GymWorld(f"{HOSTILE}/GoalInAKey-v0"), ticks=15) is None
 
 
 def test_an_actor_that_receives_no_mask_is_named() -> None:
