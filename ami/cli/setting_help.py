@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from ami.cli.arguments import rows
-from ami.config.settings import TOP_LEVEL, describe
 
 
 def setting_help() -> str:
     """Return one entry per setting: `evaluation.pairs=200   number of sealed pairs of each kind`."""
-    defaults = _defaults()
-    return rows([(_with_default(one.path, _at(defaults, one.path, one.default)), one.help) for one in describe()], 34)
+    from dataclasses import MISSING  # with yaml a third of the time of `ami --help`, which does not need them
 
+    from ami.config.settings import TOP_LEVEL, describe
 
-def _with_default(path: str, value: Any) -> str:
-    if value is MISSING:
-        return path
-    return f"{path}={_shown(value)}"
+    defaults = _defaults(TOP_LEVEL)
+    values = [(one, _at(defaults, one.path, one.default)) for one in describe()]
+    return rows([(one.path if value is MISSING else f"{one.path}={_shown(value)}", one.help) for one, value in values], 34)
 
 
 def _shown(value: Any) -> str:
@@ -43,11 +38,13 @@ def _at(values: Any, path: str, default: Any) -> Any:
     return values
 
 
-def _defaults() -> dict[str, Any]:
+def _defaults(sections: Iterable[str]) -> dict[str, Any]:
     """Return the defaults in `configs/`: of the file itself, and of the options that it chooses for sections of settings."""
+    import yaml
+
     folder = resources.files("configs")
     whole = yaml.safe_load((folder / "ami.yaml").read_text(encoding="utf-8"))
     chosen = {group: name for entry in whole["defaults"] if isinstance(entry, Mapping) for group, name in entry.items()}
     options = {group: yaml.safe_load((folder / group / f"{name}.yaml").read_text(encoding="utf-8"))
-               for group, name in chosen.items() if group in TOP_LEVEL}
+               for group, name in chosen.items() if group in sections}
     return {**whole, **options}
