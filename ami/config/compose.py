@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -71,6 +71,22 @@ class Config:
         settings = self.settings.copy()
         settings.seed = seed
         return Config(settings, (*self.overrides, f"seed={seed}"), self.allow, self.fitted)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its graph, made once; raises as `to_graph` does."""
+        from ami.graph.graph import Graph
+
+        return Graph(to_specs(self), self.plain()["graph"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without the graph: its drafts hold an open world."""
+        return {name: value for name, value in vars(self).items() if name not in ("graph", "baselines")}
+
+    @cached_property
+    def baselines(self) -> dict[str, Config]:
+        """The baselines composed so far, by agent; see `compose_baseline`."""
+        return {}
 
     def remarks(self) -> list[str]:
         """Return a line about the overrides added by `ami.config.fitting`, if any."""
@@ -175,6 +191,12 @@ def compose_baseline(config: Config, agent: str) -> Config:
     Raises:
         UnknownName: there is no such agent; further errors are those of `compose`.
     """
+    if agent not in config.baselines:
+        config.baselines[agent] = _composed_baseline(config, agent)
+    return config.baselines[agent]
+
+
+def _composed_baseline(config: Config, agent: str) -> Config:
     folders = option_folders(config.overrides)
     replaced = {group for group, _ in replacements(read_option(folders, "agent", agent))}
     given: list[str] = []
@@ -203,14 +225,12 @@ def to_specs(config: Config) -> dict[str, ModuleSpec]:
 
 
 def to_graph(config: Config) -> Graph:
-    """Return the graph of a configuration.
+    """Return the graph of a configuration, made once.
 
     Raises:
         GraphError: the wiring is invalid; further errors are those of `to_specs`.
     """
-    from ami.graph.graph import Graph
-
-    return Graph(to_specs(config), config.plain()["graph"])
+    return config.graph
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ami.blueprint import Cost, Perception, World, WorldModel
 from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import CallError, GraphError, PortError, SettingError, first_reason, require
+from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.metrics import Metric, fitting
+from ami.evaluation.outcome_log import OutcomeLog
 from ami.graph.graph import Graph
 from ami.runtime.build import build_module
 from ami.runtime.worker import Weights
-from ami.session.evaluation import try_out
+from ami.session.evaluation import evaluate_local, try_out
 from ami.terminal.console import Console
 
 UNTRAINED = "untrained"
@@ -41,6 +46,26 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
         console.note(f"warning: left out of the baselines, {reasons}. Fix to silence this: "
                      f"evaluation.baselines=[{','.join(some)}]")
     return found
+
+
+def evaluate_baselines(found: Mapping[str, Graph], config: Config, graph: Graph, weights: Weights, manifest: Manifest,
+                       metrics: Sequence[Metric], console: Console, log: OutcomeLog) -> dict[str, Evaluation]:
+    """Evaluate the baselines on the agent's pairs.
+
+    Args:
+        found: the baselines' graphs, by name.
+        config: the run's config.
+        graph: the agent's graph.
+        weights: the agent's trained weights; a baseline uses those of the modules that both have.
+        manifest: the sealed pairs.
+        metrics: the agent's metrics; a baseline has those whose ports it has.
+        console: prints progress.
+        log: receives each outcome.
+    """
+    return {name: evaluate_local(config, name, baseline,
+                                 {} if name == UNTRAINED else shared_weights(weights, baseline, graph), manifest, console,
+                                 fitting(metrics, baseline), log.of(name))
+            for name, baseline in found.items()}
 
 
 def shared_weights(weights: Weights, baseline: Graph, graph: Graph) -> Weights:

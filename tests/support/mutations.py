@@ -371,7 +371,7 @@ def recorded(folder: Path) -> Path:
     from ami.runtime.worker import Worker
     from ami.saved.agent_file import Trained
     from ami.session import evaluation
-    from ami.session.run import _describe
+    from ami.session.record import describe
 
     run = folder / "run"
     config = ami.compose(["learning=none", "runtime=local", "evaluation.pairs=2", "evaluation.batch=2", "evaluation.video=0",
@@ -384,7 +384,7 @@ def recorded(folder: Path) -> Path:
                                rows=[{"stage": "a", "step": 0.0, "loss": 1.0}])
     manifest = evaluation.seal(config, graph)
     manifest.save(run / evaluation.MANIFEST)
-    _describe(config, graph, trained, run)
+    describe(config, graph, trained, run)
     with evaluation.agents(config, graph, weights, run, ()) as started:
         evaluate(started, manifest, 2)
     (run / "trace" / "INCOMPLETE").write_text("the trace could not be written (No space left on device)\n")

@@ -25,8 +25,8 @@ from ami.learning.learning_log import read_rows
 from ami.replay.recording import Recording
 from ami.saved.agent_file import open_trained
 from ami.session.baselines import _check_trained, baselines, shared_weights
+from ami.session.checks import without_effect
 from ami.session.evaluation import judged_graph, seal
-from ami.session.run import _without_effect
 from ami.terminal.console import Console
 from ami.trace.reader import Trace
 from tests.support.notes import Notes
@@ -299,7 +299,7 @@ def test_an_invalid_metric_is_refused_before_learning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["trace.level=full", "trace.ports=[planner.plan]"])
 def test_reports_a_setting_of_a_trace_that_is_not_recorded(setting: str) -> None:
     config = ami.compose(["runtime=ray", "trace.record=false", setting])
-    assert _without_effect(config) == [f"{setting} has no effect with trace.record=false: nothing is recorded"]
+    assert without_effect(config) == [f"{setting} has no effect with trace.record=false: nothing is recorded"]
 
 
 REWARD_TERM = "+cost.intrinsic.reward._target_=modules.cost.reward.Reward"

@@ -1,0 +1,68 @@
+"""Checks of a run before any work: what is refused, and what the user is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ami.config.compose import Config
+from ami.errors import require, suggestion
+from ami.evaluation.evaluate import planning_ports
+from ami.evaluation.metrics import watched
+from ami.graph.graph import Graph
+from ami.graph.partition import groups_of
+from ami.graph.prune import needed
+from ami.session.evaluation import judged_graph, metrics_of, ports_recorded_by
+from ami.session.presentation import video_formats
+
+RUNTIMES = ("local", "ray")
+
+
+def checked_graph(config: Config) -> Graph:
+    """Return the graph of a config that can be run.
+
+    Raises:
+        GraphError, SettingError, UnknownName: the config is invalid.
+    """
+    settings = config.settings
+    require(settings.runtime in RUNTIMES, f"runtime is '{settings.runtime}'{suggestion(str(settings.runtime), RUNTIMES)}")
+    require(settings.agents >= 1, f"agents is {settings.agents}: expected 1 or more")
+    graph = judged_graph(config)
+    groups_of(graph, config.plain()["placement"])
+    if settings.runtime == "ray":
+        from ami.runtime.ray_cluster import check_start
+
+        check_start(settings.address)
+    ports_recorded_by(config, graph)
+    video_formats(config)
+    return graph
+
+
+def notes(config: Config, graph: Graph) -> Iterator[str]:
+    """Yield the lines about a config that the user reads before any work."""
+    for warning in [*graph.warnings, *without_effect(config)]:
+        yield f"warning: {warning}"
+    yield from graph.remarks
+    yield from config.remarks()
+    yield from without_reader(config, graph)
+
+
+def without_effect(config: Config) -> list[str]:
+    """Return a warning for each given setting that has no effect."""
+    warnings = []
+    if not config.settings.trace.record:
+        asked = [text for text in config.overrides if text.lstrip("+").startswith(("trace.level", "trace.ports"))]
+        warnings += [f"{text} has no effect with trace.record=false: nothing is recorded" for text in asked]
+    if config.settings.runtime != "ray":
+        asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
+        warnings += [f"{text} has no effect with runtime=local: all modules run in this process" for text in asked]
+    return warnings
+
+
+def without_reader(config: Config, graph: Graph) -> list[str]:
+    """Return a line about the nodes that no action depends on, if the run records a trace."""
+    kept = needed(graph, (*planning_ports(graph), *watched(metrics_of(config, graph))))
+    unread = [node for node in graph.order if node not in kept]
+    if not unread or not config.settings.trace.record:
+        return []
+    what = "do not fire (prune=true)" if config.settings.prune else "fire for the trace alone; prune=true leaves them out"
+    return [f"no action depends on {' and '.join(unread)}: they {what}"]
