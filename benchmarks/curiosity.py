@@ -49,6 +49,7 @@ SHUFFLED = "curiosity, spread shuffled"
 AGENTS: dict[str, tuple[str, ...]] = {
     "random": ("agent=random",),
     "novelty": NOVELTY,
+    "novelty, no memory": (*NOVELTY, "memory=none"),
     "novelty, untrained": NOVELTY,
     "curiosity": CURIOSITY,
     SHUFFLED: CURIOSITY,
@@ -169,13 +170,14 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
 # Curiosity and novelty
 
 **Question.** Does an agent without a goal see more of the world than random actions, if its cost rewards the uncertainty
-of its model (*curiosity*) or the distance from its recent states (*novelty*)?
+of its model (*curiosity*) or the distance from a remembered state (*novelty*)?
 
 **Method.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience
 as usual. Then CEM plans with an intrinsic cost alone: minus the spread of the model's predictors
-(`experiment=curiosity`), or minus the distance to the running mean of the recent states (`experiment=novelty`). Controls:
-random actions; the same agent with an untrained model (*untrained*); the spread shuffled among the candidates. The measure
-is the number of cells of {CELL:.0f} × {CELL:.0f} px that the dot enters, of {len(free_cells())} free ones.
+(`experiment=curiosity`), or minus the distance to the state that memory recalls (`experiment=novelty`). Controls: random
+actions; the same agent without memory, which avoids its present state alone (*no memory*), or with an untrained model
+(*untrained*); the spread shuffled among the candidates. The measure is the number
+of cells of {CELL:.0f} × {CELL:.0f} px that the dot enters, of {len(free_cells())} free ones.
 
 | agent | cells entered | points more than random, same starts | entered both rooms |
 |---|---|---|---|

@@ -1,4 +1,4 @@
-"""Novelty: the negative distance to remembered states as an intrinsic energy."""
+"""Novelty: the negative distance to a remembered state as an intrinsic energy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ami.errors import require
 class Novelty(IntrinsicTerm):
     """IC(s) = -d(s, remembered) / scale, where d is the world model's distance.
 
-    The remembered state replaces the goal: the running mean of recent states (goal=trail), or a memory's recall.
+    The remembered state takes the place of the goal (goal=recall), so it reaches the energies of imagined plans as any goal
+    does, and they remain functions of their arguments.
 
     Args:
         scale: the distance of energy -1.
