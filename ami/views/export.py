@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ami.blueprint import Cost, Planner, WorldModel
 from ami.errors import SettingError, TraceError, require, unknown_name
 from ami.storage.files import whole_file, write_atomically
 from ami.trace.invocation import check
@@ -29,8 +30,8 @@ from ami.trace.reader import Trace
 from ami.views.spans import Forest, Link, Sample, Span, Tree
 from ami.views.tables import NAMES, Tables
 
-COUNTED = ("world_model", "cost", "planner")  # every scalar number of these nodes is a counter, except search steps
-NOT_COUNTED = ("planner.model_steps",)
+COUNTED = (WorldModel, Cost, Planner)  # every scalar number of nodes of these roles is a counter, except search steps
+NOT_COUNTED = "model_steps"
 Slices = Mapping[tuple[str, int, int], tuple[int, int, float, float]]
 """By node, wave and tick: process, thread, start, length."""
 SPAN_KIND_INTERNAL, STATUS_OK, STATUS_ERROR = 1, 1, 2
@@ -116,13 +117,16 @@ def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = 
         yield _meta("thread_name", where["pid"], where["tid"], node)
         yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": tid[node]}}
     columns = [invocations[name].to_pylist() for name in ("wave", "tick", "module", "worlds")]
+    every = tables.trace.header["graph"].get("every", {})
     where_of: dict[tuple[str, int, int], tuple[int, int, float, float]] = {}
     for row, (wave, tick, module, worlds) in enumerate(zip(*columns, strict=True)):
         agent, node = agents[row], nodes[row]
         process, thread = pid[agent, group_of.get(node, "")], tid[node]
         where_of[node, wave, tick] = process, thread, float(begin[row]), float(length[row])
         yield {"ph": "X", "name": node, "cat": "module", "pid": process, "tid": thread, "ts": float(begin[row]),
-               "dur": float(length[row]), "args": {"wave": wave, "tick": tick, "module": module, "worlds": worlds}}
+               "dur": float(length[row]), "args": {
+                   "wave": wave, "tick": tick, "module": module, "worlds": worlds,
+                   **({"every": every[node]} if node in every else {})}}
     yield from _flows(tables, where_of)
     yield from _counters(tables, where_of)
 
@@ -160,10 +164,11 @@ def _counters(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
     key = ticks["wave"].to_numpy().astype(np.int64) << 32 | ticks["tick"].to_numpy()
     found, of = np.unique(key, return_inverse=True)
     live = ticks["live"].to_numpy(zero_copy_only=False)
+    counted = {node for role in COUNTED for node in tables.roles.nodes_of(role)}
     means_of: dict[tuple[str, int, int], dict[str, float]] = {}
     for name in ticks.column_names:
         node, _, port = name.partition(".")
-        if node not in COUNTED or name in NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
+        if node not in counted or port == NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
             continue
         values = ticks[name].to_numpy(zero_copy_only=False).astype(float)
         known = live & np.isfinite(values)

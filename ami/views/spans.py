@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ami.blueprint import Cost, WorldModel
 from ami.errors import require
+from ami.module import Module
 from ami.trace.node_file import STATISTICS
 from ami.views.query import Condition
 from ami.views.tables import Tables
 
-ROLES = ("world", "perception", "world_model", "configurator", "goal", "cost", "memory", "planner", "actor")
-FIGURES = {"surprise": "world_model.surprise", "energy": "cost.energy"}
+FIGURES: Mapping[str, type[Module]] = {"surprise": WorldModel, "energy": Cost}
+"""Outputs to search by, and the role of the nodes that send them."""
 DIGITS = 5  # significant digits of a printed number
 WHEN = ("agent", "wave", "tick", "row", "episode", "kind", "start", "end", "us", "busy_us", "nodes", "live")
 
@@ -128,6 +130,9 @@ class Forest:
         self._ticks = np.unique(_keys(tables.ticks))
         self._parts = dict[str, tuple[np.ndarray, np.ndarray]]()
         self._every = self.header["graph"].get("every", {})
+        known = set(tables.ticks.column_names)
+        self._figures = {name: [port for node in tables.roles.nodes_of(role) if (port := f"{node}.{name}") in known]
+                         for name, role in FIGURES.items()}
 
     def tick_id(self, wave: int, tick: int) -> str:
         """Return the id of a tick's tree, selected or not."""
@@ -155,8 +160,8 @@ class Forest:
         known = self._surprises[np.isfinite(self._surprises)]
         return float(np.quantile(known, share)) if len(known) else None
 
-    def episodes(self, sample: Sample) -> list[tuple[int, int]]:
-        """Return the (wave, row) of the episodes of a sample, in order. Raises as `ticks`."""
+    def episodes(self, sample: Sample) -> list[tuple[int, int, int]]:
+        """Return the (wave, row, first tick) of the episodes of a sample, in order. Raises as `ticks`."""
         if not sample.episodes:
             return []
         found = list(self._ended)
@@ -175,8 +180,8 @@ class Forest:
             if known.get(one) != 1 + end - begin:
                 yield self.tick(wave, tick)
         taken = set(self.ticks(sample))
-        for wave, row in self.episodes(sample):
-            tree = self.episode(wave, row, taken)
+        for wave, row, first in self.episodes(sample):
+            tree = self.episode(wave, row, taken, first)
             if known.get(tree.id) != len(tree.spans):
                 yield tree
 
@@ -199,19 +204,22 @@ class Forest:
             arrived = {given["port"]: given for given in inputs if given["node"] == node}
             links = tuple(self._link(wave, given) for given in arrived.values() if given["age"] and self._holds(wave, given))
             spans.append(Span(
-                _hex(16, id, node), root.id, node, self.role(node), _ns(one["start"]), _ns(one["end"]),
-                {"module": one["module"], "wave": wave, "tick": tick, "worlds": one["worlds"], **_json_values(own)},
+                _hex(16, id, node), root.id, node, self.tables.roles.role(node).upper(), _ns(one["start"]), _ns(one["end"]),
+                {"module": one["module"], "wave": wave, "tick": tick, "worlds": one["worlds"],
+                 **({"every": self._every[node]} if node in self._every else {}), **_json_values(own)},
                 {port: given["message"] for port, given in arrived.items()},
                 {sent["port"]: _message(sent) for sent in messages if sent["node"] == node}, links))
         figures = {name: max(values) if name == "surprise" else sum(values) / len(values)
-                   for name, port in FIGURES.items()
-                   if (values := [row[port] for row in live if row.get(port) is not None and math.isfinite(row[port])])}
+                   for name, ports in self._figures.items()
+                   if (values := [row[port] for row in live for port in ports
+                                  if row[port] is not None and math.isfinite(row[port])])}
         return Tree(id, f"wave {wave}, tick {tick}", "tick", rows[0]["agent"], wave, tuple(spans), figures)
 
-    def episode(self, wave: int, row: int, linked: set[tuple[int, int]] | None = None) -> Tree:
-        """Return the tree of one episode, tick by tick; ticks of `linked` link to their own trees."""
-        id = _hex(32, self.run, "episode", wave, row)
-        whole, rows = self._ended[wave, row], self.tables.ticks.take(pa.array(self._episode_rows[wave, row])).to_pylist()
+    def episode(self, wave: int, row: int, linked: set[tuple[int, int]] | None = None, first: int = 0) -> Tree:
+        """Return the tree of the episode that began in a row at tick `first`; ticks of `linked` link to their own trees."""
+        id = _hex(32, self.run, "episode", wave, row, *([first] if first else []))
+        whole = self._ended[wave, row, first]
+        rows = self.tables.ticks.take(pa.array(self._episode_rows[wave, row, first])).to_pylist()
         name = f"wave {wave}, row {row}" if whole["episode"] is None else f"episode {whole['episode']}"
         outcome = {key: whole[key] for key in ("steps", "over", "success", "return") if whole[key] is not None}
         which = {key: whole[key] for key in ("agent", "wave", "row", "episode", "kind")}
@@ -226,44 +234,40 @@ class Forest:
             spans.append(Span(_hex(16, id, one["tick"]), root.id, f"tick {one['tick']}", "TICK", _ns(one["start"]),
                               _ns(one["end"]), {"wave": wave, "row": row, "tick": one["tick"], **_json_values(scalars)},
                               links=link if (wave, one["tick"]) in (linked or ()) else ()))
-        surprises = [one[FIGURES["surprise"]] for one in rows if one.get(FIGURES["surprise"]) is not None]
+        surprises = [one[port] for one in rows for port in self._figures["surprise"] if one[port] is not None]
         figures = {key: value for key, value in outcome.items() if key != "over"}
         if surprises and math.isfinite(max(surprises)):
             figures["surprise"] = max(surprises)
         return Tree(id, name if whole["kind"] is None else f"{name} ({whole['kind']})", "episode", whole["agent"], wave,
                     tuple(spans), figures)
 
-    def role(self, node: str) -> str:
-        """Return the role of a node in capitals: its name if that is a role's, else its module's folder."""
-        path = str(self.header["graph"]["nodes"].get(node, {}).get("_target_", "")).split(".")
-        return next((name for name in (node, *path[:-1]) if name in ROLES), "module").upper()
-
     @cached_property
     def _surprises(self) -> np.ndarray:
         """The highest surprise over running episodes, (ticks,); -inf where there is none."""
-        if FIGURES["surprise"] not in self.tables.ticks.column_names:
-            return np.full(len(self._ticks), -np.inf)
-        surprise = self.tables.ticks[FIGURES["surprise"]].to_numpy(zero_copy_only=False)
+        surprise = np.full(self.tables.ticks.num_rows, -np.inf)
+        for port in self._figures["surprise"]:
+            sent = self.tables.ticks[port].to_numpy(zero_copy_only=False).astype(float)
+            surprise = np.fmax(surprise, sent)
         live = self.tables.ticks["live"].to_numpy(zero_copy_only=False)
         high: np.ndarray = np.maximum.reduceat(
-            np.where(live, np.nan_to_num(surprise.astype(float), nan=-np.inf), -np.inf), self._bounds("ticks")[0])
+            np.where(live, surprise, -np.inf), self._bounds("ticks")[0])
         return high
 
     @cached_property
-    def _episode_rows(self) -> Mapping[tuple[int, int], np.ndarray]:
+    def _episode_rows(self) -> Mapping[tuple[int, int, int], np.ndarray]:
         """The rows of `ticks` of each episode, in order."""
-        ticks = self.tables.ticks
-        live = np.flatnonzero(ticks["live"].to_numpy(zero_copy_only=False))
-        key = ticks["wave"].to_numpy().astype(np.int64)[live] << 32 | ticks["row"].to_numpy()[live]
-        order = np.argsort(key, kind="stable")
-        found, begins = np.unique(key[order], return_index=True)
+        ticks, live = self.tables.ticks, np.flatnonzero(self.tables.played.live)
+        key = np.stack([ticks["wave"].to_numpy()[live], ticks["row"].to_numpy()[live], self.tables.played.began[live]])
+        order = np.lexsort(key[::-1])  # stable: ticks stay in order
+        key = key[:, order]
+        begins = np.flatnonzero(np.r_[True, (key[:, 1:] != key[:, :-1]).any(0)]) if len(order) else order
         parts: Sequence[np.ndarray] = np.split(live[order], begins[1:])
-        return {(int(one >> 32), int(one & 0xFFFFFFFF)): part for one, part in zip(found, parts, strict=True)}
+        return {(wave, row, first): part for (wave, row, first), part in zip(key[:, begins].T.tolist(), parts, strict=False)}
 
     @cached_property
-    def _ended(self) -> Mapping[tuple[int, int], dict[str, Any]]:
+    def _ended(self) -> Mapping[tuple[int, int, int], dict[str, Any]]:
         """The row of `episodes` of each episode."""
-        return {(one["wave"], one["row"]): one for one in self.tables.episodes.to_pylist()}
+        return {(one["wave"], one["row"], one["first"]): one for one in self.tables.episodes.to_pylist()}
 
     def _link(self, wave: int, given: Mapping[str, Any]) -> Link:
         """Return the link from an invocation to the sender of one of its inputs."""
@@ -300,7 +304,9 @@ class Forest:
             return []
         begin, end = (int(side[place]) for side in self._bounds("invocations"))
         tick = int(self._ticks[place] & 0xFFFFFFFF)
-        due = [node for node in self.header["graph"]["order"] if tick % self._every.get(node, 1) == 0]
+        began, end_of = self.tables.played.began, self._bounds("ticks")
+        ages = tick - began[end_of[0][place]:end_of[1][place]]  # (B,) a node with a rate is due by the age of each episode
+        due = [node for node in self.header["graph"]["order"] if (ages % self._every.get(node, 1) == 0).any()]
         if end - begin >= len(due):
             return []
         fired = set(self.tables.invocations["node"].slice(begin, end - begin).to_pylist())

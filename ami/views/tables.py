@@ -14,14 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from ami import rollout
+from ami.blueprint import World
 from ami.evaluation.manifest import Manifest
 from ami.trace.arrivals import arrivals
 from ami.trace.invocation import implementation
 from ami.trace.node_file import STATISTICS
 from ami.trace.reader import Trace
+from ami.trace.roles import Roles
+from ami.views.played import Played, played
 
 NAMES = ("episodes", "ticks", "invocations", "inputs", "messages")
-OVER = tuple(f"world.{flag}" for flag in rollout.OVER)
+EPISODE = "episode"
 
 
 class Tables:
@@ -29,10 +32,15 @@ class Tables:
 
     Attributes:
         trace: their source.
+        roles: the roles of its nodes.
+        world: the node of the first world.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
+        self.roles = Roles(trace.header)
+        self.world = self.roles.world
+        self._over = [f"{world}.{flag}" for world in self.roles.nodes_of(World) for flag in rollout.OVER]
 
     @classmethod
     def load(cls, run: Path | str) -> Tables:
@@ -46,33 +54,34 @@ class Tables:
     @cached_property
     def episodes(self) -> pa.Table:
         """One row per episode: how it ended."""
-        ticks = self.ticks
-        live = ticks.filter(ticks["live"])
-        key = live["wave"].to_numpy().astype(np.int64) << 32 | live["row"].to_numpy()
-        order = np.lexsort((live["tick"].to_numpy(), key))
-        key = key[order]
-        live = live.take(pa.array(order))
-        ends = np.flatnonzero(np.r_[key[1:] != key[:-1], True]) if len(key) else np.zeros(0, np.int64)
-        firsts = np.r_[0, ends[:-1] + 1] if len(key) else ends
-        last = live.take(pa.array(ends))
+        ticks, live = self.ticks, np.flatnonzero(self.played.live)
+        wave, row, tick = (ticks[name].to_numpy()[live] for name in ("wave", "row", "tick"))
+        began = self.played.began[live]
+        order = np.lexsort((tick, began, row, wave))
+        key = np.stack([wave, row, began])[:, order]
+        ends = np.flatnonzero(np.r_[(key[:, 1:] != key[:, :-1]).any(0), True]) if len(order) else order
+        firsts = np.r_[0, ends[:-1] + 1] if len(order) else order
+        rows = ticks.take(pa.array(live[order]))
+        last, first = rows.take(pa.array(ends)), key[2][ends]
         columns: dict[str, Any] = {name: last[name] for name in ("agent", "wave", "row", "episode", "kind")}
-        columns["steps"] = last["tick"].cast(pa.int32())  # a fork's first ticks are in the recorded run
-        flags = [last[name].to_numpy().astype(bool) for name in OVER if name in last.column_names]
+        columns["first"] = pa.array(first, pa.int32())
+        columns["ticks"] = pa.array(ends - firsts + 1, pa.int32())
+        columns["steps"] = pa.array(last["tick"].to_numpy() - first, pa.int32())  # a fork's first ticks count
+        flags = [last[name].fill_null(False).to_numpy() for name in self._over if name in last.column_names]
         columns["over"] = pa.array(np.any(flags, axis=0) if flags else np.zeros(len(ends), bool))
-        columns["success"] = (last["world.success"] if "world.success" in last.column_names
-                              else pa.nulls(len(ends), pa.bool_()))
-        columns["return"] = (pa.array(np.add.reduceat(live["world.reward"].to_numpy(), firsts).astype(np.float64))
-                             if "world.reward" in last.column_names and len(ends) else pa.nulls(len(ends), pa.float64()))
-        columns["start"] = live.take(pa.array(firsts))["start"]
+        success, reward = f"{self.world}.success", f"{self.world}.reward"
+        columns["success"] = last[success] if success in last.column_names else pa.nulls(len(ends), pa.bool_())
+        rewards = rows[reward].fill_null(0).to_numpy().astype(np.float64) if reward in last.column_names else None
+        columns["return"] = (pa.nulls(len(ends), pa.float64()) if rewards is None or not len(ends)
+                             else pa.array(np.add.reduceat(rewards, firsts)))
+        columns["start"] = rows.take(pa.array(firsts))["start"]
         columns["end"] = last["end"]
         return pa.table(columns)
 
     @cached_property
     def ticks(self) -> pa.Table:
         """One row per tick of one world: every scalar message as a column `node.port`."""
-        frame = self._frame
-        rows = np.concatenate([np.arange(batch, dtype=np.int32) for batch in frame.batch] or [np.zeros(0, np.int32)])
-        of = np.repeat(np.arange(len(frame.key)), frame.batch)  # which tick each row belongs to
+        frame, (of, rows) = self._frame, self._rows
         wave, tick = frame.wave[of], frame.tick[of]
         columns: dict[str, Any] = {
             "agent": pa.array(frame.agent).take(pa.array(of)), "wave": pa.array(wave), "tick": pa.array(tick),
@@ -80,13 +89,8 @@ class Tables:
             "start": self._time(frame.start[of]), "end": self._time(frame.end[of]),
             "us": pa.array((frame.end - frame.start)[of] / 1000), "busy_us": pa.array(frame.busy[of] / 1000),
             "nodes": pa.array(frame.nodes[of])}
-        scalars = {f"{node}.{port}": self._scalar(node, port)
-                   for node in self.trace.tables for port in self.trace.ports[node]
-                   if f"{port}.rows" in self.trace.tables[node].column_names}
-        live = _live(wave, tick, rows, [scalars[name] for name in OVER if name in scalars])
-        alive = self.trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
-        columns["live"] = pa.array(live if alive is None else live & np.isin(rows, alive))
-        for name, values in scalars.items():
+        columns["live"] = pa.array(self.played.live)
+        for name, values in self._scalars.items():
             node, port = name.split(".")
             kind = pa.bool_() if self.trace.ports[node][port][0] == "bool" else pa.float32()
             content = values > 0 if kind == pa.bool_() else values
@@ -144,6 +148,15 @@ class Tables:
                     "values": values if rows else pa.nulls(len(table), pa.list_(pa.float32()))}))
         return _sorted(parts, ("wave", "tick", "place", "port"))
 
+    @cached_property
+    def played(self) -> Played:
+        """The episodes, along the rows of `ticks`."""
+        frame, (of, rows) = self._frame, self._rows
+        found = played(frame.wave[of], frame.tick[of], rows, self._scalars.get(f"{self.world}.{EPISODE}"),
+                       [self._scalars[name] for name in self._over if name in self._scalars])
+        alive = self.trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
+        return found if alive is None else found._replace(live=found.live & ((found.began > 0) | np.isin(rows, alive)))
+
     # Shared -------------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -160,6 +173,19 @@ class Tables:
         busy = np.bincount(of, end - start, len(key))
         return _Frame(key, wave[first], tick[first], batch[first], agent[first], starts, ends, busy,
                       np.bincount(of, minlength=len(key)).astype(np.int32))
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tick (its place in the frame) and the world of each row of `ticks`."""
+        batch = self._frame.batch
+        return (np.repeat(np.arange(len(batch)), batch),
+                np.concatenate([np.arange(size, dtype=np.int32) for size in batch] or [np.zeros(0, np.int32)]))
+
+    @cached_property
+    def _scalars(self) -> dict[str, np.ndarray]:
+        """Every scalar message along the rows of `ticks`, by `node.port`; NaN where the node rested."""
+        return {f"{node}.{port}": self._scalar(node, port) for node in self.trace.tables for port in self.trace.ports[node]
+                if f"{port}.rows" in self.trace.tables[node].column_names}
 
     def _time(self, monotonic: np.ndarray) -> pa.Array:
         """Convert nanoseconds of the monotonic clock to time of day."""
@@ -207,14 +233,19 @@ class Tables:
                 for name in STATISTICS}, None
 
     def _pairs(self, wave: np.ndarray, rows: np.ndarray) -> dict[str, pa.Array]:
-        """Return the sealed pair of each world; null if the run has no manifest."""
+        """Return the number and the kind of each world's episode; null if unknown.
+
+        Traces of earlier versions hold no numbers: there a wave takes the next pairs of the manifest, one per row.
+        """
         batch = ((self.trace.header["config"] or {}).get("evaluation") or {}).get("batch")
         sealed = self.trace.folder / "manifest.json"  # optional
-        kinds = [str(pair["kind"]) for pair in Manifest.load(sealed).pairs] if batch and sealed.exists() else []
-        numbers = wave.astype(np.int64) * (batch or 0) + rows
-        unknown = numbers >= len(kinds)
-        return {"episode": pa.array(numbers, pa.int32(), mask=unknown),
-                "kind": pa.array([None if gone else kinds[number] for gone, number in zip(unknown, numbers, strict=True)],
+        kinds = [str(pair["kind"]) for pair in Manifest.load(sealed).pairs] if sealed.exists() else []
+        numbers = self.played.number
+        if f"{self.world}.{EPISODE}" not in self._scalars:
+            numbers = wave.astype(np.int64) * (batch or 0) + rows
+            numbers = np.where((numbers < len(kinds)) & bool(batch), numbers, -1)
+        return {"episode": pa.array(numbers, pa.int32(), mask=numbers < 0),
+                "kind": pa.array([kinds[number] if 0 <= number < len(kinds) else None for number in numbers.tolist()],
                                  pa.string())}
 
 
@@ -230,19 +261,6 @@ class _Frame(NamedTuple):
     end: np.ndarray
     busy: np.ndarray
     nodes: np.ndarray
-
-
-def _live(wave: np.ndarray, tick: np.ndarray, row: np.ndarray, flags: Sequence[np.ndarray]) -> np.ndarray:
-    """Return where a world's episode had not ended at an earlier tick: its last tick counts, later ones do not."""
-    over = np.zeros(len(wave), bool)
-    for flag in flags:
-        over |= np.nan_to_num(flag) > 0
-    key = wave.astype(np.int64) << 32 | row
-    ended = dict[int, int]()
-    for place in np.flatnonzero(over):
-        ended[int(key[place])] = min(int(tick[place]), ended.get(int(key[place]), int(tick[place])))
-    last = np.array([ended.get(int(one), 2**31) for one in key], np.int64)
-    return tick <= last
 
 
 def _same(value: str, count: int) -> pa.Array:

@@ -88,3 +88,28 @@ def test_a_missing_record_of_an_earlier_tick_is_no_error(tiny_agent: Callable[..
             log.add(node, 0, tick, 10 * tick, 10 * tick + 1, {"out": torch.zeros(1)})
     log.close()
     assert Forest(Tables.load(tmp_path)).ticks(Sample(every=100)) == [(0, 0), (0, 5)]
+
+
+def test_a_refilled_row_has_a_tree_per_episode_and_nodes_are_due_by_age(
+        tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    """Row 1 begins its second episode at tick 3: a node that fires every second tick is due at ticks 0, 2, 3, 4 and 5."""
+    graph = tiny_agent()
+    graph.every["planner"] = 2
+    write_header(tmp_path, graph, seed=0)
+    log = TraceLog(tmp_path / "trace" / "agent-0")
+    for tick in range(6):
+        for place, node in enumerate(graph.order):
+            outputs = {"out": torch.zeros(2, 3)}
+            if node == "world":
+                outputs = {"terminated": torch.tensor([False, tick == 2]), "episode": torch.tensor([7, 8 + (tick > 2)])}
+            if node != "planner" or tick in (0, 2, 3, 4):
+                log.add(node, 0, tick, 1000 * tick + place, 1000 * tick + place + 1, outputs)
+    log.close()
+    forest = Forest(Tables.load(tmp_path))
+    assert forest.episodes(Sample()) == [(0, 0, 0), (0, 1, 0), (0, 1, 3)]
+    trees = [forest.episode(0, 1), forest.episode(0, 1, first=3)]
+    assert [tree.name for tree in trees] == ["episode 8", "episode 9"] and trees[0].id != trees[1].id
+    assert [span.name for span in trees[1].spans[1:]] == ["tick 3", "tick 4", "tick 5"]
+    assert forest.tick(0, 5).root.fault == "did not finish: planner", "row 1 is two ticks old, row 0 five"
+    fired = next(span for span in forest.tick(0, 4).spans if span.name == "planner")
+    assert fired.kind == "PLANNER" and fired.attributes["every"] == 2

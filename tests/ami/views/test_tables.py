@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -90,6 +91,46 @@ def test_a_world_is_live_until_its_last_tick(run: Tables) -> None:
     steps = run.episodes.to_pandas().set_index(["wave", "row"])["steps"]
     assert (frame[frame["live"]].groupby(["wave", "row"]).size() == steps + 1).all()
     assert (frame[frame["live"]].groupby(["wave", "row"])["world.terminated"].sum() <= 1).all()
+
+
+def refilled(folder: Path, graph: Graph, first: int = 0, numbers: bool = True) -> Tables:
+    """Row 0 plays pair 3 until tick 2, stands still at 3, then pair 3 again; row 1 plays pairs 4 and 1 without a pause."""
+    sent = [[3, 3, 3, -1, 3, 3], [4, 4, 1, 1, 1, -1]]
+    over = [[0, 0, 1, 0, 0, 0], [0, 1, 0, 0, 1, 0]]
+    return record(folder, graph, *(("world", 0, tick, {
+        **({"episode": torch.tensor([row[tick] for row in sent])} if numbers else {}),
+        "terminated": torch.tensor([bool(row[tick]) for row in over]),
+        "reward": torch.tensor([1.0, 10.0 ** tick])}) for tick in range(first, 6)))
+
+
+def test_a_row_lists_each_of_its_episodes(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    tables = refilled(tmp_path, tiny_agent())
+    columns = ("row", "episode", "first", "ticks", "steps", "over", "return")
+    rows = list(zip(*(tables.episodes[name].to_pylist() for name in columns), strict=True))
+    assert rows == [(0, 3, 0, 3, 2, True, 3.0), (0, 3, 4, 2, 1, False, 2.0),
+                    (1, 4, 0, 2, 1, True, 11.0), (1, 1, 2, 3, 2, True, 11100.0)]
+    ticks = tables.ticks.sort_by([("row", "ascending"), ("tick", "ascending")])
+    assert ticks["episode"].to_pylist() == [3, 3, 3, 3, 3, 3, 4, 4, 1, 1, 1, 1]
+    assert ticks["live"].to_pylist() == [True, True, True, False, True, True, *[True] * 5, False]
+
+
+def test_the_first_episodes_of_a_fork_began_before_it(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    episodes = refilled(tmp_path, tiny_agent(), first=1).episodes
+    assert episodes["first"].to_pylist() == [0, 4, 0, 2] and episodes["ticks"].to_pylist() == [2, 2, 1, 3]
+    assert episodes["steps"].to_pylist() == [2, 1, 1, 2]
+
+
+def test_traces_without_numbers_hold_one_episode_per_row(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    episodes = refilled(tmp_path, tiny_agent(), numbers=False).episodes
+    assert episodes["steps"].to_pylist() == [2, 1] and episodes["episode"].null_count == 2
+
+
+def test_the_world_is_found_by_its_role(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    trace = refilled(tmp_path, tiny_agent()).trace
+    graph = {**trace.header["graph"], "order": ["room"], "wires": []}
+    tables = Tables(replace(trace, header={**trace.header, "graph": graph, "roles": {"room": "world"}},
+                            tables={"room": trace.tables["world"]}, ports={"room": trace.ports["world"]}))
+    assert tables.world == "room" and tables.episodes["return"].to_pylist() == [3.0, 2.0, 11.0, 11100.0]
 
 
 def test_ticks_hold_every_scalar_of_every_world(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
