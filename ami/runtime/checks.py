@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,28 +40,63 @@ class InPlaceGuard:
         return next((name for name, value, version in self._before if value._version != version), "")
 
 
-def fits(outputs: Any, expected: list[Expected], judged: list[str]) -> bool:
-    """Return whether outputs fit their ports. This runs for every node at every tick, so the checks are cheap."""
-    try:
-        for i, (name, shape, dtype) in enumerate(expected):
+class Fit:
+    """The cheap check of a node's outputs, which runs at every tick: names, shapes, dtypes, and finite numbers.
+
+    Args:
+        module: the module.
+        batch: the number of rows.
+        before: the check of the batch before: a port of any dtype keeps its first one.
+
+    Attributes:
+        expected: the outputs.
+        judged: the outputs checked for finite numbers: one number per world, and actions.
+    """
+
+    def __init__(self, module: Module, batch: int, before: Fit | None = None) -> None:
+        known = {name: dtype for name, _, dtype in before.expected} if before else {}
+        self.expected: list[Expected] = []
+        self.judged: list[str] = []
+        for name, port in module.outputs.items():
+            shape = torch.Size((batch, *port.shape(module.dims)))
+            self.expected.append((name, shape, port.dtype or known.get(name)))
+            if port.dtype == torch.float32 and (not port.dims or port.kind == "action"):
+                self.judged.append(name)
+        self._names = [name for name, *_ in self.expected]
+        self._types = [(shape, dtype) for _, shape, dtype in self.expected]
+        small = {name for name, shape, _ in self.expected if name in self.judged and shape == (batch,) and batch <= SMALL}
+        self._single = small if batch == 1 else set()
+        self._small = small - self._single
+        self._others = set(self.judged) - small
+
+    def __call__(self, outputs: Any) -> bool:
+        """Return whether outputs fit."""
+        try:
+            if list(outputs) != self._names or [(value.shape, value.dtype) for value in outputs.values()] != self._types:
+                return self._fits_at_first(outputs)
+            total = 0.0
+            for name in self._single:
+                total += outputs[name].item()
+            for name in self._small:
+                total += sum(outputs[name].tolist())
+            for name in self._others:
+                value = outputs[name]
+                total += sum(value.flatten().tolist()) if value.numel() <= SMALL else value.sum().item()
+            return math.isfinite(total)
+        except (KeyError, TypeError, AttributeError, IndexError):  # no mapping, no such port, no tensor
+            return False
+
+    def _fits_at_first(self, outputs: Mapping[str, Any]) -> bool:
+        """Return whether outputs fit in another order, or with a first dtype, which is kept."""
+        for i, (name, shape, dtype) in enumerate(self.expected):
             value = outputs[name]
-            if value.shape != shape:
+            if not isinstance(value, Tensor) or value.shape != shape or (dtype is not None and value.dtype is not dtype):
                 return False
-            if value.dtype is not dtype:
-                if dtype is not None or not isinstance(value, Tensor):
-                    return False
-                expected[i] = (name, shape, value.dtype)  # a port of any dtype keeps the first one
-        for name in judged:
-            value = outputs[name]
-            if value.numel() > SMALL:
-                total = value.sum().item()
-            else:
-                total = sum(value.tolist() if value.ndim == 1 else value.flatten().tolist())
-            if not math.isfinite(total):
-                return False
-        return len(outputs) == len(expected)
-    except (KeyError, TypeError, AttributeError, IndexError):  # no mapping, no such port, no tensor
-        return False
+            self.expected[i] = (name, shape, value.dtype)
+        if len(outputs) != len(self.expected):
+            return False
+        self._types = [(shape, dtype) for _, shape, dtype in self.expected]
+        return all(bool(outputs[name].isfinite().all()) for name in self.judged)
 
 
 class Faults:
@@ -88,7 +123,7 @@ class Faults:
                            f"It received {describe(given)}. {FIX}")
 
     def refuse(self, node: str, wave: int, tick: int, inputs: Mapping[str, object], outputs: Any,
-               expected: Sequence[Expected], judged: Sequence[str]) -> None:
+               fit: Fit) -> None:
         """Raise a PortError with the first fault of a node's outputs.
 
         Return if there is none: a sum may overflow although every number is finite.
@@ -104,13 +139,13 @@ class Faults:
             if name not in module.outputs:
                 raise PortError(f"{when}{node}.step() gave '{name}', which is no output port: expected "
                                 f"{', '.join(module.outputs)}. Fix: declare the port in {author}.outputs, or leave it out")
-        for name, shape, dtype in expected:
+        for name, shape, dtype in fit.expected:
             if outputs[name].dtype is not dtype:
                 raise PortError(f"{when}{node}.{name} gave the dtype {outputs[name].dtype}: expected {dtype}, as before. "
                                 f"Fix: cast it in {author}.step()")
             if outputs[name].shape != shape:
                 raise PortError(f"{when}{node}.{name} gave the shape {tuple(outputs[name].shape)}: expected {tuple(shape)}")
-        for name in judged:
+        for name in fit.judged:
             if not bool(outputs[name].isfinite().all()):
                 self._refuse_numbers(node, name, wave, tick, inputs, outputs[name])
 

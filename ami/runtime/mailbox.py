@@ -120,9 +120,9 @@ class Mailbox:
         sent[tick] = outputs
         sent.pop(tick - self.depth, None)
 
-    def sent(self, node: str, tick: int) -> Outputs | None:
-        """Return a node's outputs of a recent tick; None if it has sent none."""
-        return self._sent[node].get(tick)
+    def sent(self, node: str) -> dict[int, Outputs]:
+        """Return a node's recent outputs by tick; it is updated by `post`."""
+        return self._sent[node]
 
     def inputs(self, node: str, tick: int) -> tuple[dict[str, Tensor | None], tuple[int, ...]]:
         """Return the inputs of a node at a tick, and the tick at which each of its wires' messages was sent.
@@ -131,9 +131,17 @@ class Mailbox:
             WorkerLost: a sender has sent nothing: it failed or died.
         """
         values, sent_at = self._constant[node].copy(), []
-        for source in self._sources[node]:
-            values[source.to_port], then = self.read(source, tick)
-            sent_at.append(then)
+        try:
+            for source in self._sources[node]:
+                to_port, sent, port, delay, _, every = source
+                if delay or every > 1:
+                    values[to_port], then = self.read(source, tick)
+                    sent_at.append(then)
+                else:  # most wires: this loop runs for every node at every tick
+                    values[to_port] = sent[tick][port]
+                    sent_at.append(tick)
+        except KeyError:
+            raise WorkerLost(f"{node}.{to_port} received no message from tick {tick}: its sender failed or died") from None
         return values, tuple(sent_at)
 
     def read(self, source: _Source, tick: int) -> tuple[Tensor, int]:

@@ -19,7 +19,7 @@ from ami.graph.faults import blamed
 from ami.graph.graph import Graph
 from ami.module import Callee, Calls, Episode
 from ami.runtime.build import build_module, load_weights
-from ami.runtime.checks import Expected, Faults, InPlaceGuard, check_carry, fits
+from ami.runtime.checks import Faults, Fit, InPlaceGuard, check_carry
 from ami.runtime.history import Past, WorldHistory, redo
 from ami.runtime.mailbox import Mailbox, Outputs, Parcel
 from ami.runtime.recorder import NoTrace, Recorder
@@ -35,15 +35,15 @@ class _NodePlan(NamedTuple):
     Attributes:
         step: the module's step.
         every: ticks between two firings.
-        expected: the outputs.
-        judged: the outputs checked for finite numbers at every tick: one number per world, and actions.
+        fit: the check of its outputs.
+        sent: its recent outputs by tick.
         history: the past of a world; None for other modules.
     """
 
     step: Callable[..., Outputs]
     every: int
-    expected: list[Expected]
-    judged: list[str]
+    fit: Fit
+    sent: Mapping[int, Outputs]
     history: WorldHistory | None
 
 
@@ -139,7 +139,7 @@ class Worker:
             ModuleError: a module's own code failed.
             PortError: a module's outputs do not fit its ports, or hold numbers that are not finite.
         """
-        mail = self.mail
+        mail, plans = self.mail, self._plans
         mail.deliver(parcels)
         mail.advance(tick)
         fired: dict[str, Outputs] = {}
@@ -147,18 +147,19 @@ class Worker:
         try:
             with torch.no_grad():
                 for node in nodes:
-                    outputs = mail.sent(node, tick)
+                    plan = plans[node]
+                    outputs = plan.sent.get(tick)
                     if outputs is None:
-                        outputs = self._fire_node(node, tick, node == guarded or tick == mail.youngest)
+                        outputs = self._fire_node(node, plan, tick, node == guarded or tick == mail.youngest)
                         mail.post(node, tick, outputs)
                     fired[node] = outputs
         finally:  # also if a module fails: the messages before the failure explain it
             self.recorder.keep()
         return fired
 
-    def _fire_node(self, node: str, tick: int, is_guarded: bool) -> Outputs:
-        step, every, expected, judged, history = self._plans[node]
-        rows, before = None, self.mail.sent(node, tick - 1)
+    def _fire_node(self, node: str, plan: _NodePlan, tick: int, is_guarded: bool) -> Outputs:
+        step, every, fit, sent, history = plan
+        rows, before = None, sent.get(tick - 1)
         if every > 1 and before is not None:  # a node that has sent nothing yet fires for all rows
             rows = self.mail.due(every, tick)
             if rows is not None and not bool(rows.any()):
@@ -174,8 +175,8 @@ class Worker:
         except (Exception, SystemExit) as error:
             raise self._faults.failed(node, self._wave, tick, inputs, error) from error
         end = time.perf_counter_ns()
-        if not fits(outputs, expected, judged):
-            self._faults.refuse(node, self._wave, tick, inputs, outputs, expected, judged)
+        if not fit(outputs):
+            self._faults.refuse(node, self._wave, tick, inputs, outputs, fit)
         if guard is not None and (changed := guard.changed()):
             raise PortError(f"at wave {self._wave}, tick {tick} {node}.step() changed {changed} in place, which "
                             "others read. Fix: no operation in place on a message; clone() it first")
@@ -220,15 +221,7 @@ class Worker:
     def _open(self, batch: int) -> None:
         """Prepare for a batch of episodes."""
         self.mail.open({node: self.modules[node].inputs for node in self.nodes}, batch)
-        self._plans = {node: self._plan(node, batch) for node in self.nodes}
-
-    def _plan(self, node: str, batch: int) -> _NodePlan:
-        module, before = self.modules[node], self._plans.get(node)
-        known = {name: dtype for name, _, dtype in before.expected} if before else {}  # a trace keeps one dtype per port
-        expected: list[Expected] = []
-        judged = []
-        for name, port in module.outputs.items():
-            expected.append((name, torch.Size((batch, *port.shape(module.dims))), port.dtype or known.get(name)))
-            if port.dtype == torch.float32 and (not port.dims or port.kind == "action"):
-                judged.append(name)
-        return _NodePlan(module.step, self.graph.every[node], expected, judged, self._histories.get(node))
+        before = {node: plan.fit for node, plan in self._plans.items()}
+        self._plans = {node: _NodePlan(module.step, self.graph.every[node], Fit(module, batch, before.get(node)),
+                                       self.mail.sent(node), self._histories.get(node))
+                       for node, module in self.modules.items() if node in self.nodes}

@@ -282,7 +282,7 @@ def test_a_tick_that_failed_is_completed_by_the_next_call() -> None:
     worker.fire(worker.nodes, 0)
     with pytest.raises(PortError):
         worker.fire(worker.nodes, 1)
-    head = worker.mail.sent("head", 1)
+    head = worker.mail.sent("head").get(1)
     worker.modules["hand"].at = 99  # type: ignore[assignment]
     assert worker.fire(worker.nodes, 1)["head"] is head and head is not None
 
