@@ -229,7 +229,7 @@ def test_every_row_of_a_slow_node_is_that_of_its_episode_alone(every: int, reset
     found: dict[int, list[float]] = {number: [] for number in range(3)}  # by episode
     running, latest = [0, 1, 2], 3
     for tick in range(12):
-        rows = [row for at, row in sorted(resets) if at == tick]
+        rows = [row for at, row in sorted(resets) if at == tick][:2]  # all rows at once begin again at tick 0
         if rows:
             for row in rows:
                 running[row], latest = latest, latest + 1
