@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from ami.errors import TraceError
 from ami.trace.arrivals import arrivals
+from ami.trace.header import read_header, wires_of
 from ami.trace.reader import Trace
+from ami.trace.stream_reader import Span
 
 FEW = 4  # worlds: the values of more are summarised
 NOTHING_YET = "nothing sent yet"
@@ -103,6 +106,26 @@ def check(trace: Trace, wave: int, tick: int | None = None) -> None:
     if tick not in ticks:
         raise TraceError(f"{trace.folder} holds no tick {tick} in wave {wave}: expected {_range(ticks)}. "
                          f"Fix: --tick {ticks[-1]}")
+
+
+def open_tick(folder: Path, wave: int | None, tick: int) -> Trace:
+    """Read one tick of a trace, and the earlier ticks that its delayed inputs may come from.
+
+    Args:
+        folder: the run's folder.
+        wave: the tick's wave; None takes the first.
+        tick: the tick.
+
+    Returns:
+        The trace of these ticks; the whole trace if it holds no such tick, whose errors name those that it has.
+    """
+    header = read_header(folder)
+    longest = max((wire.delay for wire in wires_of(header)), default=0)
+    reach = longest + max(header["graph"].get("every", {}).values(), default=0)
+    wave = Trace.first_wave(folder) if wave is None else wave
+    trace = Trace.open(folder, Span(wave, max(0, tick - reach), tick + 1))
+    is_there = any(tick in table["tick"].to_numpy() for table in trace.tables.values())
+    return trace if is_there else Trace.open(folder)
 
 
 def ticks_of(trace: Trace, wave: int) -> range:

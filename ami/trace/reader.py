@@ -26,7 +26,7 @@ from ami.storage.schema import shown
 from ami.terminal.text import escaped
 from ami.trace.header import printable_name, read_header
 from ami.trace.node_file import END_OF_STREAM, NOTES
-from ami.trace.stream_reader import FILE, Stream
+from ami.trace.stream_reader import FILE, Span, Stream
 from ami.trace.writer import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -71,11 +71,16 @@ class Trace:
     truncated: int
 
     @classmethod
-    def open(cls, folder: Path) -> Trace:
+    def open(cls, folder: Path, span: Span | None = None) -> Trace:
         """Read the trace of a run: `folder/header.json` and every `*.arrow` below `folder/trace`.
 
         Several agents' folders are read as one trace. If an invocation was recorded twice, because a process died and its
         tick was repeated, the later record counts.
+
+        Args:
+            folder: the run's folder.
+            span: read these ticks only, and of the files no more than they need; `waves`, `digest` and `compare` then
+                know nothing of the others. A node without any of them has an empty table.
 
         Raises:
             TraceError: the folder holds no run, or no trace.
@@ -92,10 +97,12 @@ class Trace:
                              + (f", but {fault}. Fix: run again, on a disk with room" if fault else
                                 ". Fix: run again with trace.record=true"))
         for path in paths:
-            stream = Stream(path, folder)
+            stream = Stream(path, folder, span)
             truncated += stream.is_torn
-            if stream.batches:
-                table = pa.Table.from_batches(stream.batches)
+            if stream.batches or (span is not None and stream.schema is not None):
+                table = pa.Table.from_batches(stream.batches, stream.schema)
+                if span is not None:
+                    table = table.filter(_within(table, span))
                 if ports.setdefault(stream.node, dict(stream.ports)) != stream.ports:
                     raise FILE.refusal(path, f"its ports are {shown(list(stream.ports))}: expected those of the other files "
                                              f"of {stream.node}, dtypes and shapes included")
@@ -108,8 +115,17 @@ class Trace:
         order += sorted(set(tables) - set(order))
         # popped: a long trace is not held in memory twice
         trace = cls(folder, header, {node: _joined(tables.pop(node)) for node in order}, ports, truncated)
-        trace._check_extent(sum(table.nbytes for table in trace.tables.values()))
+        if span is None:
+            trace._check_extent(sum(table.nbytes for table in trace.tables.values()))
         return trace
+
+    @classmethod
+    def first_wave(cls, folder: Path) -> int:
+        """Return the first recorded wave, from the heads of the record batches. Raises as `open` does."""
+        folder = Path(folder)
+        streams = [Stream(path, folder, Span(-1, 0, 0)) for path in _below(folder, "*.arrow")]
+        first = [wave for stream in streams for wave, _ in stream.waves]
+        return min(first) if first else next(iter(cls.open(folder).waves))
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
@@ -305,6 +321,11 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     if is_last.all() and (np.diff(order) == 1).all():
         return table.combine_chunks()
     return table.take(pa.array(order[is_last])).combine_chunks()
+
+
+def _within(table: pa.Table, span: Span) -> pa.Array:
+    wave, tick = (table[name].to_numpy() for name in KEY)
+    return pa.array((wave == span.wave) & (tick >= span.since) & (tick < span.until))
 
 
 def _plain_bytes(column: pa.ChunkedArray) -> bytes:

@@ -9,12 +9,14 @@ https://arrow.apache.org/docs/format/Columnar.html
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, BinaryIO, NamedTuple, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +27,7 @@ from ami.ports import DTYPES
 from ami.storage.files import FileKind, parse_json
 from ami.storage.limits import memory
 from ami.storage.schema import AtMost, Count, Like, Mismatch, Name, check, shown
-from ami.trace.node_file import AGE, COMMON, INITIAL, NOTES, port_columns
+from ami.trace.node_file import AGE, COMMON, INITIAL, NOTES, TICKS, port_columns
 
 CONTINUES = b"\xff\xff\xff\xff"
 SCHEMA_MESSAGE, BATCH_MESSAGE = 1, 3
@@ -33,6 +35,8 @@ LZ4, CODECS = 0, ("lz4", "zstd")
 LARGEST = 2**40  # values of one message
 MOST_INPUTS = 1000
 LATEST = 2**62  # nanoseconds
+LARGEST_FILE = 2**50
+_TICKS = re.compile(TICKS.format(*[r"(\d{1,10})"] * 4).encode())
 FILE = FileKind("a trace file", TraceError, "copy the run again from where it was made, or run again")
 
 Ports = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -40,6 +44,18 @@ Ports = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 Dtype = Annotated[str, Like("|".join(DTYPES), f"one of {', '.join(DTYPES)}")]
+
+
+class Span(NamedTuple):
+    """Some ticks of one wave: [since, until)."""
+
+    wave: int
+    since: int
+    until: int
+
+    def overlaps(self, first: tuple[int, int], last: tuple[int, int]) -> bool:
+        """Return whether it has a tick between two (wave, tick), both included."""
+        return first < (self.wave, self.until) and last >= (self.wave, self.since)
 
 
 class Described(TypedDict):
@@ -57,38 +73,57 @@ class Stream:
         ports: its outputs.
         batches: in the order of writing.
         is_torn: whether the file ends in the middle of a message.
+        schema: the columns; None in a file that was cut off before them.
+        waves: the first and the last recorded wave of each record batch that names them.
     """
 
     _room = 0  # bytes to which compressed buffers may still expand
 
-    def __init__(self, path: Path, within: Path | None = None) -> None:
+    def __init__(self, path: Path, within: Path | None = None, span: Span | None = None) -> None:
         """Read a file.
+
+        Args:
+            path: the file.
+            within: the folder that holds it.
+            span: read only record batches that may hold some of these ticks; of the others only the heads are read.
 
         Raises:
             TraceError: it is not a log's file; names the file, the place, what was found and what was expected.
         """
         self.node, self.ports, self.batches, self.is_torn = "", dict[str, tuple[str, tuple[int, ...]]](), list[Any](), False
+        self.schema: pa.Schema | None = None
+        self.waves: list[tuple[int, int]] = []
         self._room = int(memory() / 2)
-        content = memoryview(replace(FILE, limit=self._room).read(path, within))
+        limit = self._room if span is None else LARGEST_FILE
+        with replace(FILE, limit=limit).open(path, within) as file:
+            whole = span is None and memoryview(file.read(os.fstat(file.fileno()).st_size))
+            self._checked(path, whole or _Pieces(file), span)
+
+    def _checked(self, path: Path, content: memoryview | _Pieces, span: Span | None) -> None:
         try:
-            self._read(content)
+            self._read(content, span)
         except (struct.error, IndexError, OverflowError):
             raise FILE.refusal(path, "its messages have damaged heads") from None
         except (pa.ArrowException, OSError, UnicodeDecodeError, Mismatch) as fault:
             raise FILE.refusal(path, " ".join(str(fault).split())[:200]) from None
 
-    def _read(self, content: memoryview) -> None:
-        schema: pa.Schema | None = None
-        for place, head, whole in self._messages(content):
-            kind, header = _Table.root(head).message()
-            if kind != (SCHEMA_MESSAGE if schema is None else BATCH_MESSAGE):
+    def _read(self, content: memoryview | _Pieces, span: Span | None) -> None:
+        for place, head, root, end in self._messages(content):
+            if span is not None and self.schema is not None and (named := _TICKS.search(head)):
+                first, last = ((int(named[at]), int(named[at + 1])) for at in (1, 3))
+                self.waves.append((first[0], last[0]))
+                if not span.overlaps(first, last):
+                    continue
+            kind, header = root.message()
+            if kind != (SCHEMA_MESSAGE if self.schema is None else BATCH_MESSAGE):
                 raise Mismatch(f"the message at byte {place:,} is of type {kind}: expected a schema, then record batches")
-            if schema is None:
-                schema = pa.ipc.read_schema(pa.py_buffer(whole))
-                self._describe(schema)
+            if self.schema is None:
+                self.schema = pa.ipc.read_schema(pa.py_buffer(content[place:end]))
+                self._describe(self.schema)
                 continue
-            self._check_expanded(place, header, whole[8 + len(head):])
-            batch = pa.ipc.read_record_batch(pa.py_buffer(whole), schema)
+            whole = content[place:end]
+            self._check_expanded(place, header, memoryview(whole)[8 + len(head):])
+            batch = pa.ipc.read_record_batch(pa.py_buffer(whole), self.schema)
             batch.validate(full=True)
             check_rows(batch, self.ports)
             self.batches.append(batch)
@@ -113,8 +148,8 @@ class Stream:
             raise Mismatch(f"its record batches expand to more than {memory() / 2:,.0f} bytes at byte {place:,}: expected "
                            "less than half of the memory")
 
-    def _messages(self, content: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
-        """Yield place, head and all bytes of every whole message."""
+    def _messages(self, content: memoryview | _Pieces) -> Iterator[tuple[int, memoryview, _Table, int]]:
+        """Yield the place, the head as bytes and as a table, and the end of every whole message."""
         place = 0
         while True:
             begin = content[place:place + 8]
@@ -130,12 +165,16 @@ class Stream:
                 return
             if size < 0:
                 raise Mismatch(f"the message at byte {place:,} has a head of {size:,} bytes: expected 1 or more")
-            head = content[place + 8:place + 8 + size]
-            end = place + 8 + size + (_Table.root(head).body if len(head) == size else 0)
-            if len(head) < size or end > len(content):
+            head = memoryview(content[place + 8:place + 8 + size])
+            if len(head) < size:
                 self.is_torn = True
                 return
-            yield place, head, content[place:end]
+            root = _Table.root(head)
+            end = place + 8 + size + root.body
+            if end > len(content):
+                self.is_torn = True
+                return
+            yield place, head, root, end
             place = end
 
     def _describe(self, schema: pa.Schema) -> None:
@@ -164,6 +203,21 @@ class Stream:
                 raise Mismatch(f"column {column} is {there[:80]}: expected '{name}' of {kind}")
         if len(given) > len(expected):
             raise Mismatch(f"column {len(expected)} is {shown(given[len(expected)][0])}: expected {len(expected)} columns")
+
+
+class _Pieces:
+    """A file whose bytes are read where they are asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._handle = file.fileno()
+        self._size = os.fstat(self._handle).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        begin, end, _ = part.indices(self._size)
+        return os.pread(self._handle, max(0, end - begin), begin)
 
 
 class _Table:

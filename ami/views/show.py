@@ -14,7 +14,17 @@ from rich.tree import Tree
 
 from ami.errors import TraceError, require
 from ami.terminal.text import terminal
-from ami.trace.invocation import NOTHING_YET, Invocation, check, history, implementation, invocations, number, ticks_of
+from ami.trace.invocation import (
+    NOTHING_YET,
+    Invocation,
+    check,
+    history,
+    implementation,
+    invocations,
+    number,
+    open_tick,
+    ticks_of,
+)
 from ami.trace.reader import Trace
 from ami.views.query import Condition
 from ami.views.tables import Tables
@@ -48,7 +58,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     require(len(given) < 2, f"{' and '.join(given)} are given: expected one of them")
     require(node is None or where is None, f"--node {node} has no effect with --where: a condition names its figures, "
                                            "--where 'planner.energy > 3'. Fix: leave it out")
-    trace = Trace.open(folder)
+    trace = Trace.open(folder) if tick is None else open_tick(folder, wave, tick)
     console = console or terminal()
     if where is not None:
         _print_found(console, trace, Condition(where), wave)

@@ -113,7 +113,7 @@ def test_a_body_longer_than_the_file_is_a_torn_end_and_not_allocated(stream: Pat
     content = stream.read_bytes()
     first = Stream(stream)._messages(memoryview(content))
     next(first)
-    place, head, _ = next(first)
+    place, head, *_ = next(first)
     body = len(content) - place - 8 - len(head) - 8  # of the only batch; the end of the stream follows
     where = content.index(body.to_bytes(8, "little"), place)
     stream.write_bytes(content[:where] + (2**60).to_bytes(8, "little") + content[where + 8:])
