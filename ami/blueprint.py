@@ -8,14 +8,14 @@ a percept and a state, each a vector (D,) or tokens (N, D) or an image (H, W, C)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
 from ami.module import Batch, Call, Module, callable_method
 from ami.module import Episode as Episode
-from ami.ports import Dims, Port
+from ami.ports import ActionSpace, Dims, Port, shape_of
 
 if TYPE_CHECKING:
     from ami.envs.overlay import Overlay
@@ -97,12 +97,30 @@ class Perception(Module):
         raise NotImplementedError
 
 
+Carry = dict[str, Tensor]
+"""What a world model remembers between two calls of `observe`: batch-first tensors by name."""
+STATE, BEGUN = "state", "begun"
+"""The last state of each episode, and whether it has one: in a world model's own carry, beside that of `observe`."""
+
+
 class WorldModel(Module):
     """Estimates what perception misses and predicts future states from actions (paper, sections 3 and 4).
 
-    The state is the belief after history and the last action: a rollout needs nothing else to start. The distance belongs
+    The state is the belief after history and the last action: `imagine` needs nothing else to start. The distance belongs
     to the model, because only it knows its own space; reward and value belong to the cost.
+
+    Symbols of its callable methods: P a percept, S a state, Q a goal, A an action of the world, U an action of a plan, Z
+    the noise of one step. By `equal_dims` goals are states and plans consist of the world's actions; a model of which this
+    is not true overrides `equal_dims`, and returns Q or U from `infer_dims`. A stochastic model returns Z; without it there
+    is no noise.
+
+    Attributes:
+        causal: whether an action of a plan changes no state before it, so that a plan can be continued from any of its
+            states. A model that predicts all steps at once may declare False.
     """
+
+    causal: ClassVar[bool] = True
+    ignores = ("recall",)
 
     role: ClassVar[str] = "world_model"
     inputs = {
@@ -112,40 +130,113 @@ class WorldModel(Module):
     }
     outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
     requires = {"perception": Call(("encode",), {"P": "P"}, optional=True)}  # for learning alone
+    equal_dims = {"Q": "S", "U": "A"}
+
+    @property
+    def plan_space(self) -> ActionSpace:
+        """The space of a plan's actions: the world's if U = A, else numbers in [-1, 1]."""
+        width = self.dims["U"]
+        assert isinstance(width, int)
+        return self.actions if self.actions is not None and self.equal_dims.get("U") == "A" else ActionSpace(width)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """The shape *Z of the noise of one step; () without noise."""
+        return shape_of(self.dims, "Z")
+
+    def initial_carry(self, batch: int) -> Carry:
+        """Return the carry of `observe` at the start of `batch` episodes; empty without history."""
+        return {}
 
     @callable_method
-    def believe(self, percept: Tensor) -> Tensor:
-        """Return the state for a percept without history: (…, *P) to (…, *S)."""
+    def observe(self, percepts: Tensor, actions: Tensor, carry: Carry | None = None,
+                noise: Tensor | None = None) -> tuple[Tensor, Carry]:
+        """Estimate the states of a sequence of percepts.
+
+        Args:
+            percepts: (N, T, *P).
+            actions: (N, T, A), the action before each percept; zeros before an episode's first.
+            carry: what the call for the percepts before returned; None at the start of an episode.
+            noise: (N, T, *Z), standard normal; None for the mean.
+
+        Returns:
+            The states (N, T, *S), and the carry for the percepts that follow.
+        """
         raise NotImplementedError
 
     @callable_method
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine K action sequences from each state: (B, *S), (B, K, H, A) to states (B, K, H, *S)."""
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
+        """Imagine K plans from each state.
+
+        Args:
+            state: (B, *S).
+            actions: (B, K, H, U).
+            noise: (B, K, H, *Z), standard normal; None for the mean.
+
+        Returns:
+            The prediction, states (B, K, H, *S).
+        """
         raise NotImplementedError
 
     @callable_method
-    def imagine_last(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine_last(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         """Imagine as `imagine` does, and return the last state alone, (B, K, 1, *S).
 
         The default imagines all states; a model may override it to store none of those before the last.
         """
-        prediction = self.imagine(state, actions)
+        prediction = self.imagine(state, actions, noise)
         others = (None if field is None else field[:, :, -1:] for field in prediction[1:])
         return Prediction(prediction.states[:, :, -1:], *others)
 
     @callable_method
+    def goal_of(self, percept: Tensor) -> Tensor:
+        """Return the goals (…, *Q) to perceive percepts (…, *P), which have no history."""
+        raise NotImplementedError
+
+    @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """Return the distance of states to goals: (…, *S), (…, *S) to (…); 0 is the same state."""
+        """Return the distance of states to goals: (…, *S), (…, *Q) to (…), leading sizes broadcast; 0 if reached."""
         raise NotImplementedError
 
     @callable_method
     def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:
-        """Move goals into the context of other states: (…, *S), (…, *S) to (…, *S), leading sizes broadcast.
+        """Move goals into the context of other states: (…, *Q), (…, *S) to (…, *Q), leading sizes broadcast.
 
         A model that separates the two keeps the goal's dynamic part and takes the state's static part. The default returns
         the goal unchanged.
         """
         return goal
+
+    @callable_method
+    def encode_action(self, state: Tensor, action: Tensor) -> Tensor:
+        """Return a plan's actions (…, U) for actions (…, A) in states (…, *S); the default returns them unchanged."""
+        return action
+
+    @callable_method
+    def decode_action(self, state: Tensor, action: Tensor) -> Tensor:
+        """Return the actions (…, A) to take in states (…, *S) for a plan's (…, U); the default returns them unchanged."""
+        return action
+
+    def initial(self, batch: int) -> Carry:
+        size = self.outputs["state"].shape(self.dims)
+        return {STATE: torch.zeros(batch, *size), BEGUN: torch.zeros(batch, dtype=torch.bool), **self.initial_carry(batch)}
+
+    @final
+    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
+
+        Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick. The
+        noise comes from this node's random streams; nothing is drawn without any. The input `recall` is ignored.
+        """
+        noise = self.random.normal(*self.noise_shape)[:, None].to(percept.device) if self.noise_shape else None
+        before, begun = self.carry[STATE], self.carry[BEGUN]
+        carry = {name: value for name, value in self.carry.items() if name not in (STATE, BEGUN)}
+        states, carry = self.observe(percept[:, None], action[:, None], carry or None, noise)
+        state = states[:, 0]
+        predicted = self.imagine(before, self.encode_action(before, action)[:, None, None]).states[:, 0, 0]
+        surprise = torch.linalg.vector_norm((predicted - state).flatten(1), dim=1)
+        self.carry = {STATE: state, BEGUN: torch.ones_like(begun), **carry}
+        return {"state": state, "surprise": torch.where(begun, surprise, 0.0)}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to minimise, and figures to log.
@@ -154,6 +245,11 @@ class WorldModel(Module):
             batch: windows of experience, "observation" (N, T + 1, *O) and "action" (N, T, A).
         """
         raise NotImplementedError
+
+
+def preceding(actions: Tensor) -> Tensor:
+    """Return the action before each of T + 1 percepts, given those between them: (N, T, A) to (N, T + 1, A), zeros first."""
+    return torch.cat([torch.zeros_like(actions[:, :1]), actions], dim=1)
 
 
 class Memory(Module):
@@ -169,22 +265,25 @@ class Memory(Module):
 
 
 class Goal(Module):
-    """Encodes the task's goal as a state to reach. The paper leaves goals to the configurator (section 6)."""
+    """Encodes the task's goal, in the space that the world model compares states with.
+
+    The paper leaves goals to the configurator (section 6).
+    """
 
     role: ClassVar[str] = "goal"
     inputs = {
         "observation": Port("goal_observation", ("*G",), None),
         "mode": Port("mode", (), torch.int64, optional=True),
     }
-    outputs = {"goal": Port("goal", ("*S",))}
+    outputs = {"goal": Port("goal", ("*Q",))}
     requires = {
         "perception": Call(("encode",), optional=True),
-        "world_model": Call(("believe",), {"S": "S"}, optional=True),
+        "world_model": Call(("goal_of",), {"Q": "Q", "S": "S"}, optional=True),
     }
 
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""The world model's `distance`: (…, *S), (…, *S) to (…), leading sizes broadcast."""
+"""The world model's `distance`: (…, *S), (…, *Q) to (…), leading sizes broadcast."""
 
 
 class IntrinsicTerm(nn.Module):
@@ -204,7 +303,7 @@ class IntrinsicTerm(nn.Module):
         Args:
             prediction: the states (…, *S), and what is known with them.
             actions: (…, A), the action before each state; None for perceived states.
-            goal: (…, *S), its leading sizes broadcast with those of the states.
+            goal: (…, *Q), its leading sizes broadcast with those of the states.
             distance: the world model's.
 
         Returns:
@@ -235,7 +334,7 @@ class CriticTerm(nn.Module):
         """Build the networks; every symbol of the cost's ports is resolved."""
 
     def energy(self, states: Tensor, goal: Tensor) -> Tensor:
-        """Return the expected future intrinsic energy: (…, *S), (…, *S) to (…), leading sizes broadcast."""
+        """Return the expected future intrinsic energy: (…, *S), (…, *Q) to (…), leading sizes broadcast."""
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -243,11 +342,11 @@ class CriticTerm(nn.Module):
 
         Args:
             batch: hindsight states: "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined
-                ones; "goal" (N, *S), a later state of the same episode. `needs` adds energies, weighted and summed over the
-                intrinsic terms. With "pairs": "pairs" (N, N), the energy of every state i with every goal j, and "goals",
-                goal j moved into the context of state i, (N, N, *S), or (1, N, *S) if the context makes no difference. With
-                "energy": "energy" and "cont" (N, M), the energy of each successor and the probability that the episode
-                continues after it.
+                ones; "goal" (N, *Q), a later percept of the same episode as a goal; "next" (N, *Q), the next one. `needs`
+                adds energies, weighted and summed over the intrinsic terms. With "pairs": "pairs" (N, N), the energy of
+                every state i with every goal j, and "goals", goal j moved into the context of state i, (N, N, *Q), or
+                (1, N, *Q) if the context makes no difference. With "energy": "energy" and "cont" (N, M), the energy of each
+                successor and the probability that the episode continues after it.
         """
         raise NotImplementedError
 
@@ -268,29 +367,31 @@ class Cost(Module):
     role: ClassVar[str] = "cost"
     inputs = {
         "state": Port("state", ("*S",)),
-        "goal": Port("goal", ("*S",)),
+        "goal": Port("goal", ("*Q",)),
         "weights": Port("weights", ("W",), optional=True),
         "reward": Port("reward", optional=True),
     }
     outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
-    requires = {"world_model": Call(("distance", "rebase_goal"), {"S": "S"})}
+    requires = {"world_model": Call(("distance", "rebase_goal"), {"S": "S", "Q": "Q"})}
 
     @callable_method
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return IC of states, without the actions that led to them: (B, *S), (B, *S) to (B,)."""
+        """Return IC of states, without the actions that led to them: (B, *S), (B, *Q) to (B,)."""
         raise NotImplementedError
 
     @callable_method
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the energy of imagined plans: states (B, K, H, *S), actions (B, K, H, A), goal (B, *S) to (B, K)."""
+        """Return the energy of imagined plans: states (B, K, H, *S), actions (B, K, H, U), goal (B, *Q) to (B, K)."""
         raise NotImplementedError
 
 
 ACTION_MASK = Port("mask", ("A",), torch.bool, optional=True)
-"""The input `action_mask` of a planner or an actor that honours its world's mask: True for allowed alternatives.
+"""The input `action_mask` of an actor that honours its world's mask: True for allowed alternatives.
 
 The mask holds for the next action alone; in a plan it applies to the first action.
 """
+PLAN_MASK = Port("mask", ("U",), torch.bool, optional=True)
+"""The same input of a planner, whose actions have the width U."""
 
 
 class Planner(Module):
@@ -299,19 +400,19 @@ class Planner(Module):
     role: ClassVar[str] = "planner"
     inputs = {
         "state": Port("state", ("*S",)),
-        "goal": Port("goal", ("*S",)),
+        "goal": Port("goal", ("*Q",)),
         "mode": Port("mode", (), torch.int64),
         "weights": Port("weights", ("W",), optional=True),
     }
     outputs = {
-        "plan": Port("plan", ("H", "A")),
+        "plan": Port("plan", ("H", "U")),
         "imagined": Port("imagined", ("H", "*S")),
         "energy": Port("energy"),
         "model_steps": Port("count", (), torch.int64),
     }
     requires = {
-        "world_model": Call(("imagine",), {"S": "S", "A": "A"}),
-        "cost": Call(("energy",), {"S": "S", "W": "W"}),
+        "world_model": Call(("imagine",), {"S": "S", "U": "U", "Z": "Z"}),
+        "cost": Call(("energy",), {"S": "S", "Q": "Q", "W": "W"}),
     }
 
 
@@ -321,11 +422,12 @@ class Actor(Module):
     role: ClassVar[str] = "actor"
     inputs = {
         "state": Port("state", ("*S",)),
-        "goal": Port("goal", ("*S",)),
+        "goal": Port("goal", ("*Q",)),
         "mode": Port("mode", (), torch.int64),
-        "plan": Port("plan", ("H", "A"), optional=True),
+        "plan": Port("plan", ("H", "U"), optional=True),
     }
     outputs = {"action": Port("action", ("A",))}
+    equal_dims = {"U": "A"}
 
 
 class Configurator(Module):

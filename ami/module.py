@@ -43,7 +43,8 @@ class Call:
 
     Args:
         methods: the callee's methods, each marked `@callable_method` there.
-        dims: symbols of the callee, each with the caller's symbol of the same size, {"S": "S"}; the graph unifies them.
+        dims: symbols of the called methods, each with the caller's symbol of the same size, {"S": "S"}; the graph unifies
+            them, and the action spaces of "A" and "U".
         optional: whether the module works without this call edge.
     """
 
@@ -131,10 +132,11 @@ class Module(nn.Module):
         ignores: inputs that `step` does not read. A sender that nothing else reads need not fire (`ami.graph.prune`). It
             holds for the class that declares it and its subclasses that do not override `step`.
         on_demand: outputs that are sent only if a wire reads them; the engine takes the others out of `outputs`.
+        equal_dims: symbols of this module that have equal sizes, {"Q": "S"}; the graph unifies them.
         calls: the bound call edges, set by the engine.
         dims: the sizes of its ports, by symbol, set by the engine.
         actions: the action space of the world's port, set by the engine before `build`, and before `infer_dims` if it is
-            known by then. None for a module without actions.
+            known by then: that of "A" if this module has the symbol, else that of "U". None for a module without actions.
         every: ticks between two steps of this module, set by the engine.
         arrivals: the timing of inputs whose sender fires only every few ticks, by input, set by the engine.
         random: this node's random streams, set by the engine.
@@ -150,6 +152,7 @@ class Module(nn.Module):
     requires: Mapping[str, Call] = {}
     ignores: Collection[str] = ()
     on_demand: Collection[str] = ()
+    equal_dims: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,7 +193,10 @@ class Module(nn.Module):
             actions: the action space; None if no world states one: actions are then continuous.
         """
         self.dims = dict(dims)
-        width = dims.get("A")
+        for one, other in self.equal_dims.items():
+            if other in dims:
+                self.dims.setdefault(one, dims[other])
+        width = dims.get("A", dims.get("U"))
         self.actions = actions if actions is not None or not isinstance(width, int) else ActionSpace(width)
         self.build(self.dims)
 

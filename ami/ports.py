@@ -31,6 +31,13 @@ DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
 Dims = dict[str, Size]
 """Resolved symbols of one node: "A" -> 2, and "S" -> (64,) for the variadic symbol "*S"."""
 
+
+def shape_of(dims: Mapping[str, Size], symbol: str) -> tuple[int, ...]:
+    """Return the sizes of a symbol as a shape; () if it is unresolved."""
+    size = dims.get(symbol, ())
+    return size if isinstance(size, tuple) else (size,)
+
+
 KINDS = {
     "observation": "the world's observation, pixels or vector",
     "goal_observation": "the goal as the world shows it, pixels or vector",
@@ -39,7 +46,7 @@ KINDS = {
     "action": "one action of the actor",
     "plan": "a sequence of actions",
     "imagined": "the predicted states along a plan",
-    "goal": "the state to reach",
+    "goal": "what to reach, as the world model compares states with it",
     "recall": "memory's answer to a query",
     "energy": "a cost, lower is better",
     "surprise": "the distance of the predicted to the perceived state, 0 without a prediction",

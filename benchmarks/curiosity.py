@@ -109,8 +109,8 @@ def shuffled(model: Any) -> type:
     """The same world model, but each candidate gets the spread of another one, by a fixed permutation."""
     class Shuffled(model):
         @callable_method
-        def imagine(self, state: torch.Tensor, actions: torch.Tensor) -> Prediction:
-            prediction: Prediction = super().imagine(state, actions)
+        def imagine(self, state: torch.Tensor, actions: torch.Tensor, noise: torch.Tensor | None = None) -> Prediction:
+            prediction: Prediction = super().imagine(state, actions, noise)
             order = torch.randperm(actions.shape[1], generator=torch.Generator().manual_seed(0))
             return prediction._replace(spread=None if prediction.spread is None else prediction.spread[:, order])
 

@@ -75,17 +75,17 @@ THRESHOLDS = {  # fixed before the run
 @contextmanager
 def blind_to_layout() -> Iterator[None]:
     """Give every state the static part of the next row, which belongs to another episode."""
-    believe = Factored.believe
+    state_of = Factored.state_of
 
     def mistaken(self: Factored, percept: torch.Tensor) -> torch.Tensor:
-        state = believe(self, percept)
+        state = state_of(self, percept)
         return torch.cat([state[..., :self.static].roll(1, 0), state[..., self.static:]], dim=-1)
 
-    Factored.believe = mistaken  # type: ignore[method-assign]
+    Factored.state_of = mistaken  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Factored.believe = believe  # type: ignore[method-assign]
+        Factored.state_of = state_of  # type: ignore[method-assign]
 
 
 def variant(name: str, overrides: tuple[str, ...], seed: int, store: Path, manifest: Manifest,

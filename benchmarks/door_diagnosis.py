@@ -50,10 +50,10 @@ class FrozenAgent:
         self.drawing = Drawing(32)
 
     @torch.no_grad()
-    def believe(self, places: Array) -> Tensor:
+    def states(self, places: Array) -> Tensor:
         """Positions (N, 3) to states (N, D)."""
         parts = [torch.from_numpy(self.drawing.draw(part)) for part in np.array_split(places, -(-len(places) // 1024))]
-        return torch.cat([self.world_model.believe(self.perception.encode(part)) for part in parts])
+        return torch.cat([self.world_model.state_of(self.perception.encode(part)) for part in parts])
 
     @torch.no_grad()
     def value(self, states: Tensor, goal: Tensor) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ def diagnose(agent: FrozenAgent) -> dict[str, float]:
 def probes(agent: FrozenAgent) -> dict[str, float]:
     """R² of a small network that reads the dot's and the door's position from states, and from each part of a state."""
     fit, test = places(FITTED, LEARNING_BANDS, 1), places(TESTED, TEST_BANDS, 2)
-    states, tested = agent.believe(fit), agent.believe(test)
+    states, tested = agent.states(fit), agent.states(test)
     parts = {"": slice(None)}
     if agent.static:
         parts |= {"static ": slice(0, agent.static), "moving ": slice(agent.static, None)}
@@ -118,7 +118,7 @@ def readout(states: Tensor, truth: Array, steps: int = 600) -> Any:
 def imagined(agent: FrozenAgent, steps: int = 4) -> dict[str, float]:
     """Share of straight rollouts at the wall that end beyond it: at the door, and clearly outside it."""
     fit = places(FITTED, LEARNING_BANDS, 1)
-    read = readout(agent.believe(fit), fit)
+    read = readout(agent.states(fit), fit)
     rng = np.random.default_rng(3)
     start = places(TESTED, TEST_BANDS, 4)
     left = rng.random(TESTED) < 0.5
@@ -128,7 +128,7 @@ def imagined(agent: FrozenAgent, steps: int = 4) -> dict[str, float]:
     actions = np.zeros((TESTED, 1, steps, 2), np.float32)
     actions[..., 0] = np.where(left, 1, -1)[:, None, None]
     with torch.no_grad():
-        end = agent.world_model.imagine(agent.believe(start), torch.from_numpy(actions)).states[:, 0, -1]
+        end = agent.world_model.imagine(agent.states(start), torch.from_numpy(actions)).states[:, 0, -1]
     beyond = (read(end)[:, 0].numpy() > WALL_X) == left
     away = np.abs(start[:, 1] - start[:, 2])
     return {"walks through the door": float(beyond[away <= OPEN].mean()),
@@ -142,7 +142,7 @@ def valued(agent: FrozenAgent) -> dict[str, float]:
     for row in goal:
         row[:2] = sample_position(rng, float(row[2]))
     way = DYNAMICS.distance(start.astype(np.float64), goal.astype(np.float64))
-    value = agent.value(agent.believe(start), agent.believe(goal))
+    value = agent.value(agent.states(start), agent.states(goal))
     across = DYNAMICS.room(start) * DYNAMICS.room(goal) == -1
     return {"rank correlation": float(spearmanr(value, way)[0]),
             "rank correlation across": float(spearmanr(value[across], way[across])[0])}
@@ -154,14 +154,14 @@ def with_true_motion(agent: FrozenAgent, pairs: int = 100) -> float:
     goal[:, 2] = at[:, 2]
     fine = (DYNAMICS.room(at) * DYNAMICS.room(goal) == -1) & ~is_blocked(goal[:, 0], goal[:, 1], goal[:, 2])
     at, goal = at[fine][:pairs], goal[fine][:pairs]
-    wanted, solved = agent.believe(goal), np.zeros(len(at), bool)
+    wanted, solved = agent.states(goal), np.zeros(len(at), bool)
     angle = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)
     actions = np.stack([np.cos(angle), np.sin(angle)], -1).astype(np.float32)
     for _ in range(STEPS):
         after = at[:, None].repeat(DIRECTIONS, 1)
         for _ in range(AHEAD):
             after = DYNAMICS.step(after, actions)
-        states = agent.believe(after.reshape(-1, 3)).view(len(at), DIRECTIONS, -1)
+        states = agent.states(after.reshape(-1, 3)).view(len(at), DIRECTIONS, -1)
         best = agent.value(states, wanted[:, None]).argmin(1)
         at = np.where(solved[:, None], at, DYNAMICS.step(at, actions[best]))
         solved |= is_success(at, goal)
@@ -173,5 +173,5 @@ def critic_map(agent: FrozenAgent, door: float, goal: tuple[float, float], side:
     line = np.linspace(LOW, HIGH, side, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     grid = np.stack([x.ravel(), y.ravel(), np.full(side * side, door, np.float32)], -1)
-    value = agent.value(agent.believe(grid), agent.believe(np.array([[*goal, door]], np.float32)))
+    value = agent.value(agent.states(grid), agent.states(np.array([[*goal, door]], np.float32)))
     return np.where(is_blocked(grid[:, 0], grid[:, 1], grid[:, 2]), np.nan, value).reshape(side, side)

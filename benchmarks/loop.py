@@ -76,15 +76,15 @@ def by_hand(graph: Graph) -> Callable[[], None]:
         with torch.no_grad():
             seen = w.step(action=last["action"])
             percept = p.step(observation=seen["observation"])["percept"]
-            believed = m.step(percept=percept, action=last["action"], recall=last["recall"])
-            how = c.step(energy=last["energy"], surprise=believed["surprise"])
+            observed = m.step(percept=percept, action=last["action"], recall=last["recall"])
+            how = c.step(energy=last["energy"], surprise=observed["surprise"])
             goal = g.step(observation=seen["goal"], mode=how["mode"])["goal"]
-            felt = cost.step(state=believed["state"], goal=goal, weights=how["weights"])
-            kept = memory.step(state=believed["state"], energy=felt["energy"], surprise=believed["surprise"])
+            felt = cost.step(state=observed["state"], goal=goal, weights=how["weights"])
+            kept = memory.step(state=observed["state"], energy=felt["energy"], surprise=observed["surprise"])
             last["recall"] = kept["recall"]
             last["energy"] = felt["energy"]
-            plan = planner.step(state=believed["state"], goal=goal, mode=how["mode"], weights=how["weights"])["plan"]
-            done = actor.step(state=believed["state"], goal=goal, mode=how["mode"], plan=plan if plans else None)
+            plan = planner.step(state=observed["state"], goal=goal, mode=how["mode"], weights=how["weights"])["plan"]
+            done = actor.step(state=observed["state"], goal=goal, mode=how["mode"], plan=plan if plans else None)
             last["action"] = done["action"]
 
     return tick

@@ -16,7 +16,7 @@ class Steady(Planner):
         return {"H": self.horizon}
 
     def step(self, state, goal, mode, weights=None):
-        actions = self.random.uniform(-1, 1, self.num_candidates, 1, self.dims["A"]).repeat(1, 1, self.horizon, 1)
+        actions = self.random.uniform(-1, 1, self.num_candidates, 1, self.dims["U"]).repeat(1, 1, self.horizon, 1)
         imagined = self.calls.world_model.imagine(state, actions)
         energy, best = self.calls.cost.energy(imagined, actions, goal, weights).min(dim=1)
         rows, plans = torch.arange(len(state)), mode == 2

@@ -1,8 +1,9 @@
 """Shape inference: sizes propagate from the world's spaces along the wires and the call edges.
 
 Every node has its own symbols. A wire equates the dims at its two ends, a call edge equates the symbols it names, and a
-module adds those it decides (`Module.infer_dims`), repeated until nothing changes. The action space of a world's port
-propagates along every wire of an action or a plan, and along the calls that name the width "A".
+module adds those it decides (`Module.infer_dims`) or declares equal (`Module.equal_dims`), repeated until nothing changes.
+The action space of a world's port belongs to its symbol, "A", and propagates with it: along every wire of an action or a
+plan, along the calls that name it, and to an equal symbol, such as "U", the width of a plan's actions.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ami.ports import ActionSpace, Dims, Port, Size
 
 OF_ACTIONS = ("action", "plan", "mask")
 """The kinds of ports that share the world's action space."""
+OF_WIDTHS = ("A", "U")
+"""The symbols of a width that has an action space; a module's own space is that of the first it has."""
 AGREE = "Fix: a setting that makes both ends agree, or another module or wire"
 
 
@@ -33,16 +36,22 @@ class DimSolver:
                  calls: Mapping[str, Mapping[str, str]]) -> None:
         self.modules, self.wires, self.calls = modules, wires, calls
         self.known: dict[str, Dims] = {node: {} for node in modules}
-        self.actions: dict[str, ActionSpace] = {}
+        self.spaces: dict[tuple[str, str], ActionSpace] = {}
         self.mistakes: list[str] = []
         self._changed = False
+
+    @property
+    def actions(self) -> dict[str, ActionSpace]:
+        """The action space of each node that handles actions."""
+        return {node: self.spaces[node, symbol] for symbol in reversed(OF_WIDTHS) for node in self.modules
+                if (node, symbol) in self.spaces}
 
     def solve(self, complete: bool = True) -> dict[str, Dims]:
         """Return all sizes, by node and symbol. `mistakes` lists contradictions and, if `complete`, unresolved symbols."""
         for node, module in self.modules.items():
             for port in (*module.inputs.values(), *module.outputs.values()):
                 if port.space is not None:
-                    self._share(node, port.space, f"{node} states two action spaces")
+                    self._share(node, _width_of(port), port.space, f"{node} states two action spaces")
         self._changed = True
         while self._changed and not self.mistakes:
             self._changed = False
@@ -64,16 +73,25 @@ class DimSolver:
         elif before != size:
             self._mistake(f"{why}: {node} has {symbol} = {before}, not {size}. {AGREE}")
 
-    def _share(self, node: str, space: ActionSpace | None, why: str) -> None:
-        """Set the action space of a node, or report a contradiction."""
-        before = self.actions.get(node)
-        if space is None or before == space:
+    def _share(self, node: str, symbol: str | int, space: ActionSpace | None, why: str) -> None:
+        """Set the action space of a node's symbol, or report a contradiction."""
+        if space is None or not isinstance(symbol, str):
             return
+        before = self.spaces.get((node, symbol))
         if before is None:
-            self.actions[node] = space
+            self.spaces[node, symbol] = space
             self._changed = True
-        else:
+        elif before != space:
             self._mistake(f"{why}: {node} has actions of {before}, not {space}. {AGREE}")
+
+    def _unify(self, one: tuple[str, str], other: tuple[str, str], why: str, spaces: bool) -> None:
+        """Give two symbols, each (node, symbol), one size and, if wanted, one action space."""
+        for source, target in ((other, one), (one, other)):
+            if spaces:
+                self._share(*target, self.spaces.get(source), f"other actions {why}")
+            size = self.known[source[0]].get(source[1])
+            if size is not None:
+                self._bind(*target, size, f"wrong shape {why}")
 
     def _mistake(self, mistake: str) -> None:
         if mistake not in self.mistakes:
@@ -81,7 +99,7 @@ class DimSolver:
 
     def _infer(self, node: str) -> None:
         module = self.modules[node]
-        module.actions = self.actions.get(node)
+        module.actions = next((self.spaces[node, symbol] for symbol in OF_WIDTHS if (node, symbol) in self.spaces), None)
         try:
             with blamed(node, "infer_dims()", passing=(KeyError,)):
                 decided = module.infer_dims(dict(self.known[node]))
@@ -99,14 +117,17 @@ class DimSolver:
             return
         for symbol, size in decided.items():
             self._bind(node, symbol, size, f"{type(module).__name__} decides its own sizes and they do not fit the wires")
+        for one, other in module.equal_dims.items():
+            self._unify((node, one), (node, other), f"in {node}, where {one} = {other}", one in OF_WIDTHS)
 
     def _flow(self, wire: Wire) -> None:
         source = (wire.node, self.modules[wire.node].outputs[wire.port])
         target = (wire.to_node, self.modules[wire.to_node].inputs[wire.to_port])
         why = f"wrong shape along {wire}"
         if source[1].kind in OF_ACTIONS and target[1].kind in OF_ACTIONS:
-            self._share(wire.to_node, self.actions.get(wire.node), f"other actions along {wire}")
-            self._share(wire.node, self.actions.get(wire.to_node), f"other actions along {wire}")
+            ends = [(node, _width_of(port)) for node, port in (source, target)]
+            for one, other in (ends, ends[::-1]):
+                self._share(*other, self.spaces.get(one), f"other actions along {wire}")  # type: ignore[arg-type]
         self._carry_over(source, target, why)
         if not self.mistakes:  # the reverse direction would repeat the mistake
             self._carry_over(target, source, why)
@@ -153,14 +174,7 @@ class DimSolver:
             if callee is None or callee not in self.modules:
                 continue
             for theirs, mine in call.dims.items():
-                why = f"wrong shape along the call {node} ⇄ {callee}"
-                if theirs == "A":
-                    self._share(node, self.actions.get(callee), f"other actions along the call {node} ⇄ {callee}")
-                    self._share(callee, self.actions.get(node), f"other actions along the call {node} ⇄ {callee}")
-                if theirs in self.known[callee]:
-                    self._bind(node, mine, self.known[callee][theirs], why)
-                if mine in self.known[node]:
-                    self._bind(callee, theirs, self.known[node][mine], why)
+                self._unify((node, mine), (callee, theirs), f"along the call {node} ⇄ {callee}", theirs in OF_WIDTHS)
 
     def _mismatch(self, why: str, shape: tuple[int, ...], port: Port) -> None:
         self._mistake(f"{why}: ({', '.join(map(str, ('B', *shape)))}) arrives, expected {port.describe()}. {AGREE}")
@@ -171,6 +185,11 @@ class DimSolver:
             for symbol in sorted(_symbols_of(needed) - set(self.known[node])):
                 self.mistakes.append(f"{node}: the size of '{symbol}' is unresolved: no wire determines it. "
                                      f"Fix: return it from {type(module).__name__}.infer_dims()")
+
+
+def _width_of(port: Port) -> str | int:
+    """Return the symbol of the width of an action, a plan or a mask."""
+    return port.dims[-1]
 
 
 def _symbols(module: Module) -> set[str]:

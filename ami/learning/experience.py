@@ -56,7 +56,12 @@ class Experience:
 
     def part(self, episodes: int) -> Experience:
         """Return the first `episodes` episodes."""
-        return replace(self, **{name: value[:episodes] for name, value in vars(self).items() if value is not None})
+        return self.some(range(min(episodes, len(self.steps))))
+
+    def some(self, episodes: range) -> Experience:
+        """Return these episodes."""
+        kept = slice(episodes.start, episodes.stop)
+        return replace(self, **{name: value[kept] for name, value in vars(self).items() if value is not None})
 
     @property
     def mean_return(self) -> float:

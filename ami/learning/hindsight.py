@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
 from ami.learning.experience import Experience
+from ami.learning.states import FRAMES_AT_ONCE, percepts_of, states_of
 from ami.ports import ActionSpace
-
-FRAMES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class HindsightStates:
     Attributes:
         state: (F, *S).
         successors: (F, 1 + M, *S): the state perceived next, then M imagined ones.
+        goals: (F, *Q), the goal to perceive what was perceived at each state.
         reward, cont: (F, 1 + M), the reward on arriving at each successor, and whether the episode continues after it: the
             perceived ones, then the predicted ones. None if not recorded, or if the model predicts none.
         first: (F,), the index of the first later state of the same episode.
@@ -35,6 +35,7 @@ class HindsightStates:
 
     state: Tensor
     successors: Tensor
+    goals: Tensor
     first: Tensor
     last: Tensor
     reward: Tensor | None = None
@@ -57,8 +58,8 @@ class HindsightStates:
             share: the number of the N states drawn from `chosen`.
 
         Returns:
-            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *S) and, if known, "reward" and "cont" (N, 1 + M). Drawn
-            from torch's global stream.
+            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *Q), "next" (N, *Q), the next percept as a goal, and,
+            if known, "reward" and "cont" (N, 1 + M). Drawn from torch's global stream.
         """
         with_future = (self.first <= self.last).nonzero()[:, 0]
         index = with_future[torch.randint(len(with_future), (batch - share,))]
@@ -66,7 +67,8 @@ class HindsightStates:
             index = torch.cat([index, chosen[torch.randint(len(chosen), (share,))]])
         span = self.last[index] - self.first[index] + 1
         goal = self.first[index] + (torch.rand(batch) * span).long()
-        drawn = {"state": self.state[index], "successors": self.successors[index], "goal": self.state[goal]}
+        drawn = {"state": self.state[index], "successors": self.successors[index], "goal": self.goals[goal],
+                 "next": self.goals[index + 1]}
         columns = {"reward": self.reward, "cont": self.cont}
         return drawn | {name: value[index] for name, value in columns.items() if value is not None}
 
@@ -79,17 +81,18 @@ def remember(experience: Experience, perception: Perception, world_model: WorldM
     at most M. All other action spaces have M successors.
     """
     steps = experience.steps.tolist()
-    states = torch.cat([world_model.believe(perception.encode(part)) for part in experience.frames().split(FRAMES_AT_ONCE)])
+    percepts = percepts_of(experience, perception)
+    states, goals = states_of(experience, percepts, world_model), world_model.goal_of(percepts)
     last = torch.cat([torch.full((n + 1,), end) for n, end in zip(steps, _ends(steps), strict=True)])
     first = torch.arange(len(states)) + 1
     following = states[torch.minimum(first, last)][:, None]
-    actions = spread(world_model.actions or ActionSpace(experience.action.shape[-1]), imagined)[:, None]
+    actions = spread(world_model.plan_space, imagined)[:, None]
     predicted = [world_model.imagine(part, actions.expand(len(part), *actions.shape))
                  for part in states.split(FRAMES_AT_ONCE)] if imagined else []
     futures = [following, *([torch.cat([part.states[:, :, 0] for part in predicted])] if predicted else [])]
     reward = _column(experience.reward, steps, [part.reward for part in predicted])
     cont = _column(experience.cont, steps, [part.cont for part in predicted])
-    return HindsightStates(states, torch.cat(futures, dim=1), first, last, reward, cont)
+    return HindsightStates(states, torch.cat(futures, dim=1), goals, first, last, reward, cont)
 
 
 def _column(recorded: Tensor | None, steps: list[int], predicted: list[Tensor | None]) -> Tensor | None:

@@ -8,6 +8,7 @@ import torch
 
 from ami.blueprint import Perception, WorldModel
 from ami.learning.experience import Experience
+from ami.learning.states import percepts_of, states_of
 from ami.module import Module
 
 HORIZON = 5
@@ -26,7 +27,7 @@ def error_of_modules(modules: Mapping[str, Module], experience: Experience) -> f
 @torch.no_grad()
 def error_vs_persistence(experience: Experience, perception: Perception, world_model: WorldModel,
                          horizon: int = HORIZON) -> float:
-    """Return the mean distance of predicted to perceived states after `horizon` steps, divided by that of persistence.
+    """Return the mean distance of predicted states to what is perceived after `horizon` steps, divided by persistence's.
 
     0 is exact; 1 is no better than to predict the state `horizon` steps earlier (persistence).
 
@@ -44,10 +45,14 @@ def error_vs_persistence(experience: Experience, perception: Perception, world_m
         return float("nan")
     starts = starts[:: max(1, len(starts) // MOST_WINDOWS)][:MOST_WINDOWS]
     episode, step = starts[:, 0], starts[:, 1]
-    before, after = (world_model.believe(perception.encode(experience.observation[episode, at]))
-                     for at in (step, step + horizon))
+    percepts = percepts_of(experience, perception)
+    states = states_of(experience, percepts, world_model)
+    first = (experience.steps + 1).cumsum(0) - (experience.steps + 1)
+    now = first[episode] + step
+    before, after = states[now], world_model.goal_of(percepts[now + horizon])
     actions = experience.action[episode[:, None], step[:, None] + torch.arange(horizon)]
-    predicted = world_model.imagine(before, actions[:, None]).states[:, 0, -1]
+    chosen = world_model.encode_action(before[:, None].expand(-1, horizon, *before.shape[1:]), actions)
+    predicted = world_model.imagine_last(before, chosen[:, None]).states[:, 0, -1]
     moved = float(world_model.distance(before, after).double().mean())
     missed = float(world_model.distance(predicted, after).double().mean())
     return missed / moved if moved > 0 else float("nan")

@@ -16,6 +16,7 @@ from torch import Tensor
 from ami.blueprint import Perception, WorldModel
 from ami.errors import require
 from ami.learning.experience import Experience
+from ami.learning.states import percepts_of, states_of
 from ami.module import Module
 
 TRAIN_SHARE = 0.75
@@ -85,9 +86,9 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     split = max(1, int(count * TRAIN_SHARE))
     parts: list[tuple[Tensor, Tensor]] = []
     for chosen in (range(split), range(split, count)):
-        frames = torch.cat([experience.observation[e, : int(experience.steps[e]) + 1] for e in chosen])
         truth = torch.cat([experience.truth[e, : int(experience.steps[e]) + 1] for e in chosen])
-        states = torch.cat([world_model.believe(perception.encode(part)) for part in frames.split(1024)])
+        some = experience.some(chosen)
+        states = states_of(some, percepts_of(some, perception), world_model)
         parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
     require(bool(fit.isfinite().all() and test.isfinite().all()),

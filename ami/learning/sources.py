@@ -15,7 +15,7 @@ from ami.learning.hindsight import remember
 from ami.learning.stage import Stage
 from ami.module import Module
 
-MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal"),
+MADE_OF = {"experience": ("observation", "action"), "memory": ("state", "successors", "goal", "next"),
            "plans": ("state", "goal", "plan")}
 """The tensors in a batch of each kind of data."""
 Draw = Callable[[int], dict[str, Tensor]]

@@ -46,12 +46,13 @@ def check_cost(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mod
             if isinstance(part, IntrinsicTerm) and any(True for _ in part.parameters()):
                 subject.broken("intrinsic terms have no parameters", f"{name} has parameters", "make them buffers")
     if any(isinstance(part, CriticTerm) for part in module.modules()):
-        state = sizes(subject.dims["S"])
+        state, goal = sizes(subject.dims["S"]), sizes(subject.dims["Q"])
         generator = torch.Generator().manual_seed(5)
         check_learning(subject, module, {
             "state": torch.randn(STATES, *state, generator=generator),
             "successors": torch.randn(STATES, SUCCESSORS, *state, generator=generator),
-            "goal": torch.randn(STATES, *state, generator=generator),
+            "goal": torch.randn(STATES, *goal, generator=generator),
+            "next": torch.randn(STATES, *goal, generator=generator),
             "reward": torch.randn(STATES, SUCCESSORS, generator=generator),
             "cont": torch.rand(STATES, SUCCESSORS, generator=generator)})
 

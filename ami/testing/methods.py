@@ -1,6 +1,6 @@
 """The promises of callable methods: pure, so that the engine can serve them from replicas, and fit for inference mode.
 
-Shapes: B parallel worlds, K candidates, H horizon, A action width, and the sizes of the ports.
+Shapes: B parallel worlds, K candidates, H horizon, T ticks of a sequence, and the sizes of the ports.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from torch import Tensor
 from ami.blueprint import Prediction, WorldModel
 from ami.errors import AmiError
 from ami.module import Module
+from ami.ports import shape_of
 from ami.testing.stubs import sizes
 from ami.testing.subject import Subject, difference
 
-K, H = 5, 3
+K, H, T = 5, 3, 4
 PLANNED = ("imagine", "imagine_last", "distance", "energy")
 """The methods that planners call in torch's inference mode."""
 
@@ -30,24 +31,36 @@ def arguments(subject: Subject, method: str, batch: int) -> tuple[Any, ...] | No
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    def actions() -> Tensor:
-        return subject.actions.nearest(draw(batch, K, H, *sizes(dims["A"])))
+    def noise(*leading: int) -> Tensor | None:
+        shape = shape_of(dims, "Z")
+        return draw(*leading, *shape) if shape else None
 
-    state = sizes(dims["S"])
-    if method == "encode":
-        return (subject.draft.inputs["observation"].sample(dims, batch, generator),)
-    if method == "believe":
-        return (draw(batch, *sizes(dims["P"])),)
-    if method in ("imagine", "imagine_last"):
-        return draw(batch, *state), actions()
-    if method in ("distance", "rebase_goal"):
-        return draw(batch, *state), draw(batch, *state)
-    if method in ("propose", "intrinsic_energy"):
-        return draw(batch, *state), draw(batch, *state)
-    if method == "energy":
-        imagined = Prediction(draw(batch, K, H, *state), *(draw(batch, K, H).sigmoid() for _ in range(3)))
-        return imagined, actions(), draw(batch, *state), torch.ones(batch, *sizes(dims["W"]))
-    return None
+    def plans() -> Tensor:
+        return subject.plan_space.nearest(draw(batch, K, H, *sizes(dims["U"])))
+
+    state, goal, action = sizes(dims["S"]), sizes(dims["Q"]), sizes(dims["A"])
+    match method:
+        case "encode":
+            return (subject.draft.inputs["observation"].sample(dims, batch, generator),)
+        case "observe":
+            return draw(batch, T, *sizes(dims["P"])), subject.actions.nearest(draw(batch, T, *action)), None, noise(batch, T)
+        case "imagine" | "imagine_last":
+            return draw(batch, *state), plans(), noise(batch, K, H)
+        case "goal_of":
+            return (draw(batch, *sizes(dims["P"])),)
+        case "distance" | "propose" | "intrinsic_energy":
+            return draw(batch, *state), draw(batch, *goal)
+        case "rebase_goal":
+            return draw(batch, *goal), draw(batch, *state)
+        case "encode_action":
+            return draw(batch, *state), subject.actions.nearest(draw(batch, *action))
+        case "decode_action":
+            return draw(batch, *state), plans()[:, 0, 0]
+        case "energy":
+            imagined = Prediction(draw(batch, K, H, *state), *(draw(batch, K, H).sigmoid() for _ in range(3)))
+            return imagined, plans(), draw(batch, *goal), torch.ones(batch, *sizes(dims["W"]))
+        case _:
+            return None
 
 
 def call(module: Module, method: str, given: tuple[Any, ...]) -> dict[str, Tensor | None]:
@@ -56,6 +69,9 @@ def call(module: Module, method: str, given: tuple[Any, ...]) -> dict[str, Tenso
         result = getattr(module, method)(*given)
     if isinstance(result, Tensor):
         return {method: result}
+    if not isinstance(result, Prediction):  # states and a carry
+        states, carry = result
+        return {f"{method}.states": states, **{f"{method}.carry.{name}": value for name, value in carry.items()}}
     return {f"{method}.{name}": value for name, value in result._asdict().items()}
 
 
@@ -94,7 +110,7 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
             for number, (argument, before_it) in enumerate(zip(given, copies, strict=True)):
                 many = isinstance(argument, Prediction)
                 parts = zip(argument, before_it, strict=True) if many else [(argument, before_it)]
-                if not all(torch.equal(*part) for part in parts):
+                if not all(one is None or torch.equal(one, other) for one, other in parts):
                     subject.broken(promise, f"it changed its argument number {number}",
                                    "no operation in place on an argument")
         if method in PLANNED:

@@ -44,7 +44,7 @@ def check_planner(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, 
     with subject.keeps("its model_steps are correct"):
         _check_counting(subject, batch)
     if subject.draft.requires:  # a planner without calls has no promises about its plans
-        fits = ONE_HOT if subject.actions.choices else "its actions lie in [-1, 1]"
+        fits = ONE_HOT if subject.plan_space.choices else "its actions lie in [-1, 1]"
         with subject.keeps(fits, "its plans have less energy than random ones"):
             _check_quality(subject, batch)
     check_masks(subject, batch, lambda outputs: outputs["plan"][:, 0])
@@ -72,15 +72,15 @@ def _check_quality(subject: Subject, batch: int) -> None:
     inputs = subject.life(batch, 1)[0]
     (outputs,) = subject.live(module, [inputs])
     plan = outputs["plan"]
-    if subject.actions.choices:
-        fits = subject.actions.fits(plan)
+    if subject.plan_space.choices:
+        fits = subject.plan_space.fits(plan)
         if not bool(fits.all()):
             wrong = [round(number, 3) for number in plan[~fits][0].tolist()]
             subject.broken(ONE_HOT, f"one is {wrong}", "plan self.actions.nearest(scores), or self.actions.one_hot(chosen)")
     elif bool((plan.abs() > 1 + 1e-6).any()):
         subject.broken("its actions lie in [-1, 1]", f"one is {float(plan.abs().max()):.3g}", "clamp the plan")
     generator = torch.Generator().manual_seed(3)
-    drawn = torch.stack([module.outputs["plan"].sample(module.dims, batch, generator, subject.actions)
+    drawn = torch.stack([module.outputs["plan"].sample(module.dims, batch, generator, subject.plan_space)
                          for _ in range(RANDOM_PLANS)], 1)
     own, by_chance = _energy(module, inputs, plan[:, None])[:, 0], _energy(module, inputs, drawn).mean(1)
     worse = (own >= by_chance).nonzero()[:, 0].tolist()

@@ -11,7 +11,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ami.blueprint import Cost, Perception, Prediction, WorldModel
+from ami.blueprint import Carry, Cost, Perception, Prediction, WorldModel
 from ami.module import Module, callable_method
 from ami.ports import Dims, Size
 
@@ -69,28 +69,43 @@ class StubWorldModel(WorldModel):
         self.shape = sizes(dims["S"])
         percept = sizes(dims["P"]) if "P" in dims else self.shape
         self.percept_dims = len(percept)
-        self.moves = STEP * fixed_map(prod(sizes(dims["A"])), prod(self.shape))
+        self.moves = STEP * fixed_map(prod(sizes(dims.get("U", dims["A"]))), prod(self.shape))
         self.map = None if percept == self.shape else fixed_map(prod(percept), prod(self.shape))
+        self.goal_shape = sizes(dims.get("Q", dims["S"]))
+        self.goal_map = None if self.goal_shape == self.shape else fixed_map(prod(self.shape), prod(self.goal_shape))
 
-    @callable_method
-    def believe(self, percept: Tensor) -> Tensor:
-        """Map percepts (…, *P) to states (…, *S)."""
+    def observe(self, percepts: Tensor, actions: Tensor, carry: Carry | None = None,
+                noise: Tensor | None = None) -> tuple[Tensor, Carry]:
+        """Map percepts (N, T, *P) to states (N, T, *S)."""
+        return self._state_of(percepts), {}
+
+    def goal_of(self, percept: Tensor) -> Tensor:
+        """Map percepts (…, *P) to goals (…, *Q)."""
+        return self._as_goal(self._state_of(percept))
+
+    def _state_of(self, percept: Tensor) -> Tensor:
         if self.map is None:
             return percept
         state: Tensor = (percept.flatten(-self.percept_dims) @ self.map).unflatten(-1, self.shape)
         return state
 
+    def _as_goal(self, states: Tensor) -> Tensor:
+        if self.goal_map is None:
+            return states
+        goal: Tensor = (states.flatten(-len(self.shape)) @ self.goal_map).unflatten(-1, self.goal_shape)
+        return goal
+
     @callable_method
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Imagine states (B, K, H, *S) from states (B, *S) and actions (B, K, H, A)."""
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
+        """Imagine states (B, K, H, *S) from states (B, *S) and actions (B, K, H, U)."""
         self.steps += prod(actions.shape[:3])
         moves = (actions @ self.moves).cumsum(2).unflatten(-1, self.shape)
         return Prediction(state[:, None, None] + moves)
 
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
-        """Return the Euclidean distance: (…, *S), (…, *S) to (…)."""
-        apart: Tensor = (states - goal).flatten(-len(self.shape))
+        """Return the Euclidean distance: (…, *S), (…, *Q) to (…)."""
+        apart: Tensor = (self._as_goal(states) - goal).flatten(-len(self.goal_shape))
         return apart.square().sum(-1).sqrt()
 
 
@@ -100,14 +115,21 @@ class StubCost(Cost):
     requires = {}
 
     def build(self, dims: Dims) -> None:
-        self.last = len(sizes(dims["S"]))
+        shape, goal = sizes(dims["S"]), sizes(dims.get("Q", dims["S"]))
+        self.last = len(shape)
+        self.goal_last = len(goal)
+        self.map = None if shape == goal else fixed_map(prod(shape), prod(goal))
 
     @callable_method
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the energies (B,) of states (B, *S) and goals (B, *S)."""
-        return (state - goal).flatten(1).square().sum(-1)
+        """Return the energies (B,) of states (B, *S) and goals (B, *Q)."""
+        return self._apart(state, goal).square().sum(-1)
+
+    def _apart(self, states: Tensor, goal: Tensor) -> Tensor:
+        flat = states.flatten(-self.last)
+        return (flat if self.map is None else flat @ self.map) - goal.flatten(-self.goal_last)
 
     @callable_method
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the energies (B, K) of paths (B, K, H, *S), actions (B, K, H, A) and goals (B, *S)."""
-        return (prediction.states - goal[:, None, None]).flatten(-self.last).square().sum(-1).sum(-1)
+        """Return the energies (B, K) of paths (B, K, H, *S), actions (B, K, H, U) and goals (B, *Q)."""
+        return self._apart(prediction.states, goal[:, None, None]).square().sum(-1).sum(-1)

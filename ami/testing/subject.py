@@ -18,7 +18,7 @@ from ami.blueprint import (
 )
 from ami.errors import SettingError
 from ami.module import Callee, Calls, Module
-from ami.ports import ActionSpace, Dims, Size
+from ami.ports import ActionSpace, Dims, Port, Size
 from ami.rng import RowRNG
 from ami.testing.report import BROKEN, KEPT, UNJUDGED, Broken, Report
 from ami.testing.stubs import StubPerception, StubWorldModel, stub_for
@@ -139,8 +139,9 @@ class Subject:
     def life(self, batch: int, ticks: int, optional: bool = True, masked: bool = False) -> list[Inputs]:
         """Sample inputs from the ports; optional ones are None without `optional`; masks allow all without `masked`."""
         generator = torch.Generator().manual_seed(7)
-        life = [{name: port.sample(self.dims, batch, generator, self.actions) if optional or not port.optional else None
-                 for name, port in self.draft.inputs.items()} for _ in range(ticks)]
+        ports = self.draft.inputs.items()
+        life = [{name: port.sample(self.dims, batch, generator, self.space_of(port)) if optional or not port.optional
+                 else None for name, port in ports} for _ in range(ticks)]
         if not masked:
             for inputs in life:
                 for name, port in self.draft.inputs.items():
@@ -148,6 +149,10 @@ class Subject:
                     if port.kind == "mask" and mask is not None:
                         inputs[name] = torch.ones_like(mask)
         return life
+
+    def space_of(self, port: Port) -> ActionSpace:
+        """Return the space of a port's actions, by its last symbol."""
+        return self.plan_space if port.dims[-1:] == ("U",) else self.actions
 
     def live(self, module: Module, life: Sequence[Inputs]) -> list[Outputs]:
         """Run the module; the record holds copies of its outputs."""
@@ -178,6 +183,13 @@ class Subject:
             return inputs
         return {**inputs, "action": self.actions.nearest(action, allowed)}
 
+    @property
+    def plan_space(self) -> ActionSpace:
+        """The space of a plan's actions: the world's, or numbers in [-1, 1] if U differs from A."""
+        width = self.dims["U"]
+        assert isinstance(width, int)
+        return self.actions if width == self.dims["A"] else ActionSpace(width)
+
     def callee(self, module: Module, name: str) -> Module | None:
         """Return the module bound to a call of this one."""
         return getattr(getattr(module.calls, name), "_module", None) if name in module.calls else None
@@ -187,7 +199,7 @@ class Subject:
         for _ in range(len(known) + 1):
             module.actions = self.actions
             try:
-                decided = module.infer_dims(known)
+                decided = module.infer_dims(_completed(known))
             except SettingError:
                 if "A" in self.given or self.actions.choices:
                     raise
@@ -204,9 +216,11 @@ class Subject:
             known.update(decided)
             if settled:
                 break
+        known = _completed(known)
         for call in module.requires.values():
             for theirs, mine in call.dims.items():
-                known.setdefault(theirs, known[mine])
+                if mine in known:
+                    known.setdefault(theirs, known[mine])
         return known
 
     def _bind(self, module: Module) -> dict[str, Module]:
@@ -219,10 +233,15 @@ class Subject:
                 self.broken("its calls can be bound", f"it calls {name}.{', '.join(call.methods)}, which no stub has",
                             f"pass a module, calls={{'{name}': …}}")
             if isinstance(stub, (StubPerception, StubWorldModel)) or not stub.dims:
-                stub.set_up({**self.dims, **{theirs: self.dims[mine] for theirs, mine in call.dims.items()}},
-                            self.actions)
+                stub.set_up({**self.dims, **{theirs: self.dims[mine] for theirs, mine in call.dims.items()
+                                             if mine in self.dims}}, self.actions)
             bound[name] = stub
         return bound
+
+
+def _completed(known: Dims) -> Dims:
+    """Return the sizes with Q = S and U = A where the goal's and the plan's are not known."""
+    return {"Q": known["S"], "U": known["A"], **known}
 
 
 def rows(tree: Mapping[str, Tensor | None], index: Sequence[int]) -> Inputs:

@@ -121,9 +121,9 @@ class Decoder:
     def _fit(self, recorded: Recorded, agent: Recorded) -> None:
         states, seen = [], []
         for wave in recorded.trace.waves:
-            believed, shown = agent.at("world_model.state", wave), recorded.at(self.target, wave)
-            for tick in sorted(believed.keys() & shown.keys()):
-                states.append(believed[tick])
+            observed, shown = agent.at("world_model.state", wave), recorded.at(self.target, wave)
+            for tick in sorted(observed.keys() & shown.keys()):
+                states.append(observed[tick])
                 seen.append(shown[tick])
         if not states:
             return

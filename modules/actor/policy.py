@@ -43,19 +43,20 @@ class Policy(Actor):
         super().__init__()
         require(hidden >= 1, f"Policy.hidden is {hidden}: expected 1 or more")
         self.hidden = hidden
-        self._state_dims = 1
+        self._state_dims = self._goal_dims = 1
 
     def build(self, dims: Dims) -> None:
-        state, width = self.inputs["state"].shape(dims), cast(int, dims["A"])
-        self._state_dims = len(state)
+        state, goal = self.inputs["state"].shape(dims), self.inputs["goal"].shape(dims)
+        width = cast(int, dims["A"])
+        self._state_dims, self._goal_dims = len(state), len(goal)
         self.space = self.actions or ActionSpace(width)
-        self.first = nn.Linear(2 * prod(state), self.hidden)
+        self.first = nn.Linear(prod(state) + prod(goal), self.hidden)
         self.second = nn.Linear(self.hidden, self.hidden)
         self.last = nn.Linear(self.hidden, width)
 
     @callable_method
     def propose(self, state: Tensor, goal: Tensor) -> Tensor:
-        """Return actions (…, A) for states (…, *S) and goals (…, *S)."""
+        """Return actions (…, A) for states (…, *S) and goals (…, *Q)."""
         return self._proposed(state, goal, None)
 
     def _proposed(self, state: Tensor, goal: Tensor, allowed: Tensor | None) -> Tensor:
@@ -97,7 +98,7 @@ class Policy(Actor):
         """Return the imitation loss and its figures.
 
         Args:
-            batch: "state" (N, *S), "goal" (N, *S) and "plan" (N, H, A), made by Mode-2.
+            batch: "state" (N, *S), "goal" (N, *Q) and "plan" (N, H, A), made by Mode-2.
 
         Returns:
             The loss; `action_error`, the mean squared error of continuous numbers; `agreement`, the share of equal choices.
@@ -114,8 +115,10 @@ class Policy(Actor):
         return torch.stack(losses).sum(), figures
 
     def _score(self, state: Tensor, goal: Tensor) -> Tensor:
-        if self._state_dims > 1:
-            state, goal = state.flatten(-self._state_dims), goal.flatten(-self._state_dims)
+        if self._state_dims != 1:
+            state = state.flatten(-self._state_dims)
+        if self._goal_dims != 1:
+            goal = goal.flatten(-self._goal_dims)
         # fast for one world: no extra copies; tensors changed in place were created here
         hidden = self.first(torch.cat([state, goal], dim=-1)).relu_()
         score: Tensor = self.last(self.second(hidden).relu_())

@@ -34,6 +34,9 @@ class StraightLine(Actor):
         state, width = self.inputs["state"].shape(dims), self.outputs["action"].shape(dims)[0]
         require(self.actions is None or not self.actions.choices,
                 f"StraightLine walks with continuous actions, but here an action is {self.actions}. Fix: actor=random")
+        require(self.inputs["goal"].shape(dims) == state,
+                f"StraightLine walks from states of the shape {state} to goals of {self.inputs['goal'].shape(dims)}: "
+                "expected one shape. Fix: world.observe=state and perception=identity")
         require(len(state) == 1 and state[0] >= width,
                 f"StraightLine was given states of the shape {state}: expected a vector that begins with a position of "
                 f"{width} numbers. Fix: world.observe=state and perception=identity")

@@ -14,7 +14,7 @@ from torch import Tensor
 from ami.blueprint import CriticTerm
 from ami.errors import require
 from ami.module import Batch
-from ami.ports import Dims
+from ami.ports import Dims, shape_of
 from modules.nets import follow, mlp, target_of
 
 
@@ -56,8 +56,10 @@ class Critic(CriticTerm):
         self._state_dims = 1
 
     def build(self, dims: Dims) -> None:
-        size = dims["S"]
-        shape = size if isinstance(size, tuple) else (size,)
+        shape = shape_of(dims, "S")
+        goal = shape_of(dims, "Q") if "Q" in dims else shape
+        require(shape == goal, f"Critic embeds states and goals alike, but here a state is of the shape {shape} and a goal "
+                               f"of {goal}. Fix: a cost without this critic, such as cost=goal_distance")
         self._state_dims = len(shape)
         self.phi = mlp(prod(shape), self.hidden, self.hidden, self.embedding)
 

@@ -154,15 +154,15 @@ class WeightedSum(Cost):
         are first rebased to the state's context: a goal of another layout may be unreachable.
 
         Args:
-            batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *S), a later
-                state of the same episode.
+            batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *Q), a later
+                percept of the same episode, "next" (N, *Q), the next one as a goal.
 
         Raises:
             SettingError: there is no critic.
         """
         require(len(self._critics) > 0,
                 "WeightedSum has no critic to train. Fix: name one under `critics`, or drop the stage")
-        state, successors, goal = batch["state"], batch["successors"], batch["goal"]
+        state, goal = batch["state"], batch["goal"]
         distance = self.calls.world_model.distance
         given = dict(batch)
         with torch.no_grad():
@@ -171,7 +171,7 @@ class WeightedSum(Cost):
                 given["pairs"] = self._intrinsic_of(Prediction(state[:, None]), given["goals"], self._effective(None)[0])
             if any("energy" in critic.needs for critic in self._critics):
                 given |= self._energy_of(batch)
-            self._step_length = distance(state, successors[:, 0]).mean()
+            self._step_length = distance(state, batch["next"]).mean()
         total, figures = state.new_zeros(()), {}
         for name, critic in zip(self.critics, self._critics, strict=True):
             loss, own = critic.loss(given)

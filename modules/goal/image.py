@@ -1,6 +1,6 @@
 """A goal given as an observation, encoded with the agent's own perception.
 
-Shapes: B parallel worlds, G the size of a goal observation, S of a state.
+Shapes: B parallel worlds, G the size of a goal observation, Q of a goal.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from ami.module import Call
 
 
 class ImageGoal(Goal):
-    """The goal state is the encoded goal observation: goal = believe(encode(observation)).
+    """The goal is the encoded goal observation: goal = goal_of(encode(observation)).
 
     Computed once per episode, at its first tick: changes of the goal within an episode are ignored.
     """
 
     requires = {
         "perception": Call(("encode",), {"O": "G"}),
-        "world_model": Call(("believe",), {"S": "S"}),
+        "world_model": Call(("goal_of",), {"Q": "Q"}),
     }
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        size = self.dims["S"]
-        shape = size if isinstance(size, tuple) else (size,)
-        return {"goal": torch.zeros(batch, *shape), "pending": torch.ones(batch, dtype=torch.bool)}
+        goal = torch.zeros(batch, *self.outputs["goal"].shape(self.dims))
+        return {"goal": goal, "pending": torch.ones(batch, dtype=torch.bool)}
 
     def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         pending = self.carry["pending"]
         if bool(pending.any()):
             # encoding all rows is cheaper than selecting the pending ones
-            seen = self.calls.world_model.believe(self.calls.perception.encode(observation))
+            seen = self.calls.world_model.goal_of(self.calls.perception.encode(observation))
             where = pending.view(-1, *[1] * (seen.ndim - 1))
             self.carry = {"goal": torch.where(where, seen, self.carry["goal"]), "pending": torch.zeros_like(pending)}
         return {"goal": self.carry["goal"]}

@@ -1,6 +1,6 @@
 """No goal: for agents driven by reward alone.
 
-Shapes: B parallel worlds, S the size of a state.
+Shapes: B parallel worlds, Q the size of a goal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A goal given as a state, passed on unchanged."""
+"""A goal given as a vector, passed on unchanged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ami.ports import Size
 
 
 class VectorGoal(Goal):
-    """The world's goal is the goal state, as float32: S = G. For worlds observed as their state."""
+    """The world's goal is the goal, as float32: Q = G. For worlds observed as their state."""
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        return {"S": known["G"]} if "G" in known else {}
+        return {"Q": known["G"]} if "G" in known else {}
 
     def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         return {"goal": observation.float()}

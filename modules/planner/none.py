@@ -21,7 +21,7 @@ class NoPlanner(Planner):
         return {"H": 1}
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        batch, width = len(state), self.dims["A"]
+        batch, width = len(state), self.dims["U"]
         return {
             "plan": state.new_zeros(batch, 1, *(width if isinstance(width, tuple) else (width,))),
             "imagined": state[:, None],

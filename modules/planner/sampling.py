@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ami.blueprint import ACTION_MASK, Planner
+from ami.blueprint import PLAN_MASK, Planner
 from ami.errors import SettingError, require
 from ami.module import Call
-from ami.ports import ActionSpace, Dims, Size
+from ami.ports import ActionSpace, Dims, Size, shape_of
 
 CANDIDATES_AT_ONCE = 1024
 """Candidates of all rows that are imagined together: more do not fit in the cache of a CPU's core."""
@@ -82,8 +82,8 @@ class SamplingPlanner(Planner):
     """
 
     differentiates: ClassVar[bool] = False
-    inputs = {**Planner.inputs, "action_mask": ACTION_MASK}
-    requires = {**Planner.requires, "policy": Call(("propose",), {"S": "S", "A": "A"}, optional=True)}
+    inputs = {**Planner.inputs, "action_mask": PLAN_MASK}
+    requires = {**Planner.requires, "policy": Call(("propose",), {"S": "S", "Q": "Q", "A": "U"}, optional=True)}
 
     def __init__(self, horizon: int, population: int = 0) -> None:
         super().__init__()
@@ -147,11 +147,24 @@ class SamplingPlanner(Planner):
 
     def imagine(self, state: Tensor, goal: Tensor, weights: Tensor | None, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Roll out and evaluate candidates (R, K, H, A): states (R, K, H, *S) and energies (R, K)."""
-        prediction = self.calls.world_model.imagine(state, candidates)
+        prediction = self.calls.world_model.imagine(state, candidates, self.model_noise(candidates))
         energy = self.calls.cost.energy(prediction, candidates, goal, weights)
         if self.notes is not None:
             self.note(energy)
         return prediction.states, energy
+
+    def model_noise(self, plans: Tensor) -> Tensor | None:
+        """Return noise (R, K, H, *Z) for plans (R, K, H, U) in a stochastic world model; None, without a draw, in another.
+
+        All candidates of a row share it, so that chance does not decide between them (Ng and Jordan, *PEGASUS*, 2000).
+        """
+        shape = shape_of(self.dims, "Z")
+        if not shape:
+            return None
+        rows = range(self.batch)[self._planning] if isinstance(self._planning, slice) else self._planning
+        with self.random.only(rows):
+            noise = self.random.normal(1, plans.shape[2], *shape).to(plans.device)
+        return noise.expand(-1, plans.shape[1], *noise.shape[2:])
 
     def note(self, energy: Tensor) -> None:
         """Note an iteration's energies (R, K)."""
@@ -248,7 +261,9 @@ class SamplingPlanner(Planner):
             if self.allowed is not None and not actions:
                 action = self.space.nearest(action, self.allowed)
             actions.append(action)
-            state = self.calls.world_model.imagine(state, actions[-1][:, None, None]).states[:, 0, 0]
+            taken = action[:, None, None]
+            predicted = self.calls.world_model.imagine(state, taken, self.model_noise(taken))
+            state = predicted.states[:, 0, 0]
         return torch.stack(actions, 1)
 
     def _idle(self, state: Tensor) -> dict[str, Tensor]:

@@ -67,7 +67,8 @@ class TreeSearch(ChoicePlanner):
             drawn = torch.floor(noise[:, :, :1] * possible.sum(-1)[:, None, None])  # index among the allowed actions
             plans[:, :, 0] = self.each[(drawn >= possible.cumsum(-1)[:, None]).sum(-1)]
         plans[:, 0] = torch.where(start.sum(-1, keepdim=True) > 0, start, plans[:, 0])
-        root = self.calls.world_model.imagine(state, plans[:, :1])
+        chance = self.model_noise(plans)
+        root = self.calls.world_model.imagine(state, plans[:, :1], None if chance is None else chance[:, :1])
         energy = state.new_full(plans.shape[:2], torch.inf)
         energy[:, 0] = self.calls.cost.energy(root, plans[:, :1], goal, weights)[:, 0]
         # a node is open while actions are not fixed; nodes not yet created count as closed
@@ -88,7 +89,8 @@ class TreeSearch(ChoicePlanner):
                 turned = torch.arange(1, len(self.each), device=state.device)
                 children[:, :, decided] = self.each[(taken + turned) % len(self.each)]
                 before = state[rows] if decided == 0 else tree.states[rows, nodes, decided - 1]
-                after = self.calls.world_model.imagine(before, children[:, :, decided:])
+                after = self.calls.world_model.imagine(before, children[:, :, decided:],
+                                                       None if chance is None else chance[rows, :others, decided:])
                 path = _joined(_at(tree, rows, nodes, decided), after)
                 plans[new], depth[new] = children, decided + 1
                 found = self.calls.cost.energy(path, children, goal[rows], None if weights is None else weights[rows])

@@ -118,13 +118,12 @@ class Factored(MarkovWorldModel):
         self.predictor = MovingPredictor(self.static, moving, actions, self.hidden)
         self.inverse = mlp(2 * moving, self.hidden // 2, self.hidden // 2, actions)
 
-    @callable_method
-    def believe(self, percept: Tensor) -> Tensor:
+    def state_of(self, percept: Tensor) -> Tensor:
         """The percept is the state: (…, D) to (…, D)."""
         return percept
 
     @callable_method
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         static, moving = self._parts(state[:, None])
         # the static part's share of the first layer is the same for all candidates and steps
@@ -168,7 +167,7 @@ class Factored(MarkovWorldModel):
         observation, action = batch["observation"], batch["action"][:, :self.horizon]
         last = action.shape[1]
         chosen = [*range(last + 1), *range(last + self.stride, observation.shape[1], self.stride)]
-        states = self.believe(self.calls.perception.encode(observation[:, chosen]))
+        states = self.state_of(self.calls.perception.encode(observation[:, chosen]))
         imagined = self.imagine(states[:, 0], action[:, None]).states[:, 0]
         static, moving = self._parts(states)
         path = moving[:, :last + 1]

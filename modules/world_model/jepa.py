@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ami.blueprint import Perception, Prediction
+from ami.blueprint import Perception, Prediction, preceding
 from ami.errors import require
 from ami.module import Batch, callable_method, module_behind
 from ami.ports import Dims, Size
@@ -125,13 +125,12 @@ class JEPA(MarkovWorldModel):
         if self.rewards:
             self.outcome = mlp(2 * width + actions, self.hidden, self.hidden, 2)
 
-    @callable_method
-    def believe(self, percept: Tensor) -> Tensor:
+    def state_of(self, percept: Tensor) -> Tensor:
         """Return the states (…, D) of percepts (…, D)."""
         return self._scaled(percept)
 
     @callable_method
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
         states, spread = self._imagined(state, actions)
         if not self.rewards:
@@ -182,7 +181,7 @@ class JEPA(MarkovWorldModel):
                     f"JEPA.normalise_deltas is true, but states are learnt, by {type(perception).__name__}: expected fixed "
                     "states. Fix: world_model.normalise_deltas=false, or perception=vector with perception.width=0")
             with torch.no_grad():
-                states = self.believe(self.calls.perception.encode(batch["observation"]))
+                states = self.state_of(self.calls.perception.encode(batch["observation"]))
                 moved = (states[1:] - states[:-1])[~batch["last"][:-1]].abs().mean(0)
             self.predictor.step.copy_(moved.clamp(min=SMALLEST_STEP))
 
@@ -211,7 +210,7 @@ class JEPA(MarkovWorldModel):
             standard deviation of a state's dimensions over the batch: near 0 the states have collapsed).
         """
         observation, action = batch["observation"], batch["action"]
-        states = self.believe(self.calls.perception.encode(observation))
+        states, _ = self.observe(self.calls.perception.encode(observation), preceding(action))
         predicted = self.imagine(states[:, 0], action[:, None])
         imagined = predicted.states[:, 0]
         prediction = self._error(observation, states, predicted)
@@ -245,4 +244,4 @@ class JEPA(MarkovWorldModel):
             return states
         slow = cast(Perception, self.learning_state["perception"])
         with torch.no_grad():
-            return self.believe(slow.encode(observation))
+            return self.state_of(slow.encode(observation))

@@ -5,32 +5,24 @@ Two rooms is such a world: an image shows dot, wall and door, and the dot has no
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ami.blueprint import WorldModel
+from ami.blueprint import Carry, WorldModel
 
 
 class MarkovWorldModel(WorldModel):
-    """The state is `believe(percept)`; the last state and action are used for surprise only.
+    """The state is a function of the percept alone, and so is the goal.
 
-    A subclass implements `believe`, `imagine` and `distance`. The input `recall` is ignored.
+    A subclass implements `state_of`, `imagine` and `distance`.
     """
 
-    ignores = ("recall",)
+    def state_of(self, percept: Tensor) -> Tensor:
+        """Return the states (…, *S) of percepts (…, *P)."""
+        raise NotImplementedError
 
-    def initial(self, batch: int) -> dict[str, Tensor]:
-        size = self.outputs["state"].shape(self.dims)
-        return {"state": torch.zeros(batch, *size), "begun": torch.zeros(batch, dtype=torch.bool)}
+    def observe(self, percepts: Tensor, actions: Tensor, carry: Carry | None = None,
+                noise: Tensor | None = None) -> tuple[Tensor, Carry]:
+        return self.state_of(percepts), {}
 
-    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
-
-        Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick.
-        """
-        state = self.believe(percept)
-        predicted = self.imagine(self.carry["state"], action[:, None, None]).states[:, 0, 0]
-        surprise = torch.linalg.vector_norm((predicted - state).flatten(1), dim=1)
-        begun = self.carry["begun"]
-        self.carry = {"state": state, "begun": torch.ones_like(begun)}
-        return {"state": state, "surprise": torch.where(begun, surprise, 0.0)}
+    def goal_of(self, percept: Tensor) -> Tensor:
+        return self.state_of(percept)

@@ -47,13 +47,12 @@ class Simulator(MarkovWorldModel):
                                "expected the true state as percept. Fix: perception=identity in a world whose "
                                "observation is its state (two rooms: world.observe=state)")
 
-    @callable_method
-    def believe(self, percept: Tensor) -> Tensor:
+    def state_of(self, percept: Tensor) -> Tensor:
         """The percept is the state: (…, S) to (…, S)."""
         return percept
 
     @callable_method
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         """Simulate true states (B, K, H, S) from states (B, S) and actions (B, K, H, A)."""
         at = state.detach().cpu().numpy()[:, None]
         taken = actions.detach().cpu().numpy()

@@ -30,7 +30,7 @@ class Still(StubWorldModel):
     """A world model whose state never changes, so only the actions matter."""
 
     @callable_method
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         self.steps += actions[..., 0].numel()
         return Prediction(state[:, None, None].expand(*actions.shape[:3], *state.shape[1:]))
 

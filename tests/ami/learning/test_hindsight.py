@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
 import pytest
 import torch
@@ -15,7 +14,8 @@ from ami.blueprint import Perception, Prediction, WorldModel
 from ami.learning import hindsight
 from ami.learning.experience import Experience
 from ami.learning.hindsight import HindsightStates, directions, remember, spread
-from ami.ports import ActionSpace, Size
+from ami.ports import ActionSpace
+from modules.world_model.markov import MarkovWorldModel
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(any)
 
@@ -27,16 +27,17 @@ class Eye(Perception):
         return observation.float()
 
 
-class Model(WorldModel):
+class Model(MarkovWorldModel):
     """Its state is twice the percept; every action moves all numbers of the state by the sum of its own."""
 
-    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        return {"S": (2, 1)}
+    def __init__(self, width: int = 2) -> None:
+        super().__init__()
+        self.set_up({"P": (2,), "S": (2, 1), "A": width})
 
-    def believe(self, percept: Tensor) -> Tensor:
-        return percept[:, :, None] * 2
+    def state_of(self, percept: Tensor) -> Tensor:
+        return percept[..., None] * 2
 
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         moved = actions.sum(-1).cumsum(-1)
         return Prediction(state[:, None, None] + moved[..., None, None])
 
@@ -53,7 +54,7 @@ def experience(lengths: list[int], width: int = 2) -> Experience:
 
 
 def states_of(lengths: list[int], imagined: int = 3, width: int = 2) -> HindsightStates:
-    return remember(experience(lengths, width), Eye(), Model(), imagined)
+    return remember(experience(lengths, width), Eye(), Model(width), imagined)
 
 
 @settings(deadline=None, max_examples=60)
@@ -90,7 +91,7 @@ def test_a_hindsight_goal_is_a_later_state_of_the_same_episode(lengths: list[int
         torch.manual_seed(seed)
         drawn = states_of(lengths).draw(64)
     assert {name: value.shape for name, value in drawn.items()} == {
-        "state": (64, 2, 1), "successors": (64, 4, 2, 1), "goal": (64, 2, 1)}
+        "state": (64, 2, 1), "successors": (64, 4, 2, 1), "goal": (64, 2, 1), "next": (64, 2, 1)}
     assert torch.equal(drawn["goal"][:, 1], drawn["state"][:, 1])
     assert (drawn["goal"][:, 0] > drawn["state"][:, 0]).all()
     assert torch.equal(drawn["successors"][:, 0, 0], drawn["state"][:, 0] + 2)
@@ -155,7 +156,7 @@ def test_directions_leave_the_global_stream_of_torch_alone() -> None:
 class RewardModel(Model):
     """Predicts the action's first number as the reward and its last as `cont`."""
 
-    def imagine(self, state: Tensor, actions: Tensor) -> Prediction:
+    def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         return super().imagine(state, actions)._replace(reward=actions[..., 0], cont=actions[..., -1])
 
 

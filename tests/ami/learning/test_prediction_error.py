@@ -6,6 +6,7 @@ import torch
 from ami.blueprint import Prediction
 from ami.learning.experience import Experience
 from ami.learning.prediction_error import error_vs_persistence
+from modules.world_model.markov import MarkovWorldModel
 
 
 class Eye:
@@ -13,16 +14,17 @@ class Eye:
         return observation
 
 
-class Model:
+class Model(MarkovWorldModel):
     """Predicts that every action moves the state by `pace` of itself."""
 
     def __init__(self, pace: float) -> None:
+        super().__init__()
         self.pace = pace
 
-    def believe(self, percept):
+    def state_of(self, percept):
         return percept
 
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         return Prediction(state[:, None, None] + self.pace * actions.cumsum(2))
 
     def distance(self, states, goal):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ami.blueprint import Perception, WorldModel
+from ami.blueprint import Perception
 from ami.errors import SettingError
 from ami.learning.experience import Experience
 from ami.learning.probe import ProbeFigures, Readout, probe
+from modules.world_model.markov import MarkovWorldModel
 
 EPISODES, STEPS, WIDTH = 40, 24, 6
 
@@ -21,15 +22,15 @@ class Eye(Perception):
         return observation
 
 
-class Model(WorldModel):
+class Model(MarkovWorldModel):
     """Its state is a given function of the percept."""
 
     def __init__(self, belief: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.belief = belief
 
-    def believe(self, percept: Tensor) -> Tensor:
-        return self.belief(percept)
+    def state_of(self, percept: Tensor) -> Tensor:
+        return self.belief(percept.flatten(0, -2)).unflatten(0, percept.shape[:-1])
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

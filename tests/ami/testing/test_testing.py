@@ -247,34 +247,34 @@ def test_a_call_that_no_stub_serves_can_be_bound():
 
 
 class Moody(StubWorldModel):
-    def step(self, percept, action, recall=None):
-        return {"state": self.believe(percept), "surprise": percept.new_zeros(len(percept))}
-
-    def believe(self, percept):
-        return super().believe(percept) + torch.rand(())
+    def observe(self, percepts, actions, carry=None, noise=None):
+        return super().observe(percepts, actions)[0] + torch.rand(()), {}
 
 
-class Wearing(Moody):
-    def initial(self, batch):
+class Wearing(StubWorldModel):
+    def initial_carry(self, batch):
         return {"calls": torch.zeros(batch)}
 
-    def believe(self, percept):
+    def observe(self, percepts, actions, carry=None, noise=None):
+        return super().observe(percepts, actions)[0], carry or self.initial_carry(len(percepts))
+
+    def goal_of(self, percept):
         self.carry["calls"] = self.carry["calls"] + 1
         return percept * 1
 
 
-class Spoiling(Moody):
-    def believe(self, percept):
-        return percept * 1
+class Spoiling(StubWorldModel):
+    def encode_action(self, state, action):
+        return action.clone()
 
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         prediction = super().imagine(state, actions)
         actions.zero_()
         return Prediction(prediction.states * 0)
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (Wearing, "the callable method believe is pure: it changed the module: 'carry.calls' differs"),
+    (Wearing, "the callable method goal_of is pure: it changed the module: 'carry.calls' differs"),
     (Spoiling, "the callable method imagine is pure: it changed its argument number 1"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_callable_methods_are_pure(make, words):
@@ -398,34 +398,31 @@ def test_percept_is_the_result_of_encode():
 
 
 class Sound(StubWorldModel):
-    """The stub as a node."""
-
-    def step(self, percept, action, recall=None):
-        return {"state": self.believe(percept), "surprise": percept.new_zeros(len(percept))}
+    """The stub."""
 
 
 class Bare(Sound):
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         return super().imagine(state, actions).states
 
 
 class Transposed(Sound):
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         return Prediction(super().imagine(state, actions).states.transpose(1, 2))
 
 
 class Foreseeing(Sound):
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         return Prediction(super().imagine(state, actions.flip(2)).states)
 
 
 class Crowded(Sound):
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         return Prediction(super().imagine(state, actions - actions.mean(1, keepdim=True)).states)
 
 
 class Shortened(Sound):
-    def imagine_last(self, state, actions):
+    def imagine_last(self, state, actions, noise=None):
         return Prediction(self.imagine(state, actions).states[:, :, :1])
 
 
@@ -450,7 +447,7 @@ class RelaxingInside(Sound):
 
 
 class Counting(Sound):
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         age = torch.arange(actions.shape[2]).view(1, 1, -1, 1)
         return Prediction(super().imagine(state, actions).states + age**2)
 

@@ -93,7 +93,8 @@ def test_critic_receives_successor_energies_and_cont():
                                           {"first": 2.0}), {"S": (1,)})
     module = subject.fresh([0])
     successors, cont = torch.arange(6.0).view(3, 2, 1), torch.rand(3, 2)
-    module.loss({"state": torch.zeros(3, 1), "successors": successors, "goal": torch.zeros(3, 1), "cont": cont})
+    module.loss({"state": torch.zeros(3, 1), "successors": successors, "goal": torch.zeros(3, 1), "next": torch.zeros(3, 1),
+                 "cont": cont})
     asked = module.critics["asking"].asked
     assert torch.equal(asked["energy"], 2 * successors[..., 0]) and asked["cont"] is cont and "pairs" not in asked
 
@@ -127,7 +128,7 @@ def test_critic_receives_the_intrinsic_energy_of_all_pairs():
     module = subject.fresh([0])
     module.begin_learning()
     state, goal = torch.randn(3, 2), torch.randn(3, 2)
-    _, figures = module.loss({"state": state, "successors": torch.randn(3, 4, 2), "goal": goal})
+    _, figures = module.loss({"state": state, "successors": torch.randn(3, 4, 2), "goal": goal, "next": goal})
     assert torch.allclose(module.critics["critic"].asked, 2 * torch.cdist(state, goal), atol=1e-5)
     assert set(figures) == {"critic_td", "critic_to_go_mean", "critic_to_go_max"}
 
@@ -137,7 +138,8 @@ def test_learning_measures_the_step_length():
     module.begin_learning()
     state = torch.randn(4, 2)
     step = torch.tensor([3.0, 4.0])
-    module.loss({"state": state, "successors": (state + step)[:, None], "goal": torch.randn(4, 2)})
+    module.loss({"state": state, "successors": (state + step)[:, None], "goal": torch.randn(4, 2),
+                 "next": state + step})
     module.after_step(0, 10)
     assert module.intrinsic["goal"].unit.item() == pytest.approx(5.0)
 

@@ -33,7 +33,7 @@ def test_goal_is_the_encoded_observation():
     (inputs,) = subject.life(2, 1)
     (outputs,) = subject.live(module, [inputs])
     percept = module.calls.perception.encode(inputs["observation"])
-    assert torch.equal(outputs["goal"], module.calls.world_model.believe(percept))
+    assert torch.equal(outputs["goal"], module.calls.world_model.goal_of(percept))
 
 
 def test_goal_is_encoded_once_per_episode():

@@ -27,7 +27,7 @@ class Learnt(StubWorldModel):
         self.weight = nn.Parameter(torch.ones(()))
 
     @callable_method
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         return Prediction(super().imagine(state, self.weight * actions).states)
 
 
@@ -93,7 +93,7 @@ def test_nan_gradient_leaves_the_plan_unchanged():
 def test_energy_without_gradient_is_refused_with_a_fix(weights):
     class Outside(StubWorldModel):
         @callable_method
-        def imagine(self, state, actions):
+        def imagine(self, state, actions, noise=None):
             return Prediction(torch.from_numpy(super().imagine(state, actions.detach()).states.numpy()))
 
     subject = Subject(GradientDescent, calls={"world_model": Outside(), "cost": Felt() if weights else StubCost()})

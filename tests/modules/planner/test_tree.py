@@ -77,7 +77,7 @@ def test_root_is_the_shifted_last_plan():
 def test_all_fields_of_a_prediction_reach_the_cost():
     class Rewarding(StubWorldModel):
         @callable_method
-        def imagine(self, state, actions):
+        def imagine(self, state, actions, noise=None):
             return Prediction(super().imagine(state, actions).states, reward=actions[..., 1], cont=actions[..., 0])
 
     class Rewarded(StubCost):

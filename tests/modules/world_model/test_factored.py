@@ -83,7 +83,7 @@ def test_critics_learn_from_rebased_goals():
     made = model()
     module.calls = Calls("cost", {"world_model": Callee("world_model", made)})
     state, goal = torch.randn(3, STATIC + MOVING), torch.randn(3, STATIC + MOVING)
-    module.loss({"state": state, "successors": state[:, None], "goal": goal})
+    module.loss({"state": state, "successors": state[:, None], "goal": goal, "next": goal})
     assert torch.equal(seen["goals"], made.rebase_goal(goal[None], state[:, None]))
     torch.testing.assert_close(seen["pairs"], made.distance(state[:, None], goal[None]))
 

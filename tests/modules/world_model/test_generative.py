@@ -61,7 +61,7 @@ def test_trained_reconstructs_observed_and_imagined_states():
     assert losses[-1] < 0.35
     data = walks(8)
     with torch.no_grad():
-        state = model.believe(perception.encode(data["observation"][:, 0]))
+        state = model.state_of(perception.encode(data["observation"][:, 0]))
         imagined = model.imagine(state, data["action"][:, None]).states[:, 0]
         drawn = model.decode(torch.cat([state[:, None], imagined], 1))
         seen = data["observation"].float()

@@ -116,7 +116,7 @@ def test_callable_methods_are_pure():
     model.step(percept=torch.randn(2, WIDTH), action=torch.rand(2, ACTIONS))
     before = model.snapshot()
     model.imagine(torch.randn(4, WIDTH), torch.randn(4, 2, 3, ACTIONS))
-    model.distance(model.believe(torch.randn(4, WIDTH)), torch.randn(4, WIDTH))
+    model.distance(model.state_of(torch.randn(4, WIDTH)), torch.randn(4, WIDTH))
     after = model.snapshot()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -216,21 +216,21 @@ def test_ema_targets_come_from_the_copy_without_gradient():
     perception.zero_grad()
     # by hand: only the first picture's state moves; the targets are constants
     with torch.no_grad():
-        targets = model.believe(slow.encode(batch["observation"][:, 1]))
-    state = model.believe(perception.encode(batch["observation"][:, 0]))
-    (model.believe(state + model.predictor.last.bias) - targets).square().mean().backward()
+        targets = model.state_of(slow.encode(batch["observation"][:, 1]))
+    state = model.state_of(perception.encode(batch["observation"][:, 0]))
+    (model.state_of(state + model.predictor.last.bias) - targets).square().mean().backward()
     for grad, parameter in zip(expected, perception.parameters(), strict=True):
         torch.testing.assert_close(grad, parameter.grad)
 
 
 def test_ema_states_are_layer_normed_percepts():
     _, model = made(anti_collapse="ema")
-    state = model.believe(5 + 3 * torch.randn(4, WIDTH))
+    state = model.state_of(5 + 3 * torch.randn(4, WIDTH))
     torch.testing.assert_close(state.mean(-1), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(state.std(-1, correction=0), torch.ones(4), atol=1e-3, rtol=0)
     model.begin(torch.ones(4, dtype=torch.bool), numbered(range(4)))
     percept = torch.randn(4, WIDTH)
-    assert torch.equal(model.step(percept=percept, action=torch.zeros(4, 2))["state"], model.believe(percept))
+    assert torch.equal(model.step(percept=percept, action=torch.zeros(4, 2))["state"], model.state_of(percept))
 
 
 def test_refusals():

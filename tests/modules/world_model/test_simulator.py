@@ -58,7 +58,7 @@ def test_surprise_is_0_for_true_states_only(simulator):
 def test_the_percept_is_the_state(simulator):
     start = states(2)
     assert simulator.infer_dims({"P": (3,)}) == {"S": (3,)}
-    assert torch.equal(simulator.believe(start), start)
+    assert torch.equal(simulator.state_of(start), start)
 
 
 def test_no_parameters(simulator):
