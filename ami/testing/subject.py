@@ -171,9 +171,10 @@ class Subject:
         """
         if self.callees:
             return None
+        given = {symbol: size for symbol, size in self.given.items() if symbol != "U"}
         for space in spaces:
             with suppress(SettingError):
-                return Subject(self.make, {**self.given, "A": space}, self.callees)
+                return Subject(self.make, {**given, "A": space}, self.callees)
         return None
 
     def fitting(self, inputs: Inputs, before: Mapping[str, Tensor]) -> Inputs:
@@ -212,6 +213,8 @@ class Subject:
             if clash:
                 self.broken("it fits the given sizes", f"{clash[0]} = {self.given[clash[0]]} was given and it decides "
                             f"{decided[clash[0]]}", "return only sizes it decides from infer_dims()")
+            decided = {**{one: known[other] for one, other in module.equal_dims.items()
+                          if other in known and one not in self.given}, **decided}
             settled = all(known.get(symbol) == size for symbol, size in decided.items())
             known.update(decided)
             if settled:

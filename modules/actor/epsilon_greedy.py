@@ -43,6 +43,7 @@ class EpsilonGreedy(Actor):
                                "actor.actor._target_=modules.actor.policy.Policy")
         self.actor, self.epsilon = actor, epsilon
         self.inputs, self.outputs, self.requires = actor.inputs, actor.outputs, actor.requires
+        self.equal_dims = actor.equal_dims
         self.callable_methods = actor.callable_methods  # type: ignore[method-assign]
         for name in (*actor.callable_methods(), *LEARNER):
             if hasattr(actor, name):

@@ -55,11 +55,15 @@ class PlanFollower(Actor):
             raise SettingError("the actor received mode 1 (react), but PlanFollower has no policy. "
                                "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
         allowed = action_mask if self.space.choices else None
-        action = plan[:, 0] if self._newest else self._followed(plan, allowed)
+        action = self.decoded(state, plan[:, 0] if self._newest else self._followed(plan, allowed))
         if allowed is not None:
             self.space.check_mask(allowed, "PlanFollower")
             action = self.space.nearest(action, allowed)
         return {"action": action}
+
+    def decoded(self, state: Tensor, action: Tensor) -> Tensor:
+        """Return the world's actions (B, A) for a plan's that are due."""
+        return action
 
     def _followed(self, plan: Tensor, allowed: Tensor | None) -> Tensor:
         """Return the actions (B, A) that are due, of plans taken earlier or of the arriving plans (B, H, A)."""

@@ -1,0 +1,33 @@
+"""Follows a plan of latent actions.
+
+Shapes: B parallel worlds, H horizon, A action width, U the width of a latent action.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ami.blueprint import Actor
+from ami.module import Call
+from ami.ports import Port
+from modules.actor.plan_follower import PlanFollower
+
+
+class PlanDecoder(PlanFollower):
+    """A `PlanFollower` for world models that plan in codes: the world model decodes the code that is due, in the current
+    state, to an action. Wire the call: `graph.actor.calls.world_model=world_model`. A world's action mask is not honoured.
+
+    Args:
+        num_steps: as in `PlanFollower`.
+
+    Raises:
+        SettingError: as in `PlanFollower`.
+    """
+
+    inputs = {**Actor.inputs, "plan": Port("plan", ("H", "U"))}
+    requires = {"world_model": Call(("decode_action",), {"S": "S", "U": "U", "A": "A"})}
+    equal_dims = {}
+
+    def decoded(self, state: Tensor, action: Tensor) -> Tensor:
+        taken: Tensor = self.calls.world_model.decode_action(state, action)
+        return self.space.nearest(taken) if self.space.choices else taken
