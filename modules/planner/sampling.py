@@ -92,6 +92,7 @@ class SamplingPlanner(Planner):
         self.width = 0
         self._rows = torch.zeros(0, 1, dtype=torch.int64)
         self._planning: list[int] | slice = ALL  # the rows of the current search
+        self._first = 0  # the number of the first of them among the rows that plan
         self._noted: list[Tensor] = []  # its energies (R, K), by iteration
         self.allowed: Tensor | None = None  # (R, A), for the first action of the plans of this tick
         self._zeros: dict[str, Tensor] | None = None
@@ -161,8 +162,7 @@ class SamplingPlanner(Planner):
         shape = shape_of(self.dims, "Z")
         if not shape:
             return None
-        rows = range(self.batch)[self._planning] if isinstance(self._planning, slice) else self._planning
-        with self.random.only(rows):
+        with self.random.only(range(self._first, self._first + len(plans))):
             noise = self.random.normal(1, plans.shape[2], *shape).to(plans.device)
         return noise.expand(-1, plans.shape[1], *noise.shape[2:])
 
@@ -236,7 +236,7 @@ class SamplingPlanner(Planner):
         size = rows if rows <= most else -(-rows // -(-rows // most))  # parts of about equal size
         energies: list[Tensor] = []
         for first in range(0, rows, size):
-            part = slice(first, first + size)
+            part, self._first = slice(first, first + size), first
             self._planning = part if isinstance(planning, slice) else planning[part]
             self.allowed = None if allowed is None else allowed[part]
             # without gradients inference mode saves a tenth of a small search; what leaves it below is copied
@@ -246,7 +246,7 @@ class SamplingPlanner(Planner):
             if self.notes is not None:
                 energies.append(_padded(self._noted))
                 self._noted = []
-        self._planning, self.allowed = planning, allowed
+        self._planning, self.allowed, self._first = planning, allowed, 0
         if self.notes is not None:
             whole = energies[0].new_full((self.batch, *energies[0].shape[1:]), torch.nan)
             whole[planning] = torch.cat(energies)

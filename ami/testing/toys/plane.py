@@ -39,12 +39,14 @@ class Plane(World):
         return {"O": (2,), "G": (2,), "A": 2, "X": 4}
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        return {"position": torch.zeros(batch, 2), "velocity": torch.zeros(batch, 2), "goal": torch.zeros(batch, 2),
-                "age": torch.full((batch,), -1), "solved": torch.zeros(batch, dtype=torch.bool)}
+        whole = {name: torch.zeros(batch, 2) for name in ("position", "velocity", "goal")}
+        return {**whole, "age": torch.full((batch,), -1), "number": torch.zeros(batch, dtype=torch.int64),
+                "solved": torch.zeros(batch, dtype=torch.bool)}
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
         super().begin(mask, episodes)
         for row in mask.nonzero()[:, 0].tolist():
+            self.carry["number"][row] = episodes[row].number
             generator = torch.Generator().manual_seed(episodes[row].seed)
             self.carry["position"][row], self.carry["goal"][row] = torch.rand(2, 2, generator=generator) * 2 - 1
 
@@ -57,6 +59,7 @@ class Plane(World):
         goal = self.carry["goal"]
         away = torch.linalg.vector_norm(position - goal, dim=-1)
         solved = (away < NEAR) & (age > 0)
-        self.carry = {"position": position, "velocity": velocity, "goal": goal, "age": age, "solved": solved}
+        self.carry = {**self.carry, "position": position, "velocity": velocity, "age": age, "solved": solved}
         return {"observation": position, "goal": goal, "reward": torch.where(age > 0, -away, 0.0), "terminated": solved,
-                "truncated": ~solved & (age >= self.length), "success": solved, "truth": torch.cat([position, velocity], 1)}
+                "truncated": ~solved & (age >= self.length), "success": solved, "truth": torch.cat([position, velocity], 1),
+                "episode": torch.where(over, -1, self.carry["number"])}

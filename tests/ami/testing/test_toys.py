@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from ami.graph.spec import ModuleSpec
 from ami.module import Callee, Calls
 from ami.runtime.local import LocalRuntime
 from ami.testing import check_actor, check_world, check_world_model
+from ami.testing.stubs import StubCost
+from ami.testing.subject import Subject
 from ami.testing.toys.goal_space import GoalSpace
 from ami.testing.toys.gru_belief import GRUBelief
 from ami.testing.toys.latent_actions import LatentActions
@@ -129,3 +132,32 @@ def test_states_hold_the_velocity(toy: type) -> None:
             state = model.observe(path, preceding(action))[0][:, -1]
             ahead.append(float(model.readout(model.imagine(state, torch.zeros(1, 1, 1, 2)).states)[..., 0]))
     assert ahead[0] - ahead[1] > 0.1
+
+
+def test_noise_of_planners_depends_on_the_row_alone() -> None:
+    """Rows draw the model's noise from their own streams: alone, beside idle rows, and when a search is split in parts."""
+    def planned(rows: Sequence[int], modes: Sequence[int], population: int) -> dict[int, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = RSSM()
+            model.set_up({**SIZES, **model.infer_dims(SIZES)})
+        planner = CEM(horizon=2, num_candidates=8)
+        planner.population = population
+        subject = Subject(lambda: planner, {"S": (40,), "Q": (2,), "A": 2, "Z": (8,)},
+                          {"world_model": model, "cost": StubCost()})
+        module = subject.fresh(rows)
+        state = torch.stack([torch.full((40,), row / 10) for row in rows])
+        (outputs,) = subject.live(module, [{"state": state, "goal": torch.ones(len(rows), 2), "mode": torch.tensor(modes),
+                                            "weights": None, "action_mask": None}])
+        return dict(zip(rows, outputs["plan"], strict=True))
+
+    together = planned([0, 1, 2], [2, 2, 2], 0)
+    for rows, modes, population in (([1], [2], 0), ([0, 1], [1, 2], 0), ([0, 1, 2], [2, 2, 2], 1000),
+                                    ([0, 1, 2], [1, 2, 2], 1000)):
+        torch.testing.assert_close(planned(rows, modes, population)[1], together[1])
+
+
+def test_nothing_is_drawn_without_noise() -> None:
+    planner = Subject(CEM, {"A": 2}).fresh([0])
+    assert planner.model_noise(torch.zeros(1, 3, 2, 2)) is None
+    assert Subject(Tokens).fresh([0]).noise_shape == ()
