@@ -20,6 +20,7 @@ OF_ACTIONS = ("action", "plan", "mask")
 """The kinds of ports that share the world's action space."""
 OF_WIDTHS = ("A", "U")
 """The symbols of a width that has an action space; a module's own space is that of the first it has."""
+ASSUMED = {"Q": "S", "U": "A"}
 AGREE = "Fix: a setting that makes both ends agree, or another module or wire"
 
 
@@ -52,6 +53,15 @@ class DimSolver:
             for port in (*module.inputs.values(), *module.outputs.values()):
                 if port.space is not None:
                     self._share(node, _width_of(port), port.space, f"{node} states two action spaces")
+        self._propagate()
+        if not self.mistakes and self._assume():
+            self._propagate()
+        if complete and not self.mistakes:
+            self._report_open()
+        return self.known
+
+    def _propagate(self) -> None:
+        """Infer sizes until nothing changes, or a contradiction is found."""
         self._changed = True
         while self._changed and not self.mistakes:
             self._changed = False
@@ -61,9 +71,14 @@ class DimSolver:
                 self._flow(wire)
             for node in self.modules:
                 self._follow_calls(node)
-        if complete and not self.mistakes:
-            self._report_open()
-        return self.known
+
+    def _assume(self) -> bool:
+        """Where no world model decides the size of a goal or of a plan's action, take that of a state or an action."""
+        for node, module in self.modules.items():
+            for symbol, other in ASSUMED.items():
+                if symbol in _symbols(module) and symbol not in self.known[node] and other in self.known[node]:
+                    self._bind(node, symbol, self.known[node][other], "an assumption")
+        return self._changed
 
     def _bind(self, node: str, symbol: str, size: Size, why: str) -> None:
         before = self.known[node].get(symbol)

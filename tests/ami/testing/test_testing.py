@@ -429,7 +429,7 @@ class Shortened(Sound):
 class Relaxing(Sound):
     """Takes one gradient step on the predicted states, without leaving inference mode."""
 
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         with torch.enable_grad():
             states = super().imagine(state, actions).states.detach().requires_grad_()
             (slope,) = torch.autograd.grad(states.square().sum(), states)
@@ -439,7 +439,7 @@ class Relaxing(Sound):
 class RelaxingInside(Sound):
     """Takes the same step on clones, outside inference mode."""
 
-    def imagine(self, state, actions):
+    def imagine(self, state, actions, noise=None):
         with torch.inference_mode(False), torch.enable_grad():
             states = super().imagine(state.clone(), actions.clone()).states.detach().requires_grad_()
             (slope,) = torch.autograd.grad(states.square().sum(), states)
