@@ -37,6 +37,14 @@ _only_the_solvers()
 from stable_worldmodel.solver.cem import CEMSolver  # noqa: E402
 
 
+def solvers() -> dict[str, Any]:
+    """Return stable-worldmodel's solvers that have a counterpart here, by name."""
+    from stable_worldmodel.solver.icem import ICEMSolver
+    from stable_worldmodel.solver.mppi import MPPISolver
+
+    return {solver.__name__: solver for solver in (CEMSolver, ICEMSolver, MPPISolver)}
+
+
 class Silence(TextIOBase):
     """Discard the line that the solver prints at every plan."""
 

@@ -55,11 +55,14 @@ class MPPI(SamplingPlanner):
             if number == 0 and self.proposes:
                 candidates[:, 0] = start
             states, energy = self.imagine(state, goal, weights, candidates)
-            mean = torch.einsum("rk,rkha->rha", self._weights(energy), candidates)
-        return Found(self.decided(mean), *self.best_of(candidates, states, energy)[1:],
+            mean = torch.bmm(self._weights(energy)[:, None], candidates.flatten(2)).view_as(start)
+        least, best = energy.min(1, keepdim=True)
+        return Found(self.decided(mean), self.taken(states, best).squeeze(1), least.squeeze(1),
                      self.num_iterations * self.num_candidates * self.horizon)
 
     def _weights(self, energy: Tensor) -> Tensor:
         """Return the candidates' weights (R, K), which sum to 1, from energies (R, K)."""
-        unit = energy.std(1, correction=0, keepdim=True).clamp(min=LEAST_SPREAD) if self.relative else 1.0
-        return torch.softmax(-energy / (self.temperature * unit), 1)
+        if not self.relative:
+            return torch.softmax(energy / -self.temperature, 1)
+        unit = energy.std(1, correction=0, keepdim=True).clamp_(min=LEAST_SPREAD)
+        return torch.softmax(energy / unit.mul_(-self.temperature), 1)

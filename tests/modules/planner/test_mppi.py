@@ -59,7 +59,7 @@ def test_low_temperature_concentrates_weights_on_low_energy():
 def test_relative_temperature_is_invariant_to_units():
     energy = torch.tensor([[3.0, 1.0, 2.0]])
     assert torch.allclose(MPPI()._weights(energy), MPPI()._weights(1000 * energy + 7), atol=1e-4)
-    absolute = MPPI(relative=False)
+    absolute = MPPI(temperature=1.0, relative=False)
     assert not torch.allclose(absolute._weights(energy), absolute._weights(1000 * energy + 7), atol=1e-4)
 
 
