@@ -18,6 +18,7 @@ from ami.errors import AmiError, SettingError, shown, suggestion, unknown_name
 
 KINDS: Mapping[Any, str] = {int: "a whole number", float: "a number"}
 WIDEST, COLUMN = 118, 26
+_LIKE_A_FLAG = re.compile(r"-(?!\d)")  # a number is a value
 _TITLE = re.compile(r"^(arguments|flags):$", re.MULTILINE)
 RENAMED_FLAGS = {"--beside": "--reference"}
 """Old name → new name of a flag."""
@@ -87,13 +88,14 @@ class Parser(argparse.ArgumentParser):
         Raises:
             SettingError, UnknownName: an argument is unknown, missing or invalid.
         """
-        given, rest = self.parse_known_args(list(words))
-        for word in rest:
-            if word.startswith("-"):
-                raise self._unknown(word.partition("=")[0])
-            if not self.takes_overrides:
-                raise SettingError(f"unexpected {shown(word)}: expected `{self.line()}`")
-        given.overrides = rest
+        flags = {text for action in self.declared for text in action.option_strings}
+        for name in (word.partition("=")[0] for word in words if _LIKE_A_FLAG.match(word)):
+            if name not in flags:  # before argparse takes its value for an argument
+                raise self._unknown(name)
+        given, overrides = self.parse_known_args(list(words))
+        if overrides and not self.takes_overrides:
+            raise SettingError(f"unexpected {shown(overrides[0])}: expected `{self.line()}`")
+        given.overrides = overrides
         return given
 
     def within(self, words: Sequence[str]) -> Parser:

@@ -125,6 +125,10 @@ WRONG: list[tuple[list[str], str]] = [
      "`ami trace export` lacks --format and --out: expected `ami trace export RUN --format FORMAT --out FILE [flags]`. Fix: "
      "ami trace export runs/2026-01-31_12-00-00 --format perfetto --out trace.json.gz"),
     (["trace", "export", "somewhere", "--format", "prfetto"], "unknown format 'prfetto': did you mean 'perfetto'?"),
+    (["list", "--confg-dir", "x"],
+     "unknown flag '--confg-dir': did you mean '--config-dir'? `ami list --help` explains them."),
+    (["trace", "sync", "somewhere", "--surprise", "-3", "--evry", "2"],
+     "unknown flag '--evry': did you mean '--every'? `ami trace sync --help` explains them."),
     (["view"],
      "`ami view` lacks RUN, a run's folder: expected `ami view RUN [flags]`. Fix: ami view runs/2026-01-31_12-00-00"),
     (["view", "somewhere", "--beside", "other"], "--beside is --reference now. Fix: --reference"),
