@@ -22,6 +22,7 @@ from ami.testing.stubs import StubPerception, sizes
 from ami.testing.subject import Make, Sizes, Subject, close
 
 WINDOWS, LENGTH = 16, 4
+OBSERVED = "observe gives states (N, T, *S) and a carry"
 SEQUENCE = "observing a sequence is observing its percepts one by one"
 NOISE = "a declared noise is used"
 
@@ -64,10 +65,12 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
         AssertionError: a promise is broken.
     """
     subject = Subject(make, dims, calls, report)
-    with subject.keeps("imagine gives a Prediction", vital=True):  # step() needs it
-        _imagine(subject, subject.fresh(range(batch)), *(arguments(subject, "imagine", batch) or ()))
+    with subject.keeps(OBSERVED, "imagine gives a Prediction", vital=True):  # step() needs both
+        module: Any = subject.fresh(range(batch))
+        _observe(subject, module, *(arguments(subject, "observe", batch) or ()))
+        _imagine(subject, module, *(arguments(subject, "imagine", batch) or ()))
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
-    with subject.keeps("observe gives states (N, T, *S) and a carry", SEQUENCE, "a step observes one percept"):
+    with subject.keeps(SEQUENCE, "a step observes one percept"):
         _check_observe(subject, batch)
     with subject.keeps("goal_of gives goals (…, *Q)"):
         _check_goals(subject, batch)
@@ -98,22 +101,27 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
         check_learning(subject, learner, _windows(subject, learner))
 
 
+def _observe(subject: Subject, module: Any, percepts: Tensor, actions: Tensor, carry: Any, noise: Tensor | None) -> Tensor:
+    with torch.no_grad():
+        observed = module.observe(percepts, actions, carry, noise)
+    if not isinstance(observed, tuple) or len(observed) != 2 or not isinstance(observed[1], dict):
+        subject.broken(OBSERVED, f"it gives a {type(observed).__name__}", "return states, carry")
+    states: Tensor = observed[0]
+    expected = (*percepts.shape[:2], *sizes(subject.dims["S"]))
+    if tuple(states.shape) != expected:
+        subject.broken(OBSERVED, f"it gives {tuple(states.shape)}, expected {expected}", "one state per percept")
+    known = sorted(module.initial_carry(len(percepts)))
+    if sorted(observed[1]) != known:
+        subject.broken(OBSERVED, f"its carry has {sorted(observed[1])}, initial_carry() has {known}",
+                       "return the same names from both")
+    return states
+
+
 def _check_observe(subject: Subject, batch: int) -> None:
     module: Any = subject.fresh(range(batch))
     percepts, actions, _, noise = arguments(subject, "observe", batch) or ()
-    promise = "observe gives states (N, T, *S) and a carry"
+    states = _observe(subject, module, percepts, actions, None, noise)
     with torch.no_grad():
-        observed = module.observe(percepts, actions, None, noise)
-        if not isinstance(observed, tuple) or len(observed) != 2 or not isinstance(observed[1], dict):
-            subject.broken(promise, f"it gives a {type(observed).__name__}", "return states, carry")
-        states, carry = observed
-        expected = (batch, T, *sizes(subject.dims["S"]))
-        if tuple(states.shape) != expected:
-            subject.broken(promise, f"it gives {tuple(states.shape)}, expected {expected}", "one state per percept")
-        known = sorted(module.initial_carry(batch))
-        if sorted(carry) != known:
-            subject.broken(promise, f"its carry has {sorted(carry)}, initial_carry() has {known}",
-                           "return the same names from both")
         carry, before = None, states
         for tick in range(T):
             now = slice(tick, tick + 1)

@@ -421,6 +421,62 @@ class Crowded(Sound):
         return Prediction(super().imagine(state, actions - actions.mean(1, keepdim=True)).states)
 
 
+class Overlooking(Sound):
+    def observe(self, percepts, actions, carry=None, noise=None):
+        return percepts[:, 0]
+
+
+class Unnamed(Sound):
+    def observe(self, percepts, actions, carry=None, noise=None):
+        return percepts, {"belief": percepts[:, -1]}
+
+
+class Forgetful(Sound):
+    def initial_carry(self, batch):
+        return {"belief": torch.zeros(batch, 6)}
+
+    def observe(self, percepts, actions, carry=None, noise=None):
+        return percepts.cumsum(1), self.initial_carry(len(percepts))
+
+
+class Hindsighted(Sound):
+    def observe(self, percepts, actions, carry=None, noise=None):
+        return percepts + percepts.mean(1, keepdim=True), {}
+
+
+class Wilful(Sound):
+    def step(self, percept, action, recall=None):
+        return {"state": percept + 1, "surprise": percept.new_zeros(len(percept))}
+
+
+class Narrow(Sound):
+    def goal_of(self, percept):
+        return percept.flatten(1)
+
+
+class Placid(Sound):
+    def infer_dims(self, known):
+        return {"Z": (2,)}
+
+
+class Entangled(Sound):
+    def imagine(self, state, actions, noise=None):
+        shared = state.mean(0) if actions.shape[1] > 1 or actions.shape[2] > 1 else 0
+        return Prediction(super().imagine(state, actions).states + shared)
+
+
+class Miscoding(Sound):
+    def decode_action(self, state, action):
+        return action[..., :1]
+
+
+class Bidirectional(Sound):
+    causal = False
+
+    def imagine(self, state, actions, noise=None):
+        return Prediction(super().imagine(state, actions.flip(2)).states)
+
+
 class Shortened(Sound):
     def imagine_last(self, state, actions, noise=None):
         return Prediction(self.imagine(state, actions).states[:, :, :1])
@@ -498,6 +554,7 @@ class Exploding(Stubborn):
 
 def test_valid_world_model_passes():
     check_world_model(Sound)
+    check_world_model(Bidirectional)  # it declares that it is not causal
 
 
 def test_a_world_model_may_take_gradients_of_its_own():
@@ -507,6 +564,16 @@ def test_a_world_model_may_take_gradients_of_its_own():
 @pytest.mark.parametrize(("make", "words"), [
     (Bare, "imagine gives a Prediction: it gives a Tensor"),
     (Transposed, "imagine gives states (B, K, H, *S): it gives (3, 3, 5, 6), expected (3, 5, 3, 6)"),
+    (Overlooking, "observe gives states (N, T, *S) and a carry: it gives a Tensor"),
+    (Unnamed, "observe gives states (N, T, *S) and a carry: its carry has ['belief'], initial_carry() has []"),
+    (Forgetful, "observing a sequence is observing its percepts one by one: at tick 1 the state is another one"),
+    (Hindsighted, "observing a sequence is observing its percepts one by one: at tick 0 the state is another one"),
+    (Wilful, "a step observes one percept: at tick 0 step() gives another state than observe()"),
+    (Narrow, "goal_of gives goals (…, *Q): percepts (B, *P) give (3, 6) and (B, 2, *P) (3, 12); *Q is (6,)"),
+    (Placid, "a declared noise is used: other noise gives the same states"),
+    (Entangled, "imagined rows are independent: a row alone has other states than among others"),
+    (Miscoding, "encode_action gives a plan's actions, decode_action the world's: they give (3, 2) and (3, 1), expected "
+                "(3, 2) and (3, 2)"),
     (Shortened, "imagine_last gives the last state of imagine: it gives others, of shape (3, 5, 1, 6)"),
     (Relaxing, "imagine works in inference mode: it raised RuntimeError: "),
     (Foreseeing, "later actions do not change earlier states: another last action changed earlier states"),
