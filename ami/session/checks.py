@@ -12,6 +12,7 @@ from ami.graph.graph import Graph
 from ami.graph.partition import groups_of
 from ami.graph.prune import needed
 from ami.session.evaluation import judged_graph, metrics_of, ports_recorded_by
+from ami.session.plan import stages_of
 from ami.session.presentation import video_formats
 
 RUNTIMES = ("local", "ray")
@@ -34,6 +35,8 @@ def checked_graph(config: Config) -> Graph:
         check_start(settings.address)
     ports_recorded_by(config, graph)
     video_formats(config)
+    if settings.checkpoint is None:
+        stages_of(config)
     return graph
 
 

@@ -62,7 +62,7 @@ class TrainingPlan:
         Raises:
             GraphError, SettingError, UnknownName: a stage, or an agent that collects its data, is invalid.
         """
-        stages = _stages(config)
+        stages = stages_of(config)
         if not stages:
             return None
         explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
@@ -162,7 +162,7 @@ def _upstream(graph: Graph, nodes: Iterable[str]) -> set[str]:
     return found
 
 
-def _stages(config: Config) -> tuple[Stage, ...]:
+def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages of a config, checked against the length of the collected episodes."""
     settings = config.settings
     described = settings.learning.stages
