@@ -14,6 +14,7 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +26,8 @@ import pyarrow.parquet as pq
 from ami.blueprint import Cost, Planner, WorldModel
 from ami.errors import SettingError, TraceError, require, unknown_name
 from ami.storage.files import whole_file, write_atomically
-from ami.trace.invocation import check
+from ami.trace.arrivals import arrivals
+from ami.trace.invocation import check, implementation
 from ami.trace.reader import Trace
 from ami.views.spans import Forest, Link, Sample, Span, Tree
 from ami.views.tables import NAMES, Tables
@@ -37,6 +39,7 @@ Slices = Mapping[tuple[str, int, int], tuple[int, int, float, float]]
 SPAN_KIND_INTERNAL, STATUS_OK, STATUS_ERROR = 1, 1, 2
 ALL = Sample(every=1)
 GZIP_LEVEL = 6
+WINDOW = 1024  # ticks whose events are made at a time
 
 
 def export(run: Path, form: str, out: Path, sample: Sample = ALL, wave: int | None = None,
@@ -93,42 +96,57 @@ def _chosen(trace: Trace, wave: int | None, agent: str | None) -> Trace:
 
 
 def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the trace, or these (wave, tick) of it, as JSON trace events; times are microseconds since the first."""
-    invocations = tables.invocations
+    """Yield the trace, or these (wave, tick) of it, as JSON trace events; times are microseconds since the first.
+
+    The events of `WINDOW` ticks are made at a time: those of a long run would not fit into memory.
+    """
+    trace = tables.trace
+    keys = {node: _keys(table) for node, table in trace.tables.items()}
+    chosen = np.unique(np.concatenate(list(keys.values()))) if keys else np.zeros(0, np.int64)
     if ticks is not None:
-        key = invocations["wave"].to_numpy().astype(np.int64) << 32 | invocations["tick"].to_numpy()
-        invocations = invocations.filter(pa.array(np.isin(key, [wave << 32 | tick for wave, tick in ticks])))
-    if not len(invocations):
+        chosen = chosen[np.isin(chosen, [wave << 32 | tick for wave, tick in ticks])]
+    is_chosen = {node: np.isin(key, chosen) for node, key in keys.items()}
+    if not len(chosen):
         return
-    start, end = (invocations[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    zero = int(start.min())
-    begin, length = (start - zero) / 1000, (end - start) / 1000
-    agents, nodes = (invocations[name].to_pylist() for name in ("agent", "node"))
-    group_of = processes(tables.trace.header)
+    zero = min(int(trace.tables[node]["start"].to_numpy()[held].min()) for node, held in is_chosen.items() if held.any())
+    group_of = processes(trace.header)
+    pairs = sorted((agent, node) for node, held in is_chosen.items()
+                   for agent in pc.unique(trace.tables[node]["agent"].filter(pa.array(held))).to_pylist())
+    tid = {node: number for number, node in enumerate(trace.tables, 1)}
     places = list(dict.fromkeys((agent, group_of.get(node, "")) for agent, node in sorted(
-        set(zip(agents, nodes, strict=True)), key=lambda one: (one[0], list(tables.trace.tables).index(one[1])))))
-    tid = {node: number for number, node in enumerate(tables.trace.tables, 1)}
+        pairs, key=lambda one: (one[0], tid[one[1]]))))
     pid = {place: number for number, place in enumerate(places, len(tid) + 1)}  # equal numbers mean "main thread"
     for (agent, group), number in pid.items():
         yield _meta("process_name", number, 0, f"{agent} {group}".strip())
         yield {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "args": {"sort_index": number}}
-    for agent, node in sorted(set(zip(agents, nodes, strict=True))):
+    for agent, node in pairs:
         where = {"pid": pid[agent, group_of.get(node, "")], "tid": tid[node]}
         yield _meta("thread_name", where["pid"], where["tid"], node)
         yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": tid[node]}}
-    columns = [invocations[name].to_pylist() for name in ("wave", "tick", "module", "worlds")]
-    every = tables.trace.header["graph"].get("every", {})
-    where_of: dict[tuple[str, int, int], tuple[int, int, float, float]] = {}
-    for row, (wave, tick, module, worlds) in enumerate(zip(*columns, strict=True)):
-        agent, node = agents[row], nodes[row]
-        process, thread = pid[agent, group_of.get(node, "")], tid[node]
-        where_of[node, wave, tick] = process, thread, float(begin[row]), float(length[row])
-        yield {"ph": "X", "name": node, "cat": "module", "pid": process, "tid": thread, "ts": float(begin[row]),
-               "dur": float(length[row]), "args": {
-                   "wave": wave, "tick": tick, "module": module, "worlds": worlds,
-                   **({"every": every[node]} if node in every else {})}}
-    yield from _flows(tables, where_of)
-    yield from _counters(tables, where_of)
+    counters, numbers = _Counters(tables), count()
+    before: dict[tuple[str, int, int], tuple[int, int, float, float]] = {}
+    for begin in range(0, len(chosen), WINDOW):
+        window = chosen[begin:begin + WINDOW]
+        rows_of, where_of = dict[str, pa.Table](), dict[tuple[str, int, int], tuple[int, int, float, float]]()
+        slices: list[tuple[int, int, dict[str, Any]]] = []
+        for node, table in trace.tables.items():
+            first, last = np.searchsorted(keys[node], window[0]), np.searchsorted(keys[node], window[-1], side="right")
+            rows = rows_of[node] = table.slice(first, last - first).filter(pa.array(is_chosen[node][first:last]))
+            module = implementation(trace, node)
+            columns = (rows[name].to_pylist() for name in ("agent", "wave", "tick", "start", "end", "batch"))
+            for agent, wave, tick, start, end, worlds in zip(*columns, strict=True):
+                process, thread = pid[agent, group_of.get(node, "")], tid[node]
+                at, length = (start - zero) / 1000, (end - start) / 1000
+                where_of[node, wave, tick] = process, thread, at, length
+                slices.append((wave << 32 | tick, thread, {
+                    "ph": "X", "name": node, "cat": "module", "pid": process, "tid": thread, "ts": at, "dur": length,
+                    "args": {"wave": wave, "tick": tick, "module": module, "worlds": worlds}}))
+        yield from (event for *_, event in sorted(slices, key=lambda one: one[:2]))
+        recent = before | where_of  # a message may come from the window before
+        for node, rows in rows_of.items():
+            yield from _flows(trace, node, rows, recent, numbers)
+        yield from counters.events(window, where_of)
+        before = where_of
 
 
 def processes(header: Mapping[str, Any]) -> dict[str, str]:
@@ -144,45 +162,59 @@ def _meta(name: str, pid: int, tid: int, value: str) -> dict[str, Any]:
     return {"ph": "M", "name": name, "pid": pid, "tid": tid, "args": {"name": value}}
 
 
-def _flows(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
+def _flows(trace: Trace, node: str, rows: pa.Table, where_of: Slices, numbers: Iterator[int]) -> Iterator[dict[str, Any]]:
     """Yield flows from the sender's slice to the receiver's; Perfetto draws a flow only if both ends are in slices."""
-    names = ("wave", "tick", "node", "port", "from_node", "message", "sent")
-    for number, (wave, tick, node, port, sender, message, sent) in enumerate(
-            zip(*(tables.inputs[name].to_pylist() for name in names), strict=True)):
-        begin, end = where_of.get((sender, wave, sent)), where_of.get((node, wave, tick))
-        if begin is None or end is None:
-            continue
-        name = f"{message.partition('@')[0]} → {node}.{port}"
-        yield {"ph": "s", "id": number, "name": name, "cat": "wire", "pid": begin[0], "tid": begin[1],
-               "ts": begin[2] + begin[3] / 2}
-        yield {"ph": "f", "bp": "e", "id": number, "name": name, "cat": "wire", "pid": end[0], "tid": end[1], "ts": end[2]}
+    for wire, sent_at in arrivals(trace, node, rows):
+        name = f"{wire.node}.{wire.port} → {node}.{wire.to_port}"
+        for wave, tick, sent in zip(rows["wave"].to_pylist(), rows["tick"].to_pylist(), sent_at.tolist(), strict=True):
+            begin, end = where_of.get((wire.node, wave, sent)), where_of.get((node, wave, tick))
+            if begin is None or end is None:
+                continue
+            number = next(numbers)
+            yield {"ph": "s", "id": number, "name": name, "cat": "wire", "pid": begin[0], "tid": begin[1],
+                   "ts": begin[2] + begin[3] / 2}
+            yield {"ph": "f", "bp": "e", "id": number, "name": name, "cat": "wire", "pid": end[0], "tid": end[1],
+                   "ts": end[2]}
 
 
-def _counters(tables: Tables, where_of: Slices) -> Iterator[dict[str, Any]]:
-    """Yield counters at the end of each module's slice, one event per module: Perfetto appends the port to its name."""
-    ticks = tables.ticks
-    key = ticks["wave"].to_numpy().astype(np.int64) << 32 | ticks["tick"].to_numpy()
-    found, of = np.unique(key, return_inverse=True)
-    live = ticks["live"].to_numpy(zero_copy_only=False)
-    counted = {node for role in COUNTED for node in tables.roles.nodes_of(role)}
-    means_of: dict[tuple[str, int, int], dict[str, float]] = {}
-    for name in ticks.column_names:
-        node, _, port = name.partition(".")
-        if node not in counted or port == NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
-            continue
-        values = ticks[name].to_numpy(zero_copy_only=False).astype(float)
-        known = live & np.isfinite(values)
-        total, count = (np.bincount(of[known], weights, len(found)) for weights in (values[known], None))
-        for one, mean in zip(found[count > 0].tolist(), (total[count > 0] / count[count > 0]).tolist(), strict=True):
-            means_of.setdefault((node, one >> 32, one & 0xFFFFFFFF), {})[port] = mean
-    for which, means in means_of.items():
-        if which in where_of:
-            process, _, start, length = where_of[which]
-            yield {"ph": "C", "name": which[0], "pid": process, "tid": 0, "ts": start + length, "args": means}
+class _Counters:
+    """Means of the counted figures over running episodes, by tick."""
+
+    def __init__(self, tables: Tables) -> None:
+        ticks = tables.ticks
+        self._found, of = np.unique(_keys(ticks), return_inverse=True)
+        live = ticks["live"].to_numpy(zero_copy_only=False)
+        counted = {node for role in COUNTED for node in tables.roles.nodes_of(role)}
+        self._means: dict[str, dict[str, np.ndarray]] = {}  # by node and port, (ticks,); NaN without a value
+        for name in ticks.column_names:
+            node, _, port = name.partition(".")
+            if node not in counted or port == NOT_COUNTED or not pa.types.is_floating(ticks.schema.field(name).type):
+                continue
+            values = ticks[name].to_numpy(zero_copy_only=False).astype(float)
+            known = live & np.isfinite(values)
+            total, number = (np.bincount(of[known], weights, len(self._found)) for weights in (values[known], None))
+            with np.errstate(invalid="ignore"):
+                self._means.setdefault(node, {})[port] = total / number
+
+    def events(self, window: np.ndarray, where_of: Slices) -> Iterator[dict[str, Any]]:
+        """Yield counters at the end of each module's slice, one event per module: Perfetto appends the port to its name."""
+        places = np.searchsorted(self._found, window)
+        for node, means in self._means.items():
+            for key, place in zip(window.tolist(), places.tolist(), strict=True):
+                where = where_of.get((node, key >> 32, key & 0xFFFFFFFF))
+                known = {port: float(mean[place]) for port, mean in means.items() if not np.isnan(mean[place])}
+                if where is not None and known:
+                    process, _, start, length = where
+                    yield {"ph": "C", "name": node, "pid": process, "tid": 0, "ts": start + length, "args": known}
+
+
+def _keys(table: pa.Table) -> np.ndarray:
+    keys: np.ndarray = table["wave"].to_numpy().astype(np.int64) << 32 | table["tick"].to_numpy()
+    return keys
 
 
 def _perfetto(forest: Forest, out: Path, sample: Sample) -> None:
-    began = forest.tables.invocations["start"]
+    began = forest.tables.ticks["start"]
     other = {"run": forest.header["run_id"], "first": str(began[0].as_py()) if len(began) else "",
              "ami": forest.header["versions"].get("ami", "")}
     ticks = None if sample.where is None else forest.ticks(sample)

@@ -20,6 +20,7 @@ from ami.rollout import rollout
 from ami.runtime.local import LocalRuntime
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
+from ami.views import export as export_module
 from ami.views.export import export, perfetto_events, processes
 from ami.views.query import EXPECTED, Condition
 from ami.views.spans import Forest, Sample
@@ -100,6 +101,18 @@ def test_surprise_and_energies_are_counters_over_running_episodes(run: Path) -> 
     counted = [one["args"]["energy"] for one in found if one["name"] == "planner"]
     assert counted == pytest.approx(energy.tolist())
     assert {(one["name"], *one["args"]) for one in found} == {("world_model", "surprise"), ("planner", "energy")}
+
+
+def test_the_events_are_independent_of_the_window(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+        return sorted(str({key: value for key, value in one.items() if key != "id"})
+                      for each in found.values() for one in each)
+
+    whole = events(run)
+    monkeypatch.setattr(export_module, "WINDOW", 2)
+    parts = events(run)
+    assert plain(parts) == plain(whole)
+    assert len({one["id"] for one in parts["s"]}) == len(parts["s"]) == len(whole["s"]) > 0
 
 
 @pytest.mark.parametrize("settings, groups", [
