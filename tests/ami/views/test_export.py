@@ -343,7 +343,7 @@ def test_the_command_prints_the_path_of_the_file(run: Path, tmp_path: Path, caps
     assert [path.name for path in tmp_path.iterdir()] == ["trace.json"]
     assert main(["trace", "export", str(run), "--out", str(out), "--format", "otlp", "--wav=1"]) == 2
     assert capsys.readouterr().err == ("ami: unknown flag '--wav': did you mean '--wave'? "
-                                       "`ami trace --help` explains them.\n")
+                                       "`ami trace export --help` explains them.\n")
     which = ["--agent", "agent-0", "--wave", "0", "--where", "tick < 2", "--episodes", "0"]
     assert main(["trace", "export", str(run), "--format", "otlp", "--out", str(out), *which]) == 0
     assert {span["name"] for span in read(out, "otlp") if "parentSpanId" not in span} == {"tick 0", "tick 1"}
