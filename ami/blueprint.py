@@ -293,9 +293,11 @@ class IntrinsicTerm(nn.Module):
 
     Attributes:
         needs: the optional inputs of the cost that it requires, such as "reward".
+        remembers: whether it compares states with remembered ones, (…, *S, M), in place of a goal.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    remembers: ClassVar[bool] = False
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
         """Return the energy of states.

@@ -48,6 +48,7 @@ KINDS = {
     "imagined": "the predicted states along a plan",
     "goal": "what to reach, as the world model compares states with it",
     "recall": "memory's answer to a query",
+    "remembered": "several states that memory keeps",
     "energy": "a cost, lower is better",
     "surprise": "the distance of the predicted to the perceived state, 0 without a prediction",
     "score": "how well a query matched, 0 to 1",

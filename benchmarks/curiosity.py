@@ -170,11 +170,11 @@ def text(runs: Sequence[Mapping[str, Any]], met: Mapping[str, tuple[float, bool]
 # Curiosity and novelty
 
 **Question.** Does an agent without a goal see more of the world than random actions, if its cost rewards the uncertainty
-of its model (*curiosity*) or the distance from a remembered state (*novelty*)?
+of its model (*curiosity*) or the distance from remembered states (*novelty*)?
 
 **Method.** {STARTS} starts, {TICKS} ticks each, {len(runs)} training seeds. The world model learns from random experience
 as usual. Then CEM plans with an intrinsic cost alone: minus the spread of the model's predictors
-(`experiment=curiosity`), or minus the distance to the state that memory recalls (`experiment=novelty`). Controls: random
+(`experiment=curiosity`), or minus the distance to the nearest remembered state (`experiment=novelty`). Controls: random
 actions; the same agent without memory, which avoids its present state alone (*no memory*), or with an untrained model
 (*untrained*); the spread shuffled among the candidates. The measure is the number
 of cells of {CELL:.0f} × {CELL:.0f} px that the dot enters, of {len(free_cells())} free ones.

@@ -26,7 +26,8 @@ GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {
     "perception=identity": ("JEPA receives percepts of shape (32, 32, 3): expected vectors", ["world.observe=state"]),
     "world_model=simulator": ("expected the true state as percept. Fix: perception=identity", SEEN),
-    "goal=recall": ("Fix: graph.goal.recall=memory.recall", ["experiment=novelty"]),
+    "goal=recall": ("Fix: graph.goal.recall=memory.nearest", ["experiment=novelty"]),
+    "cost=novelty": ("wrong shape along goal.goal → cost.goal", ["experiment=novelty"]),
     "goal=vector": ("wrong shape along goal.goal → cost.goal: cost has S = (64,), not (32, 32, 3)",
                     ["world_model=simulator", *SEEN]),
     "cost=curiosity": ("Fix: world_model=ensemble", ["world_model=ensemble"]),

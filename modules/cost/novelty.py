@@ -1,7 +1,8 @@
-"""Novelty: the negative distance to a remembered state as an intrinsic energy."""
+"""Novelty: the negative distance to the nearest remembered state as an intrinsic energy."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ami.blueprint import Distance, IntrinsicTerm, Prediction
@@ -9,10 +10,11 @@ from ami.errors import require
 
 
 class Novelty(IntrinsicTerm):
-    """IC(s) = -d(s, remembered) / scale, where d is the world model's distance.
+    """IC(s) = -min over the remembered states r of d(s, r) / scale, where d is the world model's distance.
 
-    The remembered state takes the place of the goal (goal=recall), so it reaches the energies of imagined plans as any goal
-    does, and they remain functions of their arguments.
+    The episodic novelty of Never Give Up (Badia and others, 2020) with one neighbour. The remembered states (…, *S, M) take
+    the place of the goal (goal=recall), so the energy of a plan remains a function of its arguments. For world models whose
+    goals are states.
 
     Args:
         scale: the distance of energy -1.
@@ -21,10 +23,15 @@ class Novelty(IntrinsicTerm):
         SettingError: the scale is not positive.
     """
 
+    remembers = True
+
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
         require(scale > 0, f"Novelty.scale is {scale}: expected more than 0")
         self.scale = scale
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
-        return distance(prediction.states, goal) / -self.scale
+        nearest, *others = (distance(prediction.states, state) for state in goal.unbind(-1))
+        for other in others:
+            nearest = torch.minimum(nearest, other)
+        return nearest / -self.scale

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ami.blueprint import Cost, CriticTerm, IntrinsicTerm, Prediction
 from ami.errors import SettingError, require, suggestion
 from ami.module import Batch
-from ami.ports import Dims, Size
+from ami.ports import Dims, Port, Size
 
 OBJECTIVES = ("path", "paper_sum")
 Weight = float | Tensor
@@ -72,6 +73,10 @@ class WeightedSum(Cost):
         needed = {name for term in intrinsic.values() for name in term.needs}
         self.inputs = {name: replace(port, optional=port.optional and name not in needed)
                        for name, port in Cost.inputs.items()}
+        self._remembers = any(term.remembers for term in intrinsic.values())
+        if self._remembers:  # states take the place of the world model's goals
+            self.inputs["goal"] = Port("goal", ("*S", "M"))
+            self.requires = {"world_model": replace(Cost.requires["world_model"], dims={"S": "S", "Q": "S"})}
         self.intrinsic = nn.ModuleDict(dict(intrinsic))
         self.critics = nn.ModuleDict(dict(critics))
         # the same terms as typed lists: an nn.ModuleDict does not keep the types of its members
@@ -82,6 +87,9 @@ class WeightedSum(Cost):
         self._step_length: Tensor | None = None
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        if self._remembers and "S" in known and "M" in known:
+            state, count = known["S"], known["M"]
+            return {"W": len(self.terms), "Q": (*(state if isinstance(state, tuple) else (state,)), cast(int, count))}
         return {"W": len(self.terms)}
 
     def build(self, dims: Dims) -> None:

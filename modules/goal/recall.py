@@ -1,11 +1,10 @@
-"""The state that memory recalls, for novelty-seeking agents.
+"""The remembered states around the present one, for novelty-seeking agents.
 
-Shapes: B parallel worlds, S the size of a state.
+Shapes: B parallel worlds, M remembered states, S the size of a state.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ami.blueprint import Goal
@@ -13,13 +12,10 @@ from ami.ports import Port
 
 
 class RecallGoal(Goal):
-    """The remembered state nearest to the present one, which cost=novelty avoids; it keeps nothing itself.
+    """The states that memory finds nearest to the present one, which cost=novelty avoids: (B, M, *S) to (B, *S, M)."""
 
-    While the memory is empty (score 0) there is nothing to recall, and the present state takes its place.
-    """
+    inputs = {**Goal.inputs, "recall": Port("remembered", ("M", "*S"))}
+    outputs = {"goal": Port("goal", ("*S", "M"))}
 
-    inputs = {**Goal.inputs, "recall": Port("recall", ("*S",)), "score": Port("score"), "state": Port("state", ("*S",))}
-
-    def step(self, observation: Tensor, recall: Tensor, score: Tensor, state: Tensor,
-             mode: Tensor | None = None) -> dict[str, Tensor]:
-        return {"goal": torch.where((score > 0).view(-1, *[1] * (state.ndim - 1)), recall, state)}
+    def step(self, observation: Tensor, recall: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
+        return {"goal": recall.movedim(1, -1).contiguous()}

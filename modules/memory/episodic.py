@@ -5,6 +5,7 @@ Shapes: B parallel worlds, N slots, k best matches, S the size of a state, F = S
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ami.blueprint import Memory
 from ami.errors import require
+from ami.ports import Port, Size
 
 FAR = 1e30
 """The distance to an empty slot: it matches nothing, and stays finite so that a softmax over empty slots is defined."""
@@ -23,7 +25,8 @@ class Episodic(Memory):
     A tick first reads, so that a state does not recall itself, and then writes. d² is a mean square over the features.
 
     * read: recall = Σ cⱼ keyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is the best slot's
-      exp(-d² / temperature), 0 while the memory is empty.
+      exp(-d² / temperature), 0 while the memory is empty. `nearest`, if it is read, holds these k slots' keys; the present
+      state takes the place of an empty slot.
     * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; if the nearest is
       farther than `novelty`, into an empty slot, or over the least recently written one.
 
@@ -38,6 +41,9 @@ class Episodic(Memory):
         SettingError: a setting is out of its range.
     """
 
+    outputs = {**Memory.outputs, "nearest": Port("remembered", ("M", "*S"))}
+    on_demand = ("nearest",)
+
     def __init__(self, num_slots: int = 64, top_k: int = 4, temperature: float = 0.05, novelty: float = 0.1,
                  rate: float = 0.5) -> None:
         super().__init__()
@@ -48,6 +54,9 @@ class Episodic(Memory):
         require(0 <= rate <= 1, f"Episodic.rate is {rate}: expected 0 to 1")
         self.num_slots, self.top_k = num_slots, top_k
         self.temperature, self.novelty, self.rate = temperature, novelty, rate
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"M": self.top_k}
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         size = self.dims["S"]
@@ -66,10 +75,15 @@ class Episodic(Memory):
         near, slots = distance.topk(self.top_k, largest=False)  # (B, k)
         rows = torch.arange(len(query), device=query.device)
         weights = torch.softmax(near / -self.temperature, -1)
-        recall = (weights[:, None] @ keys[rows[:, None], slots])[:, 0]  # (B, F)
+        found = keys[rows[:, None], slots]  # (B, k, F)
+        recall = (weights[:, None] @ found)[:, 0]  # (B, F)
         best = near[:, 0]
+        outputs = {"recall": recall.view_as(state), "score": torch.exp(best / -self.temperature)}
+        if "nearest" in self.outputs:
+            found = torch.where((near < FAR)[..., None], found, query[:, None])
+            outputs["nearest"] = found.unflatten(-1, state.shape[1:])
         self._write(rows, query, energy, best, slots[:, 0])
-        return {"recall": recall.view_as(state), "score": torch.exp(best / -self.temperature)}
+        return outputs
 
     def _write(self, rows: Tensor, query: Tensor, energy: Tensor, best: Tensor, nearest: Tensor) -> None:
         """Write one state per row; the carry belongs to this module, so it is written in place."""

@@ -5,6 +5,7 @@ Shapes: B parallel worlds, N slots, k best matches, H horizon, S the size of a s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from ami.blueprint import Memory
 from ami.errors import SettingError, require
 from ami.module import Call
-from ami.ports import Port
+from ami.ports import Port, Size
 
 FAR = 1e30
 """The distance to an empty slot: it matches nothing, and stays finite so that a softmax over empty slots is defined."""
@@ -25,7 +26,8 @@ class ShortTerm(Memory):
     A tick first reads, so that a state does not recall itself, and then writes. d² is a mean square over the features.
 
     * read: recall = Σ cⱼ keyⱼ and energy = Σ cⱼ energyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is
-      the best slot's exp(-d² / temperature), 0 while the memory is empty; `imagined` is the share of c on imagined states.
+      the best slot's exp(-d² / temperature), 0 while the memory is empty; `imagined` is the share of c on imagined states;
+      `nearest`, if it is read, holds these k slots' keys, and the present state in place of an empty slot.
     * write: into the nearest slot by interpolation, or into a new one if the nearest is farther than `novelty`: an empty
       slot, else the least recently written imagined one, else the least recently written perceived one.
 
@@ -49,7 +51,9 @@ class ShortTerm(Memory):
         "imagined": Port("imagined", ("H", "*S"), optional=True),
         "goal": Port("goal", ("*S",), optional=True),
     }
-    outputs = {**Memory.outputs, "energy": Port("energy"), "imagined": Port("score")}
+    outputs = {**Memory.outputs, "energy": Port("energy"), "imagined": Port("score"),
+               "nearest": Port("remembered", ("M", "*S"))}
+    on_demand = ("nearest",)
     requires = {"cost": Call(("intrinsic_energy",), {"S": "S"}, optional=True)}
 
     def __init__(self, num_slots: int = 64, top_k: int = 4, temperature: float = 0.05, novelty: float = 0.1,
@@ -62,6 +66,9 @@ class ShortTerm(Memory):
         require(0 <= rate <= 1, f"ShortTerm.rate is {rate}: expected 0 to 1")
         self.num_slots, self.top_k = num_slots, top_k
         self.temperature, self.novelty, self.rate = temperature, novelty, rate
+
+    def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
+        return {"M": self.top_k}
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         features = prod(self.inputs["state"].shape(self.dims))
@@ -80,12 +87,16 @@ class ShortTerm(Memory):
         near, slots = self._nearest(query, self.top_k)
         rows = torch.arange(len(query), device=query.device)[:, None]
         share = torch.softmax(near / -self.temperature, -1)  # (B, k)
+        found = self.carry["keys"][rows, slots]  # (B, k, F)
         outputs = {
-            "recall": (share[:, None] @ self.carry["keys"][rows, slots])[:, 0].view_as(state),
+            "recall": (share[:, None] @ found)[:, 0].view_as(state),
             "score": torch.exp(near[:, 0] / -self.temperature),
             "energy": (share * self.carry["energies"][rows, slots]).sum(-1),
             "imagined": (share * self.carry["imagined"][rows, slots]).sum(-1),
         }
+        if "nearest" in self.outputs:
+            found = torch.where((near < FAR)[..., None], found, query[:, None])
+            outputs["nearest"] = found.unflatten(-1, state.shape[1:])
         tick = self.carry["tick"]
         if imagined is not None:
             self._write_imagined(imagined, goal, tick)

@@ -34,6 +34,12 @@ def test_contract_with_token_states():
     check_memory(Episodic, dims={"S": (2, 3)})
 
 
+def test_nearest_are_the_kept_states_or_the_present_one():
+    _, record = fed([3, 7, 1, 4.5], top_k=3)
+    nearest = [[round(value, 3) for value in outputs["nearest"][0, :, 0].tolist()] for outputs in record]
+    assert nearest == [[3, 3, 3], [3, 7, 7], [3, 7, 1], [3, 7, 1]]
+
+
 def test_nothing_is_recalled_at_first():
     _, record = fed([3])
     assert record[0]["recall"].item() == 0

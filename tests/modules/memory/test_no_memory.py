@@ -16,3 +16,4 @@ def test_recall_is_zero():
     for outputs in subject.live(subject.fresh([0, 1]), subject.life(2, 3)):
         assert torch.equal(outputs["recall"], torch.zeros(2, 6))
         assert torch.equal(outputs["score"], torch.zeros(2))
+        assert outputs["nearest"].shape == (2, 1, 6)

@@ -35,6 +35,11 @@ def test_contract(settings):
     check_memory(lambda: ShortTerm(**settings))
 
 
+def test_nearest_are_the_kept_states_or_the_present_one():
+    _, record = fed([3, 7, 4], top_k=2)
+    assert [outputs["nearest"][0, :, 0].tolist() for outputs in record] == [[3, 3], [3, 7], [3, 7]]
+
+
 def test_contract_with_token_states():
     check_memory(ShortTerm, dims={"S": (2, 3)})
 
