@@ -85,7 +85,7 @@ def rooms(folder: Path) -> dict[str, Any]:
             if np.ptp(place[:, 0]) < 1 and np.abs(place[:, 0] - WALL).max() < NEAR:
                 stands.append(float(np.abs(place[:, 1] - place[:, 2]).mean()))
                 if len(stands) == 1:
-                    found |= _stuck(shown, whole.run["readout"]["r2"], int(wave), int(row))
+                    found |= _stuck(shown, whole.run["planners"][0], int(wave), int(row))
     if not stands:
         return found
     wave, row = found["wave"], found["row"]
@@ -100,11 +100,12 @@ def rooms(folder: Path) -> dict[str, Any]:
             "forked": forked(folder, wave, row)}
 
 
-def _stuck(shown: dict[str, Any], r2: float, wave: int, row: int) -> dict[str, Any]:
+def _stuck(shown: dict[str, Any], planner: dict[str, Any], wave: int, row: int) -> dict[str, Any]:
     """One stuck episode: its imagined and its true steps."""
-    true, imagined, window = array(shown, "true"), array(shown, "imagined"), slice(*STUCK)
+    true, imagined, window = array(shown, "true"), array(shown["planners"][planner["node"]], "imagined"), slice(*STUCK)
     crosses = np.abs(imagined[:, :, 0] - true[:, None, 0]).max(1)[window] > NEAR
-    return {"wave": wave, "row": row, "readout_r2": r2, "door_away": float(np.abs(true[window, 1] - true[window, 2]).mean()),
+    return {"wave": wave, "row": row, "readout_r2": planner["readout"]["r2"],
+            "door_away": float(np.abs(true[window, 1] - true[window, 2]).mean()),
             "imagined_step": float(np.linalg.norm(imagined[:-1, 0, :2] - true[:-1, :2], axis=1)[window].mean()),
             "true_step": float(np.linalg.norm(np.diff(true[:, :2], axis=0), axis=1)[window].mean()),
             "imagines to cross": float(crosses.mean()), "reach": np.ptp(true[window, :2], axis=0).tolist()}

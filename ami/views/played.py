@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+EPISODE = "episode"
+"""The world's output that numbers the episodes."""
+
 
 class Played(NamedTuple):
     """For each tick of each world, (rows,):
@@ -45,8 +48,10 @@ def played(wave: np.ndarray, tick: np.ndarray, row: np.ndarray, sent: np.ndarray
         live = ended == _held(ended, is_first, is_first)
         begins = is_first
     else:
-        values = sent[order]
-        number = np.nan_to_num(_held(values, np.isfinite(values), is_first), nan=-1.0).astype(np.int64)
+        values, is_last = sent[order], np.r_[is_first[1:], True][:len(order)]
+        held = _held(values, np.isfinite(values), is_first)
+        ahead = _held(values[::-1], np.isfinite(values[::-1]), is_last[::-1])[::-1]  # ticks before the first message
+        number = np.nan_to_num(np.where(np.isfinite(held), held, ahead), nan=-1.0).astype(np.int64)
         live = number >= 0
         changes = np.r_[True, number[1:] != number[:-1]][:len(order)]
         begins = live & (is_first | changes | was_over)

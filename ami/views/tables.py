@@ -21,10 +21,9 @@ from ami.trace.invocation import implementation
 from ami.trace.node_file import STATISTICS
 from ami.trace.reader import Trace
 from ami.trace.roles import Roles
-from ami.views.played import Played, played
+from ami.views.played import EPISODE, Played, played
 
 NAMES = ("episodes", "ticks", "invocations", "inputs", "messages")
-EPISODE = "episode"
 
 
 class Tables:

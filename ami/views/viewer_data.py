@@ -21,8 +21,9 @@ from ami.trace.header import wires_of
 from ami.trace.invocation import check, implementation
 from ami.trace.node_file import NOTES
 from ami.trace.reader import Trace
-from ami.views.payloads import WORLD, Decoder, Recorded
-from ami.views.viewer_figures import Wave, wave_figures
+from ami.trace.roles import Roles
+from ami.views.payloads import PLAN, Decoder, Recorded, within
+from ami.views.viewer_figures import RowEpisode, Wave, wave_figures
 from ami.views.viewer_packing import Plain
 from ami.views.viewer_pictures import MANIFEST, Rerenderer, pictures
 from ami.views.viewer_plans import plans
@@ -40,7 +41,7 @@ class Pages:
     Attributes:
         run: data needed at the start: the run, its graph, its waves and episodes, and what is missing.
         parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW"; of the reference, "reference-W" and
-            "reference-W-ROW".
+            "reference-W-ROW". The name of an episode that began after tick 0 ends in its first tick, "episode-W-ROW-TICK".
     """
 
     run: Plain
@@ -68,11 +69,11 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         check(trace, wave)
     chosen = list(trace.waves) if wave is None else [wave]
     recorded = Recorded(trace)
-    readout = Decoder(recorded)
+    decoders = _decoders(recorded, recorded)
     overlay = _overlay(trace)
     pairs = _pairs(trace)
     rerenderer = Rerenderer(recorded, pairs, allow) if render else None
-    overlaid = None if reference is None else _Reference(recorded, readout, reference)
+    overlaid = None if reference is None else _Reference(recorded, decoders, reference)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
     left = MOMENTS
@@ -83,55 +84,74 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         if overlaid is not None:
             parts |= overlaid.wave(data)
         episodes = []
-        for row in range(data.batch):
-            episode = data.episode(row, _pair(pairs, data, row))
-            episode["goal"] = _goal(overlay, episode["goal"], recorded, data, row)
-            if alive is not None and row not in alive:
+        for one in data.episodes():
+            episode = _named(pairs, one) | data.outcome(one)
+            episode["goal"] = _goal(overlay, episode["goal"], recorded, data, one)
+            if alive is not None and one.first == 0 and one.row not in alive:
                 episode["name"] += ", ended before the fork"
-            moments = min(left, int(episode["ticks"])) if recorded.any else 0
+            moments = min(left, one.end - one.first) if recorded.any else 0
             if moments:
-                parts[f"episode-{number}-{row}"] = _episode(recorded, readout, overlay, data, row, moments)
+                key, end = _key(number, one), one.first + moments
+                part = parts[f"episode-{key}"] = _episode(recorded, decoders, overlay, data, one, end)
                 left -= moments
                 if rerenderer is not None:
-                    parts[f"episode-{number}-{row}"] |= rerenderer(data, row, moments)
-                parts[f"episode-{number}-{row}"]["places"] &= "pictures" in parts[f"episode-{number}-{row}"]
+                    part |= rerenderer(data, one, end)
+                part["places"] &= "pictures" in part
                 if overlaid is not None:
-                    parts |= overlaid.episode(data, row, moments)
-            episodes.append({**episode, "shown": moments > 0, "moments": moments})
+                    parts |= overlaid.episode(data, one, end)
+            episodes.append({**episode, "shown": moments > 0, "moments": one.first + moments if moments else 0})
         waves.append({"wave": number, "agent": data.agent, "ticks": data.ticks, "batch": data.batch, "episodes": episodes})
     if rerenderer is not None:
         rerenderer.close()
     header = trace.header
     run = {"run": header["run_id"], "seed": header["seed"], "graph": header["graph_hash"], "versions": header["versions"],
-           "nodes": [_node(trace, node) for node in trace.tables], "wires": list(_wires(header)),
+           "nodes": [_node(recorded, node) for node in trace.tables], "wires": list(_wires(header)),
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline,
            "overlay": None if overlay is None else overlay.plain(),
-           "readout": readout.fit, "reference": None if reference is None else reference.header["run_id"],
+           "planners": [{"node": node, "model": recorded.roles.model_of(node), "readout": decoder.fit}
+                        for node, decoder in decoders.items()],
+           "reference": None if reference is None else reference.header["run_id"],
            "reports_success": _tells_success(pairs, waves),
            "incomparable": overlaid is not None and overlaid.is_incomparable,
            "no_candidates": _no_candidates(trace), "torn": trace.truncated,
-           "missing": [*trace.faults, *recorded.missing(readout, render),
+           "missing": [*trace.faults, *recorded.missing(render),
                        *([NO_OVERLAY] if overlay is None and recorded.pictures else []), *_left_out(left, waves),
                        *(rerenderer.failures if rerenderer else [])]}
     return Pages(run, parts)
 
 
-def _episode(recorded: Recorded, decode: Decoder, overlay: Overlay | None, wave: Wave, row: int, ticks: int) -> Plain:
-    """Return an episode's data from payloads."""
-    return {"target": decode.target, "places": overlay is not None and _lies_in(overlay, recorded, decode.target),
-            **pictures(recorded, wave, row, ticks), **plans(recorded, decode, wave, row, ticks)}
+def _episode(recorded: Recorded, decoders: Mapping[str, Decoder], overlay: Overlay | None, wave: Wave, one: RowEpisode,
+             end: int) -> Plain:
+    """Return an episode's data from payloads, before tick `end`."""
+    return {"target": recorded.target, "places": overlay is not None and _lies_in(overlay, recorded),
+            **pictures(recorded, wave, one, end), **plans(recorded, decoders, wave, one, end)}
+
+
+def _decoders(recorded: Recorded, states: Recorded) -> dict[str, Decoder]:
+    """Return by planner of `states`, the actor's first, a readout of its world model's states; one per world model."""
+    found: dict[str, Decoder] = {}
+    for planner in states.roles.planners:
+        port = states.states(planner)
+        if port not in found:
+            found[port] = Decoder(recorded, port, states)
+    return {planner: found[states.states(planner)] for planner in states.roles.planners}
+
+
+def _key(wave: int, one: RowEpisode) -> str:
+    return f"{wave}-{one.row}" + (f"-{one.first}" if one.first else "")
 
 
 class _Reference:
     """Another agent on the same episodes: its differing outputs, imagined states and plans."""
 
-    def __init__(self, recorded: Recorded, decode: Decoder, trace: Trace) -> None:
+    def __init__(self, recorded: Recorded, decoders: Mapping[str, Decoder], trace: Trace) -> None:
         self._recorded, self._ours = Recorded(trace), recorded.trace
         if not any(_is_same(recorded.trace, trace, wave) for wave in trace.waves):
             raise TraceError(f"--reference: {trace.folder} holds none of the episodes of {recorded.trace.folder}: expected "
                              f"a trace that `ami replay {recorded.trace.folder} --swap …` or `--fork …` left")
         # another world model has other states, which need a readout of their own, fitted to the same world
-        self._decode = Decoder(recorded, self._recorded) if self._recorded.has("world_model.state") else decode
+        self._decoders = {node: decoders.get(node, one) if one.fit is None else one
+                          for node, one in _decoders(recorded, self._recorded).items()}
         self._waves: dict[int, Wave] = {}
 
     @property
@@ -151,21 +171,24 @@ class _Reference:
                         for port in figures["ports"])}
         return {f"reference-{number}": {"nodes": nodes}}
 
-    def episode(self, ours: Wave, row: int, ticks: int) -> dict[str, Plain]:
+    def episode(self, ours: Wave, one: RowEpisode, end: int) -> dict[str, Plain]:
         data = self._waves.get(ours.number)
         if data is None:
             return {}
-        found = plans(self._recorded, self._decode, data, row, min(ticks, data.ticks))
-        return {f"reference-{ours.number}-{row}": {name: value for name, value in found.items()
-                                                   if name.split("_")[0] in ("true", "plan", "imagined")}}
+        found = plans(self._recorded, self._decoders, data, one, min(end, data.ticks))
+        planners = {node: {name: value for name, value in own.items() if not name.startswith("candidates")}
+                    for node, own in found.get("planners", {}).items()}
+        return {f"reference-{_key(ours.number, one)}": {
+            **{name: value for name, value in found.items() if name.split("_")[0] == "true"}, "planners": planners}}
 
 
 # Helpers -----------------------------------------------------------------------------------------------------------------
 
 
-def _node(trace: Trace, node: str) -> Plain:
-    graph = trace.header["graph"]
-    return {"name": node, "module": implementation(trace, node), "every": graph.get("every", {}).get(node, 1),
+def _node(recorded: Recorded, node: str) -> Plain:
+    trace, graph = recorded.trace, recorded.trace.header["graph"]
+    return {"name": node, "role": recorded.roles.role(node), "module": implementation(trace, node),
+            "every": graph.get("every", {}).get(node, 1),
             "ports": {port: [dtype, list(shape)] for port, (dtype, shape) in trace.ports[node].items()}}
 
 
@@ -202,30 +225,30 @@ def _overlay(trace: Trace) -> Overlay | None:
         raise TraceError(str(error)) from None
 
 
-def _lies_in(overlay: Overlay, recorded: Recorded, target: str) -> bool:
+def _lies_in(overlay: Overlay, recorded: Recorded) -> bool:
     """Whether the overlay applies to the readout's target: the true state, or the observation if there is none."""
-    width = recorded.shape("world.truth")[1] if recorded.has("world.truth") else (0,)
-    of = "world.truth" if width[0] else "world.observation"
-    return target == of and recorded.has(of) and overlay.fits(recorded.shape(of)[1][0])
+    width = recorded.shape(recorded.truth)[1] if recorded.has(recorded.truth) else (0,)
+    of = recorded.truth if width[0] else recorded.observation
+    return recorded.target == of and recorded.has(of) and overlay.fits(recorded.shape(of)[1][0])
 
 
-def _goal(overlay: Overlay | None, option: Any, recorded: Recorded, wave: Wave, row: int) -> list[float] | None:
+def _goal(overlay: Overlay | None, option: Any, recorded: Recorded, wave: Wave, one: RowEpisode) -> list[float] | None:
     """Return the position of an episode's goal, x and y in the state's units."""
     if overlay is None:
         return None
-    shown = recorded.at("world.goal", wave.number)
-    place = overlay.goal(option, shown[min(shown)][row] if shown else None)
+    shown = within(recorded.at(recorded.goal, wave.number), one.first, one.end)
+    place = overlay.goal(option, shown[min(shown)][one.row] if shown else None)
     return None if place is None else list(place)
 
 
-def _pair(pairs: Mapping[str, Any], wave: Wave, row: int) -> Plain:
-    """Return an episode's name and its option "goal": waves are cut from the pairs in order."""
+def _named(pairs: Mapping[str, Any], one: RowEpisode) -> Plain:
+    """Return an episode's name, and its option "goal"."""
     known: Sequence[Plain] = pairs.get("pairs", ())
-    if wave.first is None or wave.first + row >= len(known):
-        return {}
-    pair = known[wave.first + row]
+    if one.number is None or one.number >= len(known):
+        return {"name": f"world {one.row}" + (f" from tick {one.first}" if one.first else ""), "goal": None}
+    pair = known[one.number]
     kind = str(pair.get("kind", "")).replace("_", " ")
-    return {"name": f"pair {wave.first + row}, {kind}", "goal": pair.get("goal")}
+    return {"name": f"pair {one.number}, {kind}", "goal": pair.get("goal")}
 
 
 def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
@@ -251,14 +274,15 @@ def _batch(trace: Trace, wave: int) -> int:
 
 def _first_shown(trace: Trace, wave: int) -> list[bytes]:
     """Return the hashes of a wave's first world outputs."""
-    table = trace.table(WORLD)
+    world = Roles(trace.header).world
+    table = trace.table(world)
     first = table.slice(int(np.flatnonzero(table["wave"].to_numpy() == wave)[0]), 1)
-    return [first[f"{port}.hash"][0].as_py() for port in trace.ports[WORLD]]
+    return [first[f"{port}.hash"][0].as_py() for port in trace.ports[world]]
 
 
 def _no_candidates(trace: Trace) -> str:
     """Return the text shown if there are no energies of candidates."""
-    is_noted = any(NOTES in table.column_names for node, table in trace.tables.items() if "plan" in trace.ports[node])
+    is_noted = any(NOTES in table.column_names for node, table in trace.tables.items() if PLAN in trace.ports[node])
     return "The planner scored no candidates." if is_noted else NO_CANDIDATES
 
 

@@ -5,19 +5,31 @@ A wave has T ticks × B worlds. Its figures cover all worlds; an episode is one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from ami.rollout import OVER
 from ami.trace.reader import Trace
+from ami.trace.roles import Roles
+from ami.views.played import EPISODE, played
 from ami.views.viewer_packing import Plain, base64_of, packed
 
 STATISTICS = ("mean", "std", "min", "max")
-FLAGS = ("terminated", "truncated", "success", "reward")
+KEPT = (*OVER, "success", "reward", EPISODE)
+
+
+class RowEpisode(NamedTuple):
+    """One episode of a wave: ticks `first` to before `end` of a row. `number` is that of its pair; None if unknown."""
+
+    row: int
+    first: int
+    end: int
+    number: int | None
 
 
 @dataclass
@@ -29,7 +41,7 @@ class Wave:
         agent: the folder it was recorded in.
         first: index of its first world among the run's sealed pairs; None if the header has no batch size.
         figures: by node, as the page holds them.
-        flags: the world's flags and rewards, (T, B) each.
+        flags: the world's flags, rewards and numbers of episodes, (T, B) each; NaN where it rests.
     """
 
     number: int
@@ -47,25 +59,36 @@ class Wave:
             self._notes[node] = trace.notes(node, self.number)
         return self._notes[node]
 
-    def episode(self, row: int, pair: Mapping[str, Any]) -> Plain:
-        """Return an episode's length and outcome; later ticks of its row do not count."""
-        over = np.zeros(self.ticks, bool)
-        for flag in ("terminated", "truncated"):
-            if flag in self.flags:
-                over |= self.flags[flag][:, row] > 0
-        ended = np.flatnonzero(over)
-        ticks = int(ended[0]) + 1 if len(ended) else self.ticks
-        reward = self.flags.get("reward")
-        success = self.flags.get("success")
-        return {"name": pair.get("name", f"world {row}"), "ticks": ticks, "over": bool(len(ended)),
-                "success": bool(success is not None and success[:ticks, row].any()), "goal": pair.get("goal"),
-                "return": 0.0 if reward is None else float(np.nansum(reward[:ticks, row]))}
+    def episodes(self) -> Iterator[RowEpisode]:
+        """Yield the episodes by row; a row without any, as in a fork after its end, counts as one."""
+        tick, row = (each.ravel() for each in np.indices((self.ticks, self.batch)))
+        sent = self.flags.get(EPISODE)
+        found = played(np.zeros_like(tick), tick, row, None if sent is None else sent.ravel(),
+                       [self.flags[flag].ravel() for flag in OVER if flag in self.flags])
+        for one in range(self.batch):
+            own = found.live & (row == one)
+            for first in np.unique(found.began[own]).tolist() or [0]:
+                ticks = tick[own & (found.began == first)]
+                end = int(ticks.max()) + 1 if len(ticks) else self.ticks
+                number = int(found.number[(end - 1) * self.batch + one])
+                if number < 0 and first == 0 and self.first is not None:  # an older trace, or over before a fork
+                    number = self.first + one
+                yield RowEpisode(one, first, end, number if number >= 0 else None)
+
+    def outcome(self, episode: RowEpisode) -> Plain:
+        """Return an episode's extent and outcome."""
+        ticks = np.s_[episode.first:episode.end, episode.row]
+        reward, success = self.flags.get("reward"), self.flags.get("success")
+        return {"row": episode.row, "first": episode.first, "ticks": episode.end,
+                "over": any(bool((self.flags[flag][ticks] > 0).any()) for flag in OVER if flag in self.flags),
+                "success": bool(success is not None and (success[ticks] > 0).any()),
+                "return": 0.0 if reward is None else float(np.nansum(reward[ticks]))}
 
 
 def wave_figures(trace: Trace, number: int) -> Wave:
     """Return the figures of one wave of a trace."""
     ticks, batch, agent = trace.waves[number], 0, ""
-    nodes: dict[str, Plain] = {}
+    world, nodes = Roles(trace.header).world, dict[str, Plain]()
     flags: dict[str, np.ndarray] = {}
     chosen = {node: table.take(pa.array(np.flatnonzero(table["wave"].to_numpy() == number)))
               for node, table in trace.tables.items()}
@@ -80,8 +103,8 @@ def wave_figures(trace: Trace, number: int) -> Wave:
         ports: dict[str, Plain] = {}
         for port in trace.ports[node]:
             ports[port] = _figures(table, port)
-            if node == "world" and port in FLAGS and f"{port}.rows" in table.column_names:
-                dense = np.zeros((ticks, int(table["batch"][0].as_py())), np.float32)
+            if node == world and port in KEPT and f"{port}.rows" in table.column_names:
+                dense = np.full((ticks, int(table["batch"][0].as_py())), np.nan, np.float32)
                 dense[at] = np.asarray(table[f"{port}.rows"].to_pylist(), np.float32)
                 flags[port] = dense
         nodes[node] = {"ticks": None if len(at) == ticks else at.tolist(), "ports": ports,

@@ -5,10 +5,14 @@ const RUN = JSON.parse(el("run").textContent);
 const COLOURS = {world: "#475569", perception: "#2563eb", world_model: "#7c3aed", memory: "#0d9488", goal: "#b45309",
   cost: "#dc2626", planner: "#15803d", actor: "#c2410c", configurator: "#be185d"};
 const LINES = ["#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a"];
-const PLAN = "#0080c8", WALKED = "#6e7482", WANTED = "#1e9654", WIDEST = 12, NOW = "#c2403a", REFERENCE = "#e08a1e";
+const PLANS = ["#0080c8", "#8e44ad", "#0d9488", "#b45309"], PLAN = PLANS[0], WALKED = "#6e7482", WANTED = "#1e9654", WIDEST = 12, NOW = "#c2403a", REFERENCE = "#e08a1e";
+const UNSEEN = ["terminated", "truncated", "episode"];  // of the world's outputs: shown by the episode's entry
 const NODES = new Map(RUN.nodes.map(node => [node.name, node]));
-const EPISODES = RUN.waves.flatMap(wave => wave.episodes.map((episode, row) => ({...episode, wave, row})));
-const colour = name => COLOURS[name] || "#334155";
+const EPISODES = RUN.waves.flatMap(wave => wave.episodes.map(episode => ({...episode, wave, part: `${wave.wave}-${episode.row}${episode.first ? `-${episode.first}` : ""}`})));
+const role = name => NODES.has(name) ? NODES.get(name).role : "", ofRole = one => [...NODES.keys()].filter(name => role(name) === one);
+const [WORLD] = ofRole("world"), [MEMORY] = ofRole("memory"), [CONFIGURATOR] = ofRole("configurator");
+const PLANNERS = RUN.planners.map(({node}, place) => ({node, colour: PLANS[place % PLANS.length], dash: place ? [7, 4] : []})), SEVERAL = PLANNERS.length > 1;
+const colour = name => COLOURS[role(name)] || "#334155";
 const short = number => number === undefined || Number.isNaN(number) ? "–" :
   Math.abs(number) >= 1e9 || (number !== 0 && Math.abs(number) < 1e-3) ? number.toExponential(2) :
   Math.abs(number) >= 1e3 ? Math.round(number).toLocaleString("en") : String(+number.toPrecision(4));
@@ -50,6 +54,11 @@ function fired(node, tick, nodes = now.nodes) {  // index of the last invocation
 }
 const sentAt = (node, index) => index < 0 ? -1 : now.nodes[node].ticks ? now.nodes[node].ticks[index] : index;
 const fires = (node, tick) => tick >= 0 && sentAt(node, fired(node, tick)) === tick;
+function dueAt(node, tick) {  // the last tick at which the node was due in the shown row: a slow node counts an episode's ticks
+  const {every} = NODES.get(node);
+  return every > 1 ? tick - (tick - EPISODES[now.number].first) % every : sentAt(node, fired(node, tick));
+}
+const isDue = (node, tick) => dueAt(node, tick) === tick && fires(node, tick);
 function value(node, port, tick, nodes = now.nodes) {  // of the shown world; NaN without a value per world
   const index = fired(node, tick, nodes), rows = index < 0 ? undefined : unpack(nodes[node].ports[port], "rows");
   return rows ? rows[index * now.wave.batch + now.row] : NaN;
@@ -58,26 +67,26 @@ function referenceValue(node, port, tick) {  // the reference's value; NaN after
   return tick > now.referenceEnd ? NaN : value(node, port, tick, now.referenceNodes);
 }
 function endOfReference() {
-  const data = now.referenceNodes.world, flags = ["terminated", "truncated"].filter(port => has("world", port, now.referenceNodes));
-  for (let tick = 0; data && tick < now.wave.ticks; tick++)
-    if (flags.some(port => value("world", port, tick, now.referenceNodes) > 0)) return tick;
+  const data = now.referenceNodes[WORLD], flags = ["terminated", "truncated"].filter(port => has(WORLD, port, now.referenceNodes));
+  for (let tick = EPISODES[now.number].first; data && tick < now.wave.ticks; tick++)
+    if (flags.some(port => value(WORLD, port, tick, now.referenceNodes) > 0)) return tick;
   return Infinity;
 }
 const has = (node, port, nodes = now.nodes) => Boolean(nodes[node] && nodes[node].ports[port] && nodes[node].ports[port].rows);
 
 // Position -----------------------------------------------------------------------------------------------------------------
 
-const now = {number: 0, tick: 0, wave: null, row: 0, ticks: 1, nodes: {}, detail: null, picked: null, timer: 0, jump: null};
+const now = {number: 0, hidden: new Set(), tick: 0, wave: null, row: 0, ticks: 1, nodes: {}, detail: null, picked: null, timer: 0, jump: null};
 
 function look(number, tick) {
   const episode = EPISODES[number];
   Object.assign(now, {number, wave: episode.wave, row: episode.row, ticks: episode.ticks, jump: null,
-    nodes: open(`wave-${episode.wave.wave}`).nodes, detail: open(`episode-${episode.wave.wave}-${episode.row}`),
-    referenceNodes: (open(`reference-${episode.wave.wave}`) || {nodes: {}}).nodes, reference: open(`reference-${episode.wave.wave}-${episode.row}`)});
+    nodes: open(`wave-${episode.wave.wave}`).nodes, detail: open(`episode-${episode.part}`),
+    referenceNodes: (open(`reference-${episode.wave.wave}`) || {nodes: {}}).nodes, reference: open(`reference-${episode.part}`)});
   now.pictures = now.detail && now.detail.pictures ? now.detail.pictures.map(picture) : null;
   now.referenceEnd = endOfReference();
   now.spent = spent();
-  now.first = Math.max(0, now.spent.findIndex(us => us > 0));  // a fork begins later
+  now.first = Math.max(0, now.spent.findIndex(us => us > 0));  // a fork begins later, and so do later episodes of a row
   now.slow = overruns();
   el("episode").value = String(number);
   el("scrub").max = String(now.ticks - 1);
@@ -104,7 +113,7 @@ function spent() {  // µs by tick, of all modules
   const all = new Float64Array(now.ticks);
   for (const node of NODES.keys()) if (now.nodes[node]) {
     const us = unpack(now.nodes[node], "us"), ticks = now.nodes[node].ticks;
-    for (let i = 0; i < us.length; i++) { const tick = ticks ? ticks[i] : i; if (tick < now.ticks) all[tick] += us[i]; }
+    for (let i = 0; i < us.length; i++) { const tick = ticks ? ticks[i] : i; if (tick < now.ticks && tick >= EPISODES[now.number].first) all[tick] += us[i]; }
   }
   return all;
 }
@@ -187,6 +196,19 @@ function rows(name, tick, detail = now.detail) {  // one tick of an episode's ar
   for (let i = 0; i < size; i += width) found.push(part.subarray(i, i + width));
   return part.length < size || Number.isNaN(part[0]) ? null : found;
 }
+function imagined(planner, detail = now.detail) {  // its last plan: tick and states; null if there is none
+  const own = detail && detail.planners && detail.planners[planner.node], tick = dueAt(planner.node, now.tick);
+  const states = own && tick >= now.first && !now.hidden.has(planner.node) ? rows("imagined", tick, own) : null;
+  return states && {tick, states};
+}
+function toggle(planner) {
+  if (!now.hidden.delete(planner.node)) now.hidden.add(planner.node);
+  go(now.tick);
+}
+function planKeys(label, detail) {  // legend; of several planners, each name hides and shows its plans
+  for (const planner of PLANNERS) if (detail && detail.planners && detail.planners[planner.node] && detail.planners[planner.node].imagined && (SEVERAL || imagined(planner, detail)))
+    key(SEVERAL ? `${label} by ${planner.node}` : label, planner.colour, planner);
+}
 function drawWorld() {
   const canvas = el("world"), numbers = el("numbers"), pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
@@ -222,26 +244,31 @@ function drawPicture(pen, canvas) {
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick); if (place) path.push(at(place[0])); }
   const goal = EPISODES[now.number].goal;
   if (goal) { pen.strokeStyle = WANTED; pen.lineWidth = 3; pen.beginPath(); pen.ellipse(...point(...goal), radius * Math.abs(across), radius * Math.abs(down), 0, 0, 7); pen.stroke(); key("goal", WANTED); }
-  const referencePlan = rows("imagined", now.tick, now.reference), referencePath = [];
+  const placeAt = (tick, detail) => { const place = rows("true", tick, detail); return place ? [at(place[0])] : []; };
+  const referencePlans = PLANNERS.map(planner => [planner, imagined(planner, now.reference)]).filter(one => one[1]), referencePath = [];
   for (let tick = 0; tick <= now.tick; tick++) { const place = rows("true", tick, now.reference); if (place) referencePath.push(at(place[0])); }
   const strays = referencePath.length && path.length && referencePath.at(-1).some((x, i) => Math.abs(x - path.at(-1)[i]) > 0.5);
   if (strays) line(pen, referencePath, REFERENCE, 2);
-  if (referencePlan) { line(pen, [...(strays ? referencePath : path).slice(-1), ...referencePlan.map(at)], REFERENCE, 3); key(strays ? "reference: path, imagined" : "reference: imagined", REFERENCE); }
+  for (const [planner, {tick, states}] of referencePlans) line(pen, [...(strays ? placeAt(tick, now.reference) : placeAt(tick)), ...states.map(at)], REFERENCE, 3, planner.dash);
+  if (referencePlans.length) key(strays ? "reference: path, imagined" : "reference: imagined", REFERENCE);
   line(pen, path, WALKED, 3);
   if (path.length > 1) key("path", WALKED);
-  const plan = rows("imagined", now.tick);
-  if (plan) {
-    const steps = [...path.slice(-1), ...plan.map(at)];
-    line(pen, steps, PLAN, 3.5);
-    for (const [i, [x, y]] of steps.slice(1).entries()) { pen.globalAlpha = 1 - 0.5 * i / steps.length; pen.beginPath(); pen.arc(x, y, 5, 0, 7); pen.fillStyle = PLAN; pen.fill(); }
+  for (const planner of [...PLANNERS].reverse()) {
+    const plan = imagined(planner);
+    if (!plan) continue;
+    const steps = [...placeAt(plan.tick), ...plan.states.map(at)], round = SEVERAL ? 3.5 : 5;
+    line(pen, steps, planner.colour, SEVERAL ? 2.5 : 3.5, planner.dash);
+    for (const [i, [x, y]] of steps.slice(1).entries()) { pen.globalAlpha = 1 - 0.5 * i / steps.length; pen.beginPath(); pen.arc(x, y, round, 0, 7); pen.fillStyle = planner.colour; pen.fill(); }
     pen.globalAlpha = 1;
-    key("imagined", PLAN);
   }
+  planKeys("imagined", now.detail);
 }
 function drawNumbers(pen, canvas) {  // a few numbers over time, and their imagined future
-  const width = now.detail.true_shape[0], height = canvas.height / width, plan = rows("imagined", now.tick), referencePlan = rows("imagined", now.tick, now.reference);
+  const width = now.detail.true_shape[0], height = canvas.height / width;
+  const plansOf = detail => PLANNERS.map(planner => [planner, imagined(planner, detail)]).filter(one => one[1]).reverse();
+  const plans = plansOf(now.detail), referencePlans = plansOf(now.reference);
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  const span = 60, from = Math.max(0, now.tick - span * 0.7), x = tick => 8 + (tick - from) * (canvas.width - 16) / span;
+  const span = 60, from = Math.max(now.first, now.tick - span * 0.7), x = tick => 8 + (tick - from) * (canvas.width - 16) / span;
   const held = unpack(now.detail, "true");
   for (let d = 0; d < width; d++) {
     let low = Infinity, high = -Infinity;
@@ -252,27 +279,35 @@ function drawNumbers(pen, canvas) {  // a few numbers over time, and their imagi
     for (let tick = Math.floor(from); tick < Math.min(now.ticks, from + span); tick++) (tick <= now.tick ? all : future).push([x(tick), y(held[tick * width + d])]);
     line(pen, [...all.slice(-1), ...future], "#d5d8df", 1.5);
     line(pen, all, WALKED, 2);
-    if (referencePlan) line(pen, [all[all.length - 1], ...referencePlan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], REFERENCE, 2);
-    if (plan) line(pen, [all[all.length - 1], ...plan.map((state, i) => [x(now.tick + 1 + i), y(state[d])])], PLAN, 2.5);
+    const ahead = ({tick, states}) => [[x(tick), y(held[tick * width + d])], ...states.map((state, i) => [x(tick + 1 + i), y(state[d])])];
+    for (const [planner, plan] of referencePlans) line(pen, ahead(plan), REFERENCE, 2, planner.dash);
+    for (const [planner, plan] of plans) line(pen, ahead(plan), planner.colour, 2.5, planner.dash);
     pen.fillStyle = "#737a88"; pen.font = "11px sans-serif";
     pen.fillText(`${now.detail.target} [${d}]   ${short(held[now.tick * width + d] ?? NaN)}`, 8, d * height + 11);
   }
   line(pen, [[x(now.tick), 0], [x(now.tick), canvas.height]], NOW, 1);
   key("past", WALKED);
   key("future", "#c3c7d0");
-  if (plan) key("imagined", PLAN);
-  if (referencePlan) key("reference: imagined", REFERENCE);
+  planKeys("imagined", now.detail);
+  if (referencePlans.length) key("reference: imagined", REFERENCE);
 }
-function line(pen, points, stroke, width) {
+function line(pen, points, stroke, width, dash = []) {
   if (points.length < 2) return;
+  pen.setLineDash(dash);
   pen.strokeStyle = stroke; pen.lineWidth = width; pen.lineJoin = "round"; pen.beginPath();
   points.forEach(([x, y], i) => i ? pen.lineTo(x, y) : pen.moveTo(x, y));
   pen.stroke();
+  pen.setLineDash([]);
 }
-function key(name, stroke) {
+function key(name, stroke, planner) {
   const entry = make("span", undefined, el("key"));
-  make("i", "", entry).style.color = stroke;
+  const mark = make("i", "", entry, planner && planner.dash.length ? "dashed" : "");
+  mark.style.color = stroke;
   entry.append(name);
+  if (!planner || !SEVERAL) return;
+  entry.className = `choice${now.hidden.has(planner.node) ? " hidden" : ""}`;
+  entry.title = "click: hide or show";
+  entry.addEventListener("click", () => toggle(planner));
 }
 function drawRecalled() {
   const figure = el("recalled"), tick = now.detail && now.detail.recalled ? now.detail.recalled[now.tick] ?? -1 : -1;  // a long episode is shown in part
@@ -281,7 +316,7 @@ function drawRecalled() {
   const shown = now.pictures && now.pictures[tick];
   figure.firstChild.hidden = !shown;
   if (shown) figure.firstChild.src = shown.src;
-  figure.lastChild.textContent = `recalled: most like tick ${tick}, score ${short(value("memory", "score", now.tick))}`;
+  figure.lastChild.textContent = `recalled: most like tick ${tick}, score ${short(value(MEMORY, "score", now.tick))}`;
 }
 function drawFacts() {
   const table = el("facts");
@@ -297,12 +332,14 @@ function drawFacts() {
     for (const name of ["", "recorded", "reference"]) make("th", name, row, name === "reference" ? "reference" : "");
   }
   const shown = (node, port, from) => { const own = from(node, port, now.tick); return Number.isNaN(own) ? "–" : NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own); };
-  const actions = detail => (detail && rows("plan", now.tick, detail) || []).map(action => `(${[...action].map(part => part.toFixed(2)).join(", ")})`).join("\n");
-  const mode = value("configurator", "mode", now.tick);
+  const held = (detail, planner) => detail && detail.planners && detail.planners[planner.node];
+  const actions = (detail, planner) => (held(detail, planner) && rows("plan", dueAt(planner.node, now.tick), held(detail, planner)) || []).map(action => `(${[...action].map(part => part.toFixed(2)).join(", ")})`).join("\n");
+  const mode = value(CONFIGURATOR, "mode", now.tick);
   if (!Number.isNaN(mode)) fact("mode", mode === 1 ? "1: reacts" : mode === 2 ? "2: plans" : String(mode));
-  for (const {node, port} of scalars()) if (!(node === "configurator" && port === "mode") && port !== "terminated" && port !== "truncated")
+  for (const {node, port} of scalars()) if (!(node === CONFIGURATOR && port === "mode") && !(node === WORLD && UNSEEN.includes(port)))
     fact(`${node}.${port}`, shown(node, port, value), has(node, port, now.referenceNodes) ? shown(node, port, referenceValue) : "");
-  if (actions(now.detail) || actions(now.reference)) fact("planner.plan", actions(now.detail) || "not recorded", actions(now.reference));
+  for (const planner of PLANNERS) if (actions(now.detail, planner) || actions(now.reference, planner))
+    fact(`${planner.node}.plan${isDue(planner.node, now.tick) ? "" : `, ${age(dueAt(planner.node, now.tick))}`}`, actions(now.detail, planner) || "not recorded", actions(now.reference, planner));
   fact(now.wave.batch > 1 ? `${now.wave.batch} worlds took` : "all modules", `${short(now.spent[now.tick] / 1000)} ms`);
   const episode = EPISODES[now.number];
   fact("this episode", now.tick < now.ticks - 1 ? "running" : !episode.over ? "the trace ends here" : episode.success ? "reached its goal" :
@@ -312,9 +349,10 @@ function scalars() {
   return [...NODES.values()].flatMap(node => Object.keys(node.ports).filter(port => has(node.name, port)).map(port => ({node: node.name, port})));
 }
 function drawCandidates() {
-  const canvas = el("candidates"), data = now.detail && rows("candidates", now.tick);
+  const canvas = el("candidates"), own = now.detail && now.detail.planners && now.detail.planners[el("planner").value];
+  const data = own ? rows("candidates", now.tick, own) : null;
   canvas.hidden = !data;
-  el("no_candidates").textContent = data ? "" : now.detail && now.detail.candidates ? "No search at this tick." : RUN.no_candidates;
+  el("no_candidates").textContent = data ? "" : own && own.candidates ? "No search at this tick." : RUN.no_candidates;
   if (!data) return;
   for (const [i, energies] of data.entries()) data[i] = energies.filter(Number.isFinite);  // fewer in some iterations
   const pen = canvas.getContext("2d"), all = data.flatMap(energies => [...energies]).filter(Number.isFinite);
@@ -339,9 +377,9 @@ function groups() {
   const data = {"energy of the state": [], "energy of the plan": [], surprise: [], "other figures": []};
   for (const {node, port} of scalars()) {
     const kind = NODES.get(node).ports[port][0];
-    if (kind === "bool" || port === "mode") continue;
-    const group = port === "surprise" ? "surprise" : node === "planner" && port === "energy" ? "energy of the plan" :
-      node === "cost" || port === "energy" ? "energy of the state" : "other figures";
+    if (kind === "bool" || port === "mode" || (node === WORLD && port === "episode")) continue;
+    const group = port === "surprise" ? "surprise" : role(node) === "planner" && port === "energy" ? "energy of the plan" :
+      role(node) === "cost" || port === "energy" ? "energy of the state" : "other figures";
     data[group].push({node, port});
     if (has(node, port, now.referenceNodes)) data[group].push({node, port, reference: true});
   }
@@ -355,6 +393,10 @@ function groups() {
   return order.filter(title => data[title] && data[title].length).map(title => [title, data[title]]);
 }
 const figure = (series, tick) => series.term ? unpack(now.detail.terms, series.term)[tick] ?? NaN : (series.reference ? referenceValue : value)(series.node, series.port, tick);
+function atItsTicks(one) {  // a node that rests holds its value: steps, with a point at each tick at which it fired
+  if (!one.node || NODES.get(one.node).every < 2) return {points: {show: now.ticks < 3}};
+  return {paths: uPlot.paths.stepped({align: 1}), points: {show: true, size: 5, filter: () => [...Array(now.ticks).keys()].filter(tick => isDue(one.node, tick))}};
+}
 function drawCharts() {
   while (charts.length) charts.pop().plot.destroy();
   el("charts").replaceChildren();
@@ -378,7 +420,7 @@ function drawCharts() {
       scales: {x: {time: false, range: [now.first, Math.max(now.first + 1, now.ticks - 1)]}},
       axes: [{show: isLast, size: 24, grid: {stroke: "#eef0f3"}, stroke: "#737a88"},
         {size: 56, grid: {stroke: "#eef0f3"}, stroke: "#737a88", space: 24, show: !apart}],
-      series: [{}, ...series.map((_, i) => ({stroke: lines[i], width: 1.4, dash: series[i].reference ? [5, 3] : undefined, points: {show: now.ticks < 3}, scale: apart ? `${series[i].node}.${series[i].port}` : "y"}))],
+      series: [{}, ...series.map((one, i) => ({stroke: lines[i], width: 1.4, dash: series[i].reference ? [5, 3] : undefined, ...atItsTicks(one), scale: apart ? `${series[i].node}.${series[i].port}` : "y"}))],
     }, [ticks, ...values], frame);
     const mark = make("div", undefined, plot.over, "now");
     scrubbing(plot.over, event => Math.round(plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, "x")));
@@ -391,7 +433,7 @@ function moveCharts() {
     for (const {one, data} of shown) data.textContent = short(figure(one, now.tick));
   }
 }
-const LANE = 17, LEFT = 96, RIGHT = 200;
+const LANE = 17, LEFT = Math.max(96, 14 + 6 * Math.max(...[...NODES].map(([name, {every}]) => name.length + (every > 1 ? `, every ${every}`.length : 0)))), RIGHT = 200;
 const lanes = document.createElement("canvas");  // drawn once per episode, copied at every tick
 function laneWidth() { return el("lanes").clientWidth; }
 function tickAtLane(event) {
@@ -407,7 +449,7 @@ function drawLanes() {
   pen.scale(ratio, ratio);
   pen.font = "11px sans-serif";
   names.forEach((node, lane) => {
-    pen.fillStyle = "#262c3a"; pen.fillText(node, 6, lane * LANE + 12);
+    pen.fillStyle = "#262c3a"; pen.fillText(NODES.get(node).every > 1 ? `${node}, every ${NODES.get(node).every}` : node, 6, lane * LANE + 12);
     if (!now.nodes[node]) return;
     const us = unpack(now.nodes[node], "us"), sorted = Float32Array.from(us).sort(), most = sorted[Math.floor(0.95 * (sorted.length - 1))] || 1;
     pen.fillStyle = colour(node);
@@ -422,7 +464,7 @@ function drawLanes() {
   const y = names.length * LANE;
   pen.fillStyle = "#262c3a"; pen.fillText("mode, overrun", 6, y + 12);
   for (let tick = 0; tick < now.ticks; tick++) {
-    const mode = value("configurator", "mode", tick);
+    const mode = value(CONFIGURATOR, "mode", tick);
     if (!Number.isNaN(mode)) { pen.fillStyle = mode === 2 ? "#be185d" : "#f5c6da"; pen.fillRect(LEFT + tick * across, y + 9, Math.max(across, 0.5), 5); }
   }
   pen.fillStyle = NOW;
@@ -529,6 +571,10 @@ function pick(what) { now.picked = what; lightGraph(); inspect(); }
 function arrived(wire) {  // tick at which the wire's current message was sent; -1 before the first
   return wire.cut ? -1 : sentAt(wire.node, fired(wire.node, now.tick - wire.delay));
 }
+function firedTicks(node) {
+  const ticks = [...Array(now.ticks).keys()].filter(tick => tick >= now.first && isDue(node, tick));
+  return ticks.slice(0, 24).join(", ") + (ticks.length > 24 ? ", …" : "");
+}
 const age = sent => sent < 0 ? "nothing sent yet" : now.tick === sent ? "sent at this tick" : `${now.tick - sent} tick${now.tick - sent > 1 ? "s" : ""} old`;
 function content(node, port, index) {
   const data = now.nodes[node].ports[port], statistic = name => unpack(data, name)[index];
@@ -551,7 +597,8 @@ function inspect() {
   if (!port) {
     const index = fired(node, now.tick), isNow = fires(node, now.tick);
     make("h2", `${node}: ${NODES.get(node).module}`, place);
-    make("p", isNow ? `fired at this tick, ${short(unpack(now.nodes[node], "us")[index])} µs` : `rests at this tick${NODES.get(node).every > 1 ? `, fires every ${NODES.get(node).every}` : ""}`, place, "note");
+    make("p", isNow ? `fired at this tick${isDue(node, now.tick) ? "" : " for other worlds"}, ${short(unpack(now.nodes[node], "us")[index])} µs` : `rests at this tick${index < 0 ? "" : `, fired last at tick ${dueAt(node, now.tick)}`}`, place, "note");
+    if (NODES.get(node).every > 1) make("p", `fires every ${NODES.get(node).every} ticks of an episode: ${firedTicks(node)}`, place, "note");
     table = make("table", undefined, place);
     for (const each of RUN.wires.filter(each => each.to === node)) {
       const name = make("a", `${each.node}.${each.port}`);
@@ -589,10 +636,13 @@ for (const wave of RUN.waves) {
   const group = make("optgroup", undefined, el("episode"));
   group.label = `wave ${wave.wave}, ${wave.agent}`;
   for (const [i, episode] of EPISODES.entries()) if (episode.wave === wave)
-    make("option", `${episode.name}: ${!episode.over ? "cut off" : episode.success ? "reached" : RUN.reports_success ? "failed" : `return ${short(episode.return)}`}, ${episode.ticks - 1} steps${episode.shown ? " ◉" : ""}`, group).value = String(i);
+    make("option", `${episode.name}: ${!episode.over ? "cut off" : episode.success ? "reached" : RUN.reports_success ? "failed" : `return ${short(episode.return)}`}, ${episode.ticks - 1 - episode.first} steps${episode.shown ? " ◉" : ""}`, group).value = String(i);
 }
 if (!RUN.reports_success) el("failure").textContent = "lowest return";
 for (const text of RUN.missing) make("p", text, el("missing"));
+for (const {node} of PLANNERS) make("option", node, el("planner")).value = node;
+el("planner").hidden = !SEVERAL;
+el("planner").addEventListener("change", event => { event.target.blur(); drawCandidates(); });
 drawGraph();
 look(0, 0);
 let resized = 0;

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from ami import load_trace
 from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.cli.main import main
@@ -95,9 +96,11 @@ def test_an_episode_shows_its_pictures_and_imagined_plans(run: Path) -> None:
     episode = whole.parts["episode-1-0"]
     seen = whole.run["waves"][1]["episodes"][0]
     assert len(episode["pictures"]) == seen["ticks"] and episode["places"]
-    assert episode["imagined_shape"][0] == 3 and whole.run["readout"]["r2"] > 0.99
+    (planner,), plan = whole.run["planners"], episode["planners"]["planner"]
+    assert (planner["node"], planner["model"]) == ("planner", "world_model") and planner["readout"]["r2"] > 0.99
+    assert plan["imagined_shape"][0] == 3
     true = np.frombuffer(base64.b64decode(episode["true"]), "<f4").reshape(-1, *episode["true_shape"])
-    imagined = np.frombuffer(base64.b64decode(episode["imagined"]), "<f4").reshape(-1, *episode["imagined_shape"])
+    imagined = np.frombuffer(base64.b64decode(plan["imagined"]), "<f4").reshape(-1, *plan["imagined_shape"])
     error = np.linalg.norm(imagined[:-1, 0, :2] - true[1:, :2], axis=-1)
     assert np.median(error) < 1.5, "the first imagined place is near the next true one"
 
@@ -108,11 +111,57 @@ def test_an_episode_shows_the_energies_of_candidates_and_of_the_costs_terms(tmp_
     noted = trace.notes("planner", 1)
     ticks, iterations, candidates = len(noted), *noted[0]["candidates"].shape[1:]
     whole = pages(trace).parts["episode-1-0"]
-    energies = np.frombuffer(base64.b64decode(whole["candidates"]), "<f4").reshape(-1, iterations, candidates)
-    assert whole["candidates_shape"] == [iterations, candidates] and len(energies) <= ticks
+    plan = whole["planners"]["planner"]
+    energies = np.frombuffer(base64.b64decode(plan["candidates"]), "<f4").reshape(-1, iterations, candidates)
+    assert plan["candidates_shape"] == [iterations, candidates] and len(energies) <= ticks
     assert np.allclose(energies[3].min(), noted[3]["candidates"][0].min())
     assert set(whole["terms"]) == {"cost: goal_distance"}
     assert trace.notes("actor", 1) == {}
+
+
+@pytest.fixture
+def two_levels(runs: dict[str, Path]) -> Path:
+    """Two planners; four episodes in two rows, each refilled when its episode is over."""
+    if "levels" not in runs:
+        graph, folder = to_graph(compose(["agent=two_levels"])), runs["at"] / "levels"
+        write_header(folder, graph, {"evaluation": {"batch": 2}}, seed=3)
+        manifest = Manifest.make(graph.drafts["world"], 5, 2)
+        manifest.save(folder / "manifest.json")
+        with Agent(LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace" / "agent-0", payload=True))) as agent:
+            for _ in rollout(agent, manifest.episodes(), 2, refill=True):
+                pass
+        runs["levels"] = folder
+    return runs["levels"]
+
+
+def test_every_planner_shows_its_plans_and_imagined_states(two_levels: Path) -> None:
+    whole = pages(Trace.open(two_levels))
+    assert [(one["node"], one["model"]) for one in whole.run["planners"]] == [
+        ("planner", "world_model"), ("upper_planner", "upper_model")]
+    assert all(one["readout"]["r2"] > 0.99 for one in whole.run["planners"])
+    plans = whole.parts["episode-0-0"]["planners"]
+    assert (plans["planner"]["imagined_shape"], plans["upper_planner"]["imagined_shape"]) == ([4, 3], [12, 3])
+    upper = np.frombuffer(base64.b64decode(plans["upper_planner"]["imagined"]), "<f4").reshape(-1, 36)
+    assert np.flatnonzero(np.isfinite(upper[:6, 0])).tolist() == [0, 4], "every fourth tick"
+    assert {"candidates", "plan"} <= set(plans["planner"]) & set(plans["upper_planner"])
+
+
+def test_every_episode_of_a_refilled_row_is_listed(two_levels: Path) -> None:
+    whole = pages(Trace.open(two_levels))
+    (wave,) = whole.run["waves"]
+    known = load_trace(two_levels).episodes.to_pylist()
+    assert [(one["row"], one["first"], one["ticks"] - one["first"], one["success"], one["return"])
+            for one in wave["episodes"]] == [
+                (one["row"], one["first"], one["ticks"], one["success"], one["return"]) for one in known]
+    assert sorted(one["name"] for one in wave["episodes"]) == [
+        "pair 0, same room", "pair 1, same room", "pair 2, across", "pair 3, across"]
+    later = next(one for one in wave["episodes"] if one["first"])
+    part = whole.parts[f"episode-0-{later['row']}-{later['first']}"]
+    true = np.frombuffer(base64.b64decode(part["true"]), "<f4").reshape(-1, *part["true_shape"])
+    assert np.flatnonzero(np.isfinite(true[:, 0])).tolist() == list(range(later["first"], later["ticks"]))
+    plan = part["planners"]["upper_planner"]
+    upper = np.frombuffer(base64.b64decode(plan["imagined"]), "<f4").reshape(-1, 36)
+    assert np.flatnonzero(np.isfinite(upper[:, 0])).tolist() == list(range(later["first"], later["ticks"], 4)), "by age"
 
 
 def test_paths_are_drawn_at_the_overlay_of_the_world(run: Path, tmp_path: Path) -> None:
@@ -138,9 +187,11 @@ def test_another_agent_is_shown_with_its_differing_outputs(
     assert whole.run["reference"] == "other"
     assert {"world", "planner", "actor"} <= set(whole.parts["reference-0"]["nodes"])
     assert "configurator" not in whole.parts["reference-0"]["nodes"], "its modes are the same"
-    assert {"true", "imagined", "plan"} <= set(whole.parts["reference-1-1"])
+    assert "true" in whole.parts["reference-1-1"]
+    assert {"imagined", "plan"} <= set(whole.parts["reference-1-1"]["planners"]["planner"])
     assert "pictures" not in whole.parts["reference-1-1"]
-    assert whole.parts["reference-0-0"]["imagined"] != whole.parts["episode-0-0"]["imagined"]
+    plans = [whole.parts[f"{name}-0-0"]["planners"]["planner"] for name in ("reference", "episode")]
+    assert plans[0]["imagined"] != plans[1]["imagined"]
 
 
 def test_an_agent_on_other_episodes_is_refused(
@@ -334,6 +385,32 @@ document.body.dataset.seen = JSON.stringify({errors: faults, title: text("title"
     assert seen["facts"].startswith("recordedreferencemode2: plans") and "2 worlds took" in seen["facts"]
     assert "reference: " in seen["key"] and "planner.energy, reference" in seen["charts"]
     assert seen["hint"].startswith("keys: ← → a tick, with shift ten")
+
+
+@IN_CHROMIUM
+def test_a_page_distinguishes_two_planners(two_levels: Path, tmp_path: Path) -> None:
+    seen = tried(view(two_levels, tmp_path / "page.html"), """
+<script>
+const text = id => document.getElementById(id).textContent;
+const press = key => document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const seen = {key: text("key"), lanes: document.getElementById("lanes").width > 0};
+press("ArrowRight"); press("ArrowRight"); seen.facts = text("facts");
+document.querySelector("#key .choice").click(); seen.hidden = document.querySelectorAll("#key .hidden").length;
+const box = [...document.querySelectorAll("#graph .box")].find(box => box.textContent.startsWith("upper_planner"));
+box.dispatchEvent(new MouseEvent("click", {bubbles: true})); seen.module = text("inspector");
+const chosen = document.getElementById("planner");
+seen.choices = [chosen.hidden, ...[...chosen.options].map(one => one.value)];
+press("ArrowDown");
+seen.first = +document.getElementById("scrub").min;
+document.body.dataset.seen = JSON.stringify({errors: faults, ...seen});
+</script>""")
+    assert seen["errors"] == [] and seen["key"] == "pastfutureimagined by plannerimagined by upper_planner"
+    assert seen["hidden"] == 1 and seen["choices"] == [False, "planner", "upper_planner"]
+    assert "upper_planner.plan, 2 ticks old" in seen["facts"]
+    assert "rests at this tick, fired last at tick 0" in seen["module"]
+    assert "fires every 4 ticks of an episode: 0, 4" in seen["module"]
+    episodes = parts(tmp_path / "page.html")["run"]["waves"][0]["episodes"]
+    assert seen["first"] == episodes[1]["first"] > 0
 
 
 def test_energies_of_another_cost_or_other_states_are_not_comparable(run: Path) -> None:
