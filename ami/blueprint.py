@@ -76,6 +76,9 @@ class World(Module):
         """Return the facts of this world that `ami check` prints, by name."""
         return {}
 
+    def close(self) -> None:
+        """Close what is open outside of this process's memory; a later episode opens it again."""
+
     def warnings(self) -> list[str]:
         """Run a trial of the world and return warnings for the user; raise the error of a failed trial."""
         return []

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from ami.comparison.variants import Sound
 from ami.config.compose import Config
+from ami.envs.pool import kept
 from ami.errors import AmiError, SettingError
 from ami.evaluation.evaluate import Evaluation
 from ami.learning.threads import torch_threads
@@ -132,7 +133,7 @@ def live(config: Config, learner: Config, untrained: Sequence[str] = (), console
         The record, as plain values.
     """
     console = console or Console(quiet=True)
-    with private_files(), torch_threads(config.settings.learning.threads):
+    with kept(), private_files(), torch_threads(config.settings.learning.threads):
         trained = learning.learn(learner, console)
         graph = judged_graph(config)
         manifest = seal(config, graph)

@@ -48,7 +48,7 @@ def fitting(config: Mapping[str, Any], chosen: Collection[str], given: Collectio
     try:
         wanted = dict(_wanted(world))
     finally:
-        world.rows.close()
+        world.close()
     return [f"{key}={value}" for key, value in wanted.items() if key not in given and _is_open(key, config, chosen, allow)]
 
 

@@ -29,6 +29,7 @@ from ami.envs.output import inside_environment
 from ami.envs.overlay import KEY as OVERLAY
 from ami.envs.overlay import Overlay
 from ami.envs.patience import expecting
+from ami.envs.pool import pool
 from ami.envs.remote import RemoteRows
 from ami.envs.spaces import MASK, Reading
 from ami.envs.trial import SEED, TRIAL, Trial, try_out
@@ -82,14 +83,19 @@ class GymWorld(World):
         self.settings = settings | shape | ({} if observation is None else {"observation": observation})
         self._ticks = np.zeros(1, np.int64)
         self._waiting = nullcontext() if timeout is not None else expecting(self.env_id)
+        self._rows: Any = None
+        self._failed = False
         try:
-            self.rows: Any = self._make(1)
+            rows = self.rows
         except RowFault as fault:
             raise self._fault(fault, [0]) from fault.__cause__
-        self._codec = ActionCodec(self.rows.single_action_space, self.env_id)
+        self.reading, self._action_space = rows.reading, rows.single_action_space
+        self._limit: int | None = rows.limit
+        self.metadata: Mapping[str, Any] = rows.drawing.metadata or {}
+        self._codec = ActionCodec(self._action_space, self.env_id)
         self.space = self._codec.actions
         self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
-        self.outputs, self.on_demand = _ports(self.rows.reading), set(self.rows.reading.duplicated_by)
+        self.outputs, self.on_demand = _ports(self.reading), set(self.reading.duplicated_by)
         try:
             with inside_environment(), self._waiting:
                 seen, info = self.rows.reset([0], np.ones(1, bool), {})
@@ -109,12 +115,31 @@ class GymWorld(World):
         self._episodes: list[Episode] = []
         self._fresh = torch.zeros(0, dtype=torch.bool)
         self._solved = self._over = np.zeros(1, bool)
+        if pool() is not None:
+            self.close()
+
+    @property
+    def rows(self) -> Any:
+        """Its environments; they are made at the first use."""
+        if self._rows is None:
+            self._rows = self._make(1)
+        return self._rows
+
+    def close(self) -> None:
+        """Close its environments, or leave them to the next world of a run; a later episode makes or takes others."""
+        rows, self._rows, self._fresh = self._rows, None, torch.zeros(0, dtype=torch.bool)
+        keeper = pool()
+        if rows is None:
+            return
+        if keeper is not None and self._is_kept and not self._failed:
+            keeper.give_back(self._key, rows)
+        else:
+            rows.close()
 
     @property
     def limit(self) -> int | None:
         """The environment's declared number of steps per episode; None if it declares no limit."""
-        limit: int | None = self.rows.limit
-        return limit
+        return self._limit
 
     @property
     def reports_success(self) -> bool:  # type: ignore[override]
@@ -135,7 +160,7 @@ class GymWorld(World):
         try:
             trial = try_out(twin)
         finally:
-            twin.rows.close()
+            twin.close()
         require(trial.ended or self.limit is not None,
                 f"world {self.env_id} declares no limit, and an episode of random actions had not ended after {TRIAL} "
                 "steps: expected an end. Fix: world.max_episode_steps=1000, or another limit")
@@ -147,7 +172,7 @@ class GymWorld(World):
 
     def facts(self) -> dict[str, str]:
         """Return its ports and actions, its episode limit, its rule for success, and whether seeds reproduce episodes."""
-        sizes = {name: port.space.shape for name, port in self.rows.reading.ports.items()}
+        sizes = {name: port.space.shape for name, port in self.reading.ports.items()}
         rule = "any step" if self._success == "any" else "its last step"
         return {port: f"{self.outputs[port].dtype} {size}".removeprefix("torch.") for port, size in sizes.items()} | {
             "action": str(self.space),
@@ -178,13 +203,13 @@ class GymWorld(World):
     @property
     def remarks(self) -> list[str]:  # type: ignore[override]
         """Notes on how the environment's spaces were converted to ports."""
-        space = self.rows.single_action_space
+        space = self._action_space
         action = [] if isinstance(space, Discrete) or _is_box(space) else [f"an action, {space}, is {self.space}"]
-        mask = [f"action_mask is info['{MASK}']"] if MASK in self.outputs and MASK not in self.rows.reading.ports else []
-        return [*self.rows.reading.remarks, *action, *mask]
+        mask = [f"action_mask is info['{MASK}']"] if MASK in self.outputs and MASK not in self.reading.ports else []
+        return [*self.reading.remarks, *action, *mask]
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        ports = self.rows.reading.ports
+        ports = self.reading.ports
         shown = {self.outputs[name].dims[0].removeprefix("*"): port.space.shape  # type: ignore[union-attr]
                  for name, port in ports.items() if name != MASK}
         return {"G": (0,), **shown, "X": self._truth_size, "A": self.space.width}
@@ -197,9 +222,9 @@ class GymWorld(World):
         super().begin(mask, episodes)
 
     def reset(self, mask: Tensor) -> None:
-        if self.rows.num_envs != len(mask):
-            self.rows.close()
-            self.rows = self._make(len(mask))
+        if self._rows is None or self._rows.num_envs != len(mask):
+            self.close()
+            self._rows = self._make(len(mask))
         # a new batch size makes new environments, which must all be reset
         self._fresh = mask | self._fresh if len(self._fresh) == len(mask) else torch.ones(len(mask), dtype=torch.bool)
         if len(self._ticks) != len(mask):
@@ -235,7 +260,7 @@ class GymWorld(World):
             self._solved = solved = solved | (self._solved & ~fresh)
         shown = {"goal": np.zeros((batch, 0)), **_by_port(seen)}
         masks = {MASK: self._allowed(seen, info, over[0] | over[1])} if MASK in self.outputs else {}
-        same = self.rows.reading.same
+        same = self.reading.same
         sent = {
             **{name: self._tensor(name, values) for name, values in shown.items() if name != MASK},
             **{name: allowed for name, allowed in masks.items() if allowed is not None},
@@ -270,9 +295,14 @@ class GymWorld(World):
             SettingError: too many episodes are solved at their start.
             WorldFault: a reset fails.
         """
+        was_open = self._rows is not None
         sampler = self.rows.pair_sampler
-        if sampler is not None:
-            return list(sampler(seed=seed, num_pairs=num_pairs))
+        try:
+            if sampler is not None:
+                return list(sampler(seed=seed, num_pairs=num_pairs))
+        finally:
+            if not was_open:
+                self.close()
         draw = np.random.default_rng(seed)
         seeds = (int(draw.integers(2**31)) for _ in range(DRAWS * num_pairs))
         kept = seeds if not self._success_at_reset else self._unsolved(seeds)
@@ -346,7 +376,7 @@ class GymWorld(World):
         """Return the allowed alternatives, (B, A) bool, all of them in finished rows; None if the world has no mask."""
         if MASK not in self.outputs:
             return None
-        ported = MASK in self.rows.reading.ports
+        ported = MASK in self.reading.ports
         masks = _by_port(seen)[MASK] if ported else info.get(MASK, [None] * len(over))
         allowed = np.ones((len(over), self.space.width), bool)
         for row in np.flatnonzero(~over).tolist():
@@ -364,7 +394,8 @@ class GymWorld(World):
         return torch.from_numpy(allowed)
 
     def _fault(self, fault: RowFault, seeds: Sequence[int]) -> WorldFault:
-        """Return the error for a fault, with world, row, tick and seed."""
+        """Return the error for a fault, with world, row, tick and seed; its environments serve no other world."""
+        self._failed = True
         where = f"one of {len(seeds)} rows" if fault.row is None else f"row {fault.row}"
         seed = "" if fault.row is None else f", seed {seeds[fault.row]}"
         return WorldFault(f"world {self.env_id}, {where}, tick {self._ticks[fault.row or 0]}{seed}: {fault.found}")
@@ -380,8 +411,8 @@ class GymWorld(World):
     def _overlay(self) -> Overlay | None:
         """Read the position of the state in the picture from the environment's metadata."""
         where = f"{self.env_id}: metadata['{OVERLAY}']"
-        overlay = Overlay.read((self.rows.drawing.metadata or {}).get(OVERLAY), where)
-        shape = self.rows.reading.ports["observation"].space.shape
+        overlay = Overlay.read(self.metadata.get(OVERLAY), where)
+        shape = self.reading.ports["observation"].space.shape
         width = self._truth_size or (int(shape[0]) if len(shape) == 1 else 0)
         require(overlay is None or overlay.fits(width),
                 f"{where}['state'] is {overlay and list(overlay.state)}: expected entries of info['state'], or of an "
@@ -391,7 +422,20 @@ class GymWorld(World):
     def _make(self, num_envs: int) -> Any:
         how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point, self._chosen
         with inside_environment(), self._waiting:
-            return make_rows(*how) if self._timeout is None else RemoteRows(self._timeout, *how)
+            if self._timeout is not None:
+                return RemoteRows(self._timeout, *how)
+            keeper = pool()
+            return make_rows(*how) if keeper is None else keeper.take(self._key, num_envs, lambda: make_rows(*how))
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether its environments may serve another world: they live in this process, and are made by `make_rows`."""
+        return self._timeout is None and type(self)._make is GymWorld._make
+
+    @property
+    def _key(self) -> str:
+        """The settings that its environments are made with."""
+        return repr((self.env_id, sorted(self._own.items()), self.wrappers, self._entry_point, self._chosen))
 
 
 def _is_finite(values: np.ndarray) -> bool:

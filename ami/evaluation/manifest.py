@@ -76,8 +76,8 @@ class Manifest:
     reports_success: bool = True
 
     @classmethod
-    def make(cls, world: Module, seed: int, num_pairs: int) -> Manifest:
-        """Draw `num_pairs` pairs of each of the world's kinds.
+    def make(cls, world: Module, seed: int, num_pairs: int, batch: int = CHECKED_AT_ONCE) -> Manifest:
+        """Draw `num_pairs` pairs of each of the world's kinds, and start each of them, `batch` side by side.
 
         Raises:
             SettingError: `num_pairs` is below 1, the world cannot sample pairs, or a pair is solved at the start.
@@ -89,7 +89,7 @@ class Manifest:
         pairs = world.sample_pairs(seed=seed, num_pairs=num_pairs)
         manifest = cls(world.env_id, dict(world.settings), seed, tuple(pairs), getattr(world, "reports_success", True))
         if isinstance(world, World):
-            manifest.check(world)
+            manifest.check(world, min(batch, CHECKED_AT_ONCE))
         return manifest
 
     @classmethod
@@ -154,14 +154,14 @@ class Manifest:
         firsts = range(0, len(episodes), batch)
         return [(wave, episodes[first:first + batch]) for wave, first in enumerate(firsts)]
 
-    def check(self, world: World) -> None:
+    def check(self, world: World, batch: int = CHECKED_AT_ONCE) -> None:
         """Start every pair in the world and check its first tick.
 
         Raises:
             SettingError: pairs are solved at the start.
         """
         actions = int(world.infer_dims({}).get("A", 0))  # type: ignore[arg-type]
-        for _, episodes in self.waves(CHECKED_AT_ONCE):
+        for _, episodes in self.waves(batch):
             every = torch.ones(len(episodes), dtype=torch.bool)
             world.begin(every, episodes)
             self.refuse_solved(episodes, world.step(action=torch.zeros(len(episodes), actions))["success"].tolist())

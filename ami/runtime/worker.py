@@ -215,7 +215,10 @@ class Worker:
         self.mail.restore(snapshot.mail)
 
     def close(self) -> None:
-        """Write the rest of the trace."""
+        """Close the worlds, and write the rest of the trace."""
+        for module in self.modules.values():
+            if isinstance(module, World):
+                module.close()
         self.recorder.close()
 
     def _open(self, batch: int) -> None:

@@ -63,7 +63,11 @@ def seal(config: Config, graph: Graph, console: Console | None = None) -> Manife
         for warning in world.warnings():
             (console or Console(quiet=True)).note(f"warning: {warning}")
     how = config.settings.evaluation
-    manifest = Manifest.make(world, how.manifest_seed, how.pairs)
+    try:
+        manifest = Manifest.make(world, how.manifest_seed, how.pairs, how.batch)
+    finally:
+        if isinstance(world, World):
+            world.close()
     manifest.expect(how.manifest_hash)
     return manifest
 

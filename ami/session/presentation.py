@@ -120,7 +120,7 @@ class Presentation:
         """Return the graph with a world that renders pictures; None if the world has no renderer."""
         node = self.graph.the(World)
         world, part = self.graph.drafts[node], self.graph.specs[node]
-        if not isinstance(world, GymWorld) or "rgb_array" not in (world.rows.drawing.metadata.get("render_modes") or ()):
+        if not isinstance(world, GymWorld) or "rgb_array" not in (world.metadata.get("render_modes") or ()):
             return None
         drawn = copy(self.graph)  # the render mode changes no port and no size
         drawn.specs = {**self.graph.specs, node: ModuleSpec(part.target, {**part.settings, "render_mode": "rgb_array"})}

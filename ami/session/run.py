@@ -21,6 +21,7 @@ from typing import Any
 
 from ami.agent import Agent
 from ami.config.compose import Config, to_graph
+from ami.envs.pool import kept
 from ami.evaluation.evaluate import Evaluation, planning_ports
 from ami.evaluation.outcome_log import OutcomeLog
 from ami.evaluation.sheet import Sheet
@@ -88,7 +89,11 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     Raises:
         GraphError, SettingError, UnknownName: the config is invalid; raised before any work.
     """
-    console = console or Console(quiet=True)
+    with kept():
+        return _run_in(config, folder, console or Console(quiet=True))
+
+
+def _run_in(config: Config, folder: Path | None, console: Console) -> Run:
     graph = checked_graph(config)
     folder = new_folder(config, folder)
     for line in notes(config, graph):

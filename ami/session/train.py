@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ami.config.compose import Config, to_graph
+from ami.envs.pool import kept
 from ami.errors import SettingError
 from ami.evaluation.plots import plot_learning
 from ami.graph.graph import Graph
@@ -24,7 +25,11 @@ from ami.tracking.mlflow_database import check_database
 
 def train(config: Config, folder: Path | None = None, console: Console | None = None) -> Trained:
     """Train the agent without an evaluation (`ami train`); write its curves and an MLflow run. Raises as `run` does."""
-    console = console or Console(quiet=True)
+    with kept():
+        return _train(config, folder, console or Console(quiet=True))
+
+
+def _train(config: Config, folder: Path | None, console: Console) -> Trained:
     graph = to_graph(config)
     folder = new_folder(config, folder)
     for remark in [*graph.remarks, *config.remarks()]:

@@ -19,6 +19,8 @@ import torch
 import ami
 from ami.cli.main import main
 from ami.config.compose import compose_baseline, to_graph
+from ami.envs import world
+from ami.envs.make import make_rows
 from ami.errors import GraphError, PortError, SettingError, TraceError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.learning.learning_log import read_rows
@@ -44,8 +46,34 @@ KINDS = ("same_room", "across")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of one run from the command line."""
     place = tmp_path_factory.mktemp("story")
-    assert main(["run", *SMALL, "runtime=local", f"store={place}", f"hydra.run.dir={place / 'run'}"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "make_rows", counted)
+        assert main(["run", *SMALL, "runtime=local", f"store={place}", f"hydra.run.dir={place / 'run'}"]) == 0
     return place
+
+
+MADE: list[dict[str, int]] = []
+
+
+def counted(env_id: str, num_envs: int, *how: Any) -> Any:
+    """Make environments as `make_rows` does, and count them and how often they are closed."""
+    rows = make_rows(env_id, num_envs, *how)
+    entry, close = {"num_envs": num_envs, "closed": 0}, rows.close
+
+    def closed() -> None:
+        entry["closed"] += 1
+        close()
+
+    rows.close = closed  # type: ignore[method-assign]
+    MADE.append(entry)
+    return rows
+
+
+def test_a_run_makes_few_worlds_and_closes_them_all(folder: Path) -> None:
+    made = [entry for entry in MADE if entry["num_envs"]]
+    assert 2 <= len(made) <= 6, made
+    # the command line composes the graph once before the run, outside of it
+    assert all(entry["closed"] == 1 for entry in made), made
 
 
 def summary(folder: Path) -> dict[str, Any]:
