@@ -38,6 +38,13 @@ def launch(command: str, given: Namespace, words: Sequence[str]) -> int:
     Raises:
         AmiError: a job was refused before it started, or, without `--multirun`, failed.
     """
+    from ami.envs.pool import kept  # brings gymnasium
+
+    with kept():
+        return _launch(command, given, words)
+
+
+def _launch(command: str, given: Namespace, words: Sequence[str]) -> int:
     flags, allow = _hydra_flags(given), given.allow
     refuse_two_values(given.overrides)
     overrides = [*given.overrides, *searching(given.config_dir)]

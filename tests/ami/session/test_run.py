@@ -72,7 +72,6 @@ def counted(env_id: str, num_envs: int, *how: Any) -> Any:
 def test_a_run_makes_few_worlds_and_closes_them_all(folder: Path) -> None:
     made = [entry for entry in MADE if entry["num_envs"]]
     assert 2 <= len(made) <= 6, made
-    # the command line composes the graph once before the run, outside of it
     assert all(entry["closed"] == 1 for entry in made), made
 
 
