@@ -77,7 +77,7 @@ def test_the_goal_argument_replaces_the_goal(agents: Path) -> None:
     for given in (seen, seen["observation"]):
         agent.reset()
         agent.act(given, goal=other["goal"])
-        sent = agent._agent.runtime.worker._sent["world"][0]
+        sent = agent._agent.runtime.worker.mail.sent("world")[0]
         assert (sent["goal"][0].numpy() == other["goal"]).all()
         assert (sent["observation"][0].numpy() == seen["observation"]).all()
 
