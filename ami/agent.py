@@ -54,8 +54,11 @@ class Runtime(Protocol):
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         """Start new episodes in the masked rows (B,) on every worker."""
 
-    def fire(self, segment: Segment, tick: int, parcels: Sequence[Any]) -> tuple[Any, Any]:
-        """Fire a segment; return its parcel and a handle to its watched outputs, without waiting for either."""
+    def fire(self, segment: Segment, tick: int, parcels: Sequence[Any], most: int = 1) -> tuple[Any, Any]:
+        """Fire a segment; return its parcel and a handle to its watched outputs, without waiting for either.
+
+        The caller asks for up to `most` ticks from here on, unless an episode ends before: a runtime may run them ahead.
+        """
 
     def read(self, handle: Any) -> Mapping[str, Tensor]:
         """Wait for watched outputs: {"node.port": tensor}."""
@@ -127,12 +130,17 @@ class Agent:
         self.runtime.settle()
         self.runtime.begin(mask, episodes, self._wave)
 
-    def cycle(self) -> TickOutputs:
-        """Run one tick: every node that is due fires once, in order."""
+    def cycle(self, most: int = 1) -> TickOutputs:
+        """Run one tick: every node that is due fires once, in order.
+
+        Args:
+            most: number of ticks that the caller will ask for at least, this one included, unless an episode ends before.
+                A runtime may run them ahead, and stops at a tick at which an episode ends.
+        """
         handles: dict[str, Any] = {}
         for segment in self.runtime.segments:
             parcels = [self._parcels[i] for i in segment.receives if i in self._parcels]
-            self._parcels[segment.index], handle = self.runtime.fire(segment, self.tick, parcels)
+            self._parcels[segment.index], handle = self.runtime.fire(segment, self.tick, parcels, most)
             handles.update(dict.fromkeys(segment.watched, handle))
         self.tick += 1
         return TickOutputs(self.runtime, handles)

@@ -17,6 +17,8 @@ from ami.blueprint import Episode, World
 from ami.errors import require
 from ami.graph.graph import Graph
 
+MOST_AHEAD = 1000
+"""The number of ticks that a runtime may run ahead of an evaluation; it stops at the end of an episode."""
 OVER = FLAGS[:2]
 """The flags of a world that end an episode."""
 
@@ -93,7 +95,7 @@ def _run(agent: Agent, world: str, rows: list[Episode], waiting: deque[Episode],
     alive, age = torch.ones(len(rows), dtype=torch.bool), torch.zeros(len(rows), dtype=torch.int64)
     agent.reset(alive, rows, wave)
     while True:
-        outputs = agent.cycle()
+        outputs = agent.cycle(MOST_AHEAD if longest is None else 1 + longest - int(age[alive].max()))
         flags = {flag: outputs[port] for flag, port in ports.items()}
         over = is_over(flags)
         ended = alive & (over if longest is None else over | (age >= longest))

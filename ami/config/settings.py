@@ -119,8 +119,9 @@ class Settings:
 
     seed: int = setting("the seed of all random numbers", least=0, most=MOST_SEED)
     runtime: Literal["local", "ray"] = setting("ray: modules in separate processes; local: all modules in this process")
-    placement: Literal["module", "agent"] | dict[str, list[str]] = setting(
-        "module: a process per module; agent: a process per agent; or {group: [nodes]}")
+    placement: Literal["auto", "module", "agent"] | dict[str, list[str]] = setting(
+        "auto: a process per world and per planner, one for all other modules; module: a process per module; agent: a "
+        "process per agent; or {group: [nodes]}")
     agents: int = setting("number of agents that share the episodes", least=1, most=1000)
     address: str | None = setting("address of a running Ray cluster; null starts one on this machine, on loopback",
                                   optional=True)

@@ -1,6 +1,7 @@
 """Segments: the firing order cut into runs of nodes in the same process.
 
-`placement` assigns nodes to processes: "module" gives every node its own process, "agent" puts all nodes in one, and a
+`placement` assigns nodes to processes. "auto" gives every world and every planner, which do most of the work, a process of
+its own, and puts all other nodes in one. "module" gives every node its own process, "agent" puts all nodes in one, and a
 mapping {group: [nodes]} lists them. One segment is one call per tick.
 """
 
@@ -9,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ami.blueprint import Planner, World
 from ami.errors import SettingError, suggestion
 from ami.graph.graph import Graph
 
 Placement = str | Mapping[str, Sequence[str]]
+PLACEMENTS = ("auto", "module", "agent")
+OWN_PROCESS = (World.role, Planner.role)
+"""The roles whose nodes have a process of their own under "auto"."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,10 @@ def groups_of(graph: Graph, placement: Placement) -> dict[str, str]:
         SettingError: the placement is unknown, names an unknown node, or omits or repeats one.
     """
     if isinstance(placement, str):
-        if placement not in ("module", "agent"):
-            raise SettingError(f"placement is '{placement}'{suggestion(placement, ('module', 'agent'))} "
+        if placement not in PLACEMENTS:
+            raise SettingError(f"placement is '{placement}'{suggestion(placement, PLACEMENTS)} "
                                "Or a mapping {group: [nodes]}")
-        return {node: node if placement == "module" else "agent" for node in graph.order}
+        return {node: named_group(placement, node, graph.specs[node].target.role) for node in graph.order}  # type: ignore[attr-defined]
     group_of: dict[str, str] = {}
     for group, nodes in placement.items():
         for node in nodes:
@@ -59,6 +64,13 @@ def groups_of(graph: Graph, placement: Placement) -> dict[str, str]:
     if omitted:
         raise SettingError(f"placement omits {', '.join(omitted)}. Fix: put every node into one group")
     return group_of
+
+
+def named_group(placement: str, node: str, role: str) -> str:
+    """Return the group of a node of a role under a placement that is one word."""
+    if placement == "module" or (placement == "auto" and role in OWN_PROCESS):
+        return node
+    return "agent" if placement == "agent" else "others"
 
 
 def check_watched(graph: Graph, watch: Sequence[str]) -> None:

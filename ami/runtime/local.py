@@ -42,7 +42,8 @@ class LocalRuntime:
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         self.worker.begin(mask, episodes, wave)
 
-    def fire(self, segment: Segment, tick: int, parcels: Sequence[object]) -> tuple[None, dict[str, Outputs]]:
+    def fire(self, segment: Segment, tick: int, parcels: Sequence[object],
+             most: int = 1) -> tuple[None, dict[str, Outputs]]:
         return None, self.worker.fire(segment.nodes, tick)
 
     def read(self, handle: dict[str, Outputs]) -> Mapping[str, Tensor]:

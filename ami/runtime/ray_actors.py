@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from ami.agent import flags_of
-from ami.blueprint import Episode
+from ami.blueprint import Episode, World
 from ami.errors import AmiError, WorkerLost
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
+from ami.rollout import is_over
 from ami.runtime.mailbox import Parcel
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
 from ami.runtime.recorder import NoTrace, Recorder
@@ -33,6 +34,8 @@ from ami.trace.log import TraceLog
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
+TICKS_PER_CALL = 32
+"""The number of ticks that an actor runs in one call if it holds the whole graph and the driver needs no tick at once."""
 Arrays = dict[str, dict[str, np.ndarray]]
 
 LOOK_SECONDS = 1.0
@@ -78,10 +81,35 @@ class WorkerActor:
                    for name in segment.watched for node, port in (name.split("."),)}
         return (tick, parcel), watched
 
+    def fire_ahead(self, index: int, tick: int, most: int) -> list[dict[str, np.ndarray]]:
+        """Fire a segment that holds the whole graph for up to `most` ticks; stop at a tick at which an episode ends.
+
+        Returns:
+            The outputs that the driver watches, by tick.
+        """
+        assert self.worker is not None
+        sent = self.worker.mail.sent(self.worker.graph.the(World))
+        found: list[dict[str, np.ndarray]] = []
+        before = is_over(sent[tick - 1]) if tick - 1 in sent else None
+        for now in range(tick, tick + most):
+            found.append(self.fire(index, now)[1])
+            over = is_over(sent[now])
+            if bool((over if before is None else over & ~before).any()):
+                break
+            before = over
+        return found
+
     def close(self) -> None:
         """Write the rest of the trace."""
         if self.worker is not None:  # `make` succeeded
             self.worker.close()
+
+
+class Ahead(NamedTuple):
+    """A tick of a call that runs several: the call, and the tick's place in it."""
+
+    call: Pending
+    place: int
 
 
 class Pending(NamedTuple):
@@ -99,10 +127,12 @@ class RayRuntime:
         graph: the checked graph.
         seed: the run's seed.
         weights: trained weights by node.
-        placement: "module", "agent" or {group: [nodes]}.
+        placement: "auto", "module", "agent" or {group: [nodes]}, see `ami.graph.partition`.
         trace: the folder of this agent's trace; None records nothing.
         payload: the ports, "node.port", whose messages are recorded in full.
         watch: ports to read besides the world's flags, as "node.port".
+
+    An actor that holds the whole graph runs up to `TICKS_PER_CALL` ticks per call.
 
     All actors start at once; `ready` waits for them. A long wait is reported on stderr, with the node it waits for.
 
@@ -110,7 +140,7 @@ class RayRuntime:
         SettingError: the placement is invalid, or a watched port does not exist.
     """
 
-    def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, placement: Placement = "module",
+    def __init__(self, graph: Graph, seed: int = 0, weights: Weights | None = None, placement: Placement = "auto",
                  trace: Path | None = None, payload: Collection[str] = (), watch: Sequence[str] = ()) -> None:
         self.graph = graph
         self.segments: Sequence[Segment] = cut(graph, placement, (*flags_of(graph), *watch))
@@ -124,6 +154,8 @@ class RayRuntime:
         self._under_way: deque[Pending] = deque(maxlen=2 * len(self.segments))
         self._made: list[Pending] = []
         self._looked = monotonic()
+        self._runs_ahead = len(self.segments) == 1 and len(graph.nodes_of(World)) == 1
+        self._last: tuple[int, Pending] | None = None  # the first tick of the last call that may run ahead
         for group, nodes in self.members.items():
             held = {*nodes, *(callee for node in nodes for callee in graph.callees(node))}
             own = {node: dict(state) for node, state in (weights or {}).items() if node in held}
@@ -144,18 +176,36 @@ class RayRuntime:
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         self.ready()
+        self._last = None
         self._wait([Pending(actor.begin.remote(mask.numpy(), list(episodes), wave), group, f"to begin wave {wave}")
                     for group, actor in self.actors.items()])
 
-    def fire(self, segment: Segment, tick: int, parcels: Sequence[Any]) -> tuple[Any, Any]:
+    def fire(self, segment: Segment, tick: int, parcels: Sequence[Any], most: int = 1) -> tuple[Any, Any]:
+        if self._runs_ahead:
+            return None, self._fired_ahead(segment, tick, min(most, TICKS_PER_CALL))
         fire = self.actors[segment.group].fire.options(num_returns=2)
         parcel, watched = fire.remote(segment.index, tick, *parcels)
         call = Pending(watched, segment.group, f"at tick {tick}")
         self._under_way.append(call)
         return parcel, call
 
-    def read(self, handle: Pending) -> Mapping[str, Tensor]:
-        (arrays,) = self._wait([handle])
+    def _fired_ahead(self, segment: Segment, tick: int, most: int) -> Ahead:
+        """Return the handle of a tick of the only segment; call the actor if it has not run that far."""
+        if self._last is not None:
+            first, call = self._last
+            if tick < first + len(self._wait([call])[0]):
+                return Ahead(call, tick - first)
+        ref = self.actors[segment.group].fire_ahead.remote(segment.index, tick, most)
+        call = Pending(ref, segment.group, f"at tick {tick}" + " or later" * (most > 1))
+        self._under_way.append(call)
+        self._last = tick, call
+        return Ahead(call, 0)
+
+    def read(self, handle: Pending | Ahead) -> Mapping[str, Tensor]:
+        if isinstance(handle, Ahead):
+            arrays = self._wait([handle.call])[0][handle.place]
+        else:
+            (arrays,) = self._wait([handle])
         return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
     def settle(self) -> None:

@@ -25,10 +25,12 @@ import pyarrow.parquet as pq
 
 from ami.blueprint import Cost, Planner, WorldModel
 from ami.errors import SettingError, TraceError, require, unknown_name
+from ami.graph.partition import named_group
 from ami.storage.files import whole_file, write_atomically
 from ami.trace.arrivals import arrivals
 from ami.trace.invocation import check, implementation
 from ami.trace.reader import Trace
+from ami.trace.roles import Roles
 from ami.views.spans import Forest, Link, Sample, Span, Tree
 from ami.views.tables import NAMES, Tables
 
@@ -155,7 +157,8 @@ def processes(header: Mapping[str, Any]) -> dict[str, str]:
     placement = config.get("placement", "agent") if config.get("runtime") == "ray" else "agent"
     if isinstance(placement, Mapping):
         return {node: group for group, members in placement.items() for node in members}
-    return {node: node if placement == "module" else "" for node in order}
+    roles = Roles(header)
+    return {node: "" if placement == "agent" else named_group(placement, node, roles.role(node)) for node in order}
 
 
 def _meta(name: str, pid: int, tid: int, value: str) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Workers:
         for worker in self.workers.values():
             worker.begin(mask, episodes, wave)
 
-    def fire(self, segment: Segment, tick: int, parcels: Sequence[Parcel]) -> tuple[Parcel, dict[str, Tensor]]:
+    def fire(self, segment: Segment, tick: int, parcels: Sequence[Parcel],
+             most: int = 1) -> tuple[Parcel, dict[str, Tensor]]:
         outputs = self.workers[segment.group].fire(segment.nodes, tick, parcels)
         return (tick, {node: {port: outputs[node][port].clone() for port in ports}
                        for node, ports in segment.exports.items()}), {

@@ -98,7 +98,7 @@ class Short:
         self.numbers, self.tick = torch.tensor([episode.number for episode in episodes]), -1
         self.waves.append((wave, self.numbers.tolist()))
 
-    def cycle(self) -> dict[str, torch.Tensor]:
+    def cycle(self, most: int = 1) -> dict[str, torch.Tensor]:
         self.tick += 1
         over = self.tick >= self.numbers
         return {"world.terminated": over, "world.truncated": over, "world.success": over, "world.reward": over.float()}

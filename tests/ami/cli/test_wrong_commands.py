@@ -93,7 +93,7 @@ WRONG: list[tuple[list[str], str]] = [
      "seed is 99999999999999999999: expected a whole number from 0 to 9223372036854775807"),
     (["run", "runtime=loacl"], "runtime is 'loacl': expected one of local, ray"),
     (["run", "trace.levl=full"], "unknown setting 'trace.levl': did you mean 'level'?"),
-    (["run", "placement=modul"], "placement is 'modul': expected module, agent, or a mapping {group: [nodes]}"),
+    (["run", "placement=modul"], "placement is 'modul': expected auto, module, agent, or a mapping {group: [nodes]}"),
     # nodes and wires
     (["run", "graph.actor.plan=planer.plan"],
      f"{REFUSED}actor.plan is wired from the unknown node 'planer': did you mean 'planner'?"),

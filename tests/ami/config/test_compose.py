@@ -83,7 +83,7 @@ MISTAKES: list[tuple[list[str], type[Exception], str]] = [
      "world_model. Fix for a node of your own: wire it, `+graph.extra={…}`"),
     (["runtime=loacl"], SettingError, "runtime is 'loacl': expected one of local, ray"),
     (["placement={a: planner}"], SettingError,
-     "placement is {'a': 'planner'}: expected module, agent, or a mapping {group: [nodes]}"),
+     "placement is {'a': 'planner'}: expected auto, module, agent, or a mapping {group: [nodes]}"),
     (["~planner", "+planner.horizon=6"], SettingError,
      "planner names no class: it has no `_target_`. Fix: planner=<choice>, see `ami list`"),
     (["planner.horizon=2,4"], SettingError, "'planner.horizon=2,4' asks for several runs: expected one value. "

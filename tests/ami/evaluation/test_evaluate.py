@@ -33,7 +33,7 @@ class Scripted:
             self.episodes.append(episodes[row].number)
         self.tick = -1 if mask.all() else self.tick
 
-    def cycle(self):
+    def cycle(self, most=1):
         self.tick += 1
         self.ages = [age + 1 for age in self.ages]
         if self.tick == self.fails_at:
@@ -66,7 +66,7 @@ def test_model_steps_of_all_planners_are_counted_at_their_own_pace() -> None:
             super().__init__({0: (6, True)}, watched=False)
             self.graph = ScriptedGraph({"low": 1, "high": 3})
 
-        def cycle(self):
+        def cycle(self, most=1):
             return super().cycle() | {"low.model_steps": torch.tensor([10]), "high.model_steps": torch.tensor([100])}
 
     evaluation = evaluate([Two()], manifest_of("near"), 1)

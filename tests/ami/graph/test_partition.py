@@ -33,7 +33,7 @@ def test_module_separates_all_nodes_and_agent_joins_them() -> None:
 
 @pytest.mark.parametrize(("placement", "words"), [
     ("modules", "placement is 'modules': did you mean 'module'? Or a mapping {group: [nodes]}"),
-    ("ray", "placement is 'ray': expected one of agent, module. Or a mapping {group: [nodes]}"),
+    ("ray", "placement is 'ray': expected one of agent, auto, module. Or a mapping {group: [nodes]}"),
     ({"a": ["eye", "haed"]}, "placement puts the unknown node 'haed' in 'a': did you mean 'head'?"),
     ({"a": ["eye"], "b": ["eye"]}, "placement puts eye in 'a' and in 'b': expected one group"),
     ({"a": ["eye"], "b": ["head"]}, "placement omits book, hand. Fix: put every node into one group"),

@@ -37,7 +37,7 @@ class Scripted:
         self.numbers = torch.tensor([episode.number for episode in episodes])
         self.age = torch.full((len(mask),), -1) if mask.all() else torch.where(mask, -1, self.age)
 
-    def cycle(self) -> dict[str, Tensor]:
+    def cycle(self, most: int = 1) -> dict[str, Tensor]:
         self.age, self.ticks = self.age + 1, self.ticks + 1
         ends = torch.tensor([self.ends[number] for number in self.numbers.tolist()])
         here = 100 * self.numbers + torch.minimum(self.age, ends)

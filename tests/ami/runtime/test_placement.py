@@ -16,6 +16,8 @@ from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError, WorkerLost
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.graph.partition import Segment
+from ami.rollout import rollout
 from ami.runtime.build import build_module
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights, Worker
@@ -79,7 +81,7 @@ def test_another_seed_gives_another_digest(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("batch", [1, 50])
-@pytest.mark.parametrize("placement", ["agent", "groups"])
+@pytest.mark.parametrize("placement", ["auto", "agent", "groups"])
 @pytest.mark.parametrize("agent", ONE_AND_SLOW_OTHERS)
 def test_ray_gives_the_local_digest(agent: str, placement: str, batch: int, tmp_path: Path) -> None:
     from ami.runtime.ray_actors import RayRuntime
@@ -89,6 +91,33 @@ def test_ray_gives_the_local_digest(agent: str, placement: str, batch: int, tmp_
     runtime = RayRuntime(graph, 0, other_weights(graph), GROUPS if placement == "groups" else placement,
                          trace=tmp_path / "ray" / "trace")
     assert digest(tmp_path / "ray", graph, runtime, episodes) == local_digest(tmp_path / "local", graph, episodes)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_actor_of_a_whole_agent_runs_many_ticks_per_call_and_none_too_many(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ami.runtime.ray_actors import Ahead, RayRuntime
+
+    handles: list[Ahead] = []
+    real = RayRuntime._fired_ahead
+
+    def noted(self: RayRuntime, segment: Segment, tick: int, most: int) -> Ahead:
+        handles.append(real(self, segment, tick, most))
+        return handles[-1]
+
+    monkeypatch.setattr(RayRuntime, "_fired_ahead", noted)
+    graph = to_graph(ami.compose(["agent=random"]))
+    episodes, digests = episodes_of(graph, 3), []
+    for name in ("ray", "local"):
+        folder = tmp_path / name
+        write_header(folder, graph, seed=0)
+        runtime = (RayRuntime(graph, 0, placement="agent", trace=folder / "trace") if name == "ray" else
+                   LocalRuntime(graph, 0, recorder=TraceLog(folder / "trace")))
+        with Agent(runtime) as agent:
+            ticks = sum(1 for _ in rollout(agent, episodes, 2, longest=37))
+        digests.append(Trace.open(folder).digest())
+    assert digests[0] == digests[1], "ticks that nobody asked for would be recorded"
+    assert len(handles) == ticks and len({handle.call.ref for handle in handles}) <= ticks // 10
 
 
 @pytest.mark.usefixtures("ray_cluster")
