@@ -102,6 +102,8 @@ class DimSolver:
     def _unify(self, one: tuple[str, str], other: tuple[str, str], why: str, spaces: bool) -> None:
         """Give two symbols, each (node, symbol), one size and, if wanted, one action space."""
         for source, target in ((other, one), (one, other)):
+            if self.mistakes:  # the reverse direction would repeat the mistake
+                return
             if spaces:
                 self._share(*target, self.spaces.get(source), f"other actions {why}")
             size = self.known[source[0]].get(source[1])

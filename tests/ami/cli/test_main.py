@@ -116,7 +116,7 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("wrong kind", ["graph.planner.goal=world_model.state"],
      "world_model.state → planner.goal carries the kind 'state': planner.goal expects the kind 'goal'. "
      "Fix: wire it from goal.goal"),
-    ("wrong shape", ["goal=vector"], "wrong shape along goal.goal → planner.goal: planner has S = (64,), not (32, 32, 3). "
+    ("wrong shape", ["goal=vector"], "wrong shape along the call cost ⇄ world_model: cost has Q = (32, 32, 3), not (64,). "
                                      "Fix: a setting that makes both ends agree, or another module or wire"),
     ("loop", ["graph.configurator.energy=cost.energy"],
      "configurator → cost → configurator wait for each other within one tick. Fix: put `@-1` on one of these wires: "

@@ -7,15 +7,19 @@ from ami.errors import SettingError
 from ami.module import Callee, Calls
 from ami.testing import check_world_model
 from modules.perception.identity import Identity
-from modules.world_model.ensemble import Ensemble
+from modules.world_model.jepa import JEPA
 
 WIDTH = 4
 
 
-def seeing(**settings) -> Ensemble:
+def ensemble(**settings) -> JEPA:
+    return JEPA(**{"hidden": 32, "num_predictors": 3, **settings})
+
+
+def seeing(**settings) -> JEPA:
     """An ensemble whose perception passes vectors on."""
     torch.manual_seed(0)
-    model = Ensemble(hidden=32, anti_collapse="none", **settings)
+    model = ensemble(anti_collapse="none", **settings)
     model.set_up({"P": (WIDTH,), "S": (WIDTH,), "A": 2})
     model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})
     return model
@@ -33,11 +37,11 @@ def windows(num: int, steps: int = 3) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("method", ["vicreg", "ema"])
 def test_contract(method):
-    check_world_model(lambda: Ensemble(hidden=32, anti_collapse=method))
+    check_world_model(lambda: ensemble(anti_collapse=method))
 
 
 def test_contract_with_rewards():
-    check_world_model(lambda: Ensemble(hidden=32, anti_collapse="none", rewards=True))
+    check_world_model(lambda: ensemble(anti_collapse="none", rewards=True))
 
 
 def test_mean_and_spread_of_the_predictors():
@@ -78,5 +82,5 @@ def test_spread_is_large_only_on_unseen_data():
 
 def test_refusals():
     with pytest.raises(SettingError) as error:
-        Ensemble(num_predictors=1)
-    assert str(error.value) == "Ensemble.num_predictors is 1: expected 2 or more. Fix: world_model=jepa is the one with 1"
+        ensemble(num_predictors=0)
+    assert str(error.value) == "JEPA.num_predictors is 0: expected 1 or more"

@@ -7,14 +7,18 @@ from ami.errors import SettingError
 from ami.module import Callee, Calls
 from ami.testing import check_world_model
 from modules.perception.conv import Conv
-from modules.world_model.generative import Generative
+from modules.world_model.jepa import JEPA
 
 PICTURE, WIDTH, ACTIONS = (16, 16, 3), 12, 2
 
 
-def made(**settings) -> tuple[Conv, Generative]:
+def generative(**settings) -> JEPA:
+    return JEPA(**{"anti_collapse": "none", "target": "pixels", **settings})
+
+
+def made(**settings) -> tuple[Conv, JEPA]:
     torch.manual_seed(0)
-    perception, model = Conv(width=WIDTH, channels=8, hidden=32), Generative(hidden=64, **settings)
+    perception, model = Conv(width=WIDTH, channels=8, hidden=32), generative(hidden=64, **settings)
     perception.set_up({"O": PICTURE, "P": (WIDTH,)})
     model.set_up({"O": PICTURE, "P": (WIDTH,), "S": (WIDTH,), "A": ACTIONS})
     model.calls = Calls("world_model", {"perception": Callee("perception", perception)})
@@ -34,7 +38,7 @@ def walks(num: int) -> dict[str, torch.Tensor]:
     return {"observation": frames, "action": moves.float()}
 
 
-def learnt(steps: int = 400) -> tuple[Conv, Generative, list[float]]:
+def learnt(steps: int = 400) -> tuple[Conv, JEPA, list[float]]:
     perception, model = made()
     data = walks(256)
     model.fit_statistics({"observation": data["observation"].flatten(0, 1)})
@@ -51,8 +55,8 @@ def learnt(steps: int = 400) -> tuple[Conv, Generative, list[float]]:
 
 
 def test_contract():
-    check_world_model(lambda: Generative(hidden=32))
-    check_world_model(lambda: Generative(hidden=32, anti_collapse="vicreg"))
+    check_world_model(lambda: generative(hidden=32))
+    check_world_model(lambda: generative(hidden=32, anti_collapse="vicreg"))
 
 
 def test_trained_reconstructs_observed_and_imagined_states():
@@ -75,12 +79,12 @@ def test_the_mean_picture_costs_one():
     _, model = made()
     data = walks(64)
     model.fit_statistics({"observation": data["observation"].flatten(0, 1)})
-    for weight in model.decoder[-1].parameters():
+    for weight in model.target.decoder[-1].parameters():
         torch.nn.init.zeros_(weight)
     _, figures = model.loss(data)
     assert float(figures["prediction"]) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_state_targets_are_refused():
-    with pytest.raises(SettingError, match=r"Generative.anti_collapse is 'ema', whose targets are states"):
-        Generative(anti_collapse="ema")
+    with pytest.raises(SettingError, match=r"JEPA.anti_collapse is 'ema', whose targets are states"):
+        generative(anti_collapse="ema")
