@@ -30,7 +30,7 @@ def check_plans(config: Config, graph: Graph) -> None:
     together = min(config.settings.agents, math.ceil(how.pairs / rows))
     for node in graph.order:
         candidates, dims = graph.specs[node].resolved().get(CANDIDATES), graph.dims[node]
-        horizon, state, width = dims.get("H"), dims.get("S"), dims.get("A")
+        horizon, state, width = dims.get("H"), dims.get("S"), dims.get("U")
         if not (isinstance(graph.drafts[node], Planner) and isinstance(candidates, int) and isinstance(horizon, int)
                 and isinstance(state, tuple) and isinstance(width, int)):
             continue  # a user's planner with other settings
