@@ -200,3 +200,34 @@ def test_every_agent_and_experiment_is_a_valid_graph_without_warnings(override: 
 
 def test_every_role_has_folders_of_modules_and_options() -> None:
     assert set(SECTIONS["modules"]) == ROLES == {folder.name for folder in (HOME / "configs").iterdir()} & ROLES
+
+
+NODES = "world|perception|world_model|configurator|goal|cost|memory|planner|actor"
+"""Nodes of the default graph."""
+NO_NODES = {  # strings that are compared with something else
+    ("ami/session/dry_run.py", "memory"), ("ami/session/plan.py", "memory"), ("ami/learning/trainer.py", "memory"),  # data
+    ("ami/replay/compatibility.py", "goal"),  # a port
+}
+
+
+def node_names(file: Path) -> Iterator[str]:
+    """Yield the strings of a file that are a node's port, whole or up to a placeholder, or that are compared with a node."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        texts = [node] if isinstance(node, ast.Constant) else node.values[:1] if isinstance(node, ast.JoinedStr) else []
+        yield from (text.value for text in texts if isinstance(text, ast.Constant) and isinstance(text.value, str)
+                    and re.fullmatch(rf"({NODES})\.\w*", text.value))
+        if isinstance(node, ast.Compare):
+            compared = {text.value for text in ast.walk(node) if isinstance(text, ast.Constant)}
+            yield from (text for text in compared if isinstance(text, str) and re.fullmatch(NODES, text))
+
+
+@pytest.mark.parametrize("file", [file for file in SOURCES if re.match(r"ami/(?!blueprint|testing|config)", name_of(file))],
+                         ids=name_of)
+def test_no_file_knows_a_node_by_its_name(file: Path) -> None:
+    assert not [name for name in node_names(file) if (name_of(file), name) not in NO_NODES]
+
+
+def test_the_viewers_page_knows_no_node_by_its_name() -> None:
+    script = (HOME / "ami" / "views" / "page" / "viewer.js").read_text(encoding="utf-8")
+    found = re.findall(rf'"(?:{NODES})\.\w+"|(?:value|has)\("(?:{NODES})"|\b(?:node|name) [=!]== "(?:{NODES})"', script)
+    assert not found

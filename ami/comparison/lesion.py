@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ami.blueprint import World
+from ami.blueprint import Cost, World
 from ami.comparison.compare import SEEDS, Comparison, compare_variants
 from ami.comparison.variants import Variant
 from ami.config.compose import Config, compose
@@ -74,10 +74,10 @@ def _parts(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _terms(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield a lesion of each term of a cost with named, weighted terms."""
-    for node in graph.order:
+    for node in graph.nodes_of(Cost):
         settings = graph.specs[node].resolved()
         names = [name for setting in TERMS if isinstance(settings.get(setting), dict) for name in settings[setting]]
-        if graph.drafts[node].role == "cost" and "weights" in settings and len(names) > 1:
+        if "weights" in settings and len(names) > 1:
             yield from ((f"without {node}.{name}", (f"{node}.weights.{name}=0",)) for name in names)
 
 

@@ -20,6 +20,7 @@ from ami.storage.schema import Like
 from ami.trace.header import read_header
 from ami.tracking.mlflow_database import ARTIFACTS, DATABASE, opened
 from ami.tracking.mlflow_traces import OF_RUN, known_trees, store_trees
+from ami.tracking.planner_figures import planner_figures
 from ami.views.spans import Forest, Sample, identity_of
 from ami.views.tables import Tables
 
@@ -67,7 +68,7 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
         store_folder: holds `mlflow.db` and `mlartifacts/`; created if missing.
         experiment: the MLflow experiment.
         parameters: nested plain values; None takes every setting of the run's header, the defaults of constructors too.
-        metrics: nested numbers; None takes `summary.json` from the run's folder.
+        metrics: nested numbers; None takes `summary.json` from the run's folder, and the figures of each planner.
         rows: metrics by learning step, each with "step" and optionally "stage"; None takes `learning.jsonl` from the run's
             folder.
         sample: which ticks and episodes become MLflow traces; None stores none.
@@ -83,8 +84,8 @@ def store(folder: Path, store_folder: Path, experiment: str = "ami", parameters:
     header = read_header(folder)
     with opened(store_folder) as (mlflow, client, uri):
         experiment_id = experiment_of(client, experiment, store_folder)
-        run_id = _store_run(mlflow, client, folder, header, experiment, experiment_id, parameters, metrics, rows)
         forest = None if sample is None else _forest(folder)
+        run_id = _store_run(mlflow, client, folder, header, experiment, experiment_id, forest, parameters, metrics, rows)
         if sample is not None and forest is not None:
             store_trees(client, uri, forest, sample, experiment_id, run_id)
     return run_id
@@ -113,7 +114,7 @@ def sync(folder: Path, store_folder: Path, sample: Sample, experiment: str = "am
         experiment_id = experiment_of(client, experiment, store_folder)
         known = known_run(mlflow, client, remembered_run(folder))
         if known is None or client.get_run(known).info.status != "FINISHED":
-            known = _store_run(mlflow, client, folder, header, experiment, experiment_id)
+            known = _store_run(mlflow, client, folder, header, experiment, experiment_id, forest)
         else:
             experiment_id = client.get_run(known).info.experiment_id
         written = 0 if forest is None else store_trees(client, uri, forest, sample, experiment_id, known)
@@ -165,7 +166,7 @@ def store_family(folder: Path, store_folder: Path, parameters: Mapping[str, Any]
 
 
 def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any], experiment: str, experiment_id: str,
-               parameters: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
+               forest: Forest | None, parameters: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
                rows: Sequence[Row] | None = None) -> str:
     """Store the MLflow run without its traces; return its id."""
     parameters = resolved(header) if parameters is None else parameters
@@ -174,8 +175,10 @@ def _store_run(mlflow: Any, client: Any, folder: Path, header: Mapping[str, Any]
     log_parameters(mlflow, client, run_id, parameters)
     client.set_tag(run_id, OF_RUN, identity_of(header))  # its page may be older than its header
     started = client.get_run(run_id).info.start_time
-    summary = _read(folder / "summary.json", SUMMARY_FILE) if metrics is None else metrics
-    _log_metrics(mlflow, client, run_id, summary, started)
+    if metrics is None:
+        planners = {} if forest is None else {"planners": planner_figures(forest.tables)}
+        metrics = {**_read(folder / "summary.json", SUMMARY_FILE), **planners}
+    _log_metrics(mlflow, client, run_id, metrics, started)
     log_rows(mlflow, client, run_id, read_rows(folder) if rows is None else rows, started)
     _log_files(client, run_id, folder)
     client.set_terminated(run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
         fired = invocations(trace, wave, tick)
         total = sum(one.us for one in fired)
         title = f"wave {wave}, tick {tick}: {len(fired)} of {len(trace.tables)} nodes fired, {total:,.0f} µs"
-        console.print(_tick(title, [one for one in fired if node in (None, one.node)], tick))
+        every = trace.header["graph"].get("every", {})
+        console.print(_tick(title, [one for one in fired if node in (None, one.node)], tick, every))
     elif node is not None:
         console.print(_node(trace, node, wave))
     else:
@@ -98,12 +100,14 @@ def _nodes(trace: Trace) -> Table:
     spent = {node: (table["end"].to_numpy() - table["start"].to_numpy()) / 1000 for node, table in trace.tables.items()}
     total = sum(float(us.sum()) for us in spent.values()) or 1.0
     table = Table("node", "module", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("invocations", "mean µs", "p95 µs", "share"):
+    every = trace.header["graph"].get("every", {})
+    for name in (*(["every"] if every else []), "invocations", "mean µs", "p95 µs", "share"):
         table.add_column(name, justify="right")
     for node, us in spent.items():
         p95 = sorted(us.tolist())[int(0.95 * (len(us) - 1))]
         name = implementation(trace, node).rsplit(".", 1)[-1]
-        table.add_row(Text(node), Text(name, "cyan"), f"{len(us):,}", f"{us.mean():,.0f}", f"{p95:,.0f}",
+        rate = [f"{every.get(node, 1)} tick{'s' * (every.get(node, 1) > 1)}"] if every else []
+        table.add_row(Text(node), Text(name, "cyan"), *rate, f"{len(us):,}", f"{us.mean():,.0f}", f"{p95:,.0f}",
                       f"{100 * us.sum() / total:.0f} %")
     return table
 
@@ -151,7 +155,7 @@ def _node(trace: Trace, node: str, wave: int) -> Table:
     return table
 
 
-def _tick(title: str, fired: list[Invocation], tick: int) -> Tree:
+def _tick(title: str, fired: list[Invocation], tick: int, every: Mapping[str, int]) -> Tree:
     """Return every node's inputs and outputs: a branch per node, a leaf per message."""
     tree = Tree(title, guide_style="dim")
     names = max((len(name) for one in fired for name in (*one.inputs, *(sent.port for sent in one.outputs))), default=0)
@@ -159,7 +163,8 @@ def _tick(title: str, fired: list[Invocation], tick: int) -> Tree:
                   for text in (*one.inputs.values(), *(sent.shape for sent in one.outputs))), default=0)
     for one in fired:
         branch = tree.add(Text.assemble((one.node, "bold"), "  ", (one.implementation.rsplit(".", 1)[-1], "cyan"),
-                                        (f"  {one.us:,.0f} µs", "dim")))
+                                        (f"  {one.us:,.0f} µs", "dim"),
+                                        (f"  every {every[one.node]} ticks" if one.node in every else "", "dim")))
         for port, message in one.inputs.items():
             is_old = message != NOTHING_YET and not message.endswith(f"@{tick}")
             old = "from an earlier tick" if is_old else ""
@@ -181,7 +186,7 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
         raise TraceError(f"{trace.folder} holds no world {row} in wave {wave}: expected 0 to {most}. Fix: --row {most}")
     ours = ours.sort_by("tick")
     each = -(-len(ours) // max(console.width - 52, 10))  # ticks per character
-    figures = [name for name in ours.column_names if "." in name and name not in ("world.terminated", "world.truncated")
+    figures = [name for name in ours.column_names if "." in name and name not in tables.over
                and only in (None, name.split(".")[0])]
     lines = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for _ in range(3):
@@ -213,7 +218,9 @@ def _strip(values: list[float | bool | None], each: int) -> tuple[Text, Text]:
         return Text("".join(FLAGS[yes] for yes in shown)), Text(f"{sum(known)} of {len(known)} yes", "dim")
     low, high = min(known), max(known)
     if low == high:
-        return Text("─" * -(-len(values) // each), "dim"), Text(number(low), "dim")
+        parts = [values[at:at + each] for at in range(0, len(values), each)]
+        line = "".join("─" if any(value is not None for value in part) else " " for part in parts)
+        return Text(line, "dim"), Text(number(low), "dim")
     bars = ""
     for at in range(0, len(values), each):
         some = [value for value in values[at:at + each] if value is not None and np.isfinite(value)]

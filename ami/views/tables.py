@@ -33,13 +33,14 @@ class Tables:
         trace: their source.
         roles: the roles of its nodes.
         world: the node of the first world.
+        over: the worlds' flags that end an episode, "node.port".
     """
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.roles = Roles(trace.header)
         self.world = self.roles.world
-        self._over = [f"{world}.{flag}" for world in self.roles.nodes_of(World) for flag in rollout.OVER]
+        self.over = [f"{world}.{flag}" for world in self.roles.nodes_of(World) for flag in rollout.OVER]
 
     @classmethod
     def load(cls, run: Path | str) -> Tables:
@@ -66,7 +67,7 @@ class Tables:
         columns["first"] = pa.array(first, pa.int32())
         columns["ticks"] = pa.array(ends - firsts + 1, pa.int32())
         columns["steps"] = pa.array(last["tick"].to_numpy() - first, pa.int32())  # a fork's first ticks count
-        flags = [last[name].fill_null(False).to_numpy() for name in self._over if name in last.column_names]
+        flags = [last[name].fill_null(False).to_numpy() for name in self.over if name in last.column_names]
         columns["over"] = pa.array(np.any(flags, axis=0) if flags else np.zeros(len(ends), bool))
         success, reward = f"{self.world}.success", f"{self.world}.reward"
         columns["success"] = last[success] if success in last.column_names else pa.nulls(len(ends), pa.bool_())
@@ -152,7 +153,7 @@ class Tables:
         """The episodes, along the rows of `ticks`."""
         frame, (of, rows) = self._frame, self._rows
         found = played(frame.wave[of], frame.tick[of], rows, self._scalars.get(f"{self.world}.{EPISODE}"),
-                       [self._scalars[name] for name in self._over if name in self._scalars])
+                       [self._scalars[name] for name in self.over if name in self._scalars])
         alive = self.trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
         return found if alive is None else found._replace(live=found.live & ((found.began > 0) | np.isin(rows, alive)))
 

@@ -24,7 +24,9 @@ from ami.trace.log import TraceLog
 from ami.trace.reader import Trace, read_batches
 from ami.tracking.mlflow_database import opened
 from ami.tracking.mlflow_runs import store, sync
+from ami.tracking.planner_figures import planner_figures
 from ami.views.spans import Sample
+from ami.views.tables import Tables
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's client in these tests; `store` itself must be silent
 
@@ -97,7 +99,9 @@ def test_parameters_metrics_and_files_of_a_run_are_stored(run: Path, store_folde
     assert params["world.repeat"] == "1" and params["world.wrappers"] == "[]", "defaults of constructors are settings too"
     assert params["planner._target_"].endswith("conftest.Steps"), "of the module that ran"
     assert stored.data.metrics == {"agent/across/n": 4, "agent/across/success": 0.75, "seed": 3,
-                                   "world_model/loss": pytest.approx(1 / 1181)}
+                                   "world_model/loss": pytest.approx(1 / 1181),
+                                   **{f"planners/planner/{name}": pytest.approx(value)
+                                      for name, value in planner_figures(Tables.load(run))["planner"].items()}}
     assert [metric.step for metric in client.get_metric_history(run_id, "world_model/loss")] == list(range(0, 1200, 20))
     assert {file.path for file in client.list_artifacts(run_id)} == {"header.json", "summary.json", "trace"}
     assert len(client.list_artifacts(run_id, "trace/agent-0")) == 7
@@ -117,7 +121,7 @@ def traces_of(client: Any, run_id: str, filter_string: str = "") -> dict[str, An
 def test_some_ticks_and_episodes_are_mlflow_traces_of_the_run(run: Path, store_folder: Path, client: Any) -> None:
     run_id = store(run, store_folder)
     found = traces_of(client, run_id)
-    assert set(found) == {"wave 0, tick 0", "wave 0, row 0"}
+    assert set(found) == {"wave 0, tick 0", "episode 0"}
     assert found["wave 0, tick 0"].info.trace_metadata["mlflow.sourceRun"] == run_id
 
 
@@ -125,7 +129,7 @@ def test_a_tick_is_a_span_per_module_with_exact_times(run: Path, store_folder: P
     header, record = json.loads((run / "header.json").read_text()), Trace.open(run)
     found = traces_of(client, sync(run, store_folder, Sample(every=1)).run_id)
     ticks = sum(record.waves.values())
-    assert set(found) == {"wave 0, row 0", *(f"wave 0, tick {tick}" for tick in range(ticks))}
+    assert set(found) == {"episode 0", *(f"wave 0, tick {tick}" for tick in range(ticks))}
     spans = {span.name: span for span in found["wave 0, tick 1"].data.spans}
     assert set(spans) == {"tick 1", *record.tables}
     planner = spans["planner"]
@@ -139,8 +143,8 @@ def test_a_tick_is_a_span_per_module_with_exact_times(run: Path, store_folder: P
     (link,) = spans["world"].links
     assert (link.trace_id, link.span_id) == (sender.trace_id, sender.span_id)
     assert link.attributes == {"wire": "actor.action → world.action", "message": "actor.action@0"}
-    episode = found["wave 0, row 0"]
-    assert [span.name for span in episode.data.spans] == ["wave 0, row 0", *(f"tick {tick}" for tick in range(ticks))]
+    episode = found["episode 0"]
+    assert [span.name for span in episode.data.spans] == ["episode 0", *(f"tick {tick}" for tick in range(ticks))]
     assert {one.name: one.value for one in episode.info.assessments}["success"] is True
 
 
@@ -198,7 +202,7 @@ def test_a_sync_killed_before_or_after_any_write_continues(
         ending(TracingClient, name)
     monkeypatch.setattr("ami.tracking.mlflow_traces.SPANS_AT_ONCE", 12)
     ticks = Trace.open(run).waves[0]
-    names = {"wave 0, row 0", *(f"wave 0, tick {tick}" for tick in range(0, ticks, 2))}
+    names = {"episode 0", *(f"wave 0, tick {tick}" for tick in range(0, ticks, 2))}
     header = json.loads((run / "header.json").read_text())
     for number in range(1, 1000):
         header["clock"]["epoch"] += 1  # another run, not stored yet
@@ -233,11 +237,11 @@ def test_an_episode_that_has_continued_is_updated(run: Path, store_folder: Path,
     whole = {path: path.read_bytes() for path in (run / "trace" / "agent-0").iterdir()}
     cut_off(run, *Trace.open(run).tables)
     run_id = sync(run, store_folder, Sample(every=1000)).run_id
-    assert traces_of(client, run_id)["wave 0, row 0"].info.state == "ERROR"
+    assert traces_of(client, run_id)["episode 0"].info.state == "ERROR"
     for path, content in whole.items():
         path.write_bytes(content)
     assert sync(run, store_folder, Sample(every=1000)).written == 1
-    assert traces_of(client, run_id)["wave 0, row 0"].info.state == "OK"
+    assert traces_of(client, run_id)["episode 0"].info.state == "OK"
 
 
 def test_the_list_names_the_run_and_the_page_shows_every_output(run: Path, store_folder: Path, client: Any) -> None:
@@ -245,7 +249,7 @@ def test_the_list_names_the_run_and_the_page_shows_every_output(run: Path, store
     name = json.loads((run / "header.json").read_text())["run_id"]
     assert trace.info.request_preview == f"{name}: wave 0, tick 1"
     root = trace.data.spans[0]
-    assert root.inputs == {"rows": "0"}
+    assert root.inputs == {"episodes": "0"}
     assert root.outputs["planner"]["model_steps"] == 12 and root.outputs["world"]["terminated"] is False
     energy = root.get_attribute("planner.energy")
     assert root.outputs["planner"]["energy"] == float(f"{energy:.5g}") != energy

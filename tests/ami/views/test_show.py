@@ -191,3 +191,19 @@ def test_user_text_is_printed_unchanged(run: Path, word: str) -> None:
     lines = shown(run, where=f"kind == '{word}'")
     assert sum(line.split()[3:] == [word] for line in lines) > 5
     assert shown(run, row=0)[0].startswith(f"wave 0, world 0, {word}: ")
+
+
+def test_a_slow_node_shows_its_rate_and_its_ticks(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    graph = tiny_agent()
+    graph.every["planner"] = 4
+    write_header(tmp_path, graph, seed=0)
+    log = TraceLog(tmp_path / "trace" / "agent-0")
+    for tick in range(6):
+        log.add("actor", 0, tick, 20 * tick, 20 * tick + 5, {"action": torch.zeros(1, 2)})
+        if tick % 4 == 0:
+            log.add("planner", 0, tick, 20 * tick, 20 * tick + 5, {"energy": torch.ones(1)})
+    log.close()
+    assert [line.split()[2:5] for line in shown(tmp_path) if line.startswith((" actor", " planner"))] == [
+        ["4", "ticks", "2"], ["1", "tick", "6"]]
+    assert "planner  Steps  0 µs  every 4 ticks" in "\n".join(shown(tmp_path, tick=4))
+    assert "planner.energy  ─   ─   1" in shown(tmp_path, row=0)
