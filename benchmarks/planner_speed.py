@@ -29,10 +29,10 @@ from stable_worldmodel import PACKAGES, in_its_own_environment
 
 HORIZON, ITERATIONS, STD = 4, 2, 0.8
 BUDGETS = {  # worlds, candidates, elites, rounds, plans per round
-    "32 candidates, 1 world": (1, 32, 5, 40, 20),
-    "32 candidates, 50 worlds": (50, 32, 5, 12, 1),
-    "300 candidates, 1 world": (1, 300, 30, 15, 4),
-    "300 candidates, 50 worlds": (50, 300, 30, 6, 1),
+    "32 candidates, 1 world": (1, 32, 5, 30, 15),
+    "32 candidates, 50 worlds": (50, 32, 5, 8, 1),
+    "300 candidates, 1 world": (1, 300, 30, 8, 3),
+    "300 candidates, 50 worlds": (50, 300, 30, 4, 1),
 }
 PEERS = {"cem": "CEMSolver", "icem": "ICEMSolver", "mppi": "MPPISolver"}
 FLOORS = ("minimal", "by hand")

@@ -26,7 +26,10 @@ class MPPI(SamplingPlanner):
         horizon: H, number of actions in a plan.
         num_candidates: K.
         num_iterations: number of updates of the mean.
-        temperature: softmax temperature; lower values favour the best candidates.
+        temperature: softmax temperature; lower values favour the best candidates. On a training seed and pairs of no study,
+            0.1 lowers the energy of a single plan from 10.00 to 9.91 (12.45 without a plan), but the agent, which plans
+            again at every step from its last plan, arrives 0.35 steps later than with 0.3 (95 % interval 0.25 to 0.46, 300
+            pairs), and 0.07 steps later with 0.5 than with 0.3.
         relative: whether the temperature is in standard deviations of the candidates' energies, so that one value fits
             every cost; otherwise it is in units of energy, as in the paper.
         std: the standard deviation of the noise.

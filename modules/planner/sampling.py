@@ -234,15 +234,14 @@ class SamplingPlanner(Planner):
         planning, allowed, rows, parts = self._planning, self.allowed, len(state), []
         most = CANDIDATES_AT_ONCE // self.population or 1 if self.population else rows
         size = rows if rows <= most else -(-rows // -(-rows // most))  # parts of about equal size
-        energies: list[Tensor] = []
+        given, energies = (state, goal, weights, start, noise), []
         for first in range(0, rows, size):
             part, self._first = slice(first, first + size), first
             self._planning = part if isinstance(planning, slice) else planning[part]
             self.allowed = None if allowed is None else allowed[part]
             # without gradients inference mode saves a tenth of a small search; what leaves it below is copied
             with nullcontext() if self.differentiates else torch.inference_mode():
-                parts.append(self.search(state[part], goal[part], None if weights is None else weights[part], start[part],
-                                         noise[part]))
+                parts.append(self.search(*(given if size == rows else (one if one is None else one[part] for one in given))))
             if self.notes is not None:
                 energies.append(_padded(self._noted))
                 self._noted = []
