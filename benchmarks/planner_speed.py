@@ -1,6 +1,6 @@
 """CPU time per plan beside stable-worldmodel's solvers and a minimal CEM: same world model, cost, candidates and iterations.
 
-    python benchmarks/planner_speed.py [--venv FOLDER]     # about two minutes; writes benchmarks/results/planner_speed.json
+    python benchmarks/planner_speed.py [--venv FOLDER]     # about a CPU-minute; writes benchmarks/results/planner_speed.json
 
 Runs in the virtual environment of `benchmarks/stable_worldmodel.py`, which is made on the first call. At each budget all
 planners take turns in short rounds; the figures are medians of the rounds, and of the rounds' ratios. Two floors: `minimal`
@@ -29,10 +29,10 @@ from stable_worldmodel import PACKAGES, in_its_own_environment
 
 HORIZON, ITERATIONS, STD = 4, 2, 0.8
 BUDGETS = {  # worlds, candidates, elites, rounds, plans per round
-    "32 candidates, 1 world": (1, 32, 5, 30, 15),
-    "32 candidates, 50 worlds": (50, 32, 5, 8, 1),
-    "300 candidates, 1 world": (1, 300, 30, 8, 3),
-    "300 candidates, 50 worlds": (50, 300, 30, 4, 1),
+    "32 candidates, 1 world": (1, 32, 5, 40, 15),
+    "32 candidates, 50 worlds": (50, 32, 5, 10, 1),
+    "300 candidates, 1 world": (1, 300, 30, 25, 4),
+    "300 candidates, 50 worlds": (50, 300, 30, 5, 1),
 }
 PEERS = {"cem": "CEMSolver", "icem": "ICEMSolver", "mppi": "MPPISolver"}
 FLOORS = ("minimal", "by hand")
