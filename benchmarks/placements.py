@@ -74,7 +74,8 @@ def measured(graph: Graph) -> dict[str, dict[str, float]]:
             runtime: Runtime = LocalRuntime(graph, 0) if placement == "local" else RayRuntime(graph, 0, placement=placement)
             agents[placement] = begun(runtime)
             figures[placement] = {"first_tick_s": time.perf_counter() - wall, "first_tick_cpu_s": spent() - cpu}
-        rounds = [{placement: per_tick(agent, AHEAD[placement]) for placement, agent in agents.items()} for _ in range(ROUNDS)]
+        rounds = [{placement: per_tick(agent, AHEAD[placement]) for placement, agent in agents.items()}
+                  for _ in range(ROUNDS)]
         for placement, agent in agents.items():
             figures[placement] |= {
                 "cpu_ms_per_tick": median(row[placement][0] for row in rounds),
