@@ -125,7 +125,7 @@ def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = 
         where = {"pid": pid[agent, group_of.get(node, "")], "tid": tid[node]}
         yield _meta("thread_name", where["pid"], where["tid"], node)
         yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": tid[node]}}
-    counters, numbers = _Counters(tables), count()
+    counters, numbers, every = _Counters(tables), count(), trace.header["graph"].get("every", {})
     before: dict[tuple[str, int, int], tuple[int, int, float, float]] = {}
     for begin in range(0, len(chosen), WINDOW):
         window = chosen[begin:begin + WINDOW]
@@ -134,7 +134,7 @@ def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = 
         for node, table in trace.tables.items():
             first, last = np.searchsorted(keys[node], window[0]), np.searchsorted(keys[node], window[-1], side="right")
             rows = rows_of[node] = table.slice(first, last - first).filter(pa.array(is_chosen[node][first:last]))
-            module = implementation(trace, node)
+            about = {"module": implementation(trace, node), **({"every": every[node]} if node in every else {})}
             columns = (rows[name].to_pylist() for name in ("agent", "wave", "tick", "start", "end", "batch"))
             for agent, wave, tick, start, end, worlds in zip(*columns, strict=True):
                 process, thread = pid[agent, group_of.get(node, "")], tid[node]
@@ -142,7 +142,7 @@ def perfetto_events(tables: Tables, ticks: Collection[tuple[int, int]] | None = 
                 where_of[node, wave, tick] = process, thread, at, length
                 slices.append((wave << 32 | tick, thread, {
                     "ph": "X", "name": node, "cat": "module", "pid": process, "tid": thread, "ts": at, "dur": length,
-                    "args": {"wave": wave, "tick": tick, "module": module, "worlds": worlds}}))
+                    "args": {"wave": wave, "tick": tick, **about, "worlds": worlds}}))
         yield from (event for *_, event in sorted(slices, key=lambda one: one[:2]))
         recent = before | where_of  # a message may come from the window before
         for node, rows in rows_of.items():

@@ -13,6 +13,7 @@ from perfetto_reader import ask, missing
 
 from ami.agent import Agent
 from ami.cli.main import main
+from ami.config.compose import compose, to_graph
 from ami.errors import AmiError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
@@ -347,3 +348,16 @@ def test_the_command_prints_the_path_of_the_file(run: Path, tmp_path: Path, caps
     which = ["--agent", "agent-0", "--wave", "0", "--where", "tick < 2", "--episodes", "0"]
     assert main(["trace", "export", str(run), "--format", "otlp", "--out", str(out), *which]) == 0
     assert {span["name"] for span in read(out, "otlp") if "parentSpanId" not in span} == {"tick 0", "tick 1"}
+
+
+def test_slices_and_counters_show_both_levels_of_planning(tmp_path: Path) -> None:
+    graph = to_graph(compose(["agent=two_levels"]))
+    write_header(tmp_path, graph, seed=3)
+    with Agent(LocalRuntime(graph, 3, recorder=TraceLog(tmp_path / "trace" / "agent-0"))) as agent:
+        for _ in rollout(agent, Manifest.make(graph.drafts["world"], 5, 1).episodes()[:1], longest=6):
+            pass
+    found = events(tmp_path)
+    slices = {node: [one["args"] for one in found["X"] if one["name"] == node] for node in ("upper_planner", "planner")}
+    assert [one["tick"] for one in slices["upper_planner"]] == [0, 4] and slices["upper_planner"][0]["every"] == 4
+    assert [one["tick"] for one in slices["planner"]] == list(range(7)) and "every" not in slices["planner"][0]
+    assert {"world_model", "upper_model", "cost", "planner", "upper_planner"} == {one["name"] for one in found["C"]}
