@@ -109,7 +109,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
            "calls": header["graph"].get("calls", {}), "waves": waves, "deadline": deadline,
            "overlay": None if overlay is None else overlay.plain(),
            "planners": [{"node": node, "model": recorded.roles.model_of(node), "readout": decoder.fit}
-                        for node, decoder in decoders.items()],
+                        for node, decoder in decoders.items() if node in trace.tables],
            "reference": None if reference is None else reference.header["run_id"],
            "reports_success": _tells_success(pairs, waves),
            "incomparable": overlaid is not None and overlaid.is_incomparable,

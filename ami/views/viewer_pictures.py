@@ -58,7 +58,7 @@ class Rerenderer:
         self.failures: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))
-        self._renderer = Renderer(recorded.trace.header["graph"]["nodes"][recorded.world], allow)
+        self._renderer = Renderer(recorded.trace.header["graph"]["nodes"].get(recorded.world, {}), allow)
         self.close = self._renderer.close
 
     def __call__(self, wave: Wave, one: RowEpisode, end: int) -> Plain:

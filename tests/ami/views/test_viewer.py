@@ -146,6 +146,12 @@ def test_every_planner_shows_its_plans_and_imagined_states(two_levels: Path) -> 
     assert {"candidates", "plan"} <= set(plans["planner"]) & set(plans["upper_planner"])
 
 
+def test_a_planner_without_a_record_is_left_out(two_levels: Path) -> None:
+    trace = Trace.open(two_levels)
+    tables = {node: table for node, table in trace.tables.items() if node != "upper_planner"}
+    assert [one["node"] for one in pages(replace(trace, tables=tables)).run["planners"]] == ["planner"]
+
+
 def test_every_episode_of_a_refilled_row_is_listed(two_levels: Path) -> None:
     whole = pages(Trace.open(two_levels))
     (wave,) = whole.run["waves"]
