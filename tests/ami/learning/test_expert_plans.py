@@ -45,7 +45,7 @@ def test_plans_after_the_end_of_an_episode_are_not_kept(tmp_path: Path) -> None:
     with Agent(LocalRuntime(graph, 0, watch=tuple(planned_ports(graph).values()))) as agent:
         plans = run(agent, range(60, 120), 5, reported.append)
     assert reported == [50, 60]
-    horizon, width = graph.dims["planner"]["H"], graph.dims["planner"]["A"]
+    horizon, width = graph.dims["planner"]["H"], graph.dims["planner"]["U"]
     assert plans.plan.shape[1:] == (horizon, width) and len(plans.state) == len(plans.goal) == len(plans.plan)
     assert 60 < len(plans.plan) <= 60 * 6
     assert bool(plans.plan.flatten(1).any(1).all()), "a row without a plan was kept"

@@ -175,7 +175,7 @@ def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) ->
      "Fix: choose learning=two_rooms or another with `collect`; or, to learn nothing, ~learning.stages.model "
      "~learning.stages.critic"),
     (["learning.stages.model.data=memory"],
-     "learning.stages.model.data is memory, which holds state, successors, goal: the loss of world_model needs "
+     "learning.stages.model.data is memory, which holds state, successors, goal, next: the loss of world_model needs "
      "'observation'. Fix: data=experience, or another loss"),
 ])
 def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: str, tmp_path: Path) -> None:
