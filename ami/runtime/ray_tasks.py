@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from ami.runtime.ray_cluster import cluster
 # isort: split
 import ray
 from ray.exceptions import RayTaskError, WorkerCrashedError
+
+LOST = ("the process of a variant died. Finished variants are kept. Fix: the same command resumes; if the process dies "
+        "again, leave out --parallel to see why")
 
 
 class Task(NamedTuple):
@@ -63,12 +67,37 @@ def run_tasks(tasks: Sequence[Task], parallel: int, address: str | None = None) 
                 ray.cancel(ref, force=True)
 
 
+@contextmanager
+def in_background(tasks: Sequence[Task], address: str | None = None) -> Iterator[Callable[[Hashable], Any]]:
+    """Run tasks one after another in another process during a `with` block; what is not done at its end is stopped.
+
+    Args:
+        tasks: in the order in which they run.
+        address: of a running cluster to join; None starts one on this machine.
+
+    Yields:
+        A function that waits for a task, by name, and returns its result; it raises the task's error.
+    """
+    with cluster(address):
+        call = ray.remote(num_cpus=0, max_retries=0)(_call)
+        refs: dict[Hashable, Any] = {}
+        before = None
+        for task in tasks:
+            before = refs[task.name] = call.remote(task.function, task.arguments, before)
+        try:
+            yield lambda name: _result(refs[name], f"the process that evaluates {name} died: it was killed, or the machine "
+                                                   "is out of memory. Fix: run again, or in this process with runtime=local")
+        finally:
+            for ref in refs.values():
+                ray.cancel(ref, force=True)
+
+
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], _waited_for: Any) -> Any:
     torch.set_num_threads(1)
     return function(*arguments)
 
 
-def _result(ref: Any) -> Any:
+def _result(ref: Any, lost: str = LOST) -> Any:
     try:
         return ray.get(ref)
     except RayTaskError as error:
@@ -76,5 +105,4 @@ def _result(ref: Any) -> Any:
             raise error.cause from None
         raise
     except WorkerCrashedError as error:
-        raise WorkerLost("the process of a variant died. Finished variants are kept. Fix: the same command resumes; if the "
-                         "process dies again, leave out --parallel to see why") from error
+        raise WorkerLost(lost) from error

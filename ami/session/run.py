@@ -30,7 +30,7 @@ from ami.graph.graph import Graph
 from ami.learning.threads import torch_threads
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
-from ami.session.baselines import baselines, evaluate_baselines
+from ami.session.baselines import baselines, evaluating
 from ami.session.checks import checked_graph, notes
 from ami.session.evaluation import MANIFEST, evaluate_agent, metrics_of, seal, try_out
 from ami.session.planning_budget import check_duration
@@ -112,9 +112,10 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     trained = learn_in(config, graph, folder, console)
     manifest.save(folder / MANIFEST)  # not earlier: a refused config leaves no folder
     describe(config, graph, trained, folder)
-    with OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log:
+    with (OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log,
+          evaluating(found, config, graph, trained.weights, manifest, metrics) as evaluations_of_baselines):
         evaluations = {"agent": evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
-        evaluations |= evaluate_baselines(found, config, graph, trained.weights, manifest, metrics, console, log)
+        evaluations |= evaluations_of_baselines(console, log)
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest_of(folder, console) if settings.trace.record else None)
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,

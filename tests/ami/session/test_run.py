@@ -159,6 +159,17 @@ def test_two_ray_agents_agree_with_the_local_run(folder: Path) -> None:
     assert run.summary["agent"] == summary(folder)["agent"]
 
 
+def test_baselines_evaluated_in_another_process_agree_with_the_local_run(folder: Path) -> None:
+    names = [name for name in summary(folder) if name in ("random", "untrained")]
+    config = ami.compose([*NO_VIDEO, "runtime=ray", "placement=agent", f"evaluation.baselines=[{','.join(names)}]",
+                          f"store={folder}"])
+    run = ami.run(config, folder / "ray with baselines")
+    assert names and all(run.summary[name] == summary(folder)[name] for name in names)
+    logged = [json.loads(line) for line in (run.folder / "outcomes.jsonl").read_text().splitlines()]
+    assert {row["agent"] for row in logged} == {"agent", *names}
+    assert len(logged) == (1 + len(names)) * len(run.evaluations["agent"].outcomes)
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *SMALL, "runtime=local", f"store={folder}", f"hydra.run.dir={folder / 'run'}"]) == 2
     assert "holds a run already. Fix: another folder" in capsys.readouterr().err
