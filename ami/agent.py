@@ -6,7 +6,7 @@ one tick of the graph, in B worlds at once; the wires determine the order. With 
     world         last action → observation
     perception    observation → percept
     goal          goal observation → goal state
-    world_model   percept, last action, recall → state, surprise
+    world_model   percept, last action → state, surprise
     configurator  surprise, last energy → mode, weights of the cost
     cost          state, goal, weights → energy = intrinsic + critic
     memory        stores (state, energy) → recall
@@ -30,7 +30,7 @@ from ami.graph.graph import Graph
 from ami.graph.partition import Segment
 
 FLAGS = ("terminated", "truncated", "success", "reward")
-"""The outputs of a world that every driver watches."""
+"""The outputs of a world that are always watched: every loop that runs an agent needs them."""
 
 
 def flags_of(graph: Graph) -> tuple[str, ...]:
@@ -40,13 +40,13 @@ def flags_of(graph: Graph) -> tuple[str, ...]:
 
 
 class Runtime(Protocol):
-    """The place where modules run: one process, or Ray actors."""
+    """Runs the modules, in one process or as Ray actors."""
 
     graph: Graph
 
     @property
     def segments(self) -> Sequence[Segment]:
-        """The firing order, cut where processes change."""
+        """The firing order, split where consecutive nodes run in different processes."""
 
     def ready(self) -> None:
         """Wait until every module is built."""
@@ -57,7 +57,7 @@ class Runtime(Protocol):
     def fire(self, segment: Segment, tick: int, parcels: Sequence[Any], most: int = 1) -> tuple[Any, Any]:
         """Fire a segment; return its parcel and a handle to its watched outputs, without waiting for either.
 
-        The caller asks for up to `most` ticks from here on, unless an episode ends before: a runtime may run them ahead.
+        The caller runs `most` ticks from this one on, or fewer if an episode ends; a runtime may compute them ahead.
         """
 
     def read(self, handle: Any) -> Mapping[str, Tensor]:
@@ -125,8 +125,8 @@ class Agent:
         if bool(mask.all()):
             self._wave = self._wave + 1 if wave is None else wave
             self.tick, self._parcels, self._batch = 0, {}, len(mask)
-        require(len(mask) == self._batch, f"reset begins {int(mask.sum())} of {len(mask)} worlds while {self._batch} are "
-                                          "running. Fix: begin all of them first")
+        require(len(mask) == self._batch, f"reset starts episodes in {int(mask.sum())} of {len(mask)} rows, but the agent "
+                                          f"runs {self._batch}. Fix: start all rows first")
         self.runtime.settle()
         self.runtime.begin(mask, episodes, self._wave)
 
@@ -134,8 +134,8 @@ class Agent:
         """Run one tick: every node that is due fires once, in order.
 
         Args:
-            most: number of ticks that the caller will ask for at least, this one included, unless an episode ends before.
-                A runtime may run them ahead, and stops at a tick at which an episode ends.
+            most: the number of ticks, this one included, that the caller runs before its next `reset`, or fewer if an
+                episode ends. A runtime may compute them ahead; it stops at a tick at which an episode ends.
         """
         handles: dict[str, Any] = {}
         for segment in self.runtime.segments:

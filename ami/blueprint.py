@@ -43,13 +43,13 @@ class World(Module):
     """The world as a node: it receives an action one tick after it was chosen and sends the resulting observation.
 
     `truth` is for probes and pictures: no role has an input of that kind, so no other module can be wired to it. `episode`
-    is the number of each row's episode; -1 in rows that stand still because it is over.
+    is the number of each row's episode; -1 at the ticks after its end.
 
     Attributes:
         reports_success: whether its episodes can succeed or fail. A world with rewards alone always sends `success` = False
             and is evaluated by its returns.
         remarks: notes on its ports for the user, one sentence each; printed by `ami check`, `ami graph` and `ami run`.
-        overlay: the position of `truth` in its picture; None draws no paths over pictures.
+        overlay: where `truth` is in the world's picture, to draw paths over it; None: no paths are drawn.
     """
 
     reports_success: bool = True
@@ -77,7 +77,7 @@ class World(Module):
         return {}
 
     def close(self) -> None:
-        """Close what is open outside of this process's memory; a later episode opens it again."""
+        """Close the environments and other external resources; a later episode opens them again."""
 
     def warnings(self) -> list[str]:
         """Run a trial of the world and return warnings for the user; raise the error of a failed trial."""
@@ -101,9 +101,9 @@ class Perception(Module):
 
 
 Carry = dict[str, Tensor]
-"""What a world model remembers between two calls of `observe`: batch-first tensors by name."""
+"""The state of `observe` between two calls: batch-first tensors by name."""
 STATE, BEGUN = "state", "begun"
-"""The last state of each episode, and whether it has one: in a world model's own carry, beside that of `observe`."""
+"""Entries of a world model's carry besides those of `observe`: the last state (B, *S), and whether there is one (B,)."""
 
 
 class WorldModel(Module):
@@ -113,13 +113,13 @@ class WorldModel(Module):
     to the model, because only it knows its own space; reward and value belong to the cost.
 
     Symbols of its callable methods: P a percept, S a state, Q a goal, A an action of the world, U an action of a plan, Z
-    the noise of one step. By `equal_dims` goals are states and plans consist of the world's actions; a model of which this
-    is not true overrides `equal_dims`, and returns Q or U from `infer_dims`. A stochastic model returns Z; without it there
-    is no noise.
+    the noise of one step. By default Q = S and U = A (`equal_dims`). A model with other goals or latent actions overrides
+    `equal_dims` and returns Q or U from `infer_dims`. A stochastic model returns Z from `infer_dims`; the others have no
+    noise.
 
     Attributes:
-        causal: whether an action of a plan changes no state before it, so that a plan can be continued from any of its
-            states. A model that predicts all steps at once may declare False.
+        causal: whether each imagined state depends only on the actions before it. A search may then continue a plan from
+            any of its states. A model that predicts all steps at once may set False.
     """
 
     causal: ClassVar[bool] = True
@@ -159,11 +159,11 @@ class WorldModel(Module):
         Args:
             percepts: (N, T, *P).
             actions: (N, T, A), the action before each percept; zeros before an episode's first.
-            carry: what the call for the percepts before returned; None at the start of an episode.
+            carry: the carry returned for the preceding percepts; None at the start of an episode.
             noise: (N, T, *Z), standard normal; None for the mean.
 
         Returns:
-            The states (N, T, *S), and the carry for the percepts that follow.
+            The states (N, T, *S), and the carry for the next percepts.
         """
         raise NotImplementedError
 
@@ -183,9 +183,9 @@ class WorldModel(Module):
 
     @callable_method
     def imagine_last(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
-        """Imagine as `imagine` does, and return the last state alone, (B, K, 1, *S).
+        """Return only the last state that `imagine` predicts, (B, K, 1, *S).
 
-        The default imagines all states; a model may override it to store none of those before the last.
+        The default imagines all states; a model may override it to save their memory.
         """
         prediction = self.imagine(state, actions, noise)
         others = (None if field is None else field[:, :, -1:] for field in prediction[1:])
@@ -193,7 +193,7 @@ class WorldModel(Module):
 
     @callable_method
     def goal_of(self, percept: Tensor) -> Tensor:
-        """Return the goals (…, *Q) to perceive percepts (…, *P), which have no history."""
+        """Encode target percepts (…, *P), which have no history, as goals (…, *Q)."""
         raise NotImplementedError
 
     @callable_method
@@ -205,19 +205,19 @@ class WorldModel(Module):
     def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:
         """Move goals into the context of other states: (…, *Q), (…, *S) to (…, *Q), leading sizes broadcast.
 
-        A model that separates the two keeps the goal's dynamic part and takes the state's static part. The default returns
-        the goal unchanged.
+        A model with static and moving parts of a state keeps the goal's moving part and takes the state's static part. The
+        default returns the goal unchanged.
         """
         return goal
 
     @callable_method
     def encode_action(self, state: Tensor, action: Tensor) -> Tensor:
-        """Return a plan's actions (…, U) for actions (…, A) in states (…, *S); the default returns them unchanged."""
+        """Encode actions (…, A) in states (…, *S) as actions of a plan (…, U); the default returns them unchanged."""
         return action
 
     @callable_method
     def decode_action(self, state: Tensor, action: Tensor) -> Tensor:
-        """Return the actions (…, A) to take in states (…, *S) for a plan's (…, U); the default returns them unchanged."""
+        """Decode a plan's actions (…, U) in states (…, *S) to actions (…, A); the default returns them unchanged."""
         return action
 
     def initial(self, batch: int) -> Carry:
@@ -228,8 +228,8 @@ class WorldModel(Module):
     def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:
         """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
 
-        Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick. The
-        noise comes from this node's random streams; nothing is drawn without any. The input `recall` is ignored.
+        Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick. A
+        stochastic model gets its noise from this node's random streams; for others nothing is drawn. `recall` is ignored.
         """
         noise = self.random.normal(*self.noise_shape)[:, None].to(percept.device) if self.noise_shape else None
         before, begun = self.carry[STATE], self.carry[BEGUN]
@@ -268,7 +268,7 @@ class Memory(Module):
 
 
 class Goal(Module):
-    """Encodes the task's goal, in the space that the world model compares states with.
+    """Encodes the task's goal in the space of the world model's `distance`.
 
     The paper leaves goals to the configurator (section 6).
     """
@@ -290,13 +290,13 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class IntrinsicTerm(nn.Module):
-    """One ICᵢ(s) of a cost: discomfort that is built in (paper, section 3.2, equation 2).
+    """One ICᵢ(s) of a cost: hard-wired discomfort (paper, section 3.2, equation 2).
 
-    Immutable: it has no trainable parameter, and a cost refuses one that has.
+    It is immutable: a cost refuses a term with trainable parameters.
 
     Attributes:
-        needs: the optional inputs of the cost that it requires, such as "reward".
-        remembers: whether it compares states with remembered ones, (…, *S, M), in place of a goal.
+        needs: the optional inputs of the cost that this term requires, such as "reward".
+        remembers: whether `goal` holds M remembered states, (…, *S, M), instead of a goal.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -306,9 +306,9 @@ class IntrinsicTerm(nn.Module):
         """Return the energy of states.
 
         Args:
-            prediction: the states (…, *S), and what is known with them.
+            prediction: the states (…, *S), and their spread, reward and continuation if known.
             actions: (…, A), the action before each state; None for perceived states.
-            goal: (…, *Q), its leading sizes broadcast with those of the states.
+            goal: (…, *Q); leading sizes broadcast with those of the states.
             distance: the world model's.
 
         Returns:
@@ -317,7 +317,7 @@ class IntrinsicTerm(nn.Module):
         raise NotImplementedError
 
     def fit_statistics(self, step_length: Tensor, share: float) -> None:
-        """Update the unit of a term that has one: the running mean of the distance of one step in this state space.
+        """Update the term's unit of length, the running mean of the distance covered in one step; by default there is none.
 
         Args:
             step_length: a scalar, the mean over one batch of hindsight states.
@@ -349,7 +349,7 @@ class CriticTerm(nn.Module):
             batch: hindsight states: "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined
                 ones; "goal" (N, *Q), a later percept of the same episode as a goal; "next" (N, *Q), the next one. `needs`
                 adds energies, weighted and summed over the intrinsic terms. With "pairs": "pairs" (N, N), the energy of
-                every state i with every goal j, and "goals", goal j moved into the context of state i, (N, N, *Q), or
+                every state i with every goal j, and "goals", goal j rebased to the context of state i, (N, N, *Q), or
                 (1, N, *Q) if the context makes no difference. With "energy": "energy" and "cont" (N, M), the energy of each
                 successor and the probability that the episode continues after it.
         """
@@ -359,7 +359,7 @@ class CriticTerm(nn.Module):
         """Prepare for learning; called once before the first optimiser step."""
 
     def after_step(self, step: int, total: int) -> None:
-        """Update slow copies and the like after optimiser step `step`, counted from 0, of `total`."""
+        """Update target networks after optimiser step `step`, counted from 0, of `total`."""
 
 
 class Cost(Module):
@@ -391,12 +391,12 @@ class Cost(Module):
 
 
 ACTION_MASK = Port("mask", ("A",), torch.bool, optional=True)
-"""The input `action_mask` of an actor that honours its world's mask: True for allowed alternatives.
+"""The input `action_mask` of an actor that respects its world's mask: True for allowed alternatives.
 
-The mask holds for the next action alone; in a plan it applies to the first action.
+The mask is valid for the next action only: in a plan, for the first.
 """
 PLAN_MASK = Port("mask", ("U",), torch.bool, optional=True)
-"""The same input of a planner, whose actions have the width U."""
+"""The input `action_mask` of a planner, whose actions have the width U."""
 
 
 class Planner(Module):

@@ -1,6 +1,6 @@
-"""Rollout: run the episodes of an agent in parallel rows. Only this file decides when the episode of a row is over.
+"""Rollout: run the episodes of an agent in parallel rows. Only this file defines when an episode is over.
 
-Collecting, evaluation, validation, videos and expert plans read their ticks from `rollout`.
+Collecting, evaluation, validation, videos and expert plans iterate over `rollout`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ami.errors import require
 from ami.graph.graph import Graph
 
 MOST_AHEAD = 1000
-"""The number of ticks that a runtime may run ahead of an evaluation; it stops at the end of an episode."""
+"""The most ticks that a runtime may run ahead of the caller without a limit on episodes; it stops when an episode ends."""
 OVER = FLAGS[:2]
 """The flags of a world that end an episode."""
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
         world: the world's flags and reward (B,), by the names in `FLAGS`.
         episodes: the episode of each row.
         age: (B,) int64, the number of actions that led from the first tick of each row's episode to this tick.
-        alive: (B,) bool, the rows whose episode was not over before this tick; the outputs of other rows do not count.
+        alive: (B,) bool, the rows whose episode was not over before this tick; ignore the outputs of other rows.
         ended: (B,) bool, the rows whose episode ends at this tick.
     """
 
@@ -57,10 +57,10 @@ def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None,
         episodes: the episodes, in the order in which they begin.
         batch: the number of parallel rows; None runs all episodes side by side.
         wave: the number of the first wave in the trace.
-        longest: the number of actions after which an episode is cut off; None waits for its end.
+        longest: the maximum number of actions per episode; None for no limit.
         refill: start the next episode in a row as soon as its episode is over. Without it the episodes run in waves: the
             next `batch` episodes begin when all rows are over, and a row that is over waits. A trace needs waves, since it
-            numbers episodes by wave and row. A world that fires only every few ticks needs them too.
+            numbers episodes by wave and row. Ignored if a world fires only every few ticks.
 
     Raises:
         GraphError: the graph does not have one world.
@@ -78,19 +78,19 @@ def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None,
 
 
 def is_over(world: Mapping[str, Tensor]) -> Tensor:
-    """Return the rows (B,) whose episode is over, given a world's outputs by port. They stand still until a reset."""
+    """Return the rows (B,) that are terminated or truncated, given a world's outputs by port."""
     terminated, truncated = (world[flag] for flag in OVER)
     return terminated | truncated
 
 
 def restarts_rows(graph: Graph) -> bool:
-    """Return whether new episodes can begin in some rows while others continue: a world that fires slowly cannot."""
+    """Return whether episodes can begin in some rows while others continue: not if a world fires only every few ticks."""
     return all(graph.every[world] == 1 for world in graph.nodes_of(World))
 
 
 def _run(agent: Agent, world: str, rows: list[Episode], waiting: deque[Episode], wave: int,
          longest: int | None) -> Iterator[Step]:
-    """Run one episode per row until all are over; rows that are over take the episodes of `waiting`."""
+    """Run one episode per row until all are over; a row that is over starts the next episode of `waiting`."""
     ports = {flag: f"{world}.{flag}" for flag in FLAGS}
     alive, age = torch.ones(len(rows), dtype=torch.bool), torch.zeros(len(rows), dtype=torch.int64)
     agent.reset(alive, rows, wave)

@@ -1,8 +1,8 @@
 """Evaluate: run agents on every pair of a manifest, and collect the outcomes.
 
-The waves of pairs are in one queue, from which every agent takes its next one. The outcome of a wave does not depend on the
-agent that runs it: an episode's random streams depend on its number alone. For the same reason one agent without a trace
-may refill its rows: the next pair starts where one has ended.
+Several agents take waves of pairs from one queue. An episode's random streams depend on its number alone, so its outcome
+depends neither on the agent that runs it nor on its row. One agent without a trace may therefore refill its rows: the next
+pair starts in a row as soon as the row's pair has ended.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Progress(NamedTuple):
         finished: number of finished pairs.
         total: number of all pairs.
         succeeded: number of finished pairs that were solved.
-        returned: the sum of their returns.
+        returned: the sum of the returns of all finished pairs.
     """
 
     finished: int
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
     Attributes:
         kind: the pair's kind.
         success: whether the goal was reached; None if the world does not report it.
-        steps: number of actions, up to success or the episode's end.
+        steps: number of actions until the episode's end.
         ret: its return, the undiscounted sum of the world's rewards.
         metrics: the metrics named in `evaluation.metrics`.
     """
@@ -72,8 +72,8 @@ class Evaluation:
 
     Attributes:
         outcomes: one per pair, in the manifest's order.
-        decisions: number of actions in episodes that were not over.
-        plans: number of decisions with a plan: fewer if no planner fires at every tick; 0 without a planner.
+        decisions: number of actions in running episodes.
+        plans: number of decisions at which a planner fired and planned; 0 without a planner.
         model_steps: world model steps of all planners.
         seconds: wall seconds of the agents' cycles, summed over agents.
     """
@@ -86,7 +86,7 @@ class Evaluation:
 
     @property
     def model_steps_per_plan(self) -> float:
-        """World model steps per planned decision, over all planners; 0 without plans."""
+        """World model steps of all planners per decision counted in `plans`; 0 without plans."""
         return self.model_steps / max(self.plans, 1)
 
     @property
@@ -100,7 +100,7 @@ class Evaluation:
         return all(outcome.success is not None for outcome in self.outcomes)
 
     def kinds(self) -> dict[str, dict[str, Any]]:
-        """Return its figures by kind of pair; see `ami.evaluation.kinds.kinds_of`."""
+        """Return the figures of each kind of pair; see `ami.evaluation.kinds.kinds_of`."""
         return kinds_of([self])
 
     def successes(self, kind: str | None = None) -> list[bool]:
@@ -135,7 +135,7 @@ class _Work(NamedTuple):
 
 @dataclass
 class _Part:
-    """Finished work: its outcomes by episode number, and its cost."""
+    """The results of finished episodes: outcomes by episode number, and what they cost."""
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     decisions: int = 0
@@ -152,18 +152,18 @@ def planning_ports(graph: Graph) -> tuple[str, ...]:
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
              on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = (),
              on_end: Callable[[int, Outcome], None] | None = None, refill: bool = False) -> Evaluation:
-    """Evaluate an agent on every pair of the manifest.
+    """Evaluate one agent, or several equal ones, on every pair of the manifest.
 
     Args:
-        agents: one agent, or several equal ones that share the pairs; the `model_steps` of watched planners are counted,
-            and the metrics' ports must be watched.
+        agents: they share the pairs, and all have the same modules and weights. Watch the ports of `planning_ports`, whose
+            model steps are counted, and those of the metrics.
         manifest: the sealed pairs.
         batch: number of parallel worlds per agent.
         on_progress: called in the calling thread whenever pairs have ended.
         metrics: further figures of each episode.
-        on_end: called in the calling thread with each pair's number and outcome, also if an error ends the others.
-        refill: start the next pair in a row as soon as its pair has ended, see `ami.rollout`. Only without a trace, and with
-            one agent: the rows of several would depend on their speed.
+        on_end: called in the calling thread with each finished pair's number and outcome, even if an error stops the others.
+        refill: start the next pair in a row as soon as its pair has ended, see `ami.rollout`. Do not use it with a trace.
+            Ignored with several agents: the rows of their pairs would depend on their speed.
 
     Raises:
         SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
@@ -228,7 +228,7 @@ def _taken_from(waiting: SimpleQueue[_Work], stop: Event) -> Iterator[_Work]:
 
 def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple[int, Outcome]], stop: Event,
          metrics: Sequence[Metric]) -> _Part:
-    """Run some episodes. A row counts until its episode is over."""
+    """Run some episodes; ticks after the end of a row's episode are not counted."""
     part, begun = _Part(), time.perf_counter()
     returned = torch.zeros(0, dtype=torch.float64)
     history = _History(watched(metrics))
@@ -256,7 +256,7 @@ def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple
 def _count(part: _Part, graph: Graph, step: Step) -> None:
     """Add the decisions of one tick, and the plans and model steps of all planners that are watched.
 
-    A planner that did not fire holds its last plan, at no cost.
+    A planner that does not fire at a tick holds its last plan and adds no model steps.
     """
     deciding = step.runs_on
     part.decisions += int(deciding.sum())
@@ -271,7 +271,7 @@ def _count(part: _Part, graph: Graph, step: Step) -> None:
 
 
 class _History:
-    """The messages of some ports since the running episodes began."""
+    """The messages of some ports since the oldest running episode began."""
 
     def __init__(self, ports: Sequence[str]) -> None:
         self._sent: dict[str, list[Tensor]] = {port: [] for port in ports}

@@ -1,4 +1,4 @@
-"""The trainer: one loop for anything with a `loss(batch)`.
+"""The trainer: one loop for all modules with a `loss(batch)`.
 
 Learning is a schedule of steps: experience is collected, then stages learn from it. Each step has a key, the hash of its
 dependencies; a result stored under the same key is loaded instead of computed. A progress file holds the state of a running
@@ -30,19 +30,19 @@ from ami.storage.limits import is_out_of_memory
 
 LOG_EVERY = 20
 COLLECT = "collect"
-"""The "stage" of rows of the learning curve that hold the returns of a round's episodes."""
+"""The "stage" of those rows of the learning curve that describe a round's collected episodes."""
 LEARNING_STATE = "learning_state"
 Row = dict[str, float | str]
 
 
 class Step(NamedTuple):
-    """One step of the schedule.
+    """One step of the schedule: a collection of experience, or a stage.
 
     Attributes:
         key: the hash of its dependencies.
         round: the round's index, from 0; a round runs all stages once.
         stage: the stage that learns; None for the collection of the round's experience.
-        nodes: the nodes that the stage changes or uses.
+        nodes: the nodes whose weights the cache stores for the stage.
     """
 
     key: str
@@ -57,7 +57,8 @@ class TrainingProgress:
 
     Attributes:
         rows: the logged figures, one dict per logged step with "stage" and "step".
-        seconds: the computing time of all steps, including that of loaded ones, without unsaved work of killed attempts.
+        seconds: the computing time of all steps, including the original time of loaded ones and excluding unsaved work of a
+            killed training.
         found: the steps loaded from the cache.
         found_seconds: the computing time of the loaded steps.
         resumed: whether a stage was resumed from a progress file.
@@ -72,7 +73,7 @@ class TrainingProgress:
 
 @dataclass
 class _Running:
-    """A running stage: the next step, the seconds and rows so far."""
+    """A running stage: its next step, and its seconds and rows so far."""
 
     step: int = 0
     seconds: float = 0.0
@@ -80,7 +81,7 @@ class _Running:
 
 
 Collector = Callable[[Step], tuple[Experience, float, bool]]
-"""Returns the experience of a step, the seconds it took, and whether it was found in the cache."""
+"""Returns the experience of a step, the seconds of its collection, and whether it was loaded from the cache."""
 OnStep = Callable[[Stage, int, Row | None], None]
 
 
@@ -90,14 +91,14 @@ class Trainer:
     Args:
         modules: the modules, bound to each other (see `ami.runtime.worker.Worker`).
         schedule: the steps in order; a round begins with its experience.
-        seed: every draw derives from it and the stage's name.
+        seed: the random numbers of a stage derive from it, the stage's name and the round.
         cache: holds finished stages, and the progress of the running one.
         save_every: steps between two saves.
         on_step: called at every step, with figures if they are logged.
-        teachers: the builders of expert agents, by name, for stages that learn from plans.
+        teachers: functions that build the expert agents, by name, for stages that learn from plans.
 
     Attributes:
-        on_known: called with each row of a stage that was loaded or resumed, and of a round's collection.
+        on_known: called with each logged row of a loaded or resumed stage, and of a round's collection.
     """
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Step], seed: int, cache: Cache, save_every: int,
@@ -124,7 +125,7 @@ class Trainer:
                 if step.stage is None:
                     rounds.append(self._collect(progress, step, collected))
                     experience = joined(rounds)
-                    self._measure(experience)
+                    self._fit_statistics(experience)
                     continue
                 if experience is None:
                     raise ValueError("a schedule begins with experience: expected its first step without a stage")
@@ -135,7 +136,7 @@ class Trainer:
         return progress
 
     def _collect(self, progress: TrainingProgress, step: Step, collected: Collector) -> Experience:
-        """Return one round's experience; with several rounds, each is a point of the learning curve."""
+        """Return one round's experience; with several rounds, add its mean return to the learning curve."""
         for module in self.modules.values():
             module.eval()
         experience, seconds, found = collected(step)
@@ -146,8 +147,8 @@ class Trainer:
             self.on_known(progress.rows[-1])
         return experience
 
-    def _measure(self, experience: Experience) -> None:
-        """Let modules with `fit_statistics` fit their statistics to all experience before a round learns from it."""
+    def _fit_statistics(self, experience: Experience) -> None:
+        """Call `fit_statistics` of the modules that have it with all experience, before a round learns from it."""
         batch = {"observation": experience.frames(), "last": experience.lasts()}
         if experience.reward is not None:
             is_real = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
@@ -164,7 +165,7 @@ class Trainer:
     # One stage -------------------------------------------------------------------------------------------------------
 
     def _find(self, progress: TrainingProgress, step: Step) -> bool:
-        """Load the stage's weights and rows from the cache; return whether they were there."""
+        """Load the stage's weights and rows from the cache; return whether they were found."""
         kept = self.cache.find(stage_name(step))
         if kept is None:
             return False
@@ -221,7 +222,7 @@ class Trainer:
             getattr(learner, hook)(*arguments)
 
     def _drop_learning_state(self) -> None:
-        """Delete the state that `begin_learning` made (slow copies and the like): it serves one stage alone."""
+        """Delete the state that `begin_learning` created, such as target networks: only one stage needs it."""
         for module in self.modules.values():
             for part in list(module.modules()):
                 if LEARNING_STATE in part._modules:
@@ -254,7 +255,7 @@ class Trainer:
                 **{name: float(figure) for name, figure in figures.items()}}
 
     def _free(self, stage: Stage) -> list[nn.Parameter]:
-        """Freeze everything, then unfreeze the stage's parts; return their parameters, each once."""
+        """Freeze all modules but the stage's; return the trainable parameters, each once."""
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         parameters: dict[int, nn.Parameter] = {}
@@ -337,6 +338,6 @@ def _faults_named(stage: Stage, learner: Module, running: _Running) -> Iterator[
 
 @contextmanager
 def _own_random_state() -> Iterator[None]:
-    """Restore torch's global random state after learning, which draws from it so that modules need no generator."""
+    """Restore torch's global random state after learning. Losses draw from it, so that modules need no generator."""
     with torch.random.fork_rng(devices=[]):
         yield

@@ -1,7 +1,7 @@
 """Fork: continue a recorded run from a tick on with other settings.
 
-The state of every module at the tick is restored. The agent is re-executed up to the tick, verified against the trace, and
-its snapshots are restored. The world is reset and repeats the recorded actions, since a gymnasium world cannot be copied.
+The recorded agent is re-executed up to the tick and verified against the trace. The snapshots of its modules are restored in
+the forked agent. The world is reset and re-executes the recorded actions, since a gymnasium world cannot be copied.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ami.trace.log import TraceLog
 
 @dataclass(frozen=True)
 class EpisodeProgress:
-    """Outcome of one episode.
+    """Outcome of one episode up to a tick.
 
     Attributes:
         success: whether the goal was reached.
-        steps: actions until the episode ended, or until the trace ends.
+        steps: number of actions until that tick or the episode's end.
         ret: the sum of the rewards.
         over: whether the episode ended.
     """
@@ -51,15 +51,15 @@ START = EpisodeProgress(False, -1, 0.0, False)
 
 @dataclass(frozen=True)
 class Fork:
-    """A recorded run and its fork.
+    """The outcomes of a recorded run and of its fork.
 
     Attributes:
         folder: the run folder of the fork, whose trace begins at the tick.
         wave, tick: where the fork begins.
-        rows: the worlds whose episodes had not ended by then.
-        recorded, forked: their outcomes.
-        fresh: the nodes that could not be restored and start with an empty carry.
-        ticks: length of the fork in ticks, including those before it began.
+        rows: the rows whose episodes had not ended by then.
+        recorded, forked: the outcomes of these rows.
+        fresh: the nodes that could not be restored and start with their initial carry.
+        ticks: number of ticks of the forked wave, including those before the fork.
     """
 
     folder: Path
@@ -105,7 +105,7 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
                           "incomparable": incomparable(recording.graph, graph, changed_in(recording, graph, weights))})
     with closing(TraceLog(folder / "trace" / "fork", payload=True)) as log:
         future = Worker(graph, graph.order, recording.seed, weights, log)
-        fresh = _bring_to(recording, wave, tick, future, learnt_alike=weights is recording.weights)
+        fresh = _restore_before(recording, wave, tick, future, same_weights=weights is recording.weights)
         with (console or Console(quiet=True)).counting("fork", len(alive), "worlds") as bar:
             forked, last = _run_on(future, tick, _outcomes(recording, wave, tick, tick), lambda more: bar(more, ""))
     recorded = _outcomes(recording, wave, ticks, tick)
@@ -113,10 +113,10 @@ def fork(recording: Recording, wave: int, tick: int, overrides: Sequence[str], f
                 fresh, last)
 
 
-def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt_alike: bool) -> tuple[str, ...]:
+def _restore_before(recording: Recording, wave: int, tick: int, future: Worker, same_weights: bool) -> tuple[str, ...]:
     """Restore the state of every module of `future` before `tick`; return the nodes that could not be restored.
 
-    These are the changed modules, or all of them if the weights differ, since their carries hold states of the other model.
+    Changed modules cannot be restored. If the weights differ, no module can: the carries hold states of the recorded model.
     """
     past = recording.graph
     held = Checked(recording.trace, recording.worlds)
@@ -128,16 +128,16 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
     for now in range(tick):
         replayed.fire(now)
         if held.first is not None:
-            raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its agent, re-executed, differs from the "
+            raise TraceError(f"{recording.folder} cannot be forked at tick {tick}: its re-executed agent differs from the "
                              f"trace at {held.first}, so the state of its modules cannot be restored. "
                              f"Because: {cause(held.first, recording.changes())}. "
                              "Fix: fork with the code, settings and versions of the run")
     nodes = [node for node in future.graph.order if node not in recording.worlds]
-    same = [node for node in nodes if learnt_alike and past.specs.get(node) == future.graph.specs[node]
+    same = [node for node in nodes if same_weights and past.specs.get(node) == future.graph.specs[node]
             and past.dims[node] == future.graph.dims[node]]
     if tick:
         then = replayed.snapshot()
-        worlds = {world: own if past.specs[world] == future.graph.specs[world] else own.uncompared()
+        worlds = {world: own if past.specs[world] == future.graph.specs[world] else own.without_outputs()
                   for world, own in then.worlds.items()}
         try:
             future.restore(then._replace(modules={node: then.modules[node] for node in same}, worlds=worlds))
@@ -151,7 +151,10 @@ def _bring_to(recording: Recording, wave: int, tick: int, future: Worker, learnt
 
 def _run_on(future: Worker, tick: int, outcomes: list[EpisodeProgress],
             on_over: Callable[[int], None]) -> tuple[list[EpisodeProgress], int]:
-    """Run from `tick` on until every episode has ended; report how many end, and return outcomes and number of ticks."""
+    """Run from `tick` on until every episode has ended; return the outcomes and the number of ticks.
+
+    `on_over` is called at every tick with the number of episodes that end.
+    """
     world = future.graph.nodes_of(World)[0]
     while not all(one.over for one in outcomes):
         before = sum(one.over for one in outcomes)
@@ -166,7 +169,7 @@ def _alive(recording: Recording, wave: int, tick: int) -> tuple[int, ...]:
 
 
 def _outcomes(recording: Recording, wave: int, ticks: int, at: int) -> list[EpisodeProgress]:
-    """Return the outcome, after the first `ticks` recorded ticks, of the episodes that run at tick `at`."""
+    """Return the outcomes, after the first `ticks` recorded ticks, of the episodes that the rows run at tick `at`."""
     outcomes = [START] * len(recording.waves[wave])
     for tick in range(ticks + 1):
         begun = recording.begun(wave, tick) if tick <= at else None

@@ -1,5 +1,7 @@
-"""The history of a world since its running episodes began. A gymnasium world cannot be copied: it is brought back by doing
-its episodes' actions again, and held against what it sent the first time.
+"""World history: the ticks of a world since its running episodes began.
+
+A gymnasium world cannot be copied. Its state is restored by re-executing the recorded actions from the reset on; its
+outputs are compared with the recorded ones.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from ami.errors import WorldFault
 from ami.module import Episode
 
 HELD = ("reward", "terminated", "truncated", "success")
-"""The outputs of earlier ticks that are kept for the comparison: small ones. The last tick's are kept in full."""
+"""The outputs of earlier ticks that are kept for the comparison, scalars; those of the last tick are all kept."""
 
 
 class Step(NamedTuple):
@@ -24,8 +26,8 @@ class Step(NamedTuple):
     Attributes:
         begun: the rows (B,) that began an episode at this tick; None if none did.
         episodes: the episode of every row.
-        inputs: what it received.
-        outputs: what it sent, as far as it is compared.
+        inputs: the received messages.
+        outputs: the sent messages to compare with.
     """
 
     begun: Tensor | None
@@ -35,7 +37,7 @@ class Step(NamedTuple):
 
 
 class Past(NamedTuple):
-    """A world's past, as plain values.
+    """Snapshot of a world's history, as plain values.
 
     Attributes:
         steps: its ticks since the oldest running episode began.
@@ -47,8 +49,8 @@ class Past(NamedTuple):
     begun: Tensor | None
     episodes: tuple[Episode, ...]
 
-    def uncompared(self) -> Past:
-        """Return the same past without outputs, for a world that differs on purpose."""
+    def without_outputs(self) -> Past:
+        """Return a copy without outputs, for a world with other settings, whose outputs are not compared."""
         return self._replace(steps=tuple(step._replace(outputs={}) for step in self.steps))
 
 
@@ -56,7 +58,7 @@ class WorldHistory:
     """The ticks of a world since the oldest of its running episodes began.
 
     Args:
-        whole: whether to keep every output of every tick, for a comparison of all of them.
+        whole: whether to keep all outputs of all ticks, to compare all of them.
     """
 
     def __init__(self, whole: bool = False) -> None:
@@ -66,7 +68,7 @@ class WorldHistory:
         self._begun: Tensor | None = None
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
-        """Note that the masked rows (B,) begin new episodes at the next tick; forget ticks that no running episode needs."""
+        """Record that the masked rows (B,) begin new episodes at the next tick; drop ticks that no running episode needs."""
         if bool(mask.all()):
             self._steps, self._episodes, self._begun = [], tuple(episodes), mask.clone()
             return
@@ -83,7 +85,7 @@ class WorldHistory:
                 return
 
     def add(self, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor]) -> None:
-        """Note one tick."""
+        """Record one tick."""
         if self._steps and not self._whole:
             last = self._steps[-1]
             self._steps[-1] = last._replace(outputs={port: last.outputs[port] for port in HELD if port in last.outputs})
@@ -91,7 +93,7 @@ class WorldHistory:
         self._begun = None
 
     def snapshot(self) -> Past:
-        """Return the noted ticks."""
+        """Return the recorded ticks."""
         return Past(tuple(self._steps), self._begun, self._episodes)
 
     def restore(self, past: Past) -> None:
@@ -99,18 +101,18 @@ class WorldHistory:
         self._steps, self._begun, self._episodes = list(past.steps), past.begun, past.episodes
 
 
-def redo(world: World, past: Past) -> None:
-    """Bring a world to the end of its past by doing recorded ticks again.
+def reexecute_world(world: World, past: Past) -> None:
+    """Restore the state of a world by re-executing its recorded ticks.
 
-    Rows whose running episode began after the first of these ticks take allowed actions until then, and nothing of theirs
-    is compared.
+    Rows whose running episode began after the first of these ticks take allowed actions until then; their outputs are not
+    compared until then.
 
     Args:
         world: a built world.
-        past: as `WorldHistory.snapshot` returned it.
+        past: from `WorldHistory.snapshot`.
 
     Raises:
-        WorldFault: the world sends something else than the first time.
+        WorldFault: an output differs from the recorded one.
     """
     steps, final = past.steps, past.episodes
     if steps:
@@ -128,16 +130,16 @@ def redo(world: World, past: Past) -> None:
         outputs = world.step(**_allowed(world, step.inputs, outputs, running))
         for port, value in step.outputs.items():
             if not torch.equal(outputs[port][running], value[running]):
-                raise WorldFault(f"the world's {port} differs from what it sent the first time, at tick {tick} of "
-                                 f"{len(steps)} done again: expected the same episode for the same seed and actions. Fix: "
-                                 "draw from self.np_random, after super().reset(seed=seed)")
+                raise WorldFault(f"the world's {port} differs from the recorded one at re-executed tick {tick} of "
+                                 f"{len(steps)}: expected the same episode for the same seed and actions. Fix: draw from "
+                                 "self.np_random, after super().reset(seed=seed)")
     if past.begun is not None:
         world.begin(past.begun, final)
 
 
 def _allowed(world: World, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor],
              running: Tensor) -> dict[str, Tensor | None]:
-    """Return a tick's inputs, with an allowed action in rows that are not running."""
+    """Return a tick's inputs, with the allowed action nearest to 0 in rows that are not running."""
     if bool(running.all()):
         return dict(inputs)
     found = dict(inputs)

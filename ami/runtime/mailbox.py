@@ -1,7 +1,7 @@
-"""Mailbox: the messages of a worker's nodes, and the rule that decides what an input gets.
+"""Mailbox: the recent messages of a worker's nodes, and the rule that determines the message that an input receives.
 
-The rule is that of a synchronous graph: an input gets the message of its wire's sender `delay` ticks ago. Before there is
-one, it gets the wire's initial value; a row whose episode began after the message was sent gets the initial value too.
+The rule is that of a synchronous graph: an input receives the message that its wire's sender sent `delay` ticks ago. A row
+whose episode began after that tick receives the wire's initial value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Outputs = Mapping[str, Tensor]
 Parcel = tuple[int, Mapping[str, Outputs]]
 """Outputs sent to other workers: the tick, and outputs by node."""
 NEVER = -1
-"""The tick at which an initial value was sent."""
+"""The value of `sent_at` for an initial value, which was never sent."""
 
 
 class _Source(NamedTuple):
@@ -44,7 +44,7 @@ class _Source(NamedTuple):
 
 
 class Mailbox:
-    """The messages sent by the nodes of a graph, as far as a worker's nodes read them.
+    """The recent messages of all nodes whose outputs a worker's nodes read.
 
     Args:
         graph: the checked graph.
@@ -52,7 +52,7 @@ class Mailbox:
     Attributes:
         depth: the number of ticks that messages are kept.
         born: each row's first tick, (B,).
-        youngest: the latest of them.
+        youngest: the latest of these ticks.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -68,7 +68,7 @@ class Mailbox:
     # Episodes --------------------------------------------------------------------------------------------------------
 
     def open(self, inputs: Mapping[str, Mapping[str, Port]], batch: int) -> None:
-        """Prepare for these inputs, by node, in `batch` rows that all begin at tick 0; drop every message."""
+        """Drop every message and prepare for these inputs, by node, in `batch` rows that all begin at tick 0."""
         for sent in self._sent.values():
             sent.clear()
         self.born, self.youngest, self._begun = torch.zeros(batch, dtype=torch.int64), 0, None
@@ -87,19 +87,19 @@ class Mailbox:
                                                        self._graph.every[wire.node]))
 
     def begin(self, mask: Tensor) -> None:
-        """Let the masked rows (B,) begin new episodes at the next tick."""
+        """Start new episodes in the masked rows (B,) at the tick of the next `advance`."""
         self._begun = mask if self._begun is None else mask | self._begun
 
     def advance(self, tick: int) -> None:
-        """Move to a tick, at which the rows that wait for it begin."""
+        """Go to a tick: the rows masked by `begin` have it as their first."""
         if self._begun is not None:
             self.born = torch.where(self._begun, tick, self.born)
             self.youngest, self._begun = tick, None
 
     def due(self, every: int, tick: int) -> Tensor | None:
-        """Return the rows (B,) for which a node that fires every few ticks fires now; None if it does for all of them.
+        """Return the rows (B,) for which a node with `every` > 1 fires at a tick; None for all rows.
 
-        A row's ticks count from its episode's first.
+        Ticks are counted from the first tick of each row's episode.
         """
         if not self.youngest:
             return None if tick % every == 0 else torch.zeros(len(self.born), dtype=torch.bool)
@@ -145,7 +145,7 @@ class Mailbox:
         return values, tuple(sent_at)
 
     def read(self, source: _Source, tick: int) -> tuple[Tensor, int]:
-        """Return what an input gets at a tick, and the tick at which it was sent. Raises as `inputs` does."""
+        """Return the message that an input receives at a tick, and the tick at which it was sent; see `inputs`."""
         _, sent, port, delay, fill, every = source
         then = tick - delay
         if then < 0:
@@ -160,7 +160,7 @@ class Mailbox:
         return value, then if every == 1 else self._fired(every, then)
 
     def _fired(self, every: int, tick: int) -> int:
-        """Return the last tick, up to `tick`, at which a node that fires every few ticks fired for some row."""
+        """Return the last tick, up to `tick`, at which a node with `every` > 1 fired for at least one row."""
         if not self.youngest:
             return tick - tick % every
         ages = (tick - self.born)[self.born <= tick] % every
@@ -171,10 +171,10 @@ class Mailbox:
         ticks = sorted({tick for sent in self._sent.values() for tick in sent})
         return {tick: {node: sent[tick] for node, sent in self._sent.items() if tick in sent} for tick in ticks}
 
-    # A copy of the state ---------------------------------------------------------------------------------------------
+    # Snapshots -------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the messages in transit and the rows' births."""
+        """Return copies of the recent messages and of each row's first tick."""
         return {"sent": {node: {tick: {port: value.clone() for port, value in outputs.items()}
                                 for tick, outputs in sent.items()} for node, sent in self._sent.items()},
                 "born": self.born.clone(), "youngest": self.youngest,

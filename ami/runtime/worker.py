@@ -20,7 +20,7 @@ from ami.graph.graph import Graph
 from ami.module import Callee, Calls, Episode
 from ami.runtime.build import build_module, load_weights
 from ami.runtime.checks import Faults, Fit, InPlaceGuard, check_carry
-from ami.runtime.history import Past, WorldHistory, redo
+from ami.runtime.history import Past, WorldHistory, reexecute_world
 from ami.runtime.mailbox import Mailbox, Outputs, Parcel
 from ami.runtime.recorder import NoTrace, Recorder
 from ami.runtime.rows import step_rows
@@ -37,7 +37,7 @@ class _NodePlan(NamedTuple):
         every: ticks between two firings.
         fit: the check of its outputs.
         sent: its recent outputs by tick.
-        history: the past of a world; None for other modules.
+        history: the history of a world; None for other modules.
     """
 
     step: Callable[..., Outputs]
@@ -52,8 +52,8 @@ class Snapshot(NamedTuple):
 
     Attributes:
         modules: the carries and random streams, by node.
-        worlds: the pasts of the worlds, by node.
-        mail: the messages in transit, and the rows' births.
+        worlds: the histories of the worlds, by node.
+        mail: the recent messages, and each row's first tick.
         wave: the number of the batch of episodes.
         numbers: the episodes' numbers, by row.
     """
@@ -82,7 +82,7 @@ class Worker:
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
         held = set(self.nodes) | {callee for node in self.nodes for callee in graph.callees(node)}
-        # a callee of another worker is held here as a replica: call edges cost no transport
+        # a callee that another worker fires has a replica here: call edges cost no transport
         self.modules = {n: build_module(graph, n, seed) for n in graph.order if n in held}
         for node, module in self.modules.items():
             module.calls = Calls(node, {name: Callee(callee, self.modules[callee])
@@ -110,7 +110,7 @@ class Worker:
         fresh = len(mask) != len(self.mail.born) or bool(mask.all())
         slow = [node for node in self._histories if self.graph.every[node] > 1]
         require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds start new episodes, but {', '.join(slow)} "
-                                   "fires only every few ticks, for all of them. Fix: begin all episodes together")
+                                   "fires only every few ticks, for all rows at once. Fix: begin all episodes together")
         for node, module in self.modules.items():
             with blamed(node, f"begin() at wave {wave}"):
                 module.begin(mask, episodes)
@@ -178,8 +178,8 @@ class Worker:
         if not fit(outputs):
             self._faults.refuse(node, self._wave, tick, inputs, outputs, fit)
         if guard is not None and (changed := guard.changed()):
-            raise PortError(f"at wave {self._wave}, tick {tick} {node}.step() changed {changed} in place, which "
-                            "others read. Fix: no operation in place on a message; clone() it first")
+            raise PortError(f"at wave {self._wave}, tick {tick} {node}.step() changed {changed} in place, but "
+                            "other nodes read it. Fix: clone() the message before an operation in place")
         self.recorder.add(node, self._wave, tick, start, end, outputs, sent_at)
         if history is not None:
             history.add(inputs, outputs)
@@ -192,12 +192,12 @@ class Worker:
                         self.mail.snapshot(), self._wave, tuple(self._faults.numbers))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Restore the state that another worker's `snapshot()` returned, of the nodes and messages that both have.
+        """Restore a worker's snapshot, for the nodes and messages that both workers have.
 
-        Worlds do their episodes' actions again.
+        Worlds re-execute the recorded actions of their episodes.
 
         Raises:
-            WorldFault: a world does not reproduce what it sent.
+            WorldFault: a world's outputs differ from the recorded ones.
             ModuleError: a module's own code failed.
         """
         self._wave, self._faults.numbers = snapshot.wave, list(snapshot.numbers)
@@ -209,7 +209,7 @@ class Worker:
                         self.modules[node].restore(snapshot.modules[node])
                 elif node in snapshot.worlds and isinstance(world, World):
                     with blamed(node, "begin() or step()"):
-                        redo(world, snapshot.worlds[node])
+                        reexecute_world(world, snapshot.worlds[node])
                     self._histories[node].restore(snapshot.worlds[node])
         self._open(len(snapshot.numbers))
         self.mail.restore(snapshot.mail)
@@ -222,7 +222,7 @@ class Worker:
         self.recorder.close()
 
     def _open(self, batch: int) -> None:
-        """Prepare for a batch of episodes."""
+        """Make the mailbox and the invocation plans of a new batch of episodes."""
         self.mail.open({node: self.modules[node].inputs for node in self.nodes}, batch)
         before = {node: plan.fit for node, plan in self._plans.items()}
         self._plans = {node: _NodePlan(module.step, self.graph.every[node], Fit(module, batch, before.get(node)),

@@ -1,10 +1,10 @@
 """`ami run`: train the agent (or load it from the store), evaluate it and its baselines, write everything to one folder.
 
     run folder
-    ├── summary.json      every figure of the table, and more
+    ├── summary.json      all figures: those of the table, and details
     ├── manifest.json     the sealed pairs
     ├── header.json       config, graph, versions, hashes
-    ├── trace/agent-0/    the record of every cycle
+    ├── trace/agent-0/    the trace of the evaluation
     ├── agent.safetensors the agent: weights and configuration, for `ami.load`, `ami export` and `checkpoint=`
     ├── best.safetensors  the agent with the best validation score
     ├── outcomes.jsonl    the outcome of each pair, written when its episode ends
@@ -49,7 +49,7 @@ class Run:
 
     Attributes:
         folder: the run's folder.
-        summary: every figure, as in summary.json.
+        summary: all figures, as in summary.json.
         evaluations: the outcome of each pair, by agent and baseline.
         trained: the evaluated agent.
     """
@@ -64,7 +64,7 @@ class Run:
         return results_table(self.summary)
 
     def trace(self) -> Trace:
-        """Open the trace of every cycle."""
+        """Open the trace of the evaluation."""
         return Trace.open(self.folder)
 
 
@@ -110,7 +110,7 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
         console.note(f"warning: {late}")
     found = baselines(config, graph, manifest, console)
     trained = learn_in(config, graph, folder, console)
-    manifest.save(folder / MANIFEST)  # not earlier: a refused config leaves no folder
+    manifest.save(folder / MANIFEST)  # not earlier: an invalid config must not leave a folder
     describe(config, graph, trained, folder)
     with (OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log,
           evaluating(found, config, graph, trained.weights, manifest, metrics) as evaluations_of_baselines):

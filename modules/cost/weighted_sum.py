@@ -1,4 +1,4 @@
-"""The cost of the blueprint: immutable intrinsic terms and critics that learn, weighted.
+"""The cost of the blueprint: a weighted sum of immutable intrinsic terms and trainable critics.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, S the size of a state, W terms, N states of a batch.
 """
@@ -29,22 +29,22 @@ class WeightedSum(Cost):
     * "path": Σ IC along the path + TC of its last state, the critic as terminal cost;
     * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2).
 
-    Each state is weighted by the predicted probability that the episode reaches it, and by `gamma` per step, as in a critic
-    of the same discount.
+    Each state is weighted by the predicted probability that the episode reaches it, and by `gamma` per step. It should
+    equal the critic's discount.
 
-    The configurator's weights multiply u and v, intrinsic terms first and critics after them, in the order given here.
-    A floor is a guardrail: no modulation brings an effective weight below it.
+    The configurator's weights (B, W) multiply u and v: first the intrinsic terms, then the critics, in the given order. A
+    floor is the lower bound of an effective weight, whatever the configurator sends.
 
     Args:
         intrinsic: the immutable terms, by name.
-        critics: the terms that learn, by name.
+        critics: the trainable terms, by name.
         weights: u and v by name, 1 if absent.
-        floors: u_min by name, 0 if absent.
+        floors: the floors by name, 0 if absent.
         objective: "path" or "paper_sum".
         gamma: the discount per step.
 
     Raises:
-        SettingError: a name or an objective is unknown, gamma is not 0 to 1, a term is of the wrong kind, an intrinsic term
+        SettingError: a name or an objective is unknown, gamma is not 0 to 1, a term is of the wrong class, an intrinsic term
             has trainable parameters, or a weight is below its floor.
     """
 
@@ -74,7 +74,7 @@ class WeightedSum(Cost):
         self.inputs = {name: replace(port, optional=port.optional and name not in needed)
                        for name, port in Cost.inputs.items()}
         self._remembers = any(term.remembers for term in intrinsic.values())
-        if self._remembers:  # states take the place of the world model's goals
+        if self._remembers:  # remembered states take the place of goals
             self.inputs["goal"] = Port("goal", ("*S", "M"))
             self.requires = {"world_model": replace(Cost.requires["world_model"], dims={"S": "S", "Q": "S"})}
         self.intrinsic = nn.ModuleDict(dict(intrinsic))
@@ -141,7 +141,7 @@ class WeightedSum(Cost):
         return {name: energy.expand(len(perceived.states)) for name, energy in zip(self.terms, found, strict=True)}
 
     def _counts(self, prediction: Prediction) -> tuple[Tensor | None, Tensor | None]:
-        """Return the weights (…, H) of a path's states: of arriving there, and of all that follows; None for 1."""
+        """Return the weights (…, H) of each state's intrinsic energy and of its critic; None if all are 1."""
         if prediction.cont is None and self.gamma == 1:
             return None, None
         goes_on = self.gamma * (torch.ones(prediction.states.shape[:3]) if prediction.cont is None else prediction.cont)
@@ -159,7 +159,7 @@ class WeightedSum(Cost):
         """Return the sum of the critics' losses, given the intrinsic energy of all pairs.
 
         Most goals of a batch come from other episodes. If the static context (e.g. walls) differs between episodes, goals
-        are first rebased to the state's context: a goal of another layout may be unreachable.
+        are first rebased to the state's context: a goal with another layout may be unreachable.
 
         Args:
             batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *Q), a later
@@ -188,7 +188,7 @@ class WeightedSum(Cost):
         return total, figures
 
     def after_step(self, step: int, total: int) -> None:
-        """Update the critics after step number `step`, from 0, and pass the length of a step to the intrinsic terms."""
+        """Update the critics after optimiser step `step`, counted from 0, and the unit of length of the intrinsic terms."""
         for critic in self._critics:
             critic.after_step(step, total)
         if self._step_length is not None:
@@ -196,7 +196,7 @@ class WeightedSum(Cost):
                 term.fit_statistics(self._step_length, 1 / (step + 1))
 
     def _energy_of(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the intrinsic energy of each successor, and whether the episode continues from there."""
+        """Return the intrinsic energy of each successor, and the probability that the episode continues after it, (N, M)."""
         successors, goal, reward, cont = batch["successors"], batch["goal"], batch.get("reward"), batch.get("cont")
         count = successors.shape[:2]
         # as perceived states (N · M, *S), the shape that a term expects
@@ -205,7 +205,7 @@ class WeightedSum(Cost):
         return {"energy": energy.view(count), "cont": states.states.new_ones(count) if cont is None else cont}
 
     def _effective(self, weights: Tensor | None) -> tuple[list[Weight], list[Weight]]:
-        """Return u and v: one number per term, or one tensor if the configurator modulates, weights (…, W) to (…)."""
+        """Return u and v, one per term: numbers, or tensors (…) if the configurator sends weights (…, W)."""
         count = len(self._intrinsic)
         if weights is None:
             return list(self._weights[:count]), list(self._weights[count:])

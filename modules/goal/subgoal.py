@@ -1,4 +1,4 @@
-"""A subgoal: a state that a planner of a higher level imagines is the goal of a lower one."""
+"""Subgoal: a state imagined by a higher-level planner is the goal of a lower-level planner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ami.ports import Dims, Port
 
 
 class Subgoal(Goal):
-    """The goal is one state of a plan's imagined ones (paper, section 4.6: hierarchical planning).
+    """Takes one of the states that a plan imagines as the goal (paper, section 4.6: hierarchical planning).
 
     Args:
-        step: which of the H imagined states, counted from 1; null: the last.
+        step: the number of the imagined state, 1 to H; null for the last.
 
     Raises:
         SettingError: `step` is not 1 to H.

@@ -16,14 +16,14 @@ class CEM(SamplingPlanner):
     """Cross-entropy method (Rubinstein, 1999) over imagined futures: Mode-2 of the paper, section 3.1.2.
 
     Each iteration draws K plans from a normal distribution, clipped to [-1, 1], and refits it to the E elites.
-    The plan is the last mean. Search starts at the last plan shifted by one step, or at the policy's plan. `imagined` and
-    `energy` are those of the best candidate of the last iteration, an approximation of the mean's: evaluating the mean
-    would cost H more model steps.
+    The first mean is the previous plan shifted by one step, or the policy's plan; the last mean is the new plan. `imagined`
+    and `energy` approximate the plan's: they are those of the best candidate of the last iteration, since evaluating the
+    plan itself would take H more model steps.
 
     Args:
         horizon: H, number of actions in a plan.
         num_candidates: K.
-        num_iterations: number of refits.
+        num_iterations: number of iterations, each with K candidates.
         num_elites: E.
         init_std: initial standard deviation of each search.
         min_std: lower bound of the standard deviation.
@@ -48,7 +48,7 @@ class CEM(SamplingPlanner):
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        # For one world every operation costs 1 % of the model calls: hence few operations, on flat plans (…, H · A)
+        # With one row each operation costs 1 % of the model calls: hence few operations, on flat plans (…, H · A)
         first, *later = noise.unbind(1)
         candidates = torch.add(start.flatten(1).unsqueeze(1), first, alpha=self.init_std)  # (R, K, H · A)
         if self.proposes:

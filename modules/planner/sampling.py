@@ -19,7 +19,7 @@ from ami.module import Call
 from ami.ports import ActionSpace, Dims, Size, shape_of
 
 CANDIDATES_AT_ONCE = 1024
-"""Candidates of all rows that are imagined together: more do not fit in the cache of a CPU's core."""
+"""The most candidates, of all rows together, per call of the world model: more do not fit in the cache of a CPU core."""
 ALL = slice(None)
 
 
@@ -45,7 +45,7 @@ class Found(NamedTuple):
         imagined: (R, H, *S).
         energy: (R,).
         model_steps: predictor steps spent on each row: one number for all, or (R,) if rows differ.
-        kept: further state for the next search, (R, …) by the names of `initial`.
+        kept: further entries of the carry, (R, …) by the names of `initial`.
     """
 
     plan: Tensor
@@ -70,15 +70,15 @@ class SamplingPlanner(Planner):
 
     If the world sends an action mask, every candidate's first action is allowed; masks of later steps are unknown.
 
-    Many rows are searched in parts of up to `CANDIDATES_AT_ONCE` candidates. Rows do not influence each other, but their
-    numbers may be rounded differently in parts of another size.
+    Many rows are searched in parts of up to `CANDIDATES_AT_ONCE` candidates. Rows do not influence each other, but rounding
+    may depend on the size of a part.
 
     Args:
         horizon: H, number of actions in a plan.
-        population: K of the largest iteration; 0 searches all rows together.
+        population: K of the largest iteration, from which the size of a part follows; 0 searches all rows together.
 
     Attributes:
-        differentiates: whether `search` takes gradients; otherwise it runs in torch's inference mode.
+        differentiates: whether `search` computes gradients; otherwise it runs in torch's inference mode.
     """
 
     differentiates: ClassVar[bool] = False
@@ -92,8 +92,8 @@ class SamplingPlanner(Planner):
         self.width = 0
         self._rows = torch.zeros(0, 1, dtype=torch.int64)
         self._planning: list[int] | slice = ALL  # the rows of the current search
-        self._first = 0  # the number of the first of them among the rows that plan
-        self._noted: list[Tensor] = []  # its energies (R, K), by iteration
+        self._first = 0  # index of its first row among the rows that plan
+        self._noted: list[Tensor] = []  # the energies (R, K) of its iterations
         self.allowed: Tensor | None = None  # (R, A), for the first action of the plans of this tick
         self._zeros: dict[str, Tensor] | None = None
         self._at_rest: dict[str, Tensor] | None = None
@@ -119,15 +119,15 @@ class SamplingPlanner(Planner):
 
     @property
     def proposes(self) -> bool:
-        """Whether a policy provides the warm start; its plan is then also a candidate."""
+        """Whether the call `policy` provides the warm start; its plan is then also a candidate."""
         return "policy" in self.calls
 
     def clipped(self, actions: Tensor) -> Tensor:
-        """Make numbers (…, A) valid actions, in place: clipped to [-1, 1], choices one-hot."""
+        """Project numbers (…, A) onto valid actions: clipped to [-1, 1] (in place), choices one-hot."""
         return self._nearest(actions) if self.space.choices else actions.clamp_(-1.0, 1.0)
 
     def decided(self, actions: Tensor) -> Tensor:
-        """Make means of valid actions (…, A) valid: the most frequent alternative of each choice."""
+        """Project means of valid actions (…, A) onto valid actions: the most frequent alternative of each choice."""
         return self._nearest(actions) if self.space.choices else actions
 
     def _nearest(self, actions: Tensor) -> Tensor:
@@ -155,9 +155,10 @@ class SamplingPlanner(Planner):
         return prediction.states, energy
 
     def model_noise(self, plans: Tensor) -> Tensor | None:
-        """Return noise (R, K, H, *Z) for plans (R, K, H, U) in a stochastic world model; None, without a draw, in another.
+        """Draw noise (R, K, H, *Z) for plans (R, K, H, U); return None, and draw nothing, if the model is deterministic.
 
-        All candidates of a row share it, so that chance does not decide between them (Ng and Jordan, *PEGASUS*, 2000).
+        All candidates of a row share one sample, so that their energies differ by their actions alone (Ng and Jordan,
+        *PEGASUS*, 2000).
         """
         shape = shape_of(self.dims, "Z")
         if not shape:
@@ -167,7 +168,7 @@ class SamplingPlanner(Planner):
         return noise.expand(-1, plans.shape[1], *noise.shape[2:])
 
     def note(self, energy: Tensor) -> None:
-        """Note an iteration's energies (R, K)."""
+        """Record an iteration's energies (R, K) for the trace."""
         self._noted.append(energy.detach())
 
     def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
@@ -194,7 +195,7 @@ class SamplingPlanner(Planner):
                       for new, old in zip(best, before, strict=True)))
 
     def remembered(self, name: str) -> Tensor:
-        """Return carried state (R, …) of the rows of the current search."""
+        """Return an entry of the carry (R, …) for the rows of the current search."""
         return self.carry[name][self._planning]
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, weights: Tensor | None = None,
@@ -206,7 +207,7 @@ class SamplingPlanner(Planner):
         if self.notes is not None:
             self.notes.clear()
         if 2 not in modes:
-            if self.carry is not self._at_rest:  # idle rows forget
+            if self.carry is not self._at_rest:  # idle rows lose their carry
                 self.carry = self._at_rest = self.initial(len(state))
             return self._idle(state)
         if 1 in modes:
@@ -230,7 +231,7 @@ class SamplingPlanner(Planner):
         return self._in_parts(state, goal, weights, start, noise)
 
     def _in_parts(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
-        """Search for R rows, a part of them after another."""
+        """Search for the plans of R rows, in parts one after another."""
         planning, allowed, rows, parts = self._planning, self.allowed, len(state), []
         most = CANDIDATES_AT_ONCE // self.population or 1 if self.population else rows
         size = rows if rows <= most else -(-rows // -(-rows // most))  # parts of about equal size
@@ -239,7 +240,7 @@ class SamplingPlanner(Planner):
             part, self._first = slice(first, first + size), first
             self._planning = part if isinstance(planning, slice) else planning[part]
             self.allowed = None if allowed is None else allowed[part]
-            # without gradients inference mode saves a tenth of a small search; what leaves it below is copied
+            # without gradients inference mode saves a tenth of a small search; its results are copied by `_joined`
             with nullcontext() if self.differentiates else torch.inference_mode():
                 parts.append(self.search(*(given if size == rows else (one if one is None else one[part] for one in given))))
             if self.notes is not None:
@@ -266,7 +267,7 @@ class SamplingPlanner(Planner):
         return torch.stack(actions, 1)
 
     def _idle(self, state: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of idle rows. Messages are immutable, so zeros are created once: Mode-1 is fast."""
+        """Return the outputs of idle rows. Zeros are created once, which keeps Mode-1 fast: messages are never changed."""
         if self._zeros is None or len(self._zeros["energy"]) != len(state):
             self._zeros = {
                 "plan": state.new_zeros(len(state), self.horizon, self.width),
@@ -277,7 +278,7 @@ class SamplingPlanner(Planner):
 
     def _search_some(self, rows: list[int], state: Tensor, goal: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
         outputs = {name: value.clone() for name, value in self._idle(state).items()}
-        kept = self.initial(len(state))  # idle rows forget
+        kept = self.initial(len(state))  # idle rows lose their carry
         self._planning = rows
         self.allowed = None if self.allowed is None else self.allowed[rows]
         with self.random.only(rows):
@@ -293,7 +294,7 @@ class SamplingPlanner(Planner):
 
 
 def _joined(parts: list[Found]) -> Found:
-    """Copy the results of searches for some rows each into one."""
+    """Concatenate the results of the parts."""
     plan, imagined, energy = (torch.cat(values) for values in zip(*(part[:3] for part in parts), strict=True))
     steps = [part.model_steps for part in parts]
     return Found(plan, imagined, energy, steps[0] if isinstance(steps[0], int) else torch.cat(cast("list[Tensor]", steps)),

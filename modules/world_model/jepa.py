@@ -33,22 +33,22 @@ class JEPA(MarkovWorldModel):
     call edge. A prediction's energy is its squared error (paper, figure 12, without a latent variable).
 
     Args:
-        hidden: width of the predictor's two hidden layers.
+        hidden: width of a predictor's two hidden layers.
         anti_collapse: `vicreg`, `sigreg`, `ema` or `none`; or one of `modules.world_model.anti_collapse` with other
             weights.
         rewards: whether to also predict the world's reward on arriving at a state, and the probability that the episode
             continues from there.
         normalise_deltas: whether to normalise state differences by their mean absolute one-step change in the experience.
-            Without it, predicting no change is a small error in worlds with small steps. For states that are not learnt.
-        num_predictors: E, predictors that differ only in their initial weights; it multiplies the cost of a model step.
-            Each is trained on the perceived states, so they agree on seen data, and their disagreement is the spread of a
-            prediction (Pathak and others, *Self-supervised exploration via disagreement*, 2019).
+            Without it, predicting no change has a small error in worlds with small steps. Only for fixed states.
+        num_predictors: E, the number of predictors. They differ only in their initial weights, and multiply the cost of a
+            model step. Their disagreement, small on training data, is the spread of a prediction (Pathak and others,
+            *Self-supervised exploration via disagreement*, 2019).
         target: `states`, or `pixels`: the generative counterpart, whose states are trained by reconstructing observations
-            (paper, section 4.3). With anti_collapse `ema` the states are those of the slow copy.
+            (paper, section 4.3). With anti_collapse `ema` the target states are those of the slow copy.
 
     Raises:
         SettingError: a setting is out of its range or unknown; `normalise_deltas` and states are learnt; the target is
-            `pixels` and the method `ema`; or, when the graph is built, a percept is no vector.
+            `pixels` and the method `ema`; or, when the graph is built, a percept is not a vector.
     """
 
     reward_scale: Tensor
@@ -90,7 +90,7 @@ class JEPA(MarkovWorldModel):
 
     @property
     def predictors(self) -> list[Predictor]:
-        """All predictors."""
+        """All E predictors."""
         return [self.predictor, *cast("list[Predictor]", list(self.others))]
 
     def state_of(self, percept: Tensor) -> Tensor:
@@ -154,35 +154,36 @@ class JEPA(MarkovWorldModel):
         self.target.fit_statistics(batch)
 
     def begin_learning(self) -> None:
-        """Create the state that only training needs; called before the optimiser is created or a checkpoint loaded."""
+        """Create the target network that `ema` needs; called before the optimiser is created or a checkpoint loaded."""
         state = self.target.learning_state(module_behind(self.calls.perception)) if "perception" in self.calls else None
         if state is not None:
             self.learning_state = state
 
     def after_step(self, step: int, total: int) -> None:
-        """Update the target after `step` of `total` steps."""
+        """Update the target network after optimiser step `step`, counted from 0, of `total`."""
         if hasattr(self, "learning_state"):
             self.target.after_step(self.learning_state, module_behind(self.calls.perception), step / total)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean squared error of T steps imagined from the first state, plus the anti-collapse terms.
+        """Return the mean error of T states imagined from the first one, plus the anti-collapse terms.
 
-        With `ema` call `begin_learning()` first.
+        The target defines the error: squared; with `normalise_deltas` smooth L1, in units of the mean one-step change. With
+        `ema` call `begin_learning()` first.
 
         Args:
             batch: "observation" (N, T + 1, *O) and "action" (N, T, A); for `rewards` also "reward" and "cont" (N, T).
 
         Returns:
-            The loss, and unweighted figures: `prediction`, `reward` and `cont` (squared error and cross-entropy), each
+            The loss, and unweighted figures: `prediction`, `reward` and `cont` (smooth L1 and cross-entropy), each
             anti-collapse term, `idm` (mean squared error of the action predicted from two successive states), `std` (mean
-            standard deviation of a state's dimensions over the batch: near 0 the states have collapsed).
+            standard deviation of a state's dimensions over the batch; states have collapsed if it is near 0).
         """
         observation, action = batch["observation"], batch["action"]
         states, _ = self.observe(self.calls.perception.encode(observation), preceding(action))
         predicted = self.imagine(states[:, 0], action[:, None])
         ahead = predicted.states[:, 0]
         prediction = self.target.error(observation, states, ahead, self.predictor.step, lambda: self._slow(observation))
-        if predicted.spread is not None:  # the mean squared error of each is that of their mean plus their variance
+        if predicted.spread is not None:  # the predictors' mean squared error is the error of their mean plus their variance
             prediction = prediction + predicted.spread.square().mean() / states.shape[-1]
         total, figures = prediction, {"prediction": prediction}
         terms = self.method.penalties(states)

@@ -140,7 +140,7 @@ def test_leaving_the_block_closes_the_runtime(tiny_agent: Callable[..., Graph]) 
 
 @pytest.mark.parametrize(("mask", "numbers", "words"), [
     ([True, True], [1], "reset got 1 episodes for 2 worlds: expected one each"),
-    ([True, False], [1, 2], "reset begins 1 of 2 worlds while 0 are running. Fix: begin all of them first"),
+    ([True, False], [1, 2], "reset starts episodes in 1 of 2 rows, but the agent runs 0. Fix: start all rows first"),
 ])
 def test_reset_refuses_rows_without_an_episode(mask: list[bool], numbers: list[int], words: str) -> None:
     agent = local(graph())
@@ -151,7 +151,7 @@ def test_reset_refuses_rows_without_an_episode(mask: list[bool], numbers: list[i
 
 def test_a_new_number_of_worlds_needs_a_full_reset() -> None:
     agent = begun(local(graph()), 0, 1, 2)
-    with pytest.raises(SettingError, match="reset begins 1 of 2 worlds while 3 are running"):
+    with pytest.raises(SettingError, match="reset starts episodes in 1 of 2 rows, but the agent runs 3"):
         agent.reset(torch.tensor([True, False]), episodes(0, 1))
     assert live(begun(agent, 0, 1), 1)[0]["eye.state"].shape == (2, 3)
 

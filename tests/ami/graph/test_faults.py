@@ -178,7 +178,7 @@ def test_refuses_a_module_that_changes_its_sent_message() -> None:
             return {"action": self.action.add_(1)}
 
     with pytest.raises(PortError, match=r"^at wave 0, tick 3 hand\.step\(\) changed 'action', which it had sent at the tick "
-                                        r"before, in place, which others read\. Fix: no operation in place on a message"):
+                                        r"before, in place, but other nodes read it\. Fix: clone\(\) the message"):
         live(hand=ModuleSpec(Reusing))
 
 

@@ -19,7 +19,7 @@ def test_a_fork_without_the_recorded_module_states_is_refused(drifted: Path, tmp
     with pytest.raises(TraceError) as error:
         fork(Recording.open(drifted), 0, 4, [], tmp_path / "fork")
     assert str(error.value) == (
-        f"{drifted} cannot be forked at tick 4: its agent, re-executed, differs from the trace at wave 0, tick 0, "
+        f"{drifted} cannot be forked at tick 4: its re-executed agent differs from the trace at wave 0, tick 0, "
         "planner.plan, so the state of its modules cannot be restored. Because: settings.planner.num_elites was 2 and is 5. "
         "Fix: fork with the code, settings and versions of the run")
 
@@ -34,9 +34,9 @@ def test_a_fork_of_a_world_that_is_not_reproducible_is_refused(
             self, {name: -value for name, value in inputs.items()}, outputs))
         fork(recording, 0, 4, [], tmp_path / "fork")
     assert str(refused.value) == (
-        f"{recording.folder} cannot be forked at tick 4: the world's observation differs from what it sent the first time, "
-        "at tick 1 of 4 done again: expected the same episode for the same seed and actions. Fix: draw from self.np_random, "
-        "after super().reset(seed=seed)")
+        f"{recording.folder} cannot be forked at tick 4: the world's observation differs from the recorded one "
+        "at re-executed tick 1 of 4: expected the same episode for the same seed and actions. Fix: draw from "
+        "self.np_random, after super().reset(seed=seed)")
 
 
 @pytest.mark.parametrize(("name", "tick"), [("two rooms", 0), ("two rooms", 9), ("gate", 9), ("cartpole", 5)])

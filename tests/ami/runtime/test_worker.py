@@ -260,8 +260,8 @@ def test_a_partial_reset_is_refused_if_a_world_is_slow() -> None:
     live(worker, range(2))
     with pytest.raises(SettingError) as refused:
         begin(worker, [True, False, False])
-    assert str(refused.value) == ("1 of 3 worlds start new episodes, but eye fires only every few ticks, for all of them. "
-                                  "Fix: begin all episodes together")
+    assert str(refused.value) == ("1 of 3 worlds start new episodes, but eye fires only every few ticks, for all rows "
+                                  "at once. Fix: begin all episodes together")
 
 
 # Again ----------------------------------------------------------------------------------------------------------------
@@ -355,8 +355,8 @@ class Fickle(Hand):
     ("inf", "at wave 0, tick {} hand.action is -inf in row 1 (episode 1): expected finite numbers. "
             "It received plan float32 (2, 2, 2), all of them finite. "
             "Fix: guard divisions, roots and logarithms in tests.ami.runtime.test_worker.Fickle"),
-    ("writes", "at wave 0, tick {} hand.step() changed its input 'plan' in place, which others read. "
-               "Fix: no operation in place on a message; clone() it first"),
+    ("writes", "at wave 0, tick {} hand.step() changed its input 'plan' in place, but other nodes read it. "
+               "Fix: clone() the message before an operation in place"),
 ])
 @pytest.mark.parametrize("tick", [0, 3])
 def test_refuses_a_message_that_does_not_fit_its_port(what: str, words: str, tick: int) -> None:
