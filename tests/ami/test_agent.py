@@ -61,7 +61,7 @@ class Workers:
 
 
 def every_port(of: Graph) -> list[str]:
-    return [f"{node}.{port}" for node in of.order for port in of.drafts[node].outputs]
+    return [f"{node}.{port}" for node in of.order for port in of.outputs[node]]
 
 
 def local(of: Graph, seed: int = 0) -> Agent:
