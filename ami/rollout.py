@@ -43,7 +43,7 @@ class Step(NamedTuple):
     ended: Tensor
 
     @property
-    def runs_on(self) -> Tensor:
+    def continues(self) -> Tensor:
         """The rows (B,) whose episode continues after this tick."""
         return self.alive & ~self.ended
 

@@ -152,9 +152,9 @@ def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: M
         records.setdefault(job.label, {})[job.seed] = RECORD_FILE.read_json(job.file, folder)
     evaluations = {label: {seed: _evaluation(record["evaluation"]) for seed, record in own.items()}
                    for label, own in records.items()}
-    lived = {label: VariantResult(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
+    results = {label: VariantResult(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
                           own[seeds[0]]["pairs"], own[seeds[0]]["manifest"]) for label, own in records.items()}
-    found = figures(lived, refused, against)
+    found = figures(results, refused, against)
     labels = [variant.label for variant in variants]
     labels = sorted(labels, key=lambda label: gain(found[label])) if by_loss else labels
     summary = {"against": against, "seeds": list(seeds), "variants": {label: found[label] for label in labels},

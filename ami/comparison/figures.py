@@ -35,11 +35,11 @@ class VariantResult:
     manifest: str
 
 
-def figures(lived: Mapping[str, VariantResult], refused: Mapping[str, str], against: str) -> dict[str, Any]:
+def figures(results: Mapping[str, VariantResult], refused: Mapping[str, str], against: str) -> dict[str, Any]:
     """Return every figure of a comparison as plain values: the contract for scripts.
 
     Args:
-        lived: the results of each variant, by label, in the order of the table.
+        results: the results of each variant, by label, in the order of the table.
         refused: the reason of each refusal, by label.
         against: the label of the reference variant.
 
@@ -51,15 +51,15 @@ def figures(lived: Mapping[str, VariantResult], refused: Mapping[str, str], agai
         corrected for all variants tested on this kind.
     """
     found: dict[str, Any] = {label: {"refused": reason} for label, reason in refused.items()}
-    found |= {label: _one(one) for label, one in lived.items()}
-    reference = lived.get(against)
+    found |= {label: _one(one) for label, one in results.items()}
+    reference = results.get(against)
     if reference is not None:
-        for label, one in lived.items():
+        for label, one in results.items():
             if label != against:
                 _test(found[label]["kinds"], one, reference)
         for kind in found[against]["kinds"]:
             for measure in MEASURES:
-                tests = [found[label]["kinds"].get(kind, {}).get("test") for label in lived]
+                tests = [found[label]["kinds"].get(kind, {}).get("test") for label in results]
                 made = [test[measure] for test in tests if test and measure in test]
                 for one_test, p in zip(made, holm([one_test["p"] for one_test in made]), strict=True):
                     one_test["p_holm"] = p

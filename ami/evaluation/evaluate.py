@@ -258,7 +258,7 @@ def _count(part: _Part, graph: Graph, step: Step) -> None:
 
     A planner that does not fire at a tick holds its last plan and adds no model steps.
     """
-    deciding = step.runs_on
+    deciding = step.continues
     part.decisions += int(deciding.sum())
     spent = torch.zeros(len(deciding), dtype=torch.int64)
     for name in step.outputs:

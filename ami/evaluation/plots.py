@@ -20,7 +20,7 @@ COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
 CURVES = (*COLOURS, "#1f3a5f", "#c9a227", "#17a2a2", "#8c564b", "#e377c2", "#6b8e23", "#483d8b", "#ff7f50")
 NOT_FIGURES = ("stage", "step")
 COLLECT = "collect"
-SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "steps", "lived")
+SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "steps", "episodes")
 PANELS: dict[str, Callable[[str], bool]] = {
     "loss": lambda name: name not in (*SHARES, *RETURNS), "share": lambda name: name in SHARES,
     "episodes": lambda name: name in RETURNS}

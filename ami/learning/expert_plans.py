@@ -79,13 +79,13 @@ class ExpertPlans:
         modules: the modules that learn; an agent runs with their current weights.
         seed: the worlds' seeds derive from it.
         file_of: the file of an agent's plans, by its index; the file's name holds the hash of its dependencies.
-        on_lived: called with the stage's step and the number of episodes done.
+        on_episodes: called with the stage's step and the number of episodes done.
     """
 
     def __init__(self, stage: Stage, teachers: Mapping[str, Expert], modules: Mapping[str, Module], seed: int,
-                 file_of: Callable[[int], Path], on_lived: Callable[[int, int], None]) -> None:
+                 file_of: Callable[[int], Path], on_episodes: Callable[[int, int], None]) -> None:
         self.stage, self.teachers, self.modules, self.seed = stage, teachers, modules, seed
-        self.file_of, self.on_lived = file_of, on_lived
+        self.file_of, self.on_episodes = file_of, on_episodes
         self._rounds: list[Plans] = []
         self._all: Plans | None = None
 
@@ -107,7 +107,7 @@ class ExpertPlans:
         with self.teachers[name](weights) as agent:
             numbers = range(number * self.stage.episodes, (number + 1) * self.stage.episodes)
             plans = run(agent, numbers, derive_seed(self.seed, "plans", self.stage.name),
-                         lambda done: self.on_lived(step, numbers.start + done))
+                         lambda done: self.on_episodes(step, numbers.start + done))
         _require_plans(plans, self.stage, name)
         checkpoint.save(file, vars(plans), {})
         return plans
@@ -118,21 +118,21 @@ def _require_plans(plans: Plans, stage: Stage, name: str) -> None:
                                  f"{stage.episodes} episodes. Fix: an agent in Mode-2, such as teacher")
 
 
-def run(agent: Agent, numbers: range, seed: int, on_lived: Callable[[int], None]) -> Plans:
+def run(agent: Agent, numbers: range, seed: int, on_episodes: Callable[[int], None]) -> Plans:
     """Run an agent and collect its plans, except those after the end of an episode.
 
     Args:
         agent: it must watch `planned_ports`.
         numbers: the episodes' numbers.
         seed: each world's seed derives from it and the episode's number alone.
-        on_lived: called with the number of episodes done.
+        on_episodes: called with the number of episodes done.
     """
     kept, done = _Kept(agent.graph), 0
     for step in rollout(agent, _episodes(numbers, seed), WORLDS_AT_ONCE):
         kept.add(step)
         done += int(step.ended.sum())
-        if not bool(step.runs_on.any()):
-            on_lived(done)
+        if not bool(step.continues.any()):
+            on_episodes(done)
     return kept.plans()
 
 
@@ -177,7 +177,7 @@ class _Kept:
 
         A planner that did not fire repeats its last plan, which was made for another state.
         """
-        planned = step.runs_on & (step.age % self._every == 0) & (step.outputs[self._ports[MODEL_STEPS]] > 0)
+        planned = step.continues & (step.age % self._every == 0) & (step.outputs[self._ports[MODEL_STEPS]] > 0)
         rows = torch.ones_like(planned) if every_row else planned
         for name in COLUMNS:
             self._parts[name].append(step.outputs[self._ports[name]][rows])

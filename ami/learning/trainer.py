@@ -270,11 +270,11 @@ class Trainer:
         if stage.data == "experience":
             return windows(stage, experience)
 
-        def on_lived(at: int, episodes: int) -> None:
-            self.on_step(stage, at, {"stage": stage.name, "step": float(at), "lived": float(episodes)})
+        def on_episodes(at: int, episodes: int) -> None:
+            self.on_step(stage, at, {"stage": stage.name, "step": float(at), "episodes": float(episodes)})
 
         return ExpertPlans(stage, self.teachers, self.modules, self.seed,
-                       lambda number: self.cache.file(f"{stage_name(step)}.plans-{number}"), on_lived).draw
+                       lambda number: self.cache.file(f"{stage_name(step)}.plans-{number}"), on_episodes).draw
 
     # The progress file -----------------------------------------------------------------------------------------------
 

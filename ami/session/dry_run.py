@@ -43,7 +43,7 @@ class _Watch:
     moments: dict[str, list[float]] = field(default_factory=dict)
 
     def __call__(self, stage: Stage, step: int, row: Row | None) -> None:
-        if row is None or "lived" not in row:
+        if row is None or "episodes" not in row:
             self.moments.setdefault(stage.name, []).append(time.perf_counter())
 
     def pace(self, stage: Stage) -> float:

@@ -84,10 +84,10 @@ class TrainingPlan:
         """Every step in order, each with its key."""
         steps: list[Step] = []
         before = ""
-        lived = [self._experience_key(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
+        collected = [self._experience_key(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
         learnt = [(stage, self._nodes_of(stage), self._learnt(stage)) for stage in self.stages]
         for number in range(self.rounds):
-            before = _hash(before, number, lived[min(number, len(lived) - 1)])
+            before = _hash(before, number, collected[min(number, len(collected) - 1)])
             steps.append(Step(before, number))
             for stage, nodes, what in learnt:
                 before = _hash(before, number, what)

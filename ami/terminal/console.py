@@ -19,7 +19,7 @@ Figures = Mapping[str, float | str]
 OnLearn = Callable[["Stage", int, Figures | None], None]
 
 
-SHOWN = ("lived", "loss", "std", "probe_r2", "success")
+SHOWN = ("episodes", "loss", "std", "probe_r2", "success")
 """The figures shown in a bar; the learning curves hold all of them."""
 
 
