@@ -18,7 +18,7 @@ from ami.errors import require
 from ami.graph.graph import Graph
 
 MOST_AHEAD = 1000
-"""The most ticks that a runtime may run ahead of the caller without a limit on episodes; it stops when an episode ends."""
+"""The argument `most` of `Agent.cycle` without `longest`; a runtime stops at the end of an episode anyway."""
 OVER = FLAGS[:2]
 """The flags of a world that end an episode."""
 

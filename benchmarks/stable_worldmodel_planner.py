@@ -18,7 +18,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import SamplingPlanner, SearchResult
 
 
 def _only_the_solvers() -> None:
@@ -87,7 +87,7 @@ class SolverPlanner(SamplingPlanner):
     def draw(self) -> Tensor:
         return torch.zeros(0)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         rows = len(state)
         if self.solver.batch_size != rows or not hasattr(self.solver, "_config"):
             self.solver.batch_size = rows
@@ -99,4 +99,4 @@ class SolverPlanner(SamplingPlanner):
             plan = self.solver.solve(info, init_action=start)["actions"]
         assert self.model.last is not None
         best = self.best_of(*self.model.last)
-        return Found(plan.clamp(-1.0, 1.0), best.imagined.clone(), best.energy.clone(), self.steps)
+        return SearchResult(plan.clamp(-1.0, 1.0), best.imagined.clone(), best.energy.clone(), self.steps)

@@ -104,8 +104,8 @@ class WorldHistory:
 def reexecute_world(world: World, past: Past) -> None:
     """Restore the state of a world by re-executing its recorded ticks.
 
-    Rows whose running episode began after the first of these ticks take allowed actions until then; their outputs are not
-    compared until then.
+    A row whose running episode began after the first of these ticks takes allowed actions before it; its outputs are
+    compared from its episode's first tick on.
 
     Args:
         world: a built world.

@@ -11,7 +11,7 @@ from torch import Tensor
 from ami.errors import require
 from ami.ports import Dims
 from modules.planner.choosing import ChoicePlanner
-from modules.planner.sampling import Best, Found
+from modules.planner.sampling import Best, SearchResult
 
 
 class Categorical(ChoicePlanner):
@@ -59,7 +59,7 @@ class Categorical(ChoicePlanner):
     def draw(self) -> Tensor:
         return self.random.uniform(0.0, 1.0, self.num_iterations, self.num_candidates, self.horizon, self.space.num_draws)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         known = start.any(-1, keepdim=True).float()  # (R, H, 1): 1 where the warm start is known, else 0
         share = self.warm_start_prob * start + (1 - self.warm_start_prob * known) / self.counts
         best: Best | None = None
@@ -70,10 +70,10 @@ class Categorical(ChoicePlanner):
                 candidates[:, 0] = torch.where(known > 0, start, candidates[:, 0])
             states, energy = self.imagine(state, goal, weights, candidates)
             best = self.best_of(candidates, states, energy, best)
-            elites = self.taken(candidates, energy.topk(self.num_elites, largest=False).indices)
+            elites = self.gather(candidates, energy.topk(self.num_elites, largest=False).indices)
             share = (1 - self.epsilon) * elites.mean(1) + self.least
         assert best is not None
-        return Found(*best, self.num_iterations * self.num_candidates * self.horizon)
+        return SearchResult(*best, self.num_iterations * self.num_candidates * self.horizon)
 
     def _possible(self, share: Tensor) -> Tensor:
         """Return distributions (R, H, A) with an allowed first action."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ami.errors import require
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import SamplingPlanner, SearchResult
 
 
 class CEM(SamplingPlanner):
@@ -47,7 +47,7 @@ class CEM(SamplingPlanner):
     def draw(self) -> Tensor:
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         # With one row each operation costs 1 % of the model calls: hence few operations, on flat plans (…, H · A)
         first, *later = noise.unbind(1)
         candidates = torch.add(start.flatten(1).unsqueeze(1), first, alpha=self.init_std)  # (R, K, H · A)
@@ -58,8 +58,9 @@ class CEM(SamplingPlanner):
             std, mean = torch.std_mean(elites, dim=1, keepdim=True)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)
-        return Found(self.decided(elites.mean(1).view_as(start)), self.taken(states, best.narrow(1, 0, 1)).squeeze(1),
-                     least.select(1, 0), self.num_iterations * self.num_candidates * self.horizon)
+        return SearchResult(self.decided(elites.mean(1).view_as(start)),
+                            self.gather(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
+                            self.num_iterations * self.num_candidates * self.horizon)
 
     def _select(self, state: Tensor, goal: Tensor, weights: Tensor | None,
                 candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -67,4 +68,4 @@ class CEM(SamplingPlanner):
         plans = self.clipped(candidates.view(*candidates.shape[:2], self.horizon, self.width))
         states, energy = self.imagine(state, goal, weights, plans)
         least, best = energy.topk(self.num_elites, largest=False)
-        return states, least, best, self.taken(plans.flatten(2), best)
+        return states, least, best, self.gather(plans.flatten(2), best)

@@ -16,7 +16,7 @@ class ChoicePlanner(SamplingPlanner):
     Continuous and mixed action spaces are refused.
     """
 
-    def accept(self, actions: ActionSpace) -> None:
+    def check_actions(self, actions: ActionSpace) -> None:
         if not actions.is_discrete:
             raise SettingError(f"{type(self).__name__} plans choices, but here an action is {actions}. "
                                "Fix: planner=cem, or another planner of continuous actions")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ami.errors import SettingError, require
-from modules.planner.sampling import Best, Found, SamplingPlanner
+from modules.planner.sampling import Best, SamplingPlanner, SearchResult
 
 SLOWNESS = 0.9, 0.999  # Adam's β₁ and β₂
 SMALLEST = 1e-8
@@ -52,7 +52,7 @@ class GradientDescent(SamplingPlanner):
     def draw(self) -> Tensor:
         return self.random.normal(self.num_candidates, self.horizon, self.width)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         noise[:, 0] = 0.0
         plans = self._bounded(torch.add(start[:, None], noise, alpha=self.init_std))
         direction, size = torch.zeros_like(plans), torch.zeros_like(plans)
@@ -67,7 +67,7 @@ class GradientDescent(SamplingPlanner):
             plans = self._bounded(torch.addcdiv(plans, ahead, pace, value=-self.learning_rate))
         plans = self.decided(plans)
         best = self.best_of(plans, *self.imagine(state, goal, weights, plans), best)
-        return Found(*best, (self.num_iterations + 1) * self.num_candidates * self.horizon)
+        return SearchResult(*best, (self.num_iterations + 1) * self.num_candidates * self.horizon)
 
     def _bounded(self, plans: Tensor) -> Tensor:
         """Clip the continuous part of plans (R, K, H, A) to [-1, 1] in place; scores of alternatives are unbounded."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ami.errors import require
 from ami.ports import Dims
-from modules.planner.sampling import Best, Found, SamplingPlanner
+from modules.planner.sampling import Best, SamplingPlanner, SearchResult
 
 
 class ICEM(SamplingPlanner):
@@ -69,7 +69,7 @@ class ICEM(SamplingPlanner):
     def draw(self) -> Tensor:
         return self.random.normal(sum(self.populations), self.width, self.horizon)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         smooth = (noise @ self.colour).transpose(2, 3)  # (R, K, H, A) of all iterations
         mean, std = start[:, None], torch.full_like(start, self.init_std)[:, None]
         best: Best | None = None
@@ -85,13 +85,13 @@ class ICEM(SamplingPlanner):
             best = self.best_of(candidates, states, energy, best)
             pool, energies = torch.cat([candidates, kept], 1), torch.cat([energy, kept_energy], 1)
             least, numbers = energies.topk(self.num_elites, largest=False)
-            elites = self.taken(pool, numbers)
+            elites = self.gather(pool, numbers)
             kept, kept_energy = elites[:, :self.num_kept], least[:, :self.num_kept]
             spread, centre = torch.std_mean(elites, dim=1, keepdim=True)
             mean = torch.lerp(centre, mean, self.momentum)
             std = torch.lerp(spread, std, self.momentum).clamp_(min=self.min_std)
         assert best is not None
-        return Found(*best, sum(self.populations) * self.horizon, {"elites": kept})
+        return SearchResult(*best, sum(self.populations) * self.horizon, {"elites": kept})
 
     def _insert_last_elites(self, candidates: Tensor) -> None:
         """Replace the first candidates (R, K, H, A), except their last action, by the last tick's shifted elites."""

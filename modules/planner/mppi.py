@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ami.errors import require
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import SamplingPlanner, SearchResult
 
 LEAST_SPREAD = 1e-9  # equal energies give equal weights
 
@@ -51,7 +51,7 @@ class MPPI(SamplingPlanner):
     def draw(self) -> Tensor:
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon, self.width)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         mean = start
         for number, draws in enumerate(noise.unbind(1)):
             candidates = self.clipped(torch.add(mean[:, None], draws, alpha=self.std))  # (R, K, H, A)
@@ -60,8 +60,8 @@ class MPPI(SamplingPlanner):
             states, energy = self.imagine(state, goal, weights, candidates)
             mean = torch.bmm(self._weights(energy)[:, None], candidates.flatten(2)).view_as(start)
         least, best = energy.min(1, keepdim=True)
-        return Found(self.decided(mean), self.taken(states, best).squeeze(1), least.squeeze(1),
-                     self.num_iterations * self.num_candidates * self.horizon)
+        return SearchResult(self.decided(mean), self.gather(states, best).squeeze(1), least.squeeze(1),
+                            self.num_iterations * self.num_candidates * self.horizon)
 
     def _weights(self, energy: Tensor) -> Tensor:
         """Return the candidates' weights (R, K), which sum to 1, from energies (R, K)."""

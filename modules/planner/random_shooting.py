@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ami.errors import require
 from ami.ports import ActionSpace
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import SamplingPlanner, SearchResult
 
 
 class RandomShooting(SamplingPlanner):
@@ -31,7 +31,7 @@ class RandomShooting(SamplingPlanner):
         require(num_candidates >= 1, f"RandomShooting.num_candidates is {num_candidates}: expected 1 or more")
         self.num_candidates = num_candidates
 
-    def accept(self, actions: ActionSpace) -> None:
+    def check_actions(self, actions: ActionSpace) -> None:
         """Accept any actions."""
 
     def draw(self) -> Tensor:
@@ -39,11 +39,11 @@ class RandomShooting(SamplingPlanner):
             return self.random.uniform(0.0, 1.0, self.num_candidates, self.horizon, self.space.num_draws)
         return self.random.uniform(-1.0, 1.0, self.num_candidates, self.horizon, self.width)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         candidates = self.space.draw(noise) if self.space.choices else noise
         if self.allowed is not None:
             candidates[:, :, 0] = self.space.draw(noise[:, :, 0], self.allowed[:, None].expand(-1, self.num_candidates, -1))
         if self.proposes:
             candidates[:, 0] = start
         states, energy = self.imagine(state, goal, weights, candidates)
-        return Found(*self.best_of(candidates, states, energy), self.num_candidates * self.horizon)
+        return SearchResult(*self.best_of(candidates, states, energy), self.num_candidates * self.horizon)

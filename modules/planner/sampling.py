@@ -37,7 +37,7 @@ class Best(NamedTuple):
     energy: Tensor
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search.
 
     Attributes:
@@ -100,10 +100,10 @@ class SamplingPlanner(Planner):
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         if self.actions is not None:
-            self.accept(self.actions)
+            self.check_actions(self.actions)
         return {"H": self.horizon}
 
-    def accept(self, actions: ActionSpace) -> None:
+    def check_actions(self, actions: ActionSpace) -> None:
         """Refuse an action space that this search does not support."""
         if actions.is_discrete:
             raise SettingError(f"{type(self).__name__} plans continuous actions, but here an action is {actions}. "
@@ -112,7 +112,7 @@ class SamplingPlanner(Planner):
     def build(self, dims: Dims) -> None:
         (self.width,) = self.outputs["plan"].shape(dims)[1:]
         self.space = self.actions or ActionSpace(self.width)
-        self.accept(self.space)
+        self.check_actions(self.space)
 
     def initial(self, batch: int) -> dict[str, Tensor]:
         return {"plan": torch.zeros(batch, self.horizon, self.width)}
@@ -142,7 +142,7 @@ class SamplingPlanner(Planner):
         """Return all random numbers of one tick, (R, …)."""
         raise NotImplementedError
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         """Find a plan for R rows; `start` (R, H, A) is the warm start, zero where unknown."""
         raise NotImplementedError
 
@@ -171,7 +171,7 @@ class SamplingPlanner(Planner):
         """Record an iteration's energies (R, K) for the trace."""
         self._noted.append(energy.detach())
 
-    def taken(self, candidates: Tensor, numbers: Tensor) -> Tensor:
+    def gather(self, candidates: Tensor, numbers: Tensor) -> Tensor:
         """Select candidates of each row: (R, K, …) and indices (R, E) to (R, E, …)."""
         if len(self._rows) < len(numbers):
             self._rows = torch.arange(len(numbers), device=numbers.device)[:, None]
@@ -187,7 +187,7 @@ class SamplingPlanner(Planner):
             before: the best one so far.
         """
         least, number = energy.min(1, keepdim=True)
-        best = Best(self.taken(candidates, number)[:, 0], self.taken(states, number)[:, 0], least[:, 0])
+        best = Best(self.gather(candidates, number)[:, 0], self.gather(states, number)[:, 0], least[:, 0])
         if before is None:
             return best
         better = best.energy < before.energy
@@ -218,7 +218,7 @@ class SamplingPlanner(Planner):
         return {"plan": found.plan, "imagined": found.imagined, "energy": found.energy,
                 "model_steps": steps if isinstance(steps, Tensor) else torch.full_like(mode, steps)}
 
-    def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None) -> Found:
+    def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None) -> SearchResult:
         noise = self.draw().to(state.device)
         if self.proposes:
             found = self._in_parts(state, goal, weights, self._proposed(state, goal), noise)
@@ -230,7 +230,7 @@ class SamplingPlanner(Planner):
             start[:, 0] *= ~(start[:, 0].bool() & ~self.allowed).any(-1, keepdim=True)
         return self._in_parts(state, goal, weights, start, noise)
 
-    def _in_parts(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def _in_parts(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         """Search for the plans of R rows, in parts one after another."""
         planning, allowed, rows, parts = self._planning, self.allowed, len(state), []
         most = CANDIDATES_AT_ONCE // self.population or 1 if self.population else rows
@@ -293,12 +293,13 @@ class SamplingPlanner(Planner):
         return outputs
 
 
-def _joined(parts: list[Found]) -> Found:
+def _joined(parts: list[SearchResult]) -> SearchResult:
     """Concatenate the results of the parts."""
     plan, imagined, energy = (torch.cat(values) for values in zip(*(part[:3] for part in parts), strict=True))
     steps = [part.model_steps for part in parts]
-    return Found(plan, imagined, energy, steps[0] if isinstance(steps[0], int) else torch.cat(cast("list[Tensor]", steps)),
-                 {name: torch.cat([part.kept[name] for part in parts]) for name in parts[0].kept})
+    return SearchResult(plan, imagined, energy,
+                        steps[0] if isinstance(steps[0], int) else torch.cat(cast("list[Tensor]", steps)),
+                        {name: torch.cat([part.kept[name] for part in parts]) for name in parts[0].kept})
 
 
 def _padded(energies: list[Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from ami.blueprint import Prediction
 from ami.errors import SettingError, require
 from ami.ports import ActionSpace, Dims
 from modules.planner.choosing import ChoicePlanner
-from modules.planner.sampling import Found
+from modules.planner.sampling import SearchResult
 
 MOST_ACTIONS = 256
 """Maximal number of combinations of choices to branch over."""
@@ -47,8 +47,8 @@ class TreeSearch(ChoicePlanner):
         require(num_expansions >= 1, f"TreeSearch.num_expansions is {num_expansions}: expected 1 or more")
         self.num_expansions = num_expansions
 
-    def accept(self, actions: ActionSpace) -> None:
-        super().accept(actions)
+    def check_actions(self, actions: ActionSpace) -> None:
+        super().check_actions(actions)
         if actions.num_joint > MOST_ACTIONS:
             raise SettingError(f"TreeSearch branches over every combination of choices, and here an action is {actions}: "
                                f"{actions.num_joint}, expected at most {MOST_ACTIONS}. Fix: planner=categorical")
@@ -60,7 +60,7 @@ class TreeSearch(ChoicePlanner):
     def draw(self) -> Tensor:
         return self.random.uniform(0.0, 1.0, 1 + self.num_expansions * (len(self.each) - 1), self.horizon)
 
-    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> Found:
+    def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
         plans = self.each[(noise * len(self.each)).long()]  # (R, N, H, A): playouts, until their first actions are fixed
         possible = None if self.allowed is None else (~self.allowed).float() @ self.each.T == 0  # (R, J)
         if possible is not None:
@@ -105,7 +105,7 @@ class TreeSearch(ChoicePlanner):
                 steps[rows] += others * (self.horizon - decided)
         if self.notes is not None:
             self.note(energy.masked_fill(energy.isinf(), torch.nan))
-        return Found(*self.best_of(plans, tree.states, energy), steps)
+        return SearchResult(*self.best_of(plans, tree.states, energy), steps)
 
 
 def _each(prediction: Prediction, what: Callable[[Tensor], Tensor]) -> Prediction:

@@ -26,7 +26,7 @@ from ami.testing.stubs import StubCost, StubPerception, StubWorldModel
 from modules.actor.random import RandomActor
 from modules.planner.categorical import Categorical
 from modules.planner.random_shooting import RandomShooting
-from modules.planner.sampling import Found, SamplingPlanner
+from modules.planner.sampling import SamplingPlanner, SearchResult
 
 
 class Softmax(SamplingPlanner):
@@ -45,7 +45,7 @@ class Softmax(SamplingPlanner):
         share = torch.softmax(-energy / self.temperature, 1)
         plan = self.decided((share[:, :, None, None] * candidates).sum(1))
         least, best = energy.min(1, keepdim=True)
-        return Found(plan, self.taken(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
+        return SearchResult(plan, self.gather(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
 
 
 def test_a_users_planner_passes():
