@@ -29,8 +29,8 @@ class WeightedSum(Cost):
     * "path": Σ IC along the path + TC of its last state, the critic as terminal cost;
     * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2).
 
-    Each state is weighted by the predicted probability that the episode reaches it, and by `gamma` per step. It should
-    equal the critic's discount.
+    Each state is weighted by the predicted probability that the episode reaches it, and by `gamma` per step, which
+    should equal the critic's discount.
 
     The configurator's weights (B, W) multiply u and v: first the intrinsic terms, then the critics, in the given order. A
     floor is the lower bound of an effective weight, whatever the configurator sends.
