@@ -5,8 +5,8 @@ rows whose episode just began. Methods marked `@callable_method` may be called m
 Construction has two phases: the constructor takes settings only; `build(dims)` makes the networks once the graph has
 resolved every size, so that no size is written twice.
 
-A module keeps its recurrent state in `self.carry`, a dict of batch-first tensors described by `initial`. So this class can
-reset, save and restore it for every module.
+A module keeps its recurrent state in `self.carry`, a dict of batch-first tensors described by `initial`. This class can
+therefore reset, save and restore the state of every module.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def callable_method(method: Method) -> Method:
     """Mark a method as usable over a call edge.
 
     Such a method is pure: its result depends on its arguments and the module's weights alone, and it changes nothing.
-    So the engine can serve it from a replica in the caller's process.
+    The engine can therefore serve it from a replica in the caller's process.
     """
     method.is_ami_callable = True  # type: ignore[attr-defined]
     return method
@@ -71,7 +71,7 @@ class Arrival(NamedTuple):
     """The timing of an input whose sender fires only every few ticks.
 
     Attributes:
-        every: ticks between two messages; in between the last one is repeated.
+        every: ticks between two messages; in between the last message is repeated.
         delay: the wire's delay in ticks.
     """
 
@@ -119,7 +119,7 @@ class Callee:
 
 
 def module_behind(callee: Callee) -> Module:
-    """Return the module at the other end of a call edge. For learning only: a slow copy needs the weights."""
+    """Return the module at the other end of a call edge. For learning only: a target network needs its weights."""
     return callee._module
 
 
@@ -129,21 +129,21 @@ class Module(nn.Module):
     Attributes:
         inputs, outputs: the ports, by name. A role fixes them; a module may add its own.
         requires: the calls this module makes, by the name it uses for them.
-        ignores: inputs that `step` does not read. A sender that nothing else reads need not fire (`ami.graph.prune`). It
-            holds for the class that declares it and its subclasses that do not override `step`.
-        on_demand: outputs that are sent only if a wire reads them; the engine takes the others out of `outputs`.
+        ignores: inputs that `step` does not read. A node whose outputs nothing else reads need not fire
+            (`ami.graph.prune`). A subclass that overrides `step` must declare it again.
+        on_demand: outputs that are sent only if a wire reads them; the engine removes unread ones from `outputs`.
         equal_dims: symbols of this module that have equal sizes, {"Q": "S"}; the graph unifies them.
         calls: the bound call edges, set by the engine.
         dims: the sizes of its ports, by symbol, set by the engine.
-        actions: the action space of the world's port, set by the engine before `build`, and before `infer_dims` if it is
-            known by then: that of "A" if this module has the symbol, else that of "U". None for a module without actions.
+        actions: the action space of the symbol "A", or of "U" in a module without "A", set by the engine before `build`,
+            and before `infer_dims` if it is known by then. None for a module without actions.
         every: ticks between two steps of this module, set by the engine.
         arrivals: the timing of inputs whose sender fires only every few ticks, by input, set by the engine.
         random: this node's random streams, set by the engine.
         carry: the state kept from tick to tick: batch-first tensors, shaped by `initial`.
         batch: the number of parallel worlds, B.
-        notes: a dict for further figures of a step, (B, …) by name; None if they are not recorded. They go to the trace
-            alone, never to another module.
+        notes: a dict for further figures of a step, (B, …) by name; None if they are not recorded. They are recorded in the
+            trace and never sent to another module.
     """
 
     role: ClassVar[str] = "module"

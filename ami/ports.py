@@ -40,15 +40,15 @@ def shape_of(dims: Mapping[str, Size], symbol: str) -> tuple[int, ...]:
 
 KINDS = {
     "observation": "the world's observation, pixels or vector",
-    "goal_observation": "the goal as the world shows it, pixels or vector",
+    "goal_observation": "the world's observation of the goal, pixels or vector",
     "percept": "the encoded observation, without history",
     "state": "the world model's belief after history and last action",
     "action": "one action of the actor",
     "plan": "a sequence of actions",
     "imagined": "the predicted states along a plan",
-    "goal": "what to reach, as the world model compares states with it",
+    "goal": "the target, in the space that the world model compares states with",
     "recall": "memory's answer to a query",
-    "remembered": "several states that memory keeps",
+    "remembered": "several states from memory",
     "energy": "a cost, lower is better",
     "surprise": "the distance of the predicted to the perceived state, 0 without a prediction",
     "score": "how well a query matched, 0 to 1",
@@ -57,9 +57,9 @@ KINDS = {
     "count": "a number of uses, such as model steps",
     "reward": "the world's own reward",
     "flag": "true or false",
-    "mask": "the alternatives of an action that are allowed now",
+    "mask": "the alternatives that the next action may take",
     "episode": "the number of a row's episode, -1 once it is over",
-    "truth": "the world's true state: for probes and pictures, never an input of the agent",
+    "truth": "the world's true state, for probes and pictures: no input of the agent",
 }
 
 

@@ -119,7 +119,7 @@ def graph(given: Namespace) -> int:
 
 
 def list_choices(given: Namespace) -> int:
-    """List every choice, one line each."""
+    """List every option, one line each."""
     from ami.cli.listing import listing, misnamed
 
     print(listing(given.section, given.config_dir))
@@ -155,7 +155,7 @@ def replay(given: Namespace) -> int:
 
 
 def ui(given: Namespace) -> int:
-    """Serve the runs in MLflow's pages."""
+    """Serve the runs in MLflow's user interface."""
     from ami.tracking.ui import serve
 
     return serve(given.store or Path(default_store()), given.port)

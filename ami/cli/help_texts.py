@@ -9,9 +9,9 @@ EXIT_CODES = (
     "An error is one line. AMI_TRACEBACK=1 in the environment prints the whole traceback before it.")
 
 PRECEDENCE = (
-    "The defaults in configs/, agent=…, experiment=…, then the other overrides: a module chosen there replaces the one of "
-    "an agent or experiment; their settings of that node stay. A key has one value; experiment=[quick,ema] applies both, "
-    "and the later one wins.")
+    "The defaults in configs/, agent=…, experiment=…, then the other overrides. A module chosen by an override replaces "
+    "that of the agent or experiment, but keeps their settings of that node. A key has one value; experiment=[quick,ema] "
+    "applies both, and the later one wins.")
 
 SWEEPS = (
     "A failed job does not stop the others; a table at the end names it, and the exit code is 2. The same command with "

@@ -46,7 +46,7 @@ def all_parsers() -> Parser:
     parser.section("more", "`ami COMMAND --help` explains a command. In Python: ami.compose, ami.build, ami.train, ami.run, "
                            "ami.compare.")
     parser.examples = (
-        "ami run                                     # the main job: two rooms, a JEPA, Mode-2 planning, its baselines",
+        "ami run                                     # the default: two rooms, a JEPA, Mode-2 planning, baselines",
         "ami run planner=random_shooting             # swap one module",
         "ami run planner.horizon=6                   # change one setting of a module",
         "ami run runtime=local evaluation.pairs=20   # a quick run in this process",
@@ -168,8 +168,8 @@ def _graph(commands: Parser) -> None:
 
 
 def _list(commands: Parser) -> None:
-    parser = commands.command("list", "List every choice, one line each. A choice is used as group=name; a star marks the "
-                                      "default.")
+    parser = commands.command("list", "List every option, one line each. An option is chosen by group=name; a star marks "
+                                      "the default.")
     parser.argument("SECTION", f"one of {', '.join(SECTIONS)}; by default all", of=one_of("section", SECTIONS),
                     optional=True)
     parser.flag("--config-dir", "-cd", help="also list the options of your own folder", value="DIR", of=options_folder,
@@ -178,7 +178,7 @@ def _list(commands: Parser) -> None:
 
 
 def _ui(commands: Parser) -> None:
-    parser = commands.command("ui", "Open the runs in MLflow's pages, on this machine only.")
+    parser = commands.command("ui", "Open the runs in MLflow's user interface, on this machine only.")
     parser.flag("--port", help="the port; 5000", value="PORT", of=int, default=5000)
     parser.flag("--store", help="the folder of runs; by default as for `ami run`", value="DIR", of=Path)
     parser.section("safety", "The server listens on 127.0.0.1 only and answers requests for this machine's own name only. "

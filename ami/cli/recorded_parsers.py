@@ -132,22 +132,22 @@ def add_replay(commands: Parser) -> None:
     parser = commands.command("replay", "Re-execute a run recorded with trace.level=boundary: unchanged, with modules "
                                         "substituted, or forked at a tick.", True)
     parser.argument("RUN", RUN, of=Path)
-    parser.flag("--swap", help="give the recorded inputs to the agent that the overrides change; its actions do not reach "
+    parser.flag("--swap", help="execute the agent changed by the overrides on the recorded inputs; its actions do not reach "
                                "the world")
     parser.flag("--fork", help="restore every module to its state at the tick, and continue the episodes from there with "
                                "the overrides", value="TICK", of=int)
     parser.flag("--wave", help="with --fork: the wave (batch of episodes); the first is 0", value="W", of=int)
-    parser.flag("--out", help="folder of the new trace; by default a new folder in RUN/replays. It is a run's folder: ami "
-                              "trace, ami view", value="FOLDER", of=Path)
+    parser.flag("--out", help="folder of the new trace; by default a new folder in RUN/replays. `ami trace` and `ami view` "
+                              "read it", value="FOLDER", of=Path)
     parser.flag("--allow", help=OWN, value="PACKAGE.", many=True)
     parser.flag("--config-dir", "-cd", help="a folder of your own options, for the overrides of --swap and --fork",
                 value="DIR", of=options_folder, many=True)
-    parser.section("unchanged", "Every module fires on the recorded observations, and every message is compared with its "
-                   "recorded hash: identical, or the first difference and its possible causes: changed weights, settings, "
-                   "code, versions, threads, processor. Exit code 0: identical. 1: different.")
-    parser.section("--swap", "Changed modules, and all that depend on them within a tick, are executed: agreement of the "
-                   "actions, energies of both plans, first difference. Modules that need other training are loaded from the "
-                   "store or trained: world_model=generative, seed=1, checkpoint=FILE.")
+    parser.section("unchanged", "Every module is executed on the recorded observations, and every message is compared with "
+                   "its recorded hash. Prints that all are identical, or the first difference and its causes: changed "
+                   "weights, settings, code, versions, threads, processor. Exit code 0: identical. 1: different.")
+    parser.section("--swap", "Changed modules, and all that depend on them within a tick, are executed. Prints the "
+                   "agreement of the actions, the energies of both plans and the first difference. Modules that need "
+                   "other training are loaded from the store or trained: world_model=generative, seed=1, checkpoint=FILE.")
     parser.section("--fork", "Prints the outcome of each world, with the recorded one as the reference.")
     parser.examples = ("ami run trace.level=boundary evaluation.pairs=20 hydra.run.dir=runs/it", "ami replay runs/it",
                        "ami replay runs/it --swap planner=mppi",

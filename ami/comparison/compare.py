@@ -153,7 +153,7 @@ def _conclude(folder: Path, store: Path, variants: Sequence[Variant], refused: M
     evaluations = {label: {seed: _evaluation(record["evaluation"]) for seed, record in own.items()}
                    for label, own in records.items()}
     results = {label: VariantResult(evaluations[label], {seed: record["learning_seconds"] for seed, record in own.items()},
-                          own[seeds[0]]["pairs"], own[seeds[0]]["manifest"]) for label, own in records.items()}
+                                    own[seeds[0]]["pairs"], own[seeds[0]]["manifest"]) for label, own in records.items()}
     found = figures(results, refused, against)
     labels = [variant.label for variant in variants]
     labels = sorted(labels, key=lambda label: gain(found[label])) if by_loss else labels

@@ -25,7 +25,7 @@ RECORDS, FAILED = "records", "failed"
 
 
 class Record(TypedDict):
-    """The result of one variant with one seed, as returned by `live`."""
+    """The result of one variant with one seed, as returned by `run_variant`."""
 
     seed: int
     manifest: str
@@ -113,14 +113,15 @@ def learn(config: Config) -> None:
 
 def run_or_refuse(config: Config, learner: Config, untrained: Sequence[str] = (),
                 console: Console | None = None) -> dict[str, Any]:
-    """Return the record of `live`, or the reason if the variant failed."""
+    """Return the record of `run_variant`, or the reason if the variant failed."""
     try:
-        return live(config, learner, untrained, console)
+        return run_variant(config, learner, untrained, console)
     except AmiError as error:
         return {FAILED: str(error)}
 
 
-def live(config: Config, learner: Config, untrained: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:
+def run_variant(config: Config, learner: Config, untrained: Sequence[str] = (),
+                console: Console | None = None) -> dict[str, Any]:
     """Run one variant with one seed: train if necessary, and evaluate every pair.
 
     Args:

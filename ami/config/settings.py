@@ -50,7 +50,7 @@ class Stage:
     """One stage of learning. An experiment may give some of the settings alone."""
 
     is_partial: ClassVar[bool] = True
-    train: list[str] = setting("the parts that learn together: nodes, or dotted parts of nodes, cost.critics.critic",
+    train: list[str] = setting("the modules trained together: nodes, or parts of nodes, such as cost.critics.critic",
                                least=1)
     loss: str = setting("the node whose loss is minimised")
     steps: int = setting("number of gradient steps", least=1)

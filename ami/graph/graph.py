@@ -1,8 +1,8 @@
 """The graph: the wiring checked against the modules before tick 0, with all mistakes in one report.
 
-Message edges must be acyclic without the delayed wires. Nodes fire in topological order, ties broken by name. So a chain
-settles within one tick and feedback costs exactly its declared delay (the synchronous-reactive model; Benveniste and
-others, *The synchronous languages 12 years later*, 2003).
+Message edges must be acyclic without the delayed wires. Nodes fire in topological order, ties broken by name. A chain
+therefore completes within one tick, and feedback has exactly its declared delay (the synchronous-reactive model;
+Benveniste and others, *The synchronous languages 12 years later*, 2003).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Graph:
         outputs: the names of each node's output ports, without those `on_demand` that no wire reads.
         drafts: one unbuilt module per node, to read its ports and declared calls.
         warnings: parts of the wiring without effect.
-        remarks: a world's notes on its ports, and its unread ports; a line per world.
+        remarks: notes on the worlds' ports, and their unread ports; a line per world.
 
     Raises:
         GraphError: the wiring is invalid; lists every mistake with its fix.
@@ -124,8 +124,8 @@ class Graph:
     def boundary(self) -> tuple[str, ...]:
         """Return the ports, "node.port", between agent and world: the worlds' outputs, and the outputs wired into them."""
         worlds = self.nodes_of(World)
-        shown = [f"{node}.{port}" for node in worlds for port in self.outputs[node]]
-        return (*shown, *(f"{node}.{port}" for node, port in self.actions_of(worlds)))
+        sent = [f"{node}.{port}" for node in worlds for port in self.outputs[node]]
+        return (*sent, *(f"{node}.{port}" for node, port in self.actions_of(worlds)))
 
     def equal_nodes(self, other: Graph) -> set[str]:
         """Return the nodes with equal class, settings, sizes and actions in another graph: their weights are compatible."""
@@ -194,7 +194,7 @@ class Graph:
         return owners
 
     def _is_there(self, wire: Wire) -> bool:
-        """Return whether an optional wire has a port at both ends; `_is_sound` checks the others."""
+        """Return False for an optional wire without a port at both ends; `_is_sound` checks wires that are not optional."""
         producer, consumer = self._port_owners.get(wire.node), self._port_owners.get(wire.to_node)
         if not wire.optional or producer is None or consumer is None:
             return True
@@ -202,10 +202,11 @@ class Graph:
             return False
         if wire.to_port in consumer.inputs:
             return True
+        mask = "PLAN_MASK" if _is(consumer, Planner) else "ACTION_MASK"
         if producer.outputs[wire.port].kind == "mask" and (consumer.requires or _is(consumer, Actor)):
             self.warnings.append(f"{wire.to_node} does not receive {wire.node}.{wire.port}: {self.specs[wire.to_node].name} "
                                  f"has no input '{wire.to_port}', and may choose disallowed actions. Fix: "
-                                 f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.ACTION_MASK}}")
+                                 f"inputs = {{**inputs of its role, '{wire.to_port}': ami.blueprint.{mask}}}")
         return False
 
     def _is_sound(self, wire: Wire) -> bool:

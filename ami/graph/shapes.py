@@ -1,9 +1,9 @@
 """Shape inference: sizes propagate from the world's spaces along the wires and the call edges.
 
 Every node has its own symbols. A wire equates the dims at its two ends, a call edge equates the symbols it names, and a
-module adds those it decides (`Module.infer_dims`) or declares equal (`Module.equal_dims`), repeated until nothing changes.
-The action space of a world's port belongs to its symbol, "A", and propagates with it: along every wire of an action or a
-plan, along the calls that name it, and to an equal symbol, such as "U", the width of a plan's actions.
+module returns sizes from `Module.infer_dims` or declares symbols equal in `Module.equal_dims`. These rules are applied until
+nothing changes. The world's action space belongs to the symbol "A" and propagates with it: along wires of actions, plans and
+masks, along calls that name it, and to an equal symbol, such as "U", the width of a plan's actions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ami.ports import ActionSpace, Dims, Port, Size
 OF_ACTIONS = ("action", "plan", "mask")
 """The kinds of ports that share the world's action space."""
 OF_WIDTHS = ("A", "U")
-"""The symbols of a width that has an action space; a module's own space is that of the first it has."""
+"""The symbols that have an action space; a module with both has that of the first as its own."""
 ASSUMED = {"Q": "S", "U": "A"}
 AGREE = "Fix: a setting that makes both ends agree, or another module or wire"
 
@@ -73,7 +73,7 @@ class DimSolver:
                 self._follow_calls(node)
 
     def _assume(self) -> bool:
-        """Where no world model decides the size of a goal or of a plan's action, take that of a state or an action."""
+        """Set unresolved sizes of goals and plans to those of states and actions; return whether any changed."""
         for node, module in self.modules.items():
             for symbol, other in ASSUMED.items():
                 if symbol in _symbols(module) and symbol not in self.known[node] and other in self.known[node]:
@@ -100,7 +100,7 @@ class DimSolver:
             self._mistake(f"{why}: {node} has actions of {before}, not {space}. {AGREE}")
 
     def _unify(self, one: tuple[str, str], other: tuple[str, str], why: str, spaces: bool) -> None:
-        """Give two symbols, each (node, symbol), one size and, if wanted, one action space."""
+        """Equate the sizes of two symbols, each (node, symbol), and with `spaces` their action spaces."""
         for source, target in ((other, one), (one, other)):
             if self.mistakes:  # the reverse direction would repeat the mistake
                 return
@@ -210,7 +210,7 @@ def _width_of(port: Port) -> str | int:
 
 
 def _symbols(module: Module) -> set[str]:
-    """Return every symbol that a module may read: those of its ports, and of its calls."""
+    """Return the symbols of a module's ports and calls."""
     called = {symbol for call in module.requires.values() for symbol in call.dims.values()}
     return called | _symbols_of([*module.inputs.values(), *module.outputs.values()])
 

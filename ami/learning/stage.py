@@ -1,4 +1,4 @@
-"""A stage of learning: the parts that learn together, their data and the optimiser's settings."""
+"""A stage of learning: the modules trained together, their data and the optimiser's settings."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class ReplayedAgent:
         pasts = {world: history.snapshot() for world, history in self._histories.items()}
         return self.worker.snapshot()._replace(worlds=pasts)
 
-    def live(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
+    def run(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
         """Run every recorded tick; yield (wave, tick, outputs by node)."""
         for wave in self.recording.waves:
             self.begin(wave)
@@ -121,7 +121,7 @@ def again(recording: Recording, folder: Path) -> Replay:
     write_header(folder, recording.graph, recording.config.plain(), seed=recording.seed,
                  details={**recording.trace.header["details"], "replay_of": recording.trace.header["run_id"]})
     with closing(TraceLog(folder / "trace" / "replay")) as log:
-        for _ in ReplayedAgent(recording, recording.graph, recording.weights, log).live():
+        for _ in ReplayedAgent(recording, recording.graph, recording.weights, log).run():
             pass
     anew = Trace.open(folder)
     first = recording.trace.compare(anew, recording.ticks)  # later ticks are incomplete: the run was killed

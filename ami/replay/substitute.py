@@ -202,7 +202,7 @@ def _side_by_side(recording: Recording, graph: Graph, weights: Weights, nodes: S
     before: dict[str, Outputs] = {}
     acted: Outputs = {}  # outputs of the other actor
     ((actor, _),) = graph.actions_of(recording.worlds)
-    for wave, tick, original in recorded.live():
+    for wave, tick, original in recorded.run():
         begun = recording.begun(wave, tick)
         if begun is not None:
             other.begin(*begun, wave)

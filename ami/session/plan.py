@@ -1,7 +1,7 @@
 """Training plan: the learning stages of a config, their data, and the cache key of each step.
 
 A key is a hash of everything that a step's result depends on: seed, settings, code and sizes of the nodes involved, the data
-and the steps before. A changed critic thus keeps the cached world model; a changed world invalidates every step.
+and the earlier steps. A changed critic keeps the cached world model; a changed world invalidates every step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ami.trace.header import versions
 from ami.trace.provenance import code_of, engine_code
 
 CODE = ("ami.session.learn", "ami.session.plan", "ami.learning.trainer")
-"""The files of ami that learning depends on, besides those that run an agent."""
+"""The modules of ami that training depends on, besides those that run an agent."""
 EXPLORER = "modules.actor.epsilon_greedy.EpsilonGreedy"
 """The class that adds random actions to an actor, with the settings `actor` and `epsilon`."""
 
@@ -43,7 +43,7 @@ class TrainingPlan:
         stages: the learning stages in order.
         explorer: the graph of the agent that collects experience in the first round.
         learner: the graph of the agent that collects experience in later rounds.
-        teachers: the graphs of the expert agents whose plans are learnt from, by name.
+        teachers: the graphs of the experts whose plans a policy imitates, by name.
         nodes: the nodes that learn, and their callees.
     """
 
@@ -85,12 +85,12 @@ class TrainingPlan:
         steps: list[Step] = []
         before = ""
         collected = [self._experience_key(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
-        learnt = [(stage, self._nodes_of(stage), self._learnt(stage)) for stage in self.stages]
+        trained = [(stage, self._nodes_of(stage), self._stage_key(stage)) for stage in self.stages]
         for number in range(self.rounds):
             before = _hash(before, number, collected[min(number, len(collected) - 1)])
             steps.append(Step(before, number))
-            for stage, nodes, what in learnt:
-                before = _hash(before, number, what)
+            for stage, nodes, key in trained:
+                before = _hash(before, number, key)
                 steps.append(Step(before, number, stage, nodes))
         return tuple(steps)
 
@@ -115,15 +115,15 @@ class TrainingPlan:
         nodes = _upstream(graph, {port.split(".")[0] for port in collected_ports(graph)})
         return _hash(self._common, self._described(graph, nodes), how.episodes, how.steps, how.batch)
 
-    def _learnt(self, stage: Stage) -> str:
-        """Return the hash of everything that a stage's result depends on, besides the steps before it."""
+    def _stage_key(self, stage: Stage) -> str:
+        """Return the hash of everything that a stage's result depends on, except the earlier steps."""
         teachers = {name: self._described(self.teachers[name], self.teachers[name].order)
                     for name in (stage.agents if stage.data == "plans" else ())}
         return _hash(self._common, asdict(stage), self._described(self.graph, self._nodes_of(stage)), teachers)
 
     def _nodes_of(self, stage: Stage) -> tuple[str, ...]:
-        """Return the nodes that a stage changes or uses: those it trains, the node with the loss, their callees, and the
-        nodes that make its data."""
+        """Return the nodes that a stage depends on: those it trains, the node with the loss, their callees, and the nodes
+        that compute its data."""
         named = {stage.loss, *(path.split(".")[0] for path in stage.train)}
         if stage.data == "memory":
             named |= {node for node in self.nodes if isinstance(self.graph.drafts[node], (Perception, WorldModel))}

@@ -35,7 +35,7 @@ def check_cost(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mod
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     module: Any = subject.fresh(range(batch))
     with subject.keeps("energy = intrinsic + critic"):
-        sent = subject.live(module, subject.life(batch, 1))[0]
+        sent = subject.run(module, subject.sample_inputs(batch, 1))[0]
         if not close(sent["energy"], sent["intrinsic"] + sent["critic"]):
             subject.broken("energy = intrinsic + critic", f"{sent['energy'].tolist()} is not "
                            f"{sent['intrinsic'].tolist()} + {sent['critic'].tolist()}", "add the two (paper, equation 1)")

@@ -34,8 +34,9 @@ def check_masks(subject: Subject, batch: int, chosen: Callable[[Mapping[str, Ten
         examined = subject if subject.actions.choices else subject.with_actions(*spaces)
         if examined is None:
             return
-        life = examined.life(batch, TICKS, masked=True)
-        for tick, (inputs, outputs) in enumerate(zip(life, examined.live(examined.fresh(range(batch)), life), strict=True)):
+        sequence = examined.sample_inputs(batch, TICKS, masked=True)
+        record = examined.run(examined.fresh(range(batch)), sequence)
+        for tick, (inputs, outputs) in enumerate(zip(sequence, record, strict=True)):
             allowed, action = inputs[masked[0]], chosen(outputs)
             assert allowed is not None
             wrong = (action.bool() & ~allowed)[:, examined.actions.numbers:].any(-1)
@@ -43,4 +44,4 @@ def check_masks(subject: Subject, batch: int, chosen: Callable[[Mapping[str, Ten
                 row = int(wrong.nonzero()[0, 0])
                 subject.broken(HONOURS, f"row {row} at tick {tick} chose {action[row].tolist()}, allowed were "
                                f"{allowed[row].int().tolist()}", "self.actions.nearest(scores, action_mask)")
-        check_row_alone(examined, life)
+        check_row_alone(examined, sequence)

@@ -89,7 +89,7 @@ def check_callable_methods(subject: Subject, batch: int) -> None:
         promise = f"the callable method {method} is pure"
         with subject.keeps(promise):
             module = subject.fresh(range(batch))
-            subject.live(module, subject.life(batch, 1))
+            subject.run(module, subject.sample_inputs(batch, 1))
             before = _standing(module)
             copies = copy.deepcopy(given)
             with torch.random.fork_rng(devices=[]):

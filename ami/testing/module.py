@@ -42,35 +42,35 @@ def check_module(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, M
         AssertionError: a promise is broken.
     """
     subject = Subject(make, dims, calls, report)
-    life = subject.life(batch, TICKS)
+    sequence = subject.sample_inputs(batch, TICKS)
     with subject.keeps("it runs with inputs from its ports", *OF_ITS_PORTS, vital=True):
-        _check_ports(subject, life)
+        _check_ports(subject, sequence)
     with subject.keeps("it runs without its optional inputs", *OF_ITS_PORTS):
-        _check_ports(subject, subject.life(batch, TICKS, optional=False))
+        _check_ports(subject, subject.sample_inputs(batch, TICKS, optional=False))
     with subject.keeps("it leaves its inputs as they are", "it never changes a message it has sent"):
-        _check_messages_stay(subject, life)
-    check_determinism(subject, life)
-    check_row_alone(subject, life)
+        _check_messages_stay(subject, sequence)
+    check_determinism(subject, sequence)
+    check_row_alone(subject, sequence)
     with subject.keeps("a reset row keeps nothing of its old episode", "reset leaves the other rows alone"):
-        _check_reset(subject, life)
+        _check_reset(subject, sequence)
     if not isinstance(subject.draft, World):
         with subject.keeps("it continues identically from a snapshot"):
-            _check_snapshot(subject, life)
+            _check_snapshot(subject, sequence)
     check_callable_methods(subject, batch)
     with subject.keeps("its saved weights give the same module"):
-        _check_weights(subject, life)
+        _check_weights(subject, sequence)
     ignored = ignored_inputs(type(subject.draft))
     if ignored:
         with subject.keeps(IGNORES):
-            _check_ignored(subject, life, ignored)
+            _check_ignored(subject, sequence, ignored)
     return subject
 
 
-def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
-    batch = _batch(life)
+def _check_ports(subject: Subject, sequence: Sequence[Inputs]) -> None:
+    batch = _batch(sequence)
     module = subject.fresh(range(batch))
     outputs: Outputs = {}
-    for inputs in life:
+    for inputs in sequence:
         with torch.no_grad():
             outputs = module.step(**copied(subject.fitting(inputs, outputs)))
         if not isinstance(outputs, Mapping):
@@ -94,12 +94,12 @@ def _check_ports(subject: Subject, life: Sequence[Inputs]) -> None:
                                f"{batch} worlds", "put the worlds first, one row each")
 
 
-def _check_messages_stay(subject: Subject, life: Sequence[Inputs]) -> None:
-    module = subject.fresh(range(_batch(life)))
+def _check_messages_stay(subject: Subject, sequence: Sequence[Inputs]) -> None:
+    module = subject.fresh(range(_batch(sequence)))
     sent: list[tuple[Outputs, Inputs]] = []
     outputs: Outputs = {}
     with torch.no_grad():
-        for inputs in life:
+        for inputs in sequence:
             inputs = subject.fitting(inputs, outputs)
             before = copied(inputs)
             outputs = module.step(**inputs)
@@ -114,16 +114,16 @@ def _check_messages_stay(subject: Subject, life: Sequence[Inputs]) -> None:
                            "no operation in place on what was returned; copy it first")
 
 
-def check_determinism(subject: Subject, life: Sequence[Inputs]) -> None:
+def check_determinism(subject: Subject, sequence: Sequence[Inputs]) -> None:
     """Check that the same seed gives the same outputs, for any state of torch's global generator."""
     # without it, an environment breaks every later comparison of two records too
     with subject.keeps("the same seed gives the same outputs", vital=isinstance(subject.draft, World)):
         records = []
         for foreign in (1, 2):
             with torch.random.fork_rng(devices=[]):
-                module = subject.fresh(range(_batch(life)))
+                module = subject.fresh(range(_batch(sequence)))
                 torch.manual_seed(foreign)
-                records.append(subject.live(module, life))
+                records.append(subject.run(module, sequence))
         for tick, (one, other) in enumerate(zip(*records, strict=True)):
             changed = difference(one, other)
             if changed:
@@ -131,13 +131,13 @@ def check_determinism(subject: Subject, life: Sequence[Inputs]) -> None:
                                "draw random numbers only through self.random")
 
 
-def check_row_alone(subject: Subject, life: Sequence[Inputs]) -> None:
+def check_row_alone(subject: Subject, sequence: Sequence[Inputs]) -> None:
     """Check that a row alone gives the same outputs as in a batch, within a tolerance."""
     with subject.keeps("a row alone gives what it gives in a batch"):
-        batch = _batch(life)
-        together = subject.live(subject.fresh(range(batch)), life)
+        batch = _batch(sequence)
+        together = subject.run(subject.fresh(range(batch)), sequence)
         for row in range(batch):
-            alone = subject.live(subject.fresh([row]), [rows(inputs, [row]) for inputs in life])
+            alone = subject.run(subject.fresh([row]), [rows(inputs, [row]) for inputs in sequence])
             for tick, (one, other) in enumerate(zip(together, alone, strict=True)):
                 changed = difference(rows(one, [row]), other, exact=False)
                 if changed:
@@ -145,18 +145,18 @@ def check_row_alone(subject: Subject, life: Sequence[Inputs]) -> None:
                                    "no statistics over the batch in step(); one random stream per row, self.random")
 
 
-def _check_reset(subject: Subject, life: Sequence[Inputs]) -> None:
-    batch, number = _batch(life), 100
+def _check_reset(subject: Subject, sequence: Sequence[Inputs]) -> None:
+    batch, number = _batch(sequence), 100
     mask = torch.zeros(batch, dtype=torch.bool)
     mask[0] = True
     module = subject.fresh(range(batch))
-    subject.live(module, life)
+    subject.run(module, sequence)
     subject.begin(module, mask, [number, *range(1, batch)])
-    after = subject.live(module, life)
-    unbroken = subject.live(subject.fresh(range(batch)), [*life, *life])[len(life):]
-    new = subject.live(subject.fresh([number]), [rows(inputs, [0]) for inputs in life])
+    after = subject.run(module, sequence)
+    unbroken = subject.run(subject.fresh(range(batch)), [*sequence, *sequence])[len(sequence):]
+    new = subject.run(subject.fresh([number]), [rows(inputs, [0]) for inputs in sequence])
     others = list(range(1, batch))
-    for tick in range(len(life)):
+    for tick in range(len(sequence)):
         changed = difference(rows(after[tick], [0]), new[tick], exact=False)
         if changed:
             subject.broken("a reset row keeps nothing of its old episode",
@@ -168,46 +168,46 @@ def _check_reset(subject: Subject, life: Sequence[Inputs]) -> None:
                            "keep all state in self.carry")
 
 
-def _check_snapshot(subject: Subject, life: Sequence[Inputs]) -> None:
-    batch = _batch(life)
+def _check_snapshot(subject: Subject, sequence: Sequence[Inputs]) -> None:
+    batch = _batch(sequence)
     module = subject.fresh(range(batch))
-    subject.live(module, life)
+    subject.run(module, sequence)
     snapshot = module.snapshot()
-    expected = subject.live(module, life)
+    expected = subject.run(module, sequence)
     other = subject.fresh(range(50, 50 + batch))
     other.restore(snapshot)
-    for tick, (one, two) in enumerate(zip(expected, subject.live(other, life), strict=True)):
+    for tick, (one, two) in enumerate(zip(expected, subject.run(other, sequence), strict=True)):
         changed = difference(one, two)
         if changed:
             subject.broken("it continues identically from a snapshot", f"{changed} at tick {tick} after it",
                            "keep all state in self.carry")
 
 
-def _check_weights(subject: Subject, life: Sequence[Inputs]) -> None:
-    batch = _batch(life)
+def _check_weights(subject: Subject, sequence: Sequence[Inputs]) -> None:
+    batch = _batch(sequence)
     module, other = subject.fresh(range(batch)), subject.fresh(range(batch), seed=1)
     other.load_state_dict({name: value.clone() for name, value in module.state_dict().items()})
-    for tick, (one, two) in enumerate(zip(subject.live(module, life), subject.live(other, life), strict=True)):
+    for tick, (one, two) in enumerate(zip(subject.run(module, sequence), subject.run(other, sequence), strict=True)):
         changed = difference(one, two)
         if changed:
             subject.broken("its saved weights give the same module", f"{changed} at tick {tick}",
                            "make every learnt or drawn tensor a parameter or a buffer, in build()")
 
 
-def _check_ignored(subject: Subject, life: Sequence[Inputs], ignored: Collection[str]) -> None:
-    batch = _batch(life)
+def _check_ignored(subject: Subject, sequence: Sequence[Inputs], ignored: Collection[str]) -> None:
+    batch = _batch(sequence)
     other = [{name: torch.zeros_like(value) if name in ignored and value is not None else value
-              for name, value in inputs.items()} for inputs in life]
-    for tick, (one, two) in enumerate(zip(subject.live(subject.fresh(range(batch)), life),
-                                          subject.live(subject.fresh(range(batch)), other), strict=True)):
+              for name, value in inputs.items()} for inputs in sequence]
+    for tick, (one, two) in enumerate(zip(subject.run(subject.fresh(range(batch)), sequence),
+                                          subject.run(subject.fresh(range(batch)), other), strict=True)):
         changed = difference(one, two)
         if changed:
             subject.broken(IGNORES, f"{changed} at tick {tick} depends on {' or '.join(ignored)}",
                            "leave out of `ignores` what step() reads")
 
 
-def _batch(life: Sequence[Inputs]) -> int:
-    for value in life[0].values():
+def _batch(sequence: Sequence[Inputs]) -> int:
+    for value in sequence[0].values():
         if value is not None:
             return len(value)
     return 3  # no inputs

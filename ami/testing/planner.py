@@ -57,9 +57,9 @@ def _check_counting(subject: Subject, batch: int) -> None:
     model = subject.callee(module, "world_model")
     if not isinstance(model, StubWorldModel):
         return
-    for tick, inputs in enumerate(subject.life(batch, TICKS)):
+    for tick, inputs in enumerate(subject.sample_inputs(batch, TICKS)):
         before = model.steps
-        (outputs,) = subject.live(module, [inputs])
+        (outputs,) = subject.run(module, [inputs])
         predicted, counted = model.steps - before, int(outputs["model_steps"].sum())
         if predicted != counted:
             subject.broken("its model_steps are correct",
@@ -69,8 +69,8 @@ def _check_counting(subject: Subject, batch: int) -> None:
 
 def _check_quality(subject: Subject, batch: int) -> None:
     module = subject.fresh(range(batch))
-    inputs = subject.life(batch, 1)[0]
-    (outputs,) = subject.live(module, [inputs])
+    inputs = subject.sample_inputs(batch, 1)[0]
+    (outputs,) = subject.run(module, [inputs])
     plan = outputs["plan"]
     if subject.plan_space.choices:
         fits = subject.plan_space.fits(plan)
@@ -100,18 +100,18 @@ def _energy(module: Module, inputs: Mapping[str, Tensor | None], plans: Tensor) 
 
 
 def _check_modes(subject: Subject, batch: int) -> None:
-    life = subject.life(batch, TICKS)
-    for tick, inputs in enumerate(life):
+    sequence = subject.sample_inputs(batch, TICKS)
+    for tick, inputs in enumerate(sequence):
         mode = torch.full((batch,), 2)
         mode[tick % batch] = 1
         inputs["mode"] = mode
-    for tick, (inputs, outputs) in enumerate(zip(life, subject.live(subject.fresh(range(batch)), life), strict=True)):
+    for tick, (inputs, outputs) in enumerate(zip(sequence, subject.run(subject.fresh(range(batch)), sequence), strict=True)):
         idle = inputs["mode"] == 1
         if bool(outputs["plan"][idle].any()) or bool(outputs["model_steps"][idle].any()):
             steps, largest = int(outputs["model_steps"][idle].sum()), float(outputs["plan"][idle].abs().max())
             subject.broken("rows in Mode-1 stay idle",
                            f"at tick {tick} such a row has {steps} model steps and a plan up to {largest:.3g}",
                            "give zeros where mode is 1, e.g. plan * (mode == 2)[:, None, None]")
-    check_row_alone(subject, life)
-    all_idle = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in life]
-    subject.live(subject.fresh(range(batch)), all_idle)
+    check_row_alone(subject, sequence)
+    all_idle = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in sequence]
+    subject.run(subject.fresh(range(batch)), all_idle)

@@ -35,7 +35,7 @@ def check_memory(make: Make, *, dims: Sizes | None = None, batch: int = 3,
         energy = torch.ones(batch)
         shape = subject.draft.inputs["state"].shape(subject.dims)
         here, there = torch.randn(2, batch, *shape, generator=torch.Generator().manual_seed(9))
-        record = subject.live(subject.fresh(range(batch)), [
+        record = subject.run(subject.fresh(range(batch)), [
             {"state": state, "energy": energy, "surprise": energy} for state in (here, there + FAR, here, here - 2 * FAR)])
         scores = torch.stack([outputs["score"] for outputs in record])
         if bool((scores < 0).any()) or bool((scores > 1).any()):
@@ -63,8 +63,8 @@ def check_goal(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mod
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     with subject.keeps("an unchanged observation gives an unchanged goal"):
-        (inputs,) = subject.life(batch, 1)
-        first, second = (outputs["goal"] for outputs in subject.live(subject.fresh(range(batch)), [inputs, inputs]))
+        (inputs,) = subject.sample_inputs(batch, 1)
+        first, second = (outputs["goal"] for outputs in subject.run(subject.fresh(range(batch)), [inputs, inputs]))
         if not torch.equal(first, second):
             subject.broken("an unchanged observation gives an unchanged goal", "the second tick has another goal",
                            "keep the goal in self.carry")
@@ -82,15 +82,15 @@ def check_actor(make: Make, *, dims: Sizes | None = None, calls: Mapping[str, Mo
     """
     subject = check_module(make, dims=dims, calls=calls, batch=batch, report=report)
     with subject.keeps("its actions lie in [-1, 1]"):
-        life = subject.life(batch, 4)
-        actions = torch.stack([outputs["action"] for outputs in subject.live(subject.fresh(range(batch)), life)])
+        sequence = subject.sample_inputs(batch, 4)
+        actions = torch.stack([outputs["action"] for outputs in subject.run(subject.fresh(range(batch)), sequence)])
         if bool((actions.abs() > 1 + 1e-6).any()):
             subject.broken("its actions lie in [-1, 1]", f"one is {float(actions.abs().max()):.3g}", "clamp the action")
     check_masks(subject, batch, lambda outputs: outputs["action"])
     with subject.keeps("it acts in Mode-1 too, or refuses with an AmiError"):
-        reacting = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in subject.life(batch, 4)]
+        reacting = [{**inputs, "mode": torch.ones(batch, dtype=torch.int64)} for inputs in subject.sample_inputs(batch, 4)]
         try:
-            reacted = subject.live(subject.fresh(range(batch)), reacting)
+            reacted = subject.run(subject.fresh(range(batch)), reacting)
         except AmiError:
             return
         if not all(bool(torch.isfinite(outputs["action"]).all()) for outputs in reacted):
@@ -107,7 +107,7 @@ def check_configurator(make: Make, *, dims: Sizes | None = None, batch: int = 3,
     """
     subject = check_module(make, dims=dims, batch=batch, report=report)
     with subject.keeps("modes are 1 or 2", "weights are not negative"):
-        for outputs in subject.live(subject.fresh(range(batch)), subject.life(batch, 4)):
+        for outputs in subject.run(subject.fresh(range(batch)), subject.sample_inputs(batch, 4)):
             if not bool(torch.isin(outputs["mode"], torch.tensor([1, 2])).all()):
                 subject.broken("modes are 1 or 2", f"they are {outputs['mode'].tolist()}", "1 reacts, 2 plans")
             if bool((outputs["weights"] < 0).any()):

@@ -1,6 +1,6 @@
 """Subject: a module under test, constructed and bound without a graph, as often as a check needs it.
 
-Shapes: B parallel worlds; a *life* is a list of inputs per tick, its *record* the list of outputs per tick.
+Shapes: B parallel worlds; a sequence is a list of inputs, one dict per tick, and its record the list of outputs.
 """
 
 from __future__ import annotations
@@ -136,29 +136,29 @@ class Subject:
         """Start episodes in the masked rows, as the engine does."""
         module.begin(mask, [Episode(number, seed=number) for number in episodes])
 
-    def life(self, batch: int, ticks: int, optional: bool = True, masked: bool = False) -> list[Inputs]:
-        """Sample inputs from the ports; optional ones are None without `optional`; masks allow all without `masked`."""
+    def sample_inputs(self, batch: int, ticks: int, optional: bool = True, masked: bool = False) -> list[Inputs]:
+        """Sample inputs for each tick; without `optional` optional ones are None, without `masked` masks allow all."""
         generator = torch.Generator().manual_seed(7)
         ports = self.draft.inputs.items()
-        life = [{name: port.sample(self.dims, batch, generator, self.space_of(port)) if optional or not port.optional
+        sequence = [{name: port.sample(self.dims, batch, generator, self.space_of(port)) if optional or not port.optional
                  else None for name, port in ports} for _ in range(ticks)]
         if not masked:
-            for inputs in life:
+            for inputs in sequence:
                 for name, port in self.draft.inputs.items():
                     mask = inputs[name]
                     if port.kind == "mask" and mask is not None:
                         inputs[name] = torch.ones_like(mask)
-        return life
+        return sequence
 
     def space_of(self, port: Port) -> ActionSpace:
         """Return the space of a port's actions, by its last symbol."""
         return self.plan_space if port.dims[-1:] == ("U",) else self.actions
 
-    def live(self, module: Module, life: Sequence[Inputs]) -> list[Outputs]:
-        """Run the module; the record holds copies of its outputs."""
+    def run(self, module: Module, sequence: Sequence[Inputs]) -> list[Outputs]:
+        """Run the module on a sequence; return its record, with copies of the outputs."""
         record: list[Outputs] = []
         with torch.no_grad():
-            for inputs in life:
+            for inputs in sequence:
                 inputs = self.fitting(inputs, self._last[1] if self._last[0] is module else {})
                 record.append({name: value.clone() for name, value in module.step(**inputs).items()})
                 self._last = module, record[-1]

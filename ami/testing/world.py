@@ -38,10 +38,10 @@ def check_world(make: Make, *, batch: int = 3, ticks: int = LONG, report: Report
 
 
 def _check_beginning(subject: Subject, batch: int) -> None:
-    (one,) = subject.life(batch, 1)
+    (one,) = subject.sample_inputs(batch, 1)
     other: Inputs = {name: None if value is None else -value for name, value in one.items()}
-    first = subject.live(subject.fresh(range(batch)), [one])[0]
-    second = subject.live(subject.fresh(range(batch)), [other])[0]
+    first = subject.run(subject.fresh(range(batch)), [one])[0]
+    second = subject.run(subject.fresh(range(batch)), [other])[0]
     changed = difference(first, second)
     if changed:
         subject.broken("the first tick shows the beginning, whatever the action", f"{changed} with another action",
@@ -53,8 +53,8 @@ def _check_beginning(subject: Subject, batch: int) -> None:
 
 def _check_end(subject: Subject, batch: int, ticks: int) -> None:
     module = subject.fresh(range(batch))
-    life = subject.life(batch, ticks)
-    record = subject.live(module, life)
+    sequence = subject.sample_inputs(batch, ticks)
+    record = subject.run(module, sequence)
     over = [is_over(outputs) for outputs in record]
     for tick in range(1, ticks):
         ended = over[tick - 1].nonzero()[:, 0].tolist()
@@ -72,7 +72,7 @@ def _check_end(subject: Subject, batch: int, ticks: int) -> None:
     if not bool(done.any()):
         return
     subject.begin(module, done, [row + batch for row in range(batch)])
-    anew = subject.live(module, life[:1])[0]
+    anew = subject.run(module, sequence[:1])[0]
     if bool(is_over(anew)[done].any()):
         subject.broken(BEGINS, "a flag is still set after begin()", "clear the flags of rows that start an episode")
 

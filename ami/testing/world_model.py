@@ -55,7 +55,7 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
                       batch: int = 3, report: Report | None = None) -> None:
     """Check the promises of every world model, with a stub perception.
 
-    All of `check_module` · observing a sequence is observing its percepts one by one, and `step` does it · goals and
+    All of `check_module` · observing a sequence is observing its percepts one by one, and `step` observes one · goals and
     predictions have their shapes, and no row or candidate affects another · a declared noise is used · if it is `causal`,
     later actions do not change earlier states, and a state suffices to continue a rollout · a distance is 0 to the same
     state, never negative, and broadcasts · rebase_goal returns goals and is idempotent · a plan's actions are decoded to
@@ -87,11 +87,11 @@ def check_world_model(make: Make, *, dims: Sizes | None = None, calls: Mapping[s
     with subject.keeps("a distance is 0 to the same state and never negative", "a distance broadcasts"):
         _check_distance(subject, batch)
     with subject.keeps("rebase_goal returns goals", "rebase_goal is idempotent"):
-        _check_graft(subject, batch)
+        _check_rebase_goal(subject, batch)
     with subject.keeps("encode_action gives a plan's actions, decode_action the world's"):
         _check_actions(subject, batch)
     with subject.keeps("surprise is 0 at an episode's first tick"):
-        first = subject.live(subject.fresh(range(batch)), subject.life(batch, 1))[0]
+        first = subject.run(subject.fresh(range(batch)), subject.sample_inputs(batch, 1))[0]
         if bool(first["surprise"].any()):
             subject.broken("surprise is 0 at an episode's first tick", f"surprise is {first['surprise'].tolist()}",
                            "return 0 without a prediction")
@@ -136,8 +136,8 @@ def _check_observe(subject: Subject, batch: int) -> None:
         drawn = torch.stack([random.normal(*noise.shape[2:]) for _ in range(T)], dim=1)
     with torch.no_grad():
         states, _ = module.observe(percepts, actions, None, drawn)
-    life = [{"percept": percepts[:, tick], "action": actions[:, tick]} for tick in range(T)]
-    for tick, outputs in enumerate(subject.live(subject.fresh(range(batch)), life)):
+    sequence = [{"percept": percepts[:, tick], "action": actions[:, tick]} for tick in range(T)]
+    for tick, outputs in enumerate(subject.run(subject.fresh(range(batch)), sequence)):
         if not close(outputs["state"], states[:, tick]):
             subject.broken("a step observes one percept", f"at tick {tick} step() gives another state than observe()",
                            "leave step() as it is, and implement observe()")
@@ -204,8 +204,8 @@ def _check_causal(subject: Subject, batch: int) -> None:
     if not torch.equal(_imagine(subject, module, state, later, noise)[:, :, :-1], states[:, :, :-1]):
         subject.broken("later actions do not change earlier states", "another last action changed earlier states",
                        "predict step by step, mask the future, or declare causal = False")
-    onwards = _imagine(subject, module, states[:, 0, 0], actions[:, :1, 1:], None if noise is None else noise[:, :1, 1:])
-    if not close(onwards, states[:, :1, 1:], 1e-3):
+    continued = _imagine(subject, module, states[:, 0, 0], actions[:, :1, 1:], None if noise is None else noise[:, :1, 1:])
+    if not close(continued, states[:, :1, 1:], 1e-3):
         subject.broken("a state suffices to continue a rollout", "a rollout from its own first state leads elsewhere",
                        "make the state Markov: it must hold all inputs of a prediction")
 
@@ -240,7 +240,7 @@ def _check_actions(subject: Subject, batch: int) -> None:
                        "override both if U differs from A")
 
 
-def _check_graft(subject: Subject, batch: int) -> None:
+def _check_rebase_goal(subject: Subject, batch: int) -> None:
     module: Any = subject.fresh(range(batch))
     goals, states = arguments(subject, "rebase_goal", batch) or ()
     size = sizes(subject.dims["Q"])

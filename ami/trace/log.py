@@ -1,9 +1,9 @@
 """Append-only log of every invocation, written locally by the process that ran the module.
 
 Each node has one Arrow stream (`ami.trace.node_file`). The messages of a tick are copied together after its modules have
-fired, which keeps the copying code in the processor's caches. Later changes to a message are not recorded. At most
-`BLOCK_ROWS` ticks or `BLOCK_SECONDS` later a thread (`ami.trace.writer`) hashes the copies, computes their statistics and
-appends them as one record batch. After a kill, readers stop at the last whole batch.
+fired, which keeps the copying code in the CPU's caches. Later changes to a message are not recorded. At most `BLOCK_ROWS`
+ticks or `BLOCK_SECONDS` later a thread (`ami.trace.writer`) hashes the copies, computes their statistics and appends them as
+one record batch. After a kill, readers stop at the last whole batch.
 """
 
 from __future__ import annotations
@@ -112,12 +112,13 @@ class TraceLog:
 
 
 class _Held:
-    """Rows of one node held in memory.
+    """Rows of one node that are still in memory.
 
     Attributes:
         first: one of its outputs; empty without any.
         batch: the number of worlds.
-        sizes: its outputs, and their bytes in that number of worlds: asking each tensor makes the copy a quarter slower.
+        sizes: the names of its outputs and their numbers of bytes, cached: querying each tensor makes the copy a quarter
+            slower.
     """
 
     def __init__(self, file: NodeFile, outputs: Mapping[str, Tensor]) -> None:
@@ -126,7 +127,7 @@ class _Held:
         self.rows: list[Row] = []
 
     def resize(self, batch: int, outputs: Mapping[str, Tensor]) -> None:
-        """Take the sizes of another number of worlds."""
+        """Set the sizes for another number of worlds."""
         self.batch, self.sizes = batch, [(name, outputs[name].nbytes) for name in self.names]
 
 

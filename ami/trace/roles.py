@@ -1,4 +1,4 @@
-"""Roles of a recorded run's nodes, from its header: a reader of a trace knows no node by its name."""
+"""Roles of a recorded run's nodes, from its header. Readers of a trace find nodes by role, never by name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ami.trace.header import wires_of
 
 
 class Roles:
-    """The nodes of a run by role, as `ami.graph.graph.Graph.nodes_of` returns them before the run.
+    """The nodes of a recorded run by role, like `ami.graph.graph.Graph.nodes_of`.
 
-    Traces of earlier versions name no roles: there a node has the role that it is named after, else that of its module's
+    Traces of earlier versions record no roles: a node then has the role that equals its name, else that of its module's
     folder.
 
     Args:
@@ -48,11 +48,11 @@ class Roles:
 
     @property
     def planners(self) -> tuple[str, ...]:
-        """The planners, that of the actor first: the last to fire, since it reads what the others send."""
+        """The planners in reverse firing order: the actor's planner comes first, because it reads the others."""
         return self.nodes_of(Planner)[::-1]
 
     def model_of(self, node: str) -> str:
-        """Return the world model that a node calls, else the one that sends to it; empty if there is none."""
+        """Return the first world model that a node calls, else the first that is wired to it; empty if there is none."""
         models = self.nodes_of(WorldModel)
         linked = (*self._calls.get(node, {}).values(), *(wire.node for wire in self._wires if wire.to_node == node))
         return next((other for other in linked if other in models), "")

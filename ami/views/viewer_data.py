@@ -1,8 +1,7 @@
 """Data of the viewer's page as plain values: figures by wave, and pictures, paths and plans by episode.
 
-A wave's figures cover all of its worlds. Data from payloads is kept per episode, until its end, and for `MOMENTS` ticks in
-total, so that the page stays small; the rest of a long episode is left out. See `viewer_figures`, `viewer_pictures` and
-`viewer_plans` for the contents.
+A wave's figures cover all of its worlds. Pictures, paths and plans cover `MAX_TICKS` ticks in total, so that the page stays
+small; later ticks are left out. See `viewer_figures`, `viewer_pictures` and `viewer_plans` for the contents.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ami.views.viewer_packing import Plain
 from ami.views.viewer_pictures import MANIFEST, Rerenderer, pictures
 from ami.views.viewer_plans import plans
 
-MOMENTS = 12_000
+MAX_TICKS = 12_000
 NO_OVERLAY = ("No paths over the pictures: the world does not state where its state lies in them. Fix: "
               "metadata['overlay'], see docs/own_world.md.")
 NO_CANDIDATES = "The candidates' energies were not recorded. Fix: run again with trace.level=full."
@@ -40,8 +39,8 @@ class Pages:
 
     Attributes:
         run: data needed at the start: the run, its graph, its waves and episodes, and what is missing.
-        parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW"; of the reference, "reference-W" and
-            "reference-W-ROW". The name of an episode that began after tick 0 ends in its first tick, "episode-W-ROW-TICK".
+        parts: data unpacked when first shown, by name: "wave-W" and "episode-W-ROW", and for the reference "reference-W" and
+            "reference-W-ROW". An episode that began after tick 0 has its first tick appended, "episode-W-ROW-TICK".
     """
 
     run: Plain
@@ -61,7 +60,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
         allow: prefixes of your own packages that the rendered world may import.
 
     Raises:
-        TraceError: the trace holds no such wave, or not what `render` needs.
+        TraceError: the trace lacks the wave, or the data for `render`.
         TrustError: the world imports a package that is not on the allow-list.
         SettingError: the world cannot be created or rendered.
     """
@@ -76,7 +75,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     overlaid = None if reference is None else _Reference(recorded, decoders, reference)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
-    left = MOMENTS
+    left = MAX_TICKS
     alive = trace.header["details"].get("alive")  # a fork: worlds whose episodes had not ended before
     for number in chosen:
         data = wave_figures(trace, number)
@@ -89,17 +88,17 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
             episode["goal"] = _goal(overlay, episode["goal"], recorded, data, one)
             if alive is not None and one.first == 0 and one.row not in alive:
                 episode["name"] += ", ended before the fork"
-            moments = min(left, one.end - one.first) if recorded.any else 0
-            if moments:
-                key, end = _key(number, one), one.first + moments
+            shown = min(left, one.end - one.first) if recorded.any else 0
+            if shown:
+                key, end = _key(number, one), one.first + shown
                 part = parts[f"episode-{key}"] = _episode(recorded, decoders, overlay, data, one, end)
-                left -= moments
+                left -= shown
                 if rerenderer is not None:
                     part |= rerenderer(data, one, end)
                 part["places"] &= "pictures" in part
                 if overlaid is not None:
                     parts |= overlaid.episode(data, one, end)
-            episodes.append({**episode, "shown": moments > 0, "moments": one.first + moments if moments else 0})
+            episodes.append({**episode, "shown": shown > 0, "shown_until": one.first + shown if shown else 0})
         waves.append({"wave": number, "agent": data.agent, "ticks": data.ticks, "batch": data.batch, "episodes": episodes})
     if rerenderer is not None:
         rerenderer.close()
@@ -111,7 +110,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
            "planners": [{"node": node, "model": recorded.roles.model_of(node), "readout": decoder.fit}
                         for node, decoder in decoders.items() if node in trace.tables],
            "reference": None if reference is None else reference.header["run_id"],
-           "reports_success": _tells_success(pairs, waves),
+           "reports_success": _reports_success(pairs, waves),
            "incomparable": overlaid is not None and overlaid.is_incomparable,
            "no_candidates": _no_candidates(trace), "torn": trace.truncated,
            "missing": [*trace.faults, *recorded.missing(render),
@@ -128,7 +127,7 @@ def _episode(recorded: Recorded, decoders: Mapping[str, Decoder], overlay: Overl
 
 
 def _decoders(recorded: Recorded, states: Recorded) -> dict[str, Decoder]:
-    """Return by planner of `states`, the actor's first, a readout of its world model's states; one per world model."""
+    """Return a readout of world model states for each planner of `states`; planners with one world model share it."""
     found: dict[str, Decoder] = {}
     for planner in states.roles.planners:
         port = states.states(planner)
@@ -156,7 +155,7 @@ class _Reference:
 
     @property
     def is_incomparable(self) -> bool:
-        """Whether its plans' energies have another unit; a swap records why."""
+        """Whether the energies of its plans have another unit, as recorded by the swap."""
         return bool(self._recorded.trace.header["details"].get("incomparable"))
 
     def wave(self, ours: Wave) -> dict[str, Plain]:
@@ -258,10 +257,10 @@ def _is_same(ours: Trace, other: Trace, wave: int) -> bool:
         return False
     if ours.header["run_id"] in _replayed(other):
         return True
-    return _first_shown(ours, wave) == _first_shown(other, wave)
+    return _first_sent(ours, wave) == _first_sent(other, wave)
 
 
-def _tells_success(pairs: Plain, waves: Sequence[Plain]) -> bool:
+def _reports_success(pairs: Plain, waves: Sequence[Plain]) -> bool:
     """Whether an episode can fail; without a manifest, whether one has succeeded."""
     return bool(pairs.get("reports_success", bool(pairs) or any(e["success"] for wave in waves for e in wave["episodes"])))
 
@@ -272,7 +271,7 @@ def _batch(trace: Trace, wave: int) -> int:
     return int(table["batch"].to_numpy()[table["wave"].to_numpy() == wave].max(initial=0))
 
 
-def _first_shown(trace: Trace, wave: int) -> list[bytes]:
+def _first_sent(trace: Trace, wave: int) -> list[bytes]:
     """Return the hashes of a wave's first world outputs."""
     world = Roles(trace.header).world
     table = trace.table(world)
@@ -287,12 +286,12 @@ def _no_candidates(trace: Trace) -> str:
 
 
 def _left_out(left: int, waves: Sequence[Plain]) -> list[str]:
-    """Return what was left out of the page."""
+    """Return a sentence for each episode whose pictures and plans were left out."""
     if left > 0:
         return []
     episodes = [episode for wave in waves for episode in wave["episodes"]]
-    texts = [f"Pictures and plans of {one['name']} were left out from tick {one['moments']} on, so that the page stays "
-             "small." for one in episodes if 0 < one["moments"] < one["ticks"]]
+    texts = [f"Pictures and plans of {one['name']} were left out from tick {one['shown_until']} on, so that the page stays "
+             "small." for one in episodes if 0 < one["shown_until"] < one["ticks"]]
     dark = sum(not one["shown"] for one in episodes)
     if dark:
         texts.append(f"Pictures and plans of {dark} episode{'s' * (dark > 1)} were left out, so that the page stays small. "

@@ -21,15 +21,15 @@ LEARNER = ("loss", "begin_learning", "after_step", "fit_statistics")
 
 
 class EpsilonGreedy(Actor):
-    """The action of another actor, or with probability `epsilon` a uniformly random one, drawn per world and tick.
+    """Sends another actor's action, or with probability `epsilon` a uniformly random one, drawn per world and tick.
 
     Discrete choices are drawn from the alternatives that the world's mask allows, if the actor has the input `action_mask`.
-    Everything else is the actor's: its ports, calls, callable methods, loss, carry, random streams and weights. The weights
-    have the actor's own names, so an agent's file fits with and without exploration.
+    Ports, calls, callable methods, loss, carry, random streams and weights are the wrapped actor's. The weights keep their
+    names, so an agent's file can be loaded with and without exploration.
 
     Args:
         actor: the actor to explore with.
-        epsilon: the probability of a random action, 0 to 1; 0 leaves the actor and its random numbers unchanged.
+        epsilon: the probability of a random action, 0 to 1; 0 draws no random numbers.
 
     Raises:
         SettingError: epsilon is out of its range, or `actor` is no actor.
@@ -77,7 +77,7 @@ class EpsilonGreedy(Actor):
         return getattr(self.actor, name)(*args, **named)
 
     def _share(self) -> None:
-        """Give the actor what the engine set here: one node has one carry and one random stream per row."""
+        """Copy what the engine set on this module to the actor: one node has one carry and one random stream per row."""
         inner = self.actor
         inner.calls, inner.random, inner.every, inner.arrivals = self.calls, self.random, self.every, self.arrivals
         inner.carry, inner.batch, inner.notes = self.carry, self.batch, self.notes
@@ -94,7 +94,7 @@ class EpsilonGreedy(Actor):
 
 
 def _without_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Name the weights as the actor itself does."""
+    """Remove the prefix "actor." from the names of the weights."""
     for name in [name for name in state if name.startswith(f"{prefix}actor.")]:
         state[prefix + name.removeprefix(f"{prefix}actor.")] = state.pop(name)
 

@@ -14,8 +14,8 @@ from modules.actor.plan_follower import PlanFollower
 
 
 class PlanDecoder(PlanFollower):
-    """A `PlanFollower` for world models that plan in codes: the world model decodes the code that is due, in the current
-    state, to an action. Wire the call: `graph.actor.calls.world_model=world_model`. A world's action mask is not honoured.
+    """A `PlanFollower` for plans of latent actions: the world model decodes the due one, in the current state, to an action.
+    Wire the call: `graph.actor.calls.world_model=world_model`. The world's action mask is ignored.
 
     Args:
         num_steps: as in `PlanFollower`.

@@ -15,11 +15,11 @@ from modules.actor.holding import action_at, age_of, is_held
 
 
 class PlanFollower(Actor):
-    """Executes the first steps of a plan, then takes the newest one (LeCun 2022, section 3.1.2, step 6).
+    """Executes the first steps of a plan, then takes the newest plan (LeCun 2022, section 3.1.2, step 6).
 
-    If the planner fires only every n ticks, its last plan is followed, one action per tick; after its end its last action
-    is repeated. An action that the world's mask forbids is replaced by the newest plan's, and, if that is forbidden too, by
-    the first allowed alternative.
+    If the planner fires only every n ticks, its last plan is followed, one action per tick; after the plan's end its last
+    action is repeated. If the world's mask forbids an action, the newest plan is taken; if its action is forbidden too, the
+    first allowed alternative.
 
     Args:
         num_steps: number of actions executed before the next plan is taken; 1 always follows the newest.
@@ -62,11 +62,11 @@ class PlanFollower(Actor):
         return {"action": action}
 
     def decoded(self, state: Tensor, action: Tensor) -> Tensor:
-        """Return the world's actions (B, A) for a plan's that are due."""
+        """Return the world's actions (B, A) for the due actions of a plan (B, U)."""
         return action
 
     def _followed(self, plan: Tensor, allowed: Tensor | None) -> Tensor:
-        """Return the actions (B, A) that are due, of plans taken earlier or of the arriving plans (B, H, A)."""
+        """Return the due actions (B, A), of plans taken earlier or of the arriving plans (B, H, A)."""
         done, tick = self.carry["done"], self.carry["tick"]
         age = age_of(self, tick)
         renew = done == 0

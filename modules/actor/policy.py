@@ -22,10 +22,10 @@ from modules.actor.holding import action_at, age_of, is_held
 class Policy(Actor):
     """π(s, g) → action, an MLP of state and goal, learnt from Mode-2's plans (LeCun 2022, section 3.1.3).
 
-    In Mode-2 it follows the newest plan: its first action, or, if the planner fires only every n ticks, the action that is
-    due, and the last one after its end. In Mode-1, or without a plan, it outputs π(s, g): for discrete actions the most
-    probable alternative that the world's mask allows. A forbidden action of a plan becomes the first allowed one. A planner
-    may start its search from `propose`: `graph.planner.calls.policy=actor`.
+    In Mode-2 it follows the newest plan: its first action, or, if the planner fires only every n ticks, the due one; after
+    the plan's end its last action. In Mode-1, or without a plan, it outputs π(s, g): for discrete actions the most probable
+    alternative that the world's mask allows. A plan's action that the mask forbids is replaced by the first allowed
+    alternative. A planner may start its search from `propose`: `graph.planner.calls.policy=actor`.
 
     The target is the plan's first action: mean squared error with a tanh output for continuous dimensions, cross-entropy
     for each discrete choice.

@@ -17,9 +17,9 @@ class RandomActor(Actor):
     """First-order autoregressive noise: n ← rho · n + √(1 - rho²) · sigma · ε, and the action's numbers are n, its norm
     clipped to 1.
 
-    The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Discrete choices repeat the last ones
-    with probability `stickiness` (sticky actions); otherwise they are drawn uniformly from the alternatives that the
-    world's mask allows.
+    The first n of an episode is drawn from the stationary distribution, N(0, sigma²). Discrete choices are repeated with
+    probability `stickiness` (sticky actions); otherwise they are drawn uniformly from the alternatives that the world's mask
+    allows.
 
     Args:
         rho: autocorrelation of the noise, 0 (white noise) or more and less than 1.
@@ -44,20 +44,20 @@ class RandomActor(Actor):
         self.space = self.actions or ActionSpace(self.outputs["action"].shape(dims)[0])
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        return {"noise": torch.zeros(batch, self.space.width), "stickiness": torch.zeros(batch, 1)}
+        return {"noise": torch.zeros(batch, self.space.width), "begun": torch.zeros(batch, 1)}
 
     def step(self, state: Tensor, goal: Tensor, mode: Tensor, plan: Tensor | None = None,
              action_mask: Tensor | None = None) -> dict[str, Tensor]:
         numbers, last = self.space.numbers, self.carry["noise"]
-        begun = self.carry["stickiness"]  # 0 at an episode's first tick, else 1
+        begun = self.carry["begun"]  # 0 at an episode's first tick, else 1
         noise = action = last[:, :numbers]
         if numbers:
-            stickiness = begun * self.rho
+            rho = begun * self.rho
             drawn = self.random.normal(numbers).to(state.device)
-            noise = stickiness * noise + torch.sqrt(1 - stickiness.square()) * self.sigma * drawn
+            noise = rho * noise + torch.sqrt(1 - rho.square()) * self.sigma * drawn
             action = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)
         chosen = self._choose(last, begun * self.stickiness, action_mask) if self.space.choices else last[:, numbers:]
-        self.carry = {"noise": torch.cat([noise, chosen], 1), "stickiness": torch.ones_like(begun)}
+        self.carry = {"noise": torch.cat([noise, chosen], 1), "begun": torch.ones_like(begun)}
         return {"action": torch.cat([action, chosen], 1)}
 
     def _choose(self, last: Tensor, stickiness: Tensor, allowed: Tensor | None) -> Tensor:

@@ -12,12 +12,12 @@ from ami.errors import require
 class Novelty(IntrinsicTerm):
     """IC(s) = -min over the remembered states r of d(s, r) / scale, where d is the world model's distance.
 
-    The episodic novelty of Never Give Up (Badia and others, 2020) with one neighbour. The remembered states (…, *S, M) take
-    the place of the goal (goal=recall), so the energy of a plan remains a function of its arguments. For world models whose
-    goals are states.
+    The episodic novelty of Never Give Up (Badia and others, 2020) with one neighbour. The remembered states (…, *S, M) are
+    passed in place of the goal (goal=recall), so the energy stays a pure function of its arguments. Requires a world model
+    whose goals are states.
 
     Args:
-        scale: the distance of energy -1.
+        scale: the distance at which the energy is -1.
 
     Raises:
         SettingError: the scale is not positive.

@@ -16,7 +16,7 @@ from ami.errors import require
 from ami.ports import Port, Size
 
 FAR = 1e30
-"""The distance to an empty slot: it matches nothing, and stays finite so that a softmax over empty slots is defined."""
+"""The distance to an empty slot: large, so that it matches nothing, and finite, so that the softmax is defined."""
 
 
 class Episodic(Memory):
@@ -25,8 +25,8 @@ class Episodic(Memory):
     A tick first reads, so that a state does not recall itself, and then writes. d² is a mean square over the features.
 
     * read: recall = Σ cⱼ keyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is the best slot's
-      exp(-d² / temperature), 0 while the memory is empty. `nearest`, if it is read, holds these k slots' keys; the present
-      state takes the place of an empty slot.
+      exp(-d² / temperature), 0 while the memory is empty. `nearest`, if a wire reads it, holds the keys of these k slots,
+      with the current state in place of an empty slot.
     * write: into the nearest slot, key ← key + rate · (state - key), and its energy likewise; if the nearest is
       farther than `novelty`, into an empty slot, or over the least recently written one.
 
@@ -35,7 +35,7 @@ class Episodic(Memory):
         top_k: number of slots mixed in a read.
         temperature: of the softmax, in units of d².
         novelty: the distance d beyond which a state is new.
-        rate: the share of the new state in an interpolation, 0 to 1.
+        rate: weight of the new state in an interpolation, 0 to 1.
 
     Raises:
         SettingError: a setting is out of its range.

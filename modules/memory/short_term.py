@@ -17,7 +17,7 @@ from ami.module import Call
 from ami.ports import Port, Size
 
 FAR = 1e30
-"""The distance to an empty slot: it matches nothing, and stays finite so that a softmax over empty slots is defined."""
+"""The distance to an empty slot: large, so that it matches nothing, and finite, so that the softmax is defined."""
 
 
 class ShortTerm(Memory):
@@ -27,20 +27,20 @@ class ShortTerm(Memory):
 
     * read: recall = Σ cⱼ keyⱼ and energy = Σ cⱼ energyⱼ, c = softmax(-d² / temperature) over the exact top-k slots; score is
       the best slot's exp(-d² / temperature), 0 while the memory is empty; `imagined` is the share of c on imagined states;
-      `nearest`, if it is read, holds these k slots' keys, and the present state in place of an empty slot.
+      `nearest`, if a wire reads it, holds the keys of these k slots, with the current state in place of an empty slot.
     * write: into the nearest slot by interpolation, or into a new one if the nearest is farther than `novelty`: an empty
       slot, else the least recently written imagined one, else the least recently written perceived one.
 
     Perceived states have priority: a perceived state overwrites a near imagined slot, an imagined state leaves a near
-    perceived slot unchanged. Imagined states come from the planner, one tick late, and their energy from
-    the cost: `graph: {memory: {imagined: planner.imagined@-1, goal: goal.goal, calls: {cost: cost}}}`.
+    perceived slot unchanged. Imagined states come from the planner, delayed by one tick, and their energy from the cost:
+    `graph: {memory: {imagined: planner.imagined@-1, goal: goal.goal, calls: {cost: cost}}}`.
 
     Args:
         num_slots: N, number of states kept per world.
         top_k: number of slots mixed in a read.
         temperature: of the softmax, in units of d².
         novelty: the distance d beyond which a state is new.
-        rate: the share of the new state in an interpolation, 0 to 1.
+        rate: weight of the new state in an interpolation, 0 to 1.
 
     Raises:
         SettingError: a setting is out of its range, or imagined states arrive without a source of their energy.

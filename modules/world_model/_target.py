@@ -1,4 +1,4 @@
-"""Targets: what the predictions of a `JEPA` are compared with. They are states, states of a slow copy, or pixels.
+"""Targets of a `JEPA`'s predictions: states, states of an EMA copy of the perception, or pixels.
 
 Shapes: N windows of T actions and T + 1 observations of shape O, F = O flattened, D state width.
 """
@@ -53,8 +53,8 @@ class Target(nn.Module):
             observation: (N, T + 1, *O).
             states: (N, T + 1, D), the perceived ones.
             predicted: (N, T, D), imagined from the first of them.
-            unit: (D,), the unit of each number of a state; None for 1.
-            slow: returns the states (N, T + 1, D) of a slow copy of the perception, without gradient.
+            unit: (D,), the scale of each state dimension; None for 1.
+            slow: returns the states (N, T + 1, D) of the EMA copy of the perception, without gradient.
         """
         return _error(predicted, states[:, 1:], unit)
 
@@ -84,8 +84,8 @@ class SlowStates(Target):
 class Pixels(Target):
     """The observations: a decoder reconstructs those of the first state and of the imagined ones (paper, section 4.3).
 
-    The error is squared and divided by the observations' variance, so that the mean observation costs 1. States must also
-    keep unpredictable details.
+    The error is squared and divided by the observations' variance, so that the mean observation costs 1. States must
+    therefore also encode details that cannot be predicted.
     """
 
     dims = {"P": "P", "O": "O"}
@@ -138,7 +138,7 @@ def target_for(setting: str, method: AntiCollapse) -> Target:
 
 
 def call_of(target: Target) -> Call:
-    """Return the call of the perception that the target needs: optional, for learning alone, unless it decodes."""
+    """Return the call to the perception that the target needs; it is required if the target is pixels, else optional."""
     return Call(("encode",), target.dims, optional=not isinstance(target, Pixels))
 
 

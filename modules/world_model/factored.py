@@ -67,7 +67,7 @@ class Factored(MarkovWorldModel):
     VICReg (Bardes, Ponce, LeCun, ICLR 2022). The distance compares moving parts; a rollout copies the static part;
     `rebase_goal` rebases a goal to another static part, so that a critic can compare states and goals of different episodes.
 
-    A window must cover much of the world, or static and moving features cannot be told apart. Windows are therefore long,
+    Static and moving features can be distinguished only if a window covers much of the world. Windows are therefore long,
     but only their first steps are imagined; of the rest every `stride`-th observation is used.
 
     Args:
@@ -82,7 +82,7 @@ class Factored(MarkovWorldModel):
         idm: weight of inverse dynamics: the action is predicted from two successive moving parts.
         invariance: weight of the static part's mean squared deviation within a window.
         cross: weight of the mean squared covariance of a static with a moving dimension.
-        grafts: whether `rebase_goal` exchanges the static part; if not, a critic also learns from unreachable goals.
+        grafts: whether `rebase_goal` replaces the static part; if not, a critic also learns from unreachable goals.
 
     Raises:
         SettingError: a setting is out of its range; or, when the graph is built, a percept is no vector longer than C.

@@ -43,5 +43,5 @@ def search(make, objective, rows=1, ticks=1):
             return objective(actions)
 
     subject = Subject(make, {"A": A}, calls={"world_model": Still(), "cost": Judge()})
-    inputs = subject.life(rows, 1)[0]
-    return subject.live(subject.fresh(range(rows)), [inputs] * ticks)
+    inputs = subject.sample_inputs(rows, 1)[0]
+    return subject.run(subject.fresh(range(rows)), [inputs] * ticks)

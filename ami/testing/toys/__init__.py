@@ -1,1 +1,1 @@
-"""Toys: one small world model of each kind that the contract allows, and the world they plan in."""
+"""Toys: one small world model of each kind that the contract allows, and the world in which they plan."""

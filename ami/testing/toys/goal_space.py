@@ -18,7 +18,8 @@ from ami.testing.toys.plane import STEP
 
 
 class GoalSpace(WorldModel):
-    """The state is the percept and moves as in a plane without momentum; a goal is a nonlinear embedding of a percept.
+    """The state is the percept, the dynamics are those of a `Plane` without momentum; a goal is a nonlinear embedding of a
+    percept.
 
     Args:
         goal: Q.

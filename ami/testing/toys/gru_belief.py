@@ -1,4 +1,4 @@
-"""GRU belief: a world model with history. The state is what a recurrent network remembers of percepts and actions.
+"""GRU belief: a world model with history. The state is the hidden state of a GRU over percepts and actions.
 
 Shapes: N sequences of T percepts of width P; B parallel worlds, K candidates, H horizon, A action width, D state width.
 """

@@ -18,7 +18,7 @@ from ami.testing.toys.plane import STEP
 
 
 class LatentActions(WorldModel):
-    """A code is decoded to an action by a fixed linear map, and moves the state as in a plane without momentum.
+    """A code is decoded to an action by a fixed linear map; the dynamics are those of a `Plane` without momentum.
 
     Args:
         codes: U.

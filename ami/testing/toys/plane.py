@@ -1,4 +1,4 @@
-"""Plane: a point on a plane, the world of the toys. It sees its position alone, and can have momentum.
+"""Plane: a point on a plane, the world of the toys. The observation is its position; it can have momentum.
 
 Shapes: B parallel worlds.
 """
@@ -17,13 +17,14 @@ from ami.ports import ActionSpace, Port, Size
 STEP = 0.2
 """The change of the velocity by a full action."""
 NEAR = 0.15
+"""The distance to the goal below which an episode is solved."""
 
 
 class Plane(World):
-    """Velocity v ← momentum · v + STEP · action, position p ← p + v; the episode ends near the goal, a position.
+    """Velocity v ← momentum · v + STEP · action, position p ← p + v; the episode terminates near the goal.
 
     Args:
-        momentum: 0 (the position is a Markov state) or more, less than 1.
+        momentum: 0 or more, less than 1; with 0 the position is a Markov state.
         length: the number of ticks after which an episode is truncated.
     """
 

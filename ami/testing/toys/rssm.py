@@ -28,8 +28,8 @@ class Gaussian(NamedTuple):
     mean: Tensor
     std: Tensor
 
-    def drawn(self, noise: Tensor | None) -> Tensor:
-        """Return mean + std · noise, or the mean."""
+    def sample(self, noise: Tensor | None) -> Tensor:
+        """Return mean + std · noise; the mean without noise."""
         return self.mean if noise is None else self.mean + self.std * noise
 
 
@@ -67,8 +67,8 @@ class RSSM(WorldModel):
         state = self.initial_carry(len(percepts))["belief"].to(percepts) if carry is None else carry["belief"]
         states = []
         for t, (seen, action) in enumerate(zip(percepts.flatten(2).unbind(1), actions.unbind(1), strict=True)):
-            h = self._onwards(state, action)
-            z = _gaussian(self.posterior(torch.cat([h, seen], dim=-1))).drawn(None if noise is None else noise[:, t])
+            h = self._next_h(state, action)
+            z = _gaussian(self.posterior(torch.cat([h, seen], dim=-1))).sample(None if noise is None else noise[:, t])
             state = torch.cat([h, z], dim=-1)
             states.append(state)
         return torch.stack(states, dim=1), {"belief": state}
@@ -76,9 +76,9 @@ class RSSM(WorldModel):
     def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         state, states, spread = state[:, None].expand(-1, actions.shape[1], -1), [], []
         for t, action in enumerate(actions.unbind(2)):
-            h = self._onwards(state, action)
+            h = self._next_h(state, action)
             prior = _gaussian(self.prior(h))
-            state = torch.cat([h, prior.drawn(None if noise is None else noise[:, :, t])], dim=-1)
+            state = torch.cat([h, prior.sample(None if noise is None else noise[:, :, t])], dim=-1)
             states.append(state)
             spread.append(prior.std.mean(-1))
         return Prediction(torch.stack(states, dim=2), torch.stack(spread, dim=2))
@@ -91,7 +91,7 @@ class RSSM(WorldModel):
         return apart
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the reconstruction error plus the weighted divergence, with noise from torch's global stream."""
+        """Return the reconstruction error plus the weighted divergence, with noise from torch's global generator."""
         percepts, actions = self.calls.perception.encode(batch["observation"]), preceding(batch["action"])
         noise = torch.randn(*percepts.shape[:2], self.stochastic, device=percepts.device)
         states, _ = self.observe(percepts, actions, noise=noise)
@@ -102,7 +102,7 @@ class RSSM(WorldModel):
         reconstruction = F.mse_loss(self.readout(states), percepts.flatten(2))
         return reconstruction + self.kl * divergence, {"reconstruction": reconstruction.detach(), "kl": divergence.detach()}
 
-    def _onwards(self, state: Tensor, action: Tensor) -> Tensor:
+    def _next_h(self, state: Tensor, action: Tensor) -> Tensor:
         """Return the next h (…, D) of states (…, D + Z) and actions (…, A)."""
         h, z = state.split([self.deterministic, self.stochastic], dim=-1)
         inputs = torch.cat([z, action], dim=-1)

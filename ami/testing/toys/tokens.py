@@ -1,4 +1,4 @@
-"""Tokens: a state of several vectors, (16, 64), as a vision transformer gives it. Markov, with known dynamics.
+"""Tokens: a state of several vectors, (16, 64), as from a vision transformer. Markov, with known dynamics.
 
 Shapes: B parallel worlds, K candidates, H horizon, A action width, N tokens of width D.
 """
@@ -19,8 +19,8 @@ from ami.testing.toys.plane import STEP
 
 
 class Tokens(WorldModel):
-    """Every token is a linear map of the percept; an action moves the percept's first numbers, as in a plane without
-    momentum. The distance is the mean over tokens.
+    """Every token is a linear map of the percept; the dynamics are those of a `Plane` without momentum. The distance is the
+    mean over tokens.
 
     Args:
         tokens: N.

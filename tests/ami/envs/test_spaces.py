@@ -320,6 +320,12 @@ def test_an_actor_that_receives_no_mask_is_named() -> None:
     assert alone.warnings == [] and "action_mask" not in {wire.to_port for wire in alone.inputs["actor"]}
 
 
+def test_a_planner_that_receives_no_mask_is_named_with_the_mask_of_plans() -> None:
+    overrides = [*BARE, f"world.id={HOSTILE}/Masked-v0", "planner._target_=tests.support.maskless.MasklessPlanner"]
+    (warning,) = to_graph(compose(overrides, allow=["tests."])).warnings
+    assert warning.startswith("planner does not receive world.action_mask") and warning.endswith("ami.blueprint.PLAN_MASK}")
+
+
 @pytest.mark.parametrize("env", ["Taxi-v4", "FrozenLake-v1", "CliffWalking-v1", "Blackjack-v1"])
 def test_the_toy_worlds_of_gymnasium_run(env: str) -> None:
     graph = to_graph(compose([*BARE, f"world.id={env}", "planner=categorical"]))

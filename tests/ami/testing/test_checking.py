@@ -142,7 +142,7 @@ def test_failing_trial_is_the_only_cause_in_the_report() -> None:
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
-    ([], "nothing to check: expected `ami check planner=cem`"),
+    ([], "`ami check` lacks TARGET"),
     (["agent=oracle"], "'agent=oracle' is no module"),
     (["plannr=cem"], "unknown group 'plannr': did you mean 'planner'?"),
     (["planner=gem"], "unknown planner 'gem': did you mean 'cem'?"),

@@ -147,7 +147,7 @@ def test_noise_of_planners_depends_on_the_row_alone() -> None:
                           {"world_model": model, "cost": StubCost()})
         module = subject.fresh(rows)
         state = torch.stack([torch.full((40,), row / 10) for row in rows])
-        (outputs,) = subject.live(module, [{"state": state, "goal": torch.ones(len(rows), 2), "mode": torch.tensor(modes),
+        (outputs,) = subject.run(module, [{"state": state, "goal": torch.ones(len(rows), 2), "mode": torch.tensor(modes),
                                             "weights": None, "action_mask": None}])
         return dict(zip(rows, outputs["plan"], strict=True))
 

@@ -223,7 +223,7 @@ def test_a_fork_can_be_viewed(run: Path) -> None:
 def test_a_long_episode_is_shown_in_part_with_a_note(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = Trace.open(run)
     lengths = [episode["ticks"] for wave in pages(trace).run["waves"] for episode in wave["episodes"]]
-    monkeypatch.setattr(viewer_data, "MOMENTS", lengths[0] + 3)
+    monkeypatch.setattr(viewer_data, "MAX_TICKS", lengths[0] + 3)
     whole = pages(trace)
     assert {"episode-0-0", "episode-0-1"} == {name for name in whole.parts if name.startswith("episode")}
     assert [len(whole.parts[f"episode-0-{row}"]["pictures"]) for row in (0, 1)] == [lengths[0], 3]

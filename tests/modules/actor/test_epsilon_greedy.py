@@ -28,11 +28,11 @@ def test_contract(actor, width):
 @pytest.mark.parametrize("width", [2, CHOICES])
 def test_explores_for_a_share_of_the_ticks(width):
     subject = Subject(lambda: EpsilonGreedy(PlanFollower(), 0.3), {"A": width, "H": 1})
-    (inputs,) = subject.life(2000, 1)
+    (inputs,) = subject.sample_inputs(2000, 1)
     inputs |= {"plan": torch.zeros(2000, 1, subject.actions.width), "action_mask": None}
     if isinstance(width, ActionSpace):
         inputs["plan"][..., 0] = 1.0
-    (outputs,) = subject.live(subject.fresh(range(2000)), [inputs])
+    (outputs,) = subject.run(subject.fresh(range(2000)), [inputs])
     drawn = outputs["action"][(outputs["action"] != inputs["plan"][:, 0]).any(-1)]
     if isinstance(width, ActionSpace):
         assert len(drawn) / 2000 == pytest.approx(0.3 * 3 / 4, abs=0.04)
@@ -44,7 +44,8 @@ def test_explores_for_a_share_of_the_ticks(width):
 
 def acted(make, ticks=6):
     subject = Subject(make)
-    return torch.stack([outputs["action"] for outputs in subject.live(subject.fresh([0, 1, 2]), subject.life(3, ticks))])
+    record = subject.run(subject.fresh([0, 1, 2]), subject.sample_inputs(3, ticks))
+    return torch.stack([outputs["action"] for outputs in record])
 
 
 @pytest.mark.parametrize("actor", ["held plan", "policy", "random"])

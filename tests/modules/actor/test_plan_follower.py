@@ -20,10 +20,10 @@ def test_contract(num_steps):
 def actions(num_steps, ticks, horizon=3):
     """Actions if the plan of tick t is t, t + .1, t + .2 …"""
     subject = Subject(lambda: PlanFollower(num_steps), {"H": horizon, "A": 1})
-    life = subject.life(1, ticks)
-    for tick, inputs in enumerate(life):
+    sequence = subject.sample_inputs(1, ticks)
+    for tick, inputs in enumerate(sequence):
         inputs["plan"] = tick + torch.arange(horizon).view(1, horizon, 1) / 10
-    return [round(outputs["action"].item(), 1) for outputs in subject.live(subject.fresh([0]), life)]
+    return [round(outputs["action"].item(), 1) for outputs in subject.run(subject.fresh([0]), sequence)]
 
 
 def test_follows_the_newest_plan():
@@ -36,9 +36,9 @@ def test_num_steps_of_a_plan_are_executed():
 
 def test_mode_1_is_refused_with_a_fix():
     subject = Subject(PlanFollower)
-    (inputs,) = subject.life(2, 1)
+    (inputs,) = subject.sample_inputs(2, 1)
     with pytest.raises(SettingError) as error:
-        subject.live(subject.fresh([0, 1]), [{**inputs, "mode": torch.tensor([2, 1])}])
+        subject.run(subject.fresh([0, 1]), [{**inputs, "mode": torch.tensor([2, 1])}])
     assert str(error.value) == REACT
 
 

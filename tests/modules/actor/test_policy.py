@@ -19,11 +19,11 @@ def test_contract(dims):
 
 def acts(mode, dims=None, plan=True):
     subject = Subject(Policy, dims)
-    (inputs,) = subject.life(3, 1)
+    (inputs,) = subject.sample_inputs(3, 1)
     inputs["mode"] = torch.tensor(mode)
     inputs["plan"] = inputs["plan"] if plan else None
     module = subject.fresh(range(3))
-    (outputs,) = subject.live(module, [inputs])
+    (outputs,) = subject.run(module, [inputs])
     with torch.no_grad():
         return outputs["action"], module.propose(inputs["state"], inputs["goal"]), inputs["plan"]
 

@@ -13,7 +13,7 @@ from modules.actor.random import RandomActor
 def noise(rho, sigma, rows=400, ticks=6):
     """The noise of every tick, (ticks, rows, A), small enough not to be clipped."""
     subject = Subject(lambda: RandomActor(rho, sigma))
-    record = subject.live(subject.fresh(range(rows)), subject.life(rows, ticks))
+    record = subject.run(subject.fresh(range(rows)), subject.sample_inputs(rows, ticks))
     return torch.stack([outputs["action"] for outputs in record])
 
 
@@ -39,7 +39,7 @@ def test_noise_without_rho_is_white():
 
 def test_sticky_choices_and_uniform_draws():
     subject = Subject(lambda: RandomActor(stickiness=0.7), {"A": ActionSpace(choices=(4,))})
-    record = subject.live(subject.fresh(range(600)), subject.life(600, 5))
+    record = subject.run(subject.fresh(range(600)), subject.sample_inputs(600, 5))
     taken = torch.stack([outputs["action"] for outputs in record])
     assert torch.equal(taken.sum(-1), torch.ones(5, 600)) and set(taken.flatten().tolist()) == {0, 1}
     assert torch.allclose(taken.mean((0, 1)), torch.full((4,), 0.25), atol=0.04)

@@ -16,7 +16,7 @@ def test_contract():
 def test_full_speed_when_far_and_slower_when_near():
     subject = Subject(StraightLine, {"S": (3,)})
     state, goal = torch.tensor([[0.0, 0.0, 10.0], [4.0, 4.0, 10.0]]), torch.tensor([[6.0, 8.0, 10.0], [4.0, 5.0, 10.0]])
-    (outputs,) = subject.live(subject.fresh([0, 1]), [{"state": state, "goal": goal, "mode": torch.ones(2), "plan": None}])
+    (outputs,) = subject.run(subject.fresh([0, 1]), [{"state": state, "goal": goal, "mode": torch.ones(2), "plan": None}])
     assert torch.allclose(outputs["action"], torch.tensor([[0.6, 0.8], [0.0, 0.5]]))
 
 

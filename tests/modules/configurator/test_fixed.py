@@ -16,7 +16,7 @@ def test_contract(settings):
 
 def test_defaults_are_mode_2_and_weights_of_1():
     subject = Subject(FixedConfigurator, {"W": 3})
-    (outputs,) = subject.live(subject.fresh([0, 1]), [{"energy": None, "surprise": None}])
+    (outputs,) = subject.run(subject.fresh([0, 1]), [{"energy": None, "surprise": None}])
     assert outputs["mode"].tolist() == [2, 2]
     assert torch.equal(outputs["weights"], torch.ones(2, 3))
 

@@ -16,7 +16,7 @@ def test_contract():
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_actor_reacts_in_a_share_of_the_ticks(share):
     subject = Subject(lambda: Practice(share))
-    record = subject.live(subject.fresh(range(20)), subject.life(20, 50))
+    record = subject.run(subject.fresh(range(20)), subject.sample_inputs(20, 50))
     acting = torch.stack([outputs["acting"] for outputs in record])
     assert all(bool((outputs["mode"] == 2).all()) for outputs in record)
     assert float((acting == 1).float().mean()) == pytest.approx(share, abs=0.05)

@@ -17,9 +17,9 @@ def modes(energy, surprise=None, **settings):
     """The modes of one world, tick by tick; the input energy is one tick old, and 0 at first."""
     subject = Subject(lambda: SurpriseGate(**settings))
     surprise = surprise or [0.0] + [0.1] * (len(energy) - 1)
-    life = [{"energy": torch.tensor([float(e)]), "surprise": torch.tensor([float(s)])}
+    sequence = [{"energy": torch.tensor([float(e)]), "surprise": torch.tensor([float(s)])}
             for e, s in zip(energy, surprise, strict=True)]
-    return [int(outputs["mode"]) for outputs in subject.live(subject.fresh([0]), life)]
+    return [int(outputs["mode"]) for outputs in subject.run(subject.fresh([0]), sequence)]
 
 
 FALLING = [0, 9, 8, 7, 6, 5, 4, 3]
@@ -52,8 +52,8 @@ def test_modes_are_invariant_to_units(scale, shift):
 
 def test_worlds_are_gated_independently():
     subject = Subject(SurpriseGate)
-    life = [{"energy": torch.tensor([float(9 - t), 5.0]), "surprise": torch.zeros(2)} for t in range(6)]
-    record = torch.stack([outputs["mode"] for outputs in subject.live(subject.fresh([0, 1]), life)])
+    sequence = [{"energy": torch.tensor([float(9 - t), 5.0]), "surprise": torch.zeros(2)} for t in range(6)]
+    record = torch.stack([outputs["mode"] for outputs in subject.run(subject.fresh([0, 1]), sequence)])
     assert record[:, 0].tolist() == [2, 1, 1, 1, 1, 1] and record[:, 1].tolist() == [2, 1, 1, 1, 2, 2]
 
 

@@ -30,8 +30,8 @@ def test_contract():
 def test_goal_is_the_encoded_observation():
     subject = Subject(ImageGoal, {"P": (5,), "S": (6,)})
     module = subject.fresh([0, 1])
-    (inputs,) = subject.life(2, 1)
-    (outputs,) = subject.live(module, [inputs])
+    (inputs,) = subject.sample_inputs(2, 1)
+    (outputs,) = subject.run(module, [inputs])
     percept = module.calls.perception.encode(inputs["observation"])
     assert torch.equal(outputs["goal"], module.calls.world_model.goal_of(percept))
 
@@ -39,11 +39,11 @@ def test_goal_is_the_encoded_observation():
 def test_goal_is_encoded_once_per_episode():
     perception = Counting()
     subject = Subject(ImageGoal, calls={"perception": perception})
-    module, life = subject.fresh([0, 1]), subject.life(2, 3)
-    first = subject.live(module, life)
+    module, sequence = subject.fresh([0, 1]), subject.sample_inputs(2, 3)
+    first = subject.run(module, sequence)
     assert perception.seen == 2
     module.begin(torch.tensor([True, False]), numbered([7, 1]))
-    second = subject.live(module, life[1:])
+    second = subject.run(module, sequence[1:])
     assert perception.seen == 4
     assert not torch.equal(second[0]["goal"][0], first[0]["goal"][0])
     assert torch.equal(second[1]["goal"][1], first[0]["goal"][1])

@@ -15,9 +15,9 @@ def fed(states, energies=None, **settings):
     subject = Subject(lambda: Episodic(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,)})
     module = subject.fresh([0])
     energies = energies or [0.0] * len(states)
-    life = [{"state": torch.tensor([[float(state)]]), "energy": torch.tensor([float(energy)]), "surprise": None}
+    sequence = [{"state": torch.tensor([[float(state)]]), "energy": torch.tensor([float(energy)]), "surprise": None}
             for state, energy in zip(states, energies, strict=True)]
-    return module, subject.live(module, life)
+    return module, subject.run(module, sequence)
 
 
 def kept(module):

@@ -13,7 +13,7 @@ def test_contract():
 
 def test_recall_is_zero():
     subject = Subject(NoMemory)
-    for outputs in subject.live(subject.fresh([0, 1]), subject.life(2, 3)):
+    for outputs in subject.run(subject.fresh([0, 1]), subject.sample_inputs(2, 3)):
         assert torch.equal(outputs["recall"], torch.zeros(2, 6))
         assert torch.equal(outputs["score"], torch.zeros(2))
         assert outputs["nearest"].shape == (2, 1, 6)

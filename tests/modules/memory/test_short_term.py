@@ -16,10 +16,10 @@ def fed(states, imagined=None, **settings):
     subject = Subject(lambda: ShortTerm(**{"top_k": 1, "num_slots": 4, **settings}), {"S": (1,), "H": 2},
                       calls={"cost": StubCost()})
     module = subject.fresh([0])
-    life = [{"state": torch.tensor([[float(state)]]), "energy": torch.tensor([float(state) ** 2]), "surprise": None,
+    sequence = [{"state": torch.tensor([[float(state)]]), "energy": torch.tensor([float(state) ** 2]), "surprise": None,
              "imagined": None if imagined is None else torch.tensor(imagined[tick]).float().view(1, 2, 1),
              "goal": torch.zeros(1, 1)} for tick, state in enumerate(states)]
-    return module, subject.live(module, life)
+    return module, subject.run(module, sequence)
 
 
 def kept(module):
@@ -90,9 +90,9 @@ def test_imagined_states_without_a_cost_are_refused_with_a_fix():
     to_graph(compose(graph))  # the missing cost is noticed when imagined states arrive
     subject = Subject(ShortTerm, {"S": (1,)})
     module = subject.fresh([0])
-    (inputs,) = subject.life(1, 1)
+    (inputs,) = subject.sample_inputs(1, 1)
     with pytest.raises(SettingError) as error:
-        subject.live(module, [{**inputs, "goal": None}])
+        subject.run(module, [{**inputs, "goal": None}])
     assert str(error.value) == (
         "ShortTerm receives imagined states without their intrinsic energy. Fix: graph.memory.goal=goal.goal "
         "and graph.memory.calls.cost=cost, or ~graph.memory.imagined")

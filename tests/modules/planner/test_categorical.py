@@ -20,8 +20,8 @@ def planned(make, batch=8, ticks=1):
     """A planner after some ticks in the same states, its inputs and its outputs."""
     subject = Subject(make, THREE)
     module = subject.fresh(range(batch))
-    inputs = subject.life(batch, 1)[0]
-    return module, inputs, subject.live(module, [inputs] * ticks)
+    inputs = subject.sample_inputs(batch, 1)[0]
+    return module, inputs, subject.run(module, [inputs] * ticks)
 
 
 def energy(module, inputs, plans):
@@ -73,7 +73,7 @@ def test_warm_start_is_the_policys_plan():
     make = lambda: Categorical(num_candidates=2, num_iterations=1, num_elites=1, warm_start_prob=1.0)  # noqa: E731
     check_planner(Categorical, dims=THREE, calls={"policy": Second()})
     subject = Subject(make, THREE, calls={"policy": Second()})
-    (outputs,) = subject.live(subject.fresh([0]), subject.life(1, 1))
+    (outputs,) = subject.run(subject.fresh([0]), subject.sample_inputs(1, 1))
     assert outputs["plan"][0, :, 1].tolist() == [1.0] * 8
 
 

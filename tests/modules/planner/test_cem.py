@@ -18,7 +18,7 @@ def plan_for(cem, goal, ticks=1):
     subject = Subject(cem, {"S": (6,), "A": 2})
     inputs = {"state": torch.zeros_like(goal), "goal": goal, "mode": torch.full((len(goal),), 2), "weights": None}
     module = subject.fresh(range(len(goal)))
-    return subject, module, subject.live(module, [inputs] * ticks)
+    return subject, module, subject.run(module, [inputs] * ticks)
 
 
 def test_contract():
@@ -58,8 +58,8 @@ def test_plan_without_noise_is_the_shifted_last_plan():
 
     subject, module, _ = plan_for(Still, torch.ones(1, 6))
     module.carry["plan"] = torch.arange(8.0).view(1, 4, 2) / 10
-    (inputs,) = subject.life(1, 1)
-    (outputs,) = subject.live(module, [inputs])
+    (inputs,) = subject.sample_inputs(1, 1)
+    (outputs,) = subject.run(module, [inputs])
     assert torch.allclose(outputs["plan"], torch.tensor([[[0.2, 0.3], [0.4, 0.5], [0.6, 0.7], [0.0, 0.0]]]))
 
 

@@ -59,7 +59,7 @@ def test_callees_weights_receive_no_gradient():
     model, cost = Learnt(), Felt()
     subject = Subject(GradientDescent, calls={"world_model": model, "cost": cost})
     module = subject.fresh(range(2))
-    (outputs,) = subject.live(module, subject.life(2, 1))
+    (outputs,) = subject.run(module, subject.sample_inputs(2, 1))
     assert model.weight.grad is None and cost.weight.grad is None
     assert model.weight.requires_grad and cost.weight.requires_grad
     assert not any(value.requires_grad for value in [*outputs.values(), *module.carry.values()])
@@ -98,7 +98,7 @@ def test_energy_without_gradient_is_refused_with_a_fix(weights):
 
     subject = Subject(GradientDescent, calls={"world_model": Outside(), "cost": Felt() if weights else StubCost()})
     with pytest.raises(SettingError) as error:
-        subject.live(subject.fresh([0]), subject.life(1, 1))
+        subject.run(subject.fresh([0]), subject.sample_inputs(1, 1))
     assert str(error.value) == (
         "GradientDescent needs the energy's gradient with respect to the actions, and world_model.imagine or cost.energy "
         "has none: is one of them computed outside torch? Fix: planner=cem, or another planner that needs no gradient")

@@ -13,8 +13,8 @@ def test_module_contract():
 
 def test_plan_is_one_zero_action_without_model_steps():
     subject = Subject(NoPlanner)
-    (inputs,) = subject.life(2, 1)
-    (outputs,) = subject.live(subject.fresh(range(2)), [inputs])
+    (inputs,) = subject.sample_inputs(2, 1)
+    (outputs,) = subject.run(subject.fresh(range(2)), [inputs])
     assert torch.equal(outputs["plan"], torch.zeros(2, 1, 2))
     assert outputs["model_steps"].tolist() == [0, 0]
     assert torch.equal(outputs["imagined"][:, 0], inputs["state"])

@@ -17,8 +17,8 @@ def test_contract():
 def test_plan_is_the_candidate_of_least_energy():
     subject = Subject(RandomShooting, {"S": (6,)})
     module = subject.fresh(range(2))
-    (inputs,) = subject.life(2, 1)
-    (outputs,) = subject.live(module, [inputs])
+    (inputs,) = subject.sample_inputs(2, 1)
+    (outputs,) = subject.run(module, [inputs])
     states = module.calls.world_model.imagine(inputs["state"], outputs["plan"][:, None]).states[:, 0]
     assert torch.allclose(states, outputs["imagined"], atol=1e-6)
     assert torch.allclose((states - inputs["goal"][:, None]).square().sum((1, 2)), outputs["energy"], rtol=1e-5)

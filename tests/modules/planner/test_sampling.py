@@ -23,8 +23,8 @@ def stepped(modes):
     """The stub world model's step count and the outputs of one tick with these modes."""
     subject = Subject(RandomShooting)
     module = subject.fresh(range(len(modes)))
-    (inputs,) = subject.life(len(modes), 1)
-    (outputs,) = subject.live(module, [{**inputs, "mode": torch.tensor(modes)}])
+    (inputs,) = subject.sample_inputs(len(modes), 1)
+    (outputs,) = subject.run(module, [{**inputs, "mode": torch.tensor(modes)}])
     return subject.callee(module, "world_model").steps, outputs
 
 
@@ -49,8 +49,8 @@ def test_all_idle_rows_need_no_rollout():
 def test_idle_row_draws_no_random_numbers():
     subject = Subject(RandomShooting)
     module = subject.fresh(range(2))
-    (inputs,) = subject.life(2, 1)
-    subject.live(module, [{**inputs, "mode": torch.tensor([1, 2])}])
+    (inputs,) = subject.sample_inputs(2, 1)
+    subject.run(module, [{**inputs, "mode": torch.tensor([1, 2])}])
     assert "row.0" not in module.random.snapshot() and "row.1" in module.random.snapshot()
 
 
@@ -81,8 +81,8 @@ def test_warm_start_is_the_policys_rollout(make):
     policy = Straight()
     subject = Subject(make, calls={"policy": policy})
     module = subject.fresh([0])
-    (inputs,) = subject.life(1, 1)
-    (outputs,) = subject.live(module, [inputs])
+    (inputs,) = subject.sample_inputs(1, 1)
+    (outputs,) = subject.run(module, [inputs])
     state, goal = inputs["state"], inputs["goal"]
     for h in range(4):
         action = policy.propose(state, goal)
@@ -113,15 +113,15 @@ def test_unsupported_action_space_is_refused_before_the_first_tick():
     lambda: Categorical(num_candidates=8)], ids=["cem", "icem", "mppi", "gradient", "random_shooting", "categorical"])
 def test_rows_searched_in_parts_find_the_same_plans(make, monkeypatch):
     subject = Subject(make)
-    life = subject.life(7, 3)
-    for tick, inputs in enumerate(life):
+    sequence = subject.sample_inputs(7, 3)
+    for tick, inputs in enumerate(sequence):
         inputs["mode"] = torch.tensor([2, 1, 2, 2, 2, 2, 2]) if tick == 1 else torch.full((7,), 2)
 
     def record():
         module = subject.fresh(range(7))
         module.notes, energies, outputs = {}, [], []
-        for inputs in life:
-            outputs += subject.live(module, [inputs])
+        for inputs in sequence:
+            outputs += subject.run(module, [inputs])
             energies.append(module.notes["candidates"])
         return outputs, energies
 
@@ -145,11 +145,11 @@ def test_parts_have_few_enough_candidates(monkeypatch):
 
     subject = Subject(lambda: Watching(num_candidates=10))
     monkeypatch.setattr(sampling, "CANDIDATES_AT_ONCE", 35)
-    subject.live(subject.fresh(range(8)), subject.life(8, 1))
+    subject.run(subject.fresh(range(8)), subject.sample_inputs(8, 1))
     assert seen == [3, 3, 2]
     seen.clear()
     monkeypatch.setattr(sampling, "CANDIDATES_AT_ONCE", 5)
-    subject.live(subject.fresh(range(2)), subject.life(2, 1))
+    subject.run(subject.fresh(range(2)), subject.sample_inputs(2, 1))
     assert seen == [1, 1], "a row is never divided"
 
 
@@ -159,7 +159,7 @@ def test_outputs_carry_and_notes_leave_inference_mode(make):
     module = subject.fresh(range(2))
     module.notes = {}
     with torch.no_grad():
-        outputs = module.step(**subject.life(2, 1)[0])
+        outputs = module.step(**subject.sample_inputs(2, 1)[0])
     kept = [*outputs.values(), *module.carry.values(), *module.notes.values()]
     assert not any(value.is_inference() for value in kept)
     assert not any(value.requires_grad for value in kept)
@@ -174,11 +174,11 @@ def test_outputs_carry_and_notes_leave_inference_mode(make):
 def test_notes_hold_the_candidates_energies_by_iteration(make, iterations, candidates):
     subject = Subject(make)
     module = subject.fresh(range(3))
-    (inputs,) = subject.life(3, 1)
+    (inputs,) = subject.sample_inputs(3, 1)
     inputs["mode"] = torch.tensor([2, 1, 2])
-    (silent,) = subject.live(subject.fresh(range(3)), [inputs])
+    (silent,) = subject.run(subject.fresh(range(3)), [inputs])
     module.notes = {}
-    (outputs,) = subject.live(module, [inputs])
+    (outputs,) = subject.run(module, [inputs])
     energies = module.notes["candidates"]
     assert energies.shape == (3, iterations, candidates)
     assert energies[1].isnan().all() and not energies[[0, 2], 0].isnan().any(), "the row that reacts has no candidates"

@@ -22,8 +22,8 @@ def planned(make, batch=8, ticks=1, **settings):
     """A planner after some ticks in the same states, its inputs and its outputs."""
     subject = Subject(make, THREE, **settings)
     module = subject.fresh(range(batch))
-    inputs = subject.life(batch, 1)[0]
-    return module, inputs, subject.live(module, [inputs] * ticks)
+    inputs = subject.sample_inputs(batch, 1)[0]
+    return module, inputs, subject.run(module, [inputs] * ticks)
 
 
 def energy(module, inputs, plans):
@@ -112,7 +112,7 @@ def test_notes_hold_the_energies_of_all_nodes():
     subject = Subject(lambda: TreeSearch(horizon=2, num_expansions=1), {"A": ActionSpace(choices=(3,))})
     module = subject.fresh(range(2))
     module.notes = {}
-    (inputs,) = subject.life(2, 1)
-    (outputs,) = subject.live(module, [{**inputs, "mode": torch.tensor([2, 2])}])
+    (inputs,) = subject.sample_inputs(2, 1)
+    (outputs,) = subject.run(module, [{**inputs, "mode": torch.tensor([2, 2])}])
     assert module.notes["candidates"].shape == (2, 1, 3)
     assert torch.equal(module.notes["candidates"].amin((1, 2)), outputs["energy"])

@@ -57,13 +57,13 @@ def test_distance_compares_moving_parts():
     assert model().distance(states, goal).tolist() == [0, 5]
 
 
-def test_graft_takes_the_static_part_of_the_state():
+def test_rebased_goal_has_the_static_part_of_the_state():
     made = model()
     state, goal = torch.randn(3, 1, STATIC + MOVING), torch.randn(1, 5, STATIC + MOVING)
-    grafted = made.rebase_goal(goal, state)
-    assert grafted.shape == (3, 5, STATIC + MOVING)
-    assert torch.equal(grafted[2, 4], torch.cat([state[2, 0, :STATIC], goal[0, 4, STATIC:]]))
-    assert torch.equal(made.rebase_goal(grafted, state), grafted)
+    rebased = made.rebase_goal(goal, state)
+    assert rebased.shape == (3, 5, STATIC + MOVING)
+    assert torch.equal(rebased[2, 4], torch.cat([state[2, 0, :STATIC], goal[0, 4, STATIC:]]))
+    assert torch.equal(made.rebase_goal(rebased, state), rebased)
     assert model(grafts=False).rebase_goal(goal, state) is goal
 
 
