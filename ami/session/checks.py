@@ -1,4 +1,4 @@
-"""Checks of a run before any work: what is refused, and what the user is told."""
+"""Checks of a run before any work: refusals, and notes for the user."""
 
 from __future__ import annotations
 

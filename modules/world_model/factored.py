@@ -137,8 +137,8 @@ class Factored(MarkovWorldModel):
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
         """Return the Euclidean distance of moving parts: (…, D), (…, D) to (…)."""
-        way: Tensor = torch.linalg.vector_norm(states[..., self.static:] - goal[..., self.static:], dim=-1)
-        return way
+        norm: Tensor = torch.linalg.vector_norm(states[..., self.static:] - goal[..., self.static:], dim=-1)
+        return norm
 
     @callable_method
     def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:

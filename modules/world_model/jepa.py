@@ -110,8 +110,8 @@ class JEPA(MarkovWorldModel):
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
         """Return the Euclidean distance: (…, D), (…, D) to (…)."""
-        way: Tensor = torch.linalg.vector_norm(states - goal, dim=-1)
-        return way
+        norm: Tensor = torch.linalg.vector_norm(states - goal, dim=-1)
+        return norm
 
     @callable_method
     def decode(self, states: Tensor) -> Tensor:

@@ -65,5 +65,5 @@ class Simulator(MarkovWorldModel):
     @callable_method
     def distance(self, states: Tensor, goal: Tensor) -> Tensor:
         """Return the true path length from states to goals, in the world's units: (…, S), (…, S) to (…)."""
-        way = self.dynamics.distance(states.detach().cpu().numpy(), goal.detach().cpu().numpy())
-        return torch.as_tensor(way, dtype=torch.float32, device=states.device)
+        length = self.dynamics.distance(states.detach().cpu().numpy(), goal.detach().cpu().numpy())
+        return torch.as_tensor(length, dtype=torch.float32, device=states.device)
