@@ -231,7 +231,7 @@ class WorldModel(Module):
         Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick. A
         stochastic model gets its noise from this node's random streams; for others nothing is drawn. `recall` is ignored.
         """
-        noise = self.random.normal(*self.noise_shape)[:, None].to(percept.device) if self.noise_shape else None
+        noise = self.random.normal(*self.noise_shape)[:, None] if self.noise_shape else None
         before, begun = self.carry[STATE], self.carry[BEGUN]
         carry = {name: value for name, value in self.carry.items() if name not in (STATE, BEGUN)}
         states, carry = self.observe(percept[:, None], action[:, None], carry or None, noise)

@@ -139,7 +139,9 @@ class Module(nn.Module):
             and before `infer_dims` if it is known by then. None for a module without actions.
         every: ticks between two steps of this module, set by the engine.
         arrivals: the timing of inputs whose sender fires only every few ticks, by input, set by the engine.
-        random: this node's random streams, set by the engine.
+        random: this node's random streams, set by the engine; draws lie on `device`.
+        device: the device of the weights, the carry, random draws and inputs, set by the engine. Inputs of the kinds
+            `ami.ports.CONTROL` lie on the CPU; outputs may lie on either.
         carry: the state kept from tick to tick: batch-first tensors, shaped by `initial`.
         batch: the number of parallel worlds, B.
         notes: a dict for further figures of a step, (B, …) by name; None if they are not recorded. They are recorded in the
@@ -158,6 +160,7 @@ class Module(nn.Module):
         super().__init__()
         self.calls = Calls(self.role)
         self.random = RowRNG(0, self.role)
+        self.device = torch.device("cpu")
         self.carry: dict[str, Tensor] = {}
         self.dims: Dims = {}
         self.actions: ActionSpace | None = None
@@ -176,7 +179,7 @@ class Module(nn.Module):
         """Build the networks; every symbol of every port is resolved."""
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        """Return the initial carry of `batch` episodes."""
+        """Return the initial carry of `batch` episodes; the engine moves it to the module's device."""
         return {}
 
     def step(self, *args: Any, **inputs: Any) -> dict[str, Tensor]:
@@ -200,6 +203,11 @@ class Module(nn.Module):
         self.actions = actions if actions is not None or not isinstance(width, int) else ActionSpace(width)
         self.build(self.dims)
 
+    def move_to(self, device: torch.device) -> None:
+        """Move the weights, and from now on carry and random draws, to a device."""
+        self.device = self.random.device = device
+        self.to(device)
+
     def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
         """Start new episodes in the masked rows (B,), with fresh random streams and carry.
 
@@ -213,17 +221,22 @@ class Module(nn.Module):
 
     def reset(self, mask: Tensor) -> None:
         """Reset the carry of the masked rows (B,)."""
-        fresh = self.initial(self.batch)
+        fresh = self.fresh_carry(self.batch)
         if mask.all() or not self.carry:
             self.carry = fresh
             return
+        mask = mask.to(self.device)
         for name, value in fresh.items():
             where = mask.view(-1, *[1] * (value.ndim - 1))
             self.carry[name] = torch.where(where, value, self.carry[name])
 
+    def fresh_carry(self, batch: int) -> dict[str, Tensor]:
+        """Return the initial carry of `batch` episodes, on this module's device."""
+        return {name: value.to(self.device) for name, value in self.initial(batch).items()}
+
     def snapshot(self) -> dict[str, Tensor]:
-        """Return all state that changes during a run: the carry and the random streams."""
-        state = {f"carry.{name}": value.clone() for name, value in self.carry.items()}
+        """Return all state that changes during a run, on the CPU: the carry and the random streams."""
+        state = {f"carry.{name}": value.to("cpu", copy=True) for name, value in self.carry.items()}
         return state | {f"random.{name}": value for name, value in self.random.snapshot().items()}
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
@@ -232,7 +245,7 @@ class Module(nn.Module):
         for name, value in snapshot.items():
             part, key = name.split(".", 1)
             parts[part][key] = value
-        self.carry = {name: value.clone() for name, value in parts["carry"].items()}
+        self.carry = {name: value.to(self.device, copy=True) for name, value in parts["carry"].items()}
         self.random.restore(parts["random"])
         self.batch = len(parts["random"]["episodes"])
 

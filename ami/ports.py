@@ -62,6 +62,11 @@ KINDS = {
     "truth": "the world's true state, for probes and pictures: no input of the agent",
 }
 
+CONTROL = frozenset({"mode", "flag", "count", "episode"})
+"""The kinds whose messages stay on the CPU, whatever the devices of their nodes (`ami.graph.devices`): a few numbers per
+world, from which Python code branches, so that reading them never waits for an accelerator. A module that combines one with
+its other inputs moves it there. Every other message arrives on its receiver's device, masks included."""
+
 
 @dataclass(frozen=True)
 class Port:

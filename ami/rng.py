@@ -28,10 +28,14 @@ class RowRNG:
     Args:
         seed: the run's seed.
         node: the node's name in the graph.
+
+    Attributes:
+        device: the device of the draws. They are made on the CPU, so that a node draws the same numbers on every device.
     """
 
     def __init__(self, seed: int, node: str) -> None:
         self.seed, self.node = seed, node
+        self.device = torch.device("cpu")
         self._episodes: list[int] = []
         self._rows: list[torch.Generator | None] = []
         self._drawing: Sequence[int] | None = None
@@ -61,7 +65,7 @@ class RowRNG:
         out = torch.empty(len(rows), *shape)
         for row, own in zip(rows, out.unbind(0), strict=True):
             own.normal_(generator=self._generator(row))
-        return out
+        return out.to(self.device)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Return uniform draws in [low, high), (B, *shape)."""
@@ -69,7 +73,7 @@ class RowRNG:
         out = torch.empty(len(rows), *shape)
         for row, own in zip(rows, out.unbind(0), strict=True):
             own.uniform_(low, high, generator=self._generator(row))
-        return out
+        return out.to(self.device)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return the state of each stream, as tensors."""

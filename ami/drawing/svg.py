@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 from ami.drawing.layout import Layout, arrange
 from ami.drawing.routes import TRACK, Tracks, rounded
+from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 
 COLOURS = {
@@ -236,6 +237,8 @@ def _box(graph: Graph, node: str) -> _Box:
     title = graph.specs[node].target.__qualname__
     if graph.every[node] > 1:
         title += f", every {graph.every[node]} ticks"
+    if graph.devices[node] != CPU:
+        title += f", on {graph.devices[node]}"
     return _Box(node, title, COLOURS.get(module.role, OTHER), wired, [p for p in module.outputs if p in read], calls)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ami.drawing.svg import COLOURS, OTHER, svg
+from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 from ami.graph.wiring import Wire
 
@@ -17,8 +18,7 @@ def text(graph: Graph) -> str:
     ranks = graph.ranks()
     lines = ["firing order: " + " → ".join(graph.order), ""]
     for node in sorted(graph.order, key=lambda node: (ranks[node], graph.order.index(node))):
-        often = f", every {graph.every[node]} ticks" if graph.every[node] > 1 else ""
-        lines.append(f"{ranks[node]}  {node}: {_class(graph, node)}{often}")
+        lines.append(f"{ranks[node]}  {node}: {', '.join([_class(graph, node), *_settings(graph, node)])}")
         width = max((len(wire.to_port) for wire in graph.inputs[node]), default=0)
         lines += [f"     {wire.to_port:<{width}} ← {_source(wire)}  {_shape(graph, wire)}" for wire in graph.inputs[node]]
         called = [f"{callee}.{method}" for callee, methods in _calls(graph, node) for method in methods]
@@ -34,8 +34,8 @@ def mermaid(graph: Graph) -> str:
     """
     lines = ["flowchart LR"]
     for node in graph.order:
-        often = f"<br>every {graph.every[node]} ticks" if graph.every[node] > 1 else ""
-        lines.append(f'  {_id(node)}["<b>{node}</b><br>{_class(graph, node)}{often}"]:::{graph.drafts[node].role}')
+        label = "<br>".join([f"<b>{node}</b>", _class(graph, node), *_settings(graph, node)])
+        lines.append(f'  {_id(node)}["{label}"]:::{graph.drafts[node].role}')
     messages: dict[tuple[str, str, str], list[str]] = {}
     for wire in graph.wires:
         arrow = "--x" if wire.cut else "-->"
@@ -56,6 +56,12 @@ FORMATS: dict[str, Callable[[Graph], str]] = {"text": text, "mermaid": mermaid, 
 
 def _class(graph: Graph, node: str) -> str:
     return graph.specs[node].target.__qualname__
+
+
+def _settings(graph: Graph, node: str) -> list[str]:
+    """Return a node's firing period and device, where they are not the default."""
+    often = [f"every {graph.every[node]} ticks"] if graph.every[node] > 1 else []
+    return often + ([f"on {graph.devices[node]}"] if graph.devices[node] != CPU else [])
 
 
 def _calls(graph: Graph, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:

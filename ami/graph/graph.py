@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import networkx as nx
 
 from ami.blueprint import Actor, Planner, World
 from ami.errors import AmiError, GraphError, ModuleError, suggestion
+from ami.graph.devices import CPU, absent, resolve
 from ami.graph.faults import blamed
 from ami.graph.shapes import DimSolver
 from ami.graph.spec import ModuleSpec
@@ -38,6 +40,7 @@ class Graph:
         inputs: the wires that arrive at each node.
         calls: the call edges, {node: {name: callee}}.
         every: ticks between two firings, by node.
+        devices: the device of each node's module.
         dims: the resolved sizes, by node.
         actions: the world's action space, by node that handles actions.
         outputs: the names of each node's output ports, without those `on_demand` that no wire reads.
@@ -56,12 +59,14 @@ class Graph:
         self.warnings: list[str] = []
         self.calls = {node: dict(parsed.calls.get(node, {})) for node in parsed.nodes}
         self.every = {node: parsed.every.get(node, 1) for node in parsed.nodes}
+        self.devices = {node: resolve(parsed.devices.get(node, "cpu")) for node in parsed.nodes}
         self.drafts = self._draft(parsed.nodes)
         self._port_owners = self._known_port_owners(parsed.nodes)
         self.wires = [wire for wire in parsed.wires if self._is_there(wire) and self._is_sound(wire)]
         self.inputs = {node: [w for w in self.wires if w.to_node == node] for node in parsed.nodes}
         self._check_inputs(parsed.wires)
         self._check_calls()
+        self._check_devices(parsed.devices)
         self.order = self._fire_order(parsed.nodes)
         whole = [wire for wire in self.wires if wire.node in self.drafts and wire.to_node in self.drafts]
         solver = DimSolver(self.drafts, whole, self.calls)
@@ -91,8 +96,15 @@ class Graph:
             "inits": {str(wire): wire.init for wire in self.wires if wire.delay or wire.cut},
             "calls": {node: dict(sorted(calls.items())) for node, calls in self.calls.items() if calls},
             "every": {node: every for node, every in self.every.items() if every > 1},
+            **({"devices": away} if (away := {node: str(one) for node, one in self.devices.items() if one != CPU}) else {}),
             "dims": {node: dict(sorted(dims.items())) for node, dims in self.dims.items()},
         }
+
+    def on_cpu(self) -> Graph:
+        """Return the same graph with every module on the CPU, for learning."""
+        moved = copy(self)
+        moved.devices = dict.fromkeys(self.devices, CPU)
+        return moved
 
     def hash(self) -> str:
         """Return 16 hex digits that change when a node, a setting, a wire or a size changes."""
@@ -281,6 +293,17 @@ class Graph:
         for cycle in nx.simple_cycles(edges):
             calls = "call each other: call edges must not form a cycle" if len(cycle) > 1 else "calls itself"
             self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {calls}. Fix: bind one of these calls to another node")
+
+    def _check_devices(self, named: Mapping[str, str]) -> None:
+        for node, name in named.items():
+            owner = self._port_owners.get(node)
+            if owner is not None and _is(owner, World):
+                if name != "cpu":
+                    self.mistakes.append(f"{node}.device is '{name}': a World always runs on the CPU. "
+                                         f"Fix: ~graph.{node}.device")
+            elif why := absent(self.devices[node]):
+                self.mistakes.append(f"{node}.device is '{name}', {why}. Fix: graph.{node}.device=auto, which "
+                                     "takes CUDA where there is a device and the CPU elsewhere")
 
     def _undelayed(self) -> nx.DiGraph:
         graph = nx.DiGraph()

@@ -4,6 +4,7 @@
     actor:   {plan: planner.plan, action: actor.action@-1, energy: {from: cost.energy, delay: 1, init: 0.5}}
     goal:    {observation: {from: world.goal, cut: true}}
     planner: {action_mask: {from: world.action_mask, optional: true}}   # only if both ends have the port
+    perception: {observation: world.observation, device: cuda}          # auto, cpu, cuda or cuda:n; by default cpu
 
 One key per input, so that a single wire can be overridden, added or removed from the command line.
 """
@@ -16,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ami.errors import suggestion
+from ami.graph.devices import NAMES, is_device
 
-RESERVED = ("calls", "every")
+RESERVED = ("calls", "every", "device")
 LONG_FORM = ("from", "delay", "init", "cut", "optional")
 _SOURCE = re.compile(r"^(?P<node>[A-Za-z_]\w*)\.(?P<port>[A-Za-z_]\w*)(@(?P<delay>-?\d+))?$")
 
@@ -57,6 +59,7 @@ class Wiring:
     wires: list[Wire] = field(default_factory=list)
     calls: dict[str, dict[str, str]] = field(default_factory=dict)
     every: dict[str, int] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
 
 
@@ -75,6 +78,8 @@ def parse(file: Mapping[str, Any]) -> Wiring:
                 _read_calls(wiring, node, source)
             elif key == "every":
                 _read_every(wiring, node, source)
+            elif key == "device":
+                _read_device(wiring, node, source)
             else:
                 _read_wire(wiring, node, str(key), source)
     return wiring
@@ -94,6 +99,13 @@ def _read_every(wiring: Wiring, node: str, source: Any) -> None:
         wiring.mistakes.append(f"{node}.every is {source!r}: expected a whole number of ticks, 1 or more")
         return
     wiring.every[node] = source
+
+
+def _read_device(wiring: Wiring, node: str, source: Any) -> None:
+    if not is_device(source):
+        wiring.mistakes.append(f"{node}.device is {source!r}: expected {NAMES}")
+        return
+    wiring.devices[node] = source
 
 
 def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:

@@ -34,7 +34,7 @@ def changed_in(recording: Recording, graph: Graph, weights: Weights) -> list[str
     ours = recording.graph
 
     def description(of: Graph, node: str, learnt: Weights) -> tuple[object, ...]:
-        return (of.specs.get(node), of.calls.get(node), of.dims.get(node), of.every.get(node),
+        return (of.specs.get(node), of.calls.get(node), of.dims.get(node), of.every.get(node), of.devices.get(node),
                 sorted(map(str, of.inputs.get(node, ()))), weights_hash(learnt[node]) if node in learnt else None)
 
     return [node for node in graph.order if description(graph, node, weights) != description(ours, node, recording.weights)]

@@ -7,15 +7,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ami.errors import CheckpointError
+from ami.errors import CheckpointError, require
+from ami.graph.devices import CPU, absent
 from ami.graph.faults import blamed
 from ami.graph.graph import Graph
 from ami.module import Arrival, Module
 from ami.rng import RowRNG, derive_seed
 
 
-def build_module(graph: Graph, node: str, seed: int) -> Module:
-    """Build one module of the graph; its initial weights depend on the seed and the node's name alone."""
+def build_module(graph: Graph, node: str, seed: int, device: torch.device = CPU) -> Module:
+    """Build one module of the graph; its initial weights depend on the seed and the node's name alone.
+
+    Raises:
+        SettingError: this process cannot use the device.
+        ModuleError: the module's own code failed.
+    """
+    why = absent(device)
+    require(not why, f"{node} runs on {device}, {why}. Fix: graph.{node}.device=auto, or a machine that has it")
     with blamed(node, f"{graph.specs[node].name}()"):
         module: Module = graph.specs[node].make()
     module.random = RowRNG(seed, node)
@@ -27,6 +35,8 @@ def build_module(graph: Graph, node: str, seed: int) -> Module:
     with torch.random.fork_rng(devices=[]), blamed(node, "build()"):
         torch.manual_seed(derive_seed(seed, node, "weights"))
         module.set_up(graph.dims[node], graph.actions.get(node))
+    if device != CPU:
+        module.move_to(device)
     return module
 
 

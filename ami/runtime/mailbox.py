@@ -2,6 +2,9 @@
 
 The rule is that of a synchronous graph: an input receives the message that its wire's sender sent `delay` ticks ago. A row
 whose episode began after that tick receives the wire's initial value.
+
+Every message is kept on the CPU. If a receiver runs on another device, the message is copied there when it is posted. The
+wires decide this when a batch of episodes begins; no tensor is inspected at a tick. Control ports receive no copies.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import torch
 from torch import Tensor
 
 from ami.errors import WorkerLost
+from ami.graph.devices import CPU
 from ami.graph.graph import Graph
-from ami.ports import Port
+from ami.graph.wiring import Wire
+from ami.ports import CONTROL, Port
 
 Outputs = Mapping[str, Tensor]
 Parcel = tuple[int, Mapping[str, Outputs]]
@@ -28,7 +33,7 @@ class _Source(NamedTuple):
 
     Attributes:
         to_port: the input.
-        sent: the sender's outputs by tick.
+        sent: the sender's outputs by tick, on the receiver's device.
         port: the sender's port.
         delay: in ticks.
         fill: the initial value, (B, …).
@@ -41,6 +46,18 @@ class _Source(NamedTuple):
     delay: int
     fill: Tensor
     every: int
+
+
+class _Copies(NamedTuple):
+    """Copies of one node's messages on a device.
+
+    Attributes:
+        ports: the ports that are read there.
+        sent: the outputs by tick.
+    """
+
+    ports: list[str]
+    sent: dict[int, Outputs]
 
 
 class Mailbox:
@@ -59,6 +76,7 @@ class Mailbox:
         self._graph = graph
         self.depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {node: {} for node in graph.order}
+        self._copies: dict[str, dict[torch.device, _Copies]] = {}
         self._sources: dict[str, list[_Source]] = {}
         self._constant: dict[str, dict[str, Tensor | None]] = {}
         self._begun: Tensor | None = None
@@ -68,23 +86,37 @@ class Mailbox:
     # Episodes --------------------------------------------------------------------------------------------------------
 
     def open(self, inputs: Mapping[str, Mapping[str, Port]], batch: int) -> None:
-        """Drop every message and prepare for these inputs, by node, in `batch` rows that all begin at tick 0."""
+        """Drop every message and prepare for these nodes' inputs in `batch` rows that all begin at tick 0."""
         for sent in self._sent.values():
             sent.clear()
         self.born, self.youngest, self._begun = torch.zeros(batch, dtype=torch.int64), 0, None
-        self._sources, self._constant = {}, {}
+        self._sources, self._constant, self._copies = {}, {}, {}
+        for node in inputs:
+            device = self._graph.devices[node]
+            if device != CPU:  # what it sends is there already, see `keep`
+                self._copies.setdefault(node, {})[device] = _Copies(list(self._graph.outputs[node]), {})
         for node, ports in inputs.items():
             self._sources[node] = []
             self._constant[node] = dict.fromkeys(ports)
             for wire in self._graph.inputs[node]:
                 port = ports[wire.to_port]
-                fill = torch.full((batch, *port.shape(self._graph.dims[node])), wire.init, dtype=port.dtype or torch.float32)
+                device = CPU if port.kind in CONTROL else self._graph.devices[node]
+                fill = torch.full((batch, *port.shape(self._graph.dims[node])), wire.init, dtype=port.dtype or torch.float32,
+                                  device=device)
                 if wire.cut:
                     self._constant[node][wire.to_port] = fill
                 else:
                     del self._constant[node][wire.to_port]
-                    self._sources[node].append(_Source(wire.to_port, self._sent[wire.node], wire.port, wire.delay, fill,
+                    sent = self._sent[wire.node] if device == CPU else self._copied(wire, device)
+                    self._sources[node].append(_Source(wire.to_port, sent, wire.port, wire.delay, fill,
                                                        self._graph.every[wire.node]))
+
+    def _copied(self, wire: Wire, device: torch.device) -> dict[int, Outputs]:
+        """Have a wire's messages copied to a device; return the copies by tick."""
+        copies = self._copies.setdefault(wire.node, {}).setdefault(device, _Copies([], {}))
+        if wire.port not in copies.ports:
+            copies.ports.append(wire.port)
+        return copies.sent
 
     def begin(self, mask: Tensor) -> None:
         """Start new episodes in the masked rows (B,) at the tick of the next `advance`."""
@@ -115,13 +147,36 @@ class Mailbox:
                 self.post(node, sent_at, outputs)
 
     def post(self, node: str, tick: int, outputs: Outputs) -> None:
-        """Store a node's outputs of a tick, and drop those that no wire reads any more."""
+        """Store a node's outputs of a tick, on the CPU, and drop those that no wire reads any more."""
         sent = self._sent[node]
         sent[tick] = outputs
         sent.pop(tick - self.depth, None)
+        if node in self._copies:
+            self._copy(node, tick, outputs)
+
+    def _copy(self, node: str, tick: int, outputs: Outputs) -> None:
+        """Copy a message to the devices where it is read; a repeated message is not copied again."""
+        is_repeated = self._sent[node].get(tick - 1) is outputs
+        for device, (ports, sent) in self._copies[node].items():
+            if is_repeated and tick - 1 in sent:
+                sent[tick] = sent[tick - 1]
+            elif tick not in sent:
+                sent[tick] = {port: outputs[port].to(device) for port in ports}
+            sent.pop(tick - self.depth, None)
+
+    def keep(self, node: str, tick: int, outputs: Outputs) -> None:
+        """Keep outputs on their node's own device, which is not the CPU; `post` follows with those on the CPU."""
+        device = self._graph.devices[node]
+        ports, sent = self._copies[node][device]
+        sent[tick] = {port: outputs[port].to(device) for port in ports}
+
+    def own(self, node: str) -> Mapping[int, Outputs]:
+        """Return the recent outputs of a node that fires here by tick, on its own device; `post` updates it."""
+        device = self._graph.devices[node]
+        return self._sent[node] if device == CPU else self._copies[node][device].sent
 
     def sent(self, node: str) -> dict[int, Outputs]:
-        """Return a node's recent outputs by tick; it is updated by `post`."""
+        """Return a node's recent outputs by tick, on the CPU; `post` updates it."""
         return self._sent[node]
 
     def inputs(self, node: str, tick: int) -> tuple[dict[str, Tensor | None], tuple[int, ...]]:
@@ -185,4 +240,6 @@ class Mailbox:
         for node, sent in snapshot["sent"].items():
             if node in self._sent and (nodes is None or node in nodes):
                 self._sent[node].update(sent)
+                for tick in sorted(sent) if node in self._copies else ():
+                    self._copy(node, tick, sent[tick])
         self.born, self.youngest, self._begun = snapshot["born"], snapshot["youngest"], snapshot["begun"]

@@ -23,6 +23,7 @@ from ami.errors import AmiError, WorkerLost
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.rollout import is_over
+from ami.runtime.arrays import Array, to_array, to_tensor
 from ami.runtime.mailbox import Parcel
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
 from ami.runtime.recorder import NoTrace, Recorder
@@ -36,7 +37,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 TICKS_PER_CALL = 32
 """The number of ticks that an actor runs in one call if it holds the whole graph and the driver needs no tick at once."""
-Arrays = dict[str, dict[str, np.ndarray]]
+Arrays = dict[str, dict[str, Array]]
 
 LOOK_SECONDS = 1.0
 """The interval at which a wait checks that Ray's servers are alive."""
@@ -68,20 +69,20 @@ class WorkerActor:
         assert self.worker is not None  # the runtime waits for `make`
         self.worker.begin(torch.tensor(mask), episodes, wave)
 
-    def fire(self, index: int, tick: int, *parcels: tuple[int, Arrays]) -> tuple[tuple[int, Arrays], dict[str, np.ndarray]]:
+    def fire(self, index: int, tick: int, *parcels: tuple[int, Arrays]) -> tuple[tuple[int, Arrays], dict[str, Array]]:
         """Fire one segment; return its parcel for other groups, and the outputs that the driver watches."""
         assert self.worker is not None
         segment = self.segments[index]
-        received: list[Parcel] = [(sent_at, {node: {port: torch.from_numpy(array) for port, array in arrays.items()}
+        received: list[Parcel] = [(sent_at, {node: {port: to_tensor(array) for port, array in arrays.items()}
                                for node, arrays in contents.items()}) for sent_at, contents in parcels]
         outputs = self.worker.fire(segment.nodes, tick, received)
-        parcel = {node: {port: outputs[node][port].detach().cpu().numpy() for port in ports}
+        parcel = {node: {port: to_array(outputs[node][port]) for port in ports}
                   for node, ports in segment.exports.items()}
-        watched = {name: outputs[node][port].detach().cpu().numpy()
+        watched = {name: to_array(outputs[node][port])
                    for name in segment.watched for node, port in (name.split("."),)}
         return (tick, parcel), watched
 
-    def fire_ahead(self, index: int, tick: int, most: int) -> list[dict[str, np.ndarray]]:
+    def fire_ahead(self, index: int, tick: int, most: int) -> list[dict[str, Array]]:
         """Fire a segment that holds the whole graph for up to `most` ticks; stop at a tick at which an episode ends.
 
         Returns:
@@ -89,7 +90,7 @@ class WorkerActor:
         """
         assert self.worker is not None
         sent = self.worker.mail.sent(self.worker.graph.the(World))
-        found: list[dict[str, np.ndarray]] = []
+        found: list[dict[str, Array]] = []
         before = is_over(sent[tick - 1]) if tick - 1 in sent else None
         for now in range(tick, tick + most):
             found.append(self.fire(index, now)[1])
@@ -206,7 +207,7 @@ class RayRuntime:
             arrays = self._wait([handle.call])[0][handle.place]
         else:
             (arrays,) = self._wait([handle])
-        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        return {name: to_tensor(array, copy=True) for name, array in arrays.items()}
 
     def settle(self) -> None:
         """Wait until every fired segment is done; raise the error of a module that failed in the meantime."""

@@ -32,7 +32,7 @@ def step_rows(module: Module, rows: Tensor, inputs: Mapping[str, Tensor | None],
     try:
         with module.random.only(index.tolist()):
             outputs = module.step(**{name: None if value is None else value[index] for name, value in inputs.items()})
-        module.carry = {name: carry[name].index_copy(0, index, value) for name, value in module.carry.items()}
+        module.carry = {name: _merged(carry[name], index, value) for name, value in module.carry.items()}
     finally:
         module.batch = batch
     if not isinstance(outputs, Mapping):
@@ -41,8 +41,13 @@ def step_rows(module: Module, rows: Tensor, inputs: Mapping[str, Tensor | None],
     found = {}
     for name, port in module.outputs.items():
         port.validate(f"{type(module).__name__}.{name}", outputs.get(name), module.dims, len(index))
-        found[name] = before[name].index_copy(0, index, outputs[name])
+        found[name] = _merged(before[name], index, outputs[name])
     if notes is not None:
         for name, value in notes.items():
-            notes[name] = value.new_zeros(batch, *value.shape[1:]).index_copy(0, index, value)
+            notes[name] = _merged(value.new_zeros(batch, *value.shape[1:]), index, value)
     return found
+
+
+def _merged(old: Tensor, index: Tensor, new: Tensor) -> Tensor:
+    """Replace rows of (B, …) by new ones, (R, …), on the device of the new ones."""
+    return old.to(new.device).index_copy(0, index.to(new.device), new)

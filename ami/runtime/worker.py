@@ -7,6 +7,7 @@ give the same trace.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ami.blueprint import World
 from ami.errors import AmiError, PortError, require
+from ami.graph.devices import CPU
 from ami.graph.faults import blamed
 from ami.graph.graph import Graph
 from ami.module import Callee, Calls, Episode
@@ -37,6 +39,8 @@ class _NodePlan(NamedTuple):
         every: ticks between two firings.
         fit: the check of its outputs.
         sent: its recent outputs by tick.
+        own: the same on its own device.
+        is_away: whether that device is not the CPU.
         history: the history of a world; None for other modules.
     """
 
@@ -44,6 +48,8 @@ class _NodePlan(NamedTuple):
     every: int
     fit: Fit
     sent: Mapping[int, Outputs]
+    own: Mapping[int, Outputs]
+    is_away: bool
     history: WorldHistory | None
 
 
@@ -81,12 +87,14 @@ class Worker:
         self.graph = graph
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
-        held = set(self.nodes) | {callee for node in self.nodes for callee in graph.callees(node)}
-        # a callee that another worker fires has a replica here: call edges cost no transport
-        self.modules = {n: build_module(graph, n, seed) for n in graph.order if n in held}
-        for node, module in self.modules.items():
-            module.calls = Calls(node, {name: Callee(callee, self.modules[callee])
-                                        for name, callee in graph.calls[node].items() if callee in self.modules})
+        # a callee that another worker fires, or on another device, has a replica here: call edges cost no transport
+        held = devices_of(graph, self.nodes)
+        self._held = {(node, device): build_module(graph, node, seed, device)
+                      for node in graph.order for device in held.get(node, ())}
+        self.modules = {node: self._held[node, held[node][0]] for node in graph.order if node in held}
+        for (node, device), module in self._held.items():
+            module.calls = Calls(node, {name: Callee(callee, self._held[callee, device])
+                                        for name, callee in graph.calls[node].items()})
             if weights and node in weights:
                 load_weights(node, module, weights[node])
             module.eval()
@@ -111,7 +119,7 @@ class Worker:
         slow = [node for node in self._histories if self.graph.every[node] > 1]
         require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds start new episodes, but {', '.join(slow)} "
                                    "fires only every few ticks, for all rows at once. Fix: begin all episodes together")
-        for node, module in self.modules.items():
+        for (node, _), module in self._held.items():
             with blamed(node, f"begin() at wave {wave}"):
                 module.begin(mask, episodes)
             check_carry(node, module)
@@ -133,7 +141,7 @@ class Worker:
             parcels: outputs that other workers sent since the last call.
 
         Returns:
-            Each node's outputs.
+            Each node's outputs, on the CPU.
 
         Raises:
             ModuleError: a module's own code failed.
@@ -158,12 +166,12 @@ class Worker:
         return fired
 
     def _fire_node(self, node: str, plan: _NodePlan, tick: int, is_guarded: bool) -> Outputs:
-        step, every, fit, sent, history = plan
-        rows, before = None, sent.get(tick - 1)
+        step, every, fit, sent, own, is_away, history = plan
+        rows, before = None, own.get(tick - 1)
         if every > 1 and before is not None:  # a node that has sent nothing yet fires for all rows
             rows = self.mail.due(every, tick)
             if rows is not None and not bool(rows.any()):
-                return before
+                return sent[tick - 1]
         inputs, sent_at = self.mail.inputs(node, tick)
         guard = InPlaceGuard(inputs, before) if is_guarded else None
         start = time.perf_counter_ns()
@@ -174,16 +182,29 @@ class Worker:
             raise
         except (Exception, SystemExit) as error:
             raise self._faults.failed(node, self._wave, tick, inputs, error) from error
+        if is_away:  # waits for the device, so that the time includes its work
+            there, outputs = outputs, self._on_cpu(node, outputs)
         end = time.perf_counter_ns()
         if not fit(outputs):
             self._faults.refuse(node, self._wave, tick, inputs, outputs, fit)
         if guard is not None and (changed := guard.changed()):
             raise PortError(f"at wave {self._wave}, tick {tick} {node}.step() changed {changed} in place, but "
                             "other nodes read it. Fix: clone() the message before an operation in place")
+        if is_away:
+            self.mail.keep(node, tick, there)
         self.recorder.add(node, self._wave, tick, start, end, outputs, sent_at)
         if history is not None:
             history.add(inputs, outputs)
         return outputs
+
+    def _on_cpu(self, node: str, outputs: Outputs) -> Outputs:
+        """Return what a step returned, checked or not, on the CPU; its notes are moved there too."""
+        notes = self.modules[node].notes
+        if notes is not None:
+            notes.update({name: value.cpu() for name, value in notes.items()})
+        if not isinstance(outputs, Mapping):
+            return outputs
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in outputs.items()}
 
     def snapshot(self) -> Snapshot:
         """Return all state that changes during a run, between two ticks or between two firings of one tick."""
@@ -226,5 +247,20 @@ class Worker:
         self.mail.open({node: self.modules[node].inputs for node in self.nodes}, batch)
         before = {node: plan.fit for node, plan in self._plans.items()}
         self._plans = {node: _NodePlan(module.step, self.graph.every[node], Fit(module, batch, before.get(node)),
-                                       self.mail.sent(node), self._histories.get(node))
+                                       self.mail.sent(node), self.mail.own(node), self.graph.devices[node] != CPU,
+                                       self._histories.get(node))
                        for node, module in self.modules.items() if node in self.nodes}
+
+
+def devices_of(graph: Graph, nodes: Iterable[str]) -> dict[str, list[torch.device]]:
+    """Return the devices on which a worker of these nodes holds each module: a node's own device first, if it fires here;
+    then the devices of its callers, direct or indirect."""
+    found: dict[str, list[torch.device]] = {}
+    waiting = deque((node, graph.devices[node]) for node in nodes)
+    while waiting:
+        node, device = waiting.popleft()
+        devices = found.setdefault(node, [])
+        if device not in devices:
+            devices.append(device)
+            waiting += ((callee, device) for callee in graph.calls[node].values())
+    return found

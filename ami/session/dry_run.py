@@ -70,7 +70,7 @@ def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
     with TemporaryDirectory(prefix="ami-dry-run-") as place, torch.random.fork_rng(devices=[]):
         experience, tick = _little_experience(plan)
         warnings = list(_of_collecting(plan, experience, tick))
-        modules = Worker(plan.graph, plan.nodes, seed).modules
+        modules = Worker(plan.graph.on_cpu(), plan.nodes, seed).modules
         _check_memory(plan, experience, modules)
         probe_modules(modules, experience)
         cache, watch = Cache(Path(place)), _Watch()

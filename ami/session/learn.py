@@ -104,7 +104,7 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     teachers = _teachers(plan)
     for warning in dry_run(plan, teachers):
         console.note(f"warning: {warning}")
-    modules = Worker(plan.graph, plan.nodes, settings.seed).modules
+    modules = Worker(plan.graph.on_cpu(), plan.nodes, settings.seed).modules
     cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
                       teachers=teachers)

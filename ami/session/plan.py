@@ -19,6 +19,7 @@ from ami.config.rules import types_of
 from ami.config.settings import Collect
 from ami.config.trust import allow_list, trusted_class
 from ami.errors import require
+from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.learning.experience import collected_ports
@@ -134,7 +135,8 @@ class TrainingPlan:
         chosen = set(nodes)
         code = code_of(graph, chosen)
         return {node: [graph.specs[node].resolved(), graph.dims[node], graph.calls[node], graph.every[node], code[node],
-                       [[str(wire), wire.init, wire.cut] for wire in graph.inputs[node] if wire.node in chosen]]
+                       [[str(wire), wire.init, wire.cut] for wire in graph.inputs[node] if wire.node in chosen],
+                       *([str(graph.devices[node])] if graph.devices[node] != CPU else [])]  # cached agents keep their keys
                 for node in graph.order if node in chosen}
 
 

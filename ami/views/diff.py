@@ -94,7 +94,8 @@ def _entries(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return a header's entries, flat. The graph also has the defaults, the configuration only what was set."""
     graph, config = header["graph"], {**(header["config"] or {})}
     config.pop("graph", None)
-    wiring = {"wires": dict.fromkeys(graph["wires"], "wired"), "calls": graph["calls"], "every": graph["every"]}
+    wiring = {"wires": dict.fromkeys(graph["wires"], "wired"), "calls": graph["calls"], "every": graph["every"],
+              "devices": graph.get("devices", {})}
     return dict(_flat({"seed": header["seed"], **config, "graph": wiring, "versions": header["versions"]})) | dict(
         _flat(graph["nodes"]))
 

@@ -80,12 +80,12 @@ class EpsilonGreedy(Actor):
         """Copy what the engine set on this module to the actor: one node has one carry and one random stream per row."""
         inner = self.actor
         inner.calls, inner.random, inner.every, inner.arrivals = self.calls, self.random, self.every, self.arrivals
-        inner.carry, inner.batch, inner.notes = self.carry, self.batch, self.notes
+        inner.carry, inner.batch, inner.notes, inner.device = self.carry, self.batch, self.notes, self.device
 
     def _explored(self, action: Tensor, allowed: Tensor | None) -> Tensor:
         """Replace actions (B, A) by random ones with probability epsilon."""
         width = action.shape[1]
-        drawn = self.random.uniform(0.0, 1.0, 1 + width).to(action.device)
+        drawn = self.random.uniform(0.0, 1.0, 1 + width)
         whether, noise = drawn[:, :1], drawn[:, 1:]
         random = 2 * noise - 1
         if self.actions is not None and self.actions.choices:  # the argmax of i.i.d. draws is uniform

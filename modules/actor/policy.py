@@ -84,7 +84,7 @@ class Policy(Actor):
             due = self.space.nearest(due, allowed)
         if 1 not in modes:
             return due
-        return torch.where((mode == 2)[:, None], due, self._proposed(state, goal, allowed))
+        return torch.where((mode == 2)[:, None].to(self.device), due, self._proposed(state, goal, allowed))
 
     def _due(self, plan: Tensor) -> Tensor:
         """Return the actions (B, A) of the newest plans (B, H, A) that are due."""

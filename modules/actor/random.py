@@ -53,7 +53,7 @@ class RandomActor(Actor):
         noise = action = last[:, :numbers]
         if numbers:
             rho = begun * self.rho
-            drawn = self.random.normal(numbers).to(state.device)
+            drawn = self.random.normal(numbers)
             noise = rho * noise + torch.sqrt(1 - rho.square()) * self.sigma * drawn
             action = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True).clamp(min=1.0)
         chosen = self._choose(last, begun * self.stickiness, action_mask) if self.space.choices else last[:, numbers:]
@@ -63,7 +63,7 @@ class RandomActor(Actor):
     def _choose(self, last: Tensor, stickiness: Tensor, allowed: Tensor | None) -> Tensor:
         """Return the one-hot part of the next actions: with probability `stickiness` (B, 1) that of `last` (B, A)."""
         numbers = self.space.numbers
-        uniform = self.random.uniform(0.0, 1.0, 1 + len(self.space.choices)).to(last.device)
+        uniform = self.random.uniform(0.0, 1.0, 1 + len(self.space.choices))
         stays = uniform[:, :1] < stickiness
         if allowed is not None:
             self.space.check_mask(allowed, "RandomActor")

@@ -164,7 +164,7 @@ class SamplingPlanner(Planner):
         if not shape:
             return None
         with self.random.only(range(self._first, self._first + len(plans))):
-            noise = self.random.normal(1, plans.shape[2], *shape).to(plans.device)
+            noise = self.random.normal(1, plans.shape[2], *shape)
         return noise.expand(-1, plans.shape[1], *noise.shape[2:])
 
     def note(self, energy: Tensor) -> None:
@@ -208,7 +208,7 @@ class SamplingPlanner(Planner):
             self.notes.clear()
         if 2 not in modes:
             if self.carry is not self._at_rest:  # idle rows lose their carry
-                self.carry = self._at_rest = self.initial(len(state))
+                self.carry = self._at_rest = self.fresh_carry(len(state))
             return self._idle(state)
         if 1 in modes:
             return self._search_some([row for row, each in enumerate(modes) if each == 2], state, goal, weights)
@@ -219,7 +219,7 @@ class SamplingPlanner(Planner):
                 "model_steps": steps if isinstance(steps, Tensor) else torch.full_like(mode, steps)}
 
     def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None) -> SearchResult:
-        noise = self.draw().to(state.device)
+        noise = self.draw()
         if self.proposes:
             found = self._in_parts(state, goal, weights, self._proposed(state, goal), noise)
             return found._replace(model_steps=found.model_steps + self.horizon)
@@ -272,13 +272,13 @@ class SamplingPlanner(Planner):
             self._zeros = {
                 "plan": state.new_zeros(len(state), self.horizon, self.width),
                 "energy": state.new_zeros(len(state)),
-                "model_steps": torch.zeros(len(state), dtype=torch.int64, device=state.device),
+                "model_steps": torch.zeros(len(state), dtype=torch.int64),
             }
         return {**self._zeros, "imagined": state.unsqueeze(1).expand(-1, self.horizon, *state.shape[1:])}
 
     def _search_some(self, rows: list[int], state: Tensor, goal: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
         outputs = {name: value.clone() for name, value in self._idle(state).items()}
-        kept = self.initial(len(state))  # idle rows lose their carry
+        kept = self.fresh_carry(len(state))  # idle rows lose their carry
         self._planning = rows
         self.allowed = None if self.allowed is None else self.allowed[rows]
         with self.random.only(rows):

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import torch
 
 from ami.config.compose import compose, to_graph
 from ami.drawing.layout import Item, _spread, arrange
@@ -34,6 +35,15 @@ def test_text_lists_sources_shapes_calls_and_periods_by_rank() -> None:
         "     calls book.look_up",
         "2  hand: Hand",
         "     plan ← head.plan  (B, 2, 2)"])
+
+
+def test_a_device_is_shown_where_it_is_not_the_cpu() -> None:
+    placed = graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": 2})
+    placed.devices["head"] = torch.device("cuda", 0)
+    assert "1  head: Head, every 2 ticks, on cuda:0" in text(placed).splitlines()
+    assert '  head["<b>head</b><br>Head<br>every 2 ticks<br>on cuda:0"]:::module' in mermaid(placed).splitlines()
+    assert "Head, every 2 ticks, on cuda:0" in svg(placed)
+    assert "on cpu" not in text(placed)
 
 
 def test_mermaid_draws_messages_solid_and_calls_dotted() -> None:

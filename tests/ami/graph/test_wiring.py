@@ -32,8 +32,9 @@ def test_a_wire_can_be_cut() -> None:
 
 
 def test_calls_and_rates_are_not_wires() -> None:
-    wiring = parse({"planner": {"calls": {"cost": "cost"}, "every": 3}})
+    wiring = parse({"planner": {"calls": {"cost": "cost"}, "every": 3, "device": "cuda:1"}})
     assert (wiring.wires, wiring.calls, wiring.every) == ([], {"planner": {"cost": "cost"}}, {"planner": 3})
+    assert wiring.devices == {"planner": "cuda:1"}
 
 
 def test_null_removes_a_wire() -> None:
@@ -62,6 +63,9 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"actor": {"plan": {"from": "planner.plan", "optional": 3}}}, "actor.plan has the optional 3: expected true or false"),
     ({"planner": {"calls": "cost"}}, "planner.calls is 'cost': expected a mapping, `calls: {world_model: world_model}`"),
     ({"planner": {"every": 0}}, "planner.every is 0: expected a whole number of ticks, 1 or more"),
+    ({"planner": {"device": "gpu"}}, "planner.device is 'gpu': expected auto, cpu, cuda or cuda:n"),
+    ({"planner": {"device": "cuda:"}}, "planner.device is 'cuda:': expected auto, cpu, cuda or cuda:n"),
+    ({"planner": {"device": 0}}, "planner.device is 0: expected auto, cpu, cuda or cuda:n"),
     ({"planner": {"every": True}}, "planner.every is True: expected a whole number of ticks, 1 or more"),
 ]
 
