@@ -96,7 +96,7 @@ def test_a_sample_fits_its_port(kind: str, dtype: torch.dtype | None) -> None:
 
 
 def test_a_sample_fits_every_port_of_the_blueprint() -> None:
-    dims: dict[str, Size] = {**DIMS, "P": (7,), "G": (3,), "W": 4}
+    dims: dict[str, Size] = {**DIMS, "P": (7,), "Q": (6,), "U": 2, "G": (3,), "W": 4}
     for role in ROLES.values():
         for name, port in {**role.inputs, **role.outputs}.items():
             port.validate(f"{role.role}.{name}", port.sample(dims, 3, generator()), dims, 3)
