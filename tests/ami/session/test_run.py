@@ -355,7 +355,7 @@ ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.plan
      "cost.intrinsic needs the reward of states without one: the world model does not predict rewards, a critic "
      "learns from pairs of states, or a memory keeps imagined ones. Fix: world_model.rewards=true, or in a model of your "
      "own `reward` in the Prediction that imagine returns; the critic modules.cost.value.Value; memory=episodic"),
-    (ONE_TERM, GraphError, "wrong shape along the call planner ⇄ cost2: cost2 has W = 1, not 2. Fix: ")],
+    (ONE_TERM, GraphError, "wrong shape along the call planner ⇄ cost2: planner has W = 2, not 1. Fix: ")],
     ids=["a critic with two perceptions", "goal plus reward", "costs with other numbers of weights"])
 def test_a_config_that_cannot_learn_is_refused_before_learning(
         settings: list[str], error: type[Exception], words: str, tmp_path: Path) -> None:
