@@ -54,7 +54,7 @@ def test_port_mean_and_function_of_ports(graph: Graph, own: None) -> None:
 
 @pytest.mark.parametrize(("name", "error", "words"), [
     ("planner.enrgy", SettingError, r"names 'planner.enrgy', but planner has no output 'enrgy': did you mean 'energy'\?"),
-    ("planner.plan", SettingError, r"'planner.plan', which is no scalar: plan float32 \(B, H, A\). Fix: a function"),
+    ("planner.plan", SettingError, r"'planner.plan', which is no scalar: plan float32 \(B, H, U\). Fix: a function"),
     ("plannr.energy", SettingError, r"'plannr.energy', which is no output of a node: did you mean 'planner'\?"),
     ("os.path.join", TrustError, r"evaluation.metrics is 'os.path.join': expected .* `--allow os.`"),
     ("own_metrics.NUMBER", TrustError, "which is a int: expected a function"),
