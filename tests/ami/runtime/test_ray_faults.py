@@ -100,7 +100,7 @@ def test_reports_a_long_wait_and_kills_a_hung_actor(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ray_actors, "CLOSE_SECONDS", 0.5)
     monkeypatch.setattr(ray_actors, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(ray_actors, "NOTICE_SECONDS", 0.2)
-    hung = RayRuntime(graph({"hand": ModuleSpec(Faulty, {"how": "hang"})}), 0, watch=("hand.action",))
+    hung = RayRuntime(graph({"hand": ModuleSpec(Faulty, {"how": "hang"})}), 0, placement="module", watch=("hand.action",))
     monkeypatch.setattr(hung, "_look", lambda: reported() and stop())
 
     def reported() -> bool:

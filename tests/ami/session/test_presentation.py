@@ -117,7 +117,7 @@ def test_a_world_without_pictures_has_no_video_and_a_note(
         monkeypatch: pytest.MonkeyPatch) -> None:
     graph = tiny_agent(observe="state")
     run = shown(graph)
-    monkeypatch.setattr(graph.drafts["world"].rows.drawing, "metadata", {})
+    monkeypatch.setattr(graph.drafts["world"], "metadata", {})
     present(run, console)
     assert not (run.folder / "episodes.gif").exists() and not console.warnings
     assert presentation.NO_PICTURES in console.notes
