@@ -5,9 +5,9 @@ one tick of the graph, in B worlds at once; the wires determine the order. With 
 
     world         last action → observation
     perception    observation → percept
-    goal          goal observation → goal state
     world_model   percept, last action → state, surprise
     configurator  surprise, last energy → mode, weights of the cost
+    goal          goal observation, mode → goal state
     cost          state, goal, weights → energy = intrinsic + critic
     memory        stores (state, energy) → recall
     planner       calls world_model.imagine and cost.energy on many candidate plans → the best plan      (Mode-2)
@@ -119,7 +119,8 @@ class Agent:
             wave: the number of this batch of episodes in the trace; by default the next number when all rows begin.
 
         Raises:
-            SettingError: there is not one episode per row, or an unmasked row has no running episode.
+            SettingError: `episodes` and `mask` differ in length, or some rows begin although the agent runs another number
+                of rows.
         """
         require(len(episodes) == len(mask), f"reset got {len(episodes)} episodes for {len(mask)} worlds: expected one each")
         if bool(mask.all()):

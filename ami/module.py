@@ -43,8 +43,8 @@ class Call:
 
     Args:
         methods: the callee's methods, each marked `@callable_method` there.
-        dims: symbols of the called methods, each with the caller's symbol of the same size, {"S": "S"}; the graph unifies
-            them, and the action spaces of "A" and "U".
+        dims: the caller's symbol for each symbol of the callee, {"A": "U"}; the graph unifies their sizes, and for "A" and
+            "U" their action spaces.
         optional: whether the module works without this call edge.
     """
 

@@ -1,8 +1,8 @@
 """Evaluate: run agents on every pair of a manifest, and collect the outcomes.
 
-Several agents take waves of pairs from one queue. An episode's random streams depend on its number alone, so its outcome
-depends neither on the agent that runs it nor on its row. One agent without a trace may therefore refill its rows: the next
-pair starts in a row as soon as the row's pair has ended.
+Several copies of an agent take waves of pairs from one queue. Random streams depend on seed, node and episode number alone,
+so an outcome depends neither on the copy that runs the episode nor on its row. One agent without a trace
+may therefore refill its rows: the next pair starts in a row as soon as the row's pair has ended.
 """
 
 from __future__ import annotations

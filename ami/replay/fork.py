@@ -169,7 +169,7 @@ def _alive(recording: Recording, wave: int, tick: int) -> tuple[int, ...]:
 
 
 def _outcomes(recording: Recording, wave: int, ticks: int, at: int) -> list[EpisodeProgress]:
-    """Return the outcomes, after the first `ticks` recorded ticks, of the episodes that the rows run at tick `at`."""
+    """Return the outcome of each row's episode at tick `at`, as it stands after `ticks` recorded ticks."""
     outcomes = [START] * len(recording.waves[wave])
     for tick in range(ticks + 1):
         begun = recording.begun(wave, tick) if tick <= at else None

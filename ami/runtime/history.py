@@ -17,7 +17,7 @@ from ami.errors import WorldFault
 from ami.module import Episode
 
 HELD = ("reward", "terminated", "truncated", "success")
-"""The outputs of earlier ticks that are kept for the comparison, scalars; those of the last tick are all kept."""
+"""The scalar outputs kept of earlier ticks for the comparison; of the last tick all outputs are kept."""
 
 
 class Step(NamedTuple):
@@ -76,7 +76,7 @@ class WorldHistory:
         self._episodes = tuple(new if begins else old for begins, new, old in rows)
         self._begun = mask.clone() if self._begun is None else mask | self._begun
         needed = ~self._begun
-        for first in range(len(self._steps) - 1, -1, -1):  # back to the tick at which the last row's episode began
+        for first in range(len(self._steps) - 1, -1, -1):  # back to the start of the oldest running episode
             begun = self._steps[first].begun
             if begun is not None:
                 needed = needed & ~begun
@@ -104,8 +104,7 @@ class WorldHistory:
 def reexecute_world(world: World, past: Past) -> None:
     """Restore the state of a world by re-executing its recorded ticks.
 
-    A row whose running episode began after the first of these ticks takes allowed actions before it; its outputs are
-    compared from its episode's first tick on.
+    Until its running episode begins, a row takes placeholder (allowed) actions, and its outputs are not compared.
 
     Args:
         world: a built world.

@@ -87,7 +87,7 @@ class Worker:
         self.graph = graph
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
-        # a callee that another worker fires, or on another device, has a replica here: call edges cost no transport
+        # a callee fired by another worker, or on another device, has a replica here: call edges cost no transport
         held = devices_of(graph, self.nodes)
         self._held = {(node, device): build_module(graph, node, seed, device)
                       for node in graph.order for device in held.get(node, ())}

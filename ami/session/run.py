@@ -87,7 +87,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
         console: prints progress; by default nothing is printed.
 
     Raises:
-        GraphError, SettingError, UnknownName: the config is invalid; raised before any work.
+        GraphError, SettingError, UnknownName: the config is invalid; raised before learning.
     """
     with kept():
         return _run_in(config, folder, console or Console(quiet=True))

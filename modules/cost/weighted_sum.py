@@ -156,14 +156,14 @@ class WeightedSum(Cost):
             critic.begin_learning()
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the critics' losses, given the intrinsic energy of all pairs.
+        """Return the sum of the critics' losses; each critic gets the intrinsic energies named in its `needs`.
 
         Most goals of a batch come from other episodes. If the static context (e.g. walls) differs between episodes, goals
         are first rebased to the state's context: a goal with another layout may be unreachable.
 
         Args:
             batch: "state" (N, *S), "successors" (N, M, *S) with the perceived next state first, "goal" (N, *Q), a later
-                percept of the same episode, "next" (N, *Q), the next one as a goal.
+                percept of the same episode, "next" (N, *Q), the percept right after the state, as a goal.
 
         Raises:
             SettingError: there is no critic.

@@ -47,8 +47,8 @@ class JEPA(MarkovWorldModel):
             (paper, section 4.3). With anti_collapse `ema` the target states are those of the slow copy.
 
     Raises:
-        SettingError: a setting is out of its range or unknown; `normalise_deltas` and states are learnt; the target is
-            `pixels` and the method `ema`; or, when the graph is built, a percept is not a vector.
+        SettingError: a setting is out of its range or unknown; `normalise_deltas` is true although states are learnt;
+            the target is `pixels` and the method `ema`; or, when the graph is built, a percept is not a vector.
     """
 
     reward_scale: Tensor
