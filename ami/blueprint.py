@@ -347,11 +347,11 @@ class CriticTerm(nn.Module):
 
         Args:
             batch: hindsight states: "state" (N, *S); "successors" (N, M, *S), the perceived next state first, then imagined
-                ones; "goal" (N, *Q), a later percept of the same episode as a goal; "next" (N, *Q), the percept right
-                after the state, as a goal. `needs` adds energies, weighted and summed over the intrinsic terms. With
-                "pairs": "pairs" (N, N), the energy of every state i with every goal j, and "goals", goal j rebased to
-                the context of state i, (N, N, *Q), or (1, N, *Q) if the context makes no difference. With "energy": "energy" and "cont" (N, M), the energy of each
-                successor and the probability that the episode continues after it.
+                ones; "goal" (N, *Q), a later percept of the same episode as a goal; "next" (N, *Q), the percept right after
+                the state, as a goal. `needs` adds energies, weighted and summed over the intrinsic terms. With "pairs":
+                "pairs" (N, N), the energy of every state i with every goal j, and "goals", goal j rebased to the context of
+                state i, (N, N, *Q), or (1, N, *Q) if the context makes no difference. With "energy": "energy" and "cont"
+                (N, M), the energy of each successor and the probability that the episode continues after it.
         """
         raise NotImplementedError
 
