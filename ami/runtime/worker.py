@@ -80,10 +80,11 @@ class Worker:
         seed: the run's seed: initial weights and random streams derive from it.
         weights: trained weights by node; nodes without an entry keep their initial weights.
         recorder: records every invocation.
+        history: whether to keep the worlds' pasts, which `snapshot` needs; they grow with the length of an episode.
     """
 
     def __init__(self, graph: Graph, nodes: Iterable[str], seed: int, weights: Weights | None = None,
-                 recorder: Recorder | None = None) -> None:
+                 recorder: Recorder | None = None, history: bool = False) -> None:
         self.graph = graph
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
@@ -102,7 +103,8 @@ class Worker:
             self.modules[node].notes = self.recorder.notes(node)
         self.mail = Mailbox(graph)
         self._faults = Faults(graph, self.modules, self.mail)
-        self._histories = {node: WorldHistory() for node in self.nodes if isinstance(self.modules[node], World)}
+        self._worlds = tuple(node for node in self.nodes if isinstance(self.modules[node], World))
+        self._histories = {node: WorldHistory() for node in self._worlds} if history else {}
         self._plans: dict[str, _NodePlan] = {}
         self._wave = 0
 
@@ -116,7 +118,7 @@ class Worker:
         """
         self._wave = wave
         fresh = len(mask) != len(self.mail.born) or bool(mask.all())
-        slow = [node for node in self._histories if self.graph.every[node] > 1]
+        slow = [node for node in self._worlds if self.graph.every[node] > 1]
         require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds start new episodes, but {', '.join(slow)} "
                                    "fires only every few ticks, for all rows at once. Fix: begin all episodes together")
         for (node, _), module in self._held.items():
@@ -207,8 +209,14 @@ class Worker:
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in outputs.items()}
 
     def snapshot(self) -> Snapshot:
-        """Return all state that changes during a run, between two ticks or between two firings of one tick."""
-        return Snapshot({node: self.modules[node].snapshot() for node in self.nodes if node not in self._histories},
+        """Return all state that changes during a run, between two ticks or between two firings of one tick.
+
+        Raises:
+            SettingError: the worker has a world and keeps no history.
+        """
+        require(not self._worlds or bool(self._histories), f"a snapshot needs the past of {', '.join(self._worlds)}, which "
+                                                           "was not kept. Fix: Worker(…, history=True)")
+        return Snapshot({node: self.modules[node].snapshot() for node in self.nodes if node not in self._worlds},
                         {node: history.snapshot() for node, history in self._histories.items()},
                         self.mail.snapshot(), self._wave, tuple(self._faults.numbers))
 
@@ -231,7 +239,8 @@ class Worker:
                 elif node in snapshot.worlds and isinstance(world, World):
                     with blamed(node, "begin() or step()"):
                         reexecute_world(world, snapshot.worlds[node])
-                    self._histories[node].restore(snapshot.worlds[node])
+                    if node in self._histories:
+                        self._histories[node].restore(snapshot.worlds[node])
         self._open(len(snapshot.numbers))
         self.mail.restore(snapshot.mail)
 

@@ -10,7 +10,7 @@ import torch
 import ami
 from ami.blueprint import Episode
 from ami.config.compose import to_graph
-from ami.errors import WorldFault
+from ami.errors import SettingError, WorldFault
 from ami.graph.graph import Graph
 from ami.runtime.history import HELD, Past, WorldHistory
 from ami.runtime.worker import Worker
@@ -24,7 +24,7 @@ def of() -> Graph:
 
 
 def begun(of: Graph, batch: int) -> Worker:
-    worker = Worker(of, of.order, 0)
+    worker = Worker(of, of.order, 0, history=True)
     worker.begin(torch.ones(batch, dtype=torch.bool), episodes(range(batch)), 0)
     return worker
 
@@ -49,7 +49,7 @@ def test_a_worker_with_a_gymnasium_world_goes_on_where_its_snapshot_was_taken(of
         worker.fire(worker.nodes, tick)
     begin(worker, 2, 9, 3)  # begins at the next tick
     taken = worker.snapshot()
-    other = Worker(of, of.order, 0)
+    other = Worker(of, of.order, 0, history=True)
     other.restore(taken)
     for tick in range(8, 14):
         ours, theirs = worker.fire(worker.nodes, tick), other.fire(other.nodes, tick)
@@ -87,6 +87,14 @@ def test_a_world_that_does_something_else_is_named(of: Graph) -> None:
                                   "expected the same episode for the same seed and actions. Fix: draw from self.np_random, "
                                   "after super().reset(seed=seed)")
     Worker(of, of.order, 0).restore(taken._replace(worlds={"world": forged.without_outputs()}))
+
+
+def test_a_snapshot_without_the_past_of_a_world_is_refused(of: Graph) -> None:
+    worker = Worker(of, of.order, 0)
+    worker.begin(torch.ones(1, dtype=torch.bool), episodes([0]), 0)
+    with pytest.raises(SettingError) as refused:
+        worker.snapshot()
+    assert str(refused.value) == "a snapshot needs the past of world, which was not kept. Fix: Worker(…, history=True)"
 
 
 def test_an_empty_past_begins_nothing() -> None:
