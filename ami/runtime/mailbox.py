@@ -235,10 +235,10 @@ class Mailbox:
                 "born": self.born.clone(), "youngest": self.youngest,
                 "begun": None if self._begun is None else self._begun.clone()}
 
-    def restore(self, snapshot: Mapping[str, Any], nodes: Sequence[str] | None = None) -> None:
-        """Restore what `snapshot()` returned; of the messages, only those that these nodes sent."""
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Restore what `snapshot()` returned."""
         for node, sent in snapshot["sent"].items():
-            if node in self._sent and (nodes is None or node in nodes):
+            if node in self._sent:
                 self._sent[node].update(sent)
                 for tick in sorted(sent) if node in self._copies else ():
                     self._copy(node, tick, sent[tick])
