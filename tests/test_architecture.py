@@ -31,6 +31,7 @@ LAYERS = [  # a package may import those after it in its line and those in lower
     ("rollout",),
     ("agent",),
     ("graph", "blueprint"),
+    ("data",),
     ("storage",),
     ("terminal",),
     ("module",),

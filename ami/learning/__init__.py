@@ -1,1 +1,1 @@
-"""Learning: experience, hindsight states, stages, one trainer, checkpoints, probes."""
+"""Learning: collection, hindsight states, stages, one trainer, checkpoints, probes."""

@@ -21,7 +21,7 @@ from ami.blueprint import Episode, Planner
 from ami.errors import require
 from ami.graph.graph import Graph
 from ami.learning import checkpoint
-from ami.learning.experience import SEED_RANGE
+from ami.learning.collect import SEED_RANGE
 from ami.learning.stage import Stage
 from ami.module import Module
 from ami.rng import derive_seed

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
-from ami.learning.experience import Experience
-from ami.learning.states import FRAMES_AT_ONCE, percepts_of, states_of
+from ami.data.replay_buffer import FRAMES_AT_ONCE, REWARD, TERMINATED, ReplayBuffer
+from ami.learning.states import percepts_of, states_of
 from ami.ports import ActionSpace
 
 
@@ -74,38 +74,38 @@ class HindsightStates:
 
 
 @torch.no_grad()
-def remember(experience: Experience, perception: Perception, world_model: WorldModel, imagined: int) -> HindsightStates:
+def remember(experience: ReplayBuffer, perception: Perception, world_model: WorldModel, imagined: int) -> HindsightStates:
     """Encode all experience and imagine `imagined` (M) one-step successors of every state.
 
     A single choice has one successor per alternative, whatever M > 0. Several choices have one per combination if there are
     at most M. All other action spaces have M successors.
     """
-    steps = experience.steps.tolist()
     percepts = percepts_of(experience, perception)
     states, goals = states_of(experience, percepts, world_model), world_model.goal_of(percepts)
-    last = torch.cat([torch.full((n + 1,), end) for n, end in zip(steps, _ends(steps), strict=True)])
+    last = ((experience.steps + 1).cumsum(0) - 1).repeat_interleave(experience.steps + 1)
     first = torch.arange(len(states)) + 1
     following = states[torch.minimum(first, last)][:, None]
     actions = spread(world_model.plan_space, imagined)[:, None]
     predicted = [world_model.imagine(part, actions.expand(len(part), *actions.shape))
                  for part in states.split(FRAMES_AT_ONCE)] if imagined else []
     futures = [following, *([torch.cat([part.states[:, :, 0] for part in predicted])] if predicted else [])]
-    reward = _column(experience.reward, steps, [part.reward for part in predicted])
-    cont = _column(experience.cont, steps, [part.cont for part in predicted])
+    reward = _column(experience, REWARD, [part.reward for part in predicted])
+    cont = _column(experience, TERMINATED, [part.cont for part in predicted])
     return HindsightStates(states, torch.cat(futures, dim=1), goals, first, last, reward, cont)
 
 
-def _column(recorded: Tensor | None, steps: list[int], predicted: list[Tensor | None]) -> Tensor | None:
-    """Join recorded (E, T) and predicted (…, M, 1) values of each state's successors, (F, 1 + M); None if one is unknown.
+def _column(experience: ReplayBuffer, name: str, predicted: list[Tensor | None]) -> Tensor | None:
+    """Join recorded and predicted (…, M, 1) values of each state's successors, (F, 1 + M); None if one is unknown.
 
     The last state of an episode has no successor: it has the value 0 and is never drawn.
     """
-    if recorded is None or any(part is None for part in predicted):
+    if name not in experience.columns or any(part is None for part in predicted):
         return None
-    perceived = torch.cat([torch.cat([recorded[e, :n], recorded.new_zeros(1)]) for e, n in enumerate(steps)])[:, None]
-    if not predicted:
-        return perceived
-    return torch.cat([perceived, torch.cat([part[:, :, 0] for part in predicted if part is not None])], dim=1)
+    arrived = experience.arrived(name)
+    perceived = torch.zeros(experience.num_frames)
+    perceived[~experience.lasts()] = 1.0 - arrived.float() if name == TERMINATED else arrived
+    parts = [part[:, :, 0] for part in predicted if part is not None]
+    return torch.cat([perceived[:, None], *([torch.cat(parts)] if parts else [])], dim=1)
 
 
 def spread(space: ActionSpace, count: int) -> Tensor:
@@ -133,11 +133,3 @@ def directions(count: int, width: int) -> Tensor:
         return torch.stack([angle.cos(), angle.sin()], dim=-1)
     draws = torch.randn(count, width, generator=torch.Generator().manual_seed(0))
     return torch.nn.functional.normalize(draws, dim=-1)
-
-
-def _ends(steps: list[int]) -> list[int]:
-    ends, total = [], -1
-    for count in steps:
-        total += count + 1
-        ends.append(total)
-    return ends

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from ami.blueprint import Perception, WorldModel
-from ami.learning.experience import Experience
+from ami.data.replay_buffer import ACTION, ReplayBuffer
 from ami.learning.states import percepts_of, states_of
 from ami.module import Module
 
@@ -15,7 +15,7 @@ HORIZON = 5
 MOST_WINDOWS = 512
 
 
-def error_of_modules(modules: Mapping[str, Module], experience: Experience) -> float:
+def error_of_modules(modules: Mapping[str, Module], experience: ReplayBuffer) -> float:
     """Return `error_vs_persistence` of the first perception and world model among some modules; nan without them."""
     perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
     world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
@@ -25,7 +25,7 @@ def error_of_modules(modules: Mapping[str, Module], experience: Experience) -> f
 
 
 @torch.no_grad()
-def error_vs_persistence(experience: Experience, perception: Perception, world_model: WorldModel,
+def error_vs_persistence(experience: ReplayBuffer, perception: Perception, world_model: WorldModel,
                          horizon: int = HORIZON) -> float:
     """Return the mean distance of predicted states to what is perceived after `horizon` steps, divided by persistence's.
 
@@ -39,10 +39,9 @@ def error_vs_persistence(experience: Experience, perception: Perception, world_m
     Returns:
         nan if no episode is that long, or if no state moves, as when all states have collapsed to one.
     """
-    fits = torch.arange(experience.action.shape[1])[None] + horizon <= experience.steps[:, None]
-    starts = fits.nonzero()
-    if not len(starts):
+    if not bool((experience.steps >= horizon).any()):
         return float("nan")
+    starts = experience.starts(horizon)
     starts = starts[:: max(1, len(starts) // MOST_WINDOWS)][:MOST_WINDOWS]
     episode, step = starts[:, 0], starts[:, 1]
     percepts = percepts_of(experience, perception)
@@ -50,7 +49,7 @@ def error_vs_persistence(experience: Experience, perception: Perception, world_m
     first = (experience.steps + 1).cumsum(0) - (experience.steps + 1)
     now = first[episode] + step
     before, after = states[now], world_model.goal_of(percepts[now + horizon])
-    actions = experience.action[episode[:, None], step[:, None] + torch.arange(horizon)]
+    actions = experience.rows(ACTION, (experience.first[episode] + step)[:, None] + torch.arange(horizon))
     chosen = world_model.encode_action(before[:, None].expand(-1, horizon, *before.shape[1:]), actions)
     predicted = world_model.imagine_last(before, chosen[:, None]).states[:, 0, -1]
     moved = float(world_model.distance(before, after).double().mean())

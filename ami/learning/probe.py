@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
+from ami.data.replay_buffer import TRUTH, ReplayBuffer
 from ami.errors import require
-from ami.learning.experience import Experience
 from ami.learning.states import percepts_of, states_of
 from ami.module import Module
 
@@ -62,32 +62,32 @@ class ProbeFigures:
         return asdict(self)
 
 
-def probe_modules(modules: Mapping[str, Module], experience: Experience | None) -> tuple[ProbeFigures, Readout] | None:
+def probe_modules(modules: Mapping[str, Module], experience: ReplayBuffer | None) -> tuple[ProbeFigures, Readout] | None:
     """Probe the first perception and world model among some modules; None without them, or if the true state is unknown.
 
     Raises as `probe` does.
     """
     perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
     world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
-    if perception is None or world_model is None or experience is None or 0 in experience.truth.shape:
+    if perception is None or world_model is None or experience is None or not _has_truth(experience):
         return None
     return probe(experience, perception, world_model)
 
 
 @torch.no_grad()
-def probe(experience: Experience, perception: Perception, world_model: WorldModel) -> tuple[ProbeFigures, Readout]:
+def probe(experience: ReplayBuffer, perception: Perception, world_model: WorldModel) -> tuple[ProbeFigures, Readout]:
     """Fit on three quarters of the episodes, score on the rest.
 
     Raises:
         SettingError: there are fewer than 2 episodes, or states are not finite.
     """
-    count = len(experience.steps)
+    count = experience.num_episodes
     require(count >= 2, f"a probe got {count} episodes: expected 2 or more, for a fit and a held-out score")
     split = max(1, int(count * TRAIN_SHARE))
     parts: list[tuple[Tensor, Tensor]] = []
     for chosen in (range(split), range(split, count)):
-        truth = torch.cat([experience.truth[e, : int(experience.steps[e]) + 1] for e in chosen])
         some = experience.some(chosen)
+        truth = some.column(TRUTH)
         states = states_of(some, percepts_of(some, perception), world_model)
         parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
@@ -107,9 +107,13 @@ def probe(experience: Experience, perception: Perception, world_model: WorldMode
     return ProbeFigures(float(r2), float(test.std(0).mean()), float(rank)), readout
 
 
-def _cause(experience: Experience, perception: Perception, world_model: WorldModel) -> str:
+def _has_truth(experience: ReplayBuffer) -> bool:
+    return TRUTH in experience.columns and 0 not in experience.columns[TRUTH].shape
+
+
+def _cause(experience: ReplayBuffer, perception: Perception, world_model: WorldModel) -> str:
     """Return why states are not finite: the observations, the weights, or the modules' own computation."""
-    if not bool(experience.observation.isfinite().all()):
+    if not all(bool(part.isfinite().all()) for part in experience.frames()):
         return "the world's observations are not. Fix: correct the world, or cut such values off in a wrapper"
     weights = [*perception.state_dict().values(), *world_model.state_dict().values()]
     if not all(bool(value.isfinite().all()) for value in weights):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
+from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import SettingError
-from ami.learning.experience import Experience
 from ami.learning.hindsight import remember
 from ami.learning.stage import Stage
 from ami.module import Module
@@ -22,8 +22,8 @@ Draw = Callable[[int], dict[str, Tensor]]
 """Draws the batch of a step of the stage."""
 
 
-def windows(stage: Stage, experience: Experience) -> Draw:
-    """Return a source of windows of observations and actions; raises as `Experience.starts` does."""
+def windows(stage: Stage, experience: ReplayBuffer) -> Draw:
+    """Return a source of windows of observations and actions; raises as `ReplayBuffer.starts` does."""
     starts, ends = experience.starts(stage.window), experience.endings(stage.window)
     from_ends = round(stage.ends * stage.batch) if len(ends) else 0
 
@@ -36,7 +36,7 @@ def windows(stage: Stage, experience: Experience) -> Draw:
     return draw
 
 
-def memory(stage: Stage, experience: Experience, modules: Mapping[str, Module]) -> Draw:
+def memory(stage: Stage, experience: ReplayBuffer, modules: Mapping[str, Module]) -> Draw:
     """Return a source of states with their successors.
 
     Raises:

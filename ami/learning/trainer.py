@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ami.data.replay_buffer import OBSERVATION, REWARD, ReplayBuffer, joined
 from ami.errors import AmiError, SettingError, unknown_name
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.divergence import not_finite
-from ami.learning.experience import Experience, joined
 from ami.learning.expert_plans import Expert, ExpertPlans
 from ami.learning.sources import MADE_OF, Draw, memory, windows
 from ami.learning.stage import Stage, specs_of
@@ -80,7 +80,7 @@ class _Running:
     rows: list[Row] = field(default_factory=list)
 
 
-Collector = Callable[[Step], tuple[Experience, float, bool]]
+Collector = Callable[[Step], tuple[ReplayBuffer, float, bool]]
 """Returns the experience of a step, the seconds of its collection, and whether it was loaded from the cache."""
 OnStep = Callable[[Stage, int, Row | None], None]
 
@@ -118,8 +118,8 @@ class Trainer:
             collected: returns the experience of a round; called once per round, in order.
         """
         progress = TrainingProgress()
-        rounds: list[Experience] = []
-        experience: Experience | None = None
+        rounds: list[ReplayBuffer] = []
+        experience: ReplayBuffer | None = None
         with _own_random_state():
             for step in self.schedule:
                 if step.stage is None:
@@ -135,7 +135,7 @@ class Trainer:
             module.requires_grad_(False).eval()
         return progress
 
-    def _collect(self, progress: TrainingProgress, step: Step, collected: Collector) -> Experience:
+    def _collect(self, progress: TrainingProgress, step: Step, collected: Collector) -> ReplayBuffer:
         """Return one round's experience; with several rounds, add its mean return to the learning curve."""
         for module in self.modules.values():
             module.eval()
@@ -147,12 +147,11 @@ class Trainer:
             self.on_known(progress.rows[-1])
         return experience
 
-    def _fit_statistics(self, experience: Experience) -> None:
+    def _fit_statistics(self, experience: ReplayBuffer) -> None:
         """Call `fit_statistics` of the modules that have it with all experience, before a round learns from it."""
-        batch = {"observation": experience.frames(), "last": experience.lasts()}
-        if experience.reward is not None:
-            is_real = torch.arange(experience.reward.shape[1])[None] < experience.steps[:, None]
-            batch["reward"] = experience.reward[is_real]
+        batch = {"observation": experience.column(OBSERVATION), "last": experience.lasts()}
+        if REWARD in experience.columns:
+            batch["reward"] = experience.arrived(REWARD)
         for module in self.modules.values():
             self._call_hook(module, "fit_statistics", batch)
 
@@ -177,7 +176,7 @@ class Trainer:
         self._account(progress, step, notes["seconds"], True)
         return True
 
-    def _run_stage(self, progress: TrainingProgress, step: Step, stage: Stage, experience: Experience) -> None:
+    def _run_stage(self, progress: TrainingProgress, step: Step, stage: Stage, experience: ReplayBuffer) -> None:
         running, saved = _Running(), self._progress(step)
         if saved is not None:
             notes = saved[1]
@@ -264,7 +263,7 @@ class Trainer:
             parameters |= {id(parameter): parameter for parameter in part.parameters()}
         return list(parameters.values())
 
-    def _source(self, step: Step, stage: Stage, experience: Experience) -> Draw:
+    def _source(self, step: Step, stage: Stage, experience: ReplayBuffer) -> Draw:
         if stage.data == "memory":
             return memory(stage, experience, self.modules)
         if stage.data == "experience":

@@ -15,12 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
 
 from ami.blueprint import CriticTerm
+from ami.data.replay_buffer import OBSERVATION, ReplayBuffer
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
-from ami.learning.experience import Experience, collect, collector
+from ami.learning.collect import collect, collector
 from ami.learning.expert_plans import Expert, first_plans
 from ami.learning.probe import probe_modules
 from ami.learning.stage import Stage
@@ -86,7 +86,7 @@ def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
     return warnings
 
 
-def _little_experience(plan: TrainingPlan) -> tuple[Experience, float]:
+def _little_experience(plan: TrainingPlan) -> tuple[ReplayBuffer, float]:
     """Collect a few short episodes; return them and the seconds per tick."""
     how, seed = plan.config.settings.learning.collect, derive_seed(plan.config.settings.seed, "dry run")
     longest = max((stage.window for stage in plan.stages if stage.data == "experience"), default=1)
@@ -98,7 +98,7 @@ def _little_experience(plan: TrainingPlan) -> tuple[Experience, float]:
         return experience, (time.perf_counter() - begun) / (ticks + 1)
 
 
-def _shrunk(stage: Stage, experience: Experience) -> Stage:
+def _shrunk(stage: Stage, experience: ReplayBuffer) -> Stage:
     """Return the stage with few steps, small batches, and a window no longer than the longest collected episode."""
     steps = max(STEPS, len(stage.agents)) if stage.data == "plans" else STEPS
     window = min(stage.window, max(1, int(experience.steps.max()))) if stage.data == "experience" else stage.window
@@ -116,14 +116,14 @@ def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Expert], modules: 
         checkpoint.save(cache.file(f"{stage_name(step)}.plans-{number}"), vars(plans), {})
 
 
-def _of_collecting(plan: TrainingPlan, experience: Experience, tick: float) -> Iterator[str]:
+def _of_collecting(plan: TrainingPlan, experience: ReplayBuffer, tick: float) -> Iterator[str]:
     """Check the configured amount of experience against memory and time."""
     how = plan.config.settings.learning.collect
-    frame = sum(_bytes(value[0, 0]) for value in (experience.observation, experience.action, experience.truth))
+    frame = sum(column.row_bytes for column in experience.columns.values())
     check_memory("learning.collect.episodes", how.episodes, plan.rounds * how.episodes * (how.steps + 1) * frame,
                  "fewer episodes, or fewer learning.collect.steps")
     together = min(how.batch, how.episodes)
-    check_memory("learning.collect.batch", how.batch, together * experience.observation[0, 0].numel() * FLOAT,
+    check_memory("learning.collect.batch", how.batch, together * math.prod(experience.columns[OBSERVATION].shape) * FLOAT,
                  "a smaller batch")
     waves = plan.rounds * math.ceil(how.episodes / how.batch)
     warning = check_time("learning.collect.episodes", how.episodes, waves * (how.steps + 1) * tick,
@@ -132,11 +132,11 @@ def _of_collecting(plan: TrainingPlan, experience: Experience, tick: float) -> I
         yield warning
 
 
-def _check_memory(plan: TrainingPlan, experience: Experience, modules: Mapping[str, Module]) -> None:
+def _check_memory(plan: TrainingPlan, experience: ReplayBuffer, modules: Mapping[str, Module]) -> None:
     """Check the batch of every stage against memory."""
     how = plan.config.settings.learning.collect
     sizes = [dims.get("S") for dims in plan.graph.dims.values()]
-    observed = experience.observation[0, 0].numel() * FLOAT
+    observed = math.prod(experience.columns[OBSERVATION].shape) * FLOAT
     state = FLOAT * next((math.prod(size) for size in sizes if isinstance(size, tuple)), 1)
     for stage in plan.stages:
         where = f"learning.stages.{stage.name}"
@@ -160,6 +160,3 @@ def _of_stages(plan: TrainingPlan, watch: _Watch) -> Iterator[str]:
         if warning:
             yield warning
 
-
-def _bytes(value: Tensor) -> int:
-    return value.numel() * value.element_size()

@@ -8,12 +8,13 @@ from pathlib import Path
 from ami.agent import Agent
 from ami.blueprint import World
 from ami.config.compose import Config, to_graph
+from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import CheckpointError
 from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.learning.cache import FOLDER as CACHE
 from ami.learning.cache import Cache
-from ami.learning.experience import Experience, collect, collector
+from ami.learning.collect import collect, collector
 from ami.learning.expert_plans import Expert, planned_ports
 from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
@@ -114,7 +115,7 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
     probing = time.perf_counter() - begun
 
-    def experience_of(step: Step) -> tuple[Experience, float, bool]:
+    def experience_of(step: Step) -> tuple[ReplayBuffer, float, bool]:
         weights = {node: dict(module.state_dict()) for node, module in modules.items()} if step.round else {}
         return _experience(plan, step, weights, cache, console)
 
@@ -164,12 +165,12 @@ def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
 
 
 def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
-                console: Console) -> tuple[Experience, float, bool]:
+                console: Console) -> tuple[ReplayBuffer, float, bool]:
     """Return one round's experience, the seconds its collection took, and whether it came from the cache."""
     name = f"experience-{step.key}"
     kept = cache.find(name)
     if kept is not None:
-        return Experience(**kept[0]), kept[1]["seconds"], True
+        return ReplayBuffer.of_tensors(kept[0]), kept[1]["seconds"], True
     settings = plan.config.settings
     how = settings.learning.collect
     seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
@@ -182,7 +183,7 @@ def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
     return experience, seconds, False
 
 
-def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
+def _held_out(plan: TrainingPlan, cache: Cache) -> ReplayBuffer | None:
     """Return held-out experience for probes; None if the world does not report its true state."""
     if plan.explorer.dims[plan.explorer.the(World)]["X"] == 0:
         return None
@@ -190,7 +191,7 @@ def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
     name = f"experience-{plan.schedule[0].key}.held-out"
     kept = cache.find(name)
     if kept is not None:
-        return Experience(**kept[0])
+        return ReplayBuffer.of_tensors(kept[0])
     how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
     with collector(plan.explorer, seed) as agent:
         held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
@@ -198,8 +199,8 @@ def _held_out(plan: TrainingPlan, cache: Cache) -> Experience | None:
     return held_out
 
 
-def _keep(cache: Cache, name: str, experience: Experience, seconds: float) -> None:
-    cache.keep(name, {part: value for part, value in vars(experience).items() if value is not None}, {"seconds": seconds})
+def _keep(cache: Cache, name: str, experience: ReplayBuffer, seconds: float) -> None:
+    cache.keep(name, experience.tensors(), {"seconds": seconds})
 
 
 def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:

@@ -22,7 +22,7 @@ from ami.errors import require
 from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
-from ami.learning.experience import collected_ports
+from ami.learning.collect import collected_ports
 from ami.learning.stage import Stage
 from ami.learning.trainer import Step
 from ami.trace.header import versions

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ami.blueprint import Perception, Prediction, WorldModel
+from ami.data.replay_buffer import ReplayBuffer
 from ami.learning import hindsight
-from ami.learning.experience import Experience
 from ami.learning.hindsight import HindsightStates, directions, remember, spread
 from ami.ports import ActionSpace
 from modules.world_model.markov import MarkovWorldModel
@@ -42,15 +42,16 @@ class Model(MarkovWorldModel):
         return Prediction(state[:, None, None] + moved[..., None, None])
 
 
-def experience(lengths: list[int], width: int = 2) -> Experience:
-    """Return episodes whose observation is (20 e + t, e) in episode e at step t; the padding is 255."""
+def experience(lengths: list[int], width: int = 2, reward: Tensor | None = None,
+               terminated: Tensor | None = None) -> ReplayBuffer:
+    """Return episodes whose observation is (20 e + t, e) in episode e at step t."""
     count, longest = len(lengths), max(lengths)
     observation = torch.full((count, longest + 1, 2), 255, dtype=torch.uint8)
     for episode, steps in enumerate(lengths):
         observation[episode, : steps + 1, 0] = 20 * episode + torch.arange(steps + 1)
         observation[episode, : steps + 1, 1] = episode
-    return Experience(observation, torch.zeros(count, longest, width), torch.zeros(count, longest + 1, 0),
-                      torch.tensor(lengths))
+    return ReplayBuffer.of_padded(observation, torch.zeros(count, longest, width), torch.tensor(lengths),
+                                  reward=reward, terminated=terminated)
 
 
 def states_of(lengths: list[int], imagined: int = 3, width: int = 2) -> HindsightStates:
@@ -161,10 +162,8 @@ class RewardModel(Model):
 
 
 def states_with_reward(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> HindsightStates:
-    bare = experience(lengths, width)
-    reward = torch.arange(bare.action.shape[1]).expand(len(lengths), -1) + 1.0
-    return remember(Experience(bare.observation, bare.action, bare.truth, bare.steps, reward, 1 - reward / 10), Eye(), model,
-                    imagined)
+    reward = torch.arange(max(lengths)).expand(len(lengths), -1) + 1.0
+    return remember(experience(lengths, width, reward, reward == 2), Eye(), model, imagined)
 
 
 def test_reward_and_cont_are_the_recorded_then_the_predicted_ones() -> None:
@@ -172,7 +171,7 @@ def test_reward_and_cont_are_the_recorded_then_the_predicted_ones() -> None:
     assert made.reward is not None and made.cont is not None
     with_future = made.first <= made.last
     assert made.reward[with_future, 0].tolist() == [1, 2, 1, 2, 3]
-    torch.testing.assert_close(made.cont[with_future, 0], torch.tensor([0.9, 0.8, 0.9, 0.8, 0.7]))
+    assert made.cont[with_future, 0].tolist() == [1, 0, 1, 0, 1]
     assert torch.equal(made.reward[:, 1:], directions(3, 2)[:, 0].expand(7, 3))
     assert {"reward", "cont"} <= set(made.draw(4))
 
@@ -199,10 +198,9 @@ def test_imagined_actions_of_several_choices_and_numbers_are_valid() -> None:
 
 
 def test_states_shortly_before_a_terminal_step_are_oversampled() -> None:
-    bare = experience([4, 0, 3, 1])
-    cont = torch.ones(4, 4)
-    cont[0, 3] = cont[3, 0] = 0  # the first and the last episode terminate
-    made = remember(Experience(bare.observation, bare.action, bare.truth, bare.steps, cont, cont), Eye(), Model(), 0)
+    terminated = torch.zeros(4, 4, dtype=torch.bool)
+    terminated[0, 3] = terminated[3, 0] = True  # the first and the last episode terminate
+    made = remember(experience([4, 0, 3, 1], terminated=terminated), Eye(), Model(), 0)
     assert made.state[made.endings(2), 0, 0].div(2).tolist() == [2, 3, 60]
     assert made.state[made.endings(99), 0, 0].div(2).tolist() == [0, 1, 2, 3, 60]
     with torch.random.fork_rng():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Perception
+from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import SettingError
-from ami.learning.experience import Experience
 from ami.learning.probe import ProbeFigures, Readout, probe
 from modules.world_model.markov import MarkovWorldModel
 
@@ -37,14 +37,14 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def experience_of(truth: Tensor | None = None, steps: Tensor | None = None) -> Experience:
+def experience_of(truth: Tensor | None = None, steps: Tensor | None = None) -> ReplayBuffer:
     """Return experience whose observation is the truth."""
     truth = draw(EPISODES, STEPS + 1, 2) if truth is None else truth
-    return Experience(truth.clone(), torch.zeros(EPISODES, STEPS, 1), truth,
-                      torch.full((EPISODES,), STEPS) if steps is None else steps)
+    return ReplayBuffer.of_padded(truth, torch.zeros(EPISODES, STEPS, 1),
+                                  torch.full((EPISODES,), STEPS) if steps is None else steps, truth)
 
 
-def probed(belief: Callable[[Tensor], Tensor], experience: Experience | None = None) -> tuple[ProbeFigures, Readout]:
+def probed(belief: Callable[[Tensor], Tensor], experience: ReplayBuffer | None = None) -> tuple[ProbeFigures, Readout]:
     return probe(experience or experience_of(), Eye(), Model(belief))
 
 

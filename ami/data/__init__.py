@@ -1,0 +1,1 @@
+"""Data: recorded episodes to learn from, in memory and in files."""
