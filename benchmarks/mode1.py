@@ -73,7 +73,7 @@ class Stopwatch:
         self.planned: list[int] = []
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
-            sent_at: Sequence[int] = ()) -> None:
+            ages: Sequence[int] = ()) -> None:
         if node == "world":
             self.ticks.append({})
             self.planned.append(0)

@@ -88,9 +88,9 @@ class ReplayedAgent:
         for world, sent in shown.items():
             if tick % self.graph.every[world] == 0:
                 now = time.perf_counter_ns()  # playback takes no time
-                inputs, sent_at = self._mail.inputs(world, tick)
+                inputs, ages = self._mail.inputs(world, tick)
                 self._histories[world].add(inputs, sent)
-                self.recorder.add(world, self._wave, tick, now, now, sent, sent_at)
+                self.recorder.add(world, self._wave, tick, now, now, sent, ages)
         recorded = self.recording.actions_parcel(self._wave, tick - 1, self._acted)
         outputs = self.worker.fire(self.nodes, tick, [*recorded, (tick, shown)])
         self._acted = outputs

@@ -36,7 +36,7 @@ class Checked(NoTrace):
         return next(iter(self.parted.values()), None)
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
-            sent_at: Sequence[int] = ()) -> None:
+            ages: Sequence[int] = ()) -> None:
         if node not in self._worlds:
             self._fresh.append((node, wave, tick, outputs))
 
@@ -46,7 +46,7 @@ class Checked(NoTrace):
         self._fresh.clear()
 
     def _compare(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor],
-            sent_at: Sequence[int] = ()) -> None:
+            ages: Sequence[int] = ()) -> None:
         if node in self.parted:
             return
         recorded = self._recorded.get(node, {}).get((wave, tick))

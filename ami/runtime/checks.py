@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ Expected = tuple[str, torch.Size, torch.dtype | None]
 """An output port: its name, shape and dtype."""
 SMALL = 256
 """Up to this many numbers, Python sums a message faster than torch does."""
+Sum = Callable[[Tensor], float]
 
 
 class InPlaceGuard:
@@ -31,13 +32,23 @@ class InPlaceGuard:
     """
 
     def __init__(self, inputs: Mapping[str, Tensor | None], sent: Outputs | None) -> None:
-        named = [(f"its input '{name}'", value) for name, value in inputs.items() if value is not None]
-        named += [(f"'{name}', which it had sent at the tick before,", value) for name, value in (sent or {}).items()]
-        self._before = [(name, value, value._version) for name, value in named if not value.is_inference()]
+        self._inputs, self._sent = _versions(inputs), _versions(sent or {})
 
     def changed(self) -> str:
         """Return the first changed message as text; empty if none changed."""
-        return next((name for name, value, version in self._before if value._version != version), "")
+        for name, value, version in self._inputs:
+            if value._version != version:
+                return f"its input '{name}'"
+        for name, value, version in self._sent:
+            if value._version != version:
+                return f"'{name}', which it had sent at the tick before,"
+        return ""
+
+
+def _versions(messages: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor, int]]:
+    """Return the messages whose changes torch counts, and their counts so far."""
+    return [(name, value, value._version) for name, value in messages.items()
+            if value is not None and not value.is_inference()]
 
 
 class Fit:
@@ -62,32 +73,27 @@ class Fit:
             self.expected.append((name, shape, port.dtype or known.get(name)))
             if port.dtype == torch.float32 and (not port.dims or port.kind == "action"):
                 self.judged.append(name)
-        self._names = [name for name, *_ in self.expected]
-        self._types = [(shape, dtype) for _, shape, dtype in self.expected]
-        small = {name for name, shape, _ in self.expected if name in self.judged and shape == (batch,) and batch <= SMALL}
-        self._single = small if batch == 1 else set()
-        self._small = small - self._single
-        self._others = set(self.judged) - small
+        self._ports = self._with_sums()
 
     def __call__(self, outputs: Any) -> bool:
         """Return whether outputs fit."""
         try:
-            if list(outputs) != self._names or [(value.shape, value.dtype) for value in outputs.values()] != self._types:
-                return self._fits_at_first(outputs)
-            total = 0.0
-            for name in self._single:
-                total += outputs[name].item()
-            for name in self._small:
-                total += sum(outputs[name].tolist())
-            for name in self._others:
+            for name, shape, dtype, total in self._ports:
                 value = outputs[name]
-                total += sum(value.flatten().tolist()) if value.numel() <= SMALL else value.sum().item()
-            return math.isfinite(total)
+                if value.dtype is not dtype or value.shape != shape:
+                    return self._fits_at_first(outputs)
+                if total is not None and not math.isfinite(total(value)):
+                    return False
+            return len(outputs) == len(self._ports)
         except (KeyError, TypeError, AttributeError, IndexError):  # no mapping, no such port, no tensor
             return False
 
+    def _with_sums(self) -> list[tuple[str, torch.Size, torch.dtype | None, Sum | None]]:
+        """Return the expected outputs, each with the sum that is finite if its numbers are; None if they are not judged."""
+        return [(name, shape, dtype, sum_of(shape) if name in self.judged else None) for name, shape, dtype in self.expected]
+
     def _fits_at_first(self, outputs: Mapping[str, Any]) -> bool:
-        """Return whether outputs fit in another order, or with a first dtype, which is kept."""
+        """Return whether outputs fit with a first dtype, which is kept."""
         for i, (name, shape, dtype) in enumerate(self.expected):
             value = outputs[name]
             if not isinstance(value, Tensor) or value.shape != shape or (dtype is not None and value.dtype is not dtype):
@@ -95,8 +101,21 @@ class Fit:
             self.expected[i] = (name, shape, value.dtype)
         if len(outputs) != len(self.expected):
             return False
-        self._types = [(shape, dtype) for _, shape, dtype in self.expected]
+        self._ports = self._with_sums()
         return all(bool(outputs[name].isfinite().all()) for name in self.judged)
+
+
+def sum_of(shape: torch.Size) -> Sum:
+    """Return the fastest sum of a message of this shape; it is not finite if one of the numbers is not."""
+    if shape == (1,):
+        return Tensor.item
+    if shape.numel() > SMALL:
+        return lambda value: value.sum().item()
+    if len(shape) == 1:
+        return lambda value: sum(value.tolist())
+    if len(shape) == 2:
+        return lambda value: sum(map(sum, value.tolist()))
+    return lambda value: sum(value.flatten().tolist())
 
 
 class Faults:

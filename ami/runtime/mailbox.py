@@ -25,7 +25,7 @@ Outputs = Mapping[str, Tensor]
 Parcel = tuple[int, Mapping[str, Outputs]]
 """Outputs sent to other workers: the tick, and outputs by node."""
 NEVER = -1
-"""The value of `sent_at` for an initial value, which was never sent."""
+"""The age of an initial value, which was never sent."""
 
 
 class _Source(NamedTuple):
@@ -46,6 +46,22 @@ class _Source(NamedTuple):
     delay: int
     fill: Tensor
     every: int
+
+
+class _Inputs(NamedTuple):
+    """The inputs of one node.
+
+    Attributes:
+        constant: the inputs without a wire, and those of cut wires.
+        sources: the others.
+        delays: of the sources, by source; these are the ages of the messages, unless a sender is slow.
+        steady: the longest delay: the inputs of a later tick need no initial values. None if a sender is slow.
+    """
+
+    constant: dict[str, Tensor | None]
+    sources: list[_Source]
+    delays: tuple[int, ...]
+    steady: int | None
 
 
 class _Copies(NamedTuple):
@@ -77,8 +93,7 @@ class Mailbox:
         self.depth = 1 + max((wire.delay for wire in graph.wires), default=0)
         self._sent: dict[str, dict[int, Outputs]] = {node: {} for node in graph.order}
         self._copies: dict[str, dict[torch.device, _Copies]] = {}
-        self._sources: dict[str, list[_Source]] = {}
-        self._constant: dict[str, dict[str, Tensor | None]] = {}
+        self._inputs: dict[str, _Inputs] = {}
         self._begun: Tensor | None = None
         self.born = torch.zeros(0, dtype=torch.int64)
         self.youngest = 0
@@ -90,26 +105,28 @@ class Mailbox:
         for sent in self._sent.values():
             sent.clear()
         self.born, self.youngest, self._begun = torch.zeros(batch, dtype=torch.int64), 0, None
-        self._sources, self._constant, self._copies = {}, {}, {}
+        self._inputs, self._copies = {}, {}
         for node in inputs:
             device = self._graph.devices[node]
             if device != CPU:  # what it sends is there already, see `keep`
                 self._copies.setdefault(node, {})[device] = _Copies(list(self._graph.outputs[node]), {})
         for node, ports in inputs.items():
-            self._sources[node] = []
-            self._constant[node] = dict.fromkeys(ports)
+            constant: dict[str, Tensor | None] = dict.fromkeys(ports)
+            sources = []
             for wire in self._graph.inputs[node]:
                 port = ports[wire.to_port]
                 device = CPU if port.kind in CONTROL else self._graph.devices[node]
                 fill = torch.full((batch, *port.shape(self._graph.dims[node])), wire.init, dtype=port.dtype or torch.float32,
                                   device=device)
                 if wire.cut:
-                    self._constant[node][wire.to_port] = fill
+                    constant[wire.to_port] = fill
                 else:
-                    del self._constant[node][wire.to_port]
+                    del constant[wire.to_port]
                     sent = self._sent[wire.node] if device == CPU else self._copied(wire, device)
-                    self._sources[node].append(_Source(wire.to_port, sent, wire.port, wire.delay, fill,
-                                                       self._graph.every[wire.node]))
+                    sources.append(_Source(wire.to_port, sent, wire.port, wire.delay, fill, self._graph.every[wire.node]))
+            delays = tuple(source.delay for source in sources)
+            is_slow = any(source.every > 1 for source in sources)
+            self._inputs[node] = _Inputs(constant, sources, delays, None if is_slow else max(delays, default=0))
 
     def _copied(self, wire: Wire, device: torch.device) -> dict[int, Outputs]:
         """Have a wire's messages copied to a device; return the copies by tick."""
@@ -180,35 +197,35 @@ class Mailbox:
         return self._sent[node]
 
     def inputs(self, node: str, tick: int) -> tuple[dict[str, Tensor | None], tuple[int, ...]]:
-        """Return the inputs of a node at a tick, and the tick at which each of its wires' messages was sent.
+        """Return the inputs of a node at a tick, and the age of the message of each of its wires, in ticks.
 
         Raises:
             WorkerLost: a sender has sent nothing: it failed or died.
         """
-        values, sent_at = self._constant[node].copy(), []
+        constant, sources, delays, steady = self._inputs[node]
+        values = constant.copy()
         try:
-            for source in self._sources[node]:
-                to_port, sent, port, delay, _, every = source
-                if delay or every > 1:
-                    values[to_port], then = self.read(source, tick)
-                    sent_at.append(then)
-                else:  # most wires: this loop runs for every node at every tick
-                    values[to_port] = sent[tick][port]
-                    sent_at.append(tick)
+            if steady is not None and tick - steady >= self.youngest:  # most ticks
+                for to_port, sent, port, delay, _, _ in sources:
+                    values[to_port] = sent[tick - delay][port]
+                return values, delays
+            ages = []
+            for source in sources:
+                to_port, delay = source.to_port, source.delay
+                values[to_port], then = self._read(source, tick)
+                ages.append(NEVER if then < 0 else tick - then)
         except KeyError:
-            raise WorkerLost(f"{node}.{to_port} received no message from tick {tick}: its sender failed or died") from None
-        return values, tuple(sent_at)
+            raise WorkerLost(f"{node}.{to_port} received no message from tick {tick - delay}: its sender failed or "
+                             "died") from None
+        return values, tuple(ages)
 
-    def read(self, source: _Source, tick: int) -> tuple[Tensor, int]:
-        """Return the message that an input receives at a tick, and the tick at which it was sent; see `inputs`."""
+    def _read(self, source: _Source, tick: int) -> tuple[Tensor, int]:
+        """Return the message that an input receives at a tick, and the tick at which it was sent."""
         _, sent, port, delay, fill, every = source
         then = tick - delay
         if then < 0:
             return fill, NEVER
-        try:
-            value = sent[then][port]
-        except KeyError:
-            raise WorkerLost(f"{source.to_port} received no message from tick {then}: its sender failed or died") from None
+        value = sent[then][port]
         if then < self.youngest:
             old = (self.born > then).to(value.device).view(-1, *[1] * (value.ndim - 1))
             value = torch.where(old, fill.to(value), value)

@@ -12,10 +12,10 @@ class Recorder(Protocol):
     """Receives every invocation of a worker's nodes."""
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
-            sent_at: Sequence[int] = ()) -> None:
+            ages: Sequence[int] = ()) -> None:
         """Record one invocation; its messages do not change until `keep` is called.
 
-        `sent_at` holds the tick at which each input was sent, per uncut wire into the node in the order of
+        `ages` holds the number of ticks since each input was sent, per uncut wire into the node in the order of
         `Graph.inputs`; -1 for a wire's initial value. Empty: unknown.
         """
 
@@ -32,7 +32,7 @@ class NoTrace:
     """Records nothing."""
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
-            sent_at: Sequence[int] = ()) -> None:
+            ages: Sequence[int] = ()) -> None:
         pass
 
     def keep(self) -> None:

@@ -174,7 +174,7 @@ class Worker:
             rows = self.mail.due(every, tick)
             if rows is not None and not bool(rows.any()):
                 return sent[tick - 1]
-        inputs, sent_at = self.mail.inputs(node, tick)
+        inputs, ages = self.mail.inputs(node, tick)
         guard = InPlaceGuard(inputs, before) if is_guarded else None
         start = time.perf_counter_ns()
         try:
@@ -194,7 +194,7 @@ class Worker:
                             "other nodes read it. Fix: clone() the message before an operation in place")
         if is_away:
             self.mail.keep(node, tick, there)
-        self.recorder.add(node, self._wave, tick, start, end, outputs, sent_at)
+        self.recorder.add(node, self._wave, tick, start, end, outputs, ages)
         if history is not None:
             history.add(inputs, outputs)
         return outputs

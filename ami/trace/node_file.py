@@ -46,7 +46,7 @@ AGE = "age"
 INITIAL = -1
 
 Row = tuple[int, int, int, int, int, Sequence[int], tuple[bytes, ...], bytes]
-"""One invocation: wave, tick, batch, start, end, the tick each input was sent at, each port's bytes, and the notes."""
+"""One invocation: wave, tick, batch, start, end, the age of each input, each port's bytes, and the notes."""
 
 
 class NodeFile:
@@ -108,11 +108,13 @@ class NodeFile:
                 Path(self._file.name).unlink()
 
     def _append(self, rows: list[Row], batch: int) -> float:
-        wave, tick, batches, start, end, sent_at, contents, notes = zip(*rows, strict=True)
+        wave, tick, batches, start, end, ages, contents, notes = zip(*rows, strict=True)
         arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
         arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
         if self._num_inputs:
-            arrays.append(self._ages(np.array(tick, np.int32), np.array(sent_at, np.int32)))
+            # constant delays give constant columns, which compress well
+            flat = pa.array(np.array(ages, np.int32).reshape(-1))
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, self._num_inputs))
         for (name, port), column in zip(self._ports.items(), zip(*contents, strict=True), strict=True):
             arrays += port.columns(column, batch)
             if name in self._kept:
@@ -121,11 +123,6 @@ class NodeFile:
             arrays.append(pa.array(notes, pa.binary()))
         # one whole message of the Arrow stream, in one write
         return self._send(serialized(pa.RecordBatch.from_arrays(arrays, schema=self._schema)))
-
-    def _ages(self, tick: np.ndarray, sent_at: np.ndarray) -> pa.Array:
-        """Return the age of each input, (rows, inputs); constant delays give constant columns, which compress well."""
-        ages = np.where(sent_at < 0, INITIAL, tick[:, None] - sent_at)
-        return pa.FixedSizeListArray.from_arrays(pa.array(ages.reshape(-1)), self._num_inputs)
 
     def _send(self, message: memoryview | bytes) -> float:
         begun = time.perf_counter()

@@ -36,7 +36,7 @@ class Notes:
         self.kept = 0
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
-            sent_at: Sequence[int] = ()) -> None:
+            ages: Sequence[int] = ()) -> None:
         assert start <= end and outputs
         self.rows.append((node, wave, tick))
 

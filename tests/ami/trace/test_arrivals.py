@@ -21,13 +21,13 @@ from tests.ami.toys import graph as toy_graph
 OUTPUT = {"out": torch.zeros(1)}
 
 
-def traced(folder: Path, graph: Graph, node: str, sent_at: list[tuple[int, ...]]) -> Trace:
-    """A trace of the actor, and of one more node with these ticks of its inputs."""
+def traced(folder: Path, graph: Graph, node: str, ages: list[tuple[int, ...]]) -> Trace:
+    """A trace of the actor, and of one more node with these ages of its inputs."""
     write_header(folder, graph, seed=0)
     log = TraceLog(folder / "trace" / "agent-0")
-    for tick, sent in enumerate(sent_at):
+    for tick, age in enumerate(ages):
         log.add("actor", 0, tick, tick, tick, OUTPUT)
-        log.add(node, 0, tick, tick, tick, OUTPUT, sent)
+        log.add(node, 0, tick, tick, tick, OUTPUT, age)
     log.close()
     return Trace.open(folder)
 
@@ -37,7 +37,7 @@ def sent_to(trace: Trace, node: str) -> dict[str, list[int]]:
 
 
 def test_the_recorded_tick_counts_not_the_wires_delay(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
-    trace = traced(tmp_path, tiny_agent(), "world", [(-1,), (0,), (0,), (-1,)])
+    trace = traced(tmp_path, tiny_agent(), "world", [(-1,), (1,), (2,), (-1,)])
     assert sent_to(trace, "world") == {"actor.action@-1 → world.action": [-1, 0, 0, -1]}
     assert trace.tables["world"]["age"].to_pylist() == [[-1], [1], [2], [-1]]
     inputs = Tables(trace).inputs
@@ -53,8 +53,8 @@ def test_without_ages_the_tick_is_derived_from_the_wires(tiny_agent: Callable[..
 
 
 def test_ages_do_not_enter_the_digest(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
-    digests = {traced(tmp_path / str(number), tiny_agent(), "world", sent).digest()
-               for number, sent in enumerate(([()] * 2, [(-1,), (0,)], [(-1,), (-1,)]))}
+    digests = {traced(tmp_path / str(number), tiny_agent(), "world", ages).digest()
+               for number, ages in enumerate(([()] * 2, [(-1,), (1,)], [(-1,), (-1,)]))}
     assert len(digests) == 1
 
 

@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ctypes import Array, c_char
 from pathlib import Path
 
 import pytest
@@ -93,16 +94,19 @@ def test_notes_may_share_memory_and_must_be_tensors(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_anywhere_loses_no_earlier_tick_of_any_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = log_module.bytes_at
+    memory_of = log_module.memory_of
     for at in range(1, 12):
         calls = iter(range(1000))
 
-        def interrupted(*given: int, calls: Iterator[int] = calls, at: int = at) -> bytes:
-            if next(calls) == at:
-                raise KeyboardInterrupt
-            return copied(*given)
+        def interrupted(size: int, calls: Iterator[int] = calls, at: int = at) -> Callable[[int], Array[c_char]]:
+            def memory_at(address: int) -> Array[c_char]:
+                if next(calls) == at:
+                    raise KeyboardInterrupt
+                return memory_of(size)(address)
 
-        monkeypatch.setattr(log_module, "bytes_at", interrupted)
+            return memory_at
+
+        monkeypatch.setattr(log_module, "memory_of", interrupted)
         log = TraceLog(tmp_path / str(at), payload=True)
         notes = log.notes("one")
         assert notes is not None

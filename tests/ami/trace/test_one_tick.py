@@ -26,7 +26,7 @@ def long(tiny_agent: Callable[..., Graph], tmp_path: Path) -> Path:
     log = TraceLog(tmp_path / "trace" / "agent-0")
     for wave in (3, 4):
         for tick in range(TICKS):
-            log.add("world", wave, tick, tick, tick + 1, {"reward": torch.tensor([float(tick)])}, (tick - 1,))
+            log.add("world", wave, tick, tick, tick + 1, {"reward": torch.tensor([float(tick)])}, (1 if tick else -1,))
             for node in ("perception", "world_model", "actor"):
                 log.add(node, wave, tick, tick, tick + 1, {"port": torch.tensor([100.0 * wave + tick])})
             if tick % BLOCK == BLOCK - 1:

@@ -24,7 +24,7 @@ def stream(tmp_path: Path) -> Path:
     log = TraceLog(tmp_path, payload=True)
     for tick in range(3):
         log.add("node", 0, tick, 10, 20, {"energy": torch.tensor([1.0, 2.0]), "state": torch.ones(2, 3),
-                                          "over": torch.tensor([True, False])}, sent_at=(tick, tick - 1))
+                                          "over": torch.tensor([True, False])}, ages=(0, 1 if tick else -1))
     log.close()
     return tmp_path / "node.0.arrow"
 
