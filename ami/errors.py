@@ -8,6 +8,7 @@
     ├── CallError        (RuntimeError)      a call edge is unbound, or its method is not declared callable
     ├── ModuleError      (RuntimeError)      a module's own code raised an error, or called sys.exit
     ├── CheckpointError  (RuntimeError)      a checkpoint is missing, broken, or belongs to another agent
+    ├── DataError        (ValueError)        a file of episodes is missing, broken, or holds data that cannot be learnt from
     ├── TraceError       (RuntimeError)      a trace is missing or lacks the requested data
     ├── TrustError       (PermissionError)   a `_target_` is not on the allow-list, or a foreign package shadows ours
     ├── StartError       (RuntimeError)      a runtime did not start
@@ -53,6 +54,10 @@ class ModuleError(AmiError, RuntimeError):
 
 class CheckpointError(AmiError, RuntimeError):
     """A checkpoint is missing, broken, or belongs to another agent."""
+
+
+class DataError(AmiError, ValueError):
+    """A file of episodes is missing, broken, or holds data that cannot be learnt from."""
 
 
 class TraceError(AmiError, RuntimeError):

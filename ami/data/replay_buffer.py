@@ -2,18 +2,24 @@
 
 An episode of n steps has n + 1 rows, one per tick; rows of all episodes follow each other without padding. The row of tick t
 holds the observation, the truth, the action taken there (zeros at the last tick), and what arrived with the observation:
-reward and `terminated`. Each field keeps its own dtype.
+reward and `terminated`. Each field keeps its own dtype. Beyond a limit the rows are in files that are mapped into memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import shutil
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ami.data.column import Column
-from ami.errors import SettingError, require
+from ami.data.column import Column, check_rows
+from ami.data.episode_folder import INDEX, EpisodeFolder
+from ami.data.frames import Frames
+from ami.errors import DataError, SettingError, require
 
 OBSERVATION, ACTION, TRUTH, REWARD, TERMINATED, STEPS = "observation", "action", "truth", "reward", "terminated", "steps"
 FRAMES_AT_ONCE = 1024
@@ -26,18 +32,23 @@ class ReplayBuffer:
 
     Args:
         capacity: the largest number of rows; an append beyond it evicts the oldest episodes. None for no limit.
+        memory: bytes of rows in memory; an append beyond it moves all rows to files in `folder`.
+        folder: a folder that does not exist yet; it is deleted with the buffer. None keeps all rows in memory.
 
     Attributes:
         columns: the fields by name: "observation" (…, *O) and "action" (…, A) and, if recorded, "truth" (…, X), the world's
             true state for probes alone, "reward" (…) and "terminated" (…).
     """
 
-    def __init__(self, capacity: int | None = None) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int | None = None, memory: float = math.inf, folder: Path | None = None) -> None:
+        self.capacity, self.memory, self.folder = capacity, memory, folder
         self.columns: dict[str, Column] = {}
         self._first, self._steps = _none(), _none()
         self._new: list[tuple[int, int]] = []
-        self._is_part = False
+        self._is_read_only = False
+        self._whole: ReplayBuffer | None = None  # keeps the files of a part
+        self._files: EpisodeFolder | None = None
+        self._delete: Callable[[], object] = lambda: None
 
     @classmethod
     def of_padded(cls, observation: Tensor, action: Tensor, steps: Tensor, truth: Tensor | None = None,
@@ -85,16 +96,20 @@ class ReplayBuffer:
         Raises:
             SettingError: fields, dtypes, shapes or lengths differ from those of the episodes before.
         """
-        require(not self._is_part, "a part of a ReplayBuffer is read-only: append to the whole")
-        if not self.columns:
-            self.columns = {name: Column(rows.dtype, tuple(rows.shape[1:])) for name, rows in episode.items()}
-        lengths = {name: len(rows) for name, rows in episode.items()}
-        require(episode.keys() == self.columns.keys() and len(set(lengths.values())) == 1 and 0 not in lengths.values(),
-                f"an episode has the fields and lengths {lengths}: expected {', '.join(self.columns)} of one length")
+        self._check_writable()
+        columns = self.columns or {name: Column(rows.dtype, tuple(rows.shape[1:])) for name, rows in episode.items()}
+        rows = check_rows(columns, episode)
+        self.columns = columns
+        size = rows * sum(column.row_bytes for column in self.columns.values())
+        if self.folder is not None and self._files is None and self.num_bytes + size > self.memory:
+            self._move_to_files(self.folder)
         first = len(self.columns[OBSERVATION])
-        for name, rows in episode.items():
-            self.columns[name].append(rows)
-        self._new.append((first, lengths[OBSERVATION] - 1))
+        if self._files is not None:
+            self._files.append(episode)
+        else:
+            for name, column in self.columns.items():
+                column.append(episode[name])
+        self._new.append((first, rows - 1))
         self._evict()
 
     def reserve(self, rows: int) -> None:
@@ -104,17 +119,20 @@ class ReplayBuffer:
 
     def extend(self, other: ReplayBuffer) -> None:
         """Append the episodes of another buffer, sharing its rows; fields that one of the two lacks are left out."""
-        require(not self._is_part, "a part of a ReplayBuffer is read-only: extend the whole")
+        self._check_writable()
         if not self.num_episodes:
             self.columns = {name: Column(one.dtype, one.shape) for name, one in other.columns.items()}
         self.columns = {name: one for name, one in self.columns.items() if name in other.columns}
         if not other.num_episodes:
             return
+        if self._files is not None:
+            for number in range(other.num_episodes):
+                self.append({name: rows for name, rows in other.episode(number).items() if name in self.columns})
+            return
         start, stop = other._span
         shift = len(self.columns[OBSERVATION]) - start
         for name, column in self.columns.items():
-            for rows in other.columns[name].spans(start, stop):
-                column.add(rows)
+            column.share(other.columns[name], start, stop)
         self._set(torch.cat([self.first, other.first + shift]), torch.cat([self.steps, other.steps]))
         self._evict()
 
@@ -128,6 +146,61 @@ class ReplayBuffer:
         self._set(self.first[oldest:], self.steps[oldest:])
         for column in self.columns.values():
             column.drop(int(self.first[0]))
+
+    # Files -----------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: Path) -> ReplayBuffer:
+        """Open a folder that `save` or `ami collect` wrote; rows are read when they are needed.
+
+        Raises:
+            DataError: it is no such folder, or damaged.
+        """
+        files = EpisodeFolder(path)
+        if not files.columns:
+            raise DataError(f"'{path}' holds no episodes: expected a folder with {INDEX}, as `ami collect` writes it")
+        buffer, steps = cls(), torch.tensor(files.steps, dtype=torch.int64)
+        buffer.columns, buffer._is_read_only = files.columns, True
+        buffer._set((steps + 1).cumsum(0) - (steps + 1), steps)
+        return buffer
+
+    def save(self, path: Path) -> ReplayBuffer:
+        """Write all episodes to a new folder and return the buffer that reads them from there. Rows that are in files
+        already are moved if that is possible; then this buffer is empty."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._files is not None and self._files.num_episodes == self.num_episodes:
+            self._files.path.rename(path)
+            self._forget()
+        else:
+            self._write(path)
+        return ReplayBuffer.open(path)
+
+    def close(self) -> None:
+        """Delete the files of this buffer, if it has its own; then it is empty."""
+        self._delete()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.columns, self._files, self._delete = {}, None, lambda: None
+        self._set(_none(), _none())
+
+    def _move_to_files(self, folder: Path) -> None:
+        self._delete = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._files = self._write(folder)
+        self.columns = self._files.columns
+        self._set((self.steps + 1).cumsum(0) - (self.steps + 1), self.steps)
+
+    def _write(self, folder: Path) -> EpisodeFolder:
+        files = EpisodeFolder(folder)
+        files.begin({name: (column.dtype, column.shape) for name, column in self.columns.items()})
+        for number in range(self.num_episodes):
+            files.append(self.episode(number))
+        return files
+
+    def _check_writable(self) -> None:
+        require(not self._is_read_only, "this ReplayBuffer is read-only: a part of another one, or opened from a file. "
+                                        "Fix: extend a new ReplayBuffer by it")
 
     # Episodes --------------------------------------------------------------------------------------------------------
 
@@ -168,7 +241,7 @@ class ReplayBuffer:
     def some(self, episodes: range) -> ReplayBuffer:
         """Return consecutive episodes as a read-only part that shares the rows."""
         part = ReplayBuffer()
-        part.columns, part._is_part = self.columns, True
+        part.columns, part._is_read_only, part._whole = self.columns, True, self
         kept = slice(episodes.start, episodes.stop)
         part._set(self.first[kept], self.steps[kept])
         return part
@@ -188,8 +261,13 @@ class ReplayBuffer:
         """Yield all observations (N, *O) in order, N = `at_once` at a time; the last may be fewer."""
         return self.columns[OBSERVATION].chunks(*self._span, at_once)
 
+    def all_frames(self) -> Tensor | Frames:
+        """Return all observations (F, *O): a view of memory if they are in one block of it, else to be read in parts."""
+        column = self.columns[OBSERVATION]
+        return column.span(*self._span) if column.is_one_block else Frames(column, *self._span)
+
     def column(self, name: str) -> Tensor:
-        """Return all F rows of a field; a copy unless they are in one block of memory."""
+        """Return all F rows of a field; a copy unless they are in one block."""
         return self.columns[name].span(*self._span)
 
     def arrived(self, name: str) -> Tensor:

@@ -17,6 +17,7 @@ from ami.module import Batch, callable_method
 from ami.ports import Dims, Size
 from modules.nets import mlp
 
+FRAMES_AT_ONCE = 1024
 SMALLEST_SPREAD = 1e-6
 
 
@@ -59,7 +60,7 @@ class Vector(Perception):
         """Set mean and standard deviation, before each round of learning; a constant number is not scaled."""
         if not self.standardise:
             return
-        seen = self._flat(batch["observation"])
+        seen = torch.cat([self._flat(part) for part in batch["observation"].split(FRAMES_AT_ONCE)])
         spread = seen.std(0)
         self.mean.copy_(seen.mean(0))
         self.spread.copy_(torch.where(spread > SMALLEST_SPREAD, spread, 1.0))

@@ -22,6 +22,7 @@ from modules.world_model._target import Pixels, call_of, target_for
 from modules.world_model.anti_collapse import AntiCollapse, anti_collapse_of
 from modules.world_model.markov import MarkovWorldModel
 
+FRAMES_AT_ONCE = 1024
 SMALLEST_STEP = 1e-3
 
 
@@ -147,7 +148,8 @@ class JEPA(MarkovWorldModel):
                     f"JEPA.normalise_deltas is true, but states are learnt, by {type(perception).__name__}: expected fixed "
                     "states. Fix: world_model.normalise_deltas=false, or perception=vector with perception.width=0")
             with torch.no_grad():
-                states = self.state_of(self.calls.perception.encode(batch["observation"]))
+                states = torch.cat([self.state_of(self.calls.perception.encode(part))
+                                    for part in batch["observation"].split(FRAMES_AT_ONCE)])
                 moved = (states[1:] - states[:-1])[~batch["last"][:-1]].abs().mean(0)
             for one in self.predictors:
                 cast(Tensor, one.step).copy_(moved.clamp(min=SMALLEST_STEP))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -10,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ami.data import column as columns
+from ami.data.frames import Frames
 from ami.data.replay_buffer import ReplayBuffer, joined, with_first, with_last
-from ami.errors import SettingError
+from ami.errors import DataError, SettingError
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
 
@@ -25,9 +30,10 @@ def episode(number: int, steps: int, terminated: bool = False) -> dict[str, Tens
             "reward": torch.arange(steps + 1.0), "terminated": with_first(ended)}
 
 
-def buffer_of(lengths: list[int], capacity: int | None = None) -> ReplayBuffer:
+def buffer_of(lengths: list[int], capacity: int | None = None, memory: float = 0,
+              folder: Path | None = None) -> ReplayBuffer:
     """Return episodes of these lengths; those of even length terminate."""
-    buffer = ReplayBuffer(capacity)
+    buffer = ReplayBuffer(capacity, memory, folder)
     for number, steps in enumerate(lengths):
         buffer.append(episode(number, steps, steps % 2 == 0))
     return buffer
@@ -104,8 +110,7 @@ def test_joining_copies_nothing_and_keeps_the_fields_of_all() -> None:
     other.append({name: rows for name, rows in episode(2, 4).items() if name in ("observation", "action")})
     both = joined([one, other])
     assert both.columns.keys() == {"observation", "action"} and both.steps.tolist() == [2, 3, 4]
-    spans = list(both.columns["observation"].spans(0, both.num_frames))
-    assert spans[0].data_ptr() == one.column("observation").data_ptr()
+    assert both.columns["observation"].span(0, 7).data_ptr() == one.column("observation").data_ptr()
     assert math.isnan(both.mean_return), "rewards were not recorded"
     assert joined([one]) is one
 
@@ -146,3 +151,58 @@ def test_an_episode_with_other_fields_or_lengths_is_refused() -> None:
         with pytest.raises(SettingError, match="an episode has the fields and lengths"):
             buffer.append(wrong)
     assert buffer.num_episodes == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths=LENGTHS.filter(any), memory=st.integers(0, 400), block=st.sampled_from([16, 100]),
+       resident=st.sampled_from([0, 2**27]), capacity=st.sampled_from([None, 9]))
+def test_rows_beyond_memory_are_in_files_and_the_same(lengths: list[int], memory: int, block: int, resident: int,
+                                                      capacity: int | None) -> None:
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as place:
+        patch.setattr(columns, "MOST_BLOCK", block)
+        patch.setattr(columns, "MOST_RESIDENT", resident)
+        plain, mapped = buffer_of(lengths, capacity), buffer_of(lengths, capacity, memory, Path(place) / "rows")
+        assert (Path(place) / "rows").exists() is (17 * (sum(lengths) + len(lengths)) > memory) or capacity
+        for _ in range(2):
+            assert {name: value.tolist() for name, value in mapped.tensors().items()} == {
+                name: value.tolist() for name, value in plain.tensors().items()}
+            if any(mapped.steps):
+                starts = plain.starts(1)
+                assert all(torch.equal(value, plain.windows(starts, 1)[name])
+                           for name, value in mapped.windows(starts, 1).items())
+            part, other = mapped.some(range(1, 3)), plain.some(range(1, 3))
+            assert {name: value.tolist() for name, value in joined([part, mapped]).tensors().items()} == {
+                name: value.tolist() for name, value in joined([other, plain]).tensors().items()}
+            mapped = mapped.save(Path(place) / "saved") if not (Path(place) / "saved").exists() else mapped
+        assert not (Path(place) / "rows").exists() or capacity
+
+
+def test_frames_of_files_are_read_in_parts(tmp_path: Path) -> None:
+    buffer = buffer_of([3, 4], memory=1, folder=tmp_path / "rows")
+    frames = buffer.all_frames()
+    assert isinstance(frames, Frames) and frames.shape == (9, 1) and len(frames) == 9 and frames.dtype == torch.int32
+    parts = frames.split(4)
+    assert [part[:, 0].tolist() for part in parts] == [[0, 1, 2, 3], [100, 101, 102, 103], [104]]
+    assert torch.cat(list(parts)).shape == (9, 1), "a second pass"
+    with pytest.raises(AttributeError, match=r"have no 'float'. Fix: read them in parts"):
+        frames.float()
+    assert isinstance(buffer_of([3]).all_frames(), Tensor)
+
+
+def test_own_files_are_deleted_with_the_buffer_and_saved_ones_stay(tmp_path: Path) -> None:
+    buffer = buffer_of([3, 4], memory=1, folder=tmp_path / "rows")
+    saved = buffer.save(tmp_path / "saved")
+    assert buffer.num_episodes == 0 and not (tmp_path / "rows").exists() and saved.steps.tolist() == [3, 4]
+    other = buffer_of([3, 4], memory=1, folder=tmp_path / "rows")
+    part = other.part(1)
+    del other
+    gc.collect()
+    assert part.column("observation")[:, 0].tolist() == [0, 1, 2, 3]
+    del buffer, saved, part
+    gc.collect()
+    assert not (tmp_path / "rows").exists()
+    assert ReplayBuffer.open(tmp_path / "saved").steps.tolist() == [3, 4]
+    with pytest.raises(SettingError, match="read-only"):
+        ReplayBuffer.open(tmp_path / "saved").append(episode(0, 1))
+    with pytest.raises(DataError, match="holds no episodes"):
+        ReplayBuffer.open(tmp_path)
