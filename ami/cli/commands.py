@@ -8,11 +8,15 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ami.cli.arguments import searching
 from ami.errors import SettingError
 from ami.storage.files import check_file
 from ami.storage.store import default_store
+
+if TYPE_CHECKING:
+    from ami.config.compose import Config
 
 
 def compare(given: Namespace) -> int:
@@ -94,18 +98,23 @@ def export(given: Namespace) -> int:
 
 def graph(given: Namespace) -> int:
     """Draw the wiring, or list its mistakes."""
-    from ami.config.compose import compose, to_graph
-    from ami.config.overrides import refuse_two_values
+    from ami.drawing.cache import described
     from ami.drawing.text import FORMATS
 
     if given.out is not None:
         check_file(given.out, "--out")
-    refuse_two_values(given.overrides)
-    config = compose([*given.overrides, *searching(given.config_dir)], allow=given.allow)
-    graph = to_graph(config)
+
+    def composed() -> Config:
+        from ami.config.compose import compose
+        from ami.config.overrides import refuse_two_values
+
+        refuse_two_values(given.overrides)
+        return compose([*given.overrides, *searching(given.config_dir)], allow=given.allow)
+
+    graph = described(composed, given.overrides, given.config_dir, given.allow)
     for warning in graph.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for remark in [*graph.remarks, *config.remarks()]:
+    for remark in graph.remarks:
         print(f"note: {remark}", file=sys.stderr)
     drawing = FORMATS[given.format](graph)
     if given.out is None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
 
+from ami.drawing.description import Description, DrawnNode, extras
 from ami.drawing.layout import Layout, arrange
 from ami.drawing.routes import TRACK, Tracks, rounded
-from ami.graph.devices import CPU
-from ami.graph.graph import Graph
 
 COLOURS = {
     "world": "#475569", "perception": "#2563eb", "world_model": "#7c3aed", "memory": "#0d9488", "goal": "#b45309",
@@ -65,15 +64,15 @@ class _Box:
         return HEADER + ROW * (max(len(self.inputs), len(self.outputs)) + index + 0.5) + FOOT / 2
 
 
-def svg(graph: Graph) -> str:
-    """Draw a valid graph."""
+def svg(graph: Description) -> str:
+    """Draw a graph."""
     return _Picture(graph).draw()
 
 
 class _Picture:
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self.ranks = graph, graph.ranks()
-        self.boxes = {node: _box(graph, node) for node in graph.order}
+    def __init__(self, graph: Description) -> None:
+        self.graph, self.ranks = graph, graph.ranks
+        self.boxes = {node.name: _box(graph, node) for node in graph.nodes}
         forward = []
         for wire in graph.wires:
             if wire.delay == 0 and not wire.cut:
@@ -93,7 +92,7 @@ class _Picture:
         bottom = self.above + self.layout.height + TRACK * (len(self.tracks.below) + 2)
         shapes += self._legend(bottom + 14)
         width, height = self.lefts[-1] + MARGIN, bottom + 14 + MARGIN
-        title = escape(f"The loop of {', '.join(self.graph.order)}")
+        title = escape(f"The loop of {', '.join(self.boxes)}")
         return "\n".join([
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
             f'height="{height:.0f}" role="img">', f"<title>{title}</title>", f"<style>\n{STYLE}\n</style>",
@@ -228,18 +227,12 @@ class _Picture:
         return max(self.boxes[item.name].width for item in self.layout.columns[column] if item.is_box)
 
 
-def _box(graph: Graph, node: str) -> _Box:
-    module = graph.drafts[node]
-    wired = {w.to_port: w.to_port + (" ✂" if w.cut else f" @-{w.delay}" if w.delay else "") for w in graph.inputs[node]}
-    read = {w.port for w in graph.wires if w.node == node and not w.cut}
-    calls = [(graph.calls[node][name], f"{graph.calls[node][name]}.{method}()")
-             for name, call in module.requires.items() if name in graph.calls[node] for method in call.methods]
-    title = graph.specs[node].target.__qualname__
-    if graph.every[node] > 1:
-        title += f", every {graph.every[node]} ticks"
-    if graph.devices[node] != CPU:
-        title += f", on {graph.devices[node]}"
-    return _Box(node, title, COLOURS.get(module.role, OTHER), wired, [p for p in module.outputs if p in read], calls)
+def _box(graph: Description, node: DrawnNode) -> _Box:
+    wired = {w.to_port: w.to_port + (" ✂" if w.cut else f" @-{w.delay}" if w.delay else "") for w in graph.inputs(node.name)}
+    read = {w.port for w in graph.wires if w.node == node.name and not w.cut}
+    calls = [(call.callee, f"{call.callee}.{method}()") for call in node.calls for method in call.methods]
+    return _Box(node.name, ", ".join([node.title, *extras(node)]), COLOURS.get(node.role, OTHER), wired,
+                [port for port in node.outputs if port in read], calls)
 
 
 def _arrow(x: float, y: float, colour: str, leftwards: bool = False) -> str:

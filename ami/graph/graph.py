@@ -155,10 +155,6 @@ class Graph:
         edges.add_edges_from((callee, node) for node, calls in self.calls.items() for callee in calls.values())
         return {follower for node in nodes for follower in (node, *nx.descendants(edges, node))}
 
-    def ranks(self) -> dict[str, int]:
-        """Return the length of the longest path of undelayed wires to each node: its column in a drawing."""
-        return {node: rank for rank, layer in enumerate(nx.topological_generations(self._undelayed())) for node in layer}
-
     # The checks ------------------------------------------------------------------------------------------------------
 
     def _draft(self, nodes: tuple[str, ...]) -> dict[str, Module]:

@@ -25,7 +25,6 @@ from ami.storage.limits import in_bytes
 
 LIMIT = 4e9
 """The largest size of a cache, in bytes."""
-FOLDER = "cache"
 TEMPORARY = ".tmp"
 ENTRIES = (".safetensors", ".episodes")
 ABANDONED = 3600.0

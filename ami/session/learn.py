@@ -12,7 +12,6 @@ from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import CheckpointError
 from ami.graph.graph import Graph
 from ami.graph.prune import prune
-from ami.learning.cache import FOLDER as CACHE
 from ami.learning.cache import Cache
 from ami.learning.collect import collect, collector
 from ami.learning.expert_plans import Expert, planned_ports
@@ -29,7 +28,7 @@ from ami.session.dry_run import dry_run
 from ami.session.monitor import Monitor
 from ami.session.plan import TrainingPlan
 from ami.storage.files import check_folder
-from ami.storage.store import find
+from ami.storage.store import CACHE, find
 from ami.terminal.console import Console
 
 PROBE_EPISODES = 200

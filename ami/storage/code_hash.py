@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 OURS = ("ami", "modules", "worlds", "configs")
 """ami's own packages, counted file by file wherever they are installed."""
@@ -32,18 +32,47 @@ _FILE_NAME = re.compile(r"\w[\w./ -]{0,98}\.\w{1,8}")
 Root = str | type | Callable[..., Any] | Mapping[str, Any]
 
 
-def code_hash(roots: Iterable[Root], *, without: Collection[str] = ()) -> str:
+class Content(NamedTuple):
+    """What counts of a file: its hash, the names it imports, relative ones with their dots, and the file names in it."""
+
+    digest: str
+    imports: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()
+
+
+Reader = Callable[[Path, int, int], Content]
+"""Returns the content of a file that was last changed at a time, in nanoseconds, and has a size, in bytes."""
+
+
+@lru_cache(maxsize=4096)
+def content_of(file: Path, changed_at: int, size: int) -> Content:
+    """Read a file, once per time of change and size."""
+    if file.suffix != ".py":
+        with file.open("rb") as data:
+            return Content(hashlib.file_digest(data, "sha256").hexdigest()[:16])
+    text = file.read_bytes()
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # an invalid file imports nothing
+        return Content(digest)
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return Content(digest, tuple(sorted(set(_imports(tree)))), frozenset(filter(_FILE_NAME.fullmatch, texts)))
+
+
+def code_hash(roots: Iterable[Root], *, without: Collection[str] = (), read: Reader = content_of) -> str:
     """Return 16 hex digits over the result of `depends_on`."""
-    found = depends_on(roots, without=without)
+    found = depends_on(roots, without=without, read=read)
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def depends_on(roots: Iterable[Root], *, without: Collection[str] = ()) -> dict[str, str]:
+def depends_on(roots: Iterable[Root], *, without: Collection[str] = (), read: Reader = content_of) -> dict[str, str]:
     """Return files, packages and plain values by name, each with its hash, its version, or the value.
 
     Args:
         roots: names of Python modules; classes and functions; or mappings of plain values by name.
         without: Python modules and packages that imports are not followed into. A root always counts.
+        read: reads a file.
     """
     found: dict[str, str] = {}
     names: list[str] = []
@@ -62,11 +91,11 @@ def depends_on(roots: Iterable[Root], *, without: Collection[str] = ()) -> dict[
             if name in seen or (name not in given and any(_lies_in(name, one) for one in without)):
                 continue
             seen.add(name)
-            waiting += _of_module(name, found)
+            waiting += _of_module(name, found, read)
     return found
 
 
-def _of_module(name: str, found: dict[str, str]) -> list[str]:
+def _of_module(name: str, found: dict[str, str], read: Reader) -> list[str]:
     """Add a Python module to `found`; return the names that its file imports."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names and name != INTERACTIVE:
@@ -82,14 +111,18 @@ def _of_module(name: str, found: dict[str, str]) -> list[str]:
         if release is not None:
             found[f"package {top}"] = release
             return []
-    digest, imported, texts = _read(file, file.stat().st_mtime_ns, file.stat().st_size)
-    found[name] = digest
+    content = _read(file, read)
+    found[name] = content.digest
     if top != "ami":
-        data_files = _package_data(file.parent) if is_package else _named_data(file, texts)
-        found |= {f"{name}: {path.relative_to(file.parent).as_posix()}":
-                  _digest(path, path.stat().st_mtime_ns, path.stat().st_size) for path in data_files}
+        data_files = _package_data(file.parent) if is_package else _named_data(file, content.texts)
+        found |= {f"{name}: {path.relative_to(file.parent).as_posix()}": _read(path, read).digest for path in data_files}
     package = name if is_package else name.rpartition(".")[0]
-    return [_absolute(text, package) for text in imported]
+    return [_absolute(text, package) for text in content.imports]
+
+
+def _read(file: Path, read: Reader) -> Content:
+    state = file.stat()
+    return read(file, state.st_mtime_ns, state.st_size)
 
 
 def _with_parents(name: str) -> list[str]:
@@ -153,26 +186,17 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        names = metadata.packages_distributions().get(package, ())
+        names = _distributions().get(package, ())
         return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names))) or None
 
 
+@lru_cache(maxsize=1)
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of each package; it takes a fifth of a second."""
+    return metadata.packages_distributions()
+
+
 # Content of a file ------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def _read(file: Path, changed_at: int, size: int) -> tuple[str, tuple[str, ...], frozenset[str]]:
-    """Return a file's hash, the names it imports, relative ones with their dots, and the file names in it."""
-    content = file.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    if file.suffix != ".py":
-        return digest, (), frozenset()
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # an invalid file imports nothing
-        return digest, (), frozenset()
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return digest, tuple(sorted(set(_imports(tree)))), frozenset(filter(_FILE_NAME.fullmatch, texts))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -208,12 +232,6 @@ def _named_data(file: Path, texts: Collection[str]) -> list[Path]:
     """Return the data files that a single Python file names, relative to its own folder."""
     named = [file.parent / text for text in sorted(texts)]
     return [path for path in named if path.suffix not in NO_DATA and path.is_file()]
-
-
-@lru_cache(maxsize=4096)
-def _digest(file: Path, changed_at: int, size: int) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
 
 
 # Code typed into a notebook, which has no file --------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ENVIRONMENT = "AMI_STORE"
-FOLDER = "runs"
+FOLDER, CACHE = "runs", "cache"
+"""The folder's name, and that of the folder in it whose content can be recomputed."""
 ROOT_MARKS = (".git", "pyproject.toml")
 """A folder that holds one of these is a project's root."""
 

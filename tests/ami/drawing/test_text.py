@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ami.config.compose import compose, to_graph
+from ami.drawing.description import Description
 from ami.drawing.layout import Item, _spread, arrange
 from ami.drawing.svg import COLOURS, svg
 from ami.drawing.text import FORMATS, mermaid, text
 from ami.graph.graph import Graph
+from ami.graph.spec import ModuleSpec
 from tests.ami.toys import graph
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -23,8 +27,16 @@ def shipped() -> Graph:
     return to_graph(compose())
 
 
+def drawn(parts: Mapping[str, ModuleSpec] | None = None, **changes: Any) -> Description:
+    return Description.of(graph(parts, **changes))
+
+
+def test_ranks_are_the_longest_paths() -> None:
+    assert drawn().ranks == {"book": 0, "eye": 0, "head": 1, "hand": 2}
+
+
 def test_text_lists_sources_shapes_calls_and_periods_by_rank() -> None:
-    assert text(graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": 2})) == "\n".join([
+    assert text(drawn(head={"state": "eye.state", "calls": {"book": "book"}, "every": 2})) == "\n".join([
         "firing order: book → eye → head → hand",
         "",
         "0  book: Book",
@@ -40,14 +52,15 @@ def test_text_lists_sources_shapes_calls_and_periods_by_rank() -> None:
 def test_a_device_is_shown_where_it_is_not_the_cpu() -> None:
     placed = graph(head={"state": "eye.state", "calls": {"book": "book"}, "every": 2})
     placed.devices["head"] = torch.device("cuda", 0)
-    assert "1  head: Head, every 2 ticks, on cuda:0" in text(placed).splitlines()
-    assert '  head["<b>head</b><br>Head<br>every 2 ticks<br>on cuda:0"]:::module' in mermaid(placed).splitlines()
-    assert "Head, every 2 ticks, on cuda:0" in svg(placed)
-    assert "on cpu" not in text(placed)
+    away = Description.of(placed)
+    assert "1  head: Head, every 2 ticks, on cuda:0" in text(away).splitlines()
+    assert '  head["<b>head</b><br>Head<br>every 2 ticks<br>on cuda:0"]:::module' in mermaid(away).splitlines()
+    assert "Head, every 2 ticks, on cuda:0" in svg(away)
+    assert "on cpu" not in text(away)
 
 
 def test_mermaid_draws_messages_solid_and_calls_dotted() -> None:
-    assert mermaid(graph()).splitlines() == [
+    assert mermaid(drawn()).splitlines() == [
         "flowchart LR",
         '  book["<b>book</b><br>Book"]:::module',
         '  eye["<b>eye</b><br>Eye"]:::module',
@@ -61,7 +74,7 @@ def test_mermaid_draws_messages_solid_and_calls_dotted() -> None:
 
 
 def test_a_cut_wire_is_marked() -> None:
-    severed = graph(hand={"plan": {"from": "head.plan", "cut": True}}, eye={"action": "hand.action@-1"})
+    severed = drawn(hand={"plan": {"from": "head.plan", "cut": True}}, eye={"action": "hand.action@-1"})
     assert "     plan ← head.plan, cut: constant 0  (B, 2, 2)" in text(severed).splitlines()
     assert '  head --x|"plan"| hand' in mermaid(severed).splitlines()
     words = [element.text for element in ElementTree.fromstring(svg(severed)).iter(f"{SVG}text")]
@@ -69,12 +82,12 @@ def test_a_cut_wire_is_marked() -> None:
 
 
 def test_mermaid_keywords_are_escaped() -> None:
-    drawn = mermaid(graph({"end": graph().specs["book"]}, end={}, head={"state": "eye.state", "calls": {"book": "end"}}))
-    assert '  end_["<b>end</b><br>Book"]' in drawn and '-.->|"look_up"| end_' in drawn
+    ended = mermaid(drawn({"end": graph().specs["book"]}, end={}, head={"state": "eye.state", "calls": {"book": "end"}}))
+    assert '  end_["<b>end</b><br>Book"]' in ended and '-.->|"look_up"| end_' in ended
 
 
 def test_svg_is_well_formed_and_names_every_node_port_and_call(shipped: Graph) -> None:
-    root = ElementTree.fromstring(svg(shipped))
+    root = ElementTree.fromstring(svg(Description.of(shipped)))
     words = [element.text for element in root.iter(f"{SVG}text")]
     for node in shipped.order:
         assert node in words
@@ -84,7 +97,7 @@ def test_svg_is_well_formed_and_names_every_node_port_and_call(shipped: Graph) -
 
 
 def test_svg_draws_one_arrow_per_wire_and_call(shipped: Graph) -> None:
-    root = ElementTree.fromstring(svg(shipped))
+    root = ElementTree.fromstring(svg(Description.of(shipped)))
     arrows = [path for path in root.iter(f"{SVG}path") if path.get("d", "").endswith("l-7 -4v8z")]
     back = [path for path in root.iter(f"{SVG}path") if path.get("d", "").endswith("l7 -4v8z")]
     calls = sum(len(call.methods) for node in shipped.order for name, call in shipped.drafts[node].requires.items()
@@ -93,17 +106,18 @@ def test_svg_draws_one_arrow_per_wire_and_call(shipped: Graph) -> None:
 
 
 def test_svg_is_standalone(shipped: Graph) -> None:
-    drawn = svg(shipped)
-    assert "href" not in drawn and "<script" not in drawn and "url(" not in drawn
+    picture = svg(Description.of(shipped))
+    assert "href" not in picture and "<script" not in picture and "url(" not in picture
 
 
 def test_the_picture_of_the_readme_is_up_to_date(shipped: Graph) -> None:
     picture = Path(__file__).parents[3] / "docs" / "blueprint.svg"
-    assert picture.read_text(encoding="utf-8") == svg(shipped) + "\n", "ami graph --format svg --out docs/blueprint.svg"
+    drawing = svg(Description.of(shipped)) + "\n"
+    assert picture.read_text(encoding="utf-8") == drawing, "ami graph --format svg --out docs/blueprint.svg"
 
 
 def test_svg_boxes_do_not_overlap_and_stay_in_the_picture(shipped: Graph) -> None:
-    root = ElementTree.fromstring(svg(shipped))
+    root = ElementTree.fromstring(svg(Description.of(shipped)))
     _, _, width, height = map(float, root.get("viewBox", "").split())
     rects = [tuple(float(rect.get(side, 0)) for side in ("x", "y", "width", "height"))
              for rect in root.iter(f"{SVG}rect") if rect.get("fill") == "#fff"]
@@ -120,7 +134,7 @@ def test_every_role_has_a_colour_of_its_own(shipped: Graph) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_drawing_is_deterministic(name: str) -> None:
-    assert FORMATS[name](graph()) == FORMATS[name](graph())
+    assert FORMATS[name](drawn()) == FORMATS[name](drawn())
 
 
 def test_a_wire_that_passes_a_column_gets_a_lane_there_and_wires_of_one_output_share_it() -> None:
