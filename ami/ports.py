@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 
 from ami.actions import ActionSpace as ActionSpace
+from ami.dtypes import WIDTHS
 from ami.errors import PortError
 
 Size = int | tuple[int, ...]
 
 
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
-    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64,
-    torch.float16, torch.bfloat16, torch.float32, torch.float64)}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in WIDTHS}
 """The dtypes of messages and weights, by their name in files."""
 
 Dims = dict[str, Size]

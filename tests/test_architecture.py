@@ -36,7 +36,7 @@ LAYERS = [  # a package may import those after it in its line and those in lower
     ("terminal",),
     ("module",),
     ("ports", "rng"),
-    ("actions",),
+    ("actions", "dtypes"),
     ("errors",),
 ]
 MOST_TOP_LEVEL_FILES = 11

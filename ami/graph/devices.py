@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 
 CPU = torch.device("cpu")
-NAMES = "auto, cpu, cuda or cuda:n"
-_NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
-
-
-def is_device(name: object) -> bool:
-    """Return whether this names a device, such as "cuda:1"."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def resolve(name: str) -> torch.device:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ami.errors import suggestion
-from ami.graph.devices import NAMES, is_device
 
 RESERVED = ("calls", "every", "device")
 LONG_FORM = ("from", "delay", "init", "cut", "optional")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _SOURCE = re.compile(r"^(?P<node>[A-Za-z_]\w*)\.(?P<port>[A-Za-z_]\w*)(@(?P<delay>-?\d+))?$")
 
 
@@ -102,8 +102,8 @@ def _read_every(wiring: Wiring, node: str, source: Any) -> None:
 
 
 def _read_device(wiring: Wiring, node: str, source: Any) -> None:
-    if not is_device(source):
-        wiring.mistakes.append(f"{node}.device is {source!r}: expected {NAMES}")
+    if not isinstance(source, str) or _DEVICE.fullmatch(source) is None:
+        wiring.mistakes.append(f"{node}.device is {source!r}: expected auto, cpu, cuda or cuda:n")
         return
     wiring.devices[node] = source
 

@@ -13,19 +13,20 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
-from ami.blueprint import Cost, World
 from ami.config.renamed import renamed_overrides, renamed_settings
 from ami.envs.overlay import Overlay
 from ami.errors import TraceError
-from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.graph.wiring import Wire
 from ami.storage.files import MIB, FileKind, write_json
 from ami.storage.schema import AtMost, Between, Count, Like, Line, Name, Whole, shown
 from ami.terminal.text import escaped
 from ami.trace.no_run import no_run
+
+if TYPE_CHECKING:
+    from ami.graph.graph import Graph
 
 NAME = "header.json"
 FORMAT = 1
@@ -169,6 +170,8 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 def overlay_of(graph: Graph) -> Overlay | None:
     """Return how the world's state maps to its picture; None if the world declares no overlay."""
+    from ami.blueprint import World  # here, as below: a reader of a header needs no PyTorch
+
     return next((draft.overlay for draft in graph.drafts.values() if isinstance(draft, World)), None)
 
 
@@ -189,6 +192,8 @@ def intrinsic_cost_hash(graph: Graph) -> str | None:
 
     A cost that does not name its terms in a setting `intrinsic` is immutable as a whole.
     """
+    from ami.blueprint import Cost
+
     found: dict[str, Any] = {}
     for node in graph.order:
         part = graph.specs[node]

@@ -23,15 +23,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
+from ami.dtypes import WIDTHS, is_float, values_in
 from ami.errors import PortError
-from ami.ports import DTYPES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HASH_BYTES = 8
 STATISTICS = ("mean", "std", "min", "max")
@@ -153,7 +154,7 @@ def port_columns(name: str, dtype: str, shape: Sequence[int]) -> list[tuple[str,
     columns: list[tuple[str, pa.DataType]] = [(f"{name}.hash", pa.binary(HASH_BYTES))]
     if not len(shape):
         columns.append((f"{name}.rows", pa.list_(pa.float32())))
-    elif DTYPES[dtype].is_floating_point:
+    elif is_float(dtype):
         columns.extend((f"{name}.{statistic}", pa.float32()) for statistic in STATISTICS)
     return columns
 
@@ -163,8 +164,8 @@ class _Port:
 
     def __init__(self, name: str, like: Tensor) -> None:
         self.dtype, self.shape = str(like.dtype).removeprefix("torch."), list(like.shape[1:])
-        if self.dtype not in DTYPES:
-            raise PortError(f"{name} sent {self.dtype}: a trace records {', '.join(DTYPES)}. Fix: cast it in step(), or "
+        if self.dtype not in WIDTHS:
+            raise PortError(f"{name} sent {self.dtype}: a trace records {', '.join(WIDTHS)}. Fix: cast it in step(), or "
                             "trace.record=false")
         self.is_scalar = like.ndim == 1
         self.is_float = like.is_floating_point()
@@ -184,8 +185,7 @@ class _Port:
         joined = bytearray().join(contents)
         if not joined:
             return np.zeros((len(contents), 0), np.float32)
-        values: np.ndarray = torch.frombuffer(joined, dtype=DTYPES[self.dtype]).float().numpy()
-        return values.reshape(len(contents), -1)
+        return values_in(joined, self.dtype, np.float32).reshape(len(contents), -1)
 
 
 def hashes(contents: Sequence[bytes]) -> pa.Array:

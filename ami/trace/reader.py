@@ -14,13 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
 
+from ami.dtypes import WIDTHS
 from ami.errors import TraceError, unknown_name
-from ami.ports import DTYPES
 from ami.storage.files import MIB, FileKind
 from ami.storage.schema import shown
 from ami.terminal.text import escaped
@@ -31,6 +27,7 @@ from ami.trace.writer import INCOMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 KEY = ("wave", "tick")
 OTHER_COLUMNS = 12  # of the tick table, in addition to the scalars
@@ -207,13 +204,15 @@ class Trace:
         return {row["tick"]: self._noted(node, wave, row) for row in held if row[NOTES]}
 
     def _noted(self, node: str, wave: int, row: Mapping[str, Any]) -> dict[str, Tensor]:
+        import safetensors.torch  # here, as in `tensor_of`: hashes and statistics need no PyTorch
+
         where = f"{self.folder} holds notes of {node} at wave {wave}, tick {row['tick']} that"
         try:
             figures = safetensors.torch.load(row[NOTES])
         except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:  # KeyError: a dtype of no torch
             raise TraceError(f"{where} are no safetensors ({str(error)[:100]}). Fix: {FILE.fix}") from None
         for name, figure in figures.items():
-            if str(figure.dtype).removeprefix("torch.") not in DTYPES or figure.ndim not in (1, 3) or (
+            if str(figure.dtype).removeprefix("torch.") not in WIDTHS or figure.ndim not in (1, 3) or (
                     figure.shape[0] != row["batch"] or figure.numel() == 0):
                 raise TraceError(f"{where} hold {shown(name)} as {figure.dtype} {tuple(figure.shape)}: expected numbers of "
                                  f"{row['batch']} worlds, (B,) or (B, iterations, candidates). Fix: {FILE.fix}")
@@ -291,6 +290,10 @@ def read_batches(path: Path) -> tuple[list[pa.RecordBatch], bool]:
 
 def tensor_of(data: bytes, dtype: str, shape: tuple[int, ...]) -> Tensor:
     """Return a message from its recorded bytes, whose number `Stream` has checked."""
+    import torch
+
+    from ami.ports import DTYPES
+
     kind = DTYPES[dtype]
     return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
 

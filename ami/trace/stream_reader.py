@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ami.dtypes import WIDTHS
 from ami.errors import TraceError
-from ami.ports import DTYPES
 from ami.storage.files import FileKind, parse_json
 from ami.storage.limits import memory
 from ami.storage.schema import AtMost, Count, Like, Mismatch, Name, check, shown
@@ -43,7 +43,7 @@ Ports = Mapping[str, tuple[str, tuple[int, ...]]]
 """By port, its dtype and its shape after the batch."""
 
 
-Dtype = Annotated[str, Like("|".join(DTYPES), f"one of {', '.join(DTYPES)}")]
+Dtype = Annotated[str, Like("|".join(WIDTHS), f"one of {', '.join(WIDTHS)}")]
 
 
 class Span(NamedTuple):
@@ -314,7 +314,7 @@ def check_rows(batch: pa.RecordBatch, ports: Ports) -> None:
         if f"{port}.data" in batch.schema.names:
             values = batch[f"{port}.data"]
             sizes = pc.binary_length(values).to_numpy(zero_copy_only=False)
-            _check_lengths(f"{port}.data", sizes, worlds.astype(float) * prod(shape) * DTYPES[dtype].itemsize)
+            _check_lengths(f"{port}.data", sizes, worlds.astype(float) * prod(shape) * WIDTHS[dtype])
 
 
 def _check_lengths(name: str, found: np.ndarray, expected: np.ndarray) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ami.ports import DTYPES
+from ami.dtypes import values_in
 from ami.terminal.text import escaped, terminal
 from ami.trace.reader import KEY, Trace
 
@@ -206,10 +205,7 @@ def _root_mean_square(table: pa.Table, port: str) -> float:
 
 
 def _values(content: bytes, dtype: str) -> np.ndarray:
-    if not content:
-        return np.zeros(0)
-    values: np.ndarray = torch.frombuffer(bytearray(content), dtype=DTYPES[dtype]).double().numpy()
-    return values
+    return values_in(content, dtype, np.float64)
 
 
 def _distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:

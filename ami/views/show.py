@@ -28,7 +28,6 @@ from ami.trace.invocation import (
 )
 from ami.trace.reader import Trace
 from ami.views.query import Condition
-from ami.views.tables import Tables
 
 SHORT_HASH = 8
 MOST_FOUND = 40  # printed ticks at most
@@ -177,6 +176,8 @@ def _tick(title: str, fired: list[Invocation], tick: int, every: Mapping[str, in
 
 def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str | None) -> None:
     """Print one episode: a line per figure and module, or of one module only; a character per tick, or per few ticks."""
+    from ami.views.tables import Tables  # brings PyTorch, which the other views do without
+
     tables = Tables(trace)
     ticks = tables.ticks
     of_wave, rows = ticks["wave"].to_numpy() == wave, ticks["row"].to_numpy()
@@ -232,6 +233,8 @@ def _print_found(console: Console, trace: Trace, condition: Condition, wave: int
     """Print the ticks of running episodes that fulfil a condition."""
     if wave is not None:
         check(trace, wave)
+    from ami.views.tables import Tables
+
     ticks = Tables(trace).ticks
     ticks = ticks.filter(ticks["live"])
     if wave is not None:

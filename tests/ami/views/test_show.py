@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,14 @@ def test_overview_of_a_run(run: Path) -> None:
     assert f"2 waves of {trace.waves[0]}, {trace.waves[1]} ticks" in text
     assert f"trace digest {trace.digest()}" in text
     assert "cut off" not in text
+
+
+def test_a_run_is_shown_and_compared_without_pytorch(run: Path) -> None:
+    commands = [["show", str(run), *words] for words in ([], ["--tick", "1"], ["--node", "actor"])]
+    code = (f"import sys; from ami.cli.main import main; print([main(['trace', *words]) for words in "
+            f"{[*commands, ['diff', str(run), str(run)], ['show', 'nowhere']]}], 'torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 2] False"
 
 
 def test_a_killed_run_is_reported(run: Path) -> None:
