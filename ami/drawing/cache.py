@@ -32,15 +32,13 @@ if TYPE_CHECKING:
     from ami.config.compose import Config
     from ami.graph.graph import Graph
 
+HOME = Path(__file__).parents[1]
 FOLDER, FILES = "graphs", "files.json"
 MOST = 200
 """The number of graphs that are kept; the oldest are deleted."""
 MOST_OPTIONS = 2_000
-ENGINE = ("ami.drawing.cache", "configs")
-"""What every graph depends on, with the imports of both."""
-COMPOSERS = {"hydra": "hydra-core", "omegaconf": "omegaconf", "yaml": "PyYAML"}
-"""The distributions of the packages that compose a configuration: named here, since searching for them takes longer than the
-rest of a drawing."""
+DISTRIBUTIONS = ("torch", "numpy", "gymnasium", "networkx", "hydra-core", "omegaconf", "PyYAML")
+"""The packages that ami itself makes a graph with."""
 Dotted = Annotated[str, Like(r"[^\W\d]\w*(\.[^\W\d]\w*)*", "a module's name")]
 
 
@@ -146,8 +144,16 @@ def _code(roots: Sequence[str], files: Iterable[str], known: KnownFiles) -> str:
     """Return the hash of everything that a graph depends on; raises OSError if a file is gone."""
     states = [(file, file.stat()) for file in map(Path, files)]
     named = {str(file): known.read(file, state.st_mtime_ns, state.st_size).digest for file, state in states}
-    versions = {name: metadata.version(name) for name in COMPOSERS.values()}
-    return code_hash([*ENGINE, *roots, named, versions], without=COMPOSERS, read=known.read)
+    # ami's own files count by their times of change and sizes: parsing all of them would take half a second
+    engine = sorted((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in HOME.rglob("*.py"))
+    versions = {name: _version(name) for name in DISTRIBUTIONS}
+    return code_hash(["configs", *roots, named, versions, {"engine": engine}], without=("ami",), read=known.read)
+
+
+def _version(distribution: str) -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(distribution)
+    return "not installed"
 
 
 def _is_file(text: str) -> bool:
