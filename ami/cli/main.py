@@ -138,7 +138,7 @@ def _dispatch(words: list[str]) -> int:
         raise SettingError("the current folder is gone: it was deleted, or renamed and deleted. Fix: cd to one that "
                            "exists") from None
     check_shadowing()
-    with last_words() if command in ("run", "train", "compare", "check", "replay") else contextlib.nullcontext():
+    with last_words() if command in ("run", "train", "compare", "check", "replay", "collect") else contextlib.nullcontext():
         return _do(command, chosen, rest)
 
 
@@ -158,9 +158,18 @@ def _do(command: str, parser: Parser, words: list[str]) -> int:
             raise unknown_name("action of `ami trace`", action, parser.commands) if action else SettingError(
                 f"`ami trace` lacks an action: expected one of {', '.join(parser.commands)}. Fix: ami trace show RUN")
         return trace_commands.ACTIONS[action](parser.commands[action].read(words[1:]))
+    from ami.cli import data as data_commands
+
+    if command == "data":
+        action = words[0] if words else ""
+        if action not in parser.commands:
+            raise unknown_name("action of `ami data`", action, parser.commands) if action else SettingError(
+                "`ami data` lacks an action: expected show. Fix: ami data show FILE")
+        return data_commands.ACTIONS[action](parser.commands[action].read(words[1:]))
     does: dict[str, Callable[[Namespace], int]] = {
         "export": commands.export, "compare": commands.compare, "check": commands.check, "graph": commands.graph,
         "list": commands.list_choices, "view": trace_commands.view, "replay": commands.replay, "plot": commands.plot,
+        "collect": data_commands.collect,
         "ui": commands.ui}
     return does[command](parser.read(words))
 

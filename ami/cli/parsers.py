@@ -1,4 +1,5 @@
-"""Every command of `ami` with its arguments, its flags, and its help; those of recorded runs are in `recorded_parsers`.
+"""Every command of `ami` with its arguments, its flags, and its help; those of recorded runs are in `recorded_parsers`,
+those of files of episodes in `data_parsers`.
 
 Flags and settings are declared once: here, and in `ami.config.settings`. The help and the errors are made from both.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ami.cli.arguments import Parser, one_of, options_folder
+from ami.cli.data_parsers import add_collect, add_data
 from ami.cli.help_texts import (
     COMPARISON_FOLDER,
     EXIT_CODES,
@@ -41,6 +43,8 @@ def all_parsers() -> Parser:
     add_view(parser)
     add_plot(parser)
     add_replay(parser)
+    add_collect(parser, add_folders)
+    add_data(parser)
     _ui(parser)
     parser.section("exit codes", EXIT_CODES)
     parser.section("more", "`ami COMMAND --help` explains a command. In Python: ami.compose, ami.build, ami.train, ami.run, "

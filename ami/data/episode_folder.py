@@ -115,6 +115,8 @@ class EpisodeFolder:
 
     def append(self, episode: Mapping[str, Tensor]) -> None:
         """Append an episode, n + 1 rows of each field."""
+        if not self.columns:
+            self.begin({name: (value.dtype, tuple(value.shape[1:])) for name, value in episode.items()})
         if not self._can_append:
             self._cut()
         rows = check_rows(self.columns, episode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
@@ -45,20 +45,29 @@ def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
         on_progress: called with the number of further episodes done.
     """
     buffer = ReplayBuffer()
+    for episode in episodes_of(agent, range(episodes), steps, batch, seed, on_progress):
+        buffer.append(episode)
+        if buffer.num_episodes == 1:
+            buffer.reserve((episodes - 1) * (steps + 1))
+    return buffer
+
+
+def episodes_of(agent: Agent, numbers: range, steps: int, batch: int, seed: int,
+                on_progress: Callable[[int], None] | None = None) -> Iterator[dict[str, Tensor]]:
+    """Run an agent and yield its episodes in the order of their numbers; arguments are those of `collect`."""
     running = Running(collected_ports(agent.graph), steps)
-    numbered = [Episode(n, derive_seed(seed, "collect", n) % SEED_RANGE) for n in range(episodes)]
+    numbered = [Episode(n, derive_seed(seed, "collect", n) % SEED_RANGE) for n in numbers]
+    following = numbers.start
     for step in rollout(agent, numbered, batch, longest=steps, refill=True):
         running.add(step)
         ended = step.ended.nonzero()[:, 0].tolist()
         for row in ended:
             running.finish(row, step)
-        while buffer.num_episodes in running.finished:
-            buffer.append(running.finished.pop(buffer.num_episodes))
-            if buffer.num_episodes == 1:
-                buffer.reserve((episodes - 1) * (steps + 1))
         if ended and on_progress is not None:
             on_progress(len(ended))
-    return buffer
+        while following in running.finished:
+            yield running.finished.pop(following)
+            following += 1
 
 
 class Running:

@@ -58,7 +58,7 @@ def test_flags_are_declared_in_no_other_place() -> None:
     home = Path(ami.__file__).parent
     users = {file.name for file in home.rglob("*.py") for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
              if isinstance(node, ast.Attribute) and node.attr in ("add_argument", "flag")}
-    assert users == {"arguments.py", "parsers.py", "recorded_parsers.py"}
+    assert users == {"arguments.py", "parsers.py", "recorded_parsers.py", "data_parsers.py"}
     makers = {file.relative_to(home).as_posix() for file in home.rglob("*.py")
               if "ArgumentParser(" in file.read_text(encoding="utf-8").replace("(argparse.ArgumentParser)", "")}
     assert makers == set()
