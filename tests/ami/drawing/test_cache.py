@@ -69,7 +69,7 @@ def own(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for name in ("own_planners", "own_layers"):
+    for name in ("own_planners", "own_layers", "own_worlds"):
         sys.modules.pop(name, None)
 
 
@@ -129,6 +129,41 @@ def test_what_a_module_imports_counts(store: Path, own: Path, composed: list[int
         forget()
         drawing(capsys, *words)
         assert len(composed) == times
+
+
+WORLD = """
+from pathlib import Path
+import gymnasium
+from gymnasium.spaces import Box
+from own_layers import EXTRA
+
+class World(gymnasium.Env):
+    action_space = Box(-1, 1, (2,))
+
+    def __init__(self, level):
+        self.observation_space = Box(-1, 1, (int(Path(level).read_text()) + len(EXTRA),))
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+"""
+
+
+def test_the_code_of_a_world_and_the_files_in_its_settings_count(store: Path, own: Path, composed: list[int],
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "own_worlds.py").write_text(WORLD)
+    level = Path("level.txt")
+    level.write_text("5")
+    words = ["world=gym", "world.entry_point=own_worlds:World", "world.level=level.txt", "--allow", "own_worlds."]
+    for edit, size in ((None, 5), (None, 5), (own / "own_layers.py", 6), (None, 6), (level, 8), (None, 8)):
+        if edit is not None:
+            edit.write_text("7" if edit == level else "EXTRA = (1,)\n")
+            forget()
+        assert f"observation ← world.observation  (B, {size})" in drawing(capsys, *words)
+    assert len(composed) == 3
 
 
 def test_own_options_count(store: Path, in_folder: Path, composed: list[int], capsys: pytest.CaptureFixture[str]) -> None:
