@@ -81,9 +81,6 @@ class Stopwatch:
         if node == "planner":
             self.planned[-1] = int((outputs["model_steps"] > 0).sum())
 
-    def keep(self) -> None:
-        pass
-
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return None
 

@@ -26,7 +26,6 @@ class Checked(NoTrace):
 
     def __init__(self, trace: Trace, worlds: Collection[str]) -> None:
         self.parted: dict[str, Difference] = {}
-        self._fresh: list[tuple[str, int, int, Mapping[str, Tensor]]] = []
         self._worlds = frozenset(worlds)
         self._recorded = {node: trace.hashes(node) for node in trace.tables if node not in self._worlds}
 
@@ -37,17 +36,7 @@ class Checked(NoTrace):
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             ages: Sequence[int] = ()) -> None:
-        if node not in self._worlds:
-            self._fresh.append((node, wave, tick, outputs))
-
-    def keep(self) -> None:  # when the log copies them too: changes to a message in between are in both
-        for fresh in self._fresh:
-            self._compare(*fresh)
-        self._fresh.clear()
-
-    def _compare(self, node: str, wave: int, tick: int, outputs: Mapping[str, Tensor],
-            ages: Sequence[int] = ()) -> None:
-        if node in self.parted:
+        if node in self._worlds or node in self.parted:
             return
         recorded = self._recorded.get(node, {}).get((wave, tick))
         if recorded is None:

@@ -175,6 +175,8 @@ class Faults:
         where = f"at wave {wave}, tick {tick} {node}.{name} is {found} in row {row} (episode {self.numbers[row]})"
         for sent_at, by_node in self.mail.kept().items():
             for sender in self.graph.order:
+                if sent_at == tick and sender == node:
+                    break  # later nodes of this tick have sent already
                 for port, message in by_node.get(sender, {}).items():
                     if isinstance(message, Tensor) and message.is_floating_point() and not bool(message.isfinite().all()):
                         row, found = _not_finite(message)

@@ -171,6 +171,16 @@ class Mailbox:
         if node in self._copies:
             self._copy(node, tick, outputs)
 
+    def drop(self, node: str, tick: int) -> None:
+        """Drop a node's outputs of a tick, if it has posted them."""
+        self._sent[node].pop(tick, None)
+        for copies in self._copies.get(node, {}).values():
+            copies.sent.pop(tick, None)
+
+    def is_copied(self, node: str) -> bool:
+        """Return whether a node's messages are copied to other devices."""
+        return node in self._copies
+
     def _copy(self, node: str, tick: int, outputs: Outputs) -> None:
         """Copy a message to the devices where it is read; a repeated message is not copied again."""
         is_repeated = self._sent[node].get(tick - 1) is outputs

@@ -13,14 +13,11 @@ class Recorder(Protocol):
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             ages: Sequence[int] = ()) -> None:
-        """Record one invocation; its messages do not change until `keep` is called.
+        """Record one invocation; its messages may change after the call.
 
         `ages` holds the number of ticks since each input was sent, per uncut wire into the node in the order of
         `Graph.inputs`; -1 for a wire's initial value. Empty: unknown.
         """
-
-    def keep(self) -> None:
-        """Copy the messages of this tick that are still needed: they may change after this call."""
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         """Return the dict for a node's further figures, read at its next `add`; None if they are not recorded."""
@@ -33,9 +30,6 @@ class NoTrace:
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             ages: Sequence[int] = ()) -> None:
-        pass
-
-    def keep(self) -> None:
         pass
 
     def notes(self, node: str) -> dict[str, Tensor] | None:

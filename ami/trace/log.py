@@ -1,7 +1,7 @@
 """Append-only log of every invocation, written locally by the process that ran the module.
 
-Each node has one Arrow stream (`ami.trace.node_file`). The messages of a tick are copied together after its modules have
-fired, which keeps the copying code in the CPU's caches. Later changes to a message are not recorded. At most `BLOCK_ROWS`
+Each node has one Arrow stream (`ami.trace.node_file`). Messages are copied when they are added; later changes are not
+recorded. At most `BLOCK_ROWS`
 ticks or `BLOCK_SECONDS` later a thread (`ami.trace.writer`) hashes the copies, computes their statistics and appends them as
 one record batch. After a kill, readers stop at the last whole batch.
 """
@@ -24,10 +24,6 @@ from ami.trace.writer import Block, Writer
 BLOCK_ROWS = 512
 BLOCK_SECONDS = 1.0
 
-Fresh = tuple[str, int, int, int, int, Mapping[str, Tensor], Sequence[int], bytes]
-"""node, wave, tick, start, end, outputs, ages, notes: an invocation whose messages are not copied yet."""
-
-
 class TraceLog:
     """Log of some nodes' invocations: a folder with one file per node.
 
@@ -39,7 +35,6 @@ class TraceLog:
     def __init__(self, folder: Path, payload: bool | Collection[str] = False) -> None:
         self.folder, self.payload = Path(folder), payload
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._fresh: list[Fresh] = []
         self._held: dict[str, _Held] = {}
         self._notes: dict[str, dict[str, Tensor]] = {}
         self._writer = Writer(self.folder)
@@ -48,28 +43,22 @@ class TraceLog:
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             ages: Sequence[int] = ()) -> None:
-        """Add one invocation; see `ami.runtime.recorder.Recorder`."""
-        self._fresh.append((node, wave, tick, start, end, outputs, ages,
-                            _taken(self._notes[node], node) if node in self._notes else b""))
-
-    def keep(self) -> None:
-        """Copy the messages added since the last call; pass them to the writer when a block is due.
+        """Copy one invocation; pass the copies to the writer when a block is due.
 
         The worker has checked every message against its port: a node's ports, dtypes and shapes never change.
         """
-        fresh, self._fresh = self._fresh, []  # before copying: an interrupt copies no message twice
-        for node, wave, tick, start, end, outputs, ages, notes in fresh:
-            held = self._held.get(node) or self._held_by(node, outputs, len(ages))
-            batch = len(outputs[held.first]) if held.first else 0
-            if batch != held.batch:
-                held.resize(batch, outputs)
-            # the garbage collector does not track a tuple of bytes; inlined, since it runs at every tick
-            contents = tuple([memory_at(value.data_ptr()).raw
-                              if (value := outputs[name]).is_contiguous() and value.is_cpu else _content(value)
-                              for name, memory_at in held.memories])
-            held.rows.append((wave, tick, batch, start, end, ages, contents, notes))
-            if end > self._due or len(held.rows) >= BLOCK_ROWS:
-                self._hand_over()
+        notes = _taken(self._notes[node], node) if node in self._notes else b""
+        held = self._held.get(node) or self._held_by(node, outputs, len(ages))
+        batch = outputs[held.first].shape[0] if held.first else 0
+        if batch != held.batch:
+            held.resize(batch, outputs)
+        # the garbage collector does not track a tuple of bytes; inlined, since it runs at every tick
+        contents = tuple([memory_at(value.data_ptr()).raw
+                          if (value := outputs[name]).is_contiguous() and value.is_cpu else _content(value)
+                          for name, memory_at in held.memories])
+        held.rows.append((wave, tick, batch, start, end, ages, contents, notes))
+        if end > self._due or len(held.rows) >= BLOCK_ROWS:
+            self._hand_over()
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         """Return the dict for the notes of a node's next invocation; None if no message of it is recorded in full."""
@@ -81,18 +70,14 @@ class TraceLog:
 
     def flush(self) -> None:
         """Append the rows held in memory, and wait until they are written."""
-        self.keep()
         self._hand_over()
         self._writer.drain()
 
     def close(self) -> None:
         """Write the remaining rows and sync them to disk."""
         atexit.unregister(self.close)
-        try:
-            self.keep()
-        finally:
-            self._hand_over()
-            self._writer.close()
+        self._hand_over()
+        self._writer.close()
 
     def _held_by(self, node: str, outputs: Mapping[str, Tensor], num_inputs: int) -> _Held:
         file = NodeFile(self.folder, node, outputs, num_inputs, self.payload, node in self._notes)

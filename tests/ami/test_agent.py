@@ -232,7 +232,6 @@ def test_the_wave_numbers_batches_and_defaults_to_the_next(
             if wave not in waves:
                 waves.append(wave)
 
-        def keep(self) -> None: ...
 
         def notes(self, node: str) -> None: ...
 

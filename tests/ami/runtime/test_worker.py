@@ -33,15 +33,11 @@ class Notes:
         self.nodes, self.noted = nodes, {}
         self.rows: list[tuple[str, int, int]] = []
         self.closed = False
-        self.kept = 0
 
     def add(self, node: str, wave: int, tick: int, start: int, end: int, outputs: Mapping[str, Tensor],
             ages: Sequence[int] = ()) -> None:
         assert start <= end and outputs
         self.rows.append((node, wave, tick))
-
-    def keep(self) -> None:
-        self.kept += 1
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return self.noted if node in self.nodes else None
@@ -604,4 +600,29 @@ def test_messages_before_a_failure_are_kept_at_once() -> None:
     worker = begun(graph({"head": ModuleSpec(Failing)}), recorder=notes)
     with pytest.raises(ModuleError):
         worker.fire(worker.nodes, 0)
-    assert [node for node, *_ in notes.rows] == ["book", "eye"] and notes.kept == 1
+    assert [node for node, *_ in notes.rows] == ["book", "eye"]
+
+
+def test_a_misfit_is_refused_even_if_a_later_module_fails_because_of_it() -> None:
+    class Flat(Eye):
+        def step(self, action: Tensor) -> dict[str, Tensor]:
+            return {**super().step(action), "state": torch.zeros(4)}
+
+    notes = Notes()
+    worker = begun(graph({"eye": ModuleSpec(Flat)}), recorder=notes)
+    for _ in range(2):  # the refused tick does not count as fired
+        with pytest.raises(PortError, match=r"^at wave 0, tick 0 eye\.state gave the shape \(4,\)"):
+            worker.fire(worker.nodes, 0)
+    assert {node for node, *_ in notes.rows} == {"book"}
+    assert worker.mail.sent("eye") == worker.mail.sent("head") == {}
+
+
+def test_a_number_that_is_not_finite_is_not_traced_to_later_messages() -> None:
+    class Dividing(Head):
+        def step(self, state: Tensor, hint: Tensor | None = None) -> dict[str, Tensor]:
+            sent = super().step(state)
+            return {**sent, "plan": sent["plan"] / 0 * 0, "energy": sent["energy"] / 0}
+
+    worker = begun(graph({"head": ModuleSpec(Dividing)}))
+    with pytest.raises(PortError, match=r"head\.energy is inf in row 0 \(episode 0\): expected finite numbers"):
+        worker.fire(worker.nodes, 0)

@@ -49,7 +49,6 @@ def test_a_full_block_is_on_the_disk_before_the_log_is_closed(tmp_path: Path) ->
     log = TraceLog(tmp_path)
     for tick in range(BLOCK_ROWS + 1):
         log.add("node", 0, tick, 0, 0, {"energy": torch.zeros(1)})
-        log.keep()
     assert comes_to(tmp_path, BLOCK_ROWS)
     log.close()
     assert table(tmp_path).num_rows == BLOCK_ROWS + 1
@@ -59,10 +58,8 @@ def test_a_block_is_written_after_its_time_limit(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(log_module.time, "perf_counter_ns", lambda: 0)
     log = TraceLog(tmp_path)
     log.add("node", 0, 0, 0, int(0.9e9 * BLOCK_SECONDS), {"energy": torch.zeros(1)})
-    log.keep()
     assert not list(tmp_path.iterdir())
     log.add("node", 0, 1, 0, int(1.1e9 * BLOCK_SECONDS), {"energy": torch.zeros(1)})
-    log.keep()
     assert comes_to(tmp_path, 2)
     log.close()
 
@@ -115,7 +112,6 @@ def test_an_interrupt_anywhere_loses_no_earlier_tick_of_any_module(tmp_path: Pat
                 notes["why"] = torch.ones(1)
                 log.add("one", 0, tick, 0, 0, {"energy": torch.zeros(1)})
                 log.add("two", 0, tick, 0, 0, {"plan": torch.zeros(1, 3)})
-                log.keep()
         log.close()
         assert table(tmp_path / str(at), "one")["tick"].to_pylist() == list(range(-(-at // 2)))
         if at > 1:
@@ -124,6 +120,6 @@ def test_an_interrupt_anywhere_loses_no_earlier_tick_of_any_module(tmp_path: Pat
 
 def test_a_log_that_is_never_closed_is_written_when_its_process_ends(tmp_path: Path) -> None:
     script = ("import sys, torch; from pathlib import Path; from ami.trace.log import TraceLog; "
-              "log = TraceLog(Path(sys.argv[1])); log.add('node', 0, 0, 0, 0, {'energy': torch.zeros(1)}); log.keep()")
+              "log = TraceLog(Path(sys.argv[1])); log.add('node', 0, 0, 0, 0, {'energy': torch.zeros(1)})")
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
     assert table(tmp_path).num_rows == 1

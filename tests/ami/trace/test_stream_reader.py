@@ -159,9 +159,9 @@ def test_a_pipe_is_refused_without_waiting(stream: Path) -> None:
 
 def test_a_log_refuses_a_dtype_that_readers_do_not_support(tmp_path: Path) -> None:
     log = TraceLog(tmp_path)
-    log.add("node", 0, 0, 1, 2, {"wave": torch.zeros(2, 3, dtype=torch.complex64)})
     with pytest.raises(PortError, match=r"node\.wave sent complex64: a trace records bool, .*Fix: cast it in step\(\)"):
-        log.close()
+        log.add("node", 0, 0, 1, 2, {"wave": torch.zeros(2, 3, dtype=torch.complex64)})
+    log.close()
 
 
 def test_json_of_ports_is_what_the_log_wrote(stream: Path) -> None:

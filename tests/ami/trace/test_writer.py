@@ -131,7 +131,6 @@ def test_no_tick_waits_for_a_slow_disk_which_is_reported_once(
     log = TraceLog(tmp_path)
     for tick in range(3 * BLOCK_ROWS):
         log.add("world", 0, tick, 0, 0, {"energy": torch.zeros(1)})
-        log.keep()
     assert not any(path.stat().st_size for path in tmp_path.iterdir())
     stuck_disk.set()
     log.close()
@@ -153,7 +152,6 @@ def test_ticks_wait_for_a_full_backlog_and_nothing_is_lost(
         nonlocal tick
         for tick in range(6 * BLOCK_ROWS):
             log.add("world", 0, tick, 0, 0, {"energy": torch.zeros(1)})
-            log.keep()
 
     agent = threading.Thread(target=run)
     agent.start()
