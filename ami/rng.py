@@ -63,6 +63,8 @@ class RowRNG:
         """Return standard normal draws, (B, *shape)."""
         rows = self._drawn()
         out = torch.empty(len(rows), *shape)
+        if len(rows) == 1:  # the view of a row takes as long as a small draw
+            return out.normal_(generator=self._generator(rows[0])).to(self.device)
         for row, own in zip(rows, out.unbind(0), strict=True):
             own.normal_(generator=self._generator(row))
         return out.to(self.device)

@@ -55,6 +55,7 @@ class CEM(SamplingPlanner):
             candidates[:, 0] = start.flatten(1)
         states, least, best, elites = self._select(state, goal, weights, candidates)
         for draws in later:
+            del states  # its memory, still in the cache, serves the next rollout
             std, mean = torch.std_mean(elites, dim=1, keepdim=True)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)

@@ -83,6 +83,7 @@ class ICEM(SamplingPlanner):
                 candidates[:, -1] = self.decided(mean[:, 0])
             states, energy = self.imagine(state, goal, weights, candidates)
             best = self.best_of(candidates, states, energy, best)
+            del states  # its memory, still in the cache, serves the next rollout
             pool, energies = torch.cat([candidates, kept], 1), torch.cat([energy, kept_energy], 1)
             least, numbers = energies.topk(self.num_elites, largest=False)
             elites = self.gather(pool, numbers)

@@ -52,16 +52,23 @@ class MPPI(SamplingPlanner):
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon, self.width)
 
     def search(self, state: Tensor, goal: Tensor, weights: Tensor | None, start: Tensor, noise: Tensor) -> SearchResult:
-        mean = start
+        mean = states = start
         for number, draws in enumerate(noise.unbind(1)):
-            candidates = self.clipped(torch.add(mean[:, None], draws, alpha=self.std))  # (R, K, H, A)
+            del states  # its memory, still in the cache, serves the next rollout
+            candidates = self.clipped(torch.add(mean.unsqueeze(1), draws, alpha=self.std))  # (R, K, H, A)
             if number == 0 and self.proposes:
                 candidates[:, 0] = start
             states, energy = self.imagine(state, goal, weights, candidates)
-            mean = torch.bmm(self._weights(energy)[:, None], candidates.flatten(2)).view_as(start)
+            mean = self._averaged(self._weights(energy), candidates)
         least, best = energy.min(1, keepdim=True)
         return SearchResult(self.decided(mean), self.gather(states, best).squeeze(1), least.squeeze(1),
                             self.num_iterations * self.num_candidates * self.horizon)
+
+    def _averaged(self, weights: Tensor, plans: Tensor) -> Tensor:
+        """Return the weighted sum (R, H, A) of plans (R, K, H, A), with weights (R, K)."""
+        if len(plans) == 1 < plans[0, 0].numel():  # twice as fast, and equal to the last bit
+            return torch.mm(weights, plans[0].flatten(1)).view(1, *plans.shape[2:])
+        return torch.bmm(weights.unsqueeze(1), plans.flatten(2)).view(len(plans), *plans.shape[2:])
 
     def _weights(self, energy: Tensor) -> Tensor:
         """Return the candidates' weights (R, K), which sum to 1, from energies (R, K)."""
