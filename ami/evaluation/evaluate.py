@@ -39,13 +39,13 @@ class Progress(NamedTuple):
         finished: number of finished pairs.
         total: number of all pairs.
         succeeded: number of finished pairs that were solved.
-        returned: the sum of the returns of all finished pairs.
+        total_return: the sum of the returns of all finished pairs.
     """
 
     finished: int
     total: int
     succeeded: int
-    returned: float = 0.0
+    total_return: float = 0.0
 
 
 class Outcome(NamedTuple):

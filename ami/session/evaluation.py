@@ -156,7 +156,7 @@ def _shown(bar: Any, manifest: Manifest) -> Any:
     def on_progress(progress: Progress) -> None:
         nonlocal last
         so_far = (f"{progress.succeeded} of {progress.finished} solved" if manifest.reports_success
-                  else f"mean return {progress.returned / max(progress.finished, 1):.4g}")
+                  else f"mean return {progress.total_return / max(progress.finished, 1):.4g}")
         bar(progress.finished - last.finished, so_far)
         last = progress
 

@@ -51,7 +51,7 @@ class CEM(SamplingPlanner):
         # With one row each operation costs 1 % of the model calls: hence few operations, on flat plans (…, H · A)
         first, *later = noise.unbind(1)
         candidates = torch.add(start.flatten(1).unsqueeze(1), first, alpha=self.init_std)  # (R, K, H · A)
-        if self.proposes:
+        if self.uses_policy:
             candidates[:, 0] = start.flatten(1)
         states, least, best, elites = self._select(state, goal, weights, candidates)
         for draws in later:
@@ -59,7 +59,7 @@ class CEM(SamplingPlanner):
             std, mean = torch.std_mean(elites, dim=1, keepdim=True)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)
-        return SearchResult(self.decided(elites.mean(1).view_as(start)),
+        return SearchResult(self.discretise(elites.mean(1).view_as(start)),
                             self.gather(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
                             self.num_iterations * self.num_candidates * self.horizon)
 

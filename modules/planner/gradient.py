@@ -59,13 +59,13 @@ class GradientDescent(SamplingPlanner):
         best: Best | None = None
         for number in range(1, self.num_iterations + 1):
             states, energy, slope = self._slope(state, goal, weights, plans)
-            best = self.best_of(self.decided(plans), states, energy, best)
+            best = self.best_of(self.discretise(plans), states, energy, best)
             direction = direction.lerp(slope, 1 - SLOWNESS[0])
             size = size.lerp(slope.square(), 1 - SLOWNESS[1])
             ahead = direction / (1 - SLOWNESS[0]**number)
             pace = (size / (1 - SLOWNESS[1]**number)).sqrt_().add_(SMALLEST)
             plans = self._bounded(torch.addcdiv(plans, ahead, pace, value=-self.learning_rate))
-        plans = self.decided(plans)
+        plans = self.discretise(plans)
         best = self.best_of(plans, *self.imagine(state, goal, weights, plans), best)
         return SearchResult(*best, (self.num_iterations + 1) * self.num_candidates * self.horizon)
 
@@ -79,7 +79,7 @@ class GradientDescent(SamplingPlanner):
         with torch.enable_grad():
             moved = plans.detach().requires_grad_()
             # straight-through estimator for choices (Bengio and others, 2013)
-            taken = moved + (self.decided(moved) - moved).detach() if self.space.choices else moved
+            taken = moved + (self.discretise(moved) - moved).detach() if self.space.choices else moved
             states, energy = self.imagine(state, goal, weights, taken)
             # without allow_unused a detached gradient would raise torch's error, which has no fix
             slope = torch.autograd.grad(energy.sum(), moved, allow_unused=True)[0] if energy.requires_grad else None

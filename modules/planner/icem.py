@@ -78,9 +78,9 @@ class ICEM(SamplingPlanner):
             candidates = self.clipped(torch.addcmul(mean, std, draws))
             if number == 0:
                 self._insert_last_elites(candidates)
-                candidates = self.decided(candidates)
-            if number == len(self.populations) - 1 or (number == 0 and self.proposes):
-                candidates[:, -1] = self.decided(mean[:, 0])
+                candidates = self.discretise(candidates)
+            if number == len(self.populations) - 1 or (number == 0 and self.uses_policy):
+                candidates[:, -1] = self.discretise(mean[:, 0])
             states, energy = self.imagine(state, goal, weights, candidates)
             best = self.best_of(candidates, states, energy, best)
             del states  # its memory, still in the cache, serves the next rollout
@@ -96,7 +96,7 @@ class ICEM(SamplingPlanner):
 
     def _insert_last_elites(self, candidates: Tensor) -> None:
         """Replace the first candidates (R, K, H, A), except their last action, by the last tick's shifted elites."""
-        elites = self.remembered("elites")[:, :candidates.shape[1]]
+        elites = self.from_carry("elites")[:, :candidates.shape[1]]
         known = elites.flatten(2).any(2)[:, :, None, None]  # none at an episode's first tick
         replaced = candidates[:, :elites.shape[1], :-1]
         replaced.copy_(torch.where(known, elites[:, :, 1:], replaced))

@@ -56,12 +56,12 @@ class MPPI(SamplingPlanner):
         for number, draws in enumerate(noise.unbind(1)):
             del states  # its memory, still in the cache, serves the next rollout
             candidates = self.clipped(torch.add(mean.unsqueeze(1), draws, alpha=self.std))  # (R, K, H, A)
-            if number == 0 and self.proposes:
+            if number == 0 and self.uses_policy:
                 candidates[:, 0] = start
             states, energy = self.imagine(state, goal, weights, candidates)
             mean = self._averaged(self._weights(energy), candidates)
         least, best = energy.min(1, keepdim=True)
-        return SearchResult(self.decided(mean), self.gather(states, best).squeeze(1), least.squeeze(1),
+        return SearchResult(self.discretise(mean), self.gather(states, best).squeeze(1), least.squeeze(1),
                             self.num_iterations * self.num_candidates * self.horizon)
 
     def _averaged(self, weights: Tensor, plans: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class RandomShooting(SamplingPlanner):
         candidates = self.space.draw(noise) if self.space.choices else noise
         if self.allowed is not None:
             candidates[:, :, 0] = self.space.draw(noise[:, :, 0], self.allowed[:, None].expand(-1, self.num_candidates, -1))
-        if self.proposes:
+        if self.uses_policy:
             candidates[:, 0] = start
         states, energy = self.imagine(state, goal, weights, candidates)
         return SearchResult(*self.best_of(candidates, states, energy), self.num_candidates * self.horizon)

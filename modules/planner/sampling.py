@@ -120,7 +120,7 @@ class SamplingPlanner(Planner):
         return {"plan": torch.zeros(batch, self.horizon, self.width)}
 
     @property
-    def proposes(self) -> bool:
+    def uses_policy(self) -> bool:
         """Whether the call `policy` provides the warm start; its plan is then also a candidate."""
         return "policy" in self.calls
 
@@ -128,7 +128,7 @@ class SamplingPlanner(Planner):
         """Project numbers (…, A) onto valid actions: clipped to [-1, 1] (in place), choices one-hot."""
         return self._nearest(actions) if self.space.choices else actions.clamp_(-1.0, 1.0)
 
-    def decided(self, actions: Tensor) -> Tensor:
+    def discretise(self, actions: Tensor) -> Tensor:
         """Project means of valid actions (…, A) onto valid actions: the most frequent alternative of each choice."""
         return self._nearest(actions) if self.space.choices else actions
 
@@ -198,7 +198,7 @@ class SamplingPlanner(Planner):
         return Best(*(torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
                       for new, old in zip(best, before, strict=True)))
 
-    def remembered(self, name: str) -> Tensor:
+    def from_carry(self, name: str) -> Tensor:
         """Return an entry of the carry (R, …) for the rows of the current search."""
         return self.carry[name] if self._planning is ALL else self.carry[name][self._planning]
 
@@ -239,10 +239,10 @@ class SamplingPlanner(Planner):
 
     def _found(self, state: Tensor, goal: Tensor, weights: Tensor | None) -> SearchResult:
         noise = self.draw()
-        if self.proposes:
+        if self.uses_policy:
             found = self._in_parts(state, goal, weights, self._proposed(state, goal), noise)
             return found._replace(model_steps=found.model_steps + self.horizon)
-        before = self.remembered("plan")
+        before = self.from_carry("plan")
         start = torch.cat((before[:, 1:], self._unknown(before)), 1)
         if self.allowed is not None:  # drop a forbidden first action of the warm start
             start[:, 0] *= ~(start[:, 0].bool() & ~self.allowed).any(-1, keepdim=True)

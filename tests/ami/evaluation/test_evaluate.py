@@ -194,7 +194,7 @@ def test_progress_is_reported_in_the_calling_thread() -> None:
     reports: list[tuple[Progress, threading.Thread]] = []
     agent = Scripted({0: (1, True), 1: (1, False), 2: (1, True)})
     evaluate([agent], manifest_of(*["near"] * 3), 1, lambda progress: reports.append((progress, threading.current_thread())))
-    assert reports[-1][0] == Progress(finished=3, total=3, succeeded=2, returned=-2 * (1.5 + 2.5 + 3.5))
+    assert reports[-1][0] == Progress(finished=3, total=3, succeeded=2, total_return=-2 * (1.5 + 2.5 + 3.5))
     assert {thread for _, thread in reports} == {threading.current_thread()}
 
 

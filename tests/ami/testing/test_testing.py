@@ -43,7 +43,7 @@ class Softmax(SamplingPlanner):
         candidates = self.clipped(before[:, None] + 0.5 * noise)
         states, energy = self.imagine(state, goal, weights, candidates)
         share = torch.softmax(-energy / self.temperature, 1)
-        plan = self.decided((share[:, :, None, None] * candidates).sum(1))
+        plan = self.discretise((share[:, :, None, None] * candidates).sum(1))
         least, best = energy.min(1, keepdim=True)
         return SearchResult(plan, self.gather(states, best)[:, 0], least[:, 0], self.num_candidates * self.horizon)
 
