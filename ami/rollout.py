@@ -94,13 +94,14 @@ def _run(agent: Agent, world: str, rows: list[Episode], waiting: deque[Episode],
     ports = {flag: f"{world}.{flag}" for flag in FLAGS}
     alive, age = torch.ones(len(rows), dtype=torch.bool), torch.zeros(len(rows), dtype=torch.int64)
     agent.reset(alive, rows, wave)
+    oldest = 0  # the greatest age of a row that is alive
     while True:
-        outputs = agent.cycle(MOST_AHEAD if longest is None else 1 + longest - int(age[alive].max()))
+        outputs = agent.cycle(MOST_AHEAD if longest is None else 1 + longest - oldest)
         flags = {flag: outputs[port] for flag, port in ports.items()}
         over = is_over(flags)
-        ended = alive & (over if longest is None else over | (age >= longest))
+        ended = alive & (over if longest is None or oldest < longest else over | (age >= longest))
         yield Step(outputs, flags, tuple(rows), age, alive, ended)
-        age = age + 1
+        age, oldest = age + 1, oldest + 1
         if not bool(ended.any()):
             continue
         alive = alive & ~ended
@@ -112,3 +113,4 @@ def _run(agent: Agent, world: str, rows: list[Episode], waiting: deque[Episode],
             alive, age = alive | begun, torch.where(begun, 0, age)
         elif not bool(alive.any()):
             return
+        oldest = int(age[alive].max())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.rollout import is_over
 from ami.runtime.arrays import Array, to_array, to_tensor
-from ami.runtime.mailbox import Parcel
+from ami.runtime.mailbox import Outputs, Parcel
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
 from ami.runtime.recorder import NoTrace, Recorder
 from ami.runtime.worker import Weights, Worker
@@ -71,46 +72,44 @@ class WorkerActor:
 
     def fire(self, index: int, tick: int, *parcels: tuple[int, Arrays]) -> tuple[tuple[int, Arrays], dict[str, Array]]:
         """Fire one segment; return its parcel for other groups, and the outputs that the driver watches."""
-        assert self.worker is not None
+        outputs = self._fire(index, tick, parcels)
         segment = self.segments[index]
-        received: list[Parcel] = [(sent_at, {node: {port: to_tensor(array) for port, array in arrays.items()}
-                               for node, arrays in contents.items()}) for sent_at, contents in parcels]
-        outputs = self.worker.fire(segment.nodes, tick, received)
         parcel = {node: {port: to_array(outputs[node][port]) for port in ports}
                   for node, ports in segment.exports.items()}
-        watched = {name: to_array(outputs[node][port])
-                   for name in segment.watched for node, port in (name.split("."),)}
-        return (tick, parcel), watched
+        return (tick, parcel), {name: to_array(value) for name, value in self._watched(segment, outputs).items()}
 
-    def fire_ahead(self, index: int, tick: int, most: int) -> list[dict[str, Array]]:
+    def _fire(self, index: int, tick: int, parcels: Sequence[tuple[int, Arrays]] = ()) -> dict[str, Outputs]:
+        assert self.worker is not None
+        received: list[Parcel] = [(sent_at, {node: {port: to_tensor(array) for port, array in arrays.items()}
+                               for node, arrays in contents.items()}) for sent_at, contents in parcels]
+        return self.worker.fire(self.segments[index].nodes, tick, received)
+
+    def _watched(self, segment: Segment, outputs: Mapping[str, Outputs]) -> dict[str, Tensor]:
+        return {name: outputs[node][port] for name in segment.watched for node, port in (name.split("."),)}
+
+    def fire_ahead(self, index: int, tick: int, most: int) -> tuple[int, dict[str, Array]]:
         """Fire a segment that holds the whole graph for up to `most` ticks; stop at a tick at which an episode ends.
 
         Returns:
-            The outputs that the driver watches, by tick.
+            The number of ticks, and the outputs that the driver watches, (ticks, B, …): one array per port, since Ray takes
+            longer for many small arrays than a tick takes.
         """
         assert self.worker is not None
         sent = self.worker.mail.sent(self.worker.graph.the(World))
-        found: list[dict[str, Array]] = []
+        found: list[dict[str, Tensor]] = []
         before = is_over(sent[tick - 1]) if tick - 1 in sent else None
         for now in range(tick, tick + most):
-            found.append(self.fire(index, now)[1])
+            found.append(self._watched(self.segments[index], self._fire(index, now)))
             over = is_over(sent[now])
             if bool((over if before is None else over & ~before).any()):
                 break
             before = over
-        return found
+        return len(found), {name: to_array(torch.stack([ports[name] for ports in found])) for name in found[0]}
 
     def close(self) -> None:
         """Write the rest of the trace."""
         if self.worker is not None:  # `make` succeeded
             self.worker.close()
-
-
-class Ahead(NamedTuple):
-    """A tick of a call that runs several: the call, and the tick's place in it."""
-
-    call: Pending
-    place: int
 
 
 class Pending(NamedTuple):
@@ -119,6 +118,23 @@ class Pending(NamedTuple):
     ref: Any
     group: str
     doing: str
+
+
+@dataclass
+class Ahead:
+    """A call that runs several ticks.
+
+    Attributes:
+        call: the call.
+        first: its first tick.
+        num_ticks: the ticks that it ran; 0 until its result is fetched, which happens once.
+        watched: the watched outputs, (ticks, B, …) by name.
+    """
+
+    call: Pending
+    first: int
+    num_ticks: int = 0
+    watched: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class RayRuntime:
@@ -156,7 +172,7 @@ class RayRuntime:
         self._made: list[Pending] = []
         self._looked = monotonic()
         self._runs_ahead = len(self.segments) == 1 and len(graph.nodes_of(World)) == 1
-        self._last: tuple[int, Pending] | None = None  # the first tick of the last call that may run ahead
+        self._last: Ahead | None = None
         for group, nodes in self.members.items():
             held = {*nodes, *(callee for node in nodes for callee in graph.callees(node))}
             own = {node: dict(state) for node, state in (weights or {}).items() if node in held}
@@ -190,23 +206,28 @@ class RayRuntime:
         self._under_way.append(call)
         return parcel, call
 
-    def _fired_ahead(self, segment: Segment, tick: int, most: int) -> Ahead:
-        """Return the handle of a tick of the only segment; call the actor if it has not run that far."""
-        if self._last is not None:
-            first, call = self._last
-            if tick < first + len(self._wait([call])[0]):
-                return Ahead(call, tick - first)
+    def _fired_ahead(self, segment: Segment, tick: int, most: int) -> tuple[Ahead, int]:
+        """Return the call that runs a tick of the only segment, and the tick; call the actor if it has not run that far."""
+        if self._last is not None and tick < self._last.first + self._fetched(self._last).num_ticks:
+            return self._last, tick
         ref = self.actors[segment.group].fire_ahead.remote(segment.index, tick, most)
         call = Pending(ref, segment.group, f"at tick {tick}" + " or later" * (most > 1))
         self._under_way.append(call)
-        self._last = tick, call
-        return Ahead(call, 0)
+        self._last = Ahead(call, tick)
+        return self._last, tick
 
-    def read(self, handle: Pending | Ahead) -> Mapping[str, Tensor]:
-        if isinstance(handle, Ahead):
-            arrays = self._wait([handle.call])[0][handle.place]
-        else:
-            (arrays,) = self._wait([handle])
+    def _fetched(self, ahead: Ahead) -> Ahead:
+        """Wait for the result of a call, unless it is there."""
+        if not ahead.num_ticks:
+            ((ahead.num_ticks, arrays),) = self._wait([ahead.call])
+            ahead.watched = {name: to_tensor(array, copy=True) for name, array in arrays.items()}
+        return ahead
+
+    def read(self, handle: Pending | tuple[Ahead, int]) -> Mapping[str, Tensor]:
+        if not isinstance(handle, Pending):
+            ahead, tick = handle
+            return {name: values[tick - ahead.first] for name, values in self._fetched(ahead).watched.items()}
+        (arrays,) = self._wait([handle])
         return {name: to_tensor(array, copy=True) for name, array in arrays.items()}
 
     def settle(self) -> None:

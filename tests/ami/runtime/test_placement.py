@@ -98,10 +98,10 @@ def test_an_actor_of_a_whole_agent_runs_many_ticks_per_call_and_none_too_many(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ami.runtime.ray_actors import Ahead, RayRuntime
 
-    handles: list[Ahead] = []
+    handles: list[tuple[Ahead, int]] = []
     real = RayRuntime._fired_ahead
 
-    def noted(self: RayRuntime, segment: Segment, tick: int, most: int) -> Ahead:
+    def noted(self: RayRuntime, segment: Segment, tick: int, most: int) -> tuple[Ahead, int]:
         handles.append(real(self, segment, tick, most))
         return handles[-1]
 
@@ -117,7 +117,7 @@ def test_an_actor_of_a_whole_agent_runs_many_ticks_per_call_and_none_too_many(
             ticks = sum(1 for _ in rollout(agent, episodes, 2, longest=37))
         digests.append(Trace.open(folder).digest())
     assert digests[0] == digests[1], "ticks that nobody asked for would be recorded"
-    assert len(handles) == ticks and len({handle.call.ref for handle in handles}) <= ticks // 10
+    assert len(handles) == ticks and len({ahead.call.ref for ahead, _ in handles}) <= ticks // 10
 
 
 @pytest.mark.usefixtures("ray_cluster")
