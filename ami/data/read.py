@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ class Data:
         how = repr((self.kind, sorted(self.fields.items()), self.code)).encode()
         return hashlib.sha256(content + how).hexdigest()[:16]
 
+    @cached_property
+    def action_code(self) -> ActionCode:
+        """How actions are written: as given, or found out from all of them."""
+        return self.code or (ActionCode() if self.kind == OWN else self._code())
+
+    @cached_property
+    def choices(self) -> tuple[int, ...]:
+        """The number of alternatives of each choice of an action; () if it is numbers alone, or unknown."""
+        if self.kind == OWN:
+            stated = EpisodeFolder(self.path).notes.get("choices", [])
+            return tuple(int(count) for count in stated) if isinstance(stated, list) else ()
+        return (self.action_code.choices,) if self.action_code.choices else ()
+
     def recordings(self) -> Iterator[Recording]:
         """Yield the episodes as the files hold them."""
         return _READERS[self.kind](self.path, self.fields)
@@ -86,7 +100,7 @@ class Data:
                 check_finite(self.path, number, rows)
                 yield rows
             return
-        checker = Checker(self.path, self.code or self._code())
+        checker = Checker(self.path, self.action_code)
         yield from map(checker.rows, self.recordings())
 
     def load(self, memory: float, folder: Path, on_episode: Callable[[int], None] = lambda number: None) -> ReplayBuffer:

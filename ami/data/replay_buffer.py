@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ami.data.column import Column, check_rows
 from ami.data.episode_folder import INDEX, EpisodeFolder
-from ami.data.frames import Frames
+from ami.data.observations import Observations
 from ami.errors import DataError, SettingError, require
 
 OBSERVATION, ACTION, TRUTH, REWARD, TERMINATED, STEPS = "observation", "action", "truth", "reward", "terminated", "steps"
@@ -261,10 +261,10 @@ class ReplayBuffer:
         """Yield all observations (N, *O) in order, N = `at_once` at a time; the last may be fewer."""
         return self.columns[OBSERVATION].chunks(*self._span, at_once)
 
-    def all_frames(self) -> Tensor | Frames:
+    def observations(self) -> Tensor | Observations:
         """Return all observations (F, *O): a view of memory if they are in one block of it, else to be read in parts."""
         column = self.columns[OBSERVATION]
-        return column.span(*self._span) if column.is_one_block else Frames(column, *self._span)
+        return column.span(*self._span) if column.is_one_block else Observations(column, *self._span)
 
     def column(self, name: str) -> Tensor:
         """Return all F rows of a field; a copy unless they are in one block."""

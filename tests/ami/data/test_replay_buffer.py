@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ami.data import column as columns
-from ami.data.frames import Frames
+from ami.data.observations import Observations
 from ami.data.replay_buffer import ReplayBuffer, joined, with_first, with_last
 from ami.errors import DataError, SettingError
 
@@ -179,14 +179,14 @@ def test_rows_beyond_memory_are_in_files_and_the_same(lengths: list[int], memory
 
 def test_frames_of_files_are_read_in_parts(tmp_path: Path) -> None:
     buffer = buffer_of([3, 4], memory=1, folder=tmp_path / "rows")
-    frames = buffer.all_frames()
-    assert isinstance(frames, Frames) and frames.shape == (9, 1) and len(frames) == 9 and frames.dtype == torch.int32
+    frames = buffer.observations()
+    assert isinstance(frames, Observations) and frames.shape == (9, 1) and len(frames) == 9 and frames.dtype == torch.int32
     parts = frames.split(4)
     assert [part[:, 0].tolist() for part in parts] == [[0, 1, 2, 3], [100, 101, 102, 103], [104]]
     assert torch.cat(list(parts)).shape == (9, 1), "a second pass"
     with pytest.raises(AttributeError, match=r"have no 'float'. Fix: read them in parts"):
         frames.float()
-    assert isinstance(buffer_of([3]).all_frames(), Tensor)
+    assert isinstance(buffer_of([3]).observations(), Tensor)
 
 
 def test_own_files_are_deleted_with_the_buffer_and_saved_ones_stay(tmp_path: Path) -> None:

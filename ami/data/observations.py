@@ -1,4 +1,4 @@
-"""Frames: observations that are larger than memory, or in several blocks of it, to be read in parts."""
+"""Observations: those that are larger than memory, or in several blocks of it, to be read in parts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from ami.data.column import Column
 
 
-class Frames:
-    """Observations (F, *O) that stand in for a tensor where it is read in parts, `for part in frames.split(n)`.
+class Observations:
+    """Observations (F, *O) that stand in for a tensor where it is read in parts, `for part in observations.split(n)`.
 
     Args:
         column: their field.
@@ -41,7 +41,7 @@ class Frames:
 
 
 class Parts:
-    """The observations of `Frames`, some at a time; each part is valid until the next one."""
+    """The observations of `Observations`, some at a time; each part is valid until the next one."""
 
     def __init__(self, column: Column, first: int, stop: int, at_once: int) -> None:
         self._given = column, first, stop, at_once

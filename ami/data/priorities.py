@@ -1,0 +1,76 @@
+"""Priorities: draws in proportion to the last error, after Schaul and others, *Prioritized Experience Replay* (2016).
+
+The probability of entry i is pᵢ^α / Σ p^α. Its importance weight (M · P(i))^-β, divided by the largest one, corrects the
+bias of uneven draws. A sum tree holds the powers: a draw and an update take log₂ M steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.errors import require
+
+SMALLEST = 1e-6
+"""Added to an error, so that every entry is drawn now and then."""
+
+
+class Priorities:
+    """Priorities of M entries, such as the windows of a buffer; all are equal and the largest until they are updated.
+
+    Args:
+        count: M.
+        alpha: 0 draws evenly, 1 in proportion to the error.
+        beta: 0 corrects nothing, 1 the whole bias.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    def __init__(self, count: int, alpha: float = 0.6, beta: float = 0.4) -> None:
+        require(count >= 1, f"priorities of {count} entries: expected 1 or more")
+        require(alpha >= 0, f"alpha is {alpha}: expected 0 or more")
+        require(0 <= beta <= 1, f"beta is {beta}: expected 0 to 1")
+        self.count, self.alpha, self.beta = count, alpha, beta
+        self._leaves = 1 << (count - 1).bit_length()
+        self._sums = torch.zeros(2 * self._leaves, dtype=torch.float64)  # node n has the children 2n and 2n + 1
+        self._largest = 1.0
+        self._set(torch.arange(count), torch.ones(count, dtype=torch.float64))
+
+    def draw(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Draw N entries, one from each of N equal parts of the total.
+
+        Returns:
+            Their indices (N,), and their importance weights (N,) in (0, 1]. Drawn from torch's global stream.
+        """
+        left = (torch.arange(batch) + torch.rand(batch, dtype=torch.float64)) / batch * self._sums[1]
+        node = torch.ones(batch, dtype=torch.int64)
+        while int(node[0]) < self._leaves:
+            below = self._sums[2 * node]
+            right = (left >= below) & (self._sums[2 * node + 1] > 0)
+            left, node = torch.where(right, left - below, left), 2 * node + right.long()
+        index = node - self._leaves
+        weights = (self.count * self._sums[node] / self._sums[1]) ** -self.beta
+        return index, (weights / weights.max()).float()
+
+    def update(self, index: Tensor, errors: Tensor) -> None:
+        """Set the priorities of entries (N,) to their absolute errors (N,)."""
+        given = errors.detach().abs().double().cpu() + SMALLEST
+        self._largest = max(self._largest, float(given.max()))
+        self._set(index, given**self.alpha)
+
+    def extend(self, count: int) -> Priorities:
+        """Return the priorities of M + `count` entries; the new ones have the largest priority so far."""
+        grown = Priorities(self.count + count, self.alpha, self.beta)
+        grown._largest = self._largest
+        old = self._sums[self._leaves:self._leaves + self.count]
+        grown._set(torch.arange(grown.count), torch.cat([old, torch.full((count,), self._largest**self.alpha,
+                                                                         dtype=torch.float64)]))
+        return grown
+
+    def _set(self, index: Tensor, powers: Tensor) -> None:
+        node = index + self._leaves
+        self._sums[node] = powers
+        while int(node[0]) > 1:
+            node = torch.unique(node // 2)
+            self._sums[node] = self._sums[2 * node] + self._sums[2 * node + 1]
