@@ -33,8 +33,9 @@ def show(given: Namespace) -> int:
     """Print what is in a file of episodes, after checking all of it."""
     from ami.data.read import Data
     from ami.data.summary import Summary
+    from ami.trace.episodes import RunData
 
-    data = Data.at(given.file, _pairs(given.field))
+    data = RunData.of(given.file) if RunData.fits(given.file) else Data.at(given.file, _pairs(given.field))
     _print(str(given.file), data.kind, Summary.of(data.episodes()))
     return 0
 

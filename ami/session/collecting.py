@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ami.blueprint import World
 from ami.config.compose import Config, to_graph
 from ami.data.episode_folder import EpisodeFolder
 from ami.data.replay_buffer import ReplayBuffer
@@ -58,7 +59,9 @@ def collect_to(config: Config, path: Path, episodes: int, steps: int, batch: int
                            "Fix: another name, or the settings it was collected with")
     if files.num_episodes < episodes:
         folder.mkdir(parents=True, exist_ok=True)
-        files.notes = {"made_by": made_by, "overrides": list(config.overrides)}
+        space = graph.drafts[graph.the(World)].inputs["action"].space
+        files.notes = {"made_by": made_by, "overrides": list(config.overrides),
+                       "choices": [] if space is None or space.numbers else list(space.choices)}
         _collect(config, graph, files, range(files.num_episodes, episodes), steps, batch, console)
     buffer = ReplayBuffer.open(folder)
     if form != OWN:
