@@ -15,10 +15,10 @@ def trajectory(env, seed):
     bot, observations, steps, action, over = BabyAIBot(env.unwrapped), [seen["image"]], [], None, False
     while not over:
         action = bot.replan(action)
-        seen, reward, terminated, truncated, _ = env.step(int(action))
+        seen, reward, *ends, _ = env.step(int(action))
         observations.append(seen["image"])
-        steps.append((int(action), reward, terminated))
-        over = terminated or truncated
+        steps.append((int(action), reward, ends[0]))
+        over = any(ends)
     return np.stack(observations), *map(np.array, zip(*steps, strict=True))
 
 

@@ -35,12 +35,12 @@ def trajectory(env, number):
         push = 10 * (waypoint(env.unwrapped.maze, position, seen["desired_goal"]) - position) - velocity
         action = np.clip(push + 0.5 * noise.normal(size=2), -1, 1).astype(np.float32)
         for _ in range(REPEAT):
-            seen, reward, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
+            seen, reward, *ends, _ = env.step(action)
+            if any(ends):
                 break
         observations.append(seen)
-        steps.append((action, reward, terminated, truncated))
-        over = terminated or truncated
+        steps.append((action, reward, *ends))
+        over = any(ends)
     actions, rewards, terminations, truncations = (list(column) for column in zip(*steps, strict=True))
     return EpisodeBuffer(id=number, observations={key: np.stack([one[key] for one in observations]) for key in seen},
                          actions=np.stack(actions), rewards=rewards, terminations=terminations, truncations=truncations,
