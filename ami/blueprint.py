@@ -241,13 +241,12 @@ class WorldModel(Module):
         self.carry = {STATE: state, BEGUN: torch.ones_like(begun), **carry}
         return {"state": state, "surprise": torch.where(begun, surprise, 0.0)}
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to minimise, and figures to log.
-
-        Args:
-            batch: windows of experience, "observation" (N, T + 1, *O) and "action" (N, T, A).
-        """
-        raise NotImplementedError
+    def percepts_in(self, batch: Batch, frames: Sequence[int] | slice = slice(None)) -> Tensor:
+        """Return the percepts (N, L, *P) of some frames of windows: their "percept", or their "observation" encoded."""
+        if "percept" in batch:
+            return batch["percept"][:, frames]
+        percepts: Tensor = self.calls.perception.encode(batch["observation"][:, frames])
+        return percepts
 
 
 def preceding(actions: Tensor) -> Tensor:

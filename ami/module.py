@@ -22,6 +22,8 @@ from ami.errors import CallError, suggestion
 from ami.ports import ActionSpace, Dims, Port, Size
 from ami.rng import RowRNG
 
+LEARNING_STATE = "learning_state"
+"""The name of the submodule that holds state which only training needs."""
 Method = TypeVar("Method", bound=Callable[..., Any])
 Batch = Mapping[str, Tensor]
 """The input of a loss: named tensors, batch first."""
@@ -185,6 +187,36 @@ class Module(nn.Module):
     def step(self, *args: Any, **inputs: Any) -> dict[str, Tensor]:
         """Run one tick: return a value for every output port. Must not change its inputs."""
         raise NotImplementedError(f"{type(self).__name__} has no step()")  # a mistake of the module's author
+
+    # Learning: a stage of `learning.stages` minimises the loss of one module ------------------------------------------
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to minimise, a scalar, and further scalars to log.
+
+        Args:
+            batch: what the stage's source draws, see `ami.learning.sources`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no loss()")  # refused before learning, see `can_learn`
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether this module has a loss of its own."""
+        return type(self).loss is not Module.loss
+
+    def begin_learning(self) -> None:
+        """Prepare for a stage with this module's loss. State that only training needs, such as a target network, is a
+        submodule of the name `LEARNING_STATE`: it is saved with the progress and dropped when the stage ends."""
+
+    def after_step(self, step: int, total: int) -> None:
+        """Update such state after optimiser step `step`, counted from 0, of the stage's `total`."""
+
+    def fit_statistics(self, batch: Batch) -> None:
+        """Set statistics of all experience, before each round of learning.
+
+        Args:
+            batch: "observation" (F, *O), every frame in order; "last" (F,) bool, whether it is the last of its episode;
+                and "reward" (F',), every reward, if recorded.
+        """
 
     # Called by the engine --------------------------------------------------------------------------------------------
 

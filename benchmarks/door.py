@@ -44,7 +44,7 @@ SEEDS, PAIRS = (0, 1, 2), 200
 RECIPE = ("experiment=door_random",)
 HALF = tuple(f"learning.stages.{stage}.steps={steps}" for stage, steps in
              (("model", 2500), ("predictor", 2000), ("critic", 2500)))
-ONE = ("world_model=jepa", "learning.stages.model.window=5", "learning.stages.model.batch=64")
+ONE = ("world_model=jepa", "learning.stages.model.source.length=5", "learning.stages.model.batch=64")
 VICREG = "world_model.anti_collapse={_target_: modules.world_model.anti_collapse.VICReg, smoothness: 2.0, idm: 20.0}"
 CRITIC = ("cost.critics.critic.expectile=0.95", "cost.critics.critic.hindsight=0.6")
 HALVED = "two parts, half the learning"
@@ -53,7 +53,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "one vector, ten times the inverse dynamics": (*ONE, VICREG),
     "one vector, a slow copy as target": (*ONE, "world_model.anti_collapse=ema"),
     "two parts, goals not rebased": ("world_model.grafts=false",),
-    "two parts, short windows": ("learning.stages.model.window=11", "world_model.stride=3"),
+    "two parts, short windows": ("learning.stages.model.source.length=11", "world_model.stride=3"),
     "two parts, the fixed door's critic": CRITIC,
     "two parts, predictor not taught again": ("learning.stages.predictor=null",),
     "two parts, patches that attend": ("perception=vit",),

@@ -46,7 +46,8 @@ ONLY_IN = {
     "networkx": {"ami/graph/graph.py"},
     "hydra": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/overrides.py", "ami/config/sweep.py",
               "ami/cli/launch.py"},
-    "omegaconf": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/options.py", "ami/cli/launch.py"},
+    "omegaconf": {"ami/config/compose.py", "ami/config/option_file.py", "ami/config/options.py",
+                  "ami/config/stage_options.py", "ami/cli/launch.py"},
 }
 
 

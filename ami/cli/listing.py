@@ -17,7 +17,8 @@ SECTIONS = {
     "worlds": ("world",),
     "agents": ("agent",),
     "experiments": ("experiment",),
-    "settings": ("graph", "learning", "evaluation"),
+    "learning": ("learning", "source", "optimiser", "scheduler"),
+    "settings": ("graph", "evaluation"),
 }
 """The sections of `ami list`, and the groups of each."""
 OURS = ("modules.", "worlds.", "ami.")

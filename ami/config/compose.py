@@ -26,6 +26,7 @@ from ami.config.instantiate import specs_of, validate
 from ami.config.options import NAME, PACKAGE, as_overrides, groups, option_names, read_option, replacements
 from ami.config.overrides import check_override, first_name, for_hydra, forced, option_folders, parse_overrides
 from ami.config.settings import TOP_LEVEL
+from ami.config.stage_options import insert_options, without_settings
 from ami.config.trust import check_shadowing
 from ami.errors import AmiError, SettingError, TrustError, unknown_name
 from ami.graph.spec import ModuleSpec
@@ -152,13 +153,14 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
     if isinstance(overrides, str):
         raise SettingError(f"compose was given the text {overrides!r}: expected a list of overrides, [{overrides!r}]")
     allow = [allow] if isinstance(allow, str) else allow  # one name, not its letters
-    given = for_hydra(overrides)
+    given, of_options = without_settings(for_hydra(overrides))
     for override in parse_overrides(given):
         check_override(override)
     try:
         settings = _composed(given)
         _check_hydra(settings, tuple(text for text in given if text.lstrip("+~").startswith("hydra")))
         _put_chosen_over_presets(settings, given)
+        insert_options(settings, option_folders(overrides), of_options)
     except MissingConfigException as error:
         group = next((name for name in (*groups(), "hydra") if str(error.missing_cfg_file).startswith(f"{name}/")), "")
         option = str(error.missing_cfg_file).removeprefix(f"{group}/")

@@ -28,6 +28,11 @@ def specs_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, 
     return {key: _part(value, key, prefixes) for key, value in config.items() if _is_part(value)}
 
 
+def spec_of(given: Mapping[str, Any], where: str, allow: Sequence[str] = ()) -> ModuleSpec:
+    """Return the spec of one mapping with a `_target_` that is no node, such as an optimiser; raises as `specs_of` does."""
+    return _part(given, where, allow_list(allow))
+
+
 def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[str] = ()) -> None:
     """Check a configuration against the modules it names and the settings that ami knows.
 

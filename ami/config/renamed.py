@@ -10,14 +10,42 @@ RENAMED = {
     "evaluation.beside": "evaluation.baselines",
     "evaluation.film": "evaluation.video",
     "evaluation.film_formats": "evaluation.video_formats",
+    **{f"learning.stages.*.{old}": f"learning.stages.*.{new}" for old, new in {
+        "data": "source", "window": "source.length", "ends": "source.terminal_share", "imagined": "source.imagined",
+        "agents": "source.agents", "episodes": "source.episodes", "weight_decay": "optimiser.weight_decay",
+        "warm_up": "scheduler.warm_up", "final_rate": "scheduler.final"}.items()},
 }
-"""Old name → new name, by the full path of the setting."""
-_KEY = re.compile(r"([+~]*)([^=]*)")
+"""Old name → new name, by the full path of the setting; `*` is the name of a stage."""
+_SOURCES = {
+    "experience": ("windows", {"window": "length", "ends": "terminal_share"}),
+    "memory": ("hindsight_states", {"window": "within", "ends": "terminal_share", "imagined": "imagined"}),
+    "plans": ("expert_plans", {"agents": "agents", "episodes": "episodes"}),
+}
+"""The former values of a stage's `data`, and its settings then, by their name then."""
+_KEY = re.compile(r"([+~]*)([^=]*)(=?)(.*)", re.DOTALL)
+
+
+def new_name(path: str) -> str | None:
+    """Return today's name of a setting, by its full path; None if it has not changed."""
+    words = path.split(".")
+    if words[:2] == ["learning", "stages"] and len(words) == 4:
+        new = RENAMED.get(f"learning.stages.*.{words[3]}")
+        return new and new.replace("*", words[2])
+    return RENAMED.get(path)
 
 
 def renamed_overrides(overrides: Iterable[str]) -> list[str]:
     """Return recorded overrides under today's names: `evaluation.film=0` → `evaluation.video=0`."""
-    return [_KEY.sub(lambda found: found[1] + RENAMED.get(found[2], found[2]), text, count=1) for text in overrides]
+    return [_override(text) for text in overrides]
+
+
+def _override(text: str) -> str:
+    found = _KEY.fullmatch(text)
+    if found is None:
+        return text
+    signs, key, equals, value = found.groups()
+    value = _SOURCES[value][0] if key.endswith(".data") and new_name(key) and value in _SOURCES else value
+    return f"{signs}{new_name(key) or key}{equals}{value}"
 
 
 def renamed_settings(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -25,6 +53,21 @@ def renamed_settings(config: Mapping[str, Any], where: str = "") -> dict[str, An
     found: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{where}.{key}" if where else key
-        new = RENAMED.get(path, path).rpartition(".")[2]
-        found[new] = renamed_settings(value, path) if isinstance(value, Mapping) else value
+        if where == "learning.stages" and isinstance(value, Mapping):
+            found[key] = _stage(value)
+        else:
+            new = (new_name(path) or path).rpartition(".")[2]
+            found[new] = renamed_settings(value, path) if isinstance(value, Mapping) else value
     return found
+
+
+def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recorded stage with its source, optimiser and scheduler in place of the former settings."""
+    if "source" in stage or not {"train", "data"} & set(stage):
+        return dict(stage)
+    source, settings = _SOURCES.get(str(stage.get("data", "experience")), _SOURCES["experience"])
+    kept = {key: value for key, value in stage.items() if f"learning.stages.*.{key}" not in RENAMED}
+    optimiser = {"weight_decay": stage["weight_decay"]} if "weight_decay" in stage else {}
+    scheduler = {new: stage[old] for old, new in (("warm_up", "warm_up"), ("final_rate", "final")) if old in stage}
+    return kept | {"source": {"name": source} | {new: stage[old] for old, new in settings.items() if old in stage},
+                   "optimiser": {"name": "adamw", **optimiser}, "scheduler": {"name": "cosine", **scheduler}}

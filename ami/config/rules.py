@@ -3,7 +3,7 @@
     pairs: int = setting("number of sealed pairs of each kind", least=1, most=1_000_000)
 
 gives the check and its message, "a whole number from 1 to 1000000". Types are `int`, `float`, `str` (not empty), `bool`,
-`Literal`, `list[str]`, a list of a `Literal`, a mapping of names to lists, unions of these, and `None`.
+`Literal`, `list[str]`, a list of a `Literal`, a mapping of names to lists or to anything, unions of these, and `None`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def _rule(kind: Any, least: float | None = None, most: float | None = None, abov
         return Rule(f"one of {', '.join(inner)}", lambda value: isinstance(value, str) and value in inner)
     if origin is list:
         return _list(inner[0], least or 0)
+    if origin is dict and inner[1] is Any:
+        return Rule("a mapping of settings", lambda value: isinstance(value, dict))
     if origin is dict:
         groups = _rule(inner[1])
         return Rule("a mapping {group: [nodes]}",

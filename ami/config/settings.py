@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, is_dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
-from ami.config.renamed import RENAMED
+from ami.config.renamed import new_name
 from ami.config.rules import rule_of, setting, types_of
 from ami.errors import shown, suggestion
 
@@ -54,23 +54,19 @@ class Stage:
                                least=1)
     loss: str = setting("the node whose loss is minimised")
     steps: int = setting("number of gradient steps", least=1)
-    data: Literal["experience", "memory", "plans"] = setting(
-        "experience: windows of observations and actions; memory: states with their successors; plans: states, goals and "
-        "plans of agents in Mode-2", default="experience")
-    batch: int = setting("windows, states or plans per step", least=1, default=64)
-    window: int = setting("steps per window of experience", least=1, default=5)
-    ends: float = setting(
-        "share of windows that end at a terminal step, which are rare and informative; with memory, share of states at most "
-        "`window` steps before a terminal step", least=0, most=1, default=0.0)
-    imagined: int = setting("number of imagined successors per state of memory", least=0, default=8)
-    agents: list[str] = setting("with data=plans: the agents that plan, one after another; each gets an equal share of the "
-                                "steps", default=("teacher", "apprentice"))
-    episodes: int = setting("with data=plans: number of episodes of each agent", least=1, default=400)
-    learning_rate: float = setting("learning rate of AdamW (Loshchilov and Hutter, 2019)", above=0, default=1e-3)
-    weight_decay: float = setting("weight decay of AdamW", least=0, default=1e-5)
-    warm_up: int = setting("steps of linear warm-up, before the cosine decay", least=0, default=50)
-    final_rate: float = setting("share of the learning rate at the end of the cosine decay", least=0, default=0.05)
+    batch: int = setting("windows, states or plans per batch", least=1, default=64)
+    source: str | dict[str, Any] = setting(
+        "the data it learns from: an option of configs/source, or {name: OPTION, …} with other settings", default="windows")
+    learning_rate: float = setting("learning rate of the optimiser", above=0, default=1e-3)
+    optimiser: str | dict[str, Any] = setting(
+        "an option of configs/optimiser, or {name: OPTION, …} with other settings", default="adamw")
+    scheduler: str | dict[str, Any] = setting(
+        "course of the learning rate: an option of configs/scheduler, or {name: OPTION, …} with other settings",
+        default="cosine")
     clip: float = setting("largest norm of the gradient; 0 for no limit", least=0, default=2.0)
+    accumulate: int = setting("number of batches whose gradients are averaged in one step", least=1, default=1)
+    precision: Literal["float32", "bfloat16"] = setting(
+        "bfloat16: matrix products in half precision (torch.autocast), weights and sums in float32", default="float32")
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,16 @@ class Learning:
     """How the agent learns."""
 
     collect: Collect = setting("the collection of experience", optional=True)
-    stages: dict[str, Stage] = setting("the stages of learning, one after another; null removes one")
+    stages: dict[str, Stage] = setting("the stages of learning; null removes one")
     save_every: int = setting("steps between two saves of the progress", least=1)
     threads: int = setting("number of threads for training", least=1, most=MOST_THREADS)
     rounds: int = setting("number of passes over all stages; before each later one the current agent collects as many "
                           "episodes", least=1, most=MOST_ROUNDS, default=1)
+    order: Literal["sequential", "concurrent"] = setting(
+        "sequential: one stage after another; concurrent: all stages at once, their steps spread evenly over a round",
+        default="sequential")
+    fresh: bool = setting(
+        "true: every round begins with fresh optimisers, schedulers and target networks; false: they go on", default=True)
     explore: float = setting("share of random actions in the rounds after the first", least=0, most=1, default=0.0)
 
 
@@ -180,8 +181,8 @@ def check(settings: Mapping[str, Any], section: type = Settings, where: str = ""
             mistakes.append(f"{where}{key} is missing. Fix: leave out the `~…` that removes it")
     for key, value in settings.items():
         path = f"{where}{key}"
-        if path in RENAMED:
-            mistakes.append(f"{path} is {RENAMED[path]} now. Fix: {RENAMED[path]}=…")
+        if new_name(path) is not None:
+            mistakes.append(f"{path} is {new_name(path)} now. Fix: {new_name(path)}=…")
         elif key not in known:
             mistakes.append(f"unknown setting '{path}'{suggestion(str(key), known)}")
         else:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ami.errors import SettingError
+from ami.learning.sources.source import Source
 from ami.learning.stage import Stage
 from ami.module import Module
-
-MADE_BY = {"experience": "the world sent it", "memory": "perception and world model computed it",
-           "plans": "the agents of the stage computed it"}
 
 
 def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor],
@@ -30,7 +28,7 @@ def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor
     what = f"the loss of learning.stages.{stage.name} ({node}, {kind}) is {float(loss)} at step {step}"
     bad = [f"{name} ({_count(value)} of {value.numel()} numbers)" for name, value in batch.items() if _count(value)]
     if bad:
-        return SettingError(f"{what}: its batch holds {', '.join(bad)} that are not finite; {MADE_BY[stage.data]}. "
+        return SettingError(f"{what}: its batch holds {', '.join(bad)} that are not finite; {stage.data.made_by}. "
                             f"{_data_fix(stage)}")
     weights = [f"{owner}.{name}" for owner, module in modules.items() for name, value in module.state_dict().items()
                if _count(value)]
@@ -51,7 +49,7 @@ def _count(value: Tensor) -> int:
 
 
 def _data_fix(stage: Stage) -> str:
-    if stage.data == "experience":
+    if stage.data.made_by == Source.made_by:
         return "Fix: correct the world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"
     return "Fix: correct the module that computes it, or let it learn with a smaller learning_rate"
 

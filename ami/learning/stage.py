@@ -1,20 +1,30 @@
-"""A stage of learning: the modules trained together, their data and the optimiser's settings."""
+"""A stage of learning: the modules trained together, their data, and their optimiser."""
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ami.blueprint import IntrinsicTerm
+from ami.config.instantiate import spec_of
 from ami.config.rules import types_of
 from ami.config.settings import Stage as Settings
 from ami.config.settings import check
 from ami.errors import SettingError, require, suggestion, unknown_name
+from ami.graph.spec import ModuleSpec
+from ami.learning.sources.source import Source
 from ami.module import Module
+
+KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "source": (Source, ()), "optimiser": (Optimizer, ("params", "lr")),
+    "scheduler": (LRScheduler, ("optimizer", "steps"))}
+"""The class of each option of a stage, and the arguments that the engine gives it if its constructor takes them."""
 
 
 @dataclass(frozen=True)
@@ -23,48 +33,81 @@ class Stage(Settings):
 
     Attributes:
         name: the key of its figures and progress.
+        options: its source, optimiser and scheduler, each a class and its settings.
+        data: the source.
 
     Raises:
-        SettingError: a setting is out of its range; names all of them.
+        SettingError, UnknownName, TrustError: a setting is out of its range, or an option names no fitting class.
     """
 
     name: str = field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        where = f"learning.stages.{self.name}"
-        given = {key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-                 for key, value in ((key, getattr(self, key)) for key in types_of(Settings))}
-        mistakes = check(given, Settings, f"{where}.")
-        require(not mistakes, "\n".join(mistakes))
-        require(0 < len(self.agents) <= self.steps or self.data != "plans",
-                f"{where}.agents is {list(self.agents)}: expected one or more names, at most one per step")
+    options: Mapping[str, ModuleSpec] = field(kw_only=True, compare=False)
+    data: Source = field(kw_only=True, compare=False)
 
     @classmethod
-    def read(cls, name: str, settings: Mapping[str, Any], others: Iterable[str] = ()) -> Stage:
+    def read(cls, name: str, settings: Mapping[str, Any], others: Iterable[str] = (), allow: Sequence[str] = ()) -> Stage:
         """Return a stage from its config.
 
-        An unknown setting is refused with the nearest name, an incomplete stage with the nearest of `others`.
+        Args:
+            name: its name.
+            settings: its settings; options as `{_target_: …, …}` (see `ami.config.stage_options`).
+            others: the names of all stages: an incomplete stage is refused with the nearest, an unknown setting with the
+                nearest setting.
+            allow: more prefixes for the allow-list.
         """
+        where = f"learning.stages.{name}"
         near = suggestion(name, {*others} - {name})
         near = near if "did you mean" in near else "."
         known = types_of(Settings)
         for key in settings:
             if key not in known:
-                raise unknown_name(f"setting of learning.stages.{name}", str(key), known)
+                raise unknown_name(f"setting of {where}", str(key), known)
         for key in ("train", "loss", "steps"):
-            require(key in settings, f"learning.stages.{name} has no '{key}': this agent has no such stage to change{near} "
-                                     f"Fix: take out learning.stages.{name}, or the experiment that sets it; to make it a "
-                                     f"stage, +learning.stages.{name}.{key}=…")
-        return cls(name=name, **settings)
+            require(key in settings, f"{where} has no '{key}': this agent has no such stage to change{near} "
+                                     f"Fix: take out {where}, or the experiment that sets it; to make it a "
+                                     f"stage, +{where}.{key}=…")
+        given = {key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+                 for key, value in settings.items()}
+        mistakes = check(given, Settings, f"{where}.")
+        require(not mistakes, "\n".join(mistakes))
+        options = {key: _option(settings[key], f"{where}.{key}", key, allow) for key in KINDS}
+        return cls(**settings, name=name, options=options, data=options["source"].make())
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate at a step: linear warm-up times cosine."""
-        warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * cosine)
+    def make(self, option: str, **given: Any) -> Any:
+        """Return the optimiser or the scheduler; of `given` those arguments that its constructor takes."""
+        spec = self.options[option]
+        return spec.target(**{name: value for name, value in given.items() if spec.takes(name)}, **spec.settings)
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything that decides its result, as plain values."""
+        return {key: self.options[key].resolved() if key in KINDS else getattr(self, key)
+                for key in ("name", *types_of(Settings))}
 
 
-def specs_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
+def _option(given: Any, where: str, key: str, allow: Sequence[str]) -> ModuleSpec:
+    kind, engine = KINDS[key]
+    require(isinstance(given, Mapping) and "_target_" in given,
+            f"{where} is {given!r}: expected the name of an option of configs/{key}, or {{_target_: package.Class, …}}")
+    spec = spec_of(given, where, allow)
+    target: Any = spec.target
+    require(isinstance(target, type) and issubclass(target, kind),
+            f"{where} is {spec.name}: expected a {kind.__module__.partition('.')[0]} {kind.__name__}. "
+            f"Fix: {where}=NAME, an option of configs/{key}")
+    given_by_engine = [name for name in engine if spec.takes(name)]
+    for name in given_by_engine:
+        require(name not in spec.settings,
+                f"{where}.{name} is set by the engine. Fix: leave it out" + "; learning_rate sets lr" * (name == "lr"))
+    if key == "optimiser":
+        closure = inspect.signature(target.step).parameters.get("closure")
+        require(closure is None or closure.default is None,
+                f"{where} is {spec.name}, which evaluates the loss several times per step: expected an optimiser of one "
+                "evaluation, such as adamw or sgd")
+    mistakes = ModuleSpec(spec.target, {**dict.fromkeys(given_by_engine, 1), **spec.settings}).check(where)
+    require(not mistakes, "\n".join(mistakes))
+    return spec
+
+
+def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:
     """Return the parts that a stage trains, by name.
 
     Raises:

@@ -1,8 +1,8 @@
 """The trainer: one loop for all modules with a `loss(batch)`.
 
-Learning is a schedule of steps: experience is collected, then stages learn from it. Each step has a key, the hash of its
-dependencies; a result stored under the same key is loaded instead of computed. A progress file holds the state of a running
-stage (weights, optimiser, random state, step), so that a killed training resumes to bit-identical weights.
+Every phase of the schedule has a key, the hash of its dependencies; a result stored under the same key is loaded instead of
+computed. A progress file holds the state of a running phase (weights, optimisers, random state, steps), so that a killed
+training resumes to bit-identical weights.
 """
 
 from __future__ import annotations
@@ -11,44 +11,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ami.data.replay_buffer import OBSERVATION, REWARD, ReplayBuffer, joined
-from ami.errors import AmiError, SettingError, unknown_name
+from ami.errors import SettingError, unknown_name
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
-from ami.learning.divergence import not_finite
-from ami.learning.expert_plans import Expert, ExpertPlans
-from ami.learning.sources import MADE_OF, Draw, memory, windows
-from ami.learning.stage import Stage, specs_of
-from ami.module import Module
+from ami.learning.schedule import Phase, due
+from ami.learning.sources.source import Expert, Supply
+from ami.learning.stage import Stage, parts_of
+from ami.learning.stage_run import Row, StageRun
+from ami.module import LEARNING_STATE, Module
 from ami.rng import derive_seed
-from ami.storage.limits import is_out_of_memory
 
-LOG_EVERY = 20
 COLLECT = "collect"
 """The "stage" of those rows of the learning curve that describe a round's collected episodes."""
-LEARNING_STATE = "learning_state"
-Row = dict[str, float | str]
-
-
-class Step(NamedTuple):
-    """One step of the schedule: a collection of experience, or a stage.
-
-    Attributes:
-        key: the hash of its dependencies.
-        round: the round's index, from 0; a round runs all stages once.
-        stage: the stage that learns; None for the collection of the round's experience.
-        nodes: the nodes whose weights the cache stores for the stage.
-    """
-
-    key: str
-    round: int
-    stage: Stage | None = None
-    nodes: tuple[str, ...] = ()
+OPTIMISER = "optimiser."
+"""The prefix, in a file of weights by node, of the state of a stage's optimiser."""
+RANDOM = "random"
 
 
 @dataclass
@@ -57,31 +40,22 @@ class TrainingProgress:
 
     Attributes:
         rows: the logged figures, one dict per logged step with "stage" and "step".
-        seconds: the computing time of all steps, including the original time of loaded ones and excluding unsaved work of a
+        seconds: the computing time of all phases, including the original time of loaded ones and excluding unsaved work of a
             killed training.
-        found: the steps loaded from the cache.
-        found_seconds: the computing time of the loaded steps.
-        resumed: whether a stage was resumed from a progress file.
+        found: the phases loaded from the cache.
+        found_seconds: the computing time of the loaded phases.
+        resumed: whether a phase was resumed from a progress file.
     """
 
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
-    found: list[Step] = field(default_factory=list)
+    found: list[Phase] = field(default_factory=list)
     found_seconds: float = 0.0
     resumed: bool = False
 
 
-@dataclass
-class _Running:
-    """A running stage: its next step, and its seconds and rows so far."""
-
-    step: int = 0
-    seconds: float = 0.0
-    rows: list[Row] = field(default_factory=list)
-
-
-Collector = Callable[[Step], tuple[ReplayBuffer, float, bool]]
-"""Returns the experience of a step, the seconds of its collection, and whether it was loaded from the cache."""
+Collector = Callable[[Phase], tuple[ReplayBuffer, float, bool]]
+"""Returns the experience of a phase, the seconds of its collection, and whether it was loaded from the cache."""
 OnStep = Callable[[Stage, int, Row | None], None]
 
 
@@ -90,26 +64,27 @@ class Trainer:
 
     Args:
         modules: the modules, bound to each other (see `ami.runtime.worker.Worker`).
-        schedule: the steps in order; a round begins with its experience.
-        seed: the random numbers of a stage derive from it, the stage's name and the round.
-        cache: holds finished stages, and the progress of the running one.
+        schedule: the phases in order; a round begins with its experience.
+        seed: the random numbers of a phase derive from it, the stages' names and the round.
+        cache: holds finished phases, and the progress of the running one.
         save_every: steps between two saves.
         on_step: called at every step, with figures if they are logged.
-        teachers: functions that build the expert agents, by name, for stages that learn from plans.
+        experts: functions that build the expert agents, by name, for stages that learn from plans.
+        fresh: whether every round begins with fresh optimisers, schedulers and target networks.
 
     Attributes:
-        on_known: called with each logged row of a loaded or resumed stage, and of a round's collection.
+        on_known: called with each logged row of a loaded or resumed phase, and of a round's collection.
     """
 
-    def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Step], seed: int, cache: Cache, save_every: int,
-                 on_step: OnStep = lambda stage, step, row: None, teachers: Mapping[str, Expert] | None = None) -> None:
-        self.teachers = teachers or {}
-        self.modules, self.schedule, self.seed = modules, list(schedule), seed
-        self.cache, self.save_every, self.on_step = cache, save_every, on_step
+    def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Phase], seed: int, cache: Cache, save_every: int,
+                 on_step: OnStep = lambda stage, step, row: None, experts: Mapping[str, Expert] | None = None,
+                 fresh: bool = True) -> None:
+        self.modules, self.schedule, self.seed, self.fresh = modules, list(schedule), seed, fresh
+        self.cache, self.save_every, self.on_step, self.experts = cache, save_every, on_step, experts or {}
         self.on_known: Callable[[Row], None] = lambda row: None
-        for step in self.schedule:
-            if step.stage is not None:
-                _check(step.stage, modules)
+        self._runs: dict[str, StageRun] = {}
+        for stage in {stage.name: stage for phase in self.schedule for stage in phase.stages}.values():
+            _check(stage, modules)
 
     def learn(self, collected: Collector) -> TrainingProgress:
         """Run the schedule; resume from the cache and the progress of a killed training.
@@ -121,218 +96,163 @@ class Trainer:
         rounds: list[ReplayBuffer] = []
         experience: ReplayBuffer | None = None
         with _own_random_state():
-            for step in self.schedule:
-                if step.stage is None:
-                    rounds.append(self._collect(progress, step, collected))
+            for phase in self.schedule:
+                if not phase.stages:
+                    rounds.append(self._collect(progress, phase, collected))
                     experience = joined(rounds)
                     self._fit_statistics(experience)
                     continue
                 if experience is None:
-                    raise ValueError("a schedule begins with experience: expected its first step without a stage")
-                if not self._find(progress, step):
-                    self._run_stage(progress, step, step.stage, experience)
+                    raise ValueError("a schedule begins with experience: expected its first phase without stages")
+                if not self._find(progress, phase):
+                    self._run(progress, phase, experience)
+                if self.fresh:
+                    self._forget_runs()
+        self._forget_runs()
         for module in self.modules.values():
             module.requires_grad_(False).eval()
         return progress
 
-    def _collect(self, progress: TrainingProgress, step: Step, collected: Collector) -> ReplayBuffer:
+    def _collect(self, progress: TrainingProgress, phase: Phase, collected: Collector) -> ReplayBuffer:
         """Return one round's experience; with several rounds, add its mean return to the learning curve."""
         for module in self.modules.values():
             module.eval()
-        experience, seconds, found = collected(step)
-        self._account(progress, step, seconds, found)
+        experience, seconds, found = collected(phase)
+        self._account(progress, phase, seconds, found)
         if any(other.round for other in self.schedule):
-            progress.rows.append({"stage": COLLECT, "step": float(step.round), "return": experience.mean_return,
+            progress.rows.append({"stage": COLLECT, "step": float(phase.round), "return": experience.mean_return,
                                   "steps": float(experience.steps.float().mean())})
             self.on_known(progress.rows[-1])
         return experience
 
     def _fit_statistics(self, experience: ReplayBuffer) -> None:
-        """Call `fit_statistics` of the modules that have it with all experience, before a round learns from it."""
+        """Let every module fit its statistics to all experience, before a round learns from it."""
         batch = {"observation": experience.column(OBSERVATION), "last": experience.lasts()}
         if REWARD in experience.columns:
             batch["reward"] = experience.arrived(REWARD)
         for module in self.modules.values():
-            self._call_hook(module, "fit_statistics", batch)
+            module.fit_statistics(batch)
 
-    def _account(self, progress: TrainingProgress, step: Step, seconds: float, found: bool) -> None:
+    def _account(self, progress: TrainingProgress, phase: Phase, seconds: float, found: bool) -> None:
         progress.seconds += seconds
         if found:
-            progress.found.append(step)
+            progress.found.append(phase)
             progress.found_seconds += seconds
 
-    # One stage -------------------------------------------------------------------------------------------------------
+    # One phase -------------------------------------------------------------------------------------------------------
 
-    def _find(self, progress: TrainingProgress, step: Step) -> bool:
-        """Load the stage's weights and rows from the cache; return whether they were found."""
-        kept = self.cache.find(stage_name(step))
+    def _find(self, progress: TrainingProgress, phase: Phase) -> bool:
+        """Load the phase's weights and rows from the cache; return whether they were found."""
+        kept = self.cache.find(phase.name)
         if kept is None:
             return False
         tensors, notes = kept
+        if not self.fresh:
+            self._load_runs(self._begin(phase), tensors, notes)
         self._load_weights(tensors)
         progress.rows += notes["rows"]
         for row in notes["rows"]:
             self.on_known(row)
-        self._account(progress, step, notes["seconds"], True)
+        self._account(progress, phase, notes["seconds"], True)
         return True
 
-    def _run_stage(self, progress: TrainingProgress, step: Step, stage: Stage, experience: ReplayBuffer) -> None:
-        running, saved = _Running(), self._progress(step)
-        if saved is not None:
-            notes = saved[1]
-            running = _Running(notes["step"], notes["seconds"], notes["rows"])
-            for row in notes["rows"]:
-                self.on_known(row)
-            progress.resumed = True
-        started = time.perf_counter() - running.seconds
-        learner = self.modules[stage.loss]
-        torch.manual_seed(derive_seed(self.seed, "learning", stage.name, *([step.round] if step.round else [])))
-        parameters = self._free(stage)
-        self._call_hook(learner, "begin_learning")
-        optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
+    def _run(self, progress: TrainingProgress, phase: Phase, experience: ReplayBuffer) -> None:
+        saved = self.cache.find(f"{phase.name}.progress")
+        rows: list[Row] = list(saved[1]["rows"]) if saved else []
+        for row in rows:
+            self.on_known(row)
+        progress.resumed |= saved is not None
+        started = time.perf_counter() - (saved[1]["seconds"] if saved else 0.0)
+        names = "+".join(stage.name for stage in phase.stages)
+        torch.manual_seed(derive_seed(self.seed, "learning", names, *([phase.round] if phase.round else [])))
+        runs = self._begin(phase)
+        for stage in phase.stages:  # sources compute with the weights that the phase began with, also when it is resumed
+            runs[stage.name].thaw()
+            runs[stage.name].open(self._supply(phase, stage, experience))
         if saved is not None:
             self._load_weights(saved[0])
-        with _faults_named(stage, learner, running):
-            draw = self._source(step, stage, experience)
-        if saved is not None:
-            self._load_optimiser(saved[0], optimiser)
-            torch.set_rng_state(saved[0]["random"])
-        while running.step < stage.steps:
-            with _faults_named(stage, learner, running):
-                row = self._step(stage, running.step, learner, parameters, optimiser, draw)
-            running.step += 1
-            running.seconds = time.perf_counter() - started
-            if row is not None:
-                running.rows.append(row)
-            self.on_step(stage, running.step, row)
-            if running.step % self.save_every == 0 and running.step < stage.steps:
-                self._save(step, running, optimiser)
-        running.seconds = time.perf_counter() - started
-        self._drop_learning_state()
-        progress.rows += running.rows
-        self._account(progress, step, running.seconds, False)
-        self.cache.keep(stage_name(step), checkpoint.flat({node: self.modules[node].state_dict() for node in step.nodes}),
-                        {"stage": stage.name, "seconds": running.seconds, "rows": running.rows})
-        self.cache.forget(f"{stage_name(step)}.")
+            self._load_runs(runs, *saved)
+            torch.set_rng_state(saved[0][RANDOM])
+        total = sum(stage.steps for stage in phase.stages)
+        done = sum(run.step for run in runs.values())
+        learning: str | None = None
+        for stage in due(phase.stages, done):
+            run = runs[stage.name]
+            if learning != stage.name:
+                run.thaw()
+                learning = stage.name
+            figures = run.update()
+            done += 1
+            if figures is not None:
+                rows.append(figures)
+            self.on_step(stage, run.step, figures)
+            if done % self.save_every == 0 and done < total:
+                checkpoint.save(self.cache.file(f"{phase.name}.progress"),
+                                *self._state(list(self.modules), runs, rows, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        if self.fresh:
+            self._forget_runs()
+        progress.rows += rows
+        self._account(progress, phase, seconds, False)
+        self.cache.keep(phase.name, *self._state(phase.nodes, {} if self.fresh else runs, rows, seconds))
+        self.cache.forget(f"{phase.name}.")
 
-    def _call_hook(self, learner: Module, hook: str, *arguments: Any) -> None:
-        """Call an optional hook of a module."""
-        if hasattr(learner, hook):
-            getattr(learner, hook)(*arguments)
+    def _begin(self, phase: Phase) -> dict[str, StageRun]:
+        """Return the runs of a phase's stages, begun in this round or, unless rounds begin afresh, in an earlier one."""
+        for stage in phase.stages:
+            if stage.name not in self._runs:
+                self.modules[stage.loss].begin_learning()
+                self._runs[stage.name] = StageRun(stage, self.modules)
+            self._runs[stage.name].step = 0
+        return {stage.name: self._runs[stage.name] for stage in phase.stages}
 
-    def _drop_learning_state(self) -> None:
-        """Delete the state that `begin_learning` created, such as target networks: only one stage needs it."""
+    def _forget_runs(self) -> None:
+        """Drop optimisers, and the state that `begin_learning` created, such as target networks."""
+        self._runs.clear()
         for module in self.modules.values():
             for part in list(module.modules()):
                 if LEARNING_STATE in part._modules:
                     delattr(part, LEARNING_STATE)
 
-    def _step(self, stage: Stage, step: int, learner: Any, parameters: list[nn.Parameter],
-              optimiser: torch.optim.Optimizer, draw: Draw) -> Row | None:
-        for group in optimiser.param_groups:
-            group["lr"] = stage.rate(step)
-        batch = draw(step)
-        try:
-            loss, figures = learner.loss(batch)
-        except KeyError as error:
-            other = [data for data, names in MADE_OF.items() if error.args[0] in names and error.args[0] not in batch]
-            if not other:
-                raise
-            raise SettingError(f"learning.stages.{stage.name}.data is {stage.data}, which holds {', '.join(batch)}: the "
-                               f"loss of {stage.loss} needs {error}. Fix: data={other[0]}, or another loss") from None
-        if not bool(loss.isfinite()):
-            raise not_finite(stage, step, loss, batch, self.modules)
-        optimiser.zero_grad()
-        loss.backward()
-        if stage.clip:
-            nn.utils.clip_grad_norm_(parameters, stage.clip)
-        optimiser.step()
-        self._call_hook(learner, "after_step", step, stage.steps)
-        if step % LOG_EVERY and step + 1 < stage.steps:
-            return None
-        return {"stage": stage.name, "step": float(step), "loss": float(loss.detach()),
-                **{name: float(figure) for name, figure in figures.items()}}
+    def _supply(self, phase: Phase, stage: Stage, experience: ReplayBuffer) -> Supply:
+        def on_episodes(step: int, episodes: int) -> None:
+            self.on_step(stage, step, {"stage": stage.name, "step": float(step), "episodes": float(episodes)})
 
-    def _free(self, stage: Stage) -> list[nn.Parameter]:
-        """Freeze all modules but the stage's; return the trainable parameters, each once."""
-        for module in self.modules.values():
-            module.requires_grad_(False).eval()
-        parameters: dict[int, nn.Parameter] = {}
-        for part in specs_of(stage, self.modules).values():
-            part.requires_grad_(True).train()
-            parameters |= {id(parameter): parameter for parameter in part.parameters()}
-        return list(parameters.values())
-
-    def _source(self, step: Step, stage: Stage, experience: ReplayBuffer) -> Draw:
-        if stage.data == "memory":
-            return memory(stage, experience, self.modules)
-        if stage.data == "experience":
-            return windows(stage, experience)
-
-        def on_episodes(at: int, episodes: int) -> None:
-            self.on_step(stage, at, {"stage": stage.name, "step": float(at), "episodes": float(episodes)})
-
-        return ExpertPlans(stage, self.teachers, self.modules, self.seed,
-                       lambda number: self.cache.file(f"{stage_name(step)}.plans-{number}"), on_episodes).draw
+        return Supply(stage.name, stage.batch, stage.steps, experience, self.modules,
+                      tuple(path.split(".")[0] for path in stage.train), self.seed, self.experts,
+                      lambda number: self.cache.file(f"{phase.name}.{stage.name}-{number}"), on_episodes)
 
     # The progress file -----------------------------------------------------------------------------------------------
 
-    def _save(self, step: Step, running: _Running, optimiser: torch.optim.Optimizer) -> None:
-        tensors = checkpoint.flat({node: module.state_dict() for node, module in self.modules.items()})
-        for index, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser/{index}.{name}": value for name, value in state.items()}
-        tensors["random"] = torch.get_rng_state()
-        checkpoint.save(self.cache.file(f"{stage_name(step)}.progress"), tensors,
-                        {"step": running.step, "seconds": running.seconds, "rows": running.rows})
-
-    def _progress(self, step: Step) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        return self.cache.find(f"{stage_name(step)}.progress")
+    def _state(self, nodes: Sequence[str], runs: Mapping[str, StageRun], rows: list[Row],
+               seconds: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and notes: the weights of some nodes, and the state of some runs."""
+        tensors = {node: dict(self.modules[node].state_dict()) for node in nodes}
+        plain: dict[str, Any] = {}
+        for stage, run in runs.items():
+            tensors[f"{OPTIMISER}{stage}"], plain[stage] = run.state()
+        return ({**checkpoint.flat(tensors), RANDOM: torch.get_rng_state()},
+                {"seconds": seconds, "rows": rows, "runs": plain})
 
     def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         for node, state in checkpoint.by_node(tensors).items():
             if node in self.modules:
                 self.modules[node].load_state_dict(state)
 
-    def _load_optimiser(self, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in checkpoint.by_node(tensors)["optimiser"].items():
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    def _load_runs(self, runs: Mapping[str, StageRun], tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+        nodes = checkpoint.by_node(tensors)
+        for stage, run in runs.items():
+            run.load_state(nodes.get(f"{OPTIMISER}{stage}", {}), notes["runs"][stage])
 
 
 def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
-    specs_of(stage, modules)
+    parts_of(stage, modules)
     if stage.loss not in modules:
         raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
-    if not hasattr(modules[stage.loss], "loss"):
+    if not modules[stage.loss].can_learn:
         raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
                            f"{type(modules[stage.loss]).__name__} has no loss(batch). Fix: drop the stage with "
                            f"~learning.stages.{stage.name}, or swap the module")
-
-
-def stage_name(step: Step) -> str:
-    """Return the name of a stage in the cache."""
-    return f"stage-{step.key}"
-
-
-@contextmanager
-def _faults_named(stage: Stage, learner: Module, running: _Running) -> Iterator[None]:
-    """Raise a SettingError with stage, step and node if a module's own code fails or runs out of memory."""
-    try:
-        yield
-    except (AmiError, OSError):
-        raise
-    except Exception as error:
-        text = str(error).strip().partition("\n")[0]
-        where = f"learning.stages.{stage.name}"
-        if is_out_of_memory(error):
-            raise SettingError(f"{where} ran out of memory at step {running.step}: {text or 'MemoryError'}. Fix: "
-                               f"{where}.batch below {stage.batch}, or smaller modules; saved progress is kept, and the "
-                               "same command resumes from it") from None
-        raise SettingError(f"{where} failed at step {running.step}: {stage.loss} ({type(learner).__name__}) raised "
-                           f"{type(error).__name__}: {text}. Fix: correct its loss(batch), or drop the stage, ~{where}"
-                           ) from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ami.errors import CheckpointError
 from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.probe import Readout
-from ami.learning.trainer import Row
+from ami.learning.stage_run import Row
 from ami.runtime.worker import Weights
 from ami.storage.schema import Name
 from ami.trace.header import versions

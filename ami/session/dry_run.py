@@ -21,10 +21,13 @@ from ami.data.replay_buffer import OBSERVATION, ReplayBuffer
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.collect import collect, collector
-from ami.learning.expert_plans import Expert, first_plans
 from ami.learning.probe import probe_modules
+from ami.learning.schedule import Phase
+from ami.learning.sources.expert_plans import ExpertPlans, first_plans
+from ami.learning.sources.source import Expert
 from ami.learning.stage import Stage
-from ami.learning.trainer import Row, Step, Trainer, stage_name
+from ami.learning.stage_run import Row
+from ami.learning.trainer import Trainer
 from ami.module import Module
 from ami.rng import derive_seed
 from ami.runtime.worker import Worker
@@ -52,12 +55,12 @@ class _Watch:
         return min((after - before for before, after in pairwise(done)), default=0.0)
 
 
-def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
+def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
     """Run every stage of a plan for a few steps.
 
     Args:
         plan: the training plan.
-        teachers: functions that build the expert agents, by name.
+        experts: functions that build the expert agents, by name.
 
     Returns:
         Warnings about work that takes more than a day.
@@ -74,13 +77,13 @@ def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
         _check_memory(plan, experience, modules)
         probe_modules(modules, experience)
         cache, watch = Cache(Path(place)), _Watch()
-        steps = [Step(f"{number}", 0, _shrunk(stage, experience), plan.nodes) for number, stage in enumerate(plan.stages)]
-        for step in steps:
-            if step.stage is not None and step.stage.data == "plans":
-                _keep_plans(step, step.stage, teachers, modules, seed, cache)
-        trainer = Trainer(modules, [Step("experience", 0), *steps], seed, cache, save_every=STEPS + 1, on_step=watch,
-                          teachers=teachers)
-        trainer.learn(lambda step: (experience, 0.0, False))
+        phases = [Phase(f"{number}", 0, (_shrunk(stage, experience),), plan.nodes)
+                  for number, stage in enumerate(plan.stages)]
+        for phase in phases:
+            _keep_plans(phase, experts, modules, seed, cache)
+        trainer = Trainer(modules, [Phase("experience", 0), *phases], seed, cache, save_every=STEPS + 1, on_step=watch,
+                          experts=experts)
+        trainer.learn(lambda phase: (experience, 0.0, False))
         probe_modules(modules, experience)
         warnings += _of_stages(plan, watch)
     return warnings
@@ -89,7 +92,7 @@ def dry_run(plan: TrainingPlan, teachers: dict[str, Expert]) -> list[str]:
 def _little_experience(plan: TrainingPlan) -> tuple[ReplayBuffer, float]:
     """Collect a few short episodes; return them and the seconds per tick."""
     how, seed = plan.config.settings.learning.collect, derive_seed(plan.config.settings.seed, "dry run")
-    longest = max((stage.window for stage in plan.stages if stage.data == "experience"), default=1)
+    longest = max((stage.data.length for stage in plan.stages), default=1)
     ticks = min(how.steps, max(longest, TICKS))
     with collector(plan.explorer, seed) as agent:
         collect(agent, EPISODES, 1, EPISODES, seed)  # warm-up: initialisation is not timed
@@ -99,21 +102,21 @@ def _little_experience(plan: TrainingPlan) -> tuple[ReplayBuffer, float]:
 
 
 def _shrunk(stage: Stage, experience: ReplayBuffer) -> Stage:
-    """Return the stage with few steps, small batches, and a window no longer than the longest collected episode."""
-    steps = max(STEPS, len(stage.agents)) if stage.data == "plans" else STEPS
-    window = min(stage.window, max(1, int(experience.steps.max()))) if stage.data == "experience" else stage.window
-    return replace(stage, steps=steps, batch=min(stage.batch, BATCH), window=window,
-                   episodes=min(stage.episodes, EPISODES))
+    """Return the stage with few steps, small batches, and windows no longer than the longest collected episode."""
+    return replace(stage, steps=max(STEPS, len(stage.data.agents)), batch=min(stage.batch, BATCH),
+                   data=stage.data.shrunk(int(experience.steps.max()), EPISODES))
 
 
-def _keep_plans(step: Step, stage: Stage, teachers: dict[str, Expert], modules: dict[str, Module], seed: int,
-                cache: Cache) -> None:
+def _keep_plans(phase: Phase, experts: dict[str, Expert], modules: dict[str, Module], seed: int, cache: Cache) -> None:
     """Save the first plans of a stage's expert agents where the stage expects the plans of whole episodes."""
+    (stage,) = phase.stages
+    if not isinstance(stage.data, ExpertPlans):
+        return
     weights = {node: dict(module.state_dict()) for node, module in modules.items()}
-    for number, name in enumerate(stage.agents):
-        with teachers[name](weights) as agent:
-            plans = first_plans(agent, stage, name, seed)
-        checkpoint.save(cache.file(f"{stage_name(step)}.plans-{number}"), vars(plans), {})
+    for number, name in enumerate(stage.data.agents):
+        with experts[name](weights) as agent:
+            plans = first_plans(agent, stage.data.episodes, stage.name, name, seed)
+        checkpoint.save(cache.file(f"{phase.name}.{stage.name}-{number}"), vars(plans), {})
 
 
 def _of_collecting(plan: TrainingPlan, experience: ReplayBuffer, tick: float) -> Iterator[str]:
@@ -136,20 +139,14 @@ def _check_memory(plan: TrainingPlan, experience: ReplayBuffer, modules: Mapping
     """Check the batch of every stage against memory."""
     how = plan.config.settings.learning.collect
     sizes = [dims.get("S") for dims in plan.graph.dims.values()]
-    observed = math.prod(experience.columns[OBSERVATION].shape) * FLOAT
-    state = FLOAT * next((math.prod(size) for size in sizes if isinstance(size, tuple)), 1)
+    state = next((math.prod(size) for size in sizes if isinstance(size, tuple)), 1)
+    bytes_of = {"observation": math.prod(experience.columns[OBSERVATION].shape) * FLOAT, "state": state * FLOAT,
+                "steps": plan.rounds * how.episodes * how.steps}
     for stage in plan.stages:
-        where = f"learning.stages.{stage.name}"
-        if stage.data == "experience":
-            check_memory(f"{where}.batch", stage.batch, stage.batch * (stage.window + 1) * observed,
-                         "a smaller batch, or a shorter window")
-        if stage.data == "memory":
-            pairs = any("pairs" in part.needs for node, module in modules.items() if node == stage.loss
-                        for part in module.modules() if isinstance(part, CriticTerm))
-            check_memory(f"{where}.batch", stage.batch,
-                         stage.batch * ((2 + stage.imagined) * state + pairs * stage.batch * FLOAT), "a smaller batch")
-            check_memory(f"{where}.imagined", stage.imagined,
-                         plan.rounds * how.episodes * how.steps * stage.imagined * state, "fewer imagined successors")
+        pairs = any("pairs" in part.needs for part in modules[stage.loss].modules() if isinstance(part, CriticTerm))
+        for setting, needed in stage.data.bytes_of(stage.batch, bytes_of, pairs).items():
+            given = getattr(stage, setting, None) or getattr(stage.data, setting.rpartition(".")[2])
+            check_memory(f"learning.stages.{stage.name}.{setting}", given, needed, "a smaller number")
 
 
 def _of_stages(plan: TrainingPlan, watch: _Watch) -> Iterator[str]:
@@ -159,4 +156,3 @@ def _of_stages(plan: TrainingPlan, watch: _Watch) -> Iterator[str]:
                              plan.rounds * stage.steps * watch.pace(stage), "fewer steps")
         if warning:
             yield warning
-

@@ -14,12 +14,17 @@ from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.learning.cache import Cache
 from ami.learning.collect import collect, collector
-from ami.learning.expert_plans import Expert, planned_ports
 from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
+from ami.learning.schedule import Phase
+from ami.learning.sources.expert_plans import planned_ports
+from ami.learning.sources.source import Expert
+from ami.learning.sources.windows import Windows
 from ami.learning.stage import Stage
+from ami.learning.stage_run import Row
 from ami.learning.threads import torch_threads
-from ami.learning.trainer import Row, Step, Trainer
+from ami.learning.trainer import Trainer
+from ami.module import LEARNING_STATE
 from ami.rng import derive_seed
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights, Worker
@@ -87,40 +92,42 @@ def check(config: Config) -> None:
     plan = TrainingPlan.of(config, graph)
     if plan is not None and not _agent_file(plan).exists():
         with torch_threads(config.settings.learning.threads):
-            dry_run(plan, _teachers(plan))
+            dry_run(plan, _experts(plan))
 
 
 def _agent_file(plan: TrainingPlan) -> Path:
     return Path(plan.config.settings.store) / "trained" / plan.key / AGENT_FILE
 
 
-def _teachers(plan: TrainingPlan) -> dict[str, Expert]:
-    return {name: _teacher(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.teachers.items()}
+def _experts(plan: TrainingPlan) -> dict[str, Expert]:
+    return {name: _expert(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.experts.items()}
 
 
 def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | None) -> Trained:
     settings = plan.config.settings
     check_folder(file.parent, "store")
-    teachers = _teachers(plan)
-    for warning in dry_run(plan, teachers):
+    experts = _experts(plan)
+    for warning in dry_run(plan, experts):
         console.note(f"warning: {warning}")
     modules = Worker(plan.graph.on_cpu(), plan.nodes, settings.seed).modules
     cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
-                      teachers=teachers)
+                      experts=experts, fresh=plan.fresh)
     begun = time.perf_counter()
     held_out = _held_out(plan, cache)
     untrained = probe_modules(modules, held_out)
     few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
     probing = time.perf_counter() - begun
 
-    def experience_of(step: Step) -> tuple[ReplayBuffer, float, bool]:
-        weights = {node: dict(module.state_dict()) for node, module in modules.items()} if step.round else {}
-        return _experience(plan, step, weights, cache, console)
+    def experience_of(phase: Phase) -> tuple[ReplayBuffer, float, bool]:
+        weights = {node: {name: value for name, value in module.state_dict().items()
+                          if LEARNING_STATE not in name.split(".")}
+                   for node, module in modules.items()} if phase.round else {}
+        return _experience(plan, phase, weights, cache, console)
 
     with console.learning(plan.stages) as bar_of:
         def on_step(stage: Stage, step: int, row: Row | None) -> None:
-            if row is not None and float(row["step"]) % PROBE_EVERY == 0 and stage.data == "experience":
+            if row is not None and float(row["step"]) % PROBE_EVERY == 0 and isinstance(stage.data, Windows):
                 quick = probe_modules(modules, few)
                 if quick is not None:
                     row["probe_r2"] = quick[0].r2
@@ -140,7 +147,7 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
             raise _not_written(error, plan) from error
     trained = Trained({node: dict(modules[node].state_dict()) for node in plan.nodes}, file, plan.key, False,
                       probing + course.seconds, rows=course.rows, found=tuple(map(plan.label, course.found)),
-                      learnt=tuple(plan.label(step) for step in plan.schedule if step not in course.found),
+                      learnt=tuple(plan.label(phase) for phase in plan.schedule if phase not in course.found),
                       found_seconds=course.found_seconds)
     after = probe_modules(modules, held_out)
     if untrained is not None and after is not None:
@@ -163,19 +170,19 @@ def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
                            "then the same command resumes")
 
 
-def _experience(plan: TrainingPlan, step: Step, weights: Weights, cache: Cache,
+def _experience(plan: TrainingPlan, phase: Phase, weights: Weights, cache: Cache,
                 console: Console) -> tuple[ReplayBuffer, float, bool]:
     """Return one round's experience, the seconds its collection took, and whether it came from the cache."""
-    name = f"experience-{step.key}"
+    name = f"experience-{phase.key}"
     kept = cache.find(name)
     if kept is not None:
         return ReplayBuffer.of_tensors(kept[0]), kept[1]["seconds"], True
     settings = plan.config.settings
     how = settings.learning.collect
-    seed = derive_seed(settings.seed, "round", step.round) if step.round else settings.seed
+    seed = derive_seed(settings.seed, "round", phase.round) if phase.round else settings.seed
     begun = time.perf_counter()
     with (console.counting("collect", how.episodes, "episodes") as bar,
-          collector(plan.collector(step.round), derive_seed(seed, "collect"), weights) as agent):
+          collector(plan.collector(phase.round), derive_seed(seed, "collect"), weights) as agent):
         experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
     seconds = time.perf_counter() - begun
     _keep(cache, name, experience, seconds)
@@ -202,7 +209,7 @@ def _keep(cache: Cache, name: str, experience: ReplayBuffer, seconds: float) -> 
     cache.keep(name, experience.tensors(), {"seconds": seconds})
 
 
-def _teacher(graph: Graph, learner: Graph, seed: int) -> Expert:
+def _expert(graph: Graph, learner: Graph, seed: int) -> Expert:
     """Return a function that builds an expert agent; modules equal to the learner's use the learner's weights."""
     shared = graph.equal_nodes(learner)
     watch = tuple(planned_ports(graph).values())

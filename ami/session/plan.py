@@ -1,7 +1,7 @@
 """Training plan: the learning stages of a config, their data, and the cache key of each step.
 
-A key is a hash of everything that a step's result depends on: seed, settings, code and sizes of the nodes involved, the data
-and the earlier steps. A changed critic keeps the cached world model; a changed world invalidates every step.
+A key is a hash of everything that a phase's result depends on: seed, settings, code and sizes of the nodes involved, the
+data and the earlier phases. A changed critic keeps the cached world model; a changed world invalidates every phase.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ami.blueprint import Actor, Perception, WorldModel
+from ami.blueprint import Actor
 from ami.config.compose import Config, compose_baseline, to_graph, to_specs
 from ami.config.rules import types_of
 from ami.config.settings import Collect
@@ -23,8 +23,9 @@ from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.learning.collect import collected_ports
+from ami.learning.schedule import Phase
 from ami.learning.stage import Stage
-from ami.learning.trainer import Step
+from ami.storage.code_hash import code_hash
 from ami.trace.header import versions
 from ami.trace.provenance import code_of, engine_code
 
@@ -44,7 +45,7 @@ class TrainingPlan:
         stages: the learning stages in order.
         explorer: the graph of the agent that collects experience in the first round.
         learner: the graph of the agent that collects experience in later rounds.
-        teachers: the graphs of the experts whose plans a policy imitates, by name.
+        experts: the graphs of the agents whose plans a policy imitates, by name.
         nodes: the nodes that learn, and their callees.
     """
 
@@ -53,7 +54,7 @@ class TrainingPlan:
     stages: tuple[Stage, ...]
     explorer: Graph
     learner: Graph
-    teachers: Mapping[str, Graph]
+    experts: Mapping[str, Graph]
     nodes: tuple[str, ...]
 
     @classmethod
@@ -68,9 +69,8 @@ class TrainingPlan:
             return None
         explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
         learner = _exploring(config) if config.settings.learning.get("rounds", 1) > 1 else explorer
-        teachers = {str(name): to_graph(compose_baseline(config, str(name)))
-                    for stage in stages if stage.data == "plans" for name in stage.agents}
-        return cls(config, graph, stages, explorer, learner, teachers, learning_nodes(graph, stages))
+        experts = {name: to_graph(compose_baseline(config, name)) for stage in stages for name in stage.data.agents}
+        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages))
 
     @property
     def rounds(self) -> int:
@@ -81,29 +81,36 @@ class TrainingPlan:
         return self.explorer if number == 0 else self.learner
 
     @cached_property
-    def schedule(self) -> tuple[Step, ...]:
-        """Every step in order, each with its key."""
-        steps: list[Step] = []
+    def schedule(self) -> tuple[Phase, ...]:
+        """Every phase in order, each with its key."""
+        phases: list[Phase] = []
         before = ""
         collected = [self._experience_key(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
-        trained = [(stage, self._nodes_of(stage), self._stage_key(stage)) for stage in self.stages]
+        at_once = [self.stages] if self.config.settings.learning.get("order") == "concurrent" else [
+            (stage,) for stage in self.stages]
+        trained = [(stages, self._nodes_of(stages), [self._stage_key(stage) for stage in stages]) for stages in at_once]
         for number in range(self.rounds):
             before = _hash(before, number, collected[min(number, len(collected) - 1)])
-            steps.append(Step(before, number))
-            for stage, nodes, key in trained:
-                before = _hash(before, number, key)
-                steps.append(Step(before, number, stage, nodes))
-        return tuple(steps)
+            phases.append(Phase(before, number))
+            for stages, nodes, keys in trained:
+                before = _hash(before, number, keys, self.fresh)
+                phases.append(Phase(before, number, stages, nodes))
+        return tuple(phases)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every round begins with fresh optimisers."""
+        return bool(self.config.settings.learning.get("fresh", True))
 
     @property
     def key(self) -> str:
         """The key of the trained agent."""
         return _hash(self.schedule[-1].key, {node: self._described(self.graph, [node]) for node in self.nodes})
 
-    def label(self, step: Step) -> str:
-        """Return a step's display name: "experience", "model", or "model of round 2" if there are several rounds."""
-        name = "experience" if step.stage is None else step.stage.name
-        return f"{name} of round {step.round + 1}" if self.rounds > 1 else name
+    def label(self, phase: Phase) -> str:
+        """Return a phase's display name: "experience", "model", or "model of round 2" if there are several rounds."""
+        name = " and ".join(stage.name for stage in phase.stages) or "experience"
+        return f"{name} of round {phase.round + 1}" if self.rounds > 1 else name
 
     @cached_property
     def _common(self) -> str:
@@ -117,17 +124,18 @@ class TrainingPlan:
         return _hash(self._common, self._described(graph, nodes), how.episodes, how.steps, how.batch)
 
     def _stage_key(self, stage: Stage) -> str:
-        """Return the hash of everything that a stage's result depends on, except the earlier steps."""
-        teachers = {name: self._described(self.teachers[name], self.teachers[name].order)
-                    for name in (stage.agents if stage.data == "plans" else ())}
-        return _hash(self._common, asdict(stage), self._described(self.graph, self._nodes_of(stage)), teachers)
+        """Return the hash of everything that a stage's result depends on, except the earlier phases."""
+        experts = {name: self._described(self.experts[name], self.experts[name].order) for name in stage.data.agents}
+        code = code_hash([root for option in stage.options.values() for root in option.code_roots()])
+        return _hash(self._common, stage.plain(), code, self._described(self.graph, self._nodes_of([stage])), experts)
 
-    def _nodes_of(self, stage: Stage) -> tuple[str, ...]:
-        """Return the nodes that a stage depends on: those it trains, the node with the loss, their callees, and the nodes
-        that compute its data."""
-        named = {stage.loss, *(path.split(".")[0] for path in stage.train)}
-        if stage.data == "memory":
-            named |= {node for node in self.nodes if isinstance(self.graph.drafts[node], (Perception, WorldModel))}
+    def _nodes_of(self, stages: Sequence[Stage]) -> tuple[str, ...]:
+        """Return the nodes that stages depend on: those they train, those with a loss, their callees, and the nodes that
+        compute their data."""
+        named: set[str] = set()
+        for stage in stages:
+            named |= {stage.loss, *(path.split(".")[0] for path in stage.train)}
+            named |= stage.data.nodes({node: self.graph.drafts[node] for node in self.nodes})
         return _with_callees(self.graph, named)
 
     def _described(self, graph: Graph, nodes: Iterable[str]) -> dict[str, Any]:
@@ -168,16 +176,17 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages of a config, checked against the length of the collected episodes."""
     settings = config.settings
     described = settings.learning.stages
-    stages = tuple(Stage.read(str(name), dict(stage), described) for name, stage in described.items() if stage)
+    stages = tuple(Stage.read(str(name), stage, described, config.allow)
+                   for name, stage in config.plain()["learning"]["stages"].items() if stage)
     absent = [name for name in types_of(Collect) if name not in settings.learning.get("collect", {})]
     require(not stages or not absent,
             f"learning.collect.{{{','.join(absent)}}} is missing, but there are stages that learn: "
             f"{', '.join(stage.name for stage in stages)}. Fix: choose learning=two_rooms or another with `collect`; or, to "
             f"learn nothing, {' '.join(f'~learning.stages.{stage.name}' for stage in stages)}")
     for stage in stages:
-        require(stage.data != "experience" or stage.window <= settings.learning.collect.steps,
-                f"learning.stages.{stage.name}.window is {stage.window}: expected at most learning.collect.steps, "
-                f"{settings.learning.collect.steps}")
+        require(stage.data.length <= settings.learning.collect.steps,
+                f"learning.stages.{stage.name}.source.length is {stage.data.length}: expected at most "
+                f"learning.collect.steps, {settings.learning.collect.steps}")
     return stages
 
 

@@ -21,8 +21,7 @@ from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.learning.learning_log import Row
 from ami.learning.stage import Stage
-from ami.learning.trainer import LEARNING_STATE
-from ami.module import Module
+from ami.module import LEARNING_STATE, Module
 from ami.rng import derive_seed
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Weights

@@ -18,15 +18,14 @@ def check_learning(subject: Subject, learner: Any, batch: dict[str, Tensor]) -> 
 
     Args:
         subject: the examined module.
-        learner: a fresh instance, with `loss(batch)` and optionally `begin_learning()` and `after_step(step, total)`.
+        learner: a fresh instance, with `loss(batch)`, `begin_learning()` and `after_step(step, total)`.
         batch: the training batch.
     """
     with subject.keeps(LEARNS, "loss() gives 0-d tensors", "its loss is finite", "its loss has a gradient"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             parameters = [p for p in learner.parameters() if p.requires_grad]
-            if hasattr(learner, "begin_learning"):
-                learner.begin_learning()
+            learner.begin_learning()
             optimiser = torch.optim.Adam(parameters, lr=3e-3)
             losses: list[float] = []
             for step in range(STEPS):
@@ -36,8 +35,7 @@ def check_learning(subject: Subject, learner: Any, batch: dict[str, Tensor]) -> 
                 loss.backward()
                 _check_gradient(subject, parameters)
                 optimiser.step()
-                if hasattr(learner, "after_step"):
-                    learner.after_step(step, STEPS)
+                learner.after_step(step, STEPS)
                 losses.append(float(loss.detach()))
         if min(losses[-3:]) >= losses[0]:
             subject.broken(LEARNS, f"it went from {losses[0]:.4g} to "

@@ -16,9 +16,6 @@ from ami.blueprint import Actor
 from ami.errors import SettingError, require
 from ami.ports import Dims, Size
 
-LEARNER = ("loss", "begin_learning", "after_step", "fit_statistics")
-"""The methods of an actor that learns."""
-
 
 class EpsilonGreedy(Actor):
     """Sends another actor's action, or with probability `epsilon` a uniformly random one, drawn per world and tick.
@@ -45,9 +42,8 @@ class EpsilonGreedy(Actor):
         self.inputs, self.outputs, self.requires = actor.inputs, actor.outputs, actor.requires
         self.equal_dims = actor.equal_dims
         self.callable_methods = actor.callable_methods  # type: ignore[method-assign]
-        for name in (*actor.callable_methods(), *LEARNER):
-            if hasattr(actor, name):
-                setattr(self, name, partial(self._forward, name))
+        for name in (*actor.callable_methods(), "loss", "begin_learning", "after_step", "fit_statistics"):
+            setattr(self, name, partial(self._forward, name))
         self.register_state_dict_post_hook(_without_prefix)
         self.register_load_state_dict_pre_hook(_with_prefix)
 
@@ -71,6 +67,10 @@ class EpsilonGreedy(Actor):
         if not self.epsilon:
             return outputs
         return {**outputs, "action": self._explored(outputs["action"], inputs.get("action_mask"))}
+
+    @property
+    def can_learn(self) -> bool:
+        return self.actor.can_learn
 
     def _forward(self, name: str, *args: Any, **named: Any) -> Any:
         self._share()

@@ -45,12 +45,12 @@ class Target(nn.Module):
     def after_step(self, state: nn.ModuleDict, perception: nn.Module, progress: float) -> None:
         """Update that state after an optimiser step, with progress from 0 to 1."""
 
-    def error(self, observation: Tensor, states: Tensor, predicted: Tensor, unit: Tensor | None,
+    def error(self, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
               slow: Callable[[], Tensor]) -> Tensor:
         """Return the error of predictions.
 
         Args:
-            observation: (N, T + 1, *O).
+            batch: the windows, with "observation" (N, T + 1, *O) for targets that compare observations.
             states: (N, T + 1, D), the perceived ones.
             predicted: (N, T, D), imagined from the first of them.
             unit: (D,), the scale of each state dimension; None for 1.
@@ -76,7 +76,7 @@ class SlowStates(Target):
     def after_step(self, state: nn.ModuleDict, perception: nn.Module, progress: float) -> None:
         self.method.follow(state["perception"], perception, progress)
 
-    def error(self, observation: Tensor, states: Tensor, predicted: Tensor, unit: Tensor | None,
+    def error(self, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
               slow: Callable[[], Tensor]) -> Tensor:
         return _error(predicted, slow()[:, 1:], unit)
 
@@ -112,10 +112,10 @@ class Pixels(Target):
         away = torch.stack([(self._flat(part) - self.mean).square().sum(dtype=torch.float64) for part in parts]).sum()
         self.spread.copy_((away / (len(frames) * len(self.mean))).sqrt().clamp(min=SMALLEST_SPREAD))
 
-    def error(self, observation: Tensor, states: Tensor, predicted: Tensor, unit: Tensor | None,
+    def error(self, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
               slow: Callable[[], Tensor]) -> Tensor:
         drawn: Tensor = self.decoder(torch.cat([states[:, :1], predicted], dim=1))
-        return (drawn - (self._flat(observation) - self.mean) / self.spread).square().mean()
+        return (drawn - (self._flat(batch["observation"]) - self.mean) / self.spread).square().mean()
 
     def _flat(self, observation: Tensor) -> Tensor:
         """Flatten (…, *O) to (…, F) float32."""

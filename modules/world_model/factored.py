@@ -158,16 +158,16 @@ class Factored(MarkovWorldModel):
         """Return the mean squared error of moving parts imagined from the first state, plus the regularisers.
 
         Args:
-            batch: "observation" (N, T + 1, *O) and "action" (N, T, A).
+            batch: "observation" (N, T + 1, *O) or, from a frozen perception, "percept" (N, T + 1, *P); "action" (N, T, A).
 
         Returns:
             The loss, and unweighted figures: `prediction`, each other term, `std` (mean standard deviation of a state's
             dimensions over the batch: near 0 the states have collapsed).
         """
-        observation, action = batch["observation"], batch["action"][:, :self.horizon]
+        action = batch["action"][:, :self.horizon]
         last = action.shape[1]
-        chosen = [*range(last + 1), *range(last + self.stride, observation.shape[1], self.stride)]
-        states = self.state_of(self.calls.perception.encode(observation[:, chosen]))
+        chosen = [*range(last + 1), *range(last + self.stride, batch["action"].shape[1] + 1, self.stride)]
+        states = self.state_of(self.percepts_in(batch, chosen))
         imagined = self.imagine(states[:, 0], action[:, None]).states[:, 0]
         static, moving = self._parts(states)
         path = moving[:, :last + 1]

@@ -173,18 +173,19 @@ class JEPA(MarkovWorldModel):
         `ema` call `begin_learning()` first.
 
         Args:
-            batch: "observation" (N, T + 1, *O) and "action" (N, T, A); for `rewards` also "reward" and "cont" (N, T).
+            batch: "observation" (N, T + 1, *O) or, from a frozen perception, "percept" (N, T + 1, D); "action" (N, T, A);
+                for `rewards` also "reward" and "cont" (N, T).
 
         Returns:
             The loss, and unweighted figures: `prediction`, `reward` and `cont` (smooth L1 and cross-entropy), each
             anti-collapse term, `idm` (mean squared error of the action predicted from two successive states), `std` (mean
             standard deviation of a state's dimensions over the batch; states have collapsed if it is near 0).
         """
-        observation, action = batch["observation"], batch["action"]
-        states, _ = self.observe(self.calls.perception.encode(observation), preceding(action))
+        action = batch["action"]
+        states, _ = self.observe(self.percepts_in(batch), preceding(action))
         predicted = self.imagine(states[:, 0], action[:, None])
         ahead = predicted.states[:, 0]
-        prediction = self.target.error(observation, states, ahead, self.predictor.step, lambda: self._slow(observation))
+        prediction = self.target.error(batch, states, ahead, self.predictor.step, lambda: self._slow(batch["observation"]))
         if predicted.spread is not None:  # the predictors' mean squared error is the error of their mean plus their variance
             prediction = prediction + predicted.spread.square().mean() / states.shape[-1]
         total, figures = prediction, {"prediction": prediction}

@@ -70,7 +70,7 @@ class GRUBelief(WorldModel):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the error of percepts read from observed states, and from states imagined from the middle of a window."""
-        percepts, action = self.calls.perception.encode(batch["observation"]), batch["action"]
+        percepts, action = self.percepts_in(batch), batch["action"]
         states, _ = self.observe(percepts, preceding(action))
         middle, wanted = action.shape[1] // 2, percepts.flatten(2)
         imagined = self.imagine(states[:, middle], action[:, None, middle:]).states[:, 0]

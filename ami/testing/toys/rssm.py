@@ -92,7 +92,7 @@ class RSSM(WorldModel):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the reconstruction error plus the weighted divergence, with noise from torch's global generator."""
-        percepts, actions = self.calls.perception.encode(batch["observation"]), preceding(batch["action"])
+        percepts, actions = self.percepts_in(batch), preceding(batch["action"])
         noise = torch.randn(*percepts.shape[:2], self.stochastic, device=percepts.device)
         states, _ = self.observe(percepts, actions, noise=noise)
         h = states[..., :self.deterministic]

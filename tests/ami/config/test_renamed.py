@@ -7,6 +7,7 @@ import pytest
 from ami.config.compose import compose
 from ami.config.renamed import RENAMED, renamed_overrides, renamed_settings
 from ami.config.settings import check
+from ami.config.stage_options import DEFAULTS
 from ami.errors import SettingError
 
 
@@ -22,13 +23,30 @@ def test_settings_get_new_names_in_their_own_section_alone() -> None:
         "seed": 1, "evaluation": {"video": 2, "pairs": 3}, "planner": {"film": {"film": 4}}}
 
 
+def test_recorded_stages_are_read_with_sources_and_optimisers() -> None:
+    old = {"train": ["cost"], "loss": "cost", "steps": 9, "data": "memory", "window": 50, "ends": 0.25, "weight_decay": 0.0,
+           "warm_up": 3}
+    new = {"train": ["cost"], "loss": "cost", "steps": 9,
+           "source": {"name": "hindsight_states", "within": 50, "terminal_share": 0.25},
+           "optimiser": {"name": "adamw", "weight_decay": 0.0}, "scheduler": {"name": "cosine", "warm_up": 3}}
+    assert renamed_settings({"learning": {"stages": {"critic": old, "gone": None}, "threads": 1}}) == {
+        "learning": {"stages": {"critic": new, "gone": None}, "threads": 1}}
+    assert renamed_settings({"learning": {"stages": {"critic": new}}}) == {"learning": {"stages": {"critic": new}}}
+    assert renamed_overrides(["learning.stages.model.window=3", "++learning.stages.critic.data=memory"]) == [
+        "learning.stages.model.source.length=3", "++learning.stages.critic.source=hindsight_states"]
+
+
 @pytest.mark.parametrize("old", RENAMED)
 def test_a_typed_old_name_is_refused_with_the_new_one(old: str) -> None:
-    with pytest.raises(SettingError, match=f"^{old} is {RENAMED[old]} now. Fix: {RENAMED[old]}=…$"):
+    old, new = old.replace("*", "model"), RENAMED[old].replace("*", "model")
+    with pytest.raises(SettingError, match=f"^{old} is {new} now. Fix: {new}=…$"):
         compose([f"{old}=0"])
 
 
 def test_every_new_name_is_a_setting() -> None:
     for new in RENAMED.values():
-        section, name = new.split(".")
-        assert not any("unknown" in mistake for mistake in check({section: {name: None}}))
+        if new.startswith("learning"):
+            assert new.split(".")[3] in DEFAULTS
+        else:
+            section, name = new.split(".")
+            assert not any("unknown" in mistake for mistake in check({section: {name: None}}))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ami.learning.divergence import not_finite
-from ami.learning.stage import Stage
 from ami.module import Module
+from tests.support.stages import stage
 
 NAN = torch.tensor(float("nan"))
 
@@ -19,9 +19,8 @@ class Learner(Module):
         self.weight = torch.nn.Parameter(torch.tensor([weight]))
 
 
-def message(step: int = 7, weight: float = 1.0, data: str = "experience", clip: float = 0.0, **batch: Tensor) -> str:
-    stage = Stage(["world_model"], "world_model", 9, data, clip=clip, name="model")
-    return str(not_finite(stage, step, NAN, batch, {"world_model": Learner(weight)}))
+def message(step: int = 7, weight: float = 1.0, source: str = "windows", clip: float = 0.0, **batch: Tensor) -> str:
+    return str(not_finite(stage(steps=9, source=source, clip=clip), step, NAN, batch, {"world_model": Learner(weight)}))
 
 
 START = "the loss of learning.stages.model (world_model, Learner) is nan at step 7"
@@ -31,7 +30,7 @@ START = "the loss of learning.stages.model (world_model, Learner) is nan at step
     (message(observation=torch.tensor([1.0, float("inf"), float("nan")]), action=torch.zeros(3)),
      f"{START}: its batch holds observation (2 of 3 numbers) that are not finite; the world sent it. Fix: correct the "
      "world, or cut such values off in a wrapper, world.wrappers=[package.file.Class]"),
-    (message(data="memory", state=NAN[None]),
+    (message(source="hindsight_states", state=NAN[None]),
      f"{START}: its batch holds state (1 of 1 numbers) that are not finite; perception and world model computed it. Fix: "
      "correct the module that computes it, or let it learn with a smaller learning_rate"),
     (message(weight=float("nan"), observation=torch.zeros(3)),

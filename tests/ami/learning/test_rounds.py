@@ -9,8 +9,8 @@ import torch
 
 import ami
 from ami.config.compose import Config
-from ami.learning import checkpoint, trainer
-from ami.learning.stage import Stage
+from ami.learning import checkpoint
+from ami.learning.stage_run import StageRun
 from ami.session import learn as learning
 from ami.session.learn import learn
 
@@ -51,13 +51,14 @@ def test_a_training_killed_in_any_round_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
     whole = learn(config(tmp_path / "whole"))
     what, number, *step_at = stop_at.split()
-    step_of, experience_of, begun = trainer.Trainer._step, learning._experience, []
+    update_of, experience_of, begun = StageRun.update, learning._experience, []
 
-    def step(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
-        begun.extend([stage.name] if step == 0 else [])
-        if stage.name == what and begun.count(what) == 1 + int(number) and step == int(step_at[0]):
+    def update(self: StageRun) -> object:
+        name, step = self.stage.name, self.step
+        begun.extend([name] if step == 0 else [])
+        if name == what and begun.count(what) == 1 + int(number) and step == int(step_at[0]):
             raise KeyboardInterrupt
-        return step_of(self, stage, step, *rest)  # type: ignore[arg-type]
+        return update_of(self)
 
     def experience(*args: object) -> object:
         begun.append("collect")
@@ -65,7 +66,7 @@ def test_a_training_killed_in_any_round_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return experience_of(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer.Trainer, "_step", step)
+    monkeypatch.setattr(StageRun, "update", update)
     monkeypatch.setattr(learning, "_experience", experience)
     with pytest.raises(KeyboardInterrupt):
         learn(config(tmp_path / "cut"))

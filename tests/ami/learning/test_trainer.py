@@ -17,10 +17,13 @@ import ami
 from ami.config.compose import Config, to_graph
 from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.learning import checkpoint
-from ami.learning.stage import Stage, specs_of
+from ami.learning.schedulers import WarmUpCosine
+from ami.learning.stage import parts_of
+from ami.learning.stage_run import StageRun
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import open_trained
 from ami.session.learn import learn
+from tests.support.stages import stage
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=40",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=40", "learning.stages.critic.batch=8",
@@ -64,18 +67,16 @@ def test_the_key_depends_on_settings_of_the_weights_and_not_on_the_planner(tmp_p
     *(pytest.param("model", name, marks=pytest.mark.slow) for name in ("vicreg", "sigreg", "none"))])
 def test_an_interrupted_training_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in: str, method: str) -> None:
-    from ami.learning import trainer
-
     chosen = (f"world_model.anti_collapse={method}",)
     whole = learn(config(tmp_path / "whole", *chosen))
-    step_of = trainer.Trainer._step
+    update_of = StageRun.update
 
-    def stop(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
-        if stage.name == stop_in and step == 17:
+    def stop(self: StageRun) -> object:
+        if self.stage.name == stop_in and self.step == 17:
             raise KeyboardInterrupt
-        return step_of(self, stage, step, *rest)  # type: ignore[arg-type]
+        return update_of(self)
 
-    monkeypatch.setattr(trainer.Trainer, "_step", stop)
+    monkeypatch.setattr(StageRun, "update", stop)
     with pytest.raises(KeyboardInterrupt):
         learn(config(tmp_path / "cut", *chosen))
     monkeypatch.undo()
@@ -146,20 +147,28 @@ def test_a_checkpoint_loads_and_runs_with_another_planner(tmp_path: Path) -> Non
     assert open_trained(trained.file, graph).weights.keys() == trained.weights.keys()
 
 
-def stage(**settings: object) -> Stage:
-    return Stage.read("critic", {"train": ["cost"], "loss": "cost", "steps": 5, **settings})
-
-
 @pytest.mark.parametrize(("settings", "words"), [
     ({"steps": 0}, "learning.stages.critic.steps is 0: expected a whole number, 1 or more"),
-    ({"data": "memroy"}, "learning.stages.critic.data is 'memroy': expected one of experience, memory, plans"),
+    ({"source": "windws"}, "unknown source 'windws': did you mean 'windows'?"),
+    ({"source": {"name": "windows", "lenght": 3}},
+     "learning.stages.critic.source has no setting 'lenght': did you mean 'length'?"),
+    ({"source": {"name": "windows", "length": 0}}, "Windows.length is 0: expected 1 or more steps"),
+    ({"source": "windows", "optimiser": {"_target_": "torch.nn.Linear"}},
+     "learning.stages.critic.optimiser is torch.nn.modules.linear.Linear: expected a torch Optimizer. "
+     "Fix: learning.stages.critic.optimiser=NAME, an option of configs/optimiser"),
+    ({"optimiser": {"name": "sgd", "lr": 0.1}},
+     "learning.stages.critic.optimiser.lr is set by the engine. Fix: leave it out; learning_rate sets lr"),
+    ({"optimiser": {"_target_": "torch.optim.LBFGS"}}, "which evaluates the loss several times per step"),
+    ({"scheduler": {"name": "cosine", "_target_": "torch.optim.lr_scheduler.ConstantLR"}},
+     "learning.stages.critic.scheduler has a name and a _target_: expected one of them"),
+    ({"precision": "float16"}, "learning.stages.critic.precision is 'float16': expected one of float32, bfloat16"),
     ({"learning_rate": 0.0}, "learning.stages.critic.learning_rate is 0.0: expected a number above 0"),
     ({"clip": -1.0}, "learning.stages.critic.clip is -1.0: expected a number, 0 or more"),
     ({"train": []}, "learning.stages.critic.train is []: expected a list of one or more names, `[a, b]`"),
 ])
 def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) -> None:
-    with pytest.raises(SettingError) as refusal:
-        stage(**settings)
+    with pytest.raises((SettingError, UnknownName)) as refusal:
+        stage("critic", **settings)
     assert words in str(refusal.value)
 
 
@@ -170,13 +179,14 @@ def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) ->
     (["agent=oracle", "experiment=quick"],
      "learning.stages.model has no 'train': this agent has no such stage to change. Fix: take out "
      "learning.stages.model, or the experiment that sets it; to make it a stage, +learning.stages.model.train=…"),
-    (["learning.stages.model.window=33"], "learning.stages.model.window is 33: expected at most learning.collect.steps, 32"),
+    (["learning.stages.model.source.length=33"],
+     "learning.stages.model.source.length is 33: expected at most learning.collect.steps, 32"),
     (["~learning.collect.steps"], "learning.collect.{steps} is missing, but there are stages that learn: model, critic. "
      "Fix: choose learning=two_rooms or another with `collect`; or, to learn nothing, ~learning.stages.model "
      "~learning.stages.critic"),
-    (["learning.stages.model.data=memory"],
-     "learning.stages.model.data is memory, which holds state, successors, goal, next: the loss of world_model needs "
-     "'observation'. Fix: data=experience, or another loss"),
+    (["learning.stages.model.source=hindsight_states"],
+     "learning.stages.model.source is HindsightStates, which makes state, successors, goal, next: the loss of world_model "
+     "needs 'action'. Fix: another source, see `ami list learning`, or another loss"),
 ])
 def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:
@@ -186,9 +196,9 @@ def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: st
 
 def test_an_unknown_setting_of_a_stage_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"unknown setting of learning\.stages\.critic 'step_size': "):
-        stage(step_size=3)
-    with pytest.raises(UnknownName, match="did you mean 'warm_up'"):
-        stage(warmup=3)
+        stage("critic", step_size=3)
+    with pytest.raises(UnknownName, match="did you mean 'clip'"):
+        stage("critic", clop=3)
 
 
 @pytest.mark.parametrize(("train_", "error", "words"), [
@@ -202,15 +212,20 @@ def test_parts_that_cannot_be_trained_are_refused(train_: list[str], error: type
     graph = to_graph(ami.compose())
     modules = Worker(graph, graph.order, 0).modules
     with pytest.raises(error) as refusal:
-        specs_of(stage(train=train_), modules)
+        parts_of(stage("critic", train=train_, loss="cost"), modules)
     assert words in str(refusal.value)
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
-    course = stage(steps=100, warm_up=10, learning_rate=1.0, final_rate=0.1)
-    assert course.rate(0) == pytest.approx(0.1)
-    assert course.rate(9) > course.rate(50) > course.rate(99)
-    assert course.rate(99) == pytest.approx(0.1, abs=0.01)
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, rates = WarmUpCosine(optimiser, steps=100, warm_up=10, final=0.1), []
+    for _ in range(100):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] > rates[50] > rates[99]
+    assert rates[99] == pytest.approx(0.1, abs=0.01)
 
 
 def test_learning_does_not_change_torchs_random_state(tmp_path: Path) -> None:

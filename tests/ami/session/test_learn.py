@@ -66,7 +66,7 @@ def test_the_callers_thread_count_is_restored(tmp_path: Path) -> None:
     try:
         learn(config(tmp_path))
         with pytest.raises(SettingError):
-            learn(config(tmp_path, "learning.stages.critic.data=experience"))
+            learn(config(tmp_path, "learning.stages.critic.source=windows"))
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -91,7 +91,7 @@ def test_any_actor_explores_in_later_rounds(tmp_path: Path) -> None:
     (["learning.collect.episodes=100000000000"], "learning.collect.episodes is 100000000000: its data need"),
     (["learning.stages.model.steps=1000000000000"], "learning.stages.model.steps is 1000000000000: that takes about"),
     (["learning.stages.model.batch=1000000000000"], "learning.stages.model.batch is 1000000000000: its data need"),
-    (["learning.stages.critic.imagined=1000000000000"], "learning.stages.critic."),
+    (["learning.stages.critic.source.imagined=1000000000000"], "learning.stages.critic."),
     (["learning.threads=1000000"], "learning.threads is 1000000: expected a whole number from 1 to 1024"),
     (["learning.rounds=1000000000"], "learning.rounds is 1000000000: expected a whole number from 1 to 10000"),
     (["world_model.rewards=false"], "reward"),
@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(tmp_path: Path, mo
     save_of = checkpoint.save
 
     def full(path: Path, *rest: object) -> None:
-        if "progress" in path.name and len(list(path.parent.glob("stage-*"))) > 1:
+        if "progress" in path.name and len(list(path.parent.glob("phase-*"))) > 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         save_of(path, *rest)  # type: ignore[arg-type]
 

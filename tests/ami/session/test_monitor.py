@@ -14,13 +14,13 @@ import torch
 from ami.config.compose import Config, compose
 from ami.graph.graph import Graph
 from ami.learning.learning_log import read_rows
-from ami.learning.stage import Stage
 from ami.session import monitor as monitors
 from ami.session.monitor import Monitor
 from ami.session.validation import Validation, validation_pairs
 from tests.support.notes import Notes
+from tests.support.stages import stage
 
-STAGE = Stage(["world_model"], "world_model", 100, name="model")
+STAGE = stage()
 ROWS = [{"stage": "model", "step": float(step), "loss": 1.0 / (step + 1)} for step in range(0, 100, 20)]
 
 

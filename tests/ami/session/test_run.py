@@ -349,8 +349,8 @@ ONE_TERM = ["+cost2._target_=modules.cost.weighted_sum.WeightedSum", "graph.plan
 @pytest.mark.parametrize(("settings", "error", "words"), [
     (["+perception2._target_=modules.perception.pixels.Pixels", "+graph.perception2={observation: world.observation}",
       "learning.stages.model.train=[perception, world_model, perception2]"], SettingError,
-     "learning.stages.critic learns from memory, which one perception and one world model make, but 2 of them learn here: "
-     "perception, perception2. Fix: leave one of them in the graph, or drop the stage, ~learning.stages.critic"),
+     "learning.stages.critic.source needs one perception, but 2 of them learn here: perception, perception2. "
+     "Fix: learning.stages.critic.source.perception=perception"),
     ([REWARD_TERM, "world_model.rewards=true"], SettingError,
      "cost.intrinsic needs the reward of states without one: the world model does not predict rewards, a critic "
      "learns from pairs of states, or a memory keeps imagined ones. Fix: world_model.rewards=true, or in a model of your "

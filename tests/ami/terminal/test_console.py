@@ -9,11 +9,11 @@ import pytest
 import rich.console
 from rich.table import Table
 
-from ami.learning.stage import Stage
 from ami.terminal.console import Console
+from tests.support.stages import stage
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f]")
-STAGES = [Stage(["world_model"], "world_model", 200, name="model"), Stage(["cost"], "cost", 50, name="critic")]
+STAGES = [stage(steps=200), stage("critic", steps=50)]
 LONG = "Everything is in /a/" + "very/" * 40 + "long/folder"
 
 

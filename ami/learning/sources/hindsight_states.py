@@ -1,4 +1,4 @@
-"""HindsightStates: states that a frozen agent computes from its experience, for parts that learn from states.
+"""Hindsight states: what a frozen agent computes from its experience, for parts that learn from states.
 
 In the paper the critic learns from the memory's triplets of time, state and intrinsic energy, of perceived and of imagined
 states (section 3.3). The energy is not stored here: it depends on the goal, which hindsight draws afresh for every batch
@@ -8,6 +8,7 @@ states (section 3.3). The energy is not stored here: it depends on the goal, whi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +16,66 @@ from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
 from ami.data.replay_buffer import FRAMES_AT_ONCE, REWARD, TERMINATED, ReplayBuffer
+from ami.errors import require
+from ami.learning.sources.source import Draw, Source, Supply, check_role, the_one
 from ami.learning.states import percepts_of, states_of
+from ami.module import Module
 from ami.ports import ActionSpace
+
+FLOAT = 4
+"""Bytes of a number of a state."""
+
+
+class HindsightStates(Source):
+    """States with their successors and a later state of their episode as a goal; see `States.draw` for the tensors.
+
+    They are computed at the beginning of a round, with the weights learnt so far.
+
+    Args:
+        imagined: M, the number of imagined successors per state.
+        terminal_share: share of the states at most `within` steps before a terminal step.
+        within: see `terminal_share`.
+        perception, world_model: the nodes that compute them; None for the only ones.
+
+    Raises:
+        SettingError: a setting is out of its range; or, when it is opened, there is no such perception or world model.
+    """
+
+    columns = ("state", "successors", "goal", "next")
+    made_by = "perception and world model computed it"
+
+    def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, perception: str | None = None,
+                 world_model: str | None = None) -> None:
+        require(imagined >= 0, f"HindsightStates.imagined is {imagined}: expected 0 or more successors")
+        require(0 <= terminal_share <= 1, f"HindsightStates.terminal_share is {terminal_share}: expected 0 to 1")
+        require(within >= 1, f"HindsightStates.within is {within}: expected 1 or more steps")
+        check_role(perception, "HindsightStates.perception")
+        check_role(world_model, "HindsightStates.world_model")
+        self.imagined, self.terminal_share, self.within = imagined, terminal_share, within
+        self.perception, self.world_model = perception, world_model
+
+    def open(self, supply: Supply) -> Draw:
+        where = f"learning.stages.{supply.stage}.source"
+        perception = supply.modules[the_one(supply.modules, Perception, self.perception, where)]
+        model = supply.modules[the_one(supply.modules, WorldModel, self.world_model, where)]
+        assert isinstance(perception, Perception) and isinstance(model, WorldModel)  # by the_one
+        states = remember(supply.experience, perception, model, self.imagined)
+        endings = states.endings(self.within) if self.terminal_share else None
+        share = round(self.terminal_share * supply.batch) if endings is not None and len(endings) else 0
+        return lambda step: states.draw(supply.batch, endings, share)
+
+    def nodes(self, modules: Mapping[str, Module]) -> set[str]:
+        chosen = {Perception: self.perception, WorldModel: self.world_model}
+        return {node for node, module in modules.items() for role, name in chosen.items()
+                if isinstance(module, role) and name in (None, node)}
+
+    def bytes_of(self, batch: int, sizes: Mapping[str, int], wants_pairs: bool) -> Mapping[str, int]:
+        return {"batch": batch * ((2 + self.imagined) * sizes["state"] + wants_pairs * batch * FLOAT),
+                "source.imagined": sizes["steps"] * self.imagined * sizes["state"]}
 
 
 @dataclass(frozen=True)
-class HindsightStates:
+class States:
     """F perceived states, episode after episode, each with its successors.
 
     Attributes:
@@ -74,7 +129,7 @@ class HindsightStates:
 
 
 @torch.no_grad()
-def remember(experience: ReplayBuffer, perception: Perception, world_model: WorldModel, imagined: int) -> HindsightStates:
+def remember(experience: ReplayBuffer, perception: Perception, world_model: WorldModel, imagined: int) -> States:
     """Encode all experience and imagine `imagined` (M) one-step successors of every state.
 
     A single choice has one successor per alternative, whatever M > 0. Several choices have one per combination if there are
@@ -91,7 +146,7 @@ def remember(experience: ReplayBuffer, perception: Perception, world_model: Worl
     futures = [following, *([torch.cat([part.states[:, :, 0] for part in predicted])] if predicted else [])]
     reward = _column(experience, REWARD, [part.reward for part in predicted])
     cont = _column(experience, TERMINATED, [part.cont for part in predicted])
-    return HindsightStates(states, torch.cat(futures, dim=1), goals, first, last, reward, cont)
+    return States(states, torch.cat(futures, dim=1), goals, first, last, reward, cont)
 
 
 def _column(experience: ReplayBuffer, name: str, predicted: list[Tensor | None]) -> Tensor | None:

@@ -12,15 +12,15 @@ from ami.agent import Agent
 from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import SettingError
 from ami.learning import checkpoint
-from ami.learning.expert_plans import planned_ports, run
-from ami.learning.stage import Stage
+from ami.learning.sources.expert_plans import planned_ports, run
+from ami.learning.stage_run import StageRun
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
 from ami.session.learn import learn
 
 SMALL = ["experiment=mode1", "learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=10",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=10", "learning.stages.critic.batch=8",
-         "learning.stages.policy.steps=20", "learning.stages.policy.batch=8", "learning.stages.policy.episodes=3",
+         "learning.stages.policy.steps=20", "learning.stages.policy.batch=8", "learning.stages.policy.source.episodes=3",
          "world.max_episode_steps=6", "learning.save_every=4", "runtime=local"]
 
 
@@ -65,7 +65,7 @@ def test_the_experts_of_a_reactive_agent_are_a_planning_one_and_an_apprentice(tm
 def test_all_agents_plan_and_only_the_policy_learns(tmp_path: Path, whole: Trained) -> None:
     calls: list[tuple[str, int]] = []
 
-    from ami.learning import expert_plans
+    from ami.learning.sources import expert_plans
 
     run_of = expert_plans.run
 
@@ -75,7 +75,7 @@ def test_all_agents_plan_and_only_the_policy_learns(tmp_path: Path, whole: Train
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(expert_plans, "run", watched)
-        trained = learn(config(tmp_path, "learning.stages.policy.agents=[teacher,apprentice,apprentice]"))
+        trained = learn(config(tmp_path, "learning.stages.policy.source.agents=[teacher,apprentice,apprentice]"))
     assert calls == [("FixedConfigurator", 0), ("Practice", 3), ("Practice", 6)]
     differ = {node for node, state in whole.weights.items() for name, value in state.items()
               if not torch.equal(value, trained.weights[node][name])}
@@ -85,16 +85,14 @@ def test_all_agents_plan_and_only_the_policy_learns(tmp_path: Path, whole: Train
 
 def test_a_stage_interrupted_during_the_apprentice_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Trained) -> None:
-    from ami.learning import trainer
+    update_of = StageRun.update
 
-    step_of = trainer.Trainer._step
-
-    def stop(self: trainer.Trainer, stage: Stage, step: int, *rest: object) -> object:
-        if stage.name == "policy" and step == 13:
+    def stop(self: StageRun) -> object:
+        if self.stage.name == "policy" and self.step == 13:
             raise KeyboardInterrupt
-        return step_of(self, stage, step, *rest)  # type: ignore[arg-type]
+        return update_of(self)
 
-    monkeypatch.setattr(trainer.Trainer, "_step", stop)
+    monkeypatch.setattr(StageRun, "update", stop)
     with pytest.raises(KeyboardInterrupt):
         learn(config(tmp_path / "cut"))
     monkeypatch.undo()
@@ -112,11 +110,13 @@ def test_the_key_depends_on_the_experts_and_not_on_the_running_configurator(tmp_
 
 
 @pytest.mark.parametrize(("overrides", "words"), [
-    (["learning.stages.policy.agents=[]"], "learning.stages.policy.agents is []: expected one or more names"),
-    (["learning.stages.policy.agents=[random]"], "random, which never planned in 3 episodes. Fix: an agent in Mode-2"),
-    (["learning.stages.policy.data=memory"], "needs 'plan'. Fix: data=plans, or another loss"),
+    (["learning.stages.policy.source.agents=[]"], "ExpertPlans.agents is []: expected one or more names"),
+    (["learning.stages.policy.source.agents=[random]"], "random, which never planned in 3 episodes. Fix: an agent in"),
+    (["learning.stages.policy.source={_target_: ami.learning.sources.frames.Frames}"],
+     "the loss of actor needs 'state'. Fix: another source"),
 ])
 def test_a_stage_that_cannot_learn_from_plans_is_refused(overrides: list[str], words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:
-        learn(config(tmp_path, *overrides))
+        learn(ami.compose([*(text for text in SMALL if "source=" not in overrides[0] or ".source." not in text), *overrides,
+                           f"store={tmp_path}"]))
     assert words in str(refusal.value)

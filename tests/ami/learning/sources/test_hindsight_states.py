@@ -1,4 +1,4 @@
-"""HindsightStates: perceived and imagined successors, hindsight goals, and oversampled endings."""
+"""Hindsight states: perceived and imagined successors, hindsight goals, and oversampled endings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ami.blueprint import Perception, Prediction, WorldModel
 from ami.data.replay_buffer import ReplayBuffer
-from ami.learning import hindsight
-from ami.learning.hindsight import HindsightStates, directions, remember, spread
+from ami.learning.sources import hindsight_states
+from ami.learning.sources.hindsight_states import States, directions, remember, spread
 from ami.ports import ActionSpace
 from modules.world_model.markov import MarkovWorldModel
 
@@ -54,7 +54,7 @@ def experience(lengths: list[int], width: int = 2, reward: Tensor | None = None,
                                   reward=reward, terminated=terminated)
 
 
-def states_of(lengths: list[int], imagined: int = 3, width: int = 2) -> HindsightStates:
+def states_of(lengths: list[int], imagined: int = 3, width: int = 2) -> States:
     return remember(experience(lengths, width), Eye(), Model(width), imagined)
 
 
@@ -111,7 +111,7 @@ def test_every_state_with_a_future_and_every_later_state_is_drawn() -> None:
 
 def test_remember_in_parts_equals_remember_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = states_of([4, 2, 5])
-    monkeypatch.setattr(hindsight, "FRAMES_AT_ONCE", 3)
+    monkeypatch.setattr(hindsight_states, "FRAMES_AT_ONCE", 3)
     parts = states_of([4, 2, 5])
     assert all(torch.equal(getattr(whole, name), getattr(parts, name)) for name in ("state", "successors", "first", "last"))
 
@@ -161,7 +161,7 @@ class RewardModel(Model):
         return super().imagine(state, actions)._replace(reward=actions[..., 0], cont=actions[..., -1])
 
 
-def states_with_reward(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> HindsightStates:
+def states_with_reward(lengths: list[int], model: WorldModel, imagined: int, width: int = 2) -> States:
     reward = torch.arange(max(lengths)).expand(len(lengths), -1) + 1.0
     return remember(experience(lengths, width, reward, reward == 2), Eye(), model, imagined)
 

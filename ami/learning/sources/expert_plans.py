@@ -9,9 +9,9 @@ the planner's action there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,17 +22,13 @@ from ami.errors import require
 from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.collect import SEED_RANGE
-from ami.learning.stage import Stage
-from ami.module import Module
+from ami.learning.sources.source import Draw, Source, Supply
 from ami.rng import derive_seed
 from ami.rollout import Step, rollout
 
 COLUMNS = ("state", "goal", "plan")
 MODEL_STEPS = "model_steps"
 WORLDS_AT_ONCE = 50
-
-Expert = Callable[[Mapping[str, Mapping[str, Tensor]]], Agent]
-"""Builds an agent that watches `planned_ports`, with these weights by node."""
 
 
 def planned_ports(graph: Graph) -> dict[str, str]:
@@ -67,55 +63,73 @@ class Plans:
         return {name: getattr(self, name)[index] for name in COLUMNS}
 
 
-class ExpertPlans:
-    """The data of one stage that learns from plans: each agent of `stage.agents` runs in its turn.
+class ExpertPlans(Source):
+    """States, goals and plans, "state" (N, *S), "goal" (N, *S) and "plan" (N, H, A), of agents in Mode-2.
 
-    The steps of the stage are shared evenly among the agents. Each agent's plans are stored in a file, so that training
-    resumes with the same plans after a kill.
+    Each agent runs in its turn, with the weights learnt so far; the steps of the stage are shared evenly among them. Its
+    plans are stored in a file, so that training resumes with the same plans after a kill.
 
     Args:
-        stage: the stage.
-        teachers: the builder of each agent, by name.
-        modules: the modules that learn; an agent runs with their current weights.
-        seed: the worlds' seeds derive from it.
-        file_of: the file of an agent's plans, by its index; the file's name holds the hash of its dependencies.
-        on_episodes: called with the stage's step and the number of episodes done.
+        agents: the agents' names.
+        episodes: the number of episodes of each agent.
+
+    Raises:
+        SettingError: a setting is out of its range; or, when a batch is drawn, an agent never planned.
     """
 
-    def __init__(self, stage: Stage, teachers: Mapping[str, Expert], modules: Mapping[str, Module], seed: int,
-                 file_of: Callable[[int], Path], on_episodes: Callable[[int, int], None]) -> None:
-        self.stage, self.teachers, self.modules, self.seed = stage, teachers, modules, seed
-        self.file_of, self.on_episodes = file_of, on_episodes
-        self._rounds: list[Plans] = []
+    columns = COLUMNS
+    made_by = "the agents of the stage computed it"
+
+    def __init__(self, agents: Sequence[str] = ("teacher", "apprentice"), episodes: int = 400) -> None:
+        require(len(agents) > 0 and all(isinstance(name, str) for name in agents),
+                f"ExpertPlans.agents is {list(agents)}: expected one or more names, such as [teacher]")
+        require(episodes >= 1, f"ExpertPlans.episodes is {episodes}: expected 1 or more")
+        self.agents, self.episodes = tuple(agents), episodes
+
+    def open(self, supply: Supply) -> Draw:
+        require(len(self.agents) <= supply.steps,
+                f"learning.stages.{supply.stage}.source.agents is {list(self.agents)}: expected at most one per step, "
+                f"{supply.steps}")
+        return _Growing(self, supply).draw
+
+    def shrunk(self, longest: int, episodes: int) -> Self:
+        return type(self)(self.agents, min(self.episodes, episodes))
+
+
+class _Growing:
+    """The plans of one round: those of a further agent are added when its share of the steps begins."""
+
+    def __init__(self, source: ExpertPlans, supply: Supply) -> None:
+        self.source, self.supply = source, supply
+        self._parts: list[Plans] = []
         self._all: Plans | None = None
 
     def draw(self, step: int) -> dict[str, Tensor]:
-        """Draw a batch for a step of the stage, from all plans collected so far."""
-        due = 1 + step * len(self.stage.agents) // self.stage.steps
-        if self._all is None or len(self._rounds) < due:
-            while len(self._rounds) < due:
-                self._rounds.append(self._round(len(self._rounds), step))
-            self._all = Plans(*(torch.cat([getattr(one, name) for one in self._rounds]) for name in COLUMNS))
-        return self._all.draw(self.stage.batch)
+        due = 1 + step * len(self.source.agents) // self.supply.steps
+        if self._all is None or len(self._parts) < due:
+            while len(self._parts) < due:
+                self._parts.append(self._part(len(self._parts), step))
+            self._all = Plans(*(torch.cat([getattr(one, name) for one in self._parts]) for name in COLUMNS))
+        return self._all.draw(self.supply.batch)
 
-    def _round(self, number: int, step: int) -> Plans:
-        file = self.file_of(number)
+    def _part(self, number: int, step: int) -> Plans:
+        supply, episodes, file = self.supply, self.source.episodes, self.supply.file_of(number)
         if file.exists():
             return checkpoint.as_record(file, checkpoint.load(file)[0], Plans)
-        name = self.stage.agents[number]
-        weights = {node: module.state_dict() for node, module in self.modules.items()}
-        with self.teachers[name](weights) as agent:
-            numbers = range(number * self.stage.episodes, (number + 1) * self.stage.episodes)
-            plans = run(agent, numbers, derive_seed(self.seed, "plans", self.stage.name),
-                         lambda done: self.on_episodes(step, numbers.start + done))
-        _require_plans(plans, self.stage, name)
+        name = self.source.agents[number]
+        weights = {node: module.state_dict() for node, module in supply.modules.items()}
+        with supply.experts[name](weights) as agent:
+            numbers = range(number * episodes, (number + 1) * episodes)
+            plans = run(agent, numbers, derive_seed(supply.seed, "plans", supply.stage),
+                        lambda done: supply.on_episodes(step, numbers.start + done))
+        _require_plans(plans, supply.stage, name, episodes)
         checkpoint.save(file, vars(plans), {})
         return plans
 
 
-def _require_plans(plans: Plans, stage: Stage, name: str) -> None:
-    require(len(plans.plan) > 0, f"learning.stages.{stage.name}.agents names {name}, which never planned in "
-                                 f"{stage.episodes} episodes. Fix: an agent in Mode-2, such as teacher")
+def _require_plans(plans: Plans, stage: str, name: str, episodes: int) -> None:
+    require(len(plans.plan) > 0, f"learning.stages.{stage}.source.agents names {name}, which never planned in "
+                                 f"{episodes} episodes. Fix: an agent in Mode-2, such as teacher")
 
 
 def run(agent: Agent, numbers: range, seed: int, on_episodes: Callable[[int], None]) -> Plans:
@@ -136,13 +150,13 @@ def run(agent: Agent, numbers: range, seed: int, on_episodes: Callable[[int], No
     return kept.plans()
 
 
-def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: int = 200) -> Plans:
+def first_plans(agent: Agent, episodes: int, stage: str, name: str, seed: int, most_ticks: int = 200) -> Plans:
     """Return the first plans of an agent in a few episodes.
 
     Args:
         agent: it must watch `planned_ports`.
-        stage: sets the number of episodes.
-        name: the agent's name, for messages.
+        episodes: the number of episodes.
+        stage, name: the names of the stage and of the agent, for messages.
         seed: the worlds' seeds derive from it.
         most_ticks: the limit on ticks without a plan, as a gate may wait for long; any message then replaces a plan.
 
@@ -150,13 +164,13 @@ def first_plans(agent: Agent, stage: Stage, name: str, seed: int, most_ticks: in
         SettingError: the agent never planned in whole episodes.
     """
     kept, anything = _Kept(agent.graph), _Kept(agent.graph)
-    for tick, step in enumerate(rollout(agent, _episodes(range(stage.episodes), seed))):
+    for tick, step in enumerate(rollout(agent, _episodes(range(episodes), seed))):
         anything.add(step, every_row=True)
         if kept.add(step):
             return kept.plans()
         if tick == most_ticks:
             return anything.plans()
-    _require_plans(kept.plans(), stage, name)
+    _require_plans(kept.plans(), stage, name, episodes)
     return kept.plans()
 
 

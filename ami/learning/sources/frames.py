@@ -1,0 +1,31 @@
+"""Frames and clips: observations without actions, for perceptions that learn alone."""
+
+from __future__ import annotations
+
+import torch
+
+from ami.data.replay_buffer import OBSERVATION
+from ami.learning.sources.source import Draw, Source, Supply
+from ami.learning.sources.windows import Windows, draw_starts
+
+
+class Frames(Source):
+    """Single observations, "observation" (N, *O), drawn evenly from all of them."""
+
+    columns = ("observation",)
+
+    def open(self, supply: Supply) -> Draw:
+        experience = supply.experience
+        first = int(experience.first[0]) if experience.num_episodes else 0
+        return lambda step: {OBSERVATION: experience.rows(
+            OBSERVATION, first + torch.randint(experience.num_frames, (supply.batch,)))}
+
+
+class Clips(Windows):
+    """T + 1 successive observations, "observation" (N, T + 1, *O), without actions."""
+
+    columns = ("observation",)
+
+    def open(self, supply: Supply) -> Draw:
+        starts = draw_starts(supply.experience, self.length, self.terminal_share, supply.batch)
+        return lambda step: {OBSERVATION: supply.experience.windows(starts(), self.length)[OBSERVATION]}

@@ -1,0 +1,59 @@
+"""Percepts: windows of what a frozen perception makes of the experience, encoded once instead of at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ami.blueprint import Perception
+from ami.errors import SettingError
+from ami.learning.sources.source import Draw, Supply, check_role, the_one
+from ami.learning.sources.windows import Windows, draw_starts
+from ami.learning.states import percepts_of
+from ami.module import Module
+
+
+class Percepts(Windows):
+    """Windows as `Windows` draws them, with "percept" (N, T + 1, *P) in place of "observation".
+
+    Args:
+        length: T, the number of actions of a window.
+        terminal_share: share of the windows that end at a terminal step.
+        perception: the node of the perception; None for the only one.
+
+    Raises:
+        SettingError: a setting is out of its range; or, when it is opened, the stage trains the perception, whose percepts
+            would change with every step.
+    """
+
+    columns = ("percept", "action")
+    made_by = "perception computed it"
+
+    def __init__(self, length: int = 5, terminal_share: float = 0.0, perception: str | None = None) -> None:
+        super().__init__(length, terminal_share)
+        check_role(perception, "Percepts.perception")
+        self.perception = perception
+
+    def open(self, supply: Supply) -> Draw:
+        node = the_one(supply.modules, Perception, self.perception, f"learning.stages.{supply.stage}.source")
+        if node in supply.trained:
+            raise SettingError(f"learning.stages.{supply.stage} trains {node}, and its source encodes the experience by it "
+                               f"once: expected a frozen perception. Fix: source=windows, or leave {node} out of `train`")
+        perception, experience = supply.modules[node], supply.experience
+        assert isinstance(perception, Perception)  # by the_one
+        percepts = percepts_of(experience, perception)
+        first = experience.first - experience.first[:1]  # percepts are numbered from the first row that is kept
+        starts = draw_starts(experience, self.length, self.terminal_share, supply.batch)
+
+        def draw(step: int) -> dict[str, torch.Tensor]:
+            chosen = starts()
+            window = experience.windows(chosen, self.length)
+            at = (first[chosen[:, 0]] + chosen[:, 1])[:, None] + torch.arange(self.length + 1)
+            return {"percept": percepts[at]} | {name: value for name, value in window.items() if name != "observation"}
+
+        return draw
+
+    def nodes(self, modules: Mapping[str, Module]) -> set[str]:
+        return {self.perception} if self.perception else {
+            node for node, module in modules.items() if isinstance(module, Perception)}
