@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ami.errors import AmiError, SettingError
+from ami.graph.graph import Graph
 from ami.learning.divergence import not_finite
 from ami.learning.sources.source import Draw, Supply
 from ami.learning.stage import Stage, parts_of
-from ami.module import Batch, Module
+from ami.learning.unroll import Unroll
+from ami.module import Module
 from ami.storage.limits import is_out_of_memory
 
 LOG_EVERY = 20
@@ -27,6 +29,7 @@ class StageRun:
     Args:
         stage: the stage.
         modules: the modules that learn, and their callees, by node.
+        graph: the agent's graph, for stages that unroll nodes.
 
     Attributes:
         step: the number of steps done in this round.
@@ -36,7 +39,7 @@ class StageRun:
         UnknownName, SettingError: the stage names no trainable parts.
     """
 
-    def __init__(self, stage: Stage, modules: Mapping[str, Module]) -> None:
+    def __init__(self, stage: Stage, modules: Mapping[str, Module], graph: Graph | None = None) -> None:
         self.stage, self.modules, self.step = stage, modules, 0
         self.learner = modules[stage.loss]
         self.parts = list(parts_of(stage, modules).values())
@@ -47,6 +50,11 @@ class StageRun:
         with _refused(f"{where}.scheduler"):
             self.scheduler: Any = stage.make("scheduler", optimizer=self.optimiser, steps=stage.steps)
         self._draw: Draw | None = None
+        self._unroll: Unroll | None = None
+        if stage.unroll:
+            if graph is None:
+                raise ValueError(f"{where}.unroll needs the graph")
+            self._unroll = Unroll(graph, stage.unroll, modules, f"{where}.unroll")
 
     def open(self, supply: Supply) -> None:
         """Begin a round: prepare its data."""
@@ -105,7 +113,9 @@ class StageRun:
             self.learner.device.type, torch.bfloat16)
         try:
             with half:
-                return self.learner.loss(cast(Batch, batch))
+                if self._unroll is not None:
+                    batch = {**batch, **self._unroll(batch)}
+                return self.learner.loss(batch)
         except KeyError as error:
             if error.args[0] in batch:
                 raise

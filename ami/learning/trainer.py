@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ami.data.replay_buffer import OBSERVATION, REWARD, ReplayBuffer, joined
 from ami.errors import SettingError, unknown_name
+from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.schedule import Phase, due
@@ -71,6 +72,7 @@ class Trainer:
         on_step: called at every step, with figures if they are logged.
         experts: functions that build the expert agents, by name, for stages that learn from plans.
         fresh: whether every round begins with fresh optimisers, schedulers and target networks.
+        graph: the agent's graph, for stages that unroll nodes.
 
     Attributes:
         on_known: called with each logged row of a loaded or resumed phase, and of a round's collection.
@@ -78,8 +80,8 @@ class Trainer:
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Phase], seed: int, cache: Cache, save_every: int,
                  on_step: OnStep = lambda stage, step, row: None, experts: Mapping[str, Expert] | None = None,
-                 fresh: bool = True) -> None:
-        self.modules, self.schedule, self.seed, self.fresh = modules, list(schedule), seed, fresh
+                 fresh: bool = True, graph: Graph | None = None) -> None:
+        self.modules, self.graph, self.schedule, self.seed, self.fresh = modules, graph, list(schedule), seed, fresh
         self.cache, self.save_every, self.on_step, self.experts = cache, save_every, on_step, experts or {}
         self.on_known: Callable[[Row], None] = lambda row: None
         self._runs: dict[str, StageRun] = {}
@@ -202,7 +204,7 @@ class Trainer:
         for stage in phase.stages:
             if stage.name not in self._runs:
                 self.modules[stage.loss].begin_learning()
-                self._runs[stage.name] = StageRun(stage, self.modules)
+                self._runs[stage.name] = StageRun(stage, self.modules, self.graph)
             self._runs[stage.name].step = 0
         return {stage.name: self._runs[stage.name] for stage in phase.stages}
 

@@ -82,7 +82,7 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
         for phase in phases:
             _keep_plans(phase, experts, modules, seed, cache)
         trainer = Trainer(modules, [Phase("experience", 0), *phases], seed, cache, save_every=STEPS + 1, on_step=watch,
-                          experts=experts)
+                          experts=experts, graph=plan.graph)
         trainer.learn(lambda phase: (experience, 0.0, False))
         probe_modules(modules, experience)
         warnings += _of_stages(plan, watch)

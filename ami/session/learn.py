@@ -112,7 +112,7 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     modules = Worker(plan.graph.on_cpu(), plan.nodes, settings.seed).modules
     cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
-                      experts=experts, fresh=plan.fresh)
+                      experts=experts, fresh=plan.fresh, graph=plan.graph)
     begun = time.perf_counter()
     held_out = _held_out(plan, cache)
     untrained = probe_modules(modules, held_out)
