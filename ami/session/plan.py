@@ -27,7 +27,7 @@ from ami.learning.schedule import Phase
 from ami.learning.stage import Stage
 from ami.storage.code_hash import code_hash
 from ami.trace.header import versions
-from ami.trace.provenance import code_of, engine_code
+from ami.trace.provenance import NO_ENGINE, code_of, engine_code
 
 CODE = ("ami.session.learn", "ami.session.plan", "ami.learning.trainer")
 """The modules of ami that training depends on, besides those that run an agent."""
@@ -126,7 +126,8 @@ class TrainingPlan:
     def _stage_key(self, stage: Stage) -> str:
         """Return the hash of everything that a stage's result depends on, except the earlier phases."""
         experts = {name: self._described(self.experts[name], self.experts[name].order) for name in stage.data.agents}
-        code = code_hash([root for option in stage.options.values() for root in option.code_roots()])
+        roots = [root for option in stage.options.values() for root in option.code_roots()]
+        code = code_hash(roots, without=NO_ENGINE)
         return _hash(self._common, stage.plain(), code, self._described(self.graph, self._nodes_of([stage])), experts)
 
     def _nodes_of(self, stages: Sequence[Stage]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["check", "planner=cem", "--allow", ""],
      "the allow-list was given '': expected the name of a package, such as `mypkg.`"),
     (["run", "store=/dev/null/x"], "store is '/dev/null/x', but '/dev/null' is a file: expected a folder to write in"),
-    (["list", "planner"], "unknown section 'planner': expected one of agents, experiments, modules, settings, worlds."),
+    (["list", "planner"], "unknown section 'planner': expected one of agents, experiments, learning, modules, settings, worlds."),
     (["graph", "--format", "sgv"], "unknown format 'sgv': did you mean 'svg'?"),
     (["replay", "nowhere", "--swap"], "--swap names nothing to swap: expected an override, --swap planner=mppi"),
     (["ui", "--port", "abc"], "--port is 'abc': expected a whole number. Fix: --port 5000"),
