@@ -58,8 +58,8 @@ class Stage:
     source: str | dict[str, Any] = setting(
         "the data it learns from: an option of configs/source, or {name: OPTION, …} with other settings", default="windows")
     unroll: list[str] = setting(
-        "nodes that fire tick by tick over each window, with gradients, such as a memory that learns; the loss gets what they "
-        "send as NODE.PORT", default=())
+        "nodes that fire tick by tick over each window, with gradients, such as a memory that learns; the loss gets what "
+        "they send as NODE.PORT", default=())
     learning_rate: float = setting("learning rate of the optimiser", above=0, default=1e-3)
     optimiser: str | dict[str, Any] = setting(
         "an option of configs/optimiser, or {name: OPTION, …} with other settings", default="adamw")
