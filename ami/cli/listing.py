@@ -17,7 +17,7 @@ SECTIONS = {
     "worlds": ("world",),
     "agents": ("agent",),
     "experiments": ("experiment",),
-    "learning": ("learning", "source", "optimiser", "scheduler"),
+    "learning": ("learning", "source", "optimiser", "scheduler", "callback"),
     "settings": ("graph", "evaluation"),
 }
 """The sections of `ami list`, and the groups of each."""

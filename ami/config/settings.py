@@ -87,6 +87,9 @@ class Learning:
         default="sequential")
     fresh: bool = setting(
         "true: every round begins with fresh optimisers, schedulers and target networks; false: they go on", default=True)
+    callbacks: dict[str, Any] | None = setting(
+        "figures computed during learning from held-out episodes, by a name of your own: an option of configs/callback, or "
+        "{name: OPTION, …} with other settings; null removes one", default=None)
     explore: float = setting("share of random actions in the rounds after the first", least=0, most=1, default=0.0)
 
 

@@ -1,5 +1,4 @@
-"""Options of a learning stage: a name in `configs/source/`, `configs/optimiser/` or `configs/scheduler/` becomes a class and
-its settings.
+"""Options of learning: a name in `configs/source/`, `optimiser/`, `scheduler/` or `callback/` becomes a class and settings.
 
     source: windows                         the option with its own settings
     source: {name: windows, length: 3}      the option with other settings
@@ -20,8 +19,10 @@ from ami.errors import require
 
 DEFAULTS = {"source": "windows", "optimiser": "adamw", "scheduler": "cosine"}
 """The groups of options that a stage chooses from, each with the option of a stage that names none."""
+CALLBACK, CALLBACKS = "callback", {"probe": "linear_probe", "error": "open_loop"}
+"""The group of callbacks, and those of a learning agent by their key in `learning.callbacks`."""
 NAME = "name"
-_SETTING = re.compile(rf"\+*learning\.stages\.[^.=]+\.(?:{'|'.join(DEFAULTS)})\.(?!{NAME}=)[^=]+=")
+_SETTING = re.compile(rf"\+*learning\.(?:stages\.[^.=]+\.(?:{'|'.join(DEFAULTS)})|callbacks\.[^.=]+)\.(?!{NAME}=)[^=]+=")
 
 
 def without_settings(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -31,7 +32,7 @@ def without_settings(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def insert_options(config: DictConfig, folders: Sequence[Any], overrides: Iterable[str]) -> None:
-    """Replace the names of options in every stage by the options, then apply overrides of their settings.
+    """Replace the names of options in every stage and callback by the options, then apply overrides of their settings.
 
     Args:
         config: the composed configuration, changed in place.
@@ -48,6 +49,11 @@ def insert_options(config: DictConfig, folders: Sequence[Any], overrides: Iterab
             if isinstance(stage, DictConfig) and "steps" in stage:  # the options refer to it; its absence is refused later
                 for group, default in DEFAULTS.items():
                     stage[group] = _option(stage.get(group, default), f"learning.stages.{name!s}.{group}", group, folders)
+        if isinstance(stages, DictConfig) and any(stages.values()):
+            given = OmegaConf.merge(CALLBACKS, config.learning.get("callbacks") or {})
+            config.learning.callbacks = {
+                name: chosen and _option(chosen, f"learning.callbacks.{name!s}", CALLBACK, folders)
+                for name, chosen in given.items()} if isinstance(given, DictConfig) else given
         for override in parse_overrides(list(overrides)):
             OmegaConf.update(config, override.key_or_group, override.value(), force_add=True)
 
@@ -60,7 +66,9 @@ def _option(given: Any, where: str, group: str, folders: Sequence[Any]) -> Any:
                                                      f"Fix: leave out {where}.{NAME}, or the _target_")
     if "_target_" in settings:
         return settings
-    name = str(settings.get(NAME, DEFAULTS[group]))
+    require(NAME in settings or group in DEFAULTS,
+            f"{where} has no name: expected one of the options of configs/{group}. Fix: {where}.{NAME}=NAME")
+    name = str(settings.get(NAME, DEFAULTS.get(group)))
     return OmegaConf.merge(read_option(folders, group, name),
                            {key: settings._get_node(key) if isinstance(settings, DictConfig) else value
                             for key, value in settings.items() if key != NAME})

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from ami.blueprint import Perception, WorldModel
 from ami.data.replay_buffer import ACTION, ReplayBuffer
 from ami.learning.states import percepts_of, states_of
-from ami.module import Module
 
 HORIZON = 5
 MOST_WINDOWS = 512
-
-
-def error_of_modules(modules: Mapping[str, Module], experience: ReplayBuffer) -> float:
-    """Return `error_vs_persistence` of the first perception and world model among some modules; nan without them."""
-    perception = next((m for m in modules.values() if isinstance(m, Perception)), None)
-    world_model = next((m for m in modules.values() if isinstance(m, WorldModel)), None)
-    if perception is None or world_model is None:
-        return float("nan")
-    return error_vs_persistence(experience, perception, world_model)
 
 
 @torch.no_grad()

@@ -5,19 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ami.blueprint import IntrinsicTerm
-from ami.config.instantiate import spec_of
 from ami.config.rules import types_of
 from ami.config.settings import Stage as Settings
 from ami.config.settings import check
 from ami.errors import SettingError, require, suggestion, unknown_name
 from ami.graph.spec import ModuleSpec
+from ami.learning.options import option
 from ami.learning.sources.source import Source
 from ami.module import Module
 
@@ -70,7 +70,11 @@ class Stage(Settings):
                  for key, value in settings.items()}
         mistakes = check(given, Settings, f"{where}.")
         require(not mistakes, "\n".join(mistakes))
-        options = {key: _option(settings[key], f"{where}.{key}", key, allow) for key in KINDS}
+        options = {key: option(settings[key], f"{where}.{key}", key, *KINDS[key], allow) for key in KINDS}
+        closure = inspect.signature(cast(Any, options["optimiser"].target).step).parameters.get("closure")
+        require(closure is None or closure.default is None,
+                f"{where}.optimiser is {options['optimiser'].name}, which evaluates the loss several times per step: "
+                "expected an optimiser of one evaluation, such as adamw or sgd")
         return cls(**settings, name=name, options=options, data=options["source"].make())
 
     def make(self, option: str, **given: Any) -> Any:
@@ -82,29 +86,6 @@ class Stage(Settings):
         """Return everything that decides its result, as plain values."""
         return {key: self.options[key].resolved() if key in KINDS else getattr(self, key)
                 for key in ("name", *types_of(Settings))}
-
-
-def _option(given: Any, where: str, key: str, allow: Sequence[str]) -> ModuleSpec:
-    kind, engine = KINDS[key]
-    require(isinstance(given, Mapping) and "_target_" in given,
-            f"{where} is {given!r}: expected the name of an option of configs/{key}, or {{_target_: package.Class, …}}")
-    spec = spec_of(given, where, allow)
-    target: Any = spec.target
-    require(isinstance(target, type) and issubclass(target, kind),
-            f"{where} is {spec.name}: expected a {kind.__module__.partition('.')[0]} {kind.__name__}. "
-            f"Fix: {where}=NAME, an option of configs/{key}")
-    given_by_engine = [name for name in engine if spec.takes(name)]
-    for name in given_by_engine:
-        require(name not in spec.settings,
-                f"{where}.{name} is set by the engine. Fix: leave it out" + "; learning_rate sets lr" * (name == "lr"))
-    if key == "optimiser":
-        closure = inspect.signature(target.step).parameters.get("closure")
-        require(closure is None or closure.default is None,
-                f"{where} is {spec.name}, which evaluates the loss several times per step: expected an optimiser of one "
-                "evaluation, such as adamw or sgd")
-    mistakes = ModuleSpec(spec.target, {**dict.fromkeys(given_by_engine, 1), **spec.settings}).check(where)
-    require(not mistakes, "\n".join(mistakes))
-    return spec
 
 
 def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module]:

@@ -13,13 +13,12 @@ from ami.errors import CheckpointError
 from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.learning.cache import Cache
+from ami.learning.callbacks.callback import Callbacks, observers_of
 from ami.learning.collect import collect, collector
-from ami.learning.prediction_error import error_of_modules
 from ami.learning.probe import probe_modules
 from ami.learning.schedule import Phase
 from ami.learning.sources.expert_plans import planned_ports
 from ami.learning.sources.source import Expert
-from ami.learning.sources.windows import Windows
 from ami.learning.stage import Stage
 from ami.learning.stage_run import Row
 from ami.learning.threads import torch_threads
@@ -39,7 +38,6 @@ from ami.terminal.console import Console
 PROBE_EPISODES = 200
 QUICK_PROBE_EPISODES = 40
 PROBE_BATCH = 100
-PROBE_EVERY = 200
 
 
 def learn(config: Config, console: Console | None = None, monitor: Monitor | None = None) -> Trained:
@@ -117,6 +115,8 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     held_out = _held_out(plan, cache)
     untrained = probe_modules(modules, held_out)
     few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
+    callbacks = Callbacks(plan.callbacks, observers_of(plan.graph, modules), few,
+                          lambda text: console.note(f"warning: {text}"))
     probing = time.perf_counter() - begun
 
     def experience_of(phase: Phase) -> tuple[ReplayBuffer, float, bool]:
@@ -127,12 +127,8 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
 
     with console.learning(plan.stages) as bar_of:
         def on_step(stage: Stage, step: int, row: Row | None) -> None:
-            if row is not None and float(row["step"]) % PROBE_EVERY == 0 and isinstance(stage.data, Windows):
-                quick = probe_modules(modules, few)
-                if quick is not None:
-                    row["probe_r2"] = quick[0].r2
-                if few is not None:
-                    row["error_vs_persistence"] = error_of_modules(modules, few)
+            if row is not None and "episodes" not in row:
+                callbacks.add(row, stage)
             bar_of(stage, step, row)
             if monitor is not None:
                 monitor.on_step(stage, step, row, bar_of)

@@ -22,7 +22,9 @@ from ami.errors import require
 from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
+from ami.learning.callbacks.callback import Callback
 from ami.learning.collect import collected_ports
+from ami.learning.options import option
 from ami.learning.schedule import Phase
 from ami.learning.stage import Stage
 from ami.storage.code_hash import code_hash
@@ -47,6 +49,7 @@ class TrainingPlan:
         learner: the graph of the agent that collects experience in later rounds.
         experts: the graphs of the agents whose plans a policy imitates, by name.
         nodes: the nodes that learn, and their callees.
+        callbacks: the figures computed during learning. They change no weights, so no key depends on them.
     """
 
     config: Config
@@ -56,6 +59,7 @@ class TrainingPlan:
     learner: Graph
     experts: Mapping[str, Graph]
     nodes: tuple[str, ...]
+    callbacks: tuple[Callback, ...]
 
     @classmethod
     def of(cls, config: Config, graph: Graph) -> TrainingPlan | None:
@@ -70,7 +74,7 @@ class TrainingPlan:
         explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
         learner = _exploring(config) if config.settings.learning.get("rounds", 1) > 1 else explorer
         experts = {name: to_graph(compose_baseline(config, name)) for stage in stages for name in stage.data.agents}
-        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages))
+        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config))
 
     @property
     def rounds(self) -> int:
@@ -189,6 +193,13 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
                 f"learning.stages.{stage.name}.source.length is {stage.data.length}: expected at most "
                 f"learning.collect.steps, {settings.learning.collect.steps}")
     return stages
+
+
+def callbacks_of(config: Config) -> tuple[Callback, ...]:
+    """Return the callbacks of a config."""
+    given = config.plain()["learning"].get("callbacks") or {}
+    return tuple(option(chosen, f"learning.callbacks.{name}", "callback", Callback, (), config.allow).make()
+                 for name, chosen in given.items() if chosen)
 
 
 def _exploring(config: Config) -> Graph:

@@ -154,7 +154,8 @@ def test_a_checkpoint_loads_and_runs_with_another_planner(tmp_path: Path) -> Non
      "learning.stages.critic.source has no setting 'lenght': did you mean 'length'?"),
     ({"source": {"name": "windows", "length": 0}}, "Windows.length is 0: expected 1 or more steps"),
     ({"source": "windows", "optimiser": {"_target_": "torch.nn.Linear"}},
-     "learning.stages.critic.optimiser is torch.nn.modules.linear.Linear: expected a torch Optimizer. "
+     "learning.stages.critic.optimiser is torch.nn.modules.linear.Linear: "
+      "expected a subclass of torch.optim.optimizer.Optimizer. "
      "Fix: learning.stages.critic.optimiser=NAME, an option of configs/optimiser"),
     ({"optimiser": {"name": "sgd", "lr": 0.1}},
      "learning.stages.critic.optimiser.lr is set by the engine. Fix: leave it out; learning_rate sets lr"),
