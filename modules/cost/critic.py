@@ -1,7 +1,7 @@
 """A goal-conditioned critic: the discounted future energy from a state to a goal.
 
-Shapes: N states and N goals of a batch from memory, M successors, G goals per state, S the size of a state, E of the
-embedding.
+Shapes: N states and N goals of a batch from memory, M successors, G goals per state, S the size of a state, Q of a goal, E
+of the embedding.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ami.blueprint import CriticTerm
 from ami.errors import require
@@ -26,8 +26,12 @@ class Critic(CriticTerm):
     loss favours short paths (Kostrikov and others, *Offline RL with implicit Q-learning*, 2022). A distance between
     embeddings obeys the triangle inequality, as costs to go do (Wang and others, *Quasimetric RL*, ICML 2023).
 
+    Goals of another shape than states have an embedding of their own, TC(s, g) = ‖φ(s) - ψ(g)‖. A state that fulfils its
+    goal has no cost to go: with one embedding by construction, with two by a further term of the loss, which pulls ψ of the
+    percept after each state, as a goal, towards φ of the state perceived there.
+
     Args:
-        hidden: width of φ, an MLP of three layers.
+        hidden: width of φ, an MLP of three layers, and of ψ.
         embedding: E.
         gamma: γ, the discount.
         expectile: the weight of a target below the prediction; a target above has 1 - expectile.
@@ -53,23 +57,26 @@ class Critic(CriticTerm):
         self.hidden, self.embedding = hidden, embedding
         self.gamma, self.expectile, self.hindsight, self.polyak = gamma, expectile, hindsight, polyak
         self.num_goals = num_goals
-        self._state_dims = 1
+        self._state_dims = self._goal_dims = 1
+        self.psi: nn.Module | None = None
 
     def build(self, dims: Dims) -> None:
         shape = shape_of(dims, "S")
         goal = shape_of(dims, "Q") if "Q" in dims else shape
-        require(shape == goal, f"Critic embeds states and goals alike, but here a state is of the shape {shape} and a goal "
-                               f"of {goal}. Fix: a cost without this critic, such as cost=goal_distance")
-        self._state_dims = len(shape)
+        self._state_dims, self._goal_dims = len(shape), len(goal)
         self.phi = mlp(prod(shape), self.hidden, self.hidden, self.embedding)
+        if goal != shape:
+            self.psi = mlp(prod(goal), self.hidden, self.hidden, self.embedding)
 
     def energy(self, states: Tensor, goal: Tensor) -> Tensor:
-        distance: Tensor = torch.linalg.vector_norm(self.phi(self._flat(states)) - self.phi(self._flat(goal)), dim=-1)
+        psi = self.phi if self.psi is None else self.psi
+        apart = self.phi(_flat(states, self._state_dims)) - psi(_flat(goal, self._goal_dims))
+        distance: Tensor = torch.linalg.vector_norm(apart, dim=-1)
         return distance
 
     def begin_learning(self) -> None:
-        """Create φ̄, which only training needs; called before a checkpoint is loaded."""
-        self.learning_state = target_of(self.phi)
+        """Create φ̄ and ψ̄, which only training needs; called before a checkpoint is loaded."""
+        self.learning_state = target_of(self._nets)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         state, successors, goals, energy = (batch[name] for name in ("state", "successors", "goals", "pairs"))
@@ -80,27 +87,43 @@ class Critic(CriticTerm):
             chosen = self._choose(num, state.device)
             goals, energy, own = (part[torch.arange(num)[:, None], chosen] for part in (goals, energy, own))
         with torch.no_grad():
-            ahead, there = self.learning_state(self._flat(successors)), self.learning_state(self._flat(goals))
+            ahead, there = self._embedded(self.learning_state, successors, goals)
             target = energy + self.gamma * _apart(ahead, there).amin(1)
             share = self.hindsight * own / num + (1 - self.hindsight) * (1 - own) / (num * (own.shape[1] - 1))
-        predicted = _apart(self.phi(self._flat(state))[:, None], self.phi(self._flat(goals)))[:, 0]
+        here, there = self._embedded(self._nets, state[:, None], goals)
+        predicted = _apart(here, there)[:, 0]
         error = target - predicted
         lean = torch.where(error < 0, self.expectile, 1 - self.expectile)
         loss = (share * lean * error.square()).sum()
         seen = predicted.detach()
-        return loss, {"td": loss.detach(), "to_go_mean": seen.mean(), "to_go_max": seen.amax()}
+        figures = {"td": loss.detach(), "to_go_mean": seen.mean(), "to_go_max": seen.amax()}
+        if self.psi is not None:
+            fulfilled = self.energy(successors[:, 0], batch["next"]).square().mean()
+            loss, figures = loss + fulfilled, {**figures, "fulfilled": fulfilled.detach()}
+        return loss, figures
 
     def after_step(self, step: int, total: int) -> None:
-        follow(self.learning_state, self.phi, self.polyak)
+        follow(self.learning_state, self._nets, self.polyak)
 
-    def _flat(self, states: Tensor) -> Tensor:
-        return states if self._state_dims == 1 else states.flatten(-self._state_dims)
+    @property
+    def _nets(self) -> nn.Module:
+        """φ, which embeds states and goals; or φ and ψ."""
+        return self.phi if self.psi is None else nn.ModuleList([self.phi, self.psi])
+
+    def _embedded(self, nets: nn.Module, states: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed states (…, *S) and goals (…, *Q) by these networks, (…, E) each."""
+        phi, psi = nets if isinstance(nets, nn.ModuleList) else (nets, nets)
+        return phi(_flat(states, self._state_dims)), psi(_flat(goals, self._goal_dims))
 
     def _choose(self, num: int, device: torch.device) -> Tensor:
         """Return, for each of `num` states, its own goal and G others of the batch, (num, 1 + G)."""
         others = torch.randint(1, num, (num, min(self.num_goals, num - 1)), device=device)
         own = torch.arange(num, device=device)[:, None]
         return torch.cat([own, (own + others) % num], dim=1)
+
+
+def _flat(values: Tensor, dims: int) -> Tensor:
+    return values if dims == 1 else values.flatten(-dims)
 
 
 def _apart(ahead: Tensor, goals: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ class WeightedSum(Cost):
 
     Raises:
         SettingError: a name or an objective is unknown, gamma is not 0 to 1, a term is of the wrong class, an intrinsic term
-            has trainable parameters, or a weight is below its floor.
+            has trainable parameters, a weight is below its floor, or a critic learns from goals whose place remembered
+            states take.
     """
 
     base: Tensor
@@ -228,6 +229,9 @@ def _check_terms(intrinsic: Mapping[str, IntrinsicTerm], critics: Mapping[str, C
     for name, critic in critics.items():
         require(isinstance(critic, CriticTerm),
                 f"WeightedSum.critics.{name} is a {type(critic).__name__}: expected an ami.blueprint.CriticTerm")
+        require("pairs" not in critic.needs or not any(term.remembers for term in intrinsic.values()),
+                f"WeightedSum.critics.{name} learns from goals, but an intrinsic term takes remembered states in their "
+                f"place. Fix: leave the critic out")
         require(name not in intrinsic, f"WeightedSum has two terms of the name '{name}': expected different names")
 
 

@@ -3,8 +3,18 @@
 import pytest
 import torch
 
+from ami.blueprint import preceding
+from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import SettingError
+from ami.learning.sources.hindsight_states import remember
+from ami.module import Callee, Calls
+from ami.testing.toys.gru_belief import GRUBelief
+from ami.testing.toys.plane import STEP
 from modules.cost.critic import Critic
+from modules.cost.goal_distance import GoalDistance
+from modules.cost.novelty import Novelty
+from modules.cost.weighted_sum import WeightedSum
+from modules.perception.identity import Identity
 
 PLACES = 10
 
@@ -65,6 +75,84 @@ def test_learns_from_rebased_goals():
         ways = [critic.energy(torch.tensor([1 / 3, line]), torch.tensor([9 / 3, line])).item() for line in (0.0, 1.0)]
     assert ways[0] == pytest.approx(8, abs=1.5)
     assert ways[1] == pytest.approx(4, abs=1)
+
+
+def walks(count, length):
+    """Random walks with momentum in a plane: positions (count, length + 1, 2) and actions (count, length, 2)."""
+    action, path, velocity = torch.rand(count, length, 2) * 2 - 1, [torch.rand(count, 2) * 2 - 1], torch.zeros(count, 2)
+    for step in action.unbind(1):
+        velocity = 0.5 * velocity + STEP * step
+        path.append(path[-1] + velocity)
+    return torch.stack(path, 1), action
+
+
+def optimise(loss, parameters, steps, lr, after=lambda step: None):
+    optimiser = torch.optim.Adam(parameters, lr=lr)
+    for step in range(steps):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+        after(step)
+
+
+def rank_correlation(one, other):
+    return torch.corrcoef(torch.stack([values.argsort().argsort().float() for values in (one, other)]))[0, 1]
+
+
+def test_learns_from_goals_in_another_space():
+    """States are beliefs of a GRU over walks with momentum, goals are positions."""
+    torch.manual_seed(0)
+    sizes = {"P": (2,), "S": (32,), "Q": (2,), "A": 2, "U": 2, "W": 2}
+    model, critic = GRUBelief(), Critic(hidden=64, embedding=16, polyak=0.1, gamma=0.95)
+    cost = WeightedSum({"goal": GoalDistance(saturate=True)}, {"critic": critic})
+    model.set_up(sizes)
+    cost.set_up(sizes)
+    model.calls = Calls("world_model", {"perception": Callee("perception", Identity())})
+    cost.calls = Calls("cost", {"world_model": Callee("world_model", model)})
+    optimise(lambda: model.loss(dict(zip(("observation", "action"), walks(64, 8), strict=True)))[0], model.parameters(), 150,
+             5e-3)
+    path, action = walks(100, 20)
+    buffer = ReplayBuffer.of_padded(path, action, torch.full((100,), 20))
+    experience = remember(buffer, Identity(), model, imagined=8)
+    with torch.no_grad():
+        states = model.observe(path, preceding(action))[0][:, 10]
+
+    def correlation():
+        """How the ranks of positions by energy and by distance agree, over positions in the plane of all walks."""
+        goals = torch.rand(100, 2) * 2 - 1
+        with torch.no_grad():
+            return rank_correlation(critic.energy(states, goals), (path[:, 10] - goals).norm(dim=-1))
+
+    untrained = correlation()
+    cost.begin_learning()
+    optimise(lambda: cost.loss(experience.draw(64))[0], [p for p in critic.parameters() if p.requires_grad], 300, 1e-3,
+             lambda step: cost.after_step(step, 300))
+    assert correlation() > 0.85
+    assert abs(untrained) < 0.5
+    with torch.no_grad():
+        assert critic.energy(states, path[:, 10]).mean() < 0.2 * critic.energy(states, -path[:, 10]).mean()
+
+
+def test_only_goals_of_another_shape_have_a_second_embedding():
+    alike, apart = Critic(), Critic()
+    alike.build({"S": (3,), "Q": (3,)})
+    apart.build({"S": (3,), "Q": (2, 2)})
+    assert {name.split(".")[0] for name in alike.state_dict()} == {"phi"}
+    assert {name.split(".")[0] for name in apart.state_dict()} == {"phi", "psi"}
+    assert apart.energy(torch.randn(4, 5, 3), torch.randn(4, 1, 2, 2)).shape == (4, 5)
+    apart.begin_learning()
+    before = apart.learning_state[1][0].weight.clone()
+    with torch.no_grad():
+        apart.psi[0].weight += 1
+    apart.after_step(0, 1)
+    assert torch.allclose(apart.learning_state[1][0].weight, before + apart.polyak)
+
+
+def test_a_critic_beside_a_term_that_remembers_is_refused():
+    with pytest.raises(SettingError) as error:
+        WeightedSum({"novelty": Novelty()}, {"far": Critic()})
+    assert str(error.value) == ("WeightedSum.critics.far learns from goals, but an intrinsic term takes remembered states "
+                                "in their place. Fix: leave the critic out")
 
 
 def test_pairs_of_own_and_num_goals_other_goals():
