@@ -47,7 +47,7 @@ class Column:
     @property
     def num_bytes(self) -> int:
         """The bytes of the rows that are held."""
-        return sum(block.count for block in self._blocks) * self.row_bytes
+        return self.num_held * self.row_bytes
 
     @property
     def is_one_block(self) -> bool:
@@ -124,6 +124,15 @@ class Column:
         """Yield the rows [first, stop) in order, `at_once` rows at a time; each is valid until the next one."""
         for start in range(first, stop, at_once):
             yield self.span(start, min(start + at_once, stop))
+
+    def whole(self) -> Tensor:
+        """Return all rows that are held: a view if they are in one block, else a copy."""
+        return self.span(self._length - self.num_held, self._length)
+
+    @property
+    def num_held(self) -> int:
+        """The number of rows that were not dropped."""
+        return sum(block.count for block in self._blocks)
 
     def trim(self) -> None:
         """Give back the memory of all rows that can be read again from files."""

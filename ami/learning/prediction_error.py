@@ -36,7 +36,7 @@ def error_vs_persistence(experience: ReplayBuffer, perception: Perception, world
     states = states_of(experience, percepts, world_model)
     first = (experience.steps + 1).cumsum(0) - (experience.steps + 1)
     now = first[episode] + step
-    before, after = states[now], world_model.goal_of(percepts[now + horizon])
+    before, after = states.rows(now), world_model.goal_of(percepts.rows(now + horizon))
     actions = experience.rows(ACTION, (experience.first[episode] + step)[:, None] + torch.arange(horizon))
     chosen = world_model.encode_action(before[:, None].expand(-1, horizon, *before.shape[1:]), actions)
     predicted = world_model.imagine_last(before, chosen[:, None]).states[:, 0, -1]

@@ -88,7 +88,7 @@ def probe(experience: ReplayBuffer, perception: Perception, world_model: WorldMo
     for chosen in (range(split), range(split, count)):
         some = experience.some(chosen)
         truth = some.column(TRUTH)
-        states = states_of(some, percepts_of(some, perception), world_model)
+        states = states_of(some, percepts_of(some, perception), world_model).whole()
         parts.append((states.double(), truth.double()))
     (fit, fit_truth), (test, test_truth) = parts
     require(bool(fit.isfinite().all() and test.isfinite().all()),

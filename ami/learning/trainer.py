@@ -7,16 +7,18 @@ training resumes to bit-identical weights.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ami.data.replay_buffer import OBSERVATION, REWARD, ReplayBuffer, joined
+from ami.data.replay_buffer import REWARD, ReplayBuffer, joined
+from ami.data.scratch import Scratch
 from ami.errors import SettingError, unknown_name
 from ami.graph.graph import Graph
 from ami.learning import checkpoint
@@ -71,6 +73,7 @@ class Trainer:
         save_every: steps between two saves.
         on_step: called at every step, with figures if they are logged.
         experts: functions that build the expert agents, by name, for stages that learn from plans.
+        memory: bytes in memory of what sources compute from all experience; beyond it, it is in files of the cache.
         fresh: whether every round begins with fresh optimisers, schedulers and target networks.
         graph: the agent's graph, for stages that unroll nodes.
 
@@ -80,8 +83,9 @@ class Trainer:
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Phase], seed: int, cache: Cache, save_every: int,
                  on_step: OnStep = lambda stage, step, row: None, experts: Mapping[str, Expert] | None = None,
-                 fresh: bool = True, graph: Graph | None = None) -> None:
+                 fresh: bool = True, graph: Graph | None = None, memory: float = math.inf) -> None:
         self.modules, self.graph, self.schedule, self.seed, self.fresh = modules, graph, list(schedule), seed, fresh
+        self.memory = memory
         self.cache, self.save_every, self.on_step, self.experts = cache, save_every, on_step, experts or {}
         self.on_known: Callable[[Row], None] = lambda row: None
         self._runs: dict[str, StageRun] = {}
@@ -129,7 +133,7 @@ class Trainer:
 
     def _fit_statistics(self, experience: ReplayBuffer) -> None:
         """Let every module fit its statistics to all experience, before a round learns from it."""
-        batch = {"observation": experience.column(OBSERVATION), "last": experience.lasts()}
+        batch = {"observation": cast(Tensor, experience.observations()), "last": experience.lasts()}
         if REWARD in experience.columns:
             batch["reward"] = experience.arrived(REWARD)
         for module in self.modules.values():
@@ -168,9 +172,10 @@ class Trainer:
         names = "+".join(stage.name for stage in phase.stages)
         torch.manual_seed(derive_seed(self.seed, "learning", names, *([phase.round] if phase.round else [])))
         runs = self._begin(phase)
+        scratch = Scratch(self.memory, self.cache.spill(phase.name))
         for stage in phase.stages:  # sources compute with the weights that the phase began with, also when it is resumed
             runs[stage.name].thaw()
-            runs[stage.name].open(self._supply(phase, stage, experience))
+            runs[stage.name].open(self._supply(phase, stage, experience, scratch))
         if saved is not None:
             self._load_weights(saved[0])
             self._load_runs(runs, *saved)
@@ -191,6 +196,7 @@ class Trainer:
             if done % self.save_every == 0 and done < total:
                 checkpoint.save(self.cache.file(f"{phase.name}.progress"),
                                 *self._state(list(self.modules), runs, rows, time.perf_counter() - started))
+        scratch.close()
         seconds = time.perf_counter() - started
         if self.fresh:
             self._forget_runs()
@@ -216,12 +222,12 @@ class Trainer:
                 if LEARNING_STATE in part._modules:
                     delattr(part, LEARNING_STATE)
 
-    def _supply(self, phase: Phase, stage: Stage, experience: ReplayBuffer) -> Supply:
+    def _supply(self, phase: Phase, stage: Stage, experience: ReplayBuffer, scratch: Scratch) -> Supply:
         def on_episodes(step: int, episodes: int) -> None:
             self.on_step(stage, step, {"stage": stage.name, "step": float(step), "episodes": float(episodes)})
 
         return Supply(stage.name, stage.batch, stage.steps, experience, self.modules,
-                      tuple(path.split(".")[0] for path in stage.train), self.seed, self.experts,
+                      tuple(path.split(".")[0] for path in stage.train), self.seed, self.experts, scratch,
                       lambda number: self.cache.file(f"{phase.name}.{stage.name}-{number}"), on_episodes)
 
     # The progress file -----------------------------------------------------------------------------------------------

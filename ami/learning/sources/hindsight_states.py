@@ -8,14 +8,16 @@ states (section 3.3). The energy is not stored here: it depends on the goal, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
+from ami.data.column import Column
 from ami.data.replay_buffer import FRAMES_AT_ONCE, REWARD, TERMINATED, ReplayBuffer
+from ami.data.scratch import Scratch, in_chunks
 from ami.errors import require
 from ami.learning.sources.source import Draw, Source, Supply, check_role, the_one
 from ami.learning.states import percepts_of, states_of
@@ -59,7 +61,7 @@ class HindsightStates(Source):
         perception = supply.modules[the_one(supply.modules, Perception, self.perception, where)]
         model = supply.modules[the_one(supply.modules, WorldModel, self.world_model, where)]
         assert isinstance(perception, Perception) and isinstance(model, WorldModel)  # by the_one
-        states = remember(supply.experience, perception, model, self.imagined)
+        states = remember(supply.experience, perception, model, self.imagined, supply.scratch)
         endings = states.endings(self.within) if self.terminal_share else None
         share = round(self.terminal_share * supply.batch) if endings is not None and len(endings) else 0
         return lambda step: states.draw(supply.batch, endings, share)
@@ -88,9 +90,9 @@ class States:
         last: (F,), the index of its last state; a row with first > last has no future and is never drawn.
     """
 
-    state: Tensor
-    successors: Tensor
-    goals: Tensor
+    state: Column
+    successors: Column
+    goals: Column
     first: Tensor
     last: Tensor
     reward: Tensor | None = None
@@ -101,7 +103,7 @@ class States:
         if self.cont is None:
             return torch.zeros(0, dtype=torch.int64)
         ended = self.cont[(self.last - 1).clamp(min=0), 0] == 0
-        here = torch.arange(len(self.state))
+        here = torch.arange(len(self.first))
         return (ended & (here < self.last) & (here + within >= self.last)).nonzero()[:, 0]
 
     def draw(self, batch: int, chosen: Tensor | None = None, share: int = 0) -> dict[str, Tensor]:
@@ -122,31 +124,44 @@ class States:
             index = torch.cat([index, chosen[torch.randint(len(chosen), (share,))]])
         span = self.last[index] - self.first[index] + 1
         goal = self.first[index] + (torch.rand(batch) * span).long()
-        drawn = {"state": self.state[index], "successors": self.successors[index], "goal": self.goals[goal],
-                 "next": self.goals[index + 1]}
+        drawn = {"state": self.state.rows(index), "successors": self.successors.rows(index), "goal": self.goals.rows(goal),
+                 "next": self.goals.rows(index + 1)}
         columns = {"reward": self.reward, "cont": self.cont}
         return drawn | {name: value[index] for name, value in columns.items() if value is not None}
 
 
 @torch.no_grad()
-def remember(experience: ReplayBuffer, perception: Perception, world_model: WorldModel, imagined: int) -> States:
+def remember(experience: ReplayBuffer, perception: Perception, world_model: WorldModel, imagined: int,
+             scratch: Scratch | None = None) -> States:
     """Encode all experience and imagine `imagined` (M) one-step successors of every state.
 
     A single choice has one successor per alternative, whatever M > 0. Several choices have one per combination if there are
-    at most M. All other action spaces have M successors.
+    at most M. All other action spaces have M successors. States are stored in `scratch`, or in memory.
     """
-    percepts = percepts_of(experience, perception)
-    states, goals = states_of(experience, percepts, world_model), world_model.goal_of(percepts)
+    scratch = scratch or Scratch()
+    percepts = percepts_of(experience, perception, scratch)
+    states, count = states_of(experience, percepts, world_model, scratch), experience.num_frames
+    goals = scratch.column((world_model.goal_of(part) for part in in_chunks(percepts, FRAMES_AT_ONCE)), count)
     last = ((experience.steps + 1).cumsum(0) - 1).repeat_interleave(experience.steps + 1)
-    first = torch.arange(len(states)) + 1
-    following = states[torch.minimum(first, last)][:, None]
+    first = torch.arange(count) + 1
     actions = spread(world_model.plan_space, imagined)[:, None]
-    predicted = [world_model.imagine(part, actions.expand(len(part), *actions.shape))
-                 for part in states.split(FRAMES_AT_ONCE)] if imagined else []
-    futures = [following, *([torch.cat([part.states[:, :, 0] for part in predicted])] if predicted else [])]
-    reward = _column(experience, REWARD, [part.reward for part in predicted])
-    cont = _column(experience, TERMINATED, [part.cont for part in predicted])
-    return States(states, torch.cat(futures, dim=1), goals, first, last, reward, cont)
+    rewards: list[Tensor | None] = []
+    conts: list[Tensor | None] = []
+
+    def successors() -> Iterator[Tensor]:
+        following = torch.minimum(first, last).split(FRAMES_AT_ONCE)
+        for part, after in zip(in_chunks(states, FRAMES_AT_ONCE), following, strict=True):
+            parts = [states.rows(after)[:, None]]
+            if imagined:
+                predicted = world_model.imagine(part, actions.expand(len(part), *actions.shape))
+                parts.append(predicted.states[:, :, 0])
+                rewards.append(predicted.reward)
+                conts.append(predicted.cont)
+            yield torch.cat(parts, dim=1)
+
+    futures = scratch.column(successors(), count)
+    return States(states, futures, goals, first, last, _column(experience, REWARD, rewards),
+                  _column(experience, TERMINATED, conts))
 
 
 def _column(experience: ReplayBuffer, name: str, predicted: list[Tensor | None]) -> Tensor | None:

@@ -42,7 +42,7 @@ class Percepts(Windows):
                                f"once: expected a frozen perception. Fix: source=windows, or leave {node} out of `train`")
         perception, experience = supply.modules[node], supply.experience
         assert isinstance(perception, Perception)  # by the_one
-        percepts = percepts_of(experience, perception)
+        percepts = percepts_of(experience, perception, supply.scratch)
         first = experience.first - experience.first[:1]  # percepts are numbered from the first row that is kept
         starts = draw_starts(experience, self.length, self.terminal_share, supply.batch)
 
@@ -50,7 +50,7 @@ class Percepts(Windows):
             chosen = starts()
             window = experience.windows(chosen, self.length)
             at = (first[chosen[:, 0]] + chosen[:, 1])[:, None] + torch.arange(self.length + 1)
-            return {"percept": percepts[at]} | {name: value for name, value in window.items() if name != "observation"}
+            return {"percept": percepts.rows(at)} | {name: value for name, value in window.items() if name != "observation"}
 
         return draw
 

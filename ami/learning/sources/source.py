@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ami.agent import Agent
 from ami.data.replay_buffer import ReplayBuffer
+from ami.data.scratch import Scratch
 from ami.errors import SettingError, require, unknown_name
 from ami.module import Module
 from ami.runtime.worker import Weights
@@ -36,6 +37,7 @@ class Supply:
         trained: the nodes of which the stage trains parts.
         seed: the seed of the training.
         experts: functions that build the agents of `Source.agents`, by name.
+        scratch: stores what is computed from all experience.
         file_of: returns the file in which the source may keep its `number`-th part; its name holds the hash of its
             dependencies.
         on_episodes: called with the stage's step and the number of episodes lived for it.
@@ -49,6 +51,7 @@ class Supply:
     trained: Sequence[str] = ()
     seed: int = 0
     experts: Mapping[str, Expert] = field(default_factory=dict)
+    scratch: Scratch = field(default_factory=Scratch)
     file_of: Callable[[int], Path] = lambda number: Path(f"part-{number}.safetensors")
     on_episodes: Callable[[int, int], None] = lambda step, episodes: None
 

@@ -61,7 +61,7 @@ def states_of(lengths: list[int], imagined: int = 3, width: int = 2) -> States:
 @settings(deadline=None, max_examples=60)
 @given(lengths=LENGTHS)
 def test_states_are_those_of_all_frames_without_padding(lengths: list[int]) -> None:
-    state = states_of(lengths).state
+    state = states_of(lengths).state.whole()
     assert state.shape == (sum(lengths) + len(lengths), 2, 1)
     assert (state[:, 0, 0] / 2).tolist() == [20 * e + t for e, steps in enumerate(lengths) for t in range(steps + 1)]
 
@@ -71,8 +71,8 @@ def test_states_are_those_of_all_frames_without_padding(lengths: list[int]) -> N
 def test_the_first_successor_is_the_state_perceived_next(lengths: list[int]) -> None:
     made = states_of(lengths)
     future = made.first <= made.last
-    assert torch.equal(made.successors[future, 0], made.state[future.nonzero()[:, 0] + 1])
-    assert torch.equal(made.successors[future, 0, 1], made.state[future, 1]), "it is of the same episode"
+    assert torch.equal(made.successors.whole()[future, 0], made.state.whole()[future.nonzero()[:, 0] + 1])
+    assert torch.equal(made.successors.whole()[future, 0, 1], made.state.whole()[future, 1]), "it is of the same episode"
     assert int((~future).sum()) == len(lengths), "only the last state of each episode has no future"
 
 
@@ -80,9 +80,9 @@ def test_the_first_successor_is_the_state_perceived_next(lengths: list[int]) -> 
 @given(lengths=LENGTHS, imagined=st.integers(0, 5))
 def test_the_requested_number_of_successors_is_imagined(lengths: list[int], imagined: int) -> None:
     made = states_of(lengths, imagined)
-    assert made.successors.shape == (len(made.state), 1 + imagined, 2, 1)
+    assert made.successors.whole().shape == (len(made.state.whole()), 1 + imagined, 2, 1)
     moves = directions(imagined, 2).sum(-1)[None, :, None, None]
-    torch.testing.assert_close(made.successors[:, 1:], made.state[:, None] + moves)
+    torch.testing.assert_close(made.successors.whole()[:, 1:], made.state.whole()[:, None] + moves)
 
 
 @settings(deadline=None, max_examples=60)
@@ -113,7 +113,7 @@ def test_remember_in_parts_equals_remember_as_a_whole(monkeypatch: pytest.Monkey
     whole = states_of([4, 2, 5])
     monkeypatch.setattr(hindsight_states, "FRAMES_AT_ONCE", 3)
     parts = states_of([4, 2, 5])
-    assert all(torch.equal(getattr(whole, name), getattr(parts, name)) for name in ("state", "successors", "first", "last"))
+    assert all(torch.equal(getattr(whole, name).whole(), getattr(parts, name).whole()) for name in ("state", "successors"))
 
 
 def test_remember_passes_no_gradient() -> None:
@@ -126,7 +126,7 @@ def test_remember_passes_no_gradient() -> None:
             return super().encode(observation) * self.scale
 
     made = remember(experience([2]), Learns(), Model(), 2)
-    assert not made.state.requires_grad and not made.successors.requires_grad
+    assert not made.state.whole().requires_grad and not made.successors.whole().requires_grad
 
 
 @pytest.mark.parametrize("width", [2, 3, 5])
@@ -186,7 +186,7 @@ def test_every_choice_is_imagined_once() -> None:
     model = RewardModel()
     model.actions = ActionSpace(choices=(4,))
     made = states_with_reward([2], model, 1, width=4)
-    assert made.successors.shape[1] == 1 + 4 and made.reward is not None
+    assert made.successors.whole().shape[1] == 1 + 4 and made.reward is not None
     assert made.reward[:, 1:].tolist() == [[1, 0, 0, 0]] * 3
 
 
@@ -201,8 +201,8 @@ def test_states_shortly_before_a_terminal_step_are_oversampled() -> None:
     terminated = torch.zeros(4, 4, dtype=torch.bool)
     terminated[0, 3] = terminated[3, 0] = True  # the first and the last episode terminate
     made = remember(experience([4, 0, 3, 1], terminated=terminated), Eye(), Model(), 0)
-    assert made.state[made.endings(2), 0, 0].div(2).tolist() == [2, 3, 60]
-    assert made.state[made.endings(99), 0, 0].div(2).tolist() == [0, 1, 2, 3, 60]
+    assert made.state.whole()[made.endings(2), 0, 0].div(2).tolist() == [2, 3, 60]
+    assert made.state.whole()[made.endings(99), 0, 0].div(2).tolist() == [0, 1, 2, 3, 60]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         drawn = made.draw(800, made.endings(2), 400)["state"][:, 0, 0].div(2).int()
