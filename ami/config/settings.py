@@ -73,10 +73,50 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Fields:
+    """The names of a file's arrays, where they are not the usual ones."""
+
+    is_partial: ClassVar[bool] = True
+    observation: str = setting("name of the observations in the file of learning.data", optional=True)
+    action: str = setting("name of the actions", optional=True)
+    reward: str = setting("name of the rewards", optional=True)
+    terminated: str = setting("name of the flags of termination", optional=True)
+    truncated: str = setting("name of the flags of truncation", optional=True)
+    truth: str = setting("name of the true states", optional=True)
+    next_observation: str = setting("name of the observations after each action", optional=True)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """How the file of learning.data writes actions, where it does not say so."""
+
+    is_partial: ClassVar[bool] = True
+    low: float = setting("lower bound of its actions, which becomes -1", optional=True)
+    high: float = setting("upper bound of its actions, which becomes 1", optional=True)
+    choices: int = setting("number of its actions, if they are whole numbers from 0", least=1, optional=True)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """The storage of experience."""
+
+    is_partial: ClassVar[bool] = True
+    memory: float = setting("bytes of experience, and of states computed from it, in memory; more is in files of the store",
+                            above=0, default=5e8)
+    capacity: int | None = setting("most observations to learn from, without the oldest episodes beyond it; null for all",
+                                   least=1, default=None)
+
+
+@dataclass(frozen=True)
 class Learning:
     """How the agent learns."""
 
     collect: Collect = setting("the collection of experience", optional=True)
+    data: str | None = setting("a file of episodes, or a run recorded with trace.level=boundary, to learn from in one round "
+                               "in place of collecting; see `ami data show`", optional=True)
+    fields: Fields = setting("names of its arrays", optional=True)
+    actions: Actions = setting("how it writes actions", optional=True)
+    buffer: Buffer = setting("the storage of experience", optional=True)
     stages: dict[str, Stage] = setting("the stages of learning; null removes one")
     save_every: int = setting("steps between two saves of the progress", least=1)
     threads: int = setting("number of threads for training", least=1, most=MOST_THREADS)

@@ -42,15 +42,18 @@ class Data:
         kind: its format: "ami", "npz", "hdf5", "minari", "lerobot", "pictures" or "video".
         fields: names of arrays given by the user, by field.
         code: how it writes actions; None: whole numbers are the alternatives that occur, other numbers are in [-1, 1].
+        least_choices: the least number of alternatives, if `code` is None.
     """
 
     path: Path
     kind: str
     fields: Mapping[str, str]
     code: ActionCode | None = None
+    least_choices: int = 0
 
     @classmethod
-    def at(cls, path: Path, fields: Mapping[str, str] | None = None, code: ActionCode | None = None) -> Data:
+    def at(cls, path: Path, fields: Mapping[str, str] | None = None, code: ActionCode | None = None,
+           least_choices: int = 0) -> Data:
         """Return the data at a path.
 
         Raises:
@@ -64,7 +67,7 @@ class Data:
             raise DataError(f"'{path}' has no known format: {EXPECTED}")
         if code is None and kind == "minari":
             code = minari_set.code_of(path)
-        return cls(path, kind, dict(fields or {}), code)
+        return cls(path, kind, dict(fields or {}), code, least_choices)
 
     @property
     def key(self) -> str:
@@ -73,7 +76,7 @@ class Data:
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
         stated = [(file.relative_to(self.path).as_posix(), *_state(file)) for file in files if file.is_file()]
         content: Any = (self.path / INDEX).read_bytes() if self.kind == OWN else repr(stated).encode()
-        how = repr((self.kind, sorted(self.fields.items()), self.code)).encode()
+        how = repr((self.kind, sorted(self.fields.items()), self.code, self.least_choices)).encode()
         return hashlib.sha256(content + how).hexdigest()[:16]
 
     @cached_property
@@ -133,7 +136,7 @@ class Data:
                 return ActionCode()
             if actions.size:
                 most, least = max(most, int(actions.max())), min(least, int(actions.min()))
-        return ActionCode(choices=most - least + 1, start=least) if most >= 0 else ActionCode()
+        return ActionCode(choices=max(most - least + 1, self.least_choices), start=least) if most >= 0 else ActionCode()
 
 
 def _kind_of(path: Path) -> str | None:

@@ -341,11 +341,12 @@ class ReplayBuffer:
         self._first, self._steps, self._new = first, steps, []
 
 
-def joined(parts: Sequence[ReplayBuffer]) -> ReplayBuffer:
-    """Concatenate buffers, sharing their rows; fields that one of them lacks are left out."""
-    if len(parts) == 1:
+def joined(parts: Sequence[ReplayBuffer], capacity: int | None = None) -> ReplayBuffer:
+    """Concatenate buffers, sharing their rows; fields that one of them lacks are left out. The oldest episodes beyond
+    `capacity` rows are left out."""
+    if len(parts) == 1 and (capacity is None or parts[0].num_frames <= capacity):
         return parts[0]
-    buffer = ReplayBuffer()
+    buffer = ReplayBuffer(capacity)
     for part in parts:
         buffer.extend(part)
     return buffer

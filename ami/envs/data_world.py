@@ -75,19 +75,19 @@ class DataWorld(GymWorld):
         if first is None:
             raise SettingError(f"world.path is '{path}', which holds no episodes: expected at least one")
         self._goal = REWARD not in first if goal is None else goal
-        self._first = {name: value[0] for name, value in first.items()}
+        self._shown = {name: value[0] for name, value in first.items()}
         super().__init__("data")
         self.settings = {"path": str(path), **({"fields": dict(fields)} if fields else {})}
 
     def make_env(self) -> gymnasium.Env:
         """Return an environment with the spaces of the data."""
-        seen, width = self._first[OBSERVATION].numpy(), len(self._first[ACTION])
+        seen, width = self._shown[OBSERVATION].numpy(), len(self._shown[ACTION])
         box = Box(0, 255, seen.shape, np.uint8) if seen.dtype == np.uint8 else Box(-np.inf, np.inf, seen.shape, np.float32)
         choices = self.data.choices
         space: gymnasium.Space = Box(-1, 1, (width,), np.float32)
         if choices and sum(choices) == width:
             space = Discrete(width) if len(choices) == 1 else MultiDiscrete(list(choices))
-        info = {"state": self._first[TRUTH].numpy()} if TRUTH in self._first else {}
+        info = {"state": self._shown[TRUTH].numpy()} if TRUTH in self._shown else {}
         shown = seen.astype(box.dtype)
         if self._goal:
             return DataEnv(Dict({OBSERVATION: box, "goal": box}), space, {OBSERVATION: shown, "goal": shown}, info)

@@ -33,7 +33,7 @@ def collector(graph: Graph, seed: int, weights: Weights | None = None) -> Agent:
 
 
 def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
-            on_progress: Callable[[int], None] | None = None) -> ReplayBuffer:
+            on_progress: Callable[[int], None] | None = None, into: ReplayBuffer | None = None) -> ReplayBuffer:
     """Run an agent and store its episodes in the order of their numbers.
 
     Args:
@@ -43,11 +43,12 @@ def collect(agent: Agent, episodes: int, steps: int, batch: int, seed: int,
         batch: the number of parallel worlds. A row whose episode is over takes the next one, see `ami.rollout`.
         seed: each world's seed derives from it and the episode's number alone.
         on_progress: called with the number of further episodes done.
+        into: an empty buffer to store them in; None makes one in memory.
     """
-    buffer = ReplayBuffer()
+    buffer = ReplayBuffer() if into is None else into
     for episode in episodes_of(agent, range(episodes), steps, batch, seed, on_progress):
         buffer.append(episode)
-        if buffer.num_episodes == 1:
+        if buffer.num_episodes == 1 and buffer.num_bytes * episodes <= buffer.memory:
             buffer.reserve((episodes - 1) * (steps + 1))
     return buffer
 

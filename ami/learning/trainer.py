@@ -74,6 +74,7 @@ class Trainer:
         on_step: called at every step, with figures if they are logged.
         experts: functions that build the expert agents, by name, for stages that learn from plans.
         memory: bytes in memory of what sources compute from all experience; beyond it, it is in files of the cache.
+        capacity: the largest number of observations to learn from; the oldest episodes are left out.
         fresh: whether every round begins with fresh optimisers, schedulers and target networks.
         graph: the agent's graph, for stages that unroll nodes.
 
@@ -83,9 +84,10 @@ class Trainer:
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Phase], seed: int, cache: Cache, save_every: int,
                  on_step: OnStep = lambda stage, step, row: None, experts: Mapping[str, Expert] | None = None,
-                 fresh: bool = True, graph: Graph | None = None, memory: float = math.inf) -> None:
+                 fresh: bool = True, graph: Graph | None = None, memory: float = math.inf,
+                 capacity: int | None = None) -> None:
         self.modules, self.graph, self.schedule, self.seed, self.fresh = modules, graph, list(schedule), seed, fresh
-        self.memory = memory
+        self.memory, self.capacity = memory, capacity
         self.cache, self.save_every, self.on_step, self.experts = cache, save_every, on_step, experts or {}
         self.on_known: Callable[[Row], None] = lambda row: None
         self._runs: dict[str, StageRun] = {}
@@ -105,7 +107,7 @@ class Trainer:
             for phase in self.schedule:
                 if not phase.stages:
                     rounds.append(self._collect(progress, phase, collected))
-                    experience = joined(rounds)
+                    experience = joined(rounds, self.capacity)
                     self._fit_statistics(experience)
                     continue
                 if experience is None:

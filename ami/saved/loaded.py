@@ -25,6 +25,7 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode, World
 from ami.config.instantiate import specs_of
+from ami.envs.data_world import DataWorld
 from ami.envs.make import fitted
 from ami.envs.spaces import MASK
 from ami.envs.vector import Rows
@@ -89,6 +90,12 @@ class GivenWorld(GymWorld):
         return [stand_in.action for stand_in in self.stand_ins]
 
 
+class GivenDataWorld(GivenWorld, DataWorld):
+    """A world node over stand-ins, with the spaces of the file that the agent learnt from."""
+
+    step = GymWorld.step
+
+
 class LoadedAgent:
     """A saved agent that acts in the user's own loop.
 
@@ -114,7 +121,7 @@ class LoadedAgent:
                 f"the worlds of {saved.file} are {', '.join(worlds) or 'none'}: expected one gymnasium world, which your "
                 "loop replaces. Fix: `ami run --from` runs it in its own world")
         (node,) = worlds
-        parts[node] = ModuleSpec(GivenWorld, parts[node].settings)
+        parts[node] = ModuleSpec(GivenDataWorld if issubclass(worlds[node], DataWorld) else GivenWorld, parts[node].settings)
         self.graph = Graph(parts, saved.config["graph"])
         source = next((wire for wire in self.graph.inputs[node] if wire.to_port == "action" and not wire.cut), None)
         if source is None:

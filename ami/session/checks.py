@@ -11,8 +11,9 @@ from ami.evaluation.metrics import watched
 from ami.graph.graph import Graph
 from ami.graph.partition import groups_of
 from ami.graph.prune import needed
+from ami.session.data import data_of
 from ami.session.evaluation import judged_graph, metrics_of, ports_recorded_by
-from ami.session.plan import stages_of
+from ami.session.plan import check_collection, stages_of
 from ami.session.presentation import video_formats
 
 RUNTIMES = ("local", "ray")
@@ -36,7 +37,7 @@ def checked_graph(config: Config) -> Graph:
     ports_recorded_by(config, graph)
     video_formats(config)
     if settings.checkpoint is None:
-        stages_of(config)
+        check_collection(config, stages_of(config), data_of(config, graph))
     return graph
 
 

@@ -20,7 +20,6 @@ from ami.blueprint import CriticTerm
 from ami.data.replay_buffer import OBSERVATION, ReplayBuffer
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
-from ami.learning.collect import collect, collector
 from ami.learning.probe import probe_modules
 from ami.learning.schedule import Phase
 from ami.learning.sources.expert_plans import ExpertPlans, first_plans
@@ -29,10 +28,10 @@ from ami.learning.stage import Stage
 from ami.learning.stage_run import Row
 from ami.learning.trainer import Trainer
 from ami.module import Module
-from ami.rng import derive_seed
 from ami.runtime.worker import Worker
+from ami.session.experience import little_experience
 from ami.session.plan import TrainingPlan
-from ami.storage.limits import check_memory, check_time
+from ami.storage.limits import check_memory, check_space, check_time
 
 EPISODES, TICKS, BATCH, STEPS = 4, 16, 8, 2
 FLOAT = 4
@@ -71,7 +70,8 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
     """
     seed = plan.config.settings.seed
     with TemporaryDirectory(prefix="ami-dry-run-") as place, torch.random.fork_rng(devices=[]):
-        experience, tick = _little_experience(plan)
+        longest = max((stage.data.length for stage in plan.stages), default=1)
+        experience, tick = little_experience(plan, EPISODES, max(longest, TICKS))
         warnings = list(_of_collecting(plan, experience, tick))
         modules = Worker(plan.graph.on_cpu(), plan.nodes, seed).modules
         _check_memory(plan, experience, modules)
@@ -87,18 +87,6 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
         probe_modules(modules, experience)
         warnings += _of_stages(plan, watch)
     return warnings
-
-
-def _little_experience(plan: TrainingPlan) -> tuple[ReplayBuffer, float]:
-    """Collect a few short episodes; return them and the seconds per tick."""
-    how, seed = plan.config.settings.learning.collect, derive_seed(plan.config.settings.seed, "dry run")
-    longest = max((stage.data.length for stage in plan.stages), default=1)
-    ticks = min(how.steps, max(longest, TICKS))
-    with collector(plan.explorer, seed) as agent:
-        collect(agent, EPISODES, 1, EPISODES, seed)  # warm-up: initialisation is not timed
-        begun = time.perf_counter()
-        experience = collect(agent, EPISODES, ticks, EPISODES, seed)
-        return experience, (time.perf_counter() - begun) / (ticks + 1)
 
 
 def _shrunk(stage: Stage, experience: ReplayBuffer) -> Stage:
@@ -120,11 +108,13 @@ def _keep_plans(phase: Phase, experts: dict[str, Expert], modules: dict[str, Mod
 
 
 def _of_collecting(plan: TrainingPlan, experience: ReplayBuffer, tick: float) -> Iterator[str]:
-    """Check the configured amount of experience against memory and time."""
+    """Check the configured amount of experience against memory, disk and time."""
+    if plan.data is not None:
+        return
     how = plan.config.settings.learning.collect
     frame = sum(column.row_bytes for column in experience.columns.values())
-    check_memory("learning.collect.episodes", how.episodes, plan.rounds * how.episodes * (how.steps + 1) * frame,
-                 "fewer episodes, or fewer learning.collect.steps")
+    check_space("learning.collect.episodes", how.episodes, plan.rounds * how.episodes * (how.steps + 1) * frame,
+                plan.config.settings.store, "fewer episodes, or fewer learning.collect.steps")
     together = min(how.batch, how.episodes)
     check_memory("learning.collect.batch", how.batch, together * math.prod(experience.columns[OBSERVATION].shape) * FLOAT,
                  "a smaller batch")
@@ -137,16 +127,21 @@ def _of_collecting(plan: TrainingPlan, experience: ReplayBuffer, tick: float) ->
 
 def _check_memory(plan: TrainingPlan, experience: ReplayBuffer, modules: Mapping[str, Module]) -> None:
     """Check the batch of every stage against memory."""
-    how = plan.config.settings.learning.collect
+    how = plan.config.settings.learning.get("collect")
+    steps = plan.rounds * how.episodes * how.steps if plan.data is None else int(experience.steps.sum())
     sizes = [dims.get("S") for dims in plan.graph.dims.values()]
     state = next((math.prod(size) for size in sizes if isinstance(size, tuple)), 1)
     bytes_of = {"observation": math.prod(experience.columns[OBSERVATION].shape) * FLOAT, "state": state * FLOAT,
-                "steps": plan.rounds * how.episodes * how.steps}
+                "steps": steps}
     for stage in plan.stages:
         pairs = any("pairs" in part.needs for part in modules[stage.loss].modules() if isinstance(part, CriticTerm))
         for setting, needed in stage.data.bytes_of(stage.batch, bytes_of, pairs).items():
             given = getattr(stage, setting, None) or getattr(stage.data, setting.rpartition(".")[2])
-            check_memory(f"learning.stages.{stage.name}.{setting}", given, needed, "a smaller number")
+            where = f"learning.stages.{stage.name}.{setting}"
+            if setting == "batch":
+                check_memory(where, given, needed, "a smaller number")
+            else:  # what is kept beside the experience
+                check_space(where, given, needed, plan.config.settings.store, "a smaller number")
 
 
 def _of_stages(plan: TrainingPlan, watch: _Watch) -> Iterator[str]:

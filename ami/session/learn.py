@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from ami.agent import Agent
-from ami.blueprint import World
 from ami.config.compose import Config, to_graph
 from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import CheckpointError
@@ -14,7 +13,6 @@ from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.learning.cache import Cache
 from ami.learning.callbacks.callback import Callbacks, observers_of
-from ami.learning.collect import collect, collector
 from ami.learning.probe import probe_modules
 from ami.learning.schedule import Phase
 from ami.learning.sources.expert_plans import planned_ports
@@ -26,18 +24,18 @@ from ami.learning.trainer import Trainer
 from ami.module import LEARNING_STATE
 from ami.rng import derive_seed
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
+from ami.session.data import memory_of
 from ami.session.dry_run import dry_run
+from ami.session.experience import experience_of, held_out_of
 from ami.session.monitor import Monitor
 from ami.session.plan import TrainingPlan
 from ami.storage.files import check_folder
 from ami.storage.store import CACHE, find
 from ami.terminal.console import Console
 
-PROBE_EPISODES = 200
 QUICK_PROBE_EPISODES = 40
-PROBE_BATCH = 100
 
 
 def learn(config: Config, console: Console | None = None, monitor: Monitor | None = None) -> Trained:
@@ -110,20 +108,21 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     modules = Worker(plan.graph.on_cpu(), plan.nodes, settings.seed).modules
     cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
-                      experts=experts, fresh=plan.fresh, graph=plan.graph)
+                      experts=experts, fresh=plan.fresh, graph=plan.graph, memory=memory_of(plan.config),
+                      capacity=plan.capacity)
     begun = time.perf_counter()
-    held_out = _held_out(plan, cache)
+    held_out = held_out_of(plan, cache, console)
     untrained = probe_modules(modules, held_out)
     few = None if held_out is None else held_out.part(QUICK_PROBE_EPISODES)
     callbacks = Callbacks(plan.callbacks, observers_of(plan.graph, modules), few,
                           lambda text: console.note(f"warning: {text}"))
     probing = time.perf_counter() - begun
 
-    def experience_of(phase: Phase) -> tuple[ReplayBuffer, float, bool]:
+    def collected(phase: Phase) -> tuple[ReplayBuffer, float, bool]:
         weights = {node: {name: value for name, value in module.state_dict().items()
                           if LEARNING_STATE not in name.split(".")}
                    for node, module in modules.items()} if phase.round else {}
-        return _experience(plan, phase, weights, cache, console)
+        return experience_of(plan, phase, weights, cache, console)
 
     with console.learning(plan.stages) as bar_of:
         def on_step(stage: Stage, step: int, row: Row | None) -> None:
@@ -138,7 +137,7 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
             monitor.begin(modules)
             trainer.on_known = monitor.log
         try:
-            course = trainer.learn(experience_of)
+            course = trainer.learn(collected)
         except OSError as error:
             raise _not_written(error, plan) from error
     trained = Trained({node: dict(modules[node].state_dict()) for node in plan.nodes}, file, plan.key, False,
@@ -164,45 +163,6 @@ def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
     return CheckpointError(f"learning stopped: '{error.filename or store}' cannot be written ({error.strerror}). Earlier "
                            f"saves are kept. Fix: make room ('{store / CACHE}' may be deleted, it is only a cache), "
                            "then the same command resumes")
-
-
-def _experience(plan: TrainingPlan, phase: Phase, weights: Weights, cache: Cache,
-                console: Console) -> tuple[ReplayBuffer, float, bool]:
-    """Return one round's experience, the seconds its collection took, and whether it came from the cache."""
-    name = f"experience-{phase.key}"
-    kept = cache.find(name)
-    if kept is not None:
-        return ReplayBuffer.of_tensors(kept[0]), kept[1]["seconds"], True
-    settings = plan.config.settings
-    how = settings.learning.collect
-    seed = derive_seed(settings.seed, "round", phase.round) if phase.round else settings.seed
-    begun = time.perf_counter()
-    with (console.counting("collect", how.episodes, "episodes") as bar,
-          collector(plan.collector(phase.round), derive_seed(seed, "collect"), weights) as agent):
-        experience = collect(agent, how.episodes, how.steps, how.batch, seed, lambda more: bar(more, ""))
-    seconds = time.perf_counter() - begun
-    _keep(cache, name, experience, seconds)
-    return experience, seconds, False
-
-
-def _held_out(plan: TrainingPlan, cache: Cache) -> ReplayBuffer | None:
-    """Return held-out experience for probes; None if the world does not report its true state."""
-    if plan.explorer.dims[plan.explorer.the(World)]["X"] == 0:
-        return None
-    settings = plan.config.settings
-    name = f"experience-{plan.schedule[0].key}.held-out"
-    kept = cache.find(name)
-    if kept is not None:
-        return ReplayBuffer.of_tensors(kept[0])
-    how, seed = settings.learning.collect, derive_seed(settings.seed, "probe")
-    with collector(plan.explorer, seed) as agent:
-        held_out = collect(agent, PROBE_EPISODES, how.steps, max(how.batch, PROBE_BATCH), seed)
-    _keep(cache, name, held_out, 0.0)
-    return held_out
-
-
-def _keep(cache: Cache, name: str, experience: ReplayBuffer, seconds: float) -> None:
-    cache.keep(name, experience.tensors(), {"seconds": seconds})
 
 
 def _expert(graph: Graph, learner: Graph, seed: int) -> Expert:

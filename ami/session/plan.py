@@ -18,6 +18,7 @@ from ami.config.compose import Config, compose_baseline, to_graph, to_specs
 from ami.config.rules import types_of
 from ami.config.settings import Collect
 from ami.config.trust import allow_list, trusted_class
+from ami.data.read import Data
 from ami.errors import require
 from ami.graph.devices import CPU
 from ami.graph.graph import Graph
@@ -27,11 +28,12 @@ from ami.learning.collect import collected_ports
 from ami.learning.options import option
 from ami.learning.schedule import Phase
 from ami.learning.stage import Stage
+from ami.session.data import data_of
 from ami.storage.code_hash import code_hash
 from ami.trace.header import versions
 from ami.trace.provenance import NO_ENGINE, code_of, engine_code
 
-CODE = ("ami.session.learn", "ami.session.plan", "ami.learning.trainer")
+CODE = ("ami.session.learn", "ami.session.plan", "ami.session.experience", "ami.learning.trainer")
 """The modules of ami that training depends on, besides those that run an agent."""
 EXPLORER = "modules.actor.epsilon_greedy.EpsilonGreedy"
 """The class that adds random actions to an actor, with the settings `actor` and `epsilon`."""
@@ -50,6 +52,7 @@ class TrainingPlan:
         experts: the graphs of the agents whose plans a policy imitates, by name.
         nodes: the nodes that learn, and their callees.
         callbacks: the figures computed during learning. They change no weights, so no key depends on them.
+        data: the file of the first round's experience; None if an agent collects it.
     """
 
     config: Config
@@ -60,6 +63,7 @@ class TrainingPlan:
     experts: Mapping[str, Graph]
     nodes: tuple[str, ...]
     callbacks: tuple[Callback, ...]
+    data: Data | None = None
 
     @classmethod
     def of(cls, config: Config, graph: Graph) -> TrainingPlan | None:
@@ -71,14 +75,17 @@ class TrainingPlan:
         stages = stages_of(config)
         if not stages:
             return None
-        explorer = to_graph(compose_baseline(config, config.settings.learning.collect.agent))
-        learner = _exploring(config) if config.settings.learning.get("rounds", 1) > 1 else explorer
+        data = data_of(config, graph)
+        check_collection(config, stages, data)
+        explorer = graph if data is not None else to_graph(compose_baseline(config, config.settings.learning.collect.agent))
+        learner = _exploring(config) if data is None and config.settings.learning.get("rounds", 1) > 1 else explorer
         experts = {name: to_graph(compose_baseline(config, name)) for stage in stages for name in stage.data.agents}
-        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config))
+        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config), data)
 
     @property
     def rounds(self) -> int:
-        return int(self.config.settings.learning.get("rounds", 1))
+        """The number of passes over all stages; one if the experience is a file."""
+        return 1 if self.data is not None else int(self.config.settings.learning.get("rounds", 1))
 
     def collector(self, number: int) -> Graph:
         """Return the graph of the agent that collects experience in a round."""
@@ -89,12 +96,13 @@ class TrainingPlan:
         """Every phase in order, each with its key."""
         phases: list[Phase] = []
         before = ""
-        collected = [self._experience_key(graph) for graph in dict.fromkeys((self.explorer, self.learner))]
+        first = self._experience_key(self.explorer) if self.data is None else _hash(self._common, self.data.key)
+        later = self._experience_key(self.learner) if self.rounds > 1 else ""
         at_once = [self.stages] if self.config.settings.learning.get("order") == "concurrent" else [
             (stage,) for stage in self.stages]
         trained = [(stages, self._nodes_of(stages), [self._stage_key(stage) for stage in stages]) for stages in at_once]
         for number in range(self.rounds):
-            before = _hash(before, number, collected[min(number, len(collected) - 1)])
+            before = _hash(before, number, later if number else first, *([] if self.capacity is None else [self.capacity]))
             phases.append(Phase(before, number))
             for stages, nodes, keys in trained:
                 before = _hash(before, number, keys, self.fresh)
@@ -105,6 +113,12 @@ class TrainingPlan:
     def fresh(self) -> bool:
         """Whether every round begins with fresh optimisers."""
         return bool(self.config.settings.learning.get("fresh", True))
+
+    @property
+    def capacity(self) -> int | None:
+        """The largest number of observations to learn from; None for no limit."""
+        found: int | None = (self.config.settings.learning.get("buffer") or {}).get("capacity")
+        return found
 
     @property
     def key(self) -> str:
@@ -178,11 +192,23 @@ def _upstream(graph: Graph, nodes: Iterable[str]) -> set[str]:
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """Return the stages of a config, checked against the length of the collected episodes."""
+    """Return the stages of a config."""
     settings = config.settings
     described = settings.learning.stages
     stages = tuple(Stage.read(str(name), stage, described, config.allow)
                    for name, stage in config.plain()["learning"]["stages"].items() if stage)
+    return stages
+
+
+def check_collection(config: Config, stages: Sequence[Stage], data: Data | None) -> None:
+    """Check the settings of collecting, unless experience is read from a file.
+
+    Raises:
+        SettingError: a setting is missing, or a stage's windows are longer than the collected episodes.
+    """
+    settings = config.settings
+    if data is not None:
+        return
     absent = [name for name in types_of(Collect) if name not in settings.learning.get("collect", {})]
     require(not stages or not absent,
             f"learning.collect.{{{','.join(absent)}}} is missing, but there are stages that learn: "
@@ -192,7 +218,6 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
         require(stage.data.length <= settings.learning.collect.steps,
                 f"learning.stages.{stage.name}.source.length is {stage.data.length}: expected at most "
                 f"learning.collect.steps, {settings.learning.collect.steps}")
-    return stages
 
 
 def callbacks_of(config: Config) -> tuple[Callback, ...]:

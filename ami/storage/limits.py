@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from pathlib import Path
 
 from ami.errors import SettingError
@@ -33,6 +34,26 @@ def check_memory(setting: str, value: object, needed: float, fix: str) -> None:
     if needed > there:
         raise SettingError(f"{setting} is {value}: its data need {in_bytes(needed)} of memory or more, and "
                            f"{in_bytes(there)} are available. Fix: {fix}")
+
+
+def check_space(setting: str, value: object, needed: float, folder: str | Path, fix: str) -> None:
+    """Refuse a setting whose data fit neither into memory nor onto the disk of a folder.
+
+    Args:
+        setting: its full name.
+        value: the given value.
+        needed: bytes, a lower bound.
+        folder: the folder, which need not exist yet.
+        fix: the fix, without "Fix:".
+
+    Raises:
+        SettingError: more is needed.
+    """
+    whole = Path(folder).absolute()
+    there = max(memory(), float(shutil.disk_usage(next(path for path in (whole, *whole.parents) if path.exists())).free))
+    if needed > there:
+        raise SettingError(f"{setting} is {value}: its data need {in_bytes(needed)} or more, and {in_bytes(there)} of "
+                           f"memory or disk are available. Fix: {fix}")
 
 
 def check_time(setting: str, value: object, seconds: float, fix: str) -> str | None:

@@ -51,7 +51,7 @@ def test_a_training_killed_in_any_round_ends_with_the_same_weights(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
     whole = learn(config(tmp_path / "whole"))
     what, number, *step_at = stop_at.split()
-    update_of, experience_of, begun = StageRun.update, learning._experience, []
+    update_of, experience_of, begun = StageRun.update, learning.experience_of, []
 
     def update(self: StageRun) -> object:
         name, step = self.stage.name, self.step
@@ -67,7 +67,7 @@ def test_a_training_killed_in_any_round_ends_with_the_same_weights(
         return experience_of(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StageRun, "update", update)
-    monkeypatch.setattr(learning, "_experience", experience)
+    monkeypatch.setattr(learning, "experience_of", experience)
     with pytest.raises(KeyboardInterrupt):
         learn(config(tmp_path / "cut"))
     monkeypatch.undo()

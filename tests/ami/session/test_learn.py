@@ -12,6 +12,7 @@ import torch
 import ami
 from ami.blueprint import Actor
 from ami.config.compose import Config
+from ami.data.episode_folder import EpisodeFolder
 from ami.errors import CheckpointError, GraphError, SettingError
 from ami.learning import checkpoint
 from ami.session.learn import check, learn
@@ -128,14 +129,12 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(tmp_path: Path, mo
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_of, console = checkpoint.save, Notes()
+    console = Notes()
 
-    def full(path: Path, *rest: object) -> None:
-        if path.name.startswith("experience"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save_of(path, *rest)  # type: ignore[arg-type]
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(EpisodeFolder, "append", full)
     assert learn(config(tmp_path), console).file is not None
     assert len(console.notes) == 1 and console.notes[0].startswith("warning: experience-")
 
