@@ -214,7 +214,8 @@ class Module(nn.Module):
         """Set statistics of all experience, before each round of learning.
 
         Args:
-            batch: "observation" (F, *O), every frame in order; "last" (F,) bool, whether it is the last of its episode;
+            batch: "observation" (F, *O), every frame in order, to be read in parts, `.split(n)`: beyond the limit of memory
+                it is no tensor; "last" (F,) bool, whether it is the last of its episode;
                 and "reward" (F',), every reward, if recorded.
         """
 
