@@ -80,7 +80,8 @@ class TrainingPlan:
         explorer = graph if data is not None else to_graph(compose_baseline(config, config.settings.learning.collect.agent))
         learner = _exploring(config) if data is None and config.settings.learning.get("rounds", 1) > 1 else explorer
         experts = {name: to_graph(compose_baseline(config, name)) for stage in stages for name in stage.data.agents}
-        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config), data)
+        return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config),
+                   data)
 
     @property
     def rounds(self) -> int:

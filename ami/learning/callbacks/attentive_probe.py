@@ -58,7 +58,7 @@ class AttentiveProbe(Callback):
         split = max(1, int(episodes.num_episodes * TRAIN_SHARE))
         parts = [episodes.some(range(split)), episodes.some(range(split, episodes.num_episodes))]
         (seen, truth), (test, test_truth) = [
-            (tokens(percepts_of(part, observer.perception)), part.column(TRUTH).float()) for part in parts]
+            (tokens(percepts_of(part, observer.perception).whole()), part.column(TRUTH).float()) for part in parts]
         mean, spread = truth.mean(0), truth.std(0) + SMALLEST_SPREAD
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(derive_seed("attentive probe"))

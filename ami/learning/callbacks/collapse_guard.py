@@ -52,4 +52,4 @@ class CollapseGuard(Callback):
 def std_of(observer: Observer, episodes: ReplayBuffer) -> float:
     """Return the mean standard deviation of a state's dimensions over episodes."""
     states = states_of(episodes, percepts_of(episodes, observer.perception), observer.world_model)
-    return float(states.flatten(1).double().std(0).mean())
+    return float(states.whole().flatten(1).double().std(0).mean())
