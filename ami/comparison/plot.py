@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ami.comparison.names import shown_names
 from ami.comparison.table import counts, judged_by, kinds_of
 from ami.evaluation.plots import COLOURS, save_figure
 
@@ -21,11 +22,15 @@ def plot_comparison(summary: Mapping[str, Any], path: Path) -> None:
     """
     variants = {label: found for label, found in summary["variants"].items() if not found.get("refused")}
     judged = judged_by(variants)
-    figure = Figure(figsize=(2.5 + 5.5 * len(judged), 1.8 + 0.42 * len(variants)), layout="constrained")
+    shown = shown_names(summary)
+    names = [shown[label] + " (reference)" * (label == summary["against"]) for label in variants]
+    lines = [line for name in names for line in name.split("\n")]
+    height = 1.8 + max(0.42, 0.2 * len(lines) / max(len(names), 1)) * len(names)
+    figure = Figure(figsize=(max(2.5, 0.1 * max(map(len, lines), default=0)) + 5.5 * len(judged), height),
+                    layout="constrained")
     for place, measure in enumerate(judged):
         axes = figure.add_subplot(1, len(judged), place + 1)
         _points(axes, list(variants.values()), kinds_of(variants), measure)
-        names = [f"{label} (reference)" if label == summary["against"] else label for label in variants]
         axes.set_yticks(range(len(names)), names if place == 0 else [""] * len(names))
         axes.set_ylim(len(names) - 0.4, -0.6)
     figure.suptitle(f"{counts(variants)}, {len(summary['seeds'])} seeds, 95 % intervals", size=10)

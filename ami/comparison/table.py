@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ami.comparison.names import shown_names
 from ami.errors import first_reason
 from ami.evaluation.sheet import Sheet
 from ami.evaluation.table import columns_of, digits, mean_steps, measures, metric_columns, words
@@ -38,8 +39,9 @@ def compare_table(summary: Mapping[str, Any]) -> Sheet:
     sheet = Sheet(title, ["", *(header for header, _ in columns), "model\nsteps", "ms", "learn\nmin",
                           *(header for header, _ in metrics)])
     reasons: dict[str, list[str]] = {}
+    names = shown_names(summary)
     for label, found in variants.items():
-        name = _lines(label)
+        name = names[label]
         if found.get("refused"):
             sheet.add(name, ["–"] * (len(sheet.columns) - 1), "dim")
             reasons.setdefault("refused: " + first_reason(found["refused"]), []).append(label)
@@ -56,7 +58,8 @@ def compare_table(summary: Mapping[str, Any]) -> Sheet:
             if reason:
                 reasons.setdefault(reason, []).append(label)
     used = [TESTS[name] for name in tests_of(variants, judged)]
-    tests = (f"p: {' and '.join(used)}, pair by pair against '{against}', corrected for the number of variants (Holm). "
+    tests = (f"p: {' and '.join(used)}, pair by pair against '{' '.join(names[against].split())}', corrected for the number "
+             "of variants (Holm). "
              if used else "")
     sheet.caption = "\n".join([
         f"{counts(variants)}. {tests}{unit(seeds)} Columns: {mean_steps(kinds, judged)}; model steps per planned "
@@ -143,12 +146,6 @@ def _tests(test: Mapping[str, Any]) -> dict[str, Any]:
              for name, column in named.items() if name in test[measure]}
     counted = {name: test["success"][name] for name in ("only_this", "only_other")} if "success" in test else {}
     return found | counted | {name: test[name] for name in ("reason",) if name in test}
-
-
-def _lines(label: str) -> str:
-    """Put each key of a sweep's label on its own line."""
-    words = label.split(" ")
-    return "\n".join(words) if all("=" in word for word in words) else label
 
 
 def _test_of(figure: Mapping[str, Any] | None, measure: str, is_reference: bool) -> str:
