@@ -1,6 +1,6 @@
 """Follows the plan: receding-horizon control.
 
-Shapes: B parallel worlds, H horizon, A action width.
+Shapes: B parallel worlds, H horizon, A action width, U width of a plan's actions; here U = A.
 """
 
 from __future__ import annotations
@@ -55,23 +55,21 @@ class PlanFollower(Actor):
             raise SettingError("the actor received mode 1 (react), but PlanFollower has no policy. "
                                "Fix: configurator.mode=2, or an actor that reacts, such as actor=random")
         allowed = action_mask if self.space.choices else None
-        action = self.decoded(state, plan[:, 0] if self._newest else self._followed(plan, allowed))
         if allowed is not None:
-            self.space.check_mask(allowed, "PlanFollower")
-            action = self.space.nearest(action, allowed)
-        return {"action": action}
+            self.space.check_mask(allowed, type(self).__name__)
+        return {"action": self.decoded(state, plan[:, 0] if self._newest else self._followed(state, plan, allowed), allowed)}
 
-    def decoded(self, state: Tensor, action: Tensor) -> Tensor:
-        """Return the world's actions (B, A) for the due actions of a plan (B, U)."""
-        return action
+    def decoded(self, state: Tensor, action: Tensor, allowed: Tensor | None) -> Tensor:
+        """Return the world's actions (B, A), allowed by the mask (B, A) if there is one, for the due actions (B, U)."""
+        return action if allowed is None else self.space.nearest(action, allowed)
 
-    def _followed(self, plan: Tensor, allowed: Tensor | None) -> Tensor:
-        """Return the due actions (B, A), of plans taken earlier or of the arriving plans (B, H, A)."""
+    def _followed(self, state: Tensor, plan: Tensor, allowed: Tensor | None) -> Tensor:
+        """Return the due actions (B, U), of plans taken earlier or of the arriving plans (B, H, U)."""
         done, tick = self.carry["done"], self.carry["tick"]
         age = age_of(self, tick)
         renew = done == 0
         if allowed is not None:
-            due = action_at(self.carry["plan"], self.carry["index"])
+            due = self.decoded(state, action_at(self.carry["plan"], self.carry["index"]), None)
             renew = renew | (due.bool() & ~allowed)[:, self.space.numbers:].any(-1)
         followed = torch.where(renew[:, None, None], plan, self.carry["plan"])
         index, done = torch.where(renew, age, self.carry["index"]), torch.where(renew, 0, done)

@@ -70,7 +70,8 @@ def test_methods_of_the_actor_can_be_called_and_learnt():
     assert torch.equal(module.propose(state, goal), module.actor.propose(state, goal))
     loss, _ = module.loss({"state": state, "goal": goal, "plan": torch.zeros(3, 2, 2)})
     assert loss.requires_grad
-    assert not hasattr(EpsilonGreedy(RandomActor()), "loss") and EpsilonGreedy(RandomActor()).callable_methods() == ()
+    assert module.can_learn and not EpsilonGreedy(RandomActor()).can_learn
+    assert EpsilonGreedy(RandomActor()).callable_methods() == ()
 
 
 def test_any_actor_is_wrapped_from_a_config():
