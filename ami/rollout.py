@@ -18,7 +18,7 @@ from ami.errors import require
 from ami.graph.graph import Graph
 
 MOST_AHEAD = 1000
-"""The argument `most` of `Agent.cycle` without `longest`; a runtime stops at the end of an episode anyway."""
+"""The argument `most` of `Agent.cycle` if `longest` is None; a runtime stops at the end of an episode anyway."""
 OVER = FLAGS[:2]
 """The flags of a world that end an episode."""
 

@@ -51,8 +51,7 @@ class Stage(Settings):
         Args:
             name: its name.
             settings: its settings; options as `{_target_: …, …}` (see `ami.config.stage_options`).
-            others: the names of all stages: an incomplete stage is refused with the nearest, an unknown setting with the
-                nearest setting.
+            others: the names of all stages. The error for an incomplete stage suggests the most similar of them.
             allow: more prefixes for the allow-list.
         """
         where = f"learning.stages.{name}"
@@ -78,7 +77,7 @@ class Stage(Settings):
         return cls(**settings, name=name, options=options, data=options["source"].make())
 
     def make(self, option: str, **given: Any) -> Any:
-        """Return the optimiser or the scheduler; of `given` those arguments that its constructor takes."""
+        """Return the optimiser or the scheduler. Arguments in `given` that its constructor does not take are dropped."""
         spec = self.options[option]
         return spec.target(**{name: value for name, value in given.items() if spec.takes(name)}, **spec.settings)
 

@@ -208,7 +208,7 @@ class Trainer:
         self.cache.forget(f"{phase.name}.")
 
     def _begin(self, phase: Phase) -> dict[str, StageRun]:
-        """Return the runs of a phase's stages, begun in this round or, unless rounds begin afresh, in an earlier one."""
+        """Return the runs of a phase's stages; create missing ones. With `fresh=False` those of earlier rounds continue."""
         for stage in phase.stages:
             if stage.name not in self._runs:
                 self.modules[stage.loss].begin_learning()

@@ -1,8 +1,8 @@
 """Unroll: fire some nodes tick by tick over recorded windows, with gradients, as they fire in an agent.
 
-A module that keeps a carry, such as a memory with weights, learns what it must remember from what other modules make of it
-some ticks later. The nodes fire in the graph's order, a `Mailbox` delivers their messages, and what the world and the actor
-sent is read from the windows.
+A module that keeps a carry, such as a memory with weights, is trained by the losses of other modules at later ticks. The
+nodes fire in the graph's order, a `Mailbox` delivers their messages, and what the world and the actor sent is read from the
+windows.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def _alive(recording: Recording, wave: int, tick: int) -> tuple[int, ...]:
 
 
 def _outcomes(recording: Recording, wave: int, ticks: int, at: int) -> list[EpisodeProgress]:
-    """Return the outcome of each row's episode at tick `at`, as it stands after `ticks` recorded ticks."""
+    """Return the outcome, after `ticks` recorded ticks, of the episode that each row runs at tick `at`."""
     outcomes = [START] * len(recording.waves[wave])
     for tick in range(ticks + 1):
         begun = recording.begun(wave, tick) if tick <= at else None

@@ -55,7 +55,7 @@ class _Inputs(NamedTuple):
         constant: the inputs without a wire, and those of cut wires.
         sources: the others.
         delays: of the sources, by source; these are the ages of the messages, unless a sender is slow.
-        steady: the longest delay: the inputs of a later tick need no initial values. None if a sender is slow.
+        steady: the longest delay: no initial value is needed once every episode has this age. None if a sender is slow.
     """
 
     constant: dict[str, Tensor | None]
@@ -108,7 +108,7 @@ class Mailbox:
         self._inputs, self._copies = {}, {}
         for node in inputs:
             device = self._graph.devices[node]
-            if device != CPU:  # what it sends is there already, see `keep`
+            if device != CPU:  # `keep` stores its outputs there before `post`
                 self._copies.setdefault(node, {})[device] = _Copies(list(self._graph.outputs[node]), {})
         for node, ports in inputs.items():
             constant: dict[str, Tensor | None] = dict.fromkeys(ports)

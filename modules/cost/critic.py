@@ -36,7 +36,8 @@ class Critic(CriticTerm):
         gamma: γ, the discount.
         expectile: the weight of a target below the prediction; a target above has 1 - expectile.
         hindsight: the share of the loss on each state's own later state; the rest goes to the other pairs.
-        polyak: update rate of φ̄ per step. A backup adds about 1: polyak × steps must exceed the longest path.
+        polyak: update rate of φ̄ per optimiser step. About 1 / polyak of them extend the learnt paths by one tick, so
+            polyak × optimiser steps must exceed the longest path, in ticks.
         num_goals: G, number of the batch's other goals paired with a state if goals are rebased to each state; otherwise
             a state is paired with all goals, at no extra cost.
 

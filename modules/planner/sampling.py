@@ -316,7 +316,7 @@ class SamplingPlanner(Planner):
 
 
 def _joined(parts: list[SearchResult]) -> SearchResult:
-    """Concatenate the results of the parts. They are copied, which turns tensors of inference mode into others."""
+    """Concatenate the results of the parts. They are copied, since tensors of inference mode cannot be used in autograd."""
     if len(parts) == 1:  # `cat` takes twice the time
         plan, imagined, energy, steps, kept = parts[0]
         return SearchResult(plan.clone(), imagined.clone(), energy.clone(),
