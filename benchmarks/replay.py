@@ -31,7 +31,7 @@ from record import record
 import ami
 from ami.learning import checkpoint
 from ami.replay.recording import Recording
-from ami.replay.reexecute import again
+from ami.replay.reexecute import reexecute
 from ami.trace.reader import Trace
 
 torch.set_num_threads(1)
@@ -85,7 +85,7 @@ def main() -> int:
                 run = ami.run(ami.compose([*COMMON, *overrides, f"runtime={runtime}", f"store={store}"]),
                               Path(place) / f"{name}-{runtime}").folder
                 begun = time.perf_counter()
-                done = again(Recording.open(run), Path(place) / f"{name}-{runtime}-again")
+                done = reexecute(Recording.open(run), Path(place) / f"{name}-{runtime}-replay")
                 same = done.first is None and Trace.open(run).digest() == Trace.open(done.folder).digest()
                 rows.append({"graph": name, "runtime": runtime, "identical": same, "ticks": done.ticks,
                              "messages": done.messages, "seconds": time.perf_counter() - begun, "cause": done.cause()})
@@ -103,7 +103,7 @@ def _named(place: Path, what: str) -> dict[str, Any]:
     run = place / f"changed-{expected}"
     shutil.copytree(place / "jepa-local", run)
     change(run)
-    done = again(Recording.open(run), place / f"changed-{expected}-again")
+    done = reexecute(Recording.open(run), place / f"changed-{expected}-replay")
     ok = done.first is not None and any(text.startswith(expected) for text in done.changes[:2])
     print(f"{what}: {'named' if ok else 'NOT NAMED'}: differs at {done.first}; {done.cause()}")
     return {"change": what, "named": ok, "first": str(done.first), "cause": done.cause()}
@@ -120,7 +120,7 @@ def _other_code(place: Path) -> dict[str, Any]:
     if planner.read_text() == before:
         raise SystemExit("modules/planner/cem.py no longer clamps plans to -1.0 … 1.0: change another line of the copy")
     done = subprocess.run([sys.executable, "-c", "import sys; from ami.cli.main import main; sys.exit(main())", "replay",
-                           str(place / "jepa-local"), "--out", str(place / "code-again")], capture_output=True, text=True,
+                           str(place / "jepa-local"), "--out", str(place / "code-replay")], capture_output=True, text=True,
                           cwd=code, env={**os.environ, "PYTHONPATH": str(code), "COLUMNS": "300"})
     ok = done.returncode == 1 and "code.planner was" in done.stdout
     said = " ".join(done.stdout.partition("by how much")[0].split())

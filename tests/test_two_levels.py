@@ -15,7 +15,7 @@ from ami.blueprint import Planner, WorldModel
 from ami.cli.main import main
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
-from ami.replay.reexecute import again
+from ami.replay.reexecute import reexecute
 from ami.replay.substitute import swap
 from ami.trace.reader import Trace
 
@@ -72,7 +72,7 @@ def test_the_steps_of_both_planners_are_summed(waves: Path) -> None:
 @pytest.mark.parametrize("name", ["waves", "refilled"])
 def test_it_is_replayed_and_forked_identically(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     recording = Recording.open(request.getfixturevalue(name))
-    found = again(recording, tmp_path / "again")
+    found = reexecute(recording, tmp_path / "replay")
     assert found.first is None and found.ticks == sum(recording.ticks.values())
     wave, ticks = max(recording.ticks.items(), key=lambda entry: entry[1])
     for tick in (3, ticks // 2, ticks - 2):

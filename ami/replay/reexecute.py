@@ -109,7 +109,7 @@ class ReplayedAgent:
                 yield wave, tick, self.fire(tick)
 
 
-def again(recording: Recording, folder: Path) -> Replay:
+def reexecute(recording: Recording, folder: Path) -> Replay:
     """Re-execute a recording into `folder`, and compare every output's hash with the trace.
 
     Raises:

@@ -17,7 +17,7 @@ from ami.errors import SettingError
 from ami.evaluation.statistics import mean_interval
 from ami.replay.fork import EpisodeProgress, Fork, fork
 from ami.replay.recording import Recording
-from ami.replay.reexecute import again
+from ami.replay.reexecute import reexecute
 from ami.replay.substitute import Swap, TickOutputs, swap
 from ami.storage.files import private_files
 from ami.terminal.console import Console
@@ -49,7 +49,7 @@ def replay(run: Path, *, overrides: Sequence[str] = (), swapping: bool = False, 
     terminal = make_terminal()
     with private_files():
         recording = Recording.open(run, allow)
-        kind = "swap" if swapping else "again" if tick is None else f"fork-{wave}-{tick}"
+        kind = "swap" if swapping else "replay" if tick is None else f"fork-{wave}-{tick}"
         with _whole(out or _new(run, kind, overrides)) as folder:
             if tick is not None:
                 _print_fork(terminal, recording, fork(recording, wave, tick, overrides, folder, console), overrides)
@@ -57,7 +57,7 @@ def replay(run: Path, *, overrides: Sequence[str] = (), swapping: bool = False, 
             if swapping:
                 _print_swap(terminal, recording, swap(recording, overrides, folder, console), overrides)
                 return True
-            done = again(recording, folder)
+            done = reexecute(recording, folder)
     same = done.first is None
     what = f"{done.messages:,} messages of {done.ticks:,} ticks, re-executed on the recorded world outputs"
     terminal.print(f"identical: {what}" if same else f"different: {what}; first difference at {done.first}", soft_wrap=True)

@@ -15,7 +15,7 @@ import ami
 from ami.errors import SettingError, TraceError
 from ami.learning import checkpoint
 from ami.replay.recording import Recording
-from ami.replay.reexecute import again
+from ami.replay.reexecute import reexecute
 from ami.trace.reader import Trace, read_batches
 from tests.ami.replay.conftest import RUNS, TINY
 
@@ -23,7 +23,7 @@ from tests.ami.replay.conftest import RUNS, TINY
 @pytest.mark.parametrize("name", RUNS)
 def test_a_reexecution_is_identical(recorded, tmp_path: Path, name: str) -> None:
     recording = Recording.open(recorded(name))
-    done = again(recording, tmp_path / "again")
+    done = reexecute(recording, tmp_path / "replay")
     assert done.first is None and done.cause() == "identical" and done.ticks == sum(recording.ticks.values()) > 5
     assert Trace.open(done.folder).digest() == recording.trace.digest()
     was, ticks = ami.load_trace(recording.folder).ticks.to_pandas(), ami.load_trace(done.folder).ticks.to_pandas()
@@ -62,7 +62,7 @@ def test_a_changed_weight_is_named(tmp_path: Path) -> None:
     name = "world_model/predictor.last.bias"
     tensors[name] = tensors[name] + 0.5
     checkpoint.save(run / "agent.safetensors", tensors, notes)
-    done = again(Recording.open(run), tmp_path / "again")
+    done = reexecute(Recording.open(run), tmp_path / "replay")
     assert done.first is not None and (done.first.tick, done.first.node) <= (1, "world_model")
     assert done.cause().startswith("weights.world_model was ")
 
@@ -102,7 +102,7 @@ def test_missing_records_of_a_killed_slow_node_are_no_difference(recorded, tmp_p
     shutil.copytree(recorded("slow"), folder, ignore=shutil.ignore_patterns("replays"))
     keep(folder, lambda node, wave, tick: node != "configurator" or (wave, tick) < (1, 6), lambda node, table: table)
     recording = Recording.open(folder)
-    assert recording.ticks[1] == 6 and again(recording, tmp_path / "again").first is None
+    assert recording.ticks[1] == 6 and reexecute(recording, tmp_path / "replay").first is None
 
 
 def test_a_difference_after_a_ragged_end_is_found(recorded, tmp_path: Path) -> None:
@@ -120,4 +120,4 @@ def test_a_difference_after_a_ragged_end_is_found(recorded, tmp_path: Path) -> N
     keep(folder, lambda node, wave, tick: wave == 1 or tick < (5 if node == "actor" else 6), changed)
     recording = Recording.open(folder)
     assert recording.ticks[0] == 5
-    assert str(again(recording, tmp_path / "again").first) == "wave 1, tick 3, planner.energy"
+    assert str(reexecute(recording, tmp_path / "replay").first) == "wave 1, tick 3, planner.energy"
