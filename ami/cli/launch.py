@@ -38,9 +38,9 @@ def launch(command: str, given: Namespace, words: Sequence[str]) -> int:
     Raises:
         AmiError: a job was refused before it started, or, without `--multirun`, failed.
     """
-    from ami.envs.pool import kept  # brings gymnasium
+    from ami.envs.pool import pooled_environments  # brings gymnasium
 
-    with kept():
+    with pooled_environments():
         return _launch(command, given, words)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from ami.comparison.variants import Sound
 from ami.config.compose import Config
-from ami.envs.pool import kept
+from ami.envs.pool import pooled_environments
 from ami.errors import AmiError, SettingError
 from ami.evaluation.evaluate import Evaluation
 from ami.learning.threads import torch_threads
@@ -134,7 +134,7 @@ def run_variant(config: Config, learner: Config, untrained: Sequence[str] = (),
         The record, as plain values.
     """
     console = console or Console(quiet=True)
-    with kept(), private_files(), torch_threads(config.settings.learning.threads):
+    with pooled_environments(), private_files(), torch_threads(config.settings.learning.threads):
         trained = learning.learn(learner, console)
         graph = judged_graph(config)
         manifest = seal(config, graph)

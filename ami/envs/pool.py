@@ -1,8 +1,8 @@
 """Pool: environments are kept while a run lasts, and serve one world after another.
 
-Inside `kept()`, a closed world leaves its environments here, and the next world with equal settings takes them: of the same
-number, or more of them than it needs. Every episode begins with a seeded reset, so its course does not depend on the
-episodes before it. Environments with a timeout live in a child process and are not kept.
+Inside `pooled_environments()`, a closed world leaves its environments here, and the next world with equal settings takes
+them: of the same number, or more of them than it needs. Every episode begins with a seeded reset, so its course does not
+depend on the episodes before it. Environments with a timeout live in a child process and are not kept.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _pools: list[Pool] = []
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def pooled_environments() -> Iterator[None]:
     """Keep environments within the block, and close them at its end. An inner block uses the pool of the outer one."""
     if _pools:
         yield
@@ -64,7 +64,7 @@ def kept() -> Iterator[None]:
 
 
 def pool() -> Pool | None:
-    """Return the pool of the current block; None outside of `kept()`."""
+    """Return the pool of the current block; None outside of `pooled_environments()`."""
     return _pools[-1] if _pools else None
 
 

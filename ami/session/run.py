@@ -21,7 +21,7 @@ from typing import Any
 
 from ami.agent import Agent
 from ami.config.compose import Config, to_graph
-from ami.envs.pool import kept
+from ami.envs.pool import pooled_environments
 from ami.evaluation.evaluate import Evaluation, planning_ports
 from ami.evaluation.outcome_log import OutcomeLog
 from ami.evaluation.sheet import Sheet
@@ -89,7 +89,7 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
     Raises:
         GraphError, SettingError, UnknownName: the config is invalid; raised before learning.
     """
-    with kept():
+    with pooled_environments():
         return _run_in(config, folder, console or Console(quiet=True))
 
 

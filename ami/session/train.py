@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ami.config.compose import Config, to_graph
-from ami.envs.pool import kept
+from ami.envs.pool import pooled_environments
 from ami.errors import SettingError
 from ami.evaluation.plots import plot_learning
 from ami.graph.graph import Graph
@@ -25,7 +25,7 @@ from ami.tracking.mlflow_database import check_database
 
 def train(config: Config, folder: Path | None = None, console: Console | None = None) -> Trained:
     """Train the agent without an evaluation (`ami train`); write its curves and an MLflow run. Raises as `run` does."""
-    with kept():
+    with pooled_environments():
         return _train(config, folder, console or Console(quiet=True))
 
 

@@ -12,7 +12,7 @@ import torch
 from ami.blueprint import Episode
 from ami.envs import world as worlds
 from ami.envs.make import make_rows
-from ami.envs.pool import kept, pool
+from ami.envs.pool import pool, pooled_environments
 from ami.envs.world import GymWorld
 from ami.errors import WorldFault
 
@@ -50,7 +50,7 @@ def same(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.Tensor]
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_kept_environments_run_the_same_episodes(settings: dict[str, Any], batch: int, made: list[int]) -> None:
     expected = episodes(GymWorld(**settings), batch)
-    with kept():
+    with pooled_environments():
         first = GymWorld(**settings)
         episodes(first, 4)  # other episodes before, in other rows
         first.close()
@@ -62,7 +62,7 @@ def test_kept_environments_run_the_same_episodes(settings: dict[str, Any], batch
 
 
 def test_environments_in_use_are_not_shared(made: list[int]) -> None:
-    with kept():
+    with pooled_environments():
         one, two = GymWorld(**TWO_ROOMS), GymWorld(**TWO_ROOMS)
         assert made == [1]
         assert same(episodes(one, 2), episodes(two, 2))
@@ -72,7 +72,7 @@ def test_environments_in_use_are_not_shared(made: list[int]) -> None:
 
 
 def test_other_settings_take_other_environments(made: list[int]) -> None:
-    with kept():
+    with pooled_environments():
         GymWorld(**TWO_ROOMS)
         GymWorld(**{**TWO_ROOMS, "max_episode_steps": 7})
     assert made == [1, 1]
@@ -82,8 +82,8 @@ def test_all_idle_environments_are_closed_at_the_end_of_the_block(monkeypatch: p
     closed: list[object] = []
     real = gymnasium.Wrapper.close
     monkeypatch.setattr(gymnasium.Wrapper, "close", lambda self: (closed.append(self.unwrapped), real(self)))
-    with kept():
-        with kept():
+    with pooled_environments():
+        with pooled_environments():
             world = GymWorld(id="CartPole-v1")
             episodes(world, 3)
             world.close()
@@ -93,7 +93,7 @@ def test_all_idle_environments_are_closed_at_the_end_of_the_block(monkeypatch: p
 
 
 def test_failed_environments_serve_no_other_world(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    with kept():
+    with pooled_environments():
         world = GymWorld(id="CartPole-v1")
         episodes(world, 2)
         monkeypatch.setattr(world.rows.envs[0].unwrapped, "step", lambda action: 1 / 0)
