@@ -97,9 +97,9 @@ class ReplayedAgent:
         return {**shown, **outputs}
 
     def snapshot(self) -> Snapshot:
-        """Return the agent's state, and the worlds' pasts with every recorded output."""
-        pasts = {world: history.snapshot() for world, history in self._histories.items()}
-        return self.worker.snapshot()._replace(worlds=pasts)
+        """Return the agent's state, and the worlds' histories with every recorded output."""
+        worlds = {world: history.snapshot() for world, history in self._histories.items()}
+        return self.worker.snapshot()._replace(worlds=worlds)
 
     def run(self) -> Iterator[tuple[int, int, dict[str, Outputs]]]:
         """Run every recorded tick; yield (wave, tick, outputs by node)."""

@@ -36,7 +36,7 @@ class Step(NamedTuple):
     outputs: Mapping[str, Tensor]
 
 
-class Past(NamedTuple):
+class WorldSnapshot(NamedTuple):
     """Snapshot of a world's history, as plain values.
 
     Attributes:
@@ -49,7 +49,7 @@ class Past(NamedTuple):
     begun: Tensor | None
     episodes: tuple[Episode, ...]
 
-    def without_outputs(self) -> Past:
+    def without_outputs(self) -> WorldSnapshot:
         """Return a copy without outputs, for a world with other settings, whose outputs are not compared."""
         return self._replace(steps=tuple(step._replace(outputs={}) for step in self.steps))
 
@@ -92,28 +92,28 @@ class WorldHistory:
         self._steps.append(Step(self._begun, self._episodes, dict(inputs), dict(outputs)))
         self._begun = None
 
-    def snapshot(self) -> Past:
+    def snapshot(self) -> WorldSnapshot:
         """Return the recorded ticks."""
-        return Past(tuple(self._steps), self._begun, self._episodes)
+        return WorldSnapshot(tuple(self._steps), self._begun, self._episodes)
 
-    def restore(self, past: Past) -> None:
+    def restore(self, snapshot: WorldSnapshot) -> None:
         """Restore what `snapshot()` returned."""
-        self._steps, self._begun, self._episodes = list(past.steps), past.begun, past.episodes
+        self._steps, self._begun, self._episodes = list(snapshot.steps), snapshot.begun, snapshot.episodes
 
 
-def reexecute_world(world: World, past: Past) -> None:
+def reexecute_world(world: World, snapshot: WorldSnapshot) -> None:
     """Restore the state of a world by re-executing its recorded ticks.
 
     Until its running episode begins, a row takes placeholder (allowed) actions, and its outputs are not compared.
 
     Args:
         world: a built world.
-        past: from `WorldHistory.snapshot`.
+        snapshot: from `WorldHistory.snapshot`.
 
     Raises:
         WorldFault: an output differs from the recorded one.
     """
-    steps, final = past.steps, past.episodes
+    steps, final = snapshot.steps, snapshot.episodes
     if steps:
         world.begin(torch.ones(len(final), dtype=torch.bool), final)
     numbers = [episode.number for episode in final]
@@ -132,8 +132,8 @@ def reexecute_world(world: World, past: Past) -> None:
                 raise WorldFault(f"the world's {port} differs from the recorded one at re-executed tick {tick} of "
                                  f"{len(steps)}: expected the same episode for the same seed and actions. Fix: draw from "
                                  "self.np_random, after super().reset(seed=seed)")
-    if past.begun is not None:
-        world.begin(past.begun, final)
+    if snapshot.begun is not None:
+        world.begin(snapshot.begun, final)
 
 
 def _allowed(world: World, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor],

@@ -22,7 +22,7 @@ from ami.graph.graph import Graph
 from ami.module import Callee, Calls, Episode
 from ami.runtime.build import build_module, load_weights
 from ami.runtime.checks import Faults, Fit, InPlaceGuard, check_carry
-from ami.runtime.history import Past, WorldHistory, reexecute_world
+from ami.runtime.history import WorldHistory, WorldSnapshot, reexecute_world
 from ami.runtime.mailbox import Mailbox, Outputs, Parcel
 from ami.runtime.recorder import NoTrace, Recorder
 from ami.runtime.rows import step_rows
@@ -71,7 +71,7 @@ class Snapshot(NamedTuple):
     """
 
     modules: Mapping[str, Mapping[str, Tensor]]
-    worlds: Mapping[str, Past]
+    worlds: Mapping[str, WorldSnapshot]
     mail: Mapping[str, Any]
     wave: int
     numbers: tuple[int, ...]
@@ -86,7 +86,7 @@ class Worker:
         seed: the run's seed: initial weights and random streams derive from it.
         weights: trained weights by node; nodes without an entry keep their initial weights.
         recorder: records every invocation.
-        history: whether to keep the worlds' pasts, which `snapshot` needs; they grow with the length of an episode.
+        history: whether to keep the worlds' histories, which `snapshot` needs; they grow with the length of an episode.
     """
 
     def __init__(self, graph: Graph, nodes: Iterable[str], seed: int, weights: Weights | None = None,
@@ -239,8 +239,9 @@ class Worker:
         Raises:
             SettingError: the worker has a world and keeps no history.
         """
-        require(not self._worlds or bool(self._histories), f"a snapshot needs the past of {', '.join(self._worlds)}, which "
-                                                           "was not kept. Fix: Worker(…, history=True)")
+        require(not self._worlds or bool(self._histories), "a snapshot needs the history of "
+                                                           f"{', '.join(self._worlds)}, which was not kept. "
+                                                           "Fix: Worker(…, history=True)")
         return Snapshot({node: self.modules[node].snapshot() for node in self.nodes if node not in self._worlds},
                         {node: history.snapshot() for node, history in self._histories.items()},
                         self.mail.snapshot(), self._wave, tuple(self._faults.numbers))

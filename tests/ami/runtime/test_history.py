@@ -12,7 +12,7 @@ from ami.blueprint import Episode
 from ami.config.compose import to_graph
 from ami.errors import SettingError, WorldFault
 from ami.graph.graph import Graph
-from ami.runtime.history import HELD, Past, WorldHistory
+from ami.runtime.history import HELD, WorldHistory, WorldSnapshot
 from ami.runtime.worker import Worker
 
 ROOM = {"start": [4.0, 20.0], "goal": [28.0, 28.0], "door": 10.0}
@@ -66,10 +66,10 @@ def test_the_history_forgets_ticks_that_no_running_episode_needs(of: Graph) -> N
         if tick == 6:
             begin(worker, 1, 6, 2)
         worker.fire(worker.nodes, tick)
-    past = worker.snapshot().worlds["world"]
-    assert len(past.steps) == 6, "from tick 3, at which the older of the two episodes began"
-    assert all(set(step.outputs) <= set(HELD) for step in past.steps[:-1]), "small outputs alone"
-    assert set(past.steps[-1].outputs) == set(of.outputs["world"])
+    snapshot = worker.snapshot().worlds["world"]
+    assert len(snapshot.steps) == 6, "from tick 3, at which the older of the two episodes began"
+    assert all(set(step.outputs) <= set(HELD) for step in snapshot.steps[:-1]), "small outputs alone"
+    assert set(snapshot.steps[-1].outputs) == set(of.outputs["world"])
 
 
 def test_a_world_that_does_something_else_is_named(of: Graph) -> None:
@@ -77,10 +77,10 @@ def test_a_world_that_does_something_else_is_named(of: Graph) -> None:
     for tick in range(4):
         worker.fire(worker.nodes, tick)
     taken = worker.snapshot()
-    past = taken.worlds["world"]
-    changed = dict(past.steps[-1].outputs)
+    snapshot = taken.worlds["world"]
+    changed = dict(snapshot.steps[-1].outputs)
     changed["truth"] = changed["truth"] + torch.tensor([[0.0], [1.0]])
-    forged = Past((*past.steps[:-1], past.steps[-1]._replace(outputs=changed)), past.begun, past.episodes)
+    forged = snapshot._replace(steps=(*snapshot.steps[:-1], snapshot.steps[-1]._replace(outputs=changed)))
     with pytest.raises(WorldFault) as refused:
         Worker(of, of.order, 0).restore(taken._replace(worlds={"world": forged}))
     assert str(refused.value) == ("the world's truth differs from the recorded one at re-executed tick 3 of 4: "
@@ -89,13 +89,13 @@ def test_a_world_that_does_something_else_is_named(of: Graph) -> None:
     Worker(of, of.order, 0).restore(taken._replace(worlds={"world": forged.without_outputs()}))
 
 
-def test_a_snapshot_without_the_past_of_a_world_is_refused(of: Graph) -> None:
+def test_a_snapshot_without_the_history_of_a_world_is_refused(of: Graph) -> None:
     worker = Worker(of, of.order, 0)
     worker.begin(torch.ones(1, dtype=torch.bool), episodes([0]), 0)
     with pytest.raises(SettingError) as refused:
         worker.snapshot()
-    assert str(refused.value) == "a snapshot needs the past of world, which was not kept. Fix: Worker(…, history=True)"
+    assert str(refused.value) == "a snapshot needs the history of world, which was not kept. Fix: Worker(…, history=True)"
 
 
-def test_an_empty_past_begins_nothing() -> None:
-    assert WorldHistory().snapshot() == Past((), None, ())
+def test_an_empty_history_has_an_empty_snapshot() -> None:
+    assert WorldHistory().snapshot() == WorldSnapshot((), None, ())
