@@ -70,7 +70,7 @@ def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None,
     waiting = deque(episodes)
     batch = len(waiting) if batch is None else batch
     require(batch >= 1 or not waiting, f"the batch is {batch}: expected 1 or more parallel worlds")
-    refill = refill and restarts_rows(agent.graph)
+    refill = refill and supports_partial_resets(agent.graph)
     while waiting:
         rows = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
         yield from _run(agent, world, rows, waiting if refill else deque(), wave, longest)
@@ -83,7 +83,7 @@ def is_over(world: Mapping[str, Tensor]) -> Tensor:
     return terminated | truncated
 
 
-def restarts_rows(graph: Graph) -> bool:
+def supports_partial_resets(graph: Graph) -> bool:
     """Return whether episodes can begin in some rows while others continue: not if a world fires only every few ticks."""
     return all(graph.every[world] == 1 for world in graph.nodes_of(World))
 
