@@ -25,8 +25,8 @@ import matplotlib
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lives import figures, learn, live, manifest_of, of_kind, pooled
 from record import STUDIES, page, record
+from study import evaluate_agent, figures, learn, manifest_of, of_kind, pooled
 
 from ami.evaluation.manifest import Manifest
 from ami.runtime.worker import Weights
@@ -65,7 +65,8 @@ def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, dict[st
         own = untrained(weights) if "untrained" in name else weights
         for horizon in HORIZONS:
             pairs = manifest if horizon == FULL else of_kind(manifest, ["across"])
-            found.setdefault(name, {})[str(horizon)] = figures(live([*more, f"planner.horizon={horizon}"], own, pairs, seed))
+            evaluation = evaluate_agent([*more, f"planner.horizon={horizon}"], own, pairs, seed)
+            found.setdefault(name, {})[str(horizon)] = figures(evaluation)
     return found
 
 

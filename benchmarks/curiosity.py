@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lives import SEED, fitting, learn
 from record import page, record
+from study import SEED, fitting, learn
 
 import ami
 from ami.agent import Agent

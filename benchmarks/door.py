@@ -27,8 +27,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from door_diagnosis import FrozenAgent, critic_map, diagnose
-from lives import SEED, figures, fitting, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
+from study import SEED, evaluate_agent, figures, fitting, learn, manifest_of, pooled
 
 import ami
 from ami.config.compose import to_graph
@@ -96,14 +96,14 @@ def variant(name: str, overrides: tuple[str, ...], seed: int, store: Path, manif
     spent = trained.seconds if trained.cached else time.process_time() - begun
     file = store / "door" / f"{trained.key}-{manifest.hash}.json"
     if not file.exists():
-        evaluation = live(overrides, trained.weights, manifest, seed)
+        evaluation = evaluate_agent(overrides, trained.weights, manifest, seed)
         row = {"seed": seed, "learning_cpu_seconds": spent, "learning_wall_seconds": trained.seconds, **figures(evaluation),
                "model_steps_per_plan": evaluation.model_steps_per_plan, "wall_ms_per_decision": evaluation.ms_per_decision,
                "diagnosis": diagnose(frozen_agent_of(overrides, trained.weights, seed))}
         if controls:
             with blind_to_layout():
-                row[BLIND] = figures(live(overrides, trained.weights, manifest, seed))
-            row[UNTRAINED] = figures(live(overrides, {}, manifest, seed))
+                row[BLIND] = figures(evaluate_agent(overrides, trained.weights, manifest, seed))
+            row[UNTRAINED] = figures(evaluate_agent(overrides, {}, manifest, seed))
         write_json(file, row)
     found: dict[str, Any] = json.loads(file.read_text())
     print(f"seed {seed}  {name:44} same room {found['same_room']['success']:.3f}  across {found['across']['success']:.3f}  "

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lives import figures, learn, live, manifest_of, pooled
 from record import STUDIES, page, record
+from study import evaluate_agent, figures, learn, manifest_of, pooled
 
 from ami.evaluation.manifest import Manifest
 from ami.runtime.worker import Weights
@@ -105,11 +105,11 @@ def judged(seed: int, weights: Weights, manifest: Manifest) -> dict[str, Any]:
     agents = {}
     for name, overrides in AGENTS.items():
         own = without_policy(weights) if "untrained" in name else weights
-        agents[name] = figures(live([*POLICY, *overrides], own, manifest, seed))
+        agents[name] = figures(evaluate_agent([*POLICY, *overrides], own, manifest, seed))
     budgets: dict[str, Any] = {}
     for with_policy, alone in BUDGETS:
         for name, count, more in ((FROM, with_policy, ("graph.planner.calls.policy=actor",)), (ALONE, alone, ())):
-            budgets[f"{4 * alone} {name}"] = figures(live(
+            budgets[f"{4 * alone} {name}"] = figures(evaluate_agent(
                 [*POLICY, "configurator.mode=2", f"planner.num_candidates={count}", "planner.num_iterations=1",
                  f"planner.num_elites={min(5, count - 1)}", *more], weights, manifest, seed))
     return {"minds": agents, "budgets": budgets}
@@ -122,7 +122,7 @@ def timed(seed: int, weights: Weights, batch: int) -> dict[str, dict[str, float]
     for _ in range(ROUNDS + 1):
         for name in TIMED:
             watch = Stopwatch()
-            live([*POLICY, *AGENTS[name]], weights, manifest, seed, batch, watch)
+            evaluate_agent([*POLICY, *AGENTS[name]], weights, manifest, seed, batch, watch)
             rounds[name].append((watch.ms(DECIDE) / batch, watch.ms(ALL_MODULES) / batch))
     return {name: {"decision_ms": median(d for d, _ in each[1:]), "mind_ms": median(m for _, m in each[1:]),
                    "decision_ratio": median(t / d for (d, _), (t, _) in zip(each[1:], rounds["teacher"][1:], strict=True)),

@@ -23,8 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import matplotlib
 import torch
-from lives import SEED, learn, live, manifest_of
 from record import STUDIES, page, record
+from study import SEED, evaluate_agent, learn, manifest_of
 
 from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.manifest import Manifest
@@ -93,7 +93,7 @@ def judged(planner: str, budget: int, weights: Any, manifest: Manifest, seed: in
     overrides, counted = settings(planner, budget)
     begun = time.process_time()
     agent = [f"planner={planner}", f"planner.horizon={HORIZON}", *overrides]
-    evaluation: Evaluation = live(agent, weights, manifest, seed, BATCH)
+    evaluation: Evaluation = evaluate_agent(agent, weights, manifest, seed, BATCH)
     seconds = time.process_time() - begun
     assert evaluation.model_steps == counted * evaluation.plans, (planner, budget, evaluation.model_steps_per_plan)
     return {"planner": planner, "budget": budget, "seed": seed, "settings": overrides,

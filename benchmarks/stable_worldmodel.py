@@ -156,8 +156,8 @@ machine.
 def inside(store: Path) -> int:
     sys.path.insert(0, str(Path(__file__).parent))
     import torch
-    from lives import SEED, learn, live, manifest_of
     from record import page, record
+    from study import SEED, evaluate_agent, learn, manifest_of
 
     torch.set_num_threads(1)
     manifest = manifest_of(PAIRS)
@@ -167,7 +167,7 @@ def inside(store: Path) -> int:
         for name, overrides, weights in [*((n, o, trained.weights) for n, o in PLANNERS.items()),
                                          ("untrained", PLANNERS["ami"], {})]:
             begun = time.process_time()
-            evaluation = live(overrides, weights, manifest, seed, BATCH)
+            evaluation = evaluate_agent(overrides, weights, manifest, seed, BATCH)
             hits = {kind: evaluation.successes(kind) for kind in KINDS}
             arrived = [o.steps for o in evaluation.outcomes if o.kind == "across" and o.success]
             soon = [bool(o.success) and o.steps <= DEADLINE for o in evaluation.outcomes if o.kind == "across"]

@@ -42,8 +42,8 @@ def learn(overrides: Sequence[str], seed: int, store: Path) -> Trained:
     return learning.learn(ami.compose([*overrides, f"seed={seed}", "runtime=local", f"store={store}"]))
 
 
-def live(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: int, batch: int = 50,
-         recorder: Recorder | None = None) -> Evaluation:
+def evaluate_agent(overrides: Sequence[str], weights: Weights, manifest: Manifest, seed: int, batch: int = 50,
+                   recorder: Recorder | None = None) -> Evaluation:
     """Evaluate an agent on all pairs of a manifest, with the fitting subset of the weights."""
     graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
     with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), recorder,
