@@ -8,6 +8,12 @@ from typing import Any
 
 from ami.cli.arguments import rows
 
+OF_NODES = [
+    ("NODE.weights=null", "initial weights: FILE or RUN, a run's folder or its name in the store; FILE:NODE, RUN:NODE if "
+                          "the node has another name there"),
+    ("NODE.frozen=false", "true: no stage trains the node")]
+"""The settings of `ami.config.node_settings`."""
+
 
 def setting_help() -> str:
     """Return one entry per setting: `evaluation.pairs=200   number of sealed pairs of each kind`."""
@@ -17,7 +23,8 @@ def setting_help() -> str:
 
     defaults = _defaults(TOP_LEVEL)
     values = [(one, _at(defaults, one.path, one.default)) for one in describe()]
-    return rows([(one.path if value is MISSING else f"{one.path}={_shown(value)}", one.help) for one, value in values], 34)
+    entries = [(one.path if value is MISSING else f"{one.path}={_shown(value)}", one.help) for one, value in values]
+    return rows([*entries, *OF_NODES], 34)
 
 
 def _shown(value: Any) -> str:

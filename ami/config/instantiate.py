@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ami.config.node_settings import check_node_settings, without_node_settings
 from ami.config.settings import TOP_LEVEL, check
 from ami.config.trust import allow_list, check_imports, trusted_class
 from ami.errors import SettingError, UnknownName, suggestion
@@ -16,6 +17,8 @@ GRAPH = "graph"
 def specs_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, ModuleSpec]:
     """Return every node's class and settings; a `_target_` inside a setting becomes a nested spec.
 
+    Settings that belong to every node are left out, see `ami.config.node_settings`.
+
     Args:
         config: plain values, interpolated.
         allow: more prefixes for the allow-list.
@@ -25,7 +28,7 @@ def specs_of(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, 
         UnknownName: a `_target_` does not exist.
     """
     prefixes = allow_list(allow)
-    return {key: _part(value, key, prefixes) for key, value in config.items() if _is_part(value)}
+    return {key: without_node_settings(_part(value, key, prefixes)) for key, value in config.items() if _is_part(value)}
 
 
 def spec_of(given: Mapping[str, Any], where: str, allow: Sequence[str] = ()) -> ModuleSpec:
@@ -58,7 +61,7 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
         if config[node] is not None and not _is_part(config[node]):
             wrong.append(f"{node} names no class: it has no `_target_`. Fix: {node}=<choice>, see `ami list`")
     for node, part in specs_of(config, allow).items():
-        wrong.extend(part.check(node))
+        wrong.extend([*check_node_settings(node, config[node], part), *part.check(node)])
     if wrong:
         raise SettingError("\n".join(wrong))
 

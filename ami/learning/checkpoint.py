@@ -43,6 +43,18 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     Raises:
         CheckpointError: the file is missing, broken, or not written by ami.
     """
+    tensors, notes = read(path)
+    if notes is None:
+        raise CheckpointError(f"'{path}' was not written by ami: its metadata has no 'ami' entry")
+    return tensors, notes
+
+
+def read(path: Path) -> tuple[Tensors, dict[str, Any] | None]:
+    """Read any safetensors file: its tensors, and its notes; None if `save` did not write it.
+
+    Raises:
+        CheckpointError: the file is missing or broken.
+    """
     path = Path(path)
     try:
         with replace(FILE, limit=int(memory() / 2)).open(path) as file:
@@ -62,7 +74,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
         if tensor.dtype not in DTYPES.values():
             raise FILE.refusal(path, f"{shown(name)} is {tensor.dtype}: expected one of {', '.join(DTYPES)}")
     if notes is None:
-        raise CheckpointError(f"'{path}' was not written by ami: its metadata has no 'ami' entry")
+        return tensors, None
     try:
         plain = parse_json(notes)
         check(plain, dict[str, Any], "metadata.ami")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -77,6 +77,7 @@ class Trainer:
         capacity: the largest number of observations to learn from; the oldest episodes are left out.
         fresh: whether every round begins with fresh optimisers, schedulers and target networks.
         graph: the agent's graph, for stages that unroll nodes.
+        given: frozen nodes with given weights, which keep their statistics too.
 
     Attributes:
         on_known: called with each logged row of a loaded or resumed phase, and of a round's collection.
@@ -85,12 +86,13 @@ class Trainer:
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Phase], seed: int, cache: Cache, save_every: int,
                  on_step: OnStep = lambda stage, step, row: None, experts: Mapping[str, Expert] | None = None,
                  fresh: bool = True, graph: Graph | None = None, memory: float = math.inf,
-                 capacity: int | None = None) -> None:
+                 capacity: int | None = None, given: Collection[str] = ()) -> None:
         self.modules, self.graph, self.schedule, self.seed, self.fresh = modules, graph, list(schedule), seed, fresh
         self.memory, self.capacity = memory, capacity
         self.cache, self.save_every, self.on_step, self.experts = cache, save_every, on_step, experts or {}
         self.on_known: Callable[[Row], None] = lambda row: None
         self._runs: dict[str, StageRun] = {}
+        self._given = frozenset(given)
         for stage in {stage.name: stage for phase in self.schedule for stage in phase.stages}.values():
             _check(stage, modules)
 
@@ -138,8 +140,9 @@ class Trainer:
         batch = {"observation": cast(Tensor, experience.observations()), "last": experience.lasts()}
         if REWARD in experience.columns:
             batch["reward"] = experience.arrived(REWARD)
-        for module in self.modules.values():
-            module.fit_statistics(batch)
+        for node, module in self.modules.items():
+            if node not in self._given:
+                module.fit_statistics(batch)
 
     def _account(self, progress: TrainingProgress, phase: Phase, seconds: float, found: bool) -> None:
         progress.seconds += seconds

@@ -83,7 +83,7 @@ def save(file: Path, trained: Trained, graph: Graph, config: Config) -> None:
     if trained.readout is not None:
         tensors |= checkpoint.flat({"readout": vars(trained.readout)})
     checkpoint.save(file, tensors, {
-        "nodes": _description(graph, list(trained.weights)), "key": trained.key, "seconds": trained.seconds,
+        "nodes": description(graph, list(trained.weights)), "key": trained.key, "seconds": trained.seconds,
         "probes": trained.probes, "rows": trained.rows, "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(("ami", "torch")), "config": config.plain(), "overrides": list(config.overrides)})
 
@@ -108,7 +108,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
         raise CheckpointError(f"'{file}' holds an agent that learnt nothing: expected one with weights. "
                               "Fix: checkpoint=null")
     checkpoint.FILE.check(file, notes, Learnt)
-    own = _description(graph, [node for node in notes["nodes"] if node in graph.order])
+    own = description(graph, [node for node in notes["nodes"] if node in graph.order])
     wrong = [f"{node} is not in this graph" for node in notes["nodes"] if node not in graph.order]
     for node, now in own.items():
         then = notes["nodes"][node]
@@ -122,7 +122,7 @@ def open_trained(file: Path, graph: Graph) -> Trained:
     return Trained(nodes, file, notes["key"], True, notes["seconds"], notes["probes"], readout, notes["rows"])
 
 
-def _description(graph: Graph, nodes: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+def description(graph: Graph, nodes: Sequence[str]) -> Mapping[str, dict[str, Any]]:
     """Return what must be equal for weights to fit: settings and sizes by node, as JSON-compatible values."""
     found = {node: {**graph.specs[node].resolved(), "sizes": graph.dims[node]} for node in nodes}
     plain: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))

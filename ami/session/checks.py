@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ami.config.compose import Config
+from ami.config.node_settings import node_settings
 from ami.errors import require, suggestion
 from ami.evaluation.evaluate import planning_ports
 from ami.evaluation.metrics import watched
 from ami.graph.graph import Graph
 from ami.graph.partition import groups_of
 from ami.graph.prune import needed
+from ami.saved.initial_weights import initial_weights
 from ami.session.data import data_of
 from ami.session.evaluation import judged_graph, metrics_of, ports_recorded_by
-from ami.session.plan import check_collection, stages_of
+from ami.session.plan import check_collection, frozen_remarks, stages_of
 from ami.session.presentation import video_formats
 
 RUNTIMES = ("local", "ray")
@@ -24,6 +26,7 @@ def checked_graph(config: Config) -> Graph:
 
     Raises:
         GraphError, SettingError, UnknownName: the config is invalid.
+        CheckpointError: the initial weights of a node do not fit it.
     """
     settings = config.settings
     require(settings.runtime in RUNTIMES, f"runtime is '{settings.runtime}'{suggestion(str(settings.runtime), RUNTIMES)}")
@@ -38,6 +41,7 @@ def checked_graph(config: Config) -> Graph:
     video_formats(config)
     if settings.checkpoint is None:
         check_collection(config, stages_of(config), data_of(config, graph))
+        initial_weights(config, graph)
     return graph
 
 
@@ -47,7 +51,16 @@ def notes(config: Config, graph: Graph) -> Iterator[str]:
         yield f"warning: {warning}"
     yield from graph.remarks
     yield from config.remarks()
+    yield from learning_remarks(config, graph)
     yield from without_reader(config, graph)
+
+
+def learning_remarks(config: Config, graph: Graph) -> list[str]:
+    """Return lines about frozen nodes, and about weights that are not read."""
+    if config.settings.checkpoint is None:
+        return [*frozen_remarks(config), *initial_weights(config, graph).remarks()]
+    return [f"{node}.weights is read only if the checkpoint holds no weights of {node}"
+            for node, one in node_settings(config.plain()).items() if one.weights is not None]
 
 
 def without_effect(config: Config) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ami.agent import Agent
@@ -26,6 +27,7 @@ from ami.rng import derive_seed
 from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
+from ami.saved.initial_weights import initial_weights
 from ami.session.data import memory_of
 from ami.session.dry_run import dry_run
 from ami.session.experience import experience_of, held_out_of
@@ -58,32 +60,41 @@ def learn(config: Config, console: Console | None = None, monitor: Monitor | Non
     with torch_threads(config.settings.learning.threads):
         graph = to_graph(config)
         if config.settings.checkpoint is not None:
-            return open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+            return opened(config, graph)
         plan = TrainingPlan.of(config, graph)
         if plan is None:
-            return Trained()
+            return Trained(initial_weights(config, graph).weights)
         file = _agent_file(plan)
         if file.exists():
             return open_trained(file, graph)
         return _learn_plan(plan, file, console, monitor)
 
 
+def opened(config: Config, graph: Graph) -> Trained:
+    """Open the config's checkpoint; nodes that it does not hold have their initial weights. Raises as `learn` does."""
+    trained = open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+    more = initial_weights(config, graph, trained.weights).weights
+    return replace(trained, weights={**trained.weights, **more}) if more else trained
+
+
 def key_of(config: Config) -> str:
-    """Return the key of a config's training: its hash, or its checkpoint; empty if nothing learns.
+    """Return the key of a config's training: its hash, or its checkpoint; else that of its initial weights, empty without.
 
     Raises as `learn` does.
     """
     if config.settings.checkpoint is not None:
         return str(config.settings.checkpoint)
-    plan = TrainingPlan.of(config, to_graph(config))
-    return "" if plan is None else plan.key
+    graph = to_graph(config)
+    plan = TrainingPlan.of(config, graph)
+    return plan.key if plan is not None else " ".join(
+        f"{node}:{content}" for node, content in initial_weights(config, graph).hashes.items())
 
 
 def check(config: Config) -> None:
     """Check the checkpoint against the graph, or run every learning stage for a few steps; raises as `learn` does."""
     graph = to_graph(config)
     if config.settings.checkpoint is not None:
-        open_trained(find(config.settings.checkpoint, config.settings.store), graph)
+        opened(config, graph)
         return
     plan = TrainingPlan.of(config, graph)
     if plan is not None and not _agent_file(plan).exists():
@@ -105,11 +116,13 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     experts = _experts(plan)
     for warning in dry_run(plan, experts):
         console.note(f"warning: {warning}")
-    modules = Worker(plan.graph.on_cpu(), plan.nodes, settings.seed).modules
+    held = Worker(plan.graph.on_cpu(), plan.kept, settings.seed, plan.initial.weights).modules
+    modules, kept = ({node: held[node] for node in nodes} for nodes in (plan.nodes, plan.kept))
     cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
                       experts=experts, fresh=plan.fresh, graph=plan.graph, memory=memory_of(plan.config),
-                      capacity=plan.capacity)
+                      capacity=plan.capacity,
+                      given={node for node in plan.initial.frozen if node in plan.initial.weights})
     begun = time.perf_counter()
     held_out = held_out_of(plan, cache, console)
     untrained = probe_modules(modules, held_out)
@@ -121,7 +134,8 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     def collected(phase: Phase) -> tuple[ReplayBuffer, float, bool]:
         weights = {node: {name: value for name, value in module.state_dict().items()
                           if LEARNING_STATE not in name.split(".")}
-                   for node, module in modules.items()} if phase.round else {}
+                   for node, module in kept.items()} if phase.round else {
+            node: plan.initial.weights[node] for node in plan.explorer.equal_nodes(plan.graph) & set(plan.initial.weights)}
         return experience_of(plan, phase, weights, cache, console)
 
     with console.learning(plan.stages) as bar_of:
@@ -134,13 +148,13 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
 
         trainer.on_step = on_step
         if monitor is not None:
-            monitor.begin(modules)
+            monitor.begin(kept)
             trainer.on_known = monitor.log
         try:
             course = trainer.learn(collected)
         except OSError as error:
             raise _not_written(error, plan) from error
-    trained = Trained({node: dict(modules[node].state_dict()) for node in plan.nodes}, file, plan.key, False,
+    trained = Trained({node: dict(module.state_dict()) for node, module in kept.items()}, file, plan.key, False,
                       probing + course.seconds, rows=course.rows, found=tuple(map(plan.label, course.found)),
                       learnt=tuple(plan.label(phase) for phase in plan.schedule if phase not in course.found),
                       found_seconds=course.found_seconds)

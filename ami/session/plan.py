@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ami.blueprint import Actor
 from ami.config.compose import Config, compose_baseline, to_graph, to_specs
+from ami.config.node_settings import node_settings
 from ami.config.rules import types_of
 from ami.config.settings import Collect
 from ami.config.trust import allow_list, trusted_class
@@ -28,6 +29,7 @@ from ami.learning.collect import collected_ports
 from ami.learning.options import option
 from ami.learning.schedule import Phase
 from ami.learning.stage import Stage
+from ami.saved.initial_weights import InitialWeights, initial_weights
 from ami.session.data import data_of
 from ami.storage.code_hash import code_hash
 from ami.trace.header import versions
@@ -53,6 +55,7 @@ class TrainingPlan:
         nodes: the nodes that learn, and their callees.
         callbacks: the figures computed during learning. They change no weights, so no key depends on them.
         data: the file of the first round's experience; None if an agent collects it.
+        initial: the weights that nodes begin with, and the frozen nodes.
     """
 
     config: Config
@@ -63,6 +66,7 @@ class TrainingPlan:
     experts: Mapping[str, Graph]
     nodes: tuple[str, ...]
     callbacks: tuple[Callback, ...]
+    initial: InitialWeights
     data: Data | None = None
 
     @classmethod
@@ -71,6 +75,7 @@ class TrainingPlan:
 
         Raises:
             GraphError, SettingError, UnknownName: a stage, or an agent that collects its data, is invalid.
+            CheckpointError: the initial weights of a node do not fit it.
         """
         stages = stages_of(config)
         if not stages:
@@ -81,7 +86,12 @@ class TrainingPlan:
         learner = _exploring(config) if data is None and config.settings.learning.get("rounds", 1) > 1 else explorer
         experts = {name: to_graph(compose_baseline(config, name)) for stage in stages for name in stage.data.agents}
         return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config),
-                   data)
+                   initial_weights(config, graph), data)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The nodes whose weights the trained agent's file holds."""
+        return tuple(node for node in self.graph.order if node in self.nodes or node in self.initial.weights)
 
     @property
     def rounds(self) -> int:
@@ -124,7 +134,7 @@ class TrainingPlan:
     @property
     def key(self) -> str:
         """The key of the trained agent."""
-        return _hash(self.schedule[-1].key, {node: self._described(self.graph, [node]) for node in self.nodes})
+        return _hash(self.schedule[-1].key, {node: self._described(self.graph, [node]) for node in self.kept})
 
     def label(self, phase: Phase) -> str:
         """Return a phase's display name: "experience", "model", or "model of round 2" if there are several rounds."""
@@ -164,7 +174,8 @@ class TrainingPlan:
         code = code_of(graph, chosen)
         return {node: [graph.specs[node].resolved(), graph.dims[node], graph.calls[node], graph.every[node], code[node],
                        [[str(wire), wire.init, wire.cut] for wire in graph.inputs[node] if wire.node in chosen],
-                       *([str(graph.devices[node])] if graph.devices[node] != CPU else [])]  # cached agents keep their keys
+                       # only where they are given: cached agents keep their keys
+                       *([str(graph.devices[node])] if graph.devices[node] != CPU else []), *self.initial.described(node)]
                 for node in graph.order if node in chosen}
 
 
@@ -193,12 +204,12 @@ def _upstream(graph: Graph, nodes: Iterable[str]) -> set[str]:
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """Return the stages of a config."""
-    settings = config.settings
-    described = settings.learning.stages
-    stages = tuple(Stage.read(str(name), stage, described, config.allow)
-                   for name, stage in config.plain()["learning"]["stages"].items() if stage)
-    return stages
+    """Return the stages of a config without the frozen nodes."""
+    plain = config.plain()
+    described = config.settings.learning.stages
+    frozen = {node for node, one in node_settings(plain).items() if one.frozen}
+    return tuple(Stage.read(str(name), _thawed(str(name), stage, frozen), described, config.allow)
+                 for name, stage in plain["learning"]["stages"].items() if stage)
 
 
 def check_collection(config: Config, stages: Sequence[Stage], data: Data | None) -> None:
@@ -226,6 +237,30 @@ def callbacks_of(config: Config) -> tuple[Callback, ...]:
     given = config.plain()["learning"].get("callbacks") or {}
     return tuple(option(chosen, f"learning.callbacks.{name}", "callback", Callback, (), config.allow).make()
                  for name, chosen in given.items() if chosen)
+
+
+def _thawed(name: str, stage: Any, frozen: Collection[str]) -> Any:
+    """Return a stage's settings without the frozen nodes in its `train`."""
+    train = stage.get("train") if isinstance(stage, Mapping) else None
+    if not isinstance(train, list):
+        return stage
+    kept = [path for path in train if str(path).split(".")[0] not in frozen]
+    require(bool(kept) or not train, f"learning.stages.{name} trains {', '.join(map(str, train))} alone, which "
+            f"{'is' if len(train) == 1 else 'are'} frozen: nothing is left to learn. Fix: drop the stage, "
+            f"~learning.stages.{name}, or {str(train[0] if train else '').split('.')[0]}.frozen=false")
+    return {**stage, "train": kept}
+
+
+def frozen_remarks(config: Config) -> list[str]:
+    """Return a line for each stage that would train a frozen node."""
+    plain = config.plain()
+    frozen = {node for node, one in node_settings(plain).items() if one.frozen}
+    found = []
+    for name, stage in plain["learning"]["stages"].items():
+        left_out = [str(path) for path in (stage or {}).get("train", ()) if str(path).split(".")[0] in frozen]
+        if left_out:
+            found.append(f"the stage {name} does not train {' and '.join(left_out)}: frozen")
+    return found
 
 
 def _exploring(config: Config) -> Graph:

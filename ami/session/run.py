@@ -29,16 +29,17 @@ from ami.evaluation.table import results_table, summary
 from ami.graph.graph import Graph
 from ami.learning.threads import torch_threads
 from ami.runtime.local import LocalRuntime
-from ami.saved.agent_file import Trained, open_trained
+from ami.saved.agent_file import Trained
+from ami.saved.initial_weights import initial_weights
 from ami.session.baselines import baselines, evaluating
 from ami.session.checks import checked_graph, notes
 from ami.session.evaluation import MANIFEST, evaluate_agent, metrics_of, seal, try_out
+from ami.session.learn import opened
 from ami.session.planning_budget import check_duration
 from ami.session.presentation import Presentation, present
 from ami.session.record import describe, digest_of
 from ami.session.train import learn_in, new_folder
 from ami.storage.files import private_files, write_json
-from ami.storage.store import find
 from ami.terminal.console import Console
 from ami.trace.reader import Trace
 
@@ -71,10 +72,10 @@ class Run:
 def build(config: Config) -> Agent:
     """Build the agent of a config in this process, ready for `reset` and `cycle`.
 
-    The weights are those of `checkpoint`, or initial weights if it is null.
+    The weights are those of `checkpoint`, or initial weights if it is null; those of a node with `weights` come from there.
     """
     graph, settings = to_graph(config), config.settings
-    weights = open_trained(find(settings.checkpoint, settings.store), graph).weights if settings.checkpoint else {}
+    weights = opened(config, graph).weights if settings.checkpoint else initial_weights(config, graph).weights
     return Agent(LocalRuntime(graph, settings.seed, weights, watch=planning_ports(graph)))
 
 

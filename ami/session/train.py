@@ -12,6 +12,7 @@ from ami.evaluation.plots import plot_learning
 from ami.graph.graph import Graph
 from ami.learning.learning_log import LearningLog, read_rows
 from ami.saved.agent_file import AGENT_FILE, Trained, save
+from ami.session.checks import learning_remarks
 from ami.session.learn import learn
 from ami.session.monitor import Monitor
 from ami.session.presentation import store
@@ -32,7 +33,7 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
 def _train(config: Config, folder: Path | None, console: Console) -> Trained:
     graph = to_graph(config)
     folder = new_folder(config, folder)
-    for remark in [*graph.remarks, *config.remarks()]:
+    for remark in [*graph.remarks, *config.remarks(), *learning_remarks(config, graph)]:
         console.note(remark)
     with private_files():
         trained = learn_in(config, graph, folder, console)
