@@ -28,7 +28,8 @@ def _show(trace: Parser) -> None:
     parser = trace.command("show", "Print one run: an overview, one tick, one episode, or the ticks of a condition.")
     parser.argument("RUN", RUN, of=Path)
     parser.flag("--tick", help="one tick as a tree: inputs and outputs of every node", value="T", of=int)
-    parser.flag("--row", help="one episode as a strip: every figure over time, for world R of the wave", value="R", of=int)
+    parser.flag("--row", help="the episodes of world R of the wave, each as a strip: every figure over time", value="R",
+                of=int)
     parser.flag("--where", help="the ticks where a condition holds: comparisons of figures, numbers and 'texts' with and, "
                                 "or, not", value="CONDITION")
     parser.flag("--wave", help="the wave (batch of episodes); the first is 0, and --where searches all", value="W", of=int)

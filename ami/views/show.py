@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,9 @@ from ami.trace.invocation import (
 from ami.trace.reader import Trace
 from ami.views.query import Condition
 
+if TYPE_CHECKING:
+    from ami.views.tables import Tables  # brings PyTorch, which only two of the views need
+
 SHORT_HASH = 8
 MOST_FOUND = 40  # printed ticks at most
 BARS = "▁▂▃▄▅▆▇█"
@@ -44,7 +48,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
         tick: this tick of the wave, as a tree.
         wave: the batch of episodes; None takes the first, and with `where` all.
         node: only this node.
-        row: the episode of this world of the wave, as a strip.
+        row: each episode of this world of the wave, as a strip; a refilled row has several.
         where: the ticks that fulfil this condition, see `ami.views.query`.
         console: where to print; by default the terminal.
 
@@ -68,7 +72,7 @@ def show(folder: Path, tick: int | None = None, wave: int | None = None, node: s
     if node is not None:
         trace.table(node)
     if row is not None:
-        _print_strip(console, trace, wave, row, node)
+        _print_row(console, trace, wave, row, node)
     elif tick is not None:
         fired = invocations(trace, wave, tick)
         total = sum(one.us for one in fired)
@@ -174,18 +178,28 @@ def _tick(title: str, fired: list[Invocation], tick: int, every: Mapping[str, in
     return tree
 
 
-def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str | None) -> None:
-    """Print one episode: a line per figure and module, or of one module only; a character per tick, or per few ticks."""
-    from ami.views.tables import Tables  # brings PyTorch, which the other views do without
+def _print_row(console: Console, trace: Trace, wave: int, row: int, only: str | None) -> None:
+    """Print the episodes of one world, each as a strip: a refilled row plays several."""
+    from ami.views.tables import Tables
 
     tables = Tables(trace)
     ticks = tables.ticks
     of_wave, rows = ticks["wave"].to_numpy() == wave, ticks["row"].to_numpy()
-    ours = ticks.filter(pa.array(of_wave & (rows == row) & ticks["live"].to_numpy()))
-    if not len(ours):
+    ours = of_wave & (rows == row) & tables.played.live
+    if not ours.any():
         most = int(rows[of_wave].max())
         raise TraceError(f"{trace.folder} holds no world {row} in wave {wave}: expected 0 to {most}. Fix: --row {most}")
-    ours = ours.sort_by("tick")
+    begins = np.unique(tables.played.began[ours])
+    for place, began in enumerate(begins):
+        if place:
+            console.print()
+        episode = ticks.filter(pa.array(ours & (tables.played.began == began))).sort_by("tick")
+        _print_strip(console, tables, episode, only, is_alone=len(begins) == 1)
+
+
+def _print_strip(console: Console, tables: Tables, ours: pa.Table, only: str | None, is_alone: bool) -> None:
+    """Print one episode: a line per figure and module, or of one module only; a character per tick, or per few ticks."""
+    wave, row, number, kind, first = (ours[name][0].as_py() for name in ("wave", "row", "episode", "kind", "tick"))
     each = -(-len(ours) // max(console.width - 52, 10))  # ticks per character
     figures = [name for name in ours.column_names if "." in name and name not in tables.over
                and only in (None, name.split(".")[0])]
@@ -194,17 +208,16 @@ def _print_strip(console: Console, trace: Trace, wave: int, row: int, only: str 
         lines.add_column(no_wrap=True)
     for name in figures:
         lines.add_row(Text(name), *_strip(ours[name].to_pylist(), each))
-    mine = {one["tick"]: one["us"] for one in ours.select(["tick", "us"]).to_pylist()}
-    for node, table in trace.tables.items():
+    mine = ours["tick"].to_pylist()
+    for node, table in tables.trace.tables.items():
         if only not in (None, node):
             continue
         of_wave = table["wave"].to_numpy() == wave
         spent = (table["end"].to_numpy() - table["start"].to_numpy())[of_wave] / 1000
         by_tick = dict(zip(table["tick"].to_numpy()[of_wave].tolist(), spent.tolist(), strict=True))
         lines.add_row(Text(f"{node}, µs", "cyan"), *_strip([by_tick.get(tick) for tick in mine], each))
-    kind = ours["kind"][0].as_py()
-    first = ours["tick"][0].as_py()  # a fork begins later
-    console.print(Text(f"wave {wave}, world {row}{f', {kind}' if kind else ''}: {len(ours)} ticks"
+    names = [f"wave {wave}", f"world {row}"] + ([] if is_alone or number is None else [f"episode {number}"])
+    console.print(Text(f"{', '.join([*names, kind] if kind else names)}: {len(ours)} ticks"
                        f"{f' from {first} on' if first else ''}{f', {each} per character' if each > 1 else ''}\n"))
     console.print(lines)
 
@@ -235,14 +248,13 @@ def _print_found(console: Console, trace: Trace, condition: Condition, wave: int
         check(trace, wave)
     from ami.views.tables import Tables
 
-    ticks = Tables(trace).ticks
-    ticks = ticks.filter(ticks["live"])
-    if wave is not None:
-        ticks = ticks.filter(pa.array(ticks["wave"].to_numpy() == wave))
-    names = condition.columns(ticks)
-    found = ticks.filter(pa.array(condition.holds(ticks)))
-    found = found.sort_by([(name, "ascending") for name in ("wave", "row", "tick")])
-    episodes = len(found.group_by(["wave", "row"]).aggregate([]))
+    tables = Tables(trace)
+    chosen = tables.played.live & (np.True_ if wave is None else tables.ticks["wave"].to_numpy() == wave)
+    ticks = tables.ticks.filter(pa.array(chosen))
+    names, holds = condition.columns(ticks), condition.holds(ticks)
+    found = ticks.filter(pa.array(holds)).sort_by([(name, "ascending") for name in ("wave", "row", "tick")])
+    of_episodes = np.stack([ticks["wave"].to_numpy(), ticks["row"].to_numpy(), tables.played.began[chosen]])[:, holds]
+    episodes = np.unique(of_episodes, axis=1).shape[1]
     console.print(Text(f"{condition.text}: {len(found):,} of {len(ticks):,} ticks, in {episodes:,} episodes\n"))
     if not len(found):
         for name in names:

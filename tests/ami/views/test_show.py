@@ -115,6 +115,26 @@ def test_an_episode_is_a_strip_with_a_line_per_figure_and_module(run: Path) -> N
     assert "planner" in strips and "µs" in strips["planner"]
 
 
+def test_a_refilled_row_is_a_strip_per_episode(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    graph = tiny_agent(observe="state")
+    manifest = Manifest.make(graph.drafts["world"], 5, 2)
+    manifest.save(tmp_path / "manifest.json")
+    write_header(tmp_path, graph, seed=3)
+    with Agent(LocalRuntime(graph, 3, recorder=TraceLog(tmp_path / "trace" / "agent-0"))) as agent:
+        ((_, episodes),) = manifest.waves(4)
+        for _ in rollout(agent, episodes, batch=2, refill=True):
+            pass
+    ends = [end for end in Tables.load(tmp_path).episodes.to_pylist() if end["row"] == 1]
+    assert len({end["kind"] for end in ends}) == 2 and {end["wave"] for end in ends} == {0}
+    lines = shown(tmp_path, row=1, node="actor")
+    heads = [line for line in lines if line.startswith("wave 0, world 1, ")]
+    starts = ["", *(f" from {end['first']} on" for end in ends[1:])]
+    assert heads == [f"wave 0, world 1, episode {end['episode']}, {end['kind']}: {end['ticks']} ticks{start}"
+                     for end, start in zip(ends, starts, strict=True)]
+    assert sum(line.startswith("actor, µs") for line in lines) == len(ends)
+    assert shown(tmp_path, where="tick >= 0")[0].endswith(", in 4 episodes")
+
+
 def test_a_strip_of_one_module(run: Path) -> None:
     lines = [line.split()[0].rstrip(",") for line in shown(run, row=0, node="planner")[2:] if line]
     assert lines == ["planner.energy", "planner.model_steps", "planner"]
