@@ -6,7 +6,7 @@ import torch
 
 from ami.data.replay_buffer import OBSERVATION
 from ami.learning.sources.source import Draw, Source, Supply
-from ami.learning.sources.windows import Windows, draw_starts
+from ami.learning.sources.windows import Windows
 
 
 class Frames(Source):
@@ -27,5 +27,5 @@ class Clips(Windows):
     columns = ("observation",)
 
     def open(self, supply: Supply) -> Draw:
-        starts = draw_starts(supply.experience, self.length, self.terminal_share, supply.batch)
+        starts = self.draw_starts(supply)
         return lambda step: {OBSERVATION: supply.experience.windows(starts(), self.length)[OBSERVATION]}

@@ -9,7 +9,7 @@ import torch
 from ami.blueprint import Perception
 from ami.errors import SettingError
 from ami.learning.sources.source import Draw, Supply, check_role, the_one
-from ami.learning.sources.windows import Windows, draw_starts
+from ami.learning.sources.windows import Windows
 from ami.learning.states import percepts_of
 from ami.module import Module
 
@@ -19,7 +19,7 @@ class Percepts(Windows):
 
     Args:
         length: T, the number of actions of a window.
-        terminal_share: share of the windows that end at a terminal step.
+        terminal_share, stride: as in `Windows`.
         perception: the node of the perception; None for the only one.
 
     Raises:
@@ -30,8 +30,8 @@ class Percepts(Windows):
     columns = ("percept", "action")
     made_by = "perception computed it"
 
-    def __init__(self, length: int = 5, terminal_share: float = 0.0, perception: str | None = None) -> None:
-        super().__init__(length, terminal_share)
+    def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, perception: str | None = None) -> None:
+        super().__init__(length, terminal_share, stride)
         check_role(perception, "Percepts.perception")
         self.perception = perception
 
@@ -44,7 +44,7 @@ class Percepts(Windows):
         assert isinstance(perception, Perception)  # by the_one
         percepts = percepts_of(experience, perception, supply.scratch)
         first = experience.first - experience.first[:1]  # percepts are numbered from the first row that is kept
-        starts = draw_starts(experience, self.length, self.terminal_share, supply.batch)
+        starts = self.draw_starts(supply)
 
         def draw(step: int) -> dict[str, torch.Tensor]:
             chosen = starts()

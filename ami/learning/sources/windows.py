@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import require
 from ami.learning.sources.source import Draw, Source, Supply
 
@@ -21,6 +20,7 @@ class Windows(Source):
     Args:
         length: T, the number of actions of a window.
         terminal_share: share of the windows that end at a terminal step, which are rare and informative.
+        stride: steps between the starts of two windows of an episode.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -28,12 +28,15 @@ class Windows(Source):
 
     columns: ClassVar[Sequence[str]] = ("observation", "action")
 
-    def __init__(self, length: int = 5, terminal_share: float = 0.0) -> None:
-        check_windows(type(self).__name__, length, terminal_share)
-        self.length, self.terminal_share = length, terminal_share
+    def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1) -> None:
+        owner = type(self).__name__
+        require(length >= 1, f"{owner}.length is {length}: expected 1 or more steps")
+        require(0 <= terminal_share <= 1, f"{owner}.terminal_share is {terminal_share}: expected 0 to 1")
+        require(stride >= 1, f"{owner}.stride is {stride}: expected 1 or more steps")
+        self.length, self.terminal_share, self.stride = length, terminal_share, stride
 
     def open(self, supply: Supply) -> Draw:
-        starts = draw_starts(supply.experience, self.length, self.terminal_share, supply.batch)
+        starts = self.draw_starts(supply)
         return lambda step: supply.experience.windows(starts(), self.length)
 
     def shrunk(self, longest: int, episodes: int) -> Self:
@@ -44,22 +47,16 @@ class Windows(Source):
     def bytes_of(self, batch: int, sizes: Mapping[str, int], wants_pairs: bool) -> Mapping[str, int]:
         return {"batch": batch * (self.length + 1) * sizes["observation"]}
 
+    def draw_starts(self, supply: Supply) -> Callable[[], Tensor]:
+        """Return a function that draws starts of windows, (N, 2): episode and step; raises as `ReplayBuffer.starts` does."""
+        experience, batch = supply.experience, supply.batch
+        starts, ends = experience.starts(self.length, self.stride), experience.endings(self.length)
+        from_ends = round(self.terminal_share * batch) if len(ends) else 0
 
-def check_windows(owner: str, length: int, terminal_share: float) -> None:
-    """Raise SettingError if a length or a share is out of its range."""
-    require(length >= 1, f"{owner}.length is {length}: expected 1 or more steps")
-    require(0 <= terminal_share <= 1, f"{owner}.terminal_share is {terminal_share}: expected 0 to 1")
+        def draw() -> Tensor:
+            drawn = [starts[torch.randint(len(starts), (batch - from_ends,))]]
+            if from_ends:
+                drawn.append(ends[torch.randint(len(ends), (from_ends,))])
+            return torch.cat(drawn)
 
-
-def draw_starts(experience: ReplayBuffer, length: int, terminal_share: float, batch: int) -> Callable[[], Tensor]:
-    """Return a function that draws the starts (N, 2) of windows: episode and step; raises as `ReplayBuffer.starts` does."""
-    starts, ends = experience.starts(length), experience.endings(length)
-    from_ends = round(terminal_share * batch) if len(ends) else 0
-
-    def draw() -> Tensor:
-        drawn = [starts[torch.randint(len(starts), (batch - from_ends,))]]
-        if from_ends:
-            drawn.append(ends[torch.randint(len(ends), (from_ends,))])
-        return torch.cat(drawn)
-
-    return draw
+        return draw

@@ -84,6 +84,14 @@ def test_a_node_is_chosen_among_several() -> None:
     assert [cast(Eye, given.modules[name]).encoded for name in ("left", "right")] == [0, given.experience.num_frames]
 
 
+def test_a_stride_leaves_out_the_windows_between() -> None:
+    given = supply("perception")
+    for stride, steps in ((1, {0, 1, 2, 3, 4}), (2, {0, 2, 4})):
+        draw = Windows(length=2, stride=stride).open(given)
+        first = torch.cat([draw(step)["observation"][:, 0, 0] for step in range(20)])
+        assert {int(number) % 7 for number in first} == steps
+
+
 @pytest.mark.parametrize("source", [Windows(length=5), Clips(length=9)])
 def test_a_trial_with_short_episodes_uses_shorter_windows(source: Windows) -> None:
     assert source.shrunk(3, 4).length == 3 and source.length > 3
