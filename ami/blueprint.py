@@ -132,7 +132,7 @@ class WorldModel(Module):
         "recall": Port("recall", ("*S",), optional=True),
     }
     outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
-    requires = {"perception": Call(("encode",), {"P": "P"}, optional=True)}  # for learning alone
+    requires = {"perception": Call(("encode",), {"P": "P"}, optional=True, learning=True)}
     equal_dims = {"Q": "S", "U": "A"}
 
     @property

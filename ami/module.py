@@ -48,11 +48,14 @@ class Call:
         dims: the caller's symbol for each symbol of the callee, {"A": "U"}; the graph unifies their sizes, and for "A" and
             "U" their action spaces.
         optional: whether the module works without this call edge.
+        learning: whether only learning calls them. Such an edge is not bound in a running agent, whose processes hold no
+            replica of the callee for it.
     """
 
     methods: tuple[str, ...]
     dims: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
+    learning: bool = False
 
 
 class Episode(NamedTuple):

@@ -92,7 +92,7 @@ def clocked(store: Path) -> dict[str, float]:
 def update_of(model: str) -> Any:
     """Return a function that makes one update of perception and world model on a batch of the recipe's size."""
     graph = to_graph(ami.compose([model]))
-    modules = Worker(graph, ("perception", "world_model"), 0).modules
+    modules = Worker(graph, ("perception", "world_model"), 0, learning=True).modules
     learner: Any = modules["world_model"]
     batch = {"observation": torch.randint(0, 256, (BATCH, WINDOW + 1, 32, 32, 3), dtype=torch.uint8),
              "action": torch.rand(BATCH, WINDOW, 2) * 2 - 1}

@@ -39,6 +39,7 @@ class Graph:
         wires: every message edge.
         inputs: the wires that arrive at each node.
         calls: the call edges, {node: {name: callee}}.
+        running_calls: those of them that a running agent binds: all but the ones for learning alone.
         every: ticks between two firings, by node.
         devices: the device of each node's module.
         dims: the resolved sizes, by node.
@@ -66,6 +67,8 @@ class Graph:
         self.inputs = {node: [w for w in self.wires if w.to_node == node] for node in parsed.nodes}
         self._check_inputs(parsed.wires)
         self._check_calls()
+        self.running_calls = {node: {name: callee for name, callee in calls.items()
+                                     if not self._is_for_learning(node, name)} for node, calls in self.calls.items()}
         self._check_devices(parsed.devices)
         self.order = self._fire_order(parsed.nodes)
         whole = [wire for wire in self.wires if wire.node in self.drafts and wire.to_node in self.drafts]
@@ -144,15 +147,20 @@ class Graph:
         return {node for node in set(self.order) & set(other.order) if self.specs[node] == other.specs[node]
                 and self.dims[node] == other.dims[node] and self.actions.get(node) == other.actions.get(node)}
 
-    def callees(self, node: str) -> tuple[str, ...]:
-        """Return every node that `node` calls, directly or indirectly: a process that fires it holds their replicas."""
-        edges = nx.DiGraph((n, callee) for n, calls in self.calls.items() for callee in calls.values())
+    def callees(self, node: str, learning: bool = False) -> tuple[str, ...]:
+        """Return every node that `node` calls, directly or indirectly: a process that fires it holds their replicas.
+
+        Args:
+            learning: include calls that only learning needs.
+        """
+        calls_of = self.calls if learning else self.running_calls
+        edges = nx.DiGraph((n, callee) for n, calls in calls_of.items() for callee in calls.values())
         return tuple(sorted(nx.descendants(edges, node))) if node in edges else ()
 
     def followers(self, nodes: Iterable[str]) -> set[str]:
         """Return these nodes and all that depend on them within a tick: over undelayed wires, or by calling them."""
         edges = self._undelayed()
-        edges.add_edges_from((callee, node) for node, calls in self.calls.items() for callee in calls.values())
+        edges.add_edges_from((callee, node) for node, calls in self.running_calls.items() for callee in calls.values())
         return {follower for node in nodes for follower in (node, *nx.descendants(edges, node))}
 
     # The checks ------------------------------------------------------------------------------------------------------
@@ -289,6 +297,11 @@ class Graph:
         for cycle in nx.simple_cycles(edges):
             calls = "call each other: call edges must not form a cycle" if len(cycle) > 1 else "calls itself"
             self.mistakes.append(f"{' → '.join([*cycle, cycle[0]])} {calls}. Fix: bind one of these calls to another node")
+
+    def _is_for_learning(self, node: str, name: str) -> bool:
+        owner = self._port_owners.get(node)
+        call = owner.requires.get(name) if owner is not None else None
+        return call is not None and call.learning
 
     def _check_devices(self, named: Mapping[str, str]) -> None:
         for node, name in named.items():

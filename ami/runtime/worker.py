@@ -87,21 +87,23 @@ class Worker:
         weights: trained weights by node; nodes without an entry keep their initial weights.
         recorder: records every invocation.
         history: whether to keep the worlds' histories, which `snapshot` needs; they grow with the length of an episode.
+        learning: whether to bind the calls that only learning needs.
     """
 
     def __init__(self, graph: Graph, nodes: Iterable[str], seed: int, weights: Weights | None = None,
-                 recorder: Recorder | None = None, history: bool = False) -> None:
+                 recorder: Recorder | None = None, history: bool = False, learning: bool = False) -> None:
         self.graph = graph
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
         # a callee fired by another worker, or on another device, has a replica here: call edges cost no transport
-        held = devices_of(graph, self.nodes)
+        calls = graph.calls if learning else graph.running_calls
+        held = devices_of(graph, self.nodes, calls)
         self._held = {(node, device): build_module(graph, node, seed, device)
                       for node in graph.order for device in held.get(node, ())}
         self.modules = {node: self._held[node, held[node][0]] for node in graph.order if node in held}
         for (node, device), module in self._held.items():
             module.calls = Calls(node, {name: Callee(callee, self._held[callee, device])
-                                        for name, callee in graph.calls[node].items()})
+                                        for name, callee in calls[node].items()})
             if weights and node in weights:
                 load_weights(node, module, weights[node])
             module.eval()
@@ -287,7 +289,8 @@ class Worker:
                        for node, module in self.modules.items() if node in self.nodes}
 
 
-def devices_of(graph: Graph, nodes: Iterable[str]) -> dict[str, list[torch.device]]:
+def devices_of(graph: Graph, nodes: Iterable[str],
+               calls: Mapping[str, Mapping[str, str]]) -> dict[str, list[torch.device]]:
     """Return the devices on which a worker of these nodes holds each module: a node's own device first, if it fires here;
     then the devices of its callers, direct or indirect."""
     found: dict[str, list[torch.device]] = {}
@@ -297,5 +300,5 @@ def devices_of(graph: Graph, nodes: Iterable[str]) -> dict[str, list[torch.devic
         devices = found.setdefault(node, [])
         if device not in devices:
             devices.append(device)
-            waiting += ((callee, device) for callee in graph.calls[node].values())
+            waiting += ((callee, device) for callee in calls[node].values())
     return found

@@ -73,7 +73,7 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
         longest = max((stage.data.length for stage in plan.stages), default=1)
         experience, tick = little_experience(plan, EPISODES, max(longest, TICKS))
         warnings = list(_of_collecting(plan, experience, tick))
-        modules = Worker(plan.graph.on_cpu(), plan.nodes, seed, plan.initial.weights).modules
+        modules = Worker(plan.graph.on_cpu(), plan.nodes, seed, plan.initial.weights, learning=True).modules
         _check_memory(plan, experience, modules)
         probe_modules(modules, experience)
         cache, watch = Cache(Path(place)), _Watch()

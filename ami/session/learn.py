@@ -116,7 +116,8 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     experts = _experts(plan)
     for warning in dry_run(plan, experts):
         console.note(f"warning: {warning}")
-    held = Worker(plan.graph.on_cpu(), plan.kept, settings.seed, plan.initial.weights).modules
+    held = Worker(plan.graph.on_cpu(), plan.kept, settings.seed, plan.initial.weights,
+                  learning=True).modules
     modules, kept = ({node: held[node] for node in nodes} for nodes in (plan.nodes, plan.kept))
     cache = Cache(Path(settings.store) / CACHE, lambda text: console.note(f"warning: {text}"))
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,

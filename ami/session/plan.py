@@ -23,6 +23,7 @@ from ami.data.read import Data
 from ami.errors import require
 from ami.graph.devices import CPU
 from ami.graph.graph import Graph
+from ami.graph.prune import needed
 from ami.graph.spec import ModuleSpec
 from ami.learning.callbacks.callback import Callback
 from ami.learning.collect import collected_ports
@@ -147,9 +148,11 @@ class TrainingPlan:
         return _hash(settings.seed, settings.learning.threads, engine_code(CODE), versions(("ami", "torch")))
 
     def _experience_key(self, graph: Graph) -> str:
-        """Return the key of an agent's experience: a hash over all nodes upstream of the collected ports."""
+        """Return the key of an agent's experience: a hash over the nodes that fire for the collected ports, and their
+        callees."""
         how = self.config.settings.learning.collect
-        nodes = _upstream(graph, {port.split(".")[0] for port in collected_ports(graph)})
+        fired = needed(graph, collected_ports(graph))
+        nodes = {*fired, *(callee for node in fired for callee in graph.callees(node))}
         return _hash(self._common, self._described(graph, nodes), how.episodes, how.steps, how.batch)
 
     def _stage_key(self, stage: Stage) -> str:
@@ -186,21 +189,8 @@ def learning_nodes(graph: Graph, stages: Sequence[Stage]) -> tuple[str, ...]:
 
 
 def _with_callees(graph: Graph, named: set[str]) -> tuple[str, ...]:
-    called = {callee for node in named if node in graph.order for callee in graph.callees(node)}
+    called = {callee for node in named if node in graph.order for callee in graph.callees(node, learning=True)}
     return tuple(node for node in graph.order if node in named | called)
-
-
-def _upstream(graph: Graph, nodes: Iterable[str]) -> set[str]:
-    """Return these nodes and all nodes upstream of them, over wires (delayed ones included) and calls."""
-    found: set[str] = set()
-    waiting = [node for node in nodes if node in graph.order]
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting += [wire.node for wire in graph.inputs[node] if not wire.cut]
-            waiting += graph.callees(node)
-    return found
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:

@@ -139,7 +139,7 @@ def target_for(setting: str, method: AntiCollapse) -> Target:
 
 def call_of(target: Target) -> Call:
     """Return the call to the perception that the target needs; it is required if the target is pixels, else optional."""
-    return Call(("encode",), target.dims, optional=not isinstance(target, Pixels))
+    return Call(("encode",), target.dims, optional=not isinstance(target, Pixels), learning=True)
 
 
 def _error(predicted: Tensor, targets: Tensor, unit: Tensor | None) -> Tensor:

@@ -115,8 +115,8 @@ def test_a_callee_is_held_on_its_own_device_and_on_its_callers() -> None:
     worker = Worker(far("head"), graph().order, 0)
     assert worker.modules["book"].device == CPU
     assert worker.modules["head"].calls.book._module.device == FAR
-    assert devices_of(far("head"), graph().order)["book"] == [CPU, FAR]
-    assert devices_of(far("head"), ["head"]) == {"head": [FAR], "book": [FAR]}
+    assert devices_of(far("head"), graph().order, graph().calls)["book"] == [CPU, FAR]
+    assert devices_of(far("head"), ["head"], graph().calls) == {"head": [FAR], "book": [FAR]}
     same = Worker(graph(), graph().order, 0).modules
     assert same["head"].calls.book._module is same["book"]
 

@@ -501,11 +501,23 @@ def test_a_planner_plans_with_a_replica_of_the_world_model() -> None:
     shipped = to_graph(ami.compose())
     whole, part = begun(shipped, batch=2), Worker(shipped, ["planner"], 0)
     begin(part, [True, True])
-    assert part.nodes == ("planner",) and set(part.modules) == {"planner", "world_model", "cost", "perception"}
+    assert part.nodes == ("planner",) and set(part.modules) == {"planner", "world_model", "cost"}
     fired = live(whole, range(2))
     for tick, outputs in enumerate(fired):
         own = part.fire(("planner",), tick, [(tick, outputs)])["planner"]
         assert all(torch.equal(own[port], value) for port, value in outputs["planner"].items())
+
+
+@pytest.mark.parametrize("target", ["states", "pixels"])
+def test_calls_for_learning_are_bound_for_learning_alone(target: str) -> None:
+    alone = ["world_model.anti_collapse=none"] if target == "pixels" else []
+    shipped = to_graph(ami.compose([f"world_model.target={target}", *alone]))
+    holders = [node for node in shipped.order if "perception" in Worker(shipped, [node], 0).modules]
+    assert sorted(holders) == ["goal", "perception"]
+    assert shipped.callees("world_model") == () and shipped.callees("world_model", learning=True) == ("perception",)
+    assert "perception" not in Worker(shipped, shipped.order, 0).modules["world_model"].calls
+    learner = Worker(shipped, ["world_model"], 0, learning=True)
+    assert module_behind(learner.modules["world_model"].calls.perception) is learner.modules["perception"]
 
 
 def test_an_unbound_call_is_refused_when_it_is_made() -> None:
