@@ -77,6 +77,7 @@ class Port:
         dtype: the tensor's dtype; None accepts any.
         optional: an input that may stay unwired; `step` then receives None.
         space: the action space, on a world's action port; None elsewhere.
+        is_text: an output whose messages are texts, (B, n) uint8: the bytes of their UTF-8 code, padded with 0.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class Port:
     dtype: torch.dtype | None = torch.float32
     optional: bool = False
     space: ActionSpace | None = None
+    is_text: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -50,12 +50,14 @@ class PortSpace(NamedTuple):
         read: a function from an observation of the environment to the port's array.
         how: a description of the conversion; empty if there is none.
         dtype: the dtype of its messages.
+        is_text: whether they are the bytes of texts, see `text_bytes`.
     """
 
     space: Space
     read: Callable[[Any], Any]
     how: str = ""
     dtype: str = "float32"
+    is_text: bool = False
 
 
 @dataclass
@@ -218,7 +220,7 @@ def _port(space: Space) -> PortSpace | None:
         widest = max((len(letter.encode()) for letter in getattr(space, "characters", "")), default=1)
         length = int(getattr(space, "max_length", 0)) * widest or LONGEST_TEXT
         return PortSpace(Box(0, 255, (length,), np.uint8), lambda text: text_bytes(text, length),
-                         f"a text, {length} bytes of UTF-8, padded with 0", "uint8")
+                         f"a text, {length} bytes of UTF-8, padded with 0", "uint8", is_text=True)
     if not _has_numbers(space):
         return None
     if not isinstance(space, Box):

@@ -449,7 +449,7 @@ def _ports(reading: Reading) -> dict[str, Port]:
     for name, shown in reading.ports.items():
         kind = World.outputs[reading.duplicated_by.get(name, "observation")].kind
         known = World.outputs.get(name, Port(kind, (f"*O.{name}",), None))
-        ports[name] = known.with_dtype(getattr(torch, shown.dtype))
+        ports[name] = replace(known, dtype=getattr(torch, shown.dtype), is_text=shown.is_text)
     return ports
 
 

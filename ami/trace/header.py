@@ -36,6 +36,7 @@ DISTRIBUTIONS = {"ami": "ami-sim"}
 _NAME = r"[A-Za-z_]\w{0,99}"
 _WIRE = re.compile(rf"({_NAME})\.({_NAME})(?:@-(\d{{1,9}}))? → ({_NAME})\.({_NAME})")
 WireText = Annotated[str, Like(_WIRE.pattern, "a wire, 'node.port@-delay → node.port'")]
+PortText = Annotated[str, Like(rf"{_NAME}\.{_NAME}", "a port, 'node.port'")]
 Text = Annotated[str, AtMost(100_000)]
 
 
@@ -104,6 +105,7 @@ class Header(TypedDict):
     overlay: NotRequired[dict[str, Any] | None]
     graph: Wired
     roles: NotRequired[dict[Name, Line]]
+    texts: NotRequired[list[PortText]]
     config: Settings | None
 
 
@@ -141,6 +143,8 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
         "details": dict(details or {}),
         "graph": graph.describe(),
         "roles": {node: graph.drafts[node].role for node in graph.order},
+        "texts": [f"{node}.{name}" for node in graph.order for name, port in graph.drafts[node].outputs.items()
+                  if port.is_text],
         "config": None if config is None else dict(config),
     }
     write_json(folder / NAME, header)

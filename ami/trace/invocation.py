@@ -12,10 +12,10 @@ import pyarrow as pa
 from ami.errors import TraceError
 from ami.trace.arrivals import arrivals
 from ami.trace.header import read_header, wires_of
-from ami.trace.reader import Trace
+from ami.trace.reader import Trace, texts_of
 from ami.trace.stream_reader import Span
 
-FEW = 4  # worlds: the values of more are summarised
+FEW = 4  # worlds: the values of more are summarised, and of more different texts the first are shown
 NOTHING_YET = "nothing sent yet"
 
 
@@ -26,7 +26,7 @@ class Message:
     Attributes:
         port: the output.
         shape: dtype and sizes, `float32 (1, 64)`.
-        content: its values or their statistics as short text; empty if neither was recorded.
+        content: its values or their statistics as short text; a text in quotes; empty if none of them was recorded.
         hash: hash of its content, 16 hex digits.
     """
 
@@ -151,7 +151,8 @@ def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
         return []
     wave = int(rows["wave"][0].as_py())
     inputs = _inputs(trace, node, rows)
-    messages = [_messages(rows, port, *trace.ports[node][port]) for port in trace.ports[node]]
+    messages = [_messages(rows, port, *trace.ports[node][port], f"{node}.{port}" in trace.texts)
+                for port in trace.ports[node]]
     name = implementation(trace, node)
     return [Invocation(node, name, wave, tick, start, end, {port: sent[at] for port, sent in inputs.items()},
                        tuple(sent[at] for sent in messages))
@@ -165,11 +166,14 @@ def _inputs(trace: Trace, node: str, rows: pa.Table) -> dict[str, list[str]]:
             for wire, sent in arrivals(trace, node, rows)}
 
 
-def _messages(rows: pa.Table, port: str, dtype: str, shape: tuple[int, ...]) -> list[Message]:
+def _messages(rows: pa.Table, port: str, dtype: str, shape: tuple[int, ...], is_text: bool) -> list[Message]:
     """Return the messages that a node sent through one port."""
     contents = [""] * len(rows)
     if f"{port}.rows" in rows.column_names:
         contents = [_values_text(dtype, values) for values in rows[f"{port}.rows"].to_pylist()]
+    elif is_text and f"{port}.data" in rows.column_names:
+        contents = ["" if data is None else _texts_text(texts_of(data, batch))
+                    for data, batch in zip(rows[f"{port}.data"].to_pylist(), rows["batch"].to_pylist(), strict=True)]
     elif f"{port}.mean" in rows.column_names:
         statistics = zip(*(rows[f"{port}.{name}"].to_pylist() for name in ("mean", "std", "min", "max")), strict=True)
         contents = ["" if mean is None else f"{mean:.3g} ± {std:.3g} [{low:.3g}, {high:.3g}]"
@@ -187,6 +191,12 @@ def _values_text(dtype: str, values: Sequence[float]) -> str:
     if len(values) <= FEW:
         return ", ".join(map(number, values))
     return f"{np.mean(values):.3g} ± {np.std(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def _texts_text(texts: Sequence[str]) -> str:
+    different = list(dict.fromkeys(texts))
+    more = f", and {len(different) - FEW} more" if len(different) > FEW else ""
+    return ", ".join(f"'{text}'" for text in different[:FEW]) + more
 
 
 def number(value: float) -> str:

@@ -135,6 +135,12 @@ class Trace:
         return tuple(path.relative_to(self.folder).as_posix() for path in _below(self.folder, "*.arrow")
                      if not _is_finished(path))
 
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """The ports, "node.port", whose messages are texts: (B, n) uint8. Traces of earlier versions name none."""
+        return frozenset(f"{node}.{port}" for node, ports in self.ports.items() for port, (dtype, shape) in ports.items()
+                         if f"{node}.{port}" in self.header.get("texts", ()) and dtype == "uint8" and len(shape) == 1)
+
     def part(self, kept: Callable[[pa.Table], pa.Array | pa.ChunkedArray]) -> Trace:
         """Return the invocations that `kept` selects, by a mask per node's table; nodes without any are left out."""
         tables = {node: table.filter(kept(table)).combine_chunks() for node, table in self.tables.items()}
@@ -296,6 +302,13 @@ def tensor_of(data: bytes, dtype: str, shape: tuple[int, ...]) -> Tensor:
 
     kind = DTYPES[dtype]
     return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
+
+
+def texts_of(data: bytes, batch: int) -> list[str]:
+    """Return the texts of a message (B, n) from its recorded bytes; invalid UTF-8 and invisible characters are escaped."""
+    length = len(data) // max(batch, 1)
+    parts = (data[row * length:(row + 1) * length].rstrip(b"\0") for row in range(batch))
+    return [escaped(part.decode(errors="backslashreplace"), keep="") for part in parts]
 
 
 def _below(folder: Path, pattern: str) -> list[Path]:

@@ -153,7 +153,8 @@ def _node(trace: Trace, node: str, wave: int) -> Table:
     for name in ("tick", "µs", *ports):
         table.add_column(Text(name), justify="right")
     for one in fired:
-        contents = {message.port: message.content.split(" [")[0] for message in one.outputs}
+        contents = {message.port: message.content if f"{node}.{message.port}" in trace.texts else
+                    message.content.split(" [")[0] for message in one.outputs}
         table.add_row(str(one.tick), f"{one.us:,.0f}", *(Text(contents[port]) for port in ports))
     return table
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from ami.rollout import OVER
-from ami.trace.reader import Trace
+from ami.trace.reader import Trace, texts_of
 from ami.trace.roles import Roles
 from ami.views.played import EPISODE, played
 from ami.views.viewer_packing import Plain, base64_of, packed
@@ -102,7 +102,7 @@ def wave_figures(trace: Trace, number: int) -> Wave:
         start, end = table["start"].to_numpy(), table["end"].to_numpy()
         ports: dict[str, Plain] = {}
         for port in trace.ports[node]:
-            ports[port] = _figures(table, port)
+            ports[port] = _figures(table, port) | (_texts(table, port) if f"{node}.{port}" in trace.texts else {})
             if node == world and port in KEPT and f"{port}.rows" in table.column_names:
                 dense = np.full((ticks, int(table["batch"][0].as_py())), np.nan, np.float32)
                 dense[at] = np.asarray(table[f"{port}.rows"].to_pylist(), np.float32)
@@ -130,3 +130,14 @@ def _figures(table: pa.Table, port: str) -> Plain:
         if f"{port}.{name}" in table.column_names:
             found[name] = packed(table[f"{port}.{name}"].to_numpy())
     return found
+
+
+def _texts(table: pa.Table, port: str) -> Plain:
+    """Return the different texts of a port, and the index of each world's in each message; empty if not recorded."""
+    if f"{port}.data" not in table.column_names:
+        return {}
+    index: dict[str, int] = {"": 0}  # of messages that were not recorded, too
+    of = [index.setdefault(text, len(index)) for data, batch in
+          zip(table[f"{port}.data"].to_pylist(), table["batch"].to_pylist(), strict=True)
+          for text in ([""] * batch if data is None else texts_of(data, batch))]
+    return {"texts": list(index), "text": packed(np.array(of, np.float32))}

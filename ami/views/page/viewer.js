@@ -72,6 +72,7 @@ function endOfReference() {
     if (flags.some(port => value(WORLD, port, tick, now.referenceNodes) > 0)) return tick;
   return Infinity;
 }
+const textOf = (node, port, index, nodes = now.nodes) => `“${nodes[node].ports[port].texts[unpack(nodes[node].ports[port], "text")[index * now.wave.batch + now.row]]}”`;
 const has = (node, port, nodes = now.nodes) => Boolean(nodes[node] && nodes[node].ports[port] && nodes[node].ports[port].rows);
 
 // Position -----------------------------------------------------------------------------------------------------------------
@@ -338,6 +339,9 @@ function drawFacts() {
   if (!Number.isNaN(mode)) fact("mode", mode === 1 ? "1: reacts" : mode === 2 ? "2: plans" : String(mode));
   for (const {node, port} of scalars()) if (!(node === CONFIGURATOR && port === "mode") && !(node === WORLD && UNSEEN.includes(port)))
     fact(`${node}.${port}`, shown(node, port, value), has(node, port, now.referenceNodes) ? shown(node, port, referenceValue) : "");
+  const said = (node, port, nodes) => nodes[node] && (nodes[node].ports[port] || {}).texts && fired(node, now.tick, nodes) >= 0 ? textOf(node, port, fired(node, now.tick, nodes), nodes) : "";
+  for (const {name, ports} of NODES.values()) for (const port of Object.keys(ports)) if (said(name, port, now.nodes))
+    fact(`${name}.${port}`, said(name, port, now.nodes), said(name, port, now.referenceNodes));
   for (const planner of PLANNERS) if (actions(now.detail, planner) || actions(now.reference, planner))
     fact(`${planner.node}.plan${isDue(planner.node, now.tick) ? "" : `, ${age(dueAt(planner.node, now.tick))}`}`, actions(now.detail, planner) || "not recorded", actions(now.reference, planner));
   fact(now.wave.batch > 1 ? `${now.wave.batch} worlds took` : "all modules", `${short(now.spent[now.tick] / 1000)} ms`);
@@ -583,6 +587,7 @@ function content(node, port, index) {
     const shown = NODES.get(node).ports[port][0] === "bool" ? (own ? "yes" : "no") : short(own);
     return batch === 1 ? shown : `${shown} here; all ${batch} worlds ${short(all.reduce((a, b) => a + b, 0) / batch)} [${short(Math.min(...all))}, ${short(Math.max(...all))}]`;
   }
+  if (data.texts) return textOf(node, port, index);
   return data.mean ? `${short(statistic("mean"))} ± ${short(statistic("std"))} [${short(statistic("min"))}, ${short(statistic("max"))}]` : "no statistics of such messages";
 }
 const hex = (node, port, index) => [...unpack(now.nodes[node].ports[port], "hash").subarray(8 * index, 8 * index + 8)].map(byte => byte.toString(16).padStart(2, "0")).join("");
