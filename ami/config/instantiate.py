@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ami.config.node_settings import check_node_settings, without_node_settings
+from ami.config.renamed import old_names, renamed_settings
 from ami.config.settings import TOP_LEVEL, check
 from ami.config.trust import allow_list, check_imports, trusted_class
 from ami.errors import SettingError, UnknownName, suggestion
@@ -60,7 +61,8 @@ def validate(config: Mapping[str, Any], groups: Sequence[str], allow: Sequence[s
     for node in sorted(nodes & set(config)):
         if config[node] is not None and not _is_part(config[node]):
             wrong.append(f"{node} names no class: it has no `_target_`. Fix: {node}=<choice>, see `ami list`")
-    for node, part in specs_of(config, allow).items():
+    wrong.extend(old_names(config))
+    for node, part in specs_of(renamed_settings(config), allow).items():
         wrong.extend([*check_node_settings(node, config[node], part), *part.check(node)])
     if wrong:
         raise SettingError("\n".join(wrong))

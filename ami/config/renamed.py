@@ -16,6 +16,14 @@ RENAMED = {
         "warm_up": "scheduler.warm_up", "final_rate": "scheduler.final"}.items()},
 }
 """Old name → new name, by the full path of the setting; `*` is the name of a stage."""
+RENAMED_OF = {
+    "modules.actor.random.RandomActor": {"keep": "stickiness"},
+    "modules.cost.value.Value": {"slip": "mean_backup"},
+    "modules.planner.categorical.Categorical": {"trust": "warm_start_prob", "min_share": "epsilon"},
+    "modules.planner.icem.ICEM": {"keep": "fraction_reused"},
+    "modules.world_model.jepa.JEPA": {"in_steps": "normalise_deltas"},
+}
+"""Old name → new name of a module's settings, by its `_target_`: a recorded file is read without importing the class."""
 _SOURCES = {
     "experience": ("windows", {"window": "length", "ends": "terminal_share"}),
     "memory": ("hindsight_states", {"window": "within", "ends": "terminal_share", "imagined": "imagined"}),
@@ -34,17 +42,45 @@ def new_name(path: str) -> str | None:
     return RENAMED.get(path)
 
 
-def renamed_overrides(overrides: Iterable[str]) -> list[str]:
-    """Return recorded overrides under today's names: `evaluation.film=0` → `evaluation.video=0`."""
-    return [_override(text) for text in overrides]
+def renamed_overrides(overrides: Iterable[str], config: Mapping[str, Any] | None = None) -> list[str]:
+    """Return recorded overrides under today's names: `evaluation.film=0` → `evaluation.video=0`.
+
+    Args:
+        overrides: as on the command line.
+        config: the configuration composed from them, plain nested values, which names the class of each module.
+    """
+    return [_override(text, config or {}) for text in overrides]
 
 
-def _override(text: str) -> str:
+def old_names(config: Mapping[str, Any], where: str = "") -> list[str]:
+    """Return a sentence for each module's setting that a configuration gives under its old name."""
+    found = []
+    for key, value in config.items():
+        path = f"{where}.{key}" if where else str(key)
+        new = _names_of(config).get(key)
+        if new is not None:
+            found.append(f"{path} is {where}.{new} now. Fix: {where}.{new}=…")
+        if isinstance(value, Mapping):
+            found += old_names(value, path)
+    return found
+
+
+def _names_of(module: Any) -> Mapping[str, str]:
+    """Return the new names by the old ones of the settings of one mapping; empty if it is no module."""
+    return RENAMED_OF.get(str(module.get("_target_")), {}) if isinstance(module, Mapping) else {}
+
+
+def _override(text: str, config: Mapping[str, Any]) -> str:
     found = _KEY.fullmatch(text)
     if found is None:
         return text
     signs, key, equals, value = found.groups()
     value = _SOURCES[value][0] if key.endswith(".data") and new_name(key) and value in _SOURCES else value
+    *parents, last = key.split(".")
+    module: Any = config
+    for name in parents:
+        module = module.get(name) if isinstance(module, Mapping) else None
+    key = ".".join([*parents, _names_of(module).get(last, last)])
     return f"{signs}{new_name(key) or key}{equals}{value}"
 
 
@@ -56,7 +92,7 @@ def renamed_settings(config: Mapping[str, Any], where: str = "") -> dict[str, An
         if where == "learning.stages" and isinstance(value, Mapping):
             found[key] = _stage(value)
         else:
-            new = (new_name(path) or path).rpartition(".")[2]
+            new = _names_of(config).get(key) or (new_name(path) or path).rpartition(".")[2]
             found[new] = renamed_settings(value, path) if isinstance(value, Mapping) else value
     return found
 

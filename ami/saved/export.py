@@ -64,8 +64,8 @@ class SavedAgent:
             raise CheckpointError(f"'{file}' holds weights without the configuration of their agent: an older ami wrote it. "
                                   "Fix: run it once, `ami run checkpoint=FILE …`, whose folder holds both")
         checkpoint.FILE.check(file, notes, Learnt)
-        return cls(file, renamed_settings(notes["config"]), tuple(renamed_overrides(notes.get("overrides", ()))),
-                   dict(notes.get("versions", {})))
+        overrides = renamed_overrides(notes.get("overrides", ()), notes["config"])
+        return cls(file, renamed_settings(notes["config"]), tuple(overrides), dict(notes.get("versions", {})))
 
     @property
     def folder(self) -> Path:

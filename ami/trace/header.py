@@ -166,9 +166,10 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise TraceError(f"{path} has the format {shown(header.get('format'))}: expected {FORMAT}. "
                          "Fix: read it with the version of ami that wrote it")
     FILE.check(path, header, Header)
-    header["config"] = header["config"] and renamed_settings(header["config"])
     if "overrides" in header["details"]:
-        header["details"]["overrides"] = renamed_overrides(header["details"]["overrides"])
+        header["details"]["overrides"] = renamed_overrides(header["details"]["overrides"], header["config"])
+    header["config"] = header["config"] and renamed_settings(header["config"])
+    header["graph"]["nodes"] = renamed_settings(header["graph"]["nodes"], "graph.nodes")
     return header
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from inspect import signature
+
 import pytest
 
 from ami.config.compose import compose
-from ami.config.renamed import RENAMED, renamed_overrides, renamed_settings
+from ami.config.renamed import RENAMED, RENAMED_OF, renamed_overrides, renamed_settings
 from ami.config.settings import check
 from ami.config.stage_options import DEFAULTS
 from ami.errors import SettingError
@@ -50,3 +53,40 @@ def test_every_new_name_is_a_setting() -> None:
         else:
             section, name = new.split(".")
             assert not any("unknown" in mistake for mistake in check({section: {name: None}}))
+
+
+# Modules --------------------------------------------------------------------------------------------------------------
+
+VALUE = {"_target_": "modules.cost.value.Value", "slip": 0.5, "gamma": 0.9}
+RECORDED = {"cost": {"_target_": "modules.cost.weighted_sum.WeightedSum", "slip": 1, "critics": {"value": VALUE}},
+            "actor": {"_target_": "mypkg.Actor", "keep": 2}}
+
+
+def test_settings_of_modules_get_new_names_by_class_at_any_depth() -> None:
+    assert renamed_settings(RECORDED) == {
+        "cost": {"_target_": "modules.cost.weighted_sum.WeightedSum", "slip": 1,
+                 "critics": {"value": {"_target_": "modules.cost.value.Value", "mean_backup": 0.5, "gamma": 0.9}}},
+        "actor": {"_target_": "mypkg.Actor", "keep": 2}}
+
+
+def test_overrides_of_modules_get_new_names_by_the_class_in_the_configuration() -> None:
+    assert renamed_overrides(["++cost.critics.value.slip=0.5", "~cost.critics.value.slip", "cost.slip=1", "actor.keep=2",
+                              "planner.keep=3", "cost=reward"], RECORDED) == [
+        "++cost.critics.value.mean_backup=0.5", "~cost.critics.value.mean_backup", "cost.slip=1", "actor.keep=2",
+        "planner.keep=3", "cost=reward"]
+
+
+@pytest.mark.parametrize(("overrides", "old", "new"), [
+    (["world_model.in_steps=true"], "world_model.in_steps", "world_model.normalise_deltas"),
+    (["cost=reward", "cost.critics.value.slip=0.1"], "cost.critics.value.slip", "cost.critics.value.mean_backup")])
+def test_a_typed_old_name_of_a_module_is_refused_with_the_new_one(overrides: list[str], old: str, new: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        compose(overrides)
+    assert str(refused.value).splitlines()[0] == f"{old} is {new} now. Fix: {new}=…"
+
+
+@pytest.mark.parametrize("target", RENAMED_OF)
+def test_the_class_has_every_new_name_and_no_old_one(target: str) -> None:
+    file, _, name = target.rpartition(".")
+    settings = signature(getattr(import_module(file), name)).parameters
+    assert set(RENAMED_OF[target].values()) <= set(settings) and not set(RENAMED_OF[target]) & set(settings)

@@ -21,6 +21,16 @@ def test_a_header_survives_write_and_read(tiny_agent: Callable[..., Graph], tmp_
     assert header["versions"]["torch"] and header["versions"]["python"]
 
 
+def test_a_header_is_read_with_the_new_names_of_modules_settings(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    actor = {"_target_": "modules.actor.random.RandomActor", "keep": 0.3}
+    header = write_header(tmp_path, tiny_agent(), {"actor": actor}, seed=0, details={"overrides": ["actor.keep=0.3"]})
+    header["graph"]["nodes"]["actor"] = actor
+    (tmp_path / "header.json").write_text(json.dumps(header))
+    read, expected = read_header(tmp_path), {"_target_": "modules.actor.random.RandomActor", "stickiness": 0.3}
+    assert read["config"]["actor"] == expected and read["graph"]["nodes"]["actor"] == expected
+    assert read["details"]["overrides"] == ["actor.stickiness=0.3"]
+
+
 def test_the_config_hash_is_independent_of_key_order(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     configs = ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}, None)
     hashes = [write_header(tmp_path, tiny_agent(), config, seed=0)["config_hash"] for config in configs]
