@@ -52,7 +52,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "one vector": ONE,
     "one vector, ten times the inverse dynamics": (*ONE, VICREG),
     "one vector, a slow copy as target": (*ONE, "world_model.anti_collapse=ema"),
-    "two parts, goals not rebased": ("world_model.grafts=false",),
+    "two parts, goals not rebased": ("world_model.rebase_goals=false",),
     "two parts, short windows": ("learning.stages.model.source.length=11", "world_model.stride=3"),
     "two parts, the fixed door's critic": CRITIC,
     "two parts, predictor not taught again": ("learning.stages.predictor=null",),
@@ -156,7 +156,7 @@ def meaning(tried: dict[str, dict[str, Any]], runs: list[dict[str, Any]]) -> str
   {own['one vector, a slow copy as target']['door R²']:.2f}).
 * The separation and windows long enough to show what moves matter most: short windows cost
   {across['two parts, half the learning'] - across['two parts, short windows']:.0f} points.
-* *Grafted goals*, which take the static part of the state, are worth little here:
+* *Rebased goals*, which take the static part of the state, are worth little here:
   {across['two parts, goals not rebased']:.1f} % without them against {across['two parts, half the learning']:.1f} % with
   them, one seed each, which is within the spread of the recipe's seeds
   ({100 * min(run['across']['success'] for run in runs):.1f} to

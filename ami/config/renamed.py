@@ -21,6 +21,7 @@ RENAMED_OF = {
     "modules.cost.value.Value": {"slip": "mean_backup"},
     "modules.planner.categorical.Categorical": {"trust": "warm_start_prob", "min_share": "epsilon"},
     "modules.planner.icem.ICEM": {"keep": "fraction_reused"},
+    "modules.world_model.factored.Factored": {"grafts": "rebase_goals"},
     "modules.world_model.jepa.JEPA": {"in_steps": "normalise_deltas"},
 }
 """Old name → new name of a module's settings, by its `_target_`: a recorded file is read without importing the class."""

@@ -82,7 +82,7 @@ class Factored(MarkovWorldModel):
         idm: weight of inverse dynamics: the action is predicted from two successive moving parts.
         invariance: weight of the static part's mean squared deviation within a window.
         cross: weight of the mean squared covariance of a static with a moving dimension.
-        grafts: whether `rebase_goal` replaces the static part; if not, a critic also learns from unreachable goals.
+        rebase_goals: whether `rebase_goal` replaces the static part; if not, a critic also learns from unreachable goals.
 
     Raises:
         SettingError: a setting is out of its range; or, when the graph is built, a percept is no vector longer than C.
@@ -90,14 +90,14 @@ class Factored(MarkovWorldModel):
 
     def __init__(self, static: int = 8, hidden: int = 256, horizon: int = 5, stride: int = 15, spread: float = 0.7,
                  std: float = 16.0, covariance: float = 1.0, smoothness: float = 12.0, idm: float = 2.0,
-                 invariance: float = 16.0, cross: float = 40.0, grafts: bool = True) -> None:
+                 invariance: float = 16.0, cross: float = 40.0, rebase_goals: bool = True) -> None:
         super().__init__()
         require(hidden >= 2, f"Factored.hidden is {hidden}: expected 2 or more")
         for name, count in (("static", static), ("horizon", horizon), ("stride", stride)):
             require(count >= 1, f"Factored.{name} is {count}: expected 1 or more")
         require(spread > 0, f"Factored.spread is {spread}: expected more than 0")
         self.static, self.hidden, self.horizon, self.stride, self.spread = static, hidden, horizon, stride, spread
-        self.grafts = grafts
+        self.rebase_goals = rebase_goals
         self.weights = {"std": std, "covariance": covariance, "smoothness": smoothness, "idm": idm,
                         "invariance": invariance, "cross": cross}
         for name, weight in self.weights.items():
@@ -143,7 +143,7 @@ class Factored(MarkovWorldModel):
     @callable_method
     def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:
         """Rebase goals: the goal's moving part with the state's static part; (…, D), (…, D) to (…, D), broadcast."""
-        if not self.grafts:
+        if not self.rebase_goals:
             return goal
         goal, state = torch.broadcast_tensors(goal, state)
         return torch.cat([state[..., :self.static], goal[..., self.static:]], dim=-1)

@@ -78,7 +78,8 @@ def test_overrides_of_modules_get_new_names_by_the_class_in_the_configuration() 
 
 @pytest.mark.parametrize(("overrides", "old", "new"), [
     (["world_model.in_steps=true"], "world_model.in_steps", "world_model.normalise_deltas"),
-    (["cost=reward", "cost.critics.value.slip=0.1"], "cost.critics.value.slip", "cost.critics.value.mean_backup")])
+    (["cost=reward", "cost.critics.value.slip=0.1"], "cost.critics.value.slip", "cost.critics.value.mean_backup"),
+    (["world_model=factored", "world_model.grafts=0.5"], "world_model.grafts", "world_model.rebase_goals")])
 def test_a_typed_old_name_of_a_module_is_refused_with_the_new_one(overrides: list[str], old: str, new: str) -> None:
     with pytest.raises(SettingError) as refused:
         compose(overrides)

@@ -64,7 +64,7 @@ def test_rebased_goal_has_the_static_part_of_the_state():
     assert rebased.shape == (3, 5, STATIC + MOVING)
     assert torch.equal(rebased[2, 4], torch.cat([state[2, 0, :STATIC], goal[0, 4, STATIC:]]))
     assert torch.equal(made.rebase_goal(rebased, state), rebased)
-    assert model(grafts=False).rebase_goal(goal, state) is goal
+    assert model(rebase_goals=False).rebase_goal(goal, state) is goal
 
 
 def test_critics_learn_from_rebased_goals():
