@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ami.blueprint import Perception
 from ami.errors import require
@@ -65,8 +64,8 @@ class Conv(Perception):
         # (N, rows, 4, columns, 4, C) to (N, rows, columns, 4 · 4 · C), while they are still bytes
         patches = observation.reshape(-1, rows, PATCH, columns, PATCH, colours).transpose(2, 3)
         patches = patches.reshape(-1, rows, columns, PATCH * PATCH * colours)
-        features = F.relu(self.patches(patches.float().mul_(1 / 255).sub_(0.5)))
-        features = F.relu(self.convolution(features.permute(0, 3, 1, 2)))
+        features = self.patches(patches.float().mul_(1 / 255).sub_(0.5)).relu_()
+        features = self.convolution(features.permute(0, 3, 1, 2)).relu_()
         percept: Tensor = self.head(features.flatten(1))
         return percept.view(*leading, self.width)
 

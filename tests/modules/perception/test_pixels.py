@@ -52,6 +52,21 @@ def test_channels_are_standardised_except_constant_ones():
     torch.testing.assert_close(colours.std((0, 2, 3)), torch.tensor([1.0, 1, 0]), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float32, torch.float64])
+def test_observations_are_not_changed(dtype):
+    pixels, seen = made((7, 7, 3)), pictures(6, 7, 7, 3).to(dtype)
+    before = seen.clone()
+    pixels.fit_statistics({"observation": seen})
+    pixels.encode(seen)
+    assert torch.equal(seen, before)
+
+
+def test_gradients_reach_the_observations():
+    seen = pictures(6, 7, 7, 3).float().requires_grad_()
+    made((7, 7, 3)).encode(seen).sum().backward()
+    assert seen.grad.abs().sum() > 0
+
+
 def test_statistics_are_saved_with_the_weights():
     pixels, other = made(), made()
     pixels.fit_statistics({"observation": pictures(8, 32, 32, 3)})
