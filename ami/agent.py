@@ -63,6 +63,21 @@ class Runtime(Protocol):
     def read(self, handle: Any) -> Mapping[str, Tensor]:
         """Wait for watched outputs: {"node.port": tensor}."""
 
+    def publish(self, version: int, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Load weights into the modules of every process, replicas included, between two ticks.
+
+        They take effect at the next tick; ticks that the driver has asked for already (`most` of `fire`) keep the old ones.
+
+        Args:
+            version: recorded in the trace with every later invocation; larger than the one before.
+            weights: state dicts by node; other nodes keep theirs.
+
+        Raises:
+            SettingError: the version is not larger than the one before.
+            UnknownName: there is no such node.
+            CheckpointError: names or shapes differ from a module's; all modules are left unchanged.
+        """
+
     def settle(self) -> None:
         """Wait until every fired segment is done; raise the error of a module that failed in the meantime."""
 

@@ -191,6 +191,10 @@ class Module(nn.Module):
         """Run one tick: return a value for every output port. Must not change its inputs."""
         raise NotImplementedError(f"{type(self).__name__} has no step()")  # a mistake of the module's author
 
+    def weights_changed(self) -> None:
+        """Drop what the carry holds of other weights. Called between two ticks after weights were published, for this module
+        or others in its process."""
+
     # Learning: a stage of `learning.stages` minimises the loss of one module ------------------------------------------
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

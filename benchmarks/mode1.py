@@ -84,6 +84,9 @@ class Stopwatch:
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return None
 
+    def publish(self, version: int) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

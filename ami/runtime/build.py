@@ -41,7 +41,21 @@ def build_module(graph: Graph, node: str, seed: int, device: torch.device = CPU)
 
 
 def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> None:
-    """Load one node's weights.
+    """Load one node's weights; raises as `check_weights` does."""
+    check_weights(node, module, weights)
+    module.load_state_dict(dict(weights))
+
+
+def check_weights(node: str, module: Module, weights: Mapping[str, Tensor], what: str = "the checkpoint",
+                  fix: str = "retrain this agent, or load it with the settings it was trained with") -> None:
+    """Check one node's weights.
+
+    Args:
+        node: the node's name.
+        module: its module.
+        weights: its state dict.
+        what: what the weights are part of, for the message.
+        fix: the message's fix.
 
     Raises:
         CheckpointError: names or shapes differ from the module's.
@@ -51,7 +65,6 @@ def load_weights(node: str, module: Module, weights: Mapping[str, Tensor]) -> No
     wrong += [name for name in weights if name not in own]
     if wrong:
         raise CheckpointError(
-            f"the checkpoint does not fit {node} ({type(module).__name__}): {', '.join(wrong[:3])}"
+            f"{what} does not fit {node} ({type(module).__name__}): {', '.join(wrong[:3])}"
             f"{' and more' if len(wrong) > 3 else ''} differ in name or shape. "
-            f"Fix: retrain this agent, or load it with the settings it was trained with")
-    module.load_state_dict(dict(weights))
+            f"Fix: {fix}")

@@ -12,7 +12,7 @@ from ami.graph.graph import Graph
 from ami.graph.partition import Segment, cut
 from ami.runtime.mailbox import Outputs
 from ami.runtime.recorder import Recorder
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Weights, Worker, published
 
 
 class LocalRuntime:
@@ -48,6 +48,9 @@ class LocalRuntime:
 
     def read(self, handle: dict[str, Outputs]) -> Mapping[str, Tensor]:
         return {name: handle[node][port] for name, node, port in self._watched}
+
+    def publish(self, version: int, weights: Weights) -> None:
+        self.worker.load(version, published(self.graph, weights))
 
     def settle(self) -> None:
         """Return at once: there is nothing to wait for."""

@@ -28,7 +28,7 @@ from ami.runtime.arrays import Array, to_array, to_tensor
 from ami.runtime.mailbox import Outputs, Parcel
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
 from ami.runtime.recorder import NoTrace, Recorder
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Weights, Worker, published
 from ami.terminal.text import report
 from ami.trace.log import TraceLog
 
@@ -106,6 +106,13 @@ class WorkerActor:
             before = over
         return len(found), {name: to_array(torch.stack([ports[name] for ports in found])) for name in found[0]}
 
+    def publish(self, version: int, nodes: Sequence[str], is_checked: bool, *weights: dict[str, Array]) -> None:
+        """Check, or load, the published weights of some nodes: their arrays, in the order of `nodes`."""
+        assert self.worker is not None
+        given = {node: {name: to_tensor(array) for name, array in arrays.items()}
+                 for node, arrays in zip(nodes, weights, strict=True)}
+        (self.worker.load if is_checked else self.worker.check_published)(version, given)
+
     def close(self) -> None:
         """Write the rest of the trace."""
         if self.worker is not None:  # `make` succeeded
@@ -173,8 +180,9 @@ class RayRuntime:
         self._looked = monotonic()
         self._runs_ahead = len(self.segments) == 1 and len(graph.nodes_of(World)) == 1
         self._last: Ahead | None = None
+        self._held: dict[str, set[str]] = {}
         for group, nodes in self.members.items():
-            held = {*nodes, *(callee for node in nodes for callee in graph.callees(node))}
+            held = self._held[group] = {*nodes, *(callee for node in nodes for callee in graph.callees(node))}
             own = {node: dict(state) for node, state in (weights or {}).items() if node in held}
             own_segments = [segment for segment in self.segments if segment.group == group]
             actor: Any = ray.remote(num_cpus=0)(WorkerActor).remote()
@@ -229,6 +237,18 @@ class RayRuntime:
             return {name: values[tick - ahead.first] for name, values in self._fetched(ahead).watched.items()}
         (arrays,) = self._wait([handle])
         return {name: to_tensor(array, copy=True) for name, array in arrays.items()}
+
+    def publish(self, version: int, weights: Weights) -> None:
+        self.ready()
+        stored = {node: ray.put({name: to_array(value.cpu()) for name, value in state.items()})
+                  for node, state in published(self.graph, weights).items()}
+        for is_checked in (False, True):  # no actor loads before all have checked
+            calls = []
+            for group, actor in self.actors.items():
+                nodes = [node for node in stored if node in self._held[group]]
+                ref = actor.publish.remote(version, nodes, is_checked, *(stored[node] for node in nodes))
+                calls.append(Pending(ref, group, f"to load version {version}"))
+            self._wait(calls)
 
     def settle(self) -> None:
         """Wait until every fired segment is done; raise the error of a module that failed in the meantime."""

@@ -22,6 +22,9 @@ class Recorder(Protocol):
     def notes(self, node: str) -> dict[str, Tensor] | None:
         """Return the dict for a node's further figures, read at its next `add`; None if they are not recorded."""
 
+    def publish(self, version: int) -> None:
+        """Record later invocations with this version of the weights; 0 before the first call."""
+
     def close(self) -> None: ...
 
 
@@ -34,6 +37,9 @@ class NoTrace:
 
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return None
+
+    def publish(self, version: int) -> None:
+        pass
 
     def close(self) -> None:
         pass

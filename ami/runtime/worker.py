@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import World
-from ami.errors import AmiError, PortError, require
+from ami.errors import AmiError, PortError, require, unknown_name
 from ami.graph.devices import CPU
 from ami.graph.faults import blamed
 from ami.graph.graph import Graph
-from ami.module import Callee, Calls, Episode
-from ami.runtime.build import build_module, load_weights
+from ami.module import LEARNING_STATE, Callee, Calls, Episode
+from ami.runtime.build import build_module, check_weights, load_weights
 from ami.runtime.checks import Faults, Fit, InPlaceGuard, check_carry
 from ami.runtime.history import WorldHistory, WorldSnapshot, reexecute_world
 from ami.runtime.mailbox import Mailbox, Outputs, Parcel
@@ -115,6 +115,7 @@ class Worker:
         self._histories = {node: WorldHistory() for node in self._worlds} if history else {}
         self._plans: dict[str, _NodePlan] = {}
         self._wave = 0
+        self.version = 0
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         """Start new episodes in the masked rows (B,). Delayed messages from their previous episodes are dropped.
@@ -235,6 +236,37 @@ class Worker:
             return outputs
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in outputs.items()}
 
+    def check_published(self, version: int, weights: Weights) -> None:
+        """Check published weights before any module loads them.
+
+        Raises:
+            SettingError: the version is not larger than the current one.
+            CheckpointError: names or shapes differ from a module's.
+        """
+        require(version > self.version, f"version {version} is published after {self.version}: expected a larger number")
+        for (node, _), module in self._held.items():
+            if node in weights:
+                check_weights(node, module, weights[node], f"version {version} of the weights",
+                              f"publish the state dict of a {type(module).__name__} with the settings of {node}")
+
+    def load(self, version: int, weights: Weights) -> None:
+        """Load published weights into modules and replicas, between two ticks.
+
+        Raises as `check_published` does, with all modules unchanged.
+
+        Args:
+            version: their version, recorded with every later invocation.
+            weights: state dicts by node; those of nodes that this worker does not hold are left out.
+        """
+        self.check_published(version, weights)
+        for (node, _), module in self._held.items():
+            if node in weights:
+                module.load_state_dict(dict(weights[node]))
+        for module in self._held.values():
+            module.weights_changed()
+        self.version = version
+        self.recorder.publish(version)
+
     def snapshot(self) -> Snapshot:
         """Return all state that changes during a run, between two ticks or between two firings of one tick.
 
@@ -287,6 +319,19 @@ class Worker:
                                        self.mail.sent(node), self.mail.own(node), self.graph.devices[node] != CPU,
                                        self.mail.is_copied(node), self._histories.get(node))
                        for node, module in self.modules.items() if node in self.nodes}
+
+
+def published(graph: Graph, weights: Weights) -> Weights:
+    """Return weights without the state that only learning needs.
+
+    Raises:
+        UnknownName: a node is not in the graph.
+    """
+    for node in weights:
+        if node not in graph.order:
+            raise unknown_name("node of published weights", node, graph.order)
+    return {node: {name: value for name, value in state.items() if LEARNING_STATE not in name.split(".")}
+            for node, state in weights.items()}
 
 
 def devices_of(graph: Graph, nodes: Iterable[str],

@@ -12,6 +12,7 @@ import pyarrow as pa
 from ami.errors import TraceError
 from ami.trace.arrivals import arrivals
 from ami.trace.header import read_header, wires_of
+from ami.trace.node_file import VERSION
 from ami.trace.reader import Trace, texts_of
 from ami.trace.stream_reader import Span
 
@@ -47,6 +48,7 @@ class Invocation:
         start, end: when, in nanoseconds of the monotonic clock.
         inputs: by input port, the id of the received message, `node.port@tick`.
         outputs: the sent messages.
+        version: the version of the published weights; 0 for none.
     """
 
     node: str
@@ -57,6 +59,7 @@ class Invocation:
     end: int
     inputs: dict[str, str]
     outputs: tuple[Message, ...]
+    version: int = 0
 
     @property
     def us(self) -> float:
@@ -154,8 +157,9 @@ def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
     messages = [_messages(rows, port, *trace.ports[node][port], f"{node}.{port}" in trace.texts)
                 for port in trace.ports[node]]
     name = implementation(trace, node)
+    versions = rows[VERSION].to_pylist() if VERSION in rows.column_names else [0] * len(rows)
     return [Invocation(node, name, wave, tick, start, end, {port: sent[at] for port, sent in inputs.items()},
-                       tuple(sent[at] for sent in messages))
+                       tuple(sent[at] for sent in messages), versions[at])
             for at, (tick, start, end) in enumerate(zip(*(rows[key].to_pylist() for key in ("tick", "start", "end")),
                                                         strict=True))]
 

@@ -37,6 +37,7 @@ class TraceLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._held: dict[str, _Held] = {}
         self._notes: dict[str, dict[str, Tensor]] = {}
+        self._version = 0
         self._writer = Writer(self.folder)
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
         atexit.register(self.close)  # writes the rest if close() is never called
@@ -68,6 +69,11 @@ class TraceLog:
             is_kept = any(port.split(".")[0] == node for port in self.payload)
         return self._notes.setdefault(node, {}) if is_kept else None
 
+    def publish(self, version: int) -> None:
+        """Record later invocations with this version of the weights."""
+        self._hand_over()
+        self._version = version
+
     def flush(self) -> None:
         """Append the rows held in memory, and wait until they are written."""
         self._hand_over()
@@ -88,7 +94,7 @@ class TraceLog:
         for held in self._held.values():
             if held.rows:
                 # in this order an interrupt loses no row; rows logged twice count once, as the later record
-                self._writer.take(Block(held.file, held.rows))
+                self._writer.take(Block(held.file, held.rows, self._version))
                 held.rows = []
         self._due = time.perf_counter_ns() + int(BLOCK_SECONDS * 1e9)
 

@@ -1,6 +1,7 @@
 """One node's file in the log: an Arrow stream, one record batch per block of invocations.
 
-Columns: wave, tick, batch (number of worlds), start, end (nanoseconds of the monotonic clock), `age` (per input the ticks
+Columns: wave, tick, batch (number of worlds), start, end (nanoseconds of the monotonic clock), `version` (of the published
+weights, 0 for none; traces of earlier versions of ami lack it), `age` (per input the ticks
 since its message was sent, -1 for a wire's initial value; traces of earlier versions have none) and, per output port p,
 `p.hash` (8 bytes of the SHA-256 of the content; content of up to 8 bytes is stored itself, padded with zeros),
 `p.rows` (one value per world) for scalar messages, `p.mean/.std/.min/.max` for other floating-point ones, and `p.data`
@@ -43,6 +44,7 @@ COMPRESSION = "lz4"
 LEAST_COMPRESSED = 16_384  # bytes of a record batch
 COMMON = [("wave", pa.int32()), ("tick", pa.int32()), ("batch", pa.int32()), ("start", pa.int64()), ("end", pa.int64())]
 
+VERSION = "version"
 AGE = "age"
 INITIAL = -1
 
@@ -68,6 +70,7 @@ class NodeFile:
         self._ports = {name: _Port(f"{node}.{name}", value) for name, value in outputs.items()}
         self._kept = {name for name in outputs if payload is True or (payload and f"{node}.{name}" in payload)}
         fields = list(COMMON)
+        fields.append((VERSION, pa.int64()))
         fields += [(AGE, pa.list_(pa.int32(), num_inputs))] if num_inputs else []
         for name, port in self._ports.items():
             fields += port_columns(name, port.dtype, port.shape)
@@ -78,8 +81,12 @@ class NodeFile:
         self._file: IO[bytes] | None = None
         self._whole = 0
 
-    def write(self, rows: Sequence[Row]) -> float:
+    def write(self, rows: Sequence[Row], version: int = 0) -> float:
         """Append rows as whole record batches; a change of the batch size begins a new one.
+
+        Args:
+            rows: the invocations.
+            version: the version of the weights that they ran with.
 
         Returns:
             Seconds that the disk took.
@@ -87,7 +94,7 @@ class NodeFile:
         Raises:
             OSError: writing failed; `abandon` keeps the whole record batches.
         """
-        return sum(self._append(list(some), batch) for batch, some in groupby(rows, key=lambda row: row[2]))
+        return sum(self._append(list(some), batch, version) for batch, some in groupby(rows, key=lambda row: row[2]))
 
     def close(self) -> None:
         """End the stream and sync it to disk."""
@@ -108,10 +115,11 @@ class NodeFile:
             else:
                 Path(self._file.name).unlink()
 
-    def _append(self, rows: list[Row], batch: int) -> float:
+    def _append(self, rows: list[Row], batch: int, version: int) -> float:
         wave, tick, batches, start, end, ages, contents, notes = zip(*rows, strict=True)
         arrays = [pa.array(np.array(column, np.int32)) for column in (wave, tick, batches)]
         arrays += [pa.array(np.array(column, np.int64)) for column in (start, end)]
+        arrays.append(pa.array(np.full(len(rows), version, np.int64)))
         if self._num_inputs:
             # constant delays give constant columns, which compress well
             flat = pa.array(np.array(ages, np.int32).reshape(-1))

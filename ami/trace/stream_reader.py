@@ -27,7 +27,7 @@ from ami.errors import TraceError
 from ami.storage.files import FileKind, parse_json
 from ami.storage.limits import memory
 from ami.storage.schema import AtMost, Count, Like, Mismatch, Name, check, shown
-from ami.trace.node_file import AGE, COMMON, INITIAL, NOTES, TICKS, port_columns
+from ami.trace.node_file import AGE, COMMON, INITIAL, NOTES, TICKS, VERSION, port_columns
 
 CONTINUES = b"\xff\xff\xff\xff"
 SCHEMA_MESSAGE, BATCH_MESSAGE = 1, 3
@@ -185,7 +185,7 @@ class Stream:
         self.node = described["node"]
         self.ports = {port: (dtype, tuple(shape)) for port, (dtype, shape) in described["ports"].items()}
         names = set(schema.names)
-        expected = list(COMMON)
+        expected = [*COMMON, *[(VERSION, pa.int64())] * (VERSION in names)]
         if AGE in names:
             kind = schema.field(AGE).type
             if not pa.types.is_fixed_size_list(kind) or not 0 < kind.list_size <= MOST_INPUTS:
@@ -294,6 +294,8 @@ def check_rows(batch: pa.RecordBatch, ports: Ports) -> None:
             raise Mismatch(f"column {name} holds {values.min()}: expected {least} or more")
     if len(end) and (end.max() > LATEST or (end < start).any()):
         raise Mismatch("column end holds a time before its start or out of range")
+    if VERSION in batch.schema.names and (batch[VERSION].null_count or (batch[VERSION].to_numpy() < 0).any()):
+        raise Mismatch(f"column {VERSION} holds null or a negative number: expected a version in every row")
     if AGE in batch.schema.names:
         ages = batch[AGE].flatten()
         if batch[AGE].null_count or ages.null_count:

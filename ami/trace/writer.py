@@ -25,10 +25,11 @@ FIX = "Fix: a store on a quicker disk, or trace.record=false"
 
 
 class Block(NamedTuple):
-    """Some invocations of one node, in order."""
+    """Some invocations of one node, in order, all with one version of the weights."""
 
     file: NodeFile
     rows: Sequence[Row]
+    version: int = 0
 
     @property
     def bytes(self) -> int:
@@ -98,7 +99,7 @@ class Writer:
         wave, tick = block.rows[0][:2]
         self._files[block.file] = None
         try:
-            waited = block.file.write(block.rows)
+            waited = block.file.write(block.rows, block.version)
         except OSError as error:
             self._give_up(error, f"nothing is recorded from wave {wave}, tick {tick} on")
             return

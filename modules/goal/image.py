@@ -15,7 +15,8 @@ from ami.module import Call
 class ImageGoal(Goal):
     """The goal is the encoded goal observation: goal = goal_of(encode(observation)).
 
-    Computed once per episode, at its first tick: changes of the goal within an episode are ignored.
+    Computed once per episode, at its first tick, and again after weights were published: changes of the goal within an
+    episode are ignored.
     """
 
     requires = {
@@ -26,6 +27,10 @@ class ImageGoal(Goal):
     def initial(self, batch: int) -> dict[str, Tensor]:
         goal = torch.zeros(batch, *self.outputs["goal"].shape(self.dims))
         return {"goal": goal, "pending": torch.ones(batch, dtype=torch.bool)}
+
+    def weights_changed(self) -> None:
+        if self.carry:
+            self.carry = {**self.carry, "pending": torch.ones_like(self.carry["pending"])}
 
     def step(self, observation: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         pending = self.carry["pending"]

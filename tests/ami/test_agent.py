@@ -19,7 +19,7 @@ from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.local import LocalRuntime
 from ami.runtime.mailbox import Parcel
-from ami.runtime.worker import Worker
+from ami.runtime.worker import Weights, Worker
 from tests.ami.toys import graph, groupings
 
 Record = list[dict[str, Tensor]]
@@ -51,6 +51,10 @@ class Workers:
 
     def read(self, handle: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return handle
+
+    def publish(self, version: int, weights: Weights) -> None:
+        for worker in self.workers.values():
+            worker.load(version, weights)
 
     def settle(self) -> None:
         pass

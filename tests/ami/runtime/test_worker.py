@@ -42,6 +42,9 @@ class Notes:
     def notes(self, node: str) -> dict[str, Tensor] | None:
         return self.noted if node in self.nodes else None
 
+    def publish(self, version: int) -> None:
+        self.version = version
+
     def close(self) -> None:
         self.closed = True
 
