@@ -42,7 +42,7 @@ from matplotlib import pyplot as plt
 torch.set_num_threads(1)
 SEEDS, PAIRS, MANIFEST_SEED = (0, 1, 2), 200, 20261125
 NOISES = ("none", "tv", "background")
-UPDATES, BATCH, WINDOW = 1200, 64, 5  # the shipped recipe's
+UPDATES, BATCH, WINDOW = 1200, 64, 5
 REGULARISER = "{_target_: modules.world_model.anti_collapse.VICReg, %s}"
 JEPA, PIXELS, TIMED, UNTRAINED = "jepa", "pixels, equal updates", "pixels, equal time", "untrained"
 MODELS = {JEPA: "world_model=jepa", PIXELS: "world_model=generative", TIMED: "world_model=generative",
