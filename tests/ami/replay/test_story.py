@@ -23,8 +23,8 @@ def test_the_story_from_command_line_to_files(recorded, capsys: pytest.CaptureFi
     assert main(["replay", str(run), "--fork", "3", "planner.num_candidates=9"]) == 0
     assert "episodes in progress" in " ".join(capsys.readouterr().out.split())
     assert {path.name for path in (run / "replays").iterdir()} >= {
-        "again", "swap-planner.num_candidates=9", "fork-0-3-planner.num_candidates=9"}
-    assert main(["trace", "diff", str(run), str(run / "replays" / "again")]) == 0
+        "replay", "swap-planner.num_candidates=9", "fork-0-3-planner.num_candidates=9"}
+    assert main(["trace", "diff", str(run), str(run / "replays" / "replay")]) == 0
 
 
 def test_a_run_with_earlier_names_of_settings_is_opened_replayed_and_forked(
@@ -98,7 +98,7 @@ def test_an_interrupted_replay_leaves_nothing(recorded, tmp_path: Path, monkeypa
         (folder / "header.json").write_text("half a tra")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ami.replay.report.again", stopped)
+    monkeypatch.setattr("ami.replay.report.reexecute", stopped)
     assert main(["replay", str(recorded("two rooms")), "--out", str(tmp_path / "new" / "out")]) == 130
     assert capsys.readouterr().err.startswith("ami: stopped by Ctrl-C") and not (tmp_path / "new").exists()
 

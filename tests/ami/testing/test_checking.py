@@ -15,7 +15,7 @@ from ami.testing.report import BROKEN, KEPT, UNJUDGED
 from modules.planner.cem import CEM
 
 OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section]
-           for name, _ in options_of(group)]
+           for name, _ in options_of(group) if (group, name) != ("world", "data")]  # it only describes a file
 
 
 NEEDS = {"world_model=simulator": ["agent=oracle"]}
