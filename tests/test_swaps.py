@@ -20,7 +20,7 @@ from ami.runtime.local import LocalRuntime
 
 TICKS, WORLDS = 10, 2
 OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in SECTIONS[section]
-           for name, _ in options_of(group)]
+           for name, _ in options_of(group) if (group, name) != ("world", "data")]  # it only describes a file
 SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {

@@ -1,14 +1,18 @@
-"""Stages of learning as the configuration would make them."""
+"""Stages of learning as the configuration would make them, and an interruption at one of their steps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from omegaconf import OmegaConf
 
 from ami.config.overrides import option_folders
 from ami.config.stage_options import insert_options
 from ami.learning.stage import Stage
+from ami.learning.stage_run import StageRun
 
 
 def stage(name: str = "model", **settings: Any) -> Stage:
@@ -18,3 +22,18 @@ def stage(name: str = "model", **settings: Any) -> Stage:
     insert_options(config, option_folders([]), [])
     plain: Any = OmegaConf.to_container(config.learning.stages[name], resolve=True)
     return Stage.read(name, plain)
+
+
+@contextmanager
+def interrupted_at(name: str, step: int) -> Iterator[None]:
+    """Expect the block to be interrupted, as by Ctrl-C, before a step of a stage."""
+    update_of = StageRun.update
+
+    def update(self: StageRun) -> object:
+        if self.stage.name == name and self.step == step:
+            raise KeyboardInterrupt
+        return update_of(self)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StageRun, "update", update)
+        yield

@@ -364,4 +364,4 @@ def test_list_has_a_line_for_every_option(capsys: pytest.CaptureFixture[str]) ->
 
 def test_list_shows_one_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "worlds"]) == 0
-    assert capsys.readouterr().out.startswith("world\n  gym                    Any gymnasium world")
+    assert capsys.readouterr().out.startswith("world\n  data                   A file of episodes in place")

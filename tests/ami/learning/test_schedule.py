@@ -19,7 +19,7 @@ from ami.learning.stage_run import StageRun
 from ami.saved.agent_file import Trained
 from ami.session import learn as learning
 from ami.session.learn import learn
-from tests.support.stages import stage
+from tests.support.stages import interrupted_at, stage
 
 MIXED = ["learning.collect.episodes=10", "learning.collect.batch=10", "learning.collect.steps=12", "learning.rounds=2",
          "learning.order=concurrent", "learning.fresh=false", "learning.stages.model.steps=24",
@@ -118,21 +118,11 @@ def test_one_word_changes_how_a_stage_learns(tmp_path: Path, words: tuple[str, .
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "nadam", "{_target_: torch.optim.Adagrad}"])
-def test_every_optimiser_resumes_to_the_same_weights(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimiser: str) -> None:
+def test_every_optimiser_resumes_to_the_same_weights(tmp_path: Path, optimiser: str) -> None:
     one_cycle = "{_target_: torch.optim.lr_scheduler.OneCycleLR, max_lr: 0.01, total_steps: 24, cycle_momentum: false}"
     chosen = ["learning.rounds=1", f"learning.stages.model.optimiser={optimiser}",
               f"learning.stages.model.scheduler={one_cycle}"]
     expected = learn(config(tmp_path / "whole", *chosen))
-    update_of = StageRun.update
-
-    def stop(self: StageRun) -> object:
-        if self.stage.name == "model" and self.step == 14:
-            raise KeyboardInterrupt
-        return update_of(self)
-
-    monkeypatch.setattr(StageRun, "update", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at("model", 14):
         learn(config(tmp_path / "cut", *chosen))
-    monkeypatch.undo()
     assert same(expected, learn(config(tmp_path / "cut", *chosen)))

@@ -19,11 +19,10 @@ from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.learning import checkpoint
 from ami.learning.schedulers import WarmUpCosine
 from ami.learning.stage import parts_of
-from ami.learning.stage_run import StageRun
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import open_trained
 from ami.session.learn import learn
-from tests.support.stages import stage
+from tests.support.stages import interrupted_at, stage
 
 SMALL = ["learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=40",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=40", "learning.stages.critic.batch=8",
@@ -66,20 +65,11 @@ def test_the_key_depends_on_settings_of_the_weights_and_not_on_the_planner(tmp_p
     ("model", "ema"), ("critic", "ema"),
     *(pytest.param("model", name, marks=pytest.mark.slow) for name in ("vicreg", "sigreg", "none"))])
 def test_an_interrupted_training_ends_with_the_same_weights(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in: str, method: str) -> None:
+        tmp_path: Path, stop_in: str, method: str) -> None:
     chosen = (f"world_model.anti_collapse={method}",)
     whole = learn(config(tmp_path / "whole", *chosen))
-    update_of = StageRun.update
-
-    def stop(self: StageRun) -> object:
-        if self.stage.name == stop_in and self.step == 17:
-            raise KeyboardInterrupt
-        return update_of(self)
-
-    monkeypatch.setattr(StageRun, "update", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(stop_in, 17):
         learn(config(tmp_path / "cut", *chosen))
-    monkeypatch.undo()
     after = learn(config(tmp_path / "cut", *chosen))
     assert whole.file is not None and after.file is not None
     assert same(weights_of(whole.file), weights_of(after.file))

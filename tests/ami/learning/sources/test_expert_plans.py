@@ -13,10 +13,10 @@ from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import SettingError
 from ami.learning import checkpoint
 from ami.learning.sources.expert_plans import planned_ports, run
-from ami.learning.stage_run import StageRun
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained, open_trained
 from ami.session.learn import learn
+from tests.support.stages import interrupted_at
 
 SMALL = ["experiment=mode1", "learning.collect.episodes=12", "learning.collect.batch=12", "learning.stages.model.steps=10",
          "learning.stages.model.batch=8", "learning.stages.critic.steps=10", "learning.stages.critic.batch=8",
@@ -83,19 +83,9 @@ def test_all_agents_plan_and_only_the_policy_learns(tmp_path: Path, whole: Train
     assert trained.file is not None and [file.name for file in trained.file.parent.iterdir()] == ["agent.safetensors"]
 
 
-def test_a_stage_interrupted_during_the_apprentice_ends_with_the_same_weights(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Trained) -> None:
-    update_of = StageRun.update
-
-    def stop(self: StageRun) -> object:
-        if self.stage.name == "policy" and self.step == 13:
-            raise KeyboardInterrupt
-        return update_of(self)
-
-    monkeypatch.setattr(StageRun, "update", stop)
-    with pytest.raises(KeyboardInterrupt):
+def test_a_stage_interrupted_during_the_apprentice_ends_with_the_same_weights(tmp_path: Path, whole: Trained) -> None:
+    with interrupted_at("policy", 13):
         learn(config(tmp_path / "cut"))
-    monkeypatch.undo()
     after = learn(config(tmp_path / "cut"))
     one, two = weights_of(whole.file), weights_of(after.file)
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
