@@ -16,6 +16,8 @@ FIRST_BLOCK, MOST_BLOCK = 2**20, 2**28
 """Bytes of a column's first block and of its largest: each new block is as large as all before it together."""
 MOST_RESIDENT = 2**27
 """Bytes of mapped files that a column may read before their memory is given back."""
+MOST_UNITED = 2**26
+"""Bytes of a column whose blocks are copied into one."""
 READ_AROUND = 2**16
 """Bytes that the system maps around each place that is read."""
 
@@ -85,6 +87,13 @@ class Column:
         """Append the rows [first, stop) of another column without copying them."""
         for start, block in other._within(first, stop):
             self._add(block.part(max(first - start, 0), min(stop - start, block.count)))
+
+    def unite(self, most: int = MOST_UNITED) -> None:
+        """Copy all rows into one block if they are in several blocks of memory and take at most `most` bytes: a window then
+        costs one indexing operation instead of one per block."""
+        if len(self._blocks) > 1 and not self._has_files and self.num_bytes <= most:
+            rows = self.whole()
+            self._blocks, self._starts = [MemoryBlock(rows, len(rows))], self._starts[:1]
 
     def check(self, rows: Tensor, what: str = "a row") -> None:
         """Refuse rows of another dtype or shape."""

@@ -342,13 +342,15 @@ class ReplayBuffer:
 
 
 def joined(parts: Sequence[ReplayBuffer], capacity: int | None = None) -> ReplayBuffer:
-    """Concatenate buffers, sharing their rows; fields that one of them lacks are left out. The oldest episodes beyond
-    `capacity` rows are left out."""
+    """Concatenate buffers, sharing the rows of large fields; fields that one of them lacks are left out. The oldest episodes
+    beyond `capacity` rows are left out."""
     if len(parts) == 1 and (capacity is None or parts[0].num_frames <= capacity):
         return parts[0]
     buffer = ReplayBuffer(capacity)
     for part in parts:
         buffer.extend(part)
+    for column in buffer.columns.values():
+        column.unite()
     return buffer
 
 

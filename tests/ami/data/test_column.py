@@ -67,3 +67,27 @@ def test_other_rows_are_refused(rows: torch.Tensor) -> None:
     for fill in (Column.append, Column.add):
         with pytest.raises(SettingError, match=r"a row is .*: expected torch.int32 \(2,\)"):
             fill(filled([1]), rows)
+
+
+def test_small_blocks_are_united_and_large_ones_stay_shared() -> None:
+    parts = [torch.arange(number, number + 3.0) for number in (0, 3, 6)]
+    for most, blocks in ((36, 1), (35, 3)):
+        column = Column(torch.float32, ())
+        for rows in parts:
+            column.add(rows)
+        column.drop(0)
+        column.unite(most)
+        assert column.is_one_block is (blocks == 1)
+        assert column.rows(torch.tensor([[0, 4], [8, 5]])).tolist() == [[0, 4], [8, 5]] and len(column) == 9
+        column.append(torch.tensor([9.0]))
+        assert column.span(7, 10).tolist() == [7, 8, 9]
+
+
+def test_united_rows_keep_their_numbers_after_a_drop() -> None:
+    column = Column(torch.float32, ())
+    for number in (0, 3, 6):
+        column.add(torch.arange(number, number + 3.0))
+    column.drop(4)
+    column.unite()
+    assert column.is_one_block and column.span(5, 7).tolist() == [5, 6]
+    assert column.rows(torch.tensor([3, 8])).tolist() == [3, 8]

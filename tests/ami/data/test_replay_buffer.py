@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ami.data import column as columns
+from ami.data.column import Column
 from ami.data.observations import Observations
 from ami.data.replay_buffer import ReplayBuffer, joined, with_first, with_last
 from ami.errors import DataError, SettingError
@@ -105,12 +106,15 @@ def test_joined_buffers_equal_one_buffer_of_all_episodes(lengths: list[list[int]
     assert all(torch.equal(value, whole.windows(starts, 1)[name]) for name, value in both.windows(starts, 1).items())
 
 
-def test_joining_copies_nothing_and_keeps_the_fields_of_all() -> None:
+@pytest.mark.parametrize("most", [0, 10**6])
+def test_joining_copies_small_fields_alone_and_keeps_the_fields_of_all(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(Column.unite, "__defaults__", (most,))
     one, other = buffer_of([2, 3]), ReplayBuffer()
     other.append({name: rows for name, rows in episode(2, 4).items() if name in ("observation", "action")})
     both = joined([one, other])
     assert both.columns.keys() == {"observation", "action"} and both.steps.tolist() == [2, 3, 4]
-    assert both.columns["observation"].span(0, 7).data_ptr() == one.column("observation").data_ptr()
+    is_shared = both.columns["observation"].span(0, 7).data_ptr() == one.column("observation").data_ptr()
+    assert is_shared is (most == 0)
     assert math.isnan(both.mean_return), "rewards were not recorded"
     assert joined([one]) is one
 
