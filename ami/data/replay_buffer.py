@@ -72,18 +72,6 @@ class ReplayBuffer:
                                      if value is not None})
         return buffer
 
-    @classmethod
-    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ReplayBuffer:
-        """Return the buffer whose `tensors` these are, without a copy."""
-        buffer = cls()
-        for name, rows in tensors.items():
-            if name != STEPS:
-                buffer.columns[name] = Column(rows.dtype, tuple(rows.shape[1:]))
-                buffer.columns[name].add(rows)
-        steps = tensors[STEPS]
-        buffer._set((steps + 1).cumsum(0) - (steps + 1), steps)
-        return buffer
-
     def tensors(self) -> dict[str, Tensor]:
         """Return every field's rows (F, …) by name, and "steps" (E,)."""
         return {STEPS: self.steps, **{name: self.column(name) for name in self.columns}}

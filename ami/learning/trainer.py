@@ -231,9 +231,9 @@ class Trainer:
         def on_episodes(step: int, episodes: int) -> None:
             self.on_step(stage, step, {"stage": stage.name, "step": float(step), "episodes": float(episodes)})
 
-        return Supply(stage.name, stage.batch, stage.steps, experience, self.modules,
-                      tuple(path.split(".")[0] for path in stage.train), self.seed, self.experts, scratch,
-                      lambda number: self.cache.file(f"{phase.name}.{stage.name}-{number}"), on_episodes)
+        trained = tuple(path.split(".")[0] for one in phase.stages for path in one.train)
+        return Supply(stage.name, stage.batch, stage.steps, experience, self.modules, trained, self.seed, self.experts,
+                      scratch, lambda number: self.cache.file(f"{phase.name}.{stage.name}-{number}"), on_episodes)
 
     # The progress file -----------------------------------------------------------------------------------------------
 

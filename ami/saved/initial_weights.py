@@ -6,14 +6,12 @@ of the trained agent holds these weights too, so that it opens without the file 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ami.config.compose import Config
@@ -25,6 +23,7 @@ from ami.runtime.build import build_module
 from ami.runtime.worker import Weights
 from ami.saved.agent_file import AGENT_FILE, description
 from ami.storage.store import find
+from ami.trace.provenance import weights_hash
 
 MOST_NAMED = 3
 """The number of tensors that a message names."""
@@ -69,7 +68,7 @@ def initial_weights(config: Config, graph: Graph, known: Collection[str] = ()) -
     settings = {node: one for node, one in node_settings(config.plain()).items() if node in graph.order}
     found = {node: _read(config, graph, node, one.weights) for node, one in settings.items()
              if one.weights is not None and node not in known}
-    return InitialWeights(found, {node: _hash(weights) for node, weights in found.items()},
+    return InitialWeights(found, {node: weights_hash(weights) for node, weights in found.items()},
                           frozenset(node for node, one in settings.items() if one.frozen))
 
 
@@ -124,13 +123,3 @@ def _check(graph: Graph, node: str, file: Path, weights: Mapping[str, Tensor], s
 
 def _named(names: list[str]) -> str:
     return f"{', '.join(names[:MOST_NAMED])}" + f" and {len(names) - MOST_NAMED} more" * (len(names) > MOST_NAMED)
-
-
-def _hash(weights: Mapping[str, Tensor]) -> str:
-    """Return the hash of tensors' names, dtypes, shapes and bytes."""
-    content = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].detach().cpu().contiguous()
-        content.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        content.update(value.flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    return content.hexdigest()[:16]

@@ -77,8 +77,8 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
         _check_memory(plan, experience, modules)
         probe_modules(modules, experience)
         cache, watch = Cache(Path(place)), _Watch()
-        phases = [Phase(f"{number}", 0, (_shrunk(stage, experience),), plan.nodes)
-                  for number, stage in enumerate(plan.stages)]
+        phases = [Phase(f"{number}", 0, tuple(_shrunk(stage, experience) for stage in stages), plan.nodes)
+                  for number, stages in enumerate(plan.at_once)]
         for phase in phases:
             _keep_plans(phase, experts, modules, seed, cache)
         trainer = Trainer(modules, [Phase("experience", 0), *phases], seed, cache, save_every=STEPS + 1, on_step=watch,
@@ -96,15 +96,14 @@ def _shrunk(stage: Stage, experience: ReplayBuffer) -> Stage:
 
 
 def _keep_plans(phase: Phase, experts: dict[str, Expert], modules: dict[str, Module], seed: int, cache: Cache) -> None:
-    """Save the first plans of a stage's expert agents where the stage expects the plans of whole episodes."""
-    (stage,) = phase.stages
-    if not isinstance(stage.data, ExpertPlans):
-        return
+    """Save the first plans of each stage's expert agents where the stage expects the plans of whole episodes."""
     weights = {node: dict(module.state_dict()) for node, module in modules.items()}
-    for number, name in enumerate(stage.data.agents):
-        with experts[name](weights) as agent:
-            plans = first_plans(agent, stage.data.episodes, stage.name, name, seed)
-        checkpoint.save(cache.file(f"{phase.name}.{stage.name}-{number}"), vars(plans), {})
+    for stage in phase.stages:
+        if isinstance(stage.data, ExpertPlans):
+            for number, name in enumerate(stage.data.agents):
+                with experts[name](weights) as agent:
+                    plans = first_plans(agent, stage.data.episodes, stage.name, name, seed)
+                checkpoint.save(cache.file(f"{phase.name}.{stage.name}-{number}"), vars(plans), {})
 
 
 def _of_collecting(plan: TrainingPlan, experience: ReplayBuffer, tick: float) -> Iterator[str]:

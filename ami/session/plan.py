@@ -110,9 +110,7 @@ class TrainingPlan:
         before = ""
         first = self._experience_key(self.explorer) if self.data is None else _hash(self._common, self.data.key)
         later = self._experience_key(self.learner) if self.rounds > 1 else ""
-        at_once = [self.stages] if self.config.settings.learning.get("order") == "concurrent" else [
-            (stage,) for stage in self.stages]
-        trained = [(stages, self._nodes_of(stages), [self._stage_key(stage) for stage in stages]) for stages in at_once]
+        trained = [(stages, self._nodes_of(stages), [self._stage_key(stage) for stage in stages]) for stages in self.at_once]
         for number in range(self.rounds):
             before = _hash(before, number, later if number else first, *([] if self.capacity is None else [self.capacity]))
             phases.append(Phase(before, number))
@@ -120,6 +118,13 @@ class TrainingPlan:
                 before = _hash(before, number, keys, self.fresh)
                 phases.append(Phase(before, number, stages, nodes))
         return tuple(phases)
+
+    @property
+    def at_once(self) -> list[tuple[Stage, ...]]:
+        """The stages of each phase of a round."""
+        if self.config.settings.learning.get("order") == "concurrent":
+            return [self.stages]
+        return [(stage,) for stage in self.stages]
 
     @property
     def fresh(self) -> bool:

@@ -77,7 +77,6 @@ class ExpertPlans(Source):
         SettingError: a setting is out of its range; or, when a batch is drawn, an agent never planned.
     """
 
-    columns = COLUMNS
     made_by = "the agents of the stage computed it"
 
     def __init__(self, agents: Sequence[str] = ("teacher", "apprentice"), episodes: int = 400) -> None:

@@ -12,7 +12,6 @@ from ami.learning.sources.windows import Windows
 class Frames(Source):
     """Single observations, "observation" (N, *O), drawn evenly from all of them."""
 
-    columns = ("observation",)
 
     def open(self, supply: Supply) -> Draw:
         experience = supply.experience
@@ -24,7 +23,6 @@ class Frames(Source):
 class Clips(Windows):
     """T + 1 successive observations, "observation" (N, T + 1, *O), without actions."""
 
-    columns = ("observation",)
 
     def open(self, supply: Supply) -> Draw:
         starts = self.draw_starts(supply)

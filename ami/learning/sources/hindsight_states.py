@@ -43,7 +43,6 @@ class HindsightStates(Source):
         SettingError: a setting is out of its range; or, when it is opened, there is no such perception or world model.
     """
 
-    columns = ("state", "successors", "goal", "next")
     made_by = "perception and world model computed it"
 
     def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, perception: str | None = None,
@@ -58,9 +57,8 @@ class HindsightStates(Source):
 
     def open(self, supply: Supply) -> Draw:
         where = f"learning.stages.{supply.stage}.source"
-        perception = supply.modules[the_one(supply.modules, Perception, self.perception, where)]
-        model = supply.modules[the_one(supply.modules, WorldModel, self.world_model, where)]
-        assert isinstance(perception, Perception) and isinstance(model, WorldModel)  # by the_one
+        _, perception = the_one(supply.modules, Perception, self.perception, where)
+        _, model = the_one(supply.modules, WorldModel, self.world_model, where)
         states = remember(supply.experience, perception, model, self.imagined, supply.scratch)
         endings = states.endings(self.within) if self.terminal_share else None
         share = round(self.terminal_share * supply.batch) if endings is not None and len(endings) else 0

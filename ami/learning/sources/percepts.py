@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from ami.blueprint import Perception
-from ami.errors import SettingError
+from ami.errors import require
 from ami.learning.sources.source import Draw, Supply, check_role, the_one
 from ami.learning.sources.windows import Windows
 from ami.learning.states import percepts_of
@@ -23,11 +23,10 @@ class Percepts(Windows):
         perception: the node of the perception; None for the only one.
 
     Raises:
-        SettingError: a setting is out of its range; or, when it is opened, the stage trains the perception, whose percepts
-            would change with every step.
+        SettingError: a setting is out of its range; or, when it is opened, the perception is trained at the same time: its
+            percepts would change with every step.
     """
 
-    columns = ("percept", "action")
     made_by = "perception computed it"
 
     def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, perception: str | None = None) -> None:
@@ -36,12 +35,11 @@ class Percepts(Windows):
         self.perception = perception
 
     def open(self, supply: Supply) -> Draw:
-        node = the_one(supply.modules, Perception, self.perception, f"learning.stages.{supply.stage}.source")
-        if node in supply.trained:
-            raise SettingError(f"learning.stages.{supply.stage} trains {node}, and its source encodes the experience by it "
-                               f"once: expected a frozen perception. Fix: source=windows, or leave {node} out of `train`")
-        perception, experience = supply.modules[node], supply.experience
-        assert isinstance(perception, Perception)  # by the_one
+        node, perception = the_one(supply.modules, Perception, self.perception, f"learning.stages.{supply.stage}.source")
+        require(node not in supply.trained,
+                f"the source of learning.stages.{supply.stage} encodes the experience by {node} once, but {node} is trained "
+                f"at the same time: expected a frozen perception. Fix: source=windows, or leave {node} out of `train`")
+        experience = supply.experience
         percepts = percepts_of(experience, perception, supply.scratch)
         first = experience.first - experience.first[:1]  # percepts are numbered from the first row that is kept
         starts = self.draw_starts(supply)

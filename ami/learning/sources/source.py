@@ -34,7 +34,7 @@ class Supply:
         steps: the number of the stage's steps.
         experience: all experience collected so far.
         modules: the modules that learn, and their callees, by node.
-        trained: the nodes of which the stage trains parts.
+        trained: the nodes of which this stage, or one that learns at the same time, trains parts.
         seed: the seed of the training.
         experts: functions that build the agents of `Source.agents`, by name.
         scratch: stores what is computed from all experience.
@@ -60,13 +60,11 @@ class Source(ABC):
     """The data of one stage. Its constructor takes settings alone; `open` makes the batches of one round.
 
     Attributes:
-        columns: the tensors of a batch that are always there.
         made_by: what to say of numbers that are not finite in a batch.
         agents: the agents whose episodes it is made of, besides the collected experience.
         length: the steps of a window; 1 for sources without windows.
     """
 
-    columns: ClassVar[Sequence[str]] = ()
     made_by: ClassVar[str] = "the world sent it"
     agents: Sequence[str] = ()
     length: int = 1
@@ -98,27 +96,27 @@ class Source(ABC):
         return {}
 
 
-def the_one(modules: Mapping[str, Module], role: type[Role], chosen: str | None, where: str) -> str:
-    """Return the node of a role that a source uses: `chosen`, or else the only one.
+def the_one(modules: Mapping[str, Module], role: type[Role], chosen: str | None, where: str) -> tuple[str, Role]:
+    """Return the node of a role that a source uses, and its module: `chosen`, or else the only one.
 
     Raises:
         UnknownName: there is no such node.
         SettingError: the node has another role, there are several, or there is none.
     """
-    found = [node for node, module in modules.items() if isinstance(module, role)]
+    found = {node: module for node, module in modules.items() if isinstance(module, role)}
     what = role.role.replace("_", " ")
     if chosen is not None:
         if chosen not in modules:
             raise unknown_name(f"{what} in {where}.{role.role}", chosen, found)
         require(chosen in found, f"{where}.{role.role} is {chosen}, a {type(modules[chosen]).__name__}: expected a {what}"
-                                 + f". Fix: {where}.{role.role}={found[0]}" * bool(found))
-        return chosen
+                                 + "".join(f". Fix: {where}.{role.role}={node}" for node in [*found][:1]))
+        return chosen, found[chosen]
     if len(found) == 1:
-        return found[0]
+        return next(iter(found.items()))
     stage = where.rpartition(".")[0]
     if found:
         raise SettingError(f"{where} needs one {what}, but {len(found)} of them learn here: {', '.join(found)}. "
-                           f"Fix: {where}.{role.role}={found[0]}")
+                           f"Fix: {where}.{role.role}={next(iter(found))}")
     raise SettingError(f"{where} needs a {what}, but none learns here. Fix: name it in the `train` of an earlier stage, or "
                        f"drop the stage, ~{stage}")
 

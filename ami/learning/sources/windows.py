@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Self
+from collections.abc import Callable, Mapping
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ class Windows(Source):
         SettingError: a setting is out of its range.
     """
 
-    columns: ClassVar[Sequence[str]] = ("observation", "action")
 
     def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1) -> None:
         owner = type(self).__name__

@@ -134,7 +134,9 @@ def test_the_oldest_episodes_beyond_the_capacity_are_evicted(lengths: list[int],
 def test_endings_are_the_windows_that_end_at_a_terminal_step() -> None:
     buffer = buffer_of([2, 3, 4, 5, 0])
     assert buffer.endings(2).tolist() == [[0, 0], [2, 2]] and buffer.endings(3).tolist() == [[2, 1]]
-    bare = ReplayBuffer.of_tensors({name: value for name, value in buffer.tensors().items() if name != "terminated"})
+    bare = ReplayBuffer()
+    for number in range(buffer.num_episodes):
+        bare.append({name: rows for name, rows in buffer.episode(number).items() if name != "terminated"})
     assert len(bare.endings(2)) == 0 and "cont" not in bare.windows(bare.starts(2), 2)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ami
 from ami.config.compose import Config
+from ami.errors import SettingError
 from ami.learning.schedule import due
 from ami.learning.stage_run import StageRun
 from ami.saved.agent_file import Trained
@@ -59,6 +60,16 @@ def test_concurrent_stages_share_a_phase(whole: Trained) -> None:
     assert whole.learnt == tuple(f"{name} of round {number}" for number in (1, 2)
                                  for name in ("experience", "model and critic"))
     assert {row["stage"] for row in whole.rows} == {"collect", "model", "critic"}
+
+
+def test_percepts_of_a_perception_that_another_stage_trains_meanwhile_are_refused_before_collecting(tmp_path: Path) -> None:
+    eye = "++learning.stages.eye={train: [perception], loss: world_model, steps: 8, batch: 8}"
+    frozen = ["learning.stages.model.train=[world_model]", "learning.stages.model.source=percepts"]
+    with pytest.raises(SettingError, match="but perception is trained at the same time: expected a frozen perception"):
+        learn(config(tmp_path, eye, *frozen))
+    assert not list(tmp_path.rglob("*.episodes"))
+    alone = ["learning.order=sequential", "learning.rounds=1", "world_model.anti_collapse=vicreg"]
+    assert learn(config(tmp_path, eye, *frozen, *alone)).file is not None
 
 
 MOMENTS = random.Random(0).sample(range(1, 80), 20)

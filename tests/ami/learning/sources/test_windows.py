@@ -61,8 +61,8 @@ def test_percepts_are_those_of_the_windows_and_encoded_once() -> None:
 
 @pytest.mark.parametrize(("given", "chosen", "error", "words"), [
     (supply("eye", trained=("eye",)), None, SettingError,
-     "learning.stages.model trains eye, and its source encodes the experience by it once: expected a frozen perception. "
-     "Fix: source=windows, or leave eye out of `train`"),
+     "the source of learning.stages.model encodes the experience by eye once, but eye is trained at the same time: expected "
+     "a frozen perception. Fix: source=windows, or leave eye out of `train`"),
     (supply("left", "right"), None, SettingError,
      "learning.stages.model.source needs one perception, but 2 of them learn here: left, right. "
      "Fix: learning.stages.model.source.perception=left"),
