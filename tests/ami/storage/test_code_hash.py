@@ -67,7 +67,7 @@ def edited(file: Path, text: str = "\nSPEED = 0.5\n") -> Iterator[None]:
     ("worlds/two_rooms_physics.py", True), ("worlds/two_rooms.py", True), ("worlds/__init__.py", True),
     ("worlds/layout.json", True), ("worlds/maps/small.npy", True),
     ("ami/envs/world.py", True), ("ami/envs/vector.py", True), ("ami/rng.py", True), ("ami/runtime/worker.py", True),
-    ("ami/learning/sources/source.py", True), ("ami/learning/trainer.py", True), ("ami/blueprint.py", True),
+    ("ami/learning/sources/source.py", True), ("ami/learning/trainer.py", True), ("ami/blueprint/cost.py", True),
     ("modules/perception/conv.py", True), ("modules/nets.py", True), ("modules/actor/random.py", True),
     ("modules/cost/critic.py", True), ("worlds/minigrid_places.py", False), ("worlds/README.md", False),
     ("modules/planner/cem.py", False), ("modules/perception/vit.py", False), ("modules/cost/value.py", False),
