@@ -25,8 +25,14 @@ def groups() -> tuple[str, ...]:
     return tuple(name for name in names if not name.startswith("override "))
 
 
-def read_option(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]:
+def read_option(folders: Sequence[Any], group: str, name: str, where: str = "") -> dict[str, Any]:
     """Return the content of an option, from the first folder that holds it.
+
+    Args:
+        folders: the folders of options.
+        group: the group.
+        name: the option's name.
+        where: the setting that names it, for the message; empty if it is the group itself.
 
     Raises:
         UnknownName: no folder holds it.
@@ -34,7 +40,7 @@ def read_option(folders: Sequence[Any], group: str, name: str) -> dict[str, Any]
     for folder in folders:
         if (folder / group / f"{name}.yaml").is_file():
             return read_yaml(folder / group / f"{name}.yaml")
-    raise unknown_name(group, name, option_names(folders, group))
+    raise unknown_name(f"{group} in {where}" if where else group, name, option_names(folders, group))
 
 
 def option_names(folders: Sequence[Any], group: str) -> list[str]:

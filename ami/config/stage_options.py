@@ -69,6 +69,6 @@ def _option(given: Any, where: str, group: str, folders: Sequence[Any]) -> Any:
     require(NAME in settings or group in DEFAULTS,
             f"{where} has no name: expected one of the options of configs/{group}. Fix: {where}.{NAME}=NAME")
     name = str(settings.get(NAME, DEFAULTS.get(group)))
-    return OmegaConf.merge(read_option(folders, group, name),
+    return OmegaConf.merge(read_option(folders, group, name, where),
                            {key: settings._get_node(key) if isinstance(settings, DictConfig) else value
                             for key, value in settings.items() if key != NAME})

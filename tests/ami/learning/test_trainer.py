@@ -139,7 +139,7 @@ def test_a_checkpoint_loads_and_runs_with_another_planner(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"steps": 0}, "learning.stages.critic.steps is 0: expected a whole number, 1 or more"),
-    ({"source": "windws"}, "unknown source 'windws': did you mean 'windows'?"),
+    ({"source": "windws"}, "unknown source in learning.stages.critic.source 'windws': did you mean 'windows'?"),
     ({"source": {"name": "windows", "lenght": 3}},
      "learning.stages.critic.source has no setting 'lenght': did you mean 'length'?"),
     ({"source": {"name": "windows", "length": 0}}, "Windows.length is 0: expected 1 or more steps"),

@@ -152,7 +152,8 @@ def test_callbacks_are_options_and_change_no_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("override", "error", "words"), [
-    ("learning.callbacks.probe=linear_prob", UnknownName, "unknown callback 'linear_prob': did you mean 'linear_probe'?"),
+    ("learning.callbacks.probe=linear_prob", UnknownName,
+     "unknown callback in learning.callbacks.probe 'linear_prob': did you mean 'linear_probe'?"),
     ("learning.callbacks.error.horizons=[0]", SettingError, "OpenLoop.horizons is [0]: expected one or more numbers of"),
     ("learning.callbacks.error.every=30", SettingError, "OpenLoop.every is 30: expected a multiple of 20 steps, or 0"),
     ("learning.callbacks.mine={every: 20}", SettingError,
