@@ -17,9 +17,10 @@ from ami.errors import SettingError
 from ami.graph.graph import Graph
 from ami.learning.collect import collector, episodes_of
 from ami.rng import derive_seed
-from ami.session.learn import learn
+from ami.session.learn import key_of, learn, opened
 from ami.storage.files import check_folder
 from ami.terminal.console import Console
+from ami.trace.provenance import weights_hash
 
 OWN = "ami"
 UNFINISHED = ".episodes"
@@ -42,7 +43,8 @@ def collect_to(config: Config, path: Path, episodes: int, steps: int, batch: int
         console: prints progress; by default nothing is printed.
 
     Raises:
-        SettingError: the file holds episodes of another agent.
+        SettingError: the file holds episodes of another agent, or of other weights.
+        CheckpointError: a file of weights is missing or does not fit.
         DataError: the file is damaged, or a package for its format is missing.
     """
     console = console or Console(quiet=True)
@@ -55,8 +57,8 @@ def collect_to(config: Config, path: Path, episodes: int, steps: int, batch: int
     files = EpisodeFolder(folder)
     made_by = _made_by(config, graph, steps)
     if files.columns and files.notes.get("made_by") != made_by:
-        raise SettingError(f"'{folder}' holds {files.num_episodes} episodes of another agent, world, seed or length. "
-                           "Fix: another name, or the settings it was collected with")
+        raise SettingError(f"'{folder}' holds {files.num_episodes} episodes of another agent, world, seed or length, "
+                           "or of other weights. Fix: another name, or the settings and weights it was collected with")
     if files.num_episodes < episodes:
         folder.mkdir(parents=True, exist_ok=True)
         space = graph.drafts[graph.the(World)].inputs["action"].space
@@ -90,7 +92,9 @@ def _collect(config: Config, graph: Graph, files: EpisodeFolder, numbers: range,
 
 
 def _made_by(config: Config, graph: Graph, steps: int) -> str:
-    """Return a hash of what the episodes depend on."""
+    """Return a hash of what the episodes depend on: settings, and weights or the training that makes them."""
     described = {node: spec.resolved() for node, spec in graph.specs.items()}
-    content = [described, config.settings.seed, steps, config.settings.checkpoint]
+    weights = key_of(config) if config.settings.checkpoint is None else {
+        node: weights_hash(own) for node, own in opened(config, graph).weights.items()}
+    content = [described, config.settings.seed, steps, weights]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

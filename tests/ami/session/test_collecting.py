@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 import ami
 from ami.cli.main import main
-from ami.config.compose import Config
+from ami.config.compose import Config, to_graph
 from ami.data.episode_folder import EpisodeFolder
 from ami.errors import SettingError
+from ami.runtime.build import build_module
 from ami.session.collecting import collect_to
 from tests.support.notes import Notes
 
@@ -42,6 +44,22 @@ def test_a_stopped_collection_continues_with_the_same_episodes(tmp_path: Path, m
     assert collect_to(config(tmp_path), tmp_path / "cut", 5, 4, 3).num_episodes == 7, "nothing to do"
     with pytest.raises(SettingError, match="holds 7 episodes of another agent, world, seed or length"):
         collect_to(config(tmp_path, "seed=1"), tmp_path / "cut", 9, 4, 3)
+
+
+def test_a_collection_with_other_weights_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    graph = to_graph(config(tmp_path))
+    weights = build_module(graph, "perception", 0).state_dict()
+    file = tmp_path / "encoder.safetensors"
+    chosen = config(tmp_path, f"perception.weights={file}")
+    save_file(weights, file)
+    collect_to(chosen, tmp_path / "own", 2, 3, 2)
+    assert collect_to(chosen, tmp_path / "own", 3, 3, 2).num_episodes == 3
+    save_file({name: value + 1 for name, value in weights.items()}, file)
+    with pytest.raises(SettingError) as refusal:
+        collect_to(chosen, tmp_path / "own", 4, 3, 2)
+    assert str(refusal.value) == (
+        f"'{tmp_path / 'own'}' holds 3 episodes of another agent, world, seed or length, or of other weights. Fix: another "
+        "name, or the settings and weights it was collected with")
 
 
 def test_the_commands_collect_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str],
