@@ -262,7 +262,7 @@ class GymWorld(World):
         masks = {MASK: self._allowed(seen, info, over[0] | over[1])} if MASK in self.outputs else {}
         same = self.reading.same
         sent = {
-            **{name: self._tensor(name, values) for name, values in shown.items() if name != MASK},
+            **{name: self._tensor(name, values) for name, values in shown.items() if name in self.outputs and name != MASK},
             **{name: allowed for name, allowed in masks.items() if allowed is not None},
             "reward": self._tensor("reward", reward),
             "terminated": torch.as_tensor(over[0], dtype=torch.bool),

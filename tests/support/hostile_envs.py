@@ -383,6 +383,15 @@ class PictureAndBody(Plain):
                 "body": self.np_random.uniform(-1, 1, 4).astype(np.float32)}
 
 
+class TwoVectors(Plain):
+    """Two observations without a picture: together they are the port `observation`."""
+
+    observation_space = spaces.Dict({"left": spaces.Box(-1, 1, (2,)), "right": spaces.Box(-1, 1, (3,))})
+
+    def observe(self):
+        return {"left": np.zeros(2, np.float32), "right": np.ones(3, np.float32)}
+
+
 class GoalInAKey(Plain):
     observation_space = spaces.Dict({name: spaces.Box(-1, 1, (3,)) for name in ("observation", "achieved_goal",
                                                                                 "desired_goal")})

@@ -304,6 +304,18 @@ def test_a_port_that_repeats_another_is_sent_only_if_it_is_read() -> None:
             assert outputs["world.image"] is outputs["world.observation"]
 
 
+@pytest.mark.parametrize(("wiring", "sent"), [([], set()), (["graph.perception.observation=world.right"], {"right"})])
+def test_a_port_that_is_part_of_another_is_sent_only_if_it_is_read(wiring: Sequence[str], sent: set[str]) -> None:
+    overrides = [*BARE, f"world.id={HOSTILE}/TwoVectors-v0", "planner=categorical", *wiring]
+    graph = to_graph(compose(overrides, allow=["tests."]))
+    assert set(graph.outputs["world"]) & {"left", "right"} == sent
+    with Agent(LocalRuntime(graph, watch=[f"world.{name}" for name in graph.outputs["world"]])) as agent:
+        agent.reset(torch.ones(2, dtype=torch.bool), [Episode(0, 0), Episode(1, 1)])
+        outputs = dict(agent.cycle())
+    assert outputs["world.observation"].tolist() == [[0, 0, 1, 1, 1]] * 2
+    assert all(outputs[f"world.{name}"].tolist() == [[1, 1, 1]] * 2 for name in sent)
+
+
 def test_the_port_of_a_goal_key_has_the_kind_of_a_goal() -> None:
     made = world("GoalInAKey")
     assert {name: port.kind for name, port in made.outputs.items() if "goal" in name} == {
