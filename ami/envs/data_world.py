@@ -14,6 +14,7 @@ from torch import Tensor
 from ami.data.read import Data
 from ami.data.recording import ActionCode
 from ami.data.replay_buffer import ACTION, OBSERVATION, REWARD, TRUTH
+from ami.envs.facts import port_facts
 from ami.envs.make import fitted
 from ami.envs.vector import Rows
 from ami.envs.world import GymWorld
@@ -108,9 +109,7 @@ class DataWorld(GymWorld):
 
     def facts(self) -> dict[str, str]:
         """Return its ports, its actions and its file."""
-        sizes = {name: port.space.shape for name, port in self.reading.ports.items()}
-        return {port: f"{self.outputs[port].dtype} {size}".removeprefix("torch.") for port, size in sizes.items()} | {
-            "action": str(self.space), "data": f"{self.data.path} ({self.data.kind})"}
+        return port_facts(self) | {"data": f"{self.data.path} ({self.data.kind})"}
 
     def _make(self, num_envs: int) -> Any:
         found = [fitted(self.make_env(), self.env_id) for _ in range(num_envs)]
