@@ -94,6 +94,12 @@ def history(trace: Trace, wave: int, node: str) -> list[Invocation]:
     return _fired(trace, node, _of_wave(trace, node, wave))
 
 
+def version_of(trace: Trace, node: str, wave: int, tick: int) -> int:
+    """Return the version of the published weights at a tick; 0 for none, and if the node did not fire."""
+    rows = _of_wave(trace, node, wave, tick, tick + 1) if node in trace.tables else ()
+    return _versions(rows)[0] if len(rows) else 0
+
+
 def check(trace: Trace, wave: int, tick: int | None = None) -> None:
     """Raise if the trace does not hold a wave or a tick.
 
@@ -157,11 +163,16 @@ def _fired(trace: Trace, node: str, rows: pa.Table) -> list[Invocation]:
     messages = [_messages(rows, port, *trace.ports[node][port], f"{node}.{port}" in trace.texts)
                 for port in trace.ports[node]]
     name = implementation(trace, node)
-    versions = rows[VERSION].to_pylist() if VERSION in rows.column_names else [0] * len(rows)
+    versions = _versions(rows)
     return [Invocation(node, name, wave, tick, start, end, {port: sent[at] for port, sent in inputs.items()},
                        tuple(sent[at] for sent in messages), versions[at])
             for at, (tick, start, end) in enumerate(zip(*(rows[key].to_pylist() for key in ("tick", "start", "end")),
                                                         strict=True))]
+
+
+def _versions(rows: pa.Table) -> list[int]:
+    versions: list[int] = rows[VERSION].to_pylist() if VERSION in rows.column_names else [0] * len(rows)
+    return versions
 
 
 def _inputs(trace: Trace, node: str, rows: pa.Table) -> dict[str, list[str]]:

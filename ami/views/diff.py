@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ami.dtypes import values_in
 from ami.terminal.text import escaped, terminal
+from ami.trace.invocation import version_of
 from ami.trace.reader import KEY, Trace
 
 COLUMNS = ("by, at most: median and maximum over the differing messages of the largest distance between two values; "
@@ -130,6 +131,9 @@ def diff(first: Path, second: Path, console: Console | None = None) -> bool:
         return True
     console.print(_settings(settings_apart(one.header, two.header)))
     console.print(Text.assemble(("first difference at ", ""), (str(apart), "bold"), "\n"))
+    versions = [version_of(trace, apart.node, apart.wave, apart.tick) for trace in (one, two)]
+    if versions[0] != versions[1]:
+        console.print(f"versions of the published weights there: {versions[0]} | {versions[1]}\n")
     for sentence in missing(one, two):
         console.print(sentence.replace("the first", "A", 1).replace("the second", "B", 1))
     console.print(_table(divergences(one, two)))

@@ -142,7 +142,7 @@ def _waves(trace: Trace) -> Text:
 
 
 def _node(trace: Trace, node: str, wave: int) -> Table:
-    """Return one node's ticks, with a column per output that has content as text."""
+    """Return one node's ticks, with a column per output that has content as text, and the version of published weights."""
     fired = history(trace, wave, node)
     if not fired:
         raise TraceError(f"{trace.folder} holds no invocation of {node} in wave {wave}: a killed process may have "
@@ -150,12 +150,14 @@ def _node(trace: Trace, node: str, wave: int) -> Table:
     ports = [message.port for message in fired[0].outputs if message.content]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
                   title=Text(f"{node} ({implementation(trace, node)}), wave {wave}"))
-    for name in ("tick", "µs", *ports):
+    is_published = any(one.version for one in fired)
+    for name in ("tick", "µs", *["weights"] * is_published, *ports):
         table.add_column(Text(name), justify="right")
     for one in fired:
         contents = {message.port: message.content if f"{node}.{message.port}" in trace.texts else
                     message.content.split(" [")[0] for message in one.outputs}
-        table.add_row(str(one.tick), f"{one.us:,.0f}", *(Text(contents[port]) for port in ports))
+        table.add_row(str(one.tick), f"{one.us:,.0f}", *[str(one.version)] * is_published,
+                      *(Text(contents[port]) for port in ports))
     return table
 
 
@@ -168,7 +170,8 @@ def _tick(title: str, fired: list[Invocation], tick: int, every: Mapping[str, in
     for one in fired:
         branch = tree.add(Text.assemble((one.node, "bold"), "  ", (one.implementation.rsplit(".", 1)[-1], "cyan"),
                                         (f"  {one.us:,.0f} µs", "dim"),
-                                        (f"  every {every[one.node]} ticks" if one.node in every else "", "dim")))
+                                        (f"  every {every[one.node]} ticks" if one.node in every else "", "dim"),
+                                        (f"  weights version {one.version}" if one.version else "", "dim")))
         for port, message in one.inputs.items():
             is_old = message != NOTHING_YET and not message.endswith(f"@{tick}")
             old = "from an earlier tick" if is_old else ""

@@ -21,11 +21,13 @@ def graph(tiny_agent: Callable[..., Graph]) -> Graph:
 
 
 def record(folder: Path, graph: Graph, *ticks: dict[str, dict[str, torch.Tensor]], payload: bool = False,
-         config: dict | None = None, seed: int = 0) -> Path:
-    """A run of one wave, its messages by tick, node and port."""
+         config: dict | None = None, seed: int = 0, published: int | None = None) -> Path:
+    """A run of one wave, its messages by tick, node and port; weights are published as version 7 before one of its ticks."""
     write_header(folder, graph, config, seed=seed)
     log = TraceLog(folder / "trace" / "agent-0", payload)
     for tick, nodes in enumerate(ticks):
+        if tick == published:
+            log.publish(7)
         for node, outputs in nodes.items():
             log.add(node, 0, tick, 10 * tick, 10 * tick + 3, outputs)
     log.close()
@@ -140,6 +142,15 @@ def test_the_first_difference_then_where_and_how_much(graph: Graph, tmp_path: Pa
     line = next(line for line in text.splitlines() if line.strip().startswith("planner.energy"))
     assert line.split() == ["planner.energy", "3", "2", "w0", "t1", "2.25", "4", "2.55"]
     assert next(line for line in text.splitlines() if line.strip().startswith("1 more")).split() == ["1", "more", "3", "0"]
+
+
+@pytest.mark.parametrize("published", [0, 1, 2])
+def test_differing_versions_of_weights_are_named(graph: Graph, tmp_path: Path, published: int) -> None:
+    one, two = ([{"planner": {"energy": torch.tensor([energy])}} for energy in energies]
+                for energies in ((1.0, 2.0, 3.0), (1.0, 2.5, 3.0)))
+    text = printed(record(tmp_path / "one", graph, *one), record(tmp_path / "two", graph, *two, published=published))[1]
+    assert "first difference at wave 0, tick 1, planner.energy" in text
+    assert ("versions of the published weights there: 0 | 7" in text) is (published <= 1)
 
 
 @pytest.fixture

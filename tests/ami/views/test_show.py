@@ -176,6 +176,25 @@ def test_one_node_over_time(run: Path) -> None:
     assert ticks == [str(tick) for tick in range(Trace.open(run).waves[1])]
 
 
+def test_the_version_of_published_weights_is_shown(run: Path, tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
+    graph, folder = tiny_agent(observe="state"), tmp_path / "published"
+    write_header(folder, graph, seed=3)
+    runtime = LocalRuntime(graph, 3, recorder=TraceLog(folder / "trace"))
+    with Agent(runtime) as agent:
+        agent.reset(torch.ones(2, dtype=torch.bool), Manifest.make(graph.drafts["world"], 5, 2).episodes()[:2])
+        for version in (0, 0, 7):
+            if version:
+                runtime.publish(version, {})
+            agent.cycle()
+    rows = [line.split()[:3:2] for line in shown(folder, node="planner")[1:] if line.strip()]
+    assert [row for row in rows if row[0].isdigit()] == [["0", "0"], ["1", "0"], ["2", "7"]]
+    assert ["tick", "weights"] in rows
+    branches = [line for line in shown(folder, tick=2) if line.startswith(("├── ", "└── "))]
+    assert branches and all(line.endswith(" µs  weights version 7") for line in branches)
+    assert not any("weights version" in line for line in shown(folder, tick=1)), "none were published yet"
+    assert not any("weights" in line for line in shown(run, node="planner"))
+
+
 def test_a_fork_can_be_shown(tiny_agent: Callable[..., Graph], tmp_path: Path) -> None:
     """The trace of `ami replay --fork` begins at the tick and in the wave of the fork."""
     folder = tmp_path / "fork"
