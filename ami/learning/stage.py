@@ -17,6 +17,7 @@ from ami.config.settings import Stage as Settings
 from ami.config.settings import check
 from ami.errors import SettingError, require, suggestion, unknown_name
 from ami.graph.spec import ModuleSpec
+from ami.learning.optimisers import unwrapped
 from ami.learning.options import option
 from ami.learning.sources.source import Source
 from ami.module import Module
@@ -79,7 +80,8 @@ class Stage(Settings):
     def make(self, option: str, **given: Any) -> Any:
         """Return the optimiser or the scheduler. Arguments in `given` that its constructor does not take are dropped."""
         spec = self.options[option]
-        return spec.target(**{name: value for name, value in given.items() if spec.takes(name)}, **spec.settings)
+        target = unwrapped(spec.target) if option == "optimiser" else spec.target
+        return target(**{name: value for name, value in given.items() if spec.takes(name)}, **spec.settings)
 
     def plain(self) -> dict[str, Any]:
         """Return everything that decides its result, as plain values."""
