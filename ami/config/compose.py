@@ -159,7 +159,7 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
     try:
         settings = _composed(given)
         _check_hydra(settings, tuple(text for text in given if text.lstrip("+~").startswith("hydra")))
-        _put_chosen_over_presets(settings, given)
+        _put_chosen_over_presets(settings, given, option_folders(overrides))
         insert_options(settings, option_folders(overrides), of_options)
     except MissingConfigException as error:
         group = next((name for name in (*groups(), "hydra") if str(error.missing_cfg_file).startswith(f"{name}/")), "")
@@ -245,15 +245,16 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().hydra = theirs  # leaving the block above made a new instance
 
 
-def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str]) -> None:
+def _put_chosen_over_presets(settings: DictConfig, given: Sequence[str], folders: Sequence[Any]) -> None:
     """Let a module chosen on the command line win over one that an agent or experiment names by its `_target_`.
 
     In Hydra the choice wins over a preset's defaults list, but a preset's own `planner: {_target_: …}` would silently
     replace it.
     """
     parsed = parse_overrides(given)
-    chosen = [o.key_or_group for o in parsed if o.type is OverrideType.CHANGE and o.key_or_group in groups()]
-    nodes = [group for group in chosen if group not in (*PRESETS, *TOP_LEVEL, "graph")]
+    chosen = {o.key_or_group: o.value() for o in parsed if o.type is OverrideType.CHANGE and o.key_or_group in groups()}
+    nodes = [group for group, option in chosen.items() if group not in (*PRESETS, *TOP_LEVEL, "graph")
+             and OmegaConf.select(settings, f"{group}._target_") != read_option(folders, group, str(option)).get("_target_")]
     if not nodes or not any(preset in chosen for preset in PRESETS):
         return
     plain = _composed([text for text, o in zip(given, parsed, strict=True) if o.key_or_group not in PRESETS])
