@@ -38,6 +38,10 @@ from ami.trace.provenance import NO_ENGINE, code_of, engine_code
 
 CODE = ("ami.session.learn", "ami.session.plan", "ami.session.experience", "ami.learning.trainer")
 """The modules of ami that training depends on, besides those that run an agent."""
+NO_TRAINING = ("ami.session.monitor",)
+"""Modules that log and validate a training, with their imports; no weight depends on them."""
+FORMATS = "ami.data.formats"
+"""The readers of files, which count if experience is read from a file."""
 EXPLORER = "modules.actor.epsilon_greedy.EpsilonGreedy"
 """The class that adds random actions to an actor, with the settings `actor` and `epsilon`."""
 
@@ -150,7 +154,8 @@ class TrainingPlan:
     @cached_property
     def _common(self) -> str:
         settings = self.config.settings
-        return _hash(settings.seed, settings.learning.threads, engine_code(CODE), versions(("ami", "torch")))
+        without = NO_TRAINING if self.data is not None else (*NO_TRAINING, FORMATS)
+        return _hash(settings.seed, settings.learning.threads, engine_code(CODE, without), versions(("ami", "torch")))
 
     def _experience_key(self, graph: Graph) -> str:
         """Return the key of an agent's experience: a hash over the nodes that fire for the collected ports, and their

@@ -27,6 +27,12 @@ OURS = ("ami", "modules", "worlds", "configs")
 NO_DATA = (".py", ".pyc", ".pyi", ".so", ".md", ".rst", ".ipynb")
 STORE_MARKS = ("mlflow.db", "header.json", "trained")
 """A folder that holds one of these is a store of runs, not data of the surrounding package."""
+AMI = Path(__file__).parents[1]
+"""ami's own files, whose data files do not count."""
+DYNAMIC = ("import_module", "__import__")
+"""Functions that import the module of a name."""
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""The fields of a syntax tree that hold statements."""
 INTERACTIVE = "__main__"
 _FILE_NAME = re.compile(r"\w[\w./ -]{0,98}\.\w{1,8}")
 Root = str | type | Callable[..., Any] | Mapping[str, Any]
@@ -56,8 +62,10 @@ def content_of(file: Path, changed_at: int, size: int) -> Content:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):  # an invalid file imports nothing
         return Content(digest)
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return Content(digest, tuple(sorted(set(_imports(tree)))), frozenset(filter(_FILE_NAME.fullmatch, texts)))
+    dynamic = any(word.encode() in text for word in DYNAMIC)
+    texts = set() if file.is_relative_to(AMI) else {
+        node.value for node in _nodes(tree, True) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return Content(digest, tuple(sorted(set(_imports(tree, dynamic)))), frozenset(filter(_FILE_NAME.fullmatch, texts)))
 
 
 def code_hash(roots: Iterable[Root], *, without: Collection[str] = (), read: Reader = content_of) -> str:
@@ -186,35 +194,47 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        names = _distributions().get(package, ())
-        return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names))) or None
+        names = {one.metadata["Name"] for one in metadata.distributions() if _holds(one, package)}
+        return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(names)) or None
 
 
-@lru_cache(maxsize=1)
-def _distributions() -> Mapping[str, list[str]]:
-    """Return the distributions of each package; it takes a fifth of a second."""
-    return metadata.packages_distributions()
+def _holds(distribution: metadata.Distribution, package: str) -> bool:
+    """Return whether a package is in a distribution's list of files; parsing all lists takes a fifth of a second."""
+    declared = distribution.read_text("top_level.txt")
+    if declared:
+        return package in declared.split()
+    files = distribution.read_text("RECORD") or ""
+    return re.search(rf"^{re.escape(package)}(/|\.py,|\.[\w.-]*(so|pyd),)", files, re.MULTILINE) is not None
 
 
 # Content of a file ------------------------------------------------------------------------------------------------------
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.iter_child_nodes(tree):
+def _imports(tree: ast.AST, dynamic: bool) -> Iterator[str]:
+    """Yield the imported names; those of calls, such as `import_module("name")`, only with `dynamic`."""
+    for node in _nodes(tree, dynamic):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             origin = "." * node.level + (node.module or "")
             yield origin
             yield from (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from (name for other in node.orelse for name in _imports(ast.Module([other], [])))
-        else:
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module",
-                                                                         "__import__"):
-                yield from (word.value for word in node.args[:1]
-                            if isinstance(word, ast.Constant) and isinstance(word.value, str))
-            yield from _imports(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", *DYNAMIC):
+            yield from (word.value for word in node.args[:1]
+                        if isinstance(word, ast.Constant) and isinstance(word.value, str))
+
+
+def _nodes(tree: ast.AST, expressions: bool) -> Iterator[ast.AST]:
+    """Yield the nodes of a tree, with or without its expressions; those under `if TYPE_CHECKING` are left out."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        only_for_types = isinstance(node, ast.If) and any(
+            "TYPE_CHECKING" in (getattr(part, "id", ""), getattr(part, "attr", "")) for part in ast.walk(node.test))
+        for name in ("orelse",) if only_for_types else node._fields if expressions else BLOCKS:
+            value = getattr(node, name, None)
+            waiting += [child for child in (value if isinstance(value, list) else [value]) if isinstance(child, ast.AST)]
 
 
 def _package_data(folder: Path) -> Iterator[Path]:

@@ -54,9 +54,14 @@ def run_code(graph: Graph) -> dict[str, str]:
     return {**code_of(graph), "engine": engine_code()}
 
 
-def engine_code(more: Iterable[str] = ()) -> str:
-    """Return a hash of the engine's code and of more ami modules, with their imports from ami."""
-    return code_hash((*ENGINE, *more), without=NO_ENGINE)
+def engine_code(more: Iterable[str] = (), without: Iterable[str] = ()) -> str:
+    """Return a hash of the engine's code and of more ami modules, with their imports from ami.
+
+    Args:
+        more: more modules.
+        without: modules and packages that do not count, besides `NO_ENGINE`.
+    """
+    return code_hash((*ENGINE, *more), without=(*NO_ENGINE, *without))
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> Iterator[str]:

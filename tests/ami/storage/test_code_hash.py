@@ -7,6 +7,8 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import gymnasium
@@ -16,6 +18,7 @@ import ami
 from ami.config.compose import Config, to_graph
 from ami.envs.world import GymWorld
 from ami.session.learn import key_of
+from ami.session.plan import TrainingPlan
 from ami.storage.code_hash import code_hash, depends_on
 from ami.trace.provenance import code_of, engine_code
 
@@ -73,12 +76,25 @@ def edited(file: Path, text: str = "\nSPEED = 0.5\n") -> Iterator[None]:
     ("modules/planner/cem.py", False), ("modules/perception/vit.py", False), ("modules/cost/value.py", False),
     ("ami/cli/main.py", False), ("ami/cli/parsers.py", False), ("ami/errors.py", False), ("ami/terminal/console.py", False),
     ("ami/views/viewer.py", False), ("ami/views/page/viewer.js", False), ("ami/evaluation/video.py", False),
-    ("ami/config/compose.py", False), ("ami/runtime/ray_actors.py", False),
+    ("ami/config/compose.py", False), ("ami/runtime/ray_actors.py", False), ("ami/session/monitor.py", False),
+    ("ami/data/formats/npz.py", False), ("ami/data/read.py", True), ("ami/learning/optimisers.py", True),
 ])
 def test_the_training_key_changes_with_its_dependencies(file: str, changes: bool, copy: Path, key: str,
                                                         config: Config) -> None:
     with edited(copy / file):
         assert (key_of(config) != key) is changes
+
+
+def test_the_readers_of_files_count_for_learning_from_a_file(copy: Path, config: Config) -> None:
+    plan = TrainingPlan.of(config, to_graph(config))
+    assert plan is not None
+
+    def key_of_file() -> str:
+        return replace(plan, data=types.SimpleNamespace(key="a file")).key
+
+    before = key_of_file()
+    with edited(copy / "ami/data/formats/npz.py"):
+        assert key_of_file() != before
 
 
 def test_a_copy_has_the_same_key_whatever_else_is_imported(
@@ -145,6 +161,11 @@ def test_an_installed_package_counts_by_its_version() -> None:
     assert found == {"package gymnasium": gymnasium.__version__}
     assert depends_on(["no_such_package"]) == {"package no_such_package": "not installed"}
     assert depends_on(["json", "os.path"]) == {}
+
+
+@pytest.mark.parametrize(("package", "distribution"), [("PIL", "pillow"), ("yaml", "PyYAML"), ("hydra", "hydra-core")])
+def test_a_package_of_another_name_counts_by_its_distribution(package: str, distribution: str) -> None:
+    assert depends_on([package]) == {f"package {package}": f"{distribution} {metadata.version(distribution)}"}
 
 
 def test_a_single_file_counts_with_the_data_files_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
