@@ -201,7 +201,8 @@ class Module(nn.Module):
         """Return the loss to minimise, a scalar, and further scalars to log.
 
         Args:
-            batch: what the stage's source draws, see `ami.learning.sources`.
+            batch: what the stage's source draws, see `ami.learning.sources`. A batch of a prioritised source has importance
+                weights, "weight" (N,), and the loss reports "errors" (N,) too, see `ami.blueprint.RowErrors`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss()")  # refused before learning, see `can_learn`
 

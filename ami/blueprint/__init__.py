@@ -15,13 +15,15 @@ from ami.blueprint.memory import Memory
 from ami.blueprint.perception import Perception
 from ami.blueprint.planner import PLAN_MASK, Planner
 from ami.blueprint.prediction import Prediction
+from ami.blueprint.row_errors import RowErrors
 from ami.blueprint.world import World
 from ami.blueprint.world_model import Carry, WorldModel, preceding
 from ami.module import Episode, Module
 
 __all__ = [
     "ACTION_MASK", "PLAN_MASK", "ROLES", "Actor", "Carry", "Configurator", "Cost", "CriticTerm", "Distance", "Episode",
-    "Goal", "IntrinsicTerm", "Memory", "Perception", "Planner", "Prediction", "World", "WorldModel", "preceding",
+    "Goal", "IntrinsicTerm", "Memory", "Perception", "Planner", "Prediction", "RowErrors", "World", "WorldModel",
+    "preceding",
 ]
 
 ROLES: dict[str, type[Module]] = {

@@ -77,7 +77,8 @@ class CriticTerm(nn.Module):
                 the state, as a goal. `needs` adds energies, weighted and summed over the intrinsic terms. With "pairs":
                 "pairs" (N, N), the energy of every state i with every goal j, and "goals", goal j rebased to the context of
                 state i, (N, N, *Q), or (1, N, *Q) if the context makes no difference. With "energy": "energy" and "cont"
-                (N, M), the energy of each successor and the probability that the episode continues after it.
+                (N, M), the energy of each successor and the probability that the episode continues after it. With "weight"
+                (N,) it reports "errors" (N,) as well, see `ami.blueprint.RowErrors`.
         """
         raise NotImplementedError
 

@@ -16,12 +16,17 @@ SMALLEST = 1e-6
 
 
 class Priorities:
-    """Priorities of M entries, such as the windows of a buffer; all are equal and the largest until they are updated.
+    """Priorities of M entries, such as the windows of a buffer.
+
+    All are equal until the first update; then those without an error have the largest one of that update.
 
     Args:
         count: M.
         alpha: 0 draws evenly, 1 in proportion to the error.
         beta: 0 corrects nothing, 1 the whole bias.
+
+    Attributes:
+        largest: the largest error so far; 0 before the first update.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -34,8 +39,13 @@ class Priorities:
         self.count, self.alpha, self.beta = count, alpha, beta
         self._leaves = 1 << (count - 1).bit_length()
         self._sums = torch.zeros(2 * self._leaves, dtype=torch.float64)  # node n has the children 2n and 2n + 1
-        self._largest = 1.0
-        self._set(torch.arange(count), torch.ones(count, dtype=torch.float64))
+        self.largest = 0.0
+        self._fill(torch.ones(count, dtype=torch.float64))
+
+    @property
+    def powers(self) -> Tensor:
+        """(M,), p^α of every entry."""
+        return self._sums[self._leaves:self._leaves + self.count]
 
     def draw(self, batch: int) -> tuple[Tensor, Tensor]:
         """Draw N entries, one from each of N equal parts of the total.
@@ -48,29 +58,36 @@ class Priorities:
         while int(node[0]) < self._leaves:
             below = self._sums[2 * node]
             right = (left >= below) & (self._sums[2 * node + 1] > 0)
-            left, node = torch.where(right, left - below, left), 2 * node + right.long()
+            left, node = left - below * right, 2 * node + right
         index = node - self._leaves
         weights = (self.count * self._sums[node] / self._sums[1]) ** -self.beta
         return index, (weights / weights.max()).float()
 
     def update(self, index: Tensor, errors: Tensor) -> None:
-        """Set the priorities of entries (N,) to their absolute errors (N,)."""
+        """Set the priorities of entries (N,) to their absolute errors (N,); to the largest one of an entry with several."""
         given = errors.detach().abs().double().cpu() + SMALLEST
-        self._largest = max(self._largest, float(given.max()))
-        self._set(index, given**self.alpha)
+        if not self.largest:
+            self._fill(given.max().expand(self.count) ** self.alpha)
+        self.largest = max(self.largest, float(given.max()))
+        index, place = torch.unique(index, return_inverse=True)
+        self._set(index, given.new_zeros(len(index)).scatter_reduce(0, place, given, "amax") ** self.alpha)
 
-    def extend(self, count: int) -> Priorities:
-        """Return the priorities of M + `count` entries; the new ones have the largest priority so far."""
-        grown = Priorities(self.count + count, self.alpha, self.beta)
-        grown._largest = self._largest
-        old = self._sums[self._leaves:self._leaves + self.count]
-        grown._set(torch.arange(grown.count), torch.cat([old, torch.full((count,), self._largest**self.alpha,
-                                                                         dtype=torch.float64)]))
-        return grown
+    def take_over(self, powers: Tensor, largest: float) -> None:
+        """Set p^α of the first m entries, (m,), and the largest error so far; the other entries, new ones, have that."""
+        self.largest = largest
+        new = torch.full((self.count - len(powers),), largest**self.alpha if largest else 1.0, dtype=torch.float64)
+        self._fill(torch.cat([powers, new]))
+
+    def _fill(self, powers: Tensor) -> None:
+        self._sums[self._leaves:self._leaves + self.count] = powers
+        level = self._leaves // 2
+        while level:
+            self._sums[level:2 * level] = self._sums[2 * level:4 * level].view(-1, 2).sum(1)
+            level //= 2
 
     def _set(self, index: Tensor, powers: Tensor) -> None:
         node = index + self._leaves
         self._sums[node] = powers
         while int(node[0]) > 1:
-            node = torch.unique(node // 2)
+            node = node // 2  # entries with one parent set it to the same sum
             self._sums[node] = self._sums[2 * node] + self._sums[2 * node + 1]

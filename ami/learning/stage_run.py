@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ami.errors import AmiError, SettingError
+from ami.blueprint.row_errors import ERRORS
+from ami.errors import AmiError, SettingError, require
 from ami.graph.graph import Graph
 from ami.learning.divergence import not_finite
+from ami.learning.sources.prioritised import PrioritisedDraw
 from ami.learning.sources.source import Draw, Supply
 from ami.learning.stage import Stage, parts_of
 from ami.learning.unroll import Unroll
@@ -20,6 +22,7 @@ from ami.module import Module
 from ami.storage.limits import is_out_of_memory
 
 LOG_EVERY = 20
+PRIORITIES = "priorities"
 Row = dict[str, float | str]
 
 
@@ -50,16 +53,25 @@ class StageRun:
         with _refused(f"{where}.scheduler"):
             self.scheduler: Any = stage.make("scheduler", optimizer=self.optimiser, steps=stage.steps)
         self._draw: Draw | None = None
+        self._priorities: Mapping[str, Tensor] = {}
         self._unroll: Unroll | None = None
         if stage.unroll:
             if graph is None:
                 raise ValueError(f"{where}.unroll needs the graph")
             self._unroll = Unroll(graph, stage.unroll, modules, f"{where}.unroll")
 
+    def begin(self) -> None:
+        """Begin a round, whose data `open` prepares."""
+        if isinstance(self._draw, PrioritisedDraw):
+            self._priorities = self._draw.state()
+        self._draw, self.step = None, 0
+
     def open(self, supply: Supply) -> None:
-        """Begin a round: prepare its data."""
+        """Prepare the data of a round. Entries of earlier rounds keep their priorities."""
         with self._faults_named():
             self._draw = self.stage.data.open(supply)
+            if isinstance(self._draw, PrioritisedDraw) and self._priorities:
+                self._draw.load_state(self._priorities)
 
     def thaw(self) -> None:
         """Freeze all modules but the parts that this stage trains."""
@@ -92,8 +104,11 @@ class StageRun:
             if not bool(loss.isfinite()):
                 raise not_finite(stage, self.step, loss, batch, self.modules)
             (loss / stage.accumulate if stage.accumulate > 1 else loss).backward()
+            if isinstance(self._draw, PrioritisedDraw):
+                self._draw.update(self._errors_in(parts))
             for name, value in {"loss": loss.detach(), **parts}.items():
-                figures[name] = figures[name] + value if name in figures else value
+                if name != ERRORS:
+                    figures[name] = figures[name] + value if name in figures else value
         if stage.clip:
             nn.utils.clip_grad_norm_(self.parameters, stage.clip)
         self.optimiser.step()
@@ -123,6 +138,19 @@ class StageRun:
                                f"{', '.join(batch)}: the loss of {stage.loss} needs {error}. "
                                "Fix: another source, see `ami list learning`, or another loss") from None
 
+    def _errors_in(self, figures: Mapping[str, Tensor]) -> Tensor:
+        """Return the errors (N,) of a batch's rows, of which a prioritised source sets its priorities."""
+        stage = self.stage
+        where, learner = f"learning.stages.{stage.name}", f"{stage.loss} ({type(self.learner).__name__})"
+        if ERRORS not in figures:
+            raise SettingError(f"{where}.source draws rows in proportion to their errors, but the loss of {learner} reports "
+                               f"none. Fix: {where}.source.alpha=0, or report them in its loss, see ami.blueprint.RowErrors")
+        errors = figures[ERRORS]
+        require(errors.shape == (stage.batch,) and bool(errors.isfinite().all()),
+                f"{where}: the loss of {learner} reports '{ERRORS}' of shape {tuple(errors.shape)}: expected one finite "
+                f"number for each of {stage.batch} rows")
+        return errors
+
     @contextmanager
     def _faults_named(self) -> Iterator[None]:
         """Raise a SettingError with stage, step and node if a module's own code fails or runs out of memory."""
@@ -144,26 +172,35 @@ class StageRun:
     # Saved and restored ----------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the state of optimiser and scheduler: tensors by name, and plain values."""
+        """Return the state of optimiser, scheduler and priorities: tensors by name, and plain values."""
         whole = self.optimiser.state_dict()
         tensors = {f"{index}.{name}": value for index, state in whole["state"].items() for name, value in state.items()
                    if isinstance(value, Tensor)}
         others = [[index, name, value] for index, state in whole["state"].items() for name, value in state.items()
                   if not isinstance(value, Tensor)]
+        if isinstance(self._draw, PrioritisedDraw):
+            tensors |= {f"{PRIORITIES}.{name}": value for name, value in self._draw.state().items()}
         return tensors, {"step": self.step, "others": others, "groups": whole["param_groups"],
                          "scheduler": self.scheduler.state_dict()}
 
     def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         state: dict[int, dict[str, Any]] = {}
+        priorities: dict[str, Tensor] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
+            if index == PRIORITIES:
+                priorities[key] = value
+            else:
+                state.setdefault(int(index), {})[key] = value
         for number, key, other in plain["others"]:
             state.setdefault(int(number), {})[key] = other
         self.step = int(plain["step"])
         self.optimiser.load_state_dict({"state": state, "param_groups": plain["groups"]})
         self.scheduler.load_state_dict(dict(plain["scheduler"]))
+        self._priorities = priorities
+        if isinstance(self._draw, PrioritisedDraw):
+            self._draw.load_state(priorities)
 
 
 @contextmanager

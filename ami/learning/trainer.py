@@ -216,7 +216,7 @@ class Trainer:
             if stage.name not in self._runs:
                 self.modules[stage.loss].begin_learning()
                 self._runs[stage.name] = StageRun(stage, self.modules, self.graph)
-            self._runs[stage.name].step = 0
+            self._runs[stage.name].begin()
         return {stage.name: self._runs[stage.name] for stage in phase.stages}
 
     def _forget_runs(self) -> None:

@@ -11,7 +11,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ami.blueprint import CriticTerm
+from ami.blueprint import CriticTerm, RowErrors
 from ami.errors import require
 from ami.module import Batch
 from ami.ports import Dims, shape_of
@@ -95,13 +95,14 @@ class Critic(CriticTerm):
         predicted = _apart(here, there)[:, 0]
         error = target - predicted
         lean = torch.where(error < 0, self.expectile, 1 - self.expectile)
-        loss = (share * lean * error.square()).sum()
+        rows = RowErrors(batch)
+        loss = rows.sum(share * lean * error.square())
         seen = predicted.detach()
         figures = {"td": loss.detach(), "to_go_mean": seen.mean(), "to_go_max": seen.amax()}
         if self.psi is not None:
-            fulfilled = self.energy(successors[:, 0], batch["next"]).square().mean()
+            fulfilled = rows.mean(self.energy(successors[:, 0], batch["next"]).square())
             loss, figures = loss + fulfilled, {**figures, "fulfilled": fulfilled.detach()}
-        return loss, figures
+        return loss, {**figures, **rows.figures()}
 
     def after_step(self, step: int, total: int) -> None:
         follow(self.learning_state, self._nets, self.polyak)

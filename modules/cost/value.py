@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ami.blueprint import CriticTerm
+from ami.blueprint import CriticTerm, RowErrors
 from ami.errors import require
 from ami.module import Batch
 from ami.ports import Dims
@@ -89,9 +89,10 @@ class Value(CriticTerm):
             possible = to_go[:, first:].clamp(min=least)
             target = torch.lerp(possible.amin(1), possible.mean(1), self.mean_backup)
         predicted = self._judged(self.nets, batch["state"])
-        loss = F.smooth_l1_loss(predicted, target.expand_as(predicted))
+        rows = RowErrors(batch, dim=1)
+        loss = rows.of(F.smooth_l1_loss, predicted, target.expand_as(predicted))
         seen = predicted.detach() * self._scale()
-        return loss, {"td": loss.detach(), "value_mean": seen.mean(), "value_std": seen.std()}
+        return loss, {"td": loss.detach(), "value_mean": seen.mean(), "value_std": seen.std(), **rows.figures()}
 
     def after_step(self, step: int, total: int) -> None:
         follow(self.learning_state, self.nets, self.polyak)

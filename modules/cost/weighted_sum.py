@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ami.blueprint import Cost, CriticTerm, IntrinsicTerm, Prediction
+from ami.blueprint.row_errors import ERRORS
 from ami.errors import SettingError, require, suggestion
 from ami.module import Batch
 from ami.ports import Dims, Port, Size
@@ -182,10 +183,14 @@ class WeightedSum(Cost):
                 given |= self._energy_of(batch)
             self._step_length = distance(state, batch["next"]).mean()
         total, figures = state.new_zeros(()), {}
+        errors: list[Tensor] = []
         for name, critic in zip(self.critics, self._critics, strict=True):
             loss, own = critic.loss(given)
             total = total + loss
-            figures.update({f"{name}_{figure}": value for figure, value in own.items()})
+            errors += [own[ERRORS]] if ERRORS in own else []
+            figures.update({f"{name}_{figure}": value for figure, value in own.items() if figure != ERRORS})
+        if len(errors) == len(self._critics):  # else a prioritised source would draw by some of the critics alone
+            figures[ERRORS] = torch.stack(errors).sum(0)
         return total, figures
 
     def after_step(self, step: int, total: int) -> None:

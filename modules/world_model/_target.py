@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ami.blueprint import RowErrors
 from ami.errors import SettingError, require, suggestion
 from ami.module import Batch, Call
 from ami.ports import Dims, shape_of
@@ -45,18 +46,19 @@ class Target(nn.Module):
     def after_step(self, state: nn.ModuleDict, perception: nn.Module, progress: float) -> None:
         """Update that state after an optimiser step, with progress from 0 to 1."""
 
-    def error(self, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
+    def error(self, rows: RowErrors, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
               slow: Callable[[], Tensor]) -> Tensor:
         """Return the error of predictions.
 
         Args:
+            rows: reduces it.
             batch: the windows, with "observation" (N, T + 1, *O) for targets that compare observations.
             states: (N, T + 1, D), the perceived ones.
             predicted: (N, T, D), imagined from the first of them.
             unit: (D,), the scale of each state dimension; None for 1.
             slow: returns the states (N, T + 1, D) of the EMA copy of the perception, without gradient.
         """
-        return _error(predicted, states[:, 1:], unit)
+        return _error(rows, predicted, states[:, 1:], unit)
 
 
 class SlowStates(Target):
@@ -76,9 +78,9 @@ class SlowStates(Target):
     def after_step(self, state: nn.ModuleDict, perception: nn.Module, progress: float) -> None:
         self.method.follow(state["perception"], perception, progress)
 
-    def error(self, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
+    def error(self, rows: RowErrors, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
               slow: Callable[[], Tensor]) -> Tensor:
-        return _error(predicted, slow()[:, 1:], unit)
+        return _error(rows, predicted, slow()[:, 1:], unit)
 
 
 class Pixels(Target):
@@ -112,10 +114,10 @@ class Pixels(Target):
         away = torch.stack([(self._flat(part) - self.mean).square().sum(dtype=torch.float64) for part in parts]).sum()
         self.spread.copy_((away / (len(frames) * len(self.mean))).sqrt().clamp(min=SMALLEST_SPREAD))
 
-    def error(self, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
+    def error(self, rows: RowErrors, batch: Batch, states: Tensor, predicted: Tensor, unit: Tensor | None,
               slow: Callable[[], Tensor]) -> Tensor:
         drawn: Tensor = self.decoder(torch.cat([states[:, :1], predicted], dim=1))
-        return (drawn - (self._flat(batch["observation"]) - self.mean) / self.spread).square().mean()
+        return rows.mean((drawn - (self._flat(batch["observation"]) - self.mean) / self.spread).square())
 
     def _flat(self, observation: Tensor) -> Tensor:
         """Flatten (…, *O) to (…, F) float32."""
@@ -142,7 +144,7 @@ def call_of(target: Target) -> Call:
     return Call(("encode",), target.dims, optional=not isinstance(target, Pixels), learning=True)
 
 
-def _error(predicted: Tensor, targets: Tensor, unit: Tensor | None) -> Tensor:
+def _error(rows: RowErrors, predicted: Tensor, targets: Tensor, unit: Tensor | None) -> Tensor:
     if unit is None:
-        return F.mse_loss(predicted, targets)
-    return F.smooth_l1_loss(predicted / unit, targets / unit)
+        return rows.of(F.mse_loss, predicted, targets)
+    return rows.of(F.smooth_l1_loss, predicted / unit, targets / unit)

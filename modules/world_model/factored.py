@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ami.blueprint import Prediction
+from ami.blueprint import Prediction, RowErrors
 from ami.errors import require
 from ami.module import Batch, callable_method
 from ami.ports import Dims, Size
@@ -162,7 +162,8 @@ class Factored(MarkovWorldModel):
 
         Returns:
             The loss, and unweighted figures: `prediction`, each other term, `std` (mean standard deviation of a state's
-            dimensions over the batch: near 0 the states have collapsed).
+            dimensions over the batch: near 0 the states have collapsed). The rows' importance weights apply to
+            `prediction`, a row's error.
         """
         action = batch["action"][:, :self.horizon]
         last = action.shape[1]
@@ -170,9 +171,9 @@ class Factored(MarkovWorldModel):
         states = self.state_of(self.percepts_in(batch, chosen))
         imagined = self.imagine(states[:, 0], action[:, None]).states[:, 0]
         static, moving = self._parts(states)
-        path = moving[:, :last + 1]
+        path, rows = moving[:, :last + 1], RowErrors(batch)
         terms = {
-            "prediction": (1.0, F.mse_loss(self._parts(imagined)[1], path[:, 1:])),
+            "prediction": (1.0, rows.of(F.mse_loss, self._parts(imagined)[1], path[:, 1:])),
             "idm": (self.weights["idm"], F.mse_loss(self.inverse(torch.cat([path[:, :-1], path[:, 1:]], dim=-1)), action)),
             "smoothness": (self.weights["smoothness"], smoothness(path)),
             **self._moving_terms(torch.cat([moving[:, :1], moving[:, last:]], dim=1)),
@@ -182,7 +183,7 @@ class Factored(MarkovWorldModel):
         total = sum((weight * value for weight, value in terms.values()), states.new_zeros(()))
         figures = {name: value.detach() for name, (_, value) in terms.items()}
         figures["std"] = states.detach().flatten(0, 1).std(0).mean()
-        return total, figures
+        return total, {**figures, **rows.figures()}
 
     def _moving_terms(self, moving: Tensor) -> Penalties:
         """Return the within-window variance and covariance terms of moving parts (N, L, M), far apart in time."""

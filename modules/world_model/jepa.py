@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ami.blueprint import Perception, Prediction, preceding
+from ami.blueprint import Perception, Prediction, RowErrors, preceding
 from ami.errors import SettingError, require
 from ami.module import Batch, callable_method, module_behind
 from ami.ports import Dims, Size
@@ -179,15 +179,18 @@ class JEPA(MarkovWorldModel):
         Returns:
             The loss, and unweighted figures: `prediction`, `reward` and `cont` (smooth L1 and cross-entropy), each
             anti-collapse term, `idm` (mean squared error of the action predicted from two successive states), `std` (mean
-            standard deviation of a state's dimensions over the batch; states have collapsed if it is near 0).
+            standard deviation of a state's dimensions over the batch; states have collapsed if it is near 0). The rows'
+            importance weights apply to the first three, whose sum is a row's error.
         """
         action = batch["action"]
         states, _ = self.observe(self.percepts_in(batch), preceding(action))
         predicted = self.imagine(states[:, 0], action[:, None])
         ahead = predicted.states[:, 0]
-        prediction = self.target.error(batch, states, ahead, self.predictor.step, lambda: self._slow(batch["observation"]))
+        rows = RowErrors(batch)
+        prediction = self.target.error(rows, batch, states, ahead, self.predictor.step,
+                                       lambda: self._slow(batch["observation"]))
         if predicted.spread is not None:  # the predictors' mean squared error is the error of their mean plus their variance
-            prediction = prediction + predicted.spread.square().mean() / states.shape[-1]
+            prediction = prediction + rows.mean(predicted.spread.square(), states.shape[-1])
         total, figures = prediction, {"prediction": prediction}
         terms = self.method.penalties(states)
         if self.method.idm:
@@ -199,11 +202,11 @@ class JEPA(MarkovWorldModel):
         if self.rewards:
             before = torch.cat([states[:, :1], ahead[:, :-1]], dim=1)
             reward, logit = self._outcome(before, action, ahead)
-            figures["reward"] = F.smooth_l1_loss(reward, batch["reward"] / self.reward_scale)
-            figures["cont"] = F.binary_cross_entropy_with_logits(logit, batch["cont"])
+            figures["reward"] = rows.of(F.smooth_l1_loss, reward, batch["reward"] / self.reward_scale)
+            figures["cont"] = rows.of(F.binary_cross_entropy_with_logits, logit, batch["cont"])
             total = total + figures["reward"] + figures["cont"]
         figures["std"] = states.flatten(0, 1).std(0).mean()
-        return total, {name: value.detach() for name, value in figures.items()}
+        return total, {**{name: value.detach() for name, value in figures.items()}, **rows.figures()}
 
     @torch.no_grad()
     def _slow(self, observation: Tensor) -> Tensor:

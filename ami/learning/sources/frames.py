@@ -25,5 +25,5 @@ class Clips(Windows):
 
 
     def open(self, supply: Supply) -> Draw:
-        starts = self.draw_starts(supply)
-        return lambda step: {OBSERVATION: supply.experience.windows(starts(), self.length)[OBSERVATION]}
+        return self.drawn(supply, lambda starts: {
+            OBSERVATION: supply.experience.windows(starts, self.length)[OBSERVATION]})

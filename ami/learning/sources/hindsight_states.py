@@ -19,6 +19,7 @@ from ami.data.column import Column
 from ami.data.replay_buffer import FRAMES_AT_ONCE, REWARD, TERMINATED, ReplayBuffer
 from ami.data.scratch import Scratch, in_chunks
 from ami.errors import require
+from ami.learning.sources.prioritised import PrioritisedDraw, check_priorities
 from ami.learning.sources.source import Draw, Source, Supply, check_role, the_one
 from ami.learning.states import percepts_of, states_of
 from ami.module import Module
@@ -29,7 +30,7 @@ FLOAT = 4
 
 
 class HindsightStates(Source):
-    """States with their successors and a later state of their episode as a goal; see `States.draw` for the tensors.
+    """States with their successors and a later state of their episode as a goal; see `States.at` for the tensors.
 
     They are computed at the beginning of a round, with the weights learnt so far.
 
@@ -37,29 +38,38 @@ class HindsightStates(Source):
         imagined: M, the number of imagined successors per state.
         terminal_share: share of the states at most `within` steps before a terminal step.
         within: see `terminal_share`.
+        alpha: above 0, states are drawn in proportion to their last error to this power (`ami.data.priorities`), and the
+            batch holds importance weights, "weight" (N,).
+        beta: exponent of these weights: 0 corrects nothing of the bias of such draws, 1 the whole of it.
         perception, world_model: the nodes that compute them; None for the only ones.
 
     Raises:
-        SettingError: a setting is out of its range; or, when it is opened, there is no such perception or world model.
+        SettingError: a setting is out of its range, or both `alpha` and `terminal_share` are above 0; or, when it is opened,
+            there is no such perception or world model.
     """
 
     made_by = "perception and world model computed it"
 
-    def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, perception: str | None = None,
-                 world_model: str | None = None) -> None:
+    def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, alpha: float = 0.0,
+                 beta: float = 0.4, perception: str | None = None, world_model: str | None = None) -> None:
         require(imagined >= 0, f"HindsightStates.imagined is {imagined}: expected 0 or more successors")
         require(0 <= terminal_share <= 1, f"HindsightStates.terminal_share is {terminal_share}: expected 0 to 1")
         require(within >= 1, f"HindsightStates.within is {within}: expected 1 or more steps")
+        check_priorities("HindsightStates", alpha, beta, terminal_share)
         check_role(perception, "HindsightStates.perception")
         check_role(world_model, "HindsightStates.world_model")
         self.imagined, self.terminal_share, self.within = imagined, terminal_share, within
-        self.perception, self.world_model = perception, world_model
+        self.alpha, self.beta, self.perception, self.world_model = alpha, beta, perception, world_model
 
     def open(self, supply: Supply) -> Draw:
         where = f"learning.stages.{supply.stage}.source"
         _, perception = the_one(supply.modules, Perception, self.perception, where)
         _, model = the_one(supply.modules, WorldModel, self.world_model, where)
         states = remember(supply.experience, perception, model, self.imagined, supply.scratch)
+        if self.alpha:
+            entries = states.with_future()
+            return PrioritisedDraw(supply.experience.first[0] + entries, lambda index: states.at(entries[index]),
+                                   supply.batch, self.alpha, self.beta)
         endings = states.endings(self.within) if self.terminal_share else None
         share = round(self.terminal_share * supply.batch) if endings is not None and len(endings) else 0
         return lambda step: states.draw(supply.batch, endings, share)
@@ -113,15 +123,27 @@ class States:
             share: the number of the N states drawn from `chosen`.
 
         Returns:
-            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *Q), "next" (N, *Q), the next percept as a goal, and,
-            if known, "reward" and "cont" (N, 1 + M). Drawn from torch's global stream.
+            The batch, see `at`. Drawn from torch's global stream.
         """
-        with_future = (self.first <= self.last).nonzero()[:, 0]
+        with_future = self.with_future()
         index = with_future[torch.randint(len(with_future), (batch - share,))]
         if chosen is not None and share:
             index = torch.cat([index, chosen[torch.randint(len(chosen), (share,))]])
+        return self.at(index)
+
+    def with_future(self) -> Tensor:
+        """Return the indices (M,) of the states that may be drawn."""
+        return (self.first <= self.last).nonzero()[:, 0]
+
+    def at(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the batch of states (N,), each with a goal drawn from torch's global stream.
+
+        Returns:
+            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *Q), "next" (N, *Q), the next percept as a goal, and,
+            if known, "reward" and "cont" (N, 1 + M).
+        """
         span = self.last[index] - self.first[index] + 1
-        goal = self.first[index] + (torch.rand(batch) * span).long()
+        goal = self.first[index] + (torch.rand(len(index)) * span).long()
         drawn = {"state": self.state.rows(index), "successors": self.successors.rows(index), "goal": self.goals.rows(goal),
                  "next": self.goals.rows(index + 1)}
         columns = {"reward": self.reward, "cont": self.cont}

@@ -19,7 +19,7 @@ class Percepts(Windows):
 
     Args:
         length: T, the number of actions of a window.
-        terminal_share, stride: as in `Windows`.
+        terminal_share, stride, alpha, beta: as in `Windows`.
         perception: the node of the perception; None for the only one.
 
     Raises:
@@ -29,8 +29,9 @@ class Percepts(Windows):
 
     made_by = "perception computed it"
 
-    def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, perception: str | None = None) -> None:
-        super().__init__(length, terminal_share, stride)
+    def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, alpha: float = 0.0,
+                 beta: float = 0.4, perception: str | None = None) -> None:
+        super().__init__(length, terminal_share, stride, alpha, beta)
         check_role(perception, "Percepts.perception")
         self.perception = perception
 
@@ -42,15 +43,13 @@ class Percepts(Windows):
         experience = supply.experience
         percepts = percepts_of(experience, perception, supply.scratch)
         first = experience.first - experience.first[:1]  # percepts are numbered from the first row that is kept
-        starts = self.draw_starts(supply)
 
-        def draw(step: int) -> dict[str, torch.Tensor]:
-            chosen = starts()
+        def rows(chosen: torch.Tensor) -> dict[str, torch.Tensor]:
             window = experience.windows(chosen, self.length)
             at = (first[chosen[:, 0]] + chosen[:, 1])[:, None] + torch.arange(self.length + 1)
             return {"percept": percepts.rows(at)} | {name: value for name, value in window.items() if name != "observation"}
 
-        return draw
+        return self.drawn(supply, rows)
 
     def nodes(self, modules: Mapping[str, Module]) -> set[str]:
         return {self.perception} if self.perception else {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ami.errors import require
+from ami.learning.sources.prioritised import PrioritisedDraw, check_priorities
 from ami.learning.sources.source import Draw, Source, Supply
 
 
@@ -21,22 +22,25 @@ class Windows(Source):
         length: T, the number of actions of a window.
         terminal_share: share of the windows that end at a terminal step, which are rare and informative.
         stride: steps between the starts of two windows of an episode.
+        alpha: above 0, windows are drawn in proportion to their last error to this power (`ami.data.priorities`), and the
+            batch holds importance weights, "weight" (N,).
+        beta: exponent of these weights: 0 corrects nothing of the bias of such draws, 1 the whole of it.
 
     Raises:
-        SettingError: a setting is out of its range.
+        SettingError: a setting is out of its range, or both `alpha` and `terminal_share` are above 0.
     """
 
-
-    def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1) -> None:
+    def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, alpha: float = 0.0,
+                 beta: float = 0.4) -> None:
         owner = type(self).__name__
         require(length >= 1, f"{owner}.length is {length}: expected 1 or more steps")
         require(0 <= terminal_share <= 1, f"{owner}.terminal_share is {terminal_share}: expected 0 to 1")
         require(stride >= 1, f"{owner}.stride is {stride}: expected 1 or more steps")
-        self.length, self.terminal_share, self.stride = length, terminal_share, stride
+        check_priorities(owner, alpha, beta, terminal_share)
+        self.length, self.terminal_share, self.stride, self.alpha, self.beta = length, terminal_share, stride, alpha, beta
 
     def open(self, supply: Supply) -> Draw:
-        starts = self.draw_starts(supply)
-        return lambda step: supply.experience.windows(starts(), self.length)
+        return self.drawn(supply, lambda starts: supply.experience.windows(starts, self.length))
 
     def shrunk(self, longest: int, episodes: int) -> Self:
         shorter = copy.copy(self)
@@ -46,16 +50,24 @@ class Windows(Source):
     def bytes_of(self, batch: int, sizes: Mapping[str, int], wants_pairs: bool) -> Mapping[str, int]:
         return {"batch": batch * (self.length + 1) * sizes["observation"]}
 
-    def draw_starts(self, supply: Supply) -> Callable[[], Tensor]:
-        """Return a function that draws starts of windows, (N, 2): episode and step; raises as `ReplayBuffer.starts` does."""
+    def drawn(self, supply: Supply, rows: Callable[[Tensor], dict[str, Tensor]]) -> Draw:
+        """Return what draws batches of windows; raises as `ReplayBuffer.starts` does.
+
+        Args:
+            supply: what to draw from.
+            rows: returns a batch, given the starts of its windows, (N, 2): episode and step.
+        """
         experience, batch = supply.experience, supply.batch
         starts, ends = experience.starts(self.length, self.stride), experience.endings(self.length)
+        if self.alpha:
+            numbers = experience.first[starts[:, 0]] + starts[:, 1]
+            return PrioritisedDraw(numbers, lambda index: rows(starts[index]), batch, self.alpha, self.beta)
         from_ends = round(self.terminal_share * batch) if len(ends) else 0
 
-        def draw() -> Tensor:
+        def draw(step: int) -> dict[str, Tensor]:
             drawn = [starts[torch.randint(len(starts), (batch - from_ends,))]]
             if from_ends:
                 drawn.append(ends[torch.randint(len(ends), (from_ends,))])
-            return torch.cat(drawn)
+            return rows(torch.cat(drawn))
 
         return draw

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -72,12 +74,9 @@ def test_percepts_of_a_perception_that_another_stage_trains_meanwhile_are_refuse
     assert learn(config(tmp_path, eye, *frozen, *alone)).file is not None
 
 
-MOMENTS = random.Random(0).sample(range(1, 80), 20)
-
-
-@pytest.mark.parametrize("moment", [*MOMENTS[:4], *(pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS[4:])])
-def test_a_mixed_schedule_stopped_at_any_step_ends_with_the_same_weights(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Trained, moment: int) -> None:
+@contextmanager
+def stopped_at(moment: int) -> Iterator[None]:
+    """Expect the block to be interrupted before its `moment`-th step of learning, from 1."""
     update_of, done = StageRun.update, 0
 
     def stop(self: StageRun) -> object:
@@ -87,14 +86,46 @@ def test_a_mixed_schedule_stopped_at_any_step_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return update_of(self)
 
-    monkeypatch.setattr(learning, "dry_run", lambda plan, experts: [])
-    monkeypatch.setattr(StageRun, "update", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(learning, "dry_run", lambda plan, experts: [])
+        patch.setattr(StageRun, "update", stop)
+        yield
+
+
+MOMENTS = random.Random(0).sample(range(1, 80), 20)
+
+
+@pytest.mark.parametrize("moment", [*MOMENTS[:4], *(pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS[4:])])
+def test_a_mixed_schedule_stopped_at_any_step_ends_with_the_same_weights(
+        tmp_path: Path, whole: Trained, moment: int) -> None:
+    with stopped_at(moment):
         learn(config(tmp_path))
-    monkeypatch.undo()
     after = learn(config(tmp_path))
     assert same(whole, after)
     assert [(row["stage"], row["step"]) for row in whole.rows] == [(row["stage"], row["step"]) for row in after.rows]
+
+
+PRIORITISED = ["learning.stages.model.source={name: prioritised_windows, length: 3}", "learning.stages.model.accumulate=2",
+               "learning.stages.critic.source=prioritised_states", "learning.buffer.capacity=180"]
+
+
+@pytest.fixture(scope="module")
+def prioritised(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A mixed schedule with prioritised sources, whose second round leaves out the oldest episodes."""
+    return learn(config(tmp_path_factory.mktemp("prioritised"), *PRIORITISED))
+
+
+@pytest.mark.parametrize("moment", [*MOMENTS[:3], *(pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS[3:])])
+def test_priorities_of_a_stopped_schedule_continue(tmp_path: Path, prioritised: Trained, moment: int) -> None:
+    with stopped_at(moment):
+        learn(config(tmp_path, *PRIORITISED))
+    assert same(prioritised, learn(config(tmp_path, *PRIORITISED)))
+
+
+def test_a_cached_round_brings_its_priorities(tmp_path: Path, prioritised: Trained) -> None:
+    learn(config(tmp_path, *PRIORITISED, "learning.rounds=1"))
+    after = learn(config(tmp_path, *PRIORITISED))
+    assert after.found == ("experience of round 1", "model and critic of round 1") and same(prioritised, after)
 
 
 def test_a_cached_round_brings_its_optimisers(tmp_path: Path, whole: Trained) -> None:

@@ -99,6 +99,26 @@ def test_critic_receives_successor_energies_and_cont():
     assert torch.equal(asked["energy"], 2 * successors[..., 0]) and asked["cont"] is cont and "pairs" not in asked
 
 
+@pytest.mark.parametrize(("others", "reported"), [
+    ({}, [1.0, 2.0]), ({"other": [3.0, 5.0]}, [4.0, 7.0]), ({"other": None}, None)])
+def test_errors_of_rows_are_the_sum_over_critics_or_none(others, reported):
+    class Reporting(Hundred):
+        def __init__(self, errors):
+            super().__init__()
+            self.errors = errors
+
+        def loss(self, batch):
+            return torch.zeros(()), {} if self.errors is None else {"errors": torch.tensor(self.errors)}
+
+    critics = {"one": [1.0, 2.0], **others}
+    subject = Subject(lambda: WeightedSum({"first": First()}, {name: Reporting(of) for name, of in critics.items()}),
+                      {"S": (1,)})
+    module = subject.fresh([0])
+    row = torch.zeros(2, 1)
+    _, figures = module.loss({"state": row, "successors": row[:, None], "goal": row, "next": row})
+    assert {name: value.tolist() for name, value in figures.items()} == ({} if reported is None else {"errors": reported})
+
+
 def test_weights_are_u_and_v():
     assert path_energy(cost(weights={"first": 10.0, "hundred": 0.5})) == 60 + 150
 
