@@ -9,3 +9,8 @@ gymnasium.register(
     entry_point="worlds.two_rooms:TwoRoomsEnv",
     vector_entry_point="worlds.two_rooms:TwoRoomsVectorEnv",
 )
+gymnasium.register(
+    id="ami/House-v0",
+    entry_point="worlds.house.single:HouseEnv",
+    vector_entry_point="worlds.house.world:HouseVectorEnv",
+)

@@ -7,6 +7,9 @@
     MultiBinary              per entry one choice of two: 0 or 1
     Tuple, Dict              all of their parts, in their order
 
+A key `mode` of a Dict is not part of the vector: it is an input of the world, the agent's mode (1 to react, 2 to plan), for
+environments in which planning has a price. Its space is Discrete(2, start=1).
+
 The vector begins with the numbers of all parts; the one-hot blocks of the choices follow (`ami.actions.ActionSpace`).
 
 Shapes: B parallel worlds, A action width, n numbers, C choices.
@@ -24,6 +27,7 @@ from ami.actions import ActionSpace
 from ami.envs.guard import Breach
 from ami.errors import SettingError, require
 
+MODE, MODES = "mode", Discrete(2, start=1)
 MOST_VALUES = 32
 """The largest number of values for which an integer entry is a choice."""
 FIX = "Fix: a wrapper of your own, world.wrappers=[package.file.Class], that turns actions into one of these"
@@ -38,20 +42,36 @@ class ActionCodec:
 
     Attributes:
         actions: the layout of an action vector.
+        receives_mode: whether the environment's actions contain the agent's mode.
 
     Raises:
         SettingError: the space is not supported.
     """
 
     def __init__(self, space: Space, env_id: str) -> None:
+        self.receives_mode = isinstance(space, Dict) and MODE in space.spaces
+        if isinstance(space, Dict) and self.receives_mode:
+            require(space[MODE] == MODES, f"{env_id} has actions with the key '{MODE}', {space[MODE]}: expected {MODES}, "
+                                          "the agent's mode. Fix: another name, or this space")
+            space = Dict({name: part for name, part in space.spaces.items() if name != MODE})
         self.space, self.env_id = space, env_id
         parts = list(_elementary(space, space, env_id))
         choices = tuple(count for part in parts for count in _choices(part))
         self.actions = ActionSpace(sum(_numbers(part) for part in parts), choices)
         self._edges = np.cumsum([self.actions.numbers, *choices])
 
-    def decode(self, actions: np.ndarray) -> Any:
-        """Convert action vectors (B, A) to actions of the environment, one per row: an array (B, …) or a list."""
+    def decode(self, actions: np.ndarray, mode: np.ndarray | None = None) -> Any:
+        """Convert action vectors (B, A) to actions of the environment, one per row: an array (B, …) or a list.
+
+        Modes (B,) are added if the environment receives them; None, or a mode before the first one, is 1.
+        """
+        taken = self._decoded(actions)
+        if not self.receives_mode:
+            return taken
+        modes = np.ones(len(actions), np.int64) if mode is None else np.maximum(mode, 1)
+        return [{**one, MODE: np.int64(sent)} for one, sent in zip(taken, modes, strict=True)]
+
+    def _decoded(self, actions: np.ndarray) -> Any:
         numbers = np.clip(actions[:, :self.actions.numbers], -1.0, 1.0)
         if _is_plain(self.space):
             return numbers.reshape(len(actions), *self.space.shape).astype(self.space.dtype)  # type: ignore[misc]

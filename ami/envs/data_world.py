@@ -94,7 +94,7 @@ class DataWorld(GymWorld):
             return DataEnv(Dict({OBSERVATION: box, "goal": box}), space, {OBSERVATION: shown, "goal": shown}, info)
         return DataEnv(box, space, shown, info)
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:
+    def step(self, action: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         raise SettingError(NO_ENVIRONMENT.format(path=self.data.path))
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:

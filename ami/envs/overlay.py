@@ -12,7 +12,11 @@ An environment declares it in its `metadata`; otherwise pictures have no paths:
     goal_radius   optional: a goal is drawn as a circle of this radius, in the state's units. Its centre is the option "goal"
                   of the episode, [x, y]; without that option, the same two entries of the goal, a vector
 
-The picture is the observation or the output of `render()`; both must show the same part of the world.
+    picture       optional: "render" if only the output of `render()` shows this part of the world, as in a world whose
+                  observation is a partial view; video, and viewer with --render, then draw over it
+
+The picture is the observation or the output of `render()`; both must show the same part of the world, unless `picture` is
+"render".
 """
 
 from __future__ import annotations
@@ -26,8 +30,8 @@ import numpy as np
 
 from ami.errors import SettingError, require, suggestion
 
-KEY = "overlay"
-NEEDED, OPTIONAL = ("state", "top_left", "bottom_right"), ("goal_radius",)
+KEY, RENDER = "overlay", "render"
+NEEDED, OPTIONAL = ("state", "top_left", "bottom_right"), ("goal_radius", "picture")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Overlay:
     top_left: tuple[float, float]
     bottom_right: tuple[float, float]
     goal_radius: float | None = None
+    picture: str | None = None
 
     @classmethod
     def read(cls, given: Any, where: str) -> Overlay | None:
@@ -69,14 +74,21 @@ class Overlay:
         radius = given.get("goal_radius")
         require(radius is None or (_is_number(radius, float) and radius > 0),
                 f"{where}['goal_radius'] is {radius!r}: expected a number above 0")
+        picture = given.get("picture")
+        require(picture in (None, RENDER), f"{where}['picture'] is {picture!r}: expected '{RENDER}', or no entry")
         x, y = given["state"]
         return cls((int(x), int(y)), (float(left), float(top)), (float(right), float(bottom)),
-                   None if radius is None else float(radius))
+                   None if radius is None else float(radius), picture)
 
     def plain(self) -> dict[str, Any]:
         """Return the overlay as JSON-compatible values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
                 if value is not None}
+
+    @property
+    def is_of_render(self) -> bool:
+        """Whether it refers to the output of `render()` alone, not to the observation."""
+        return self.picture == RENDER
 
     def fits(self, width: int) -> bool:
         """Return whether a state of `width` numbers has both entries."""

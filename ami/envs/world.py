@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import Episode, World
-from ami.envs.actions import ActionCodec
+from ami.envs.actions import MODE, ActionCodec
 from ami.envs.code import world_code
 from ami.envs.facts import facts_of, warnings_of
 from ami.envs.make import EXAMPLE, check_elsewhere, make_env, make_rows
@@ -35,9 +35,11 @@ from ami.envs.spaces import MASK
 from ami.envs.trial import TRIAL, Trial, try_out
 from ami.envs.vector import RowFault
 from ami.errors import SettingError, WorldFault, require, suggestion
-from ami.ports import Size
+from ami.ports import Port, Size
 
 RULES = ("last", "any")
+ON_DEMAND = "on_demand"
+"""The entry of an environment's metadata that names keys of its observation that are sent only if a wire reads them."""
 
 
 class GymWorld(World):
@@ -62,6 +64,8 @@ class GymWorld(World):
         SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces are not supported.
         WorldFault: the environment fails at its first reset or step.
     """
+
+    inputs = {**World.inputs, MODE: Port("mode", (), torch.int64, optional=True)}  # only in worlds that receive it
 
     def __init__(self, id: str | None = None, wrappers: Sequence[str | Mapping[str, Any]] = (), repeat: int = 1,
                  entry_point: str | None = None, success: str | None = None, timeout: float | None = None,
@@ -93,7 +97,9 @@ class GymWorld(World):
         self._codec = ActionCodec(rows.single_action_space, self.env_id)
         self.space = self._codec.actions
         self.inputs = {"action": replace(World.inputs["action"], space=self.space)}
-        self.on_demand = set(self.reading.duplicated_by)
+        if self._codec.receives_mode:
+            self.inputs[MODE] = Port("mode", (), torch.int64)
+        self.on_demand = {*self.reading.duplicated_by, *self._rarely_read()}
         try:
             with inside_environment(), self._waiting:
                 seen, info = self.rows.reset([0], np.ones(1, bool), {})
@@ -202,21 +208,21 @@ class GymWorld(World):
             self._ticks, self._solved = np.zeros(len(mask), np.int64), np.zeros(len(mask), bool)
             self._over = np.zeros(len(mask), bool)
 
-    def step(self, action: Tensor) -> dict[str, Tensor]:
+    def step(self, action: Tensor, mode: Tensor | None = None) -> dict[str, Tensor]:
         try:
             with inside_environment(), self._waiting:
-                return self._sent(action)
+                return self._sent(action, None if mode is None else mode.cpu().numpy())
         except RowFault as fault:
             raise self._fault(fault, [episode.seed for episode in self._episodes]) from fault.__cause__
 
-    def _sent(self, action: Tensor) -> dict[str, Tensor]:
+    def _sent(self, action: Tensor, mode: np.ndarray | None) -> dict[str, Tensor]:
         batch = len(action)
         reward, over = np.zeros(batch), [np.zeros(batch, bool), np.zeros(batch, bool)]
         fresh = self._fresh.numpy()
         stands = self._over & ~fresh
         self._ticks += 1
         if not fresh.all():
-            seen, reward, *over, info = self._stepped(self._messages.received(action, self._ticks))
+            seen, reward, *over, info = self._stepped(self._messages.received(action, self._ticks), mode)
         if fresh.any():
             self._ticks[fresh] = 0
             seeds = [e.seed if new else None for e, new in zip(self._episodes, fresh, strict=True)]
@@ -280,9 +286,9 @@ class GymWorld(World):
             raise self._fault(fault, [seed]) from fault.__cause__
         return bool(np.any(info.get("success", False)))
 
-    def _stepped(self, action: np.ndarray) -> tuple[Any, ...]:
-        """Step the running rows with actions (B, A) in [-1, 1], or one-hot, `repeat` times."""
-        taken = self._codec.decode(action)
+    def _stepped(self, action: np.ndarray, mode: np.ndarray | None = None) -> tuple[Any, ...]:
+        """Step the running rows with actions (B, A) in [-1, 1], or one-hot, and modes (B,), `repeat` times."""
+        taken = self._codec.decode(action, mode)
         seen, reward, *over, info = self.rows.step(taken)
         solved = info.get("success", False)
         for _ in range(self.repeat - 1):  # finished rows stand still with reward 0
@@ -306,6 +312,14 @@ class GymWorld(World):
             raise SettingError(f"the episodes of one batch give different options ({', '.join(names)}): "
                                "expected the same ones in every row")
         return {name: np.asarray([episode.options[name] for episode in self._episodes]) for name in names}
+
+    def _rarely_read(self) -> Sequence[str]:
+        """Return the ports that the environment's metadata leaves out unless a wire reads them."""
+        names = self.metadata.get(ON_DEMAND, ())
+        optional = [name for name in self.reading.ports if name not in World.outputs]
+        for name in names:
+            require(name in optional, f"{self.env_id}: metadata['{ON_DEMAND}'] names '{name}'{suggestion(name, optional)}")
+        return tuple(names)
 
     def _overlay(self) -> Overlay | None:
         """Read the position of the state in the picture from the environment's metadata."""

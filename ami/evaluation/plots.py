@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ami.evaluation.table import AGENT, BASELINES, judged_by
+from ami.evaluation.table import AGENT, agents_of, judged_by
 from ami.storage.files import write_atomically
 
 COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
@@ -34,7 +34,7 @@ def plot_results(summary: Mapping[str, Any], path: Path) -> None:
     Args:
         summary: as returned by `ami.evaluation.table.summary`.
     """
-    names = [name for name in (AGENT, *BASELINES) if name in summary]
+    names = agents_of(summary)
     kinds, measures = list(summary[AGENT]), judged_by(summary)
     figure = Figure(figsize=((1.6 + 1.5 * len(names)) * len(measures), 4.2), layout="constrained")
     for place, measure in enumerate(measures):

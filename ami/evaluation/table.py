@@ -31,6 +31,13 @@ FILE = FileKind("a summary", TraceError, "run again", schema=Summary)
 BASELINES = ("random", "straight_line", "oracle", "teacher", "untrained")
 
 
+def agents_of(summary: Mapping[str, Any]) -> list[str]:
+    """Return the names of a run's agent and baselines, in the order of its table; baselines of the user come last."""
+    known = (AGENT, *BASELINES)
+    others = [name for name in summary.get("details", ()) if name not in known]
+    return [name for name in (*known, *others) if name in summary]
+
+
 def summary(evaluations: Mapping[str, Evaluation], *, manifest_hash: str, seed: int, learning_seconds: float = 0.0,
             trace_digest: str | None = None) -> dict[str, Any]:
     """Return every figure of a run as plain values: the contract for scripts.
@@ -67,7 +74,7 @@ def judged_by(summary: Mapping[str, Any]) -> tuple[str, ...]:
 
     In a world whose only reward is 1 on success, return equals success.
     """
-    return measures([figures for name in (AGENT, *BASELINES) if name in summary for figures in summary[name].values()])
+    return measures([figures for name in agents_of(summary) for figures in summary[name].values()])
 
 
 def measures(everyone: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -82,7 +89,7 @@ def results_table(summary: Mapping[str, Any]) -> Sheet:
     """Return the table for the terminal: a row per agent; success, return or both by kind, mean steps and metrics, with
     intervals."""
     kinds, judged = list(summary[AGENT]), judged_by(summary)
-    names = [name for name in (AGENT, *BASELINES) if name in summary]
+    names = agents_of(summary)
     counts = ", ".join(f"{summary[AGENT][kind]['n']} {words(kind)}" for kind in kinds)
     what = " and ".join("mean return" if measure == "return" else measure for measure in judged)
     columns, metrics = columns_of(kinds, judged), metric_columns([summary[name] for name in names], kinds)

@@ -66,7 +66,7 @@ def record_video(agent: Agent, episodes: Sequence[Episode], readout: Readout | N
         fps: ticks per second.
         kinds: a title for each episode, e.g. the kind of its pair.
         overlay: position of the true state in an image; None draws no path, plan or goal.
-        render: the world's renderer, for a world without image observations: one (H, W, 3) per row.
+        render: the world's renderer, one (H, W, 3) per row, for a world whose observations are no images of it.
 
     Returns:
         The video; None for a world without image observations and without a renderer.
@@ -75,8 +75,8 @@ def record_video(agent: Agent, episodes: Sequence[Episode], readout: Readout | N
     ports = video_ports(agent.graph)
     for tick, step in enumerate(rollout(agent, episodes)):
         shown = {name: step.outputs[port] for name, port in ports.items() if port in step.outputs}
-        seen = _pictures(shown.get("observation"))
-        pictures = seen if seen is not None or render is None else [coloured(np.asarray(one)) for one in render()]
+        pictures = (_pictures(shown.get("observation")) if render is None
+                    else [coloured(np.asarray(one)) for one in render()])
         if pictures is None:
             return None
         for row, (episode, past) in enumerate(zip(episodes, shots, strict=True)):

@@ -98,11 +98,12 @@ class Presentation:
 
     def _record_video(self) -> Iterator[Video]:
         """Yield the video of the first pairs of each kind; nothing, with a note, if the world has no pictures."""
-        graph = self.graph if _shows_pictures(self.graph) else self._with_renderer()
+        overlay = overlay_of(self.graph)
+        is_shown = _shows_pictures(self.graph) and not (overlay is not None and overlay.is_of_render)
+        graph = self.graph if is_shown else self._with_renderer()
         if graph is None:
             self.note(NO_PICTURES)
             return
-        overlay = overlay_of(self.graph)
         if overlay is None and graph is self.graph:
             self.note(NO_OVERLAY)
         watch = tuple(video_ports(graph).values())

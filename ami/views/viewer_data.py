@@ -71,7 +71,8 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     decoders = _decoders(recorded, recorded)
     overlay = _overlay(trace)
     pairs = _pairs(trace)
-    rerenderer = Rerenderer(recorded, pairs, allow) if render else None
+    of_render = overlay is not None and overlay.is_of_render
+    rerenderer = Rerenderer(recorded, pairs, allow, of_render) if render else None
     overlaid = None if reference is None else _Reference(recorded, decoders, reference)
     parts: dict[str, Plain] = {}
     waves: list[Plain] = []
@@ -95,7 +96,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
                 left -= shown
                 if rerenderer is not None:
                     part |= rerenderer(data, one, end)
-                part["places"] &= "pictures" in part
+                part["places"] &= ("drawn" if of_render else "pictures") in part
                 if overlaid is not None:
                     parts |= overlaid.episode(data, one, end)
             episodes.append({**episode, "shown": shown > 0, "shown_until": one.first + shown if shown else 0})

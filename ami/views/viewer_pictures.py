@@ -31,12 +31,13 @@ def pictures(recorded: Recorded, wave: Wave, one: RowEpisode, end: int) -> Plain
 
 
 class Rerenderer:
-    """Rendered pictures of a world whose observations are not pictures, for the first episodes.
+    """Rendered pictures of a world whose observations are no pictures of it, for the first episodes.
 
     Args:
         recorded: the payloads of the run.
         pairs: the pairs of its manifest.
         allow: prefixes of packages that the world may import.
+        replaces: whether the renderings replace observed pictures, which show another part of the world.
 
     Attributes:
         failures: why some episodes have none, a sentence each.
@@ -46,15 +47,15 @@ class Rerenderer:
         SettingError: the run has pictures already; see `Renderer`.
     """
 
-    def __init__(self, recorded: Recorded, pairs: Plain, allow: Sequence[str] = ()) -> None:
+    def __init__(self, recorded: Recorded, pairs: Plain, allow: Sequence[str] = (), replaces: bool = False) -> None:
         sealed = recorded.trace.folder / MANIFEST
         if (not recorded.has(recorded.action) or not pairs.get("pairs") or not sealed.exists()
                 or recorded.world not in recorded.trace.tables):
             raise TraceError(f"--render repeats the recorded actions, but {recorded.trace.folder} holds no content of "
                              f"{recorded.action or 'the actions'}, or no {MANIFEST}. "
                              "Fix: run again with trace.level=boundary")
-        require(not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: its observations are "
-                                       "pictures. Fix: leave it out")
+        require(replaces or not recorded.pictures, f"--render has no effect on {recorded.trace.folder}: its "
+                                                   "observations are pictures. Fix: leave it out")
         self.failures: list[str] = []
         self._recorded, self._left = recorded, RENDERED
         self._episodes = dict(enumerate(Manifest.load(sealed).episodes()))

@@ -86,3 +86,11 @@ def test_an_overlay_with_missing_state_entries_is_refused(settings: dict[str, An
              r"observation that is a vector, which has [02] numbers")
     with pytest.raises(SettingError, match=words):
         GymWorld("Meadow-v0", **settings)
+
+
+def test_an_overlay_of_the_rendering_alone() -> None:
+    overlay = Overlay.read({**STATED, "picture": "render"}, "Meadow-v0")
+    assert overlay.is_of_render and Overlay.read(overlay.plain(), "again") == overlay
+    assert not Overlay.read(STATED, "Meadow-v0").is_of_render
+    with pytest.raises(SettingError, match=r"\['picture'\] is 'screen': expected 'render', or no entry"):
+        Overlay.read({**STATED, "picture": "screen"}, "Meadow-v0")

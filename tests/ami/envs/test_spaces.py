@@ -227,6 +227,17 @@ def test_an_action_of_several_parts_reaches_the_environment() -> None:
                             "of 3"]
 
 
+def test_the_mode_of_an_action_is_received_not_chosen() -> None:
+    space = Dict(move=Box(-1, 1, (2,)), mode=Discrete(2, start=1))
+    codec = ActionCodec(space, "Dear-v0")
+    assert codec.receives_mode and codec.actions == ActionSpace(2)
+    one, other = codec.decode(np.zeros((2, 2), np.float32), np.array([0, 2]))
+    assert one in space and one["mode"] == 1 and other["mode"] == 2
+    assert codec.decode(np.zeros((1, 2), np.float32))[0]["mode"] == 1
+    with pytest.raises(SettingError, match="Dear-v0 has actions with the key 'mode', Discrete\\(3\\): expected"):
+        ActionCodec(Dict(move=HAND, mode=Discrete(3)), "Dear-v0")
+
+
 def test_a_repeated_action_and_a_mask_are_refused() -> None:
     with pytest.raises(SettingError, match=r"world.repeat is 2, but .*Masked-v0 sends action masks, and a mask holds"):
         world("Masked", repeat=2)
