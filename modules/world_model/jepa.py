@@ -24,6 +24,7 @@ from modules.world_model.markov import MarkovWorldModel
 
 FRAMES_AT_ONCE = 1024
 SMALLEST_STEP = 1e-3
+PRECISIONS = ("float32", "bfloat16")
 
 
 class JEPA(MarkovWorldModel):
@@ -46,6 +47,9 @@ class JEPA(MarkovWorldModel):
             *Self-supervised exploration via disagreement*, 2019).
         target: `states`, or `pixels`: the generative counterpart, whose states are trained by reconstructing observations
             (paper, section 4.3). With anti_collapse `ema` the target states are those of the slow copy.
+        imagination_precision: `float32`, or `bfloat16` for the predictors' matrix products in `imagine`, whatever the number
+            of rows, so that a row's states do not depend on its batch. Faster for many rows, slower for few. States add up
+            in float32; learning has a setting of its own, `precision` of a stage.
 
     Raises:
         SettingError: a setting is out of its range or unknown; `normalise_deltas` is true although states are learnt;
@@ -55,12 +59,16 @@ class JEPA(MarkovWorldModel):
     reward_scale: Tensor
 
     def __init__(self, hidden: int = 256, anti_collapse: str | AntiCollapse = "vicreg", rewards: bool = False,
-                 normalise_deltas: bool = False, num_predictors: int = 1, target: str = "states") -> None:
+                 normalise_deltas: bool = False, num_predictors: int = 1, target: str = "states",
+                 imagination_precision: str = "float32") -> None:
         super().__init__()
         require(hidden >= 2, f"JEPA.hidden is {hidden}: expected 2 or more")
         require(num_predictors >= 1, f"JEPA.num_predictors is {num_predictors}: expected 1 or more")
         self.hidden, self.method, self.rewards = hidden, anti_collapse_of(anti_collapse), rewards
         self.normalise_deltas, self.num_predictors = normalise_deltas, num_predictors
+        require(imagination_precision in PRECISIONS,
+                f"JEPA.imagination_precision is {imagination_precision!r}: expected one of {', '.join(PRECISIONS)}")
+        self.imagination_precision = imagination_precision
         self.compares = target
         self.requires = {"perception": call_of(target_for(target, self.method))}
         require(not normalise_deltas or type(self.method) is AntiCollapse,
@@ -101,7 +109,10 @@ class JEPA(MarkovWorldModel):
     @callable_method
     def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:
         """Imagine states (B, K, H, D) from states (B, D) and actions (B, K, H, A); rounding may depend on B and K."""
-        states, spread = imagined(self.predictors, state, actions, self._scaled)
+        return self._imagined(state, actions, half=self.imagination_precision == "bfloat16")
+
+    def _imagined(self, state: Tensor, actions: Tensor, half: bool) -> Prediction:
+        states, spread = imagined(self.predictors, state, actions, self._scaled, half)
         if not self.rewards:
             return Prediction(states, spread)
         before = torch.cat([state[:, None, None].expand_as(states[:, :, :1]), states[:, :, :-1]], dim=2)
@@ -184,7 +195,7 @@ class JEPA(MarkovWorldModel):
         """
         action = batch["action"]
         states, _ = self.observe(self.percepts_in(batch), preceding(action))
-        predicted = self.imagine(states[:, 0], action[:, None])
+        predicted = self._imagined(states[:, 0], action[:, None], half=False)
         ahead = predicted.states[:, 0]
         rows = RowErrors(batch)
         prediction = self.target.error(rows, batch, states, ahead, self.predictor.step,

@@ -192,8 +192,8 @@ def test_training_uses_only_the_first_observation(method):
     model.begin_learning()
     batch = windows()
     seen = []
-    imagine = model.imagine
-    model.imagine = lambda state, actions: seen.append((state, actions)) or imagine(state, actions)
+    imagine = model._imagined
+    model._imagined = lambda state, actions, half: seen.append((state, actions)) or imagine(state, actions, half)
     for last in (0, 255):
         batch["observation"][:, 1:] = last
         model.loss(batch)
@@ -291,6 +291,50 @@ def test_reward_scale_ignores_zero_rewards():
     for model, given in ((rare, rewards), (common, rewards[:3])):
         model.fit_statistics({"observation": torch.randn(4, 6), "reward": given})
     assert rare.reward_scale == common.reward_scale == 2
+
+
+# Half precision -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_predictors": 3}, {"rewards": True}], ids=["plain", "ensemble", "rewards"])
+def test_contract_in_bfloat16(settings: dict) -> None:
+    check_world_model(lambda: JEPA(hidden=32, imagination_precision="bfloat16", **settings))
+
+
+def test_bfloat16_changes_imagined_states_a_little_and_the_loss_not_at_all():
+    _, full = made()
+    _, half = made(imagination_precision="bfloat16")
+    state, actions = torch.randn(3, WIDTH), torch.randn(3, 5, 4, ACTIONS)
+    exact, rounded = full.imagine(state, actions).states, half.imagine(state, actions).states
+    assert rounded.dtype == torch.float32
+    assert 0 < (exact - rounded).abs().max() < 0.02
+    assert torch.equal(full.loss(windows())[0], half.loss(windows())[0])
+
+
+def test_rows_in_bfloat16_do_not_depend_on_their_batch():
+    _, model = made(imagination_precision="bfloat16")
+    state, actions = torch.randn(20, WIDTH), torch.randn(20, 32, 4, ACTIONS)
+    whole = model.imagine(state, actions).states
+    for rows, candidates in ((1, 1), (1, 32), (3, 5), (20, 1)):
+        alone = model.imagine(state[:rows], actions[:rows, :candidates]).states
+        torch.testing.assert_close(alone, whole[:rows, :candidates], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_actions_pass_through_bfloat16():
+    (_, full), (_, half) = made(), made(imagination_precision="bfloat16")
+    state, found = torch.randn(3, WIDTH), []
+    chosen = torch.randn(3, 5, 4, ACTIONS)
+    for model in (full, half):
+        actions = chosen.clone().requires_grad_()
+        model.imagine(state, actions).states.sum().backward()
+        found.append(actions.grad.flatten())
+    assert torch.cosine_similarity(*found, dim=0) > 0.99
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(SettingError) as error:
+        JEPA(imagination_precision="float16")
+    assert str(error.value) == "JEPA.imagination_precision is 'float16': expected one of float32, bfloat16"
 
 
 # In units of steps ----------------------------------------------------------------------------------------------------
