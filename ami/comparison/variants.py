@@ -11,6 +11,7 @@ from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
 from ami.session import learn as learning
 from ami.session.evaluation import judged_graph, metrics_of, seal, try_out
+from ami.session.threads import with_threads
 from ami.terminal.console import Console
 
 
@@ -66,6 +67,8 @@ def _sound_one(variant: Variant, seed: int, allow: Sequence[str]) -> Sound:
                 f"'{text}': every variant is trained with the same seeds. Fix: --seeds 0,1,2")
     config = compose(variant.overrides, allow=allow).seeded(seed)
     learner = config if variant.learner is None else compose(variant.learner, allow=allow).seeded(seed)
+    quiet = Console(quiet=True)
+    config, learner = with_threads(config, quiet), with_threads(learner, quiet)
     graph = judged_graph(config)
     learning.check(learner)
     manifest = seal(config, graph)

@@ -73,6 +73,12 @@ class Config:
         settings.seed = seed
         return Config(settings, (*self.overrides, f"seed={seed}"), self.allow, self.fitted)
 
+    def with_threads(self, threads: int) -> Config:
+        """Return the same configuration with another number of threads for training."""
+        settings = self.settings.copy()
+        settings.learning.threads = threads
+        return Config(settings, (*self.overrides, f"learning.threads={threads}"), self.allow, self.fitted)
+
     @cached_property
     def graph(self) -> Graph:
         """Its graph, made once; raises as `to_graph` does."""

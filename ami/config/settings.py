@@ -119,7 +119,9 @@ class Learning:
     buffer: Buffer = setting("the storage of experience", optional=True)
     stages: dict[str, Stage] = setting("the stages of learning; null removes one")
     save_every: int = setting("steps between two saves of the progress", least=1)
-    threads: int = setting("number of threads for training", least=1, most=MOST_THREADS)
+    threads: int | Literal["auto"] = setting(
+        "number of threads for training, on which the weights depend; auto: 1 or all cores, whichever is faster for a step "
+        "of the first stage, measured once and recorded in the store", least=1, most=MOST_THREADS)
     rounds: int = setting("number of passes over all stages; before each later one the current agent collects as many "
                           "episodes", least=1, most=MOST_ROUNDS, default=1)
     order: Literal["sequential", "concurrent"] = setting(

@@ -89,6 +89,30 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
     return warnings
 
 
+def step_seconds(plan: TrainingPlan, experts: dict[str, Expert], steps: int) -> float:
+    """Return the shortest duration of a step of the first stage, of its real batch on a few short episodes.
+
+    Args:
+        plan: the training plan.
+        experts: functions that build the expert agents, by name.
+        steps: number of steps, 2 or more.
+
+    Raises as `dry_run` does.
+    """
+    seed, stage = plan.config.settings.seed, plan.stages[0]
+    with TemporaryDirectory(prefix="ami-threads-") as place, torch.random.fork_rng(devices=[]):
+        experience, _ = little_experience(plan, EPISODES, max(stage.data.length, TICKS))
+        modules = Worker(plan.graph.on_cpu(), plan.nodes, seed, plan.initial.weights, learning=True).modules
+        _check_memory(plan, experience, modules)
+        cache, watch = Cache(Path(place)), _Watch()
+        few = replace(_shrunk(stage, experience), steps=max(steps, len(stage.data.agents)), batch=stage.batch)
+        phase = Phase("first", 0, (few,), plan.nodes)
+        _keep_plans(phase, experts, modules, seed, cache)
+        Trainer(modules, [Phase("experience", 0), phase], seed, cache, save_every=few.steps + 1, on_step=watch,
+                experts=experts, graph=plan.graph).learn(lambda phase: (experience, 0.0, False))
+    return watch.pace(few)
+
+
 def _shrunk(stage: Stage, experience: ReplayBuffer) -> Stage:
     """Return the stage with few steps, small batches, and windows no longer than the longest collected episode."""
     return replace(stage, steps=max(STEPS, len(stage.data.agents)), batch=min(stage.batch, BATCH),

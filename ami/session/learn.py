@@ -6,33 +6,29 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ami.agent import Agent
 from ami.config.compose import Config, to_graph
 from ami.data.replay_buffer import ReplayBuffer
 from ami.errors import CheckpointError
 from ami.graph.graph import Graph
-from ami.graph.prune import prune
 from ami.learning.cache import Cache
 from ami.learning.callbacks.callback import Callbacks, observers_of
 from ami.learning.probe import probe_modules
 from ami.learning.schedule import Phase
-from ami.learning.sources.expert_plans import planned_ports
-from ami.learning.sources.source import Expert
 from ami.learning.stage import Stage
 from ami.learning.stage_run import Row
 from ami.learning.threads import torch_threads
 from ami.learning.trainer import Trainer
 from ami.module import LEARNING_STATE
-from ami.rng import derive_seed
-from ami.runtime.local import LocalRuntime
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
 from ami.saved.initial_weights import initial_weights
 from ami.session.data import memory_of
 from ami.session.dry_run import dry_run
 from ami.session.experience import experience_of, held_out_of
+from ami.session.experts import experts_of
 from ami.session.monitor import Monitor
 from ami.session.plan import TrainingPlan
+from ami.session.threads import with_threads
 from ami.storage.files import check_folder
 from ami.storage.store import CACHE, find
 from ami.terminal.console import Console
@@ -57,6 +53,7 @@ def learn(config: Config, console: Console | None = None, monitor: Monitor | Non
             writable.
     """
     console = console or Console(quiet=True)
+    config = with_threads(config, console)
     with torch_threads(config.settings.learning.threads):
         graph = to_graph(config)
         if config.settings.checkpoint is not None:
@@ -84,6 +81,7 @@ def key_of(config: Config) -> str:
     """
     if config.settings.checkpoint is not None:
         return str(config.settings.checkpoint)
+    config = with_threads(config, Console(quiet=True))
     graph = to_graph(config)
     plan = TrainingPlan.of(config, graph)
     return plan.key if plan is not None else " ".join(
@@ -92,6 +90,7 @@ def key_of(config: Config) -> str:
 
 def check(config: Config) -> None:
     """Check the checkpoint against the graph, or run every learning stage for a few steps; raises as `learn` does."""
+    config = with_threads(config, Console(quiet=True))
     graph = to_graph(config)
     if config.settings.checkpoint is not None:
         opened(config, graph)
@@ -99,21 +98,17 @@ def check(config: Config) -> None:
     plan = TrainingPlan.of(config, graph)
     if plan is not None and not _agent_file(plan).exists():
         with torch_threads(config.settings.learning.threads):
-            dry_run(plan, _experts(plan))
+            dry_run(plan, experts_of(plan))
 
 
 def _agent_file(plan: TrainingPlan) -> Path:
     return Path(plan.config.settings.store) / "trained" / plan.key / AGENT_FILE
 
 
-def _experts(plan: TrainingPlan) -> dict[str, Expert]:
-    return {name: _expert(graph, plan.graph, plan.config.settings.seed) for name, graph in plan.experts.items()}
-
-
 def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monitor | None) -> Trained:
     settings = plan.config.settings
     check_folder(file.parent, "store")
-    experts = _experts(plan)
+    experts = experts_of(plan)
     for warning in dry_run(plan, experts):
         console.note(f"warning: {warning}")
     held = Worker(plan.graph.on_cpu(), plan.kept, settings.seed, plan.initial.weights,
@@ -178,11 +173,3 @@ def _not_written(error: OSError, plan: TrainingPlan) -> CheckpointError:
     return CheckpointError(f"learning stopped: '{error.filename or store}' cannot be written ({error.strerror}). Earlier "
                            f"saves are kept. Fix: make room ('{store / CACHE}' may be deleted, it is only a cache), "
                            "then the same command resumes")
-
-
-def _expert(graph: Graph, learner: Graph, seed: int) -> Expert:
-    """Return a function that builds an expert agent; modules equal to the learner's use the learner's weights."""
-    shared = graph.equal_nodes(learner)
-    watch = tuple(planned_ports(graph).values())
-    return lambda weights: Agent(LocalRuntime(prune(graph, watch), derive_seed(seed, "plans"),
-                                              {node: weights[node] for node in shared & set(weights)}, watch=watch))

@@ -38,6 +38,7 @@ from ami.session.learn import opened
 from ami.session.planning_budget import check_duration
 from ami.session.presentation import Presentation, present
 from ami.session.record import describe, digest_of
+from ami.session.threads import with_threads
 from ami.session.train import learn_in, new_folder
 from ami.storage.files import private_files, write_json
 from ami.terminal.console import Console
@@ -95,7 +96,9 @@ def run(config: Config, folder: Path | None = None, console: Console | None = No
 
 
 def _run_in(config: Config, folder: Path | None, console: Console) -> Run:
-    graph = checked_graph(config)
+    checked_graph(config)
+    config = with_threads(config, console)
+    graph = to_graph(config)
     folder = new_folder(config, folder)
     for line in notes(config, graph):
         console.note(line)

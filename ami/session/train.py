@@ -16,6 +16,7 @@ from ami.session.checks import learning_remarks
 from ami.session.learn import learn
 from ami.session.monitor import Monitor
 from ami.session.presentation import store
+from ami.session.threads import with_threads
 from ami.storage.files import check_folder, private_files, write_json
 from ami.terminal.best_effort import best_effort
 from ami.terminal.console import Console
@@ -31,6 +32,7 @@ def train(config: Config, folder: Path | None = None, console: Console | None = 
 
 
 def _train(config: Config, folder: Path | None, console: Console) -> Trained:
+    config = with_threads(config, console)
     graph = to_graph(config)
     folder = new_folder(config, folder)
     for remark in [*graph.remarks, *config.remarks(), *learning_remarks(config, graph)]:

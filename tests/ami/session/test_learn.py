@@ -93,7 +93,7 @@ def test_any_actor_explores_in_later_rounds(tmp_path: Path) -> None:
     (["learning.stages.model.steps=1000000000000"], "learning.stages.model.steps is 1000000000000: that takes about"),
     (["learning.stages.model.batch=1000000000000"], "learning.stages.model.batch is 1000000000000: its data need"),
     (["learning.stages.critic.source.imagined=1000000000000"], "learning.stages.critic."),
-    (["learning.threads=1000000"], "learning.threads is 1000000: expected a whole number from 1 to 1024"),
+    (["learning.threads=1000000"], "learning.threads is 1000000: expected a whole number from 1 to 1024, or auto"),
     (["learning.rounds=1000000000"], "learning.rounds is 1000000000: expected a whole number from 1 to 10000"),
     (["world_model.rewards=false"], "reward"),
     (["+second._target_=modules.perception.vector.VectorPerception", "+graph.second={observation: world.observation}",
