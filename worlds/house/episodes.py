@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worlds.house.map import Array, corner_of, doors_between, is_connected, sample_doors
+from worlds.house.physics import SPEED
 from worlds.house.tour import num_waypoints, sample_tour
 from worlds.house.ways import Ways
 
@@ -22,6 +23,7 @@ FAR = 3  # doors
 PLACE_LOW, PLACE_HIGH = 3.0, 13.0  # of starts and goals, on both axes, in units from the room's corner
 CHARGER_LOW, CHARGER_HIGH = 4.0, 12.0
 LOOKS = 2**30
+SLACK = 1.3  # of the shortest ways between charger and goals after a door was shut, so that the battery can last
 
 
 class Rules(NamedTuple):
@@ -65,7 +67,8 @@ def sample_episode(rng: np.random.Generator, kind: str, rules: Rules, for_evalua
     start = _place(rng, int(rng.integers(rooms**2)), rooms) if kind == "walk" else charger
     toured = rules.tour and kind != "walk"
     tour = np.round(sample_tour(rng, doors, home, charger), 3) if toured else np.tile(start, (num_waypoints(rooms), 1))
-    shut = _to_shut(rng, doors, charger, goals[0]) if rules.shut and kind != "walk" else -1
+    reach = rules.battery if kind == "life" else np.inf
+    shut = _to_shut(rng, doors, charger, goals, reach) if rules.shut and kind != "walk" else -1
     return {
         "doors": doors.tolist(), "look": 2 * int(rng.integers(LOOKS)) + (not for_evaluation), "home": home,
         "charger": charger.tolist(), "tour": tour.tolist(),
@@ -110,11 +113,16 @@ def _place(rng: np.random.Generator, room: int, rooms: int, low: float = PLACE_L
     return np.round(corner_of(room, rooms) + rng.uniform(low, high, 2), 3)
 
 
-def _to_shut(rng: np.random.Generator, doors: Array, start: Array, goal: Array) -> int:
-    """Return a wall on the shortest way whose door can be closed so that every room stays reachable; -1 if there is none."""
-    for wall in rng.permutation(Ways(doors).way(start, goal)[1]).tolist():
+def _to_shut(rng: np.random.Generator, doors: Array, charger: Array, goals: list[Array], reach: float) -> int:
+    """Return a wall on the shortest way from the charger to the first goal whose door can be closed; -1 if there is none.
+
+    Every room stays reachable, and the way from the charger to each goal and back takes at most `reach` ticks.
+    """
+    for wall in rng.permutation(Ways(doors).way(charger, goals[0])[1]).tolist():
         closed = doors.copy()
         closed[wall] = 0.0
         if is_connected(closed):
-            return int(wall)
+            ways = Ways(closed)
+            if all(2 * ways.way(charger, goal)[0] * SLACK / SPEED <= reach for goal in goals):
+                return int(wall)
     return -1

@@ -79,6 +79,14 @@ def test_a_shut_door_lies_on_the_shortest_way_and_leaves_another():
         assert short < Ways(doors).way(np.array(pair["charger"]), np.array(pair["goals"][0]))[0] < np.inf
 
 
+def test_the_battery_lasts_for_every_way_around_a_shut_door():
+    for pair in sample_pairs(2, 40, RULES._replace(shut=True)):
+        if pair["kind"] == "life" and pair["shut"] >= 0:
+            doors = np.array(pair["doors"])
+            doors[pair["shut"]] = 0
+            assert all(1.3 * Ways(doors).way(np.array(pair["charger"]), np.array(goal))[0] <= 100 for goal in pair["goals"])
+
+
 def test_ways_cross_as_few_walls_as_a_search_over_rooms_allows():
     rng = np.random.default_rng(0)
     for _ in range(20):
