@@ -39,6 +39,15 @@ def callable_method(method: Method) -> Method:
     return method
 
 
+def objective(method: Method) -> Method:
+    """Mark a method as a loss of its own, with the signature of `Module.loss`: a stage names it, `loss: NODE.METHOD`.
+
+    For a module whose parts learn in several stages.
+    """
+    method.is_ami_objective = True  # type: ignore[attr-defined]
+    return method
+
+
 @dataclass(frozen=True)
 class Call:
     """The methods that a module calls on another module.
@@ -210,6 +219,17 @@ class Module(nn.Module):
     def can_learn(self) -> bool:
         """Whether this module has a loss of its own."""
         return type(self).loss is not Module.loss
+
+    @classmethod
+    def losses(cls) -> list[str]:
+        """Return the names of the methods that are losses: "loss", and those marked `@objective`."""
+        marked = [name for name in dir(cls) if getattr(getattr(cls, name, None), "is_ami_objective", False)]
+        return [*(["loss"] if cls.loss is not Module.loss else []), *marked]
+
+    def loss_of(self, name: str) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
+        """Return the loss of that name, one of `losses`."""
+        found: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]] = getattr(self, name)
+        return found
 
     def begin_learning(self) -> None:
         """Prepare for a stage with this module's loss. State that only training needs, such as a target network, is a

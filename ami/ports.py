@@ -48,7 +48,11 @@ KINDS = {
     "goal": "the target, in the space that the world model compares states with",
     "recall": "memory's answer to a query",
     "remembered": "several states from memory",
+    "links": "the numbers of the remembered states that followed each remembered state, -1 for none",
+    "goals": "several targets, of which one is chosen",
+    "wish": "the number of the chosen target",
     "energy": "a cost, lower is better",
+    "energies": "several costs, one per target",
     "surprise": "the distance of the predicted to the perceived state, 0 without a prediction",
     "score": "how well a query matched, 0 to 1",
     "mode": "1: react, 2: plan",
@@ -61,7 +65,7 @@ KINDS = {
     "truth": "the world's true state, for probes and pictures: no input of the agent",
 }
 
-CONTROL = frozenset({"mode", "flag", "count", "episode"})
+CONTROL = frozenset({"mode", "wish", "flag", "count", "episode"})
 """The kinds whose messages stay on the CPU, whatever the devices of their nodes (`ami.graph.devices`): a few numbers per
 world, from which Python code branches, so that reading them never waits for an accelerator. A module that combines one with
 its other inputs moves it there. Every other message arrives on its receiver's device, masks included."""

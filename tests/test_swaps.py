@@ -35,6 +35,13 @@ REFUSED = {
     "actor=plan_decoder": ("Fix: graph.actor.calls.world_model=<node>", ["+graph.actor.calls.world_model=world_model"]),
     "planner=categorical": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "planner=tree": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
+    "world_model=place": ("world_model calls perception.encode_static", ["perception=two_streams"]),
+    "memory=cognitive_map": ("Fix: graph.memory.percept=perception.percept", ["agent=house"]),
+    "actor=scripted": ("actor.map is not wired and actor needs it", ["agent=house_oracle", "world=house"]),
+    "actor=model_policy": ("Fix: graph.actor.calls.world_model=<node>", [
+        "+graph.actor.calls.world_model=world_model", "+graph.actor.calls.cost=cost"]),
+    "configurator=drives": ("configurator.ways is not wired and configurator needs it", ["agent=house"]),
+    "cost=drives": ("cost.body is not wired and cost needs it", ["agent=house"]),
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
 }
 """The reason why an option is refused on its own, and the further overrides that it needs."""

@@ -23,10 +23,12 @@ class IntrinsicTerm(nn.Module):
     Attributes:
         needs: the optional inputs of the cost that this term requires, such as "reward".
         remembers: whether `goal` holds M remembered states, (…, *S, M), instead of a goal.
+        is_drive: whether the energy rises by itself and falls at places that the agent has to visit again.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[bool] = False
+    is_drive: ClassVar[bool] = False
 
     def energy(self, prediction: Prediction, actions: Tensor | None, goal: Tensor, distance: Distance) -> Tensor:
         """Return the energy of states.
@@ -102,6 +104,7 @@ class Cost(Module):
         "goal": Port("goal", ("*Q",)),
         "weights": Port("weights", ("W",), optional=True),
         "reward": Port("reward", optional=True),
+        "body": Port("observation", ("*Y",), optional=True),
     }
     outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
     requires = {"world_model": Call(("distance", "rebase_goal"), {"S": "S", "Q": "Q"})}

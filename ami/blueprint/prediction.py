@@ -17,9 +17,11 @@ class Prediction(NamedTuple):
         spread: (…), the model's own uncertainty.
         reward: (…), the world's reward on arriving at each state.
         cont: (…), the probability that the episode continues after each state.
+        body: (…, Y), what the agent feels of its body at a perceived state.
     """
 
     states: Tensor
     spread: Tensor | None = None
     reward: Tensor | None = None
     cont: Tensor | None = None
+    body: Tensor | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, final
 
 import torch
@@ -35,13 +35,14 @@ class WorldModel(Module):
     """
 
     causal: ClassVar[bool] = True
-    ignores = ("recall",)
+    ignores: Collection[str] = ("recall", "score")
 
     role: ClassVar[str] = "world_model"
     inputs = {
         "percept": Port("percept", ("*P",)),
         "action": Port("action", ("A",)),
         "recall": Port("recall", ("*S",), optional=True),
+        "score": Port("score", optional=True),
     }
     outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
     requires = {"perception": Call(("encode",), {"P": "P"}, optional=True, learning=True)}
@@ -123,6 +124,35 @@ class WorldModel(Module):
         return goal
 
     @callable_method
+    def context(self, states: Tensor) -> Tensor:
+        """Return the features (…, C) of states or goals that stay constant in one surroundings, by which a memory finds
+        states of the same surroundings. The default has none, C = 0: all states share one context."""
+        return states.flatten(states.ndim - len(shape_of(self.dims, "S")))[..., :0]
+
+    @callable_method
+    def centre(self, state: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the origin of the state space to a state, (…, *S), (…, *Q), leading sizes broadcast.
+
+        For networks that take a state and its goal, in a space whose dynamics do not depend on its origin. The default
+        returns both unchanged.
+        """
+        return state, goal
+
+    def correct(self, state: Tensor, carry: Carry, recall: Tensor, score: Tensor) -> tuple[Tensor, Carry]:
+        """Correct an observed state by what memory recalls; called in each tick, never in learning.
+
+        Args:
+            state: (B, *S), as `observe` returned it.
+            carry: likewise.
+            recall: (B, *S), memory's answer to the present percept.
+            score: (B,), how well it matched.
+
+        Returns:
+            The corrected state and carry; by default both unchanged.
+        """
+        return state, carry
+
+    @callable_method
     def encode_action(self, state: Tensor, action: Tensor) -> Tensor:
         """Encode actions (…, A) in states (…, *S) as actions of a plan (…, U); the default returns them unchanged."""
         return action
@@ -137,11 +167,13 @@ class WorldModel(Module):
         return {STATE: torch.zeros(batch, *size), BEGUN: torch.zeros(batch, dtype=torch.bool), **self.initial_carry(batch)}
 
     @final
-    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None) -> dict[str, Tensor]:
+    def step(self, percept: Tensor, action: Tensor, recall: Tensor | None = None,
+             score: Tensor | None = None) -> dict[str, Tensor]:
         """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
 
         Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick. A
-        stochastic model gets its noise from this node's random streams; for others nothing is drawn. `recall` is ignored.
+        stochastic model gets its noise from this node's random streams; for others nothing is drawn. The state is corrected
+        by `recall` after surprise was measured.
         """
         noise = self.random.normal(*self.noise_shape)[:, None] if self.noise_shape else None
         before, begun = self.carry[STATE], self.carry[BEGUN]
@@ -150,6 +182,8 @@ class WorldModel(Module):
         state = states[:, 0]
         predicted = self.imagine(before, self.encode_action(before, action)[:, None, None]).states[:, 0, 0]
         surprise = torch.linalg.vector_norm((predicted - state).flatten(1), dim=1)
+        if recall is not None and score is not None:
+            state, carry = self.correct(state, carry, recall, score)
         self.carry = {STATE: state, BEGUN: torch.ones_like(begun), **carry}
         return {"state": state, "surprise": torch.where(begun, surprise, 0.0)}
 

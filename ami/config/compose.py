@@ -216,6 +216,9 @@ def _composed_baseline(config: Config, agent: str) -> Config:
             # the user's own overrides come later and win over the experiments; among these the last one wins
             chosen = [f"{group}={choice}" for one in experiments for group, choice in replacements(one)]
             given = [*chosen, *(text for one in experiments for text in as_overrides(one)), *given]
+        elif override.key_or_group == "agent" and override.value():
+            own = read_option(folders, "agent", str(override.value()))
+            given = [*(f"world={choice}" for group, choice in replacements(own) if group == "world"), *given]
         else:
             given.append(text)
     kept = [text for text in given if first_name(text) not in (*replaced, *_OF_THE_AGENT)]

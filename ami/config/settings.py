@@ -52,7 +52,7 @@ class Stage:
     is_partial: ClassVar[bool] = True
     train: list[str] = setting("the modules trained together: nodes, or parts of nodes, such as cost.critics.critic",
                                least=1)
-    loss: str = setting("the node whose loss is minimised")
+    loss: str = setting("the node whose loss is minimised; NODE.METHOD if it has several losses")
     steps: int = setting("number of gradient steps", least=1)
     batch: int = setting("windows, states or plans per batch", least=1, default=64)
     source: str | dict[str, Any] = setting(

@@ -23,7 +23,7 @@ def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor
         batch: the batch of the loss.
         modules: the modules, by node.
     """
-    node = stage.loss
+    node = stage.learner
     kind = type(modules[node]).__name__
     what = f"the loss of learning.stages.{stage.name} ({node}, {kind}) is {float(loss)} at step {step}"
     bad = [f"{name} ({_count(value)} of {value.numel()} numbers)" for name, value in batch.items() if _count(value)]
@@ -38,7 +38,7 @@ def not_finite(stage: Stage, step: int, loss: Tensor, batch: Mapping[str, Tensor
                             f"finite data. Fix: learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}"
                             f"{_clip_fix(stage)}")
     if step == 0:
-        return SettingError(f"{what}, with finite data and initial weights. Fix: correct {kind}.loss(), which "
+        return SettingError(f"{what}, with finite data and initial weights. Fix: correct {kind}.{stage.objective}(), which "
                             "divides by zero, overflows, or takes the logarithm of 0")
     return SettingError(f"{what}: its data and all weights are finite, so the loss overflows. Fix: "
                         f"learning.stages.{stage.name}.learning_rate below {stage.learning_rate:g}{_clip_fix(stage)}")

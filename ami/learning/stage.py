@@ -77,6 +77,16 @@ class Stage(Settings):
                 "expected an optimiser of one evaluation, such as adamw or sgd")
         return cls(**settings, name=name, options=options, data=options["source"].make())
 
+    @property
+    def learner(self) -> str:
+        """The node whose loss is minimised."""
+        return self.loss.partition(".")[0]
+
+    @property
+    def objective(self) -> str:
+        """The method of that node's module that returns the loss."""
+        return self.loss.partition(".")[2] or "loss"
+
     def make(self, option: str, **given: Any) -> Any:
         """Return the optimiser or the scheduler. Arguments in `given` that its constructor does not take are dropped."""
         spec = self.options[option]

@@ -44,7 +44,8 @@ class StageRun:
 
     def __init__(self, stage: Stage, modules: Mapping[str, Module], graph: Graph | None = None) -> None:
         self.stage, self.modules, self.step = stage, modules, 0
-        self.learner = modules[stage.loss]
+        self.learner = modules[stage.learner]
+        self.objective = self.learner.loss_of(stage.objective)
         self.parts = list(parts_of(stage, modules).values())
         self.parameters = list({id(one): one for part in self.parts for one in part.parameters()}.values())
         where = f"learning.stages.{stage.name}"
@@ -130,7 +131,7 @@ class StageRun:
             with half:
                 if self._unroll is not None:
                     batch = {**batch, **self._unroll(batch)}
-                return self.learner.loss(batch)
+                return self.objective(batch)
         except KeyError as error:
             if error.args[0] in batch:
                 raise
@@ -165,9 +166,9 @@ class StageRun:
                 raise SettingError(f"{where} ran out of memory at step {self.step}: {text or 'MemoryError'}. Fix: "
                                    f"{where}.batch below {self.stage.batch}, or smaller modules; saved progress is kept, "
                                    "and the same command resumes from it") from None
-            raise SettingError(f"{where} failed at step {self.step}: {self.stage.loss} ({type(self.learner).__name__}) "
-                               f"raised {type(error).__name__}: {text}. Fix: correct its loss(batch), or drop the stage, "
-                               f"~{where}") from error
+            raise SettingError(f"{where} failed at step {self.step}: {self.stage.learner} ({type(self.learner).__name__}) "
+                               f"raised {type(error).__name__}: {text}. Fix: correct its {self.stage.objective}(batch), or "
+                               f"drop the stage, ~{where}") from error
 
     # Saved and restored ----------------------------------------------------------------------------------------------
 

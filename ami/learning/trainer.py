@@ -214,7 +214,7 @@ class Trainer:
         """Return the runs of a phase's stages; create missing ones. With `fresh=False` those of earlier rounds continue."""
         for stage in phase.stages:
             if stage.name not in self._runs:
-                self.modules[stage.loss].begin_learning()
+                self.modules[stage.learner].begin_learning()
                 self._runs[stage.name] = StageRun(stage, self.modules, self.graph)
             self._runs[stage.name].begin()
         return {stage.name: self._runs[stage.name] for stage in phase.stages}
@@ -260,11 +260,15 @@ class Trainer:
 
 def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
     parts_of(stage, modules)
-    if stage.loss not in modules:
-        raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.loss, modules)
-    if not modules[stage.loss].can_learn:
+    if stage.learner not in modules:
+        raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.learner, modules)
+    losses = modules[stage.learner].losses()
+    if losses and stage.objective not in losses:
+        raise unknown_name(f"loss in learning.stages.{stage.name}.loss", stage.loss,
+                           [stage.learner if name == "loss" else f"{stage.learner}.{name}" for name in losses])
+    if not losses:
         raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
-                           f"{type(modules[stage.loss]).__name__} has no loss(batch). Fix: drop the stage with "
+                           f"{type(modules[stage.learner]).__name__} has no loss(batch). Fix: drop the stage with "
                            f"~learning.stages.{stage.name}, or swap the module")
 
 

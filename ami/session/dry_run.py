@@ -157,7 +157,7 @@ def _check_memory(plan: TrainingPlan, experience: ReplayBuffer, modules: Mapping
     bytes_of = {"observation": math.prod(experience.columns[OBSERVATION].shape) * FLOAT, "state": state * FLOAT,
                 "steps": steps}
     for stage in plan.stages:
-        pairs = any("pairs" in part.needs for part in modules[stage.loss].modules() if isinstance(part, CriticTerm))
+        pairs = any("pairs" in part.needs for part in modules[stage.learner].modules() if isinstance(part, CriticTerm))
         for setting, needed in stage.data.bytes_of(stage.batch, bytes_of, pairs).items():
             given = getattr(stage, setting, None) or getattr(stage.data, setting.rpartition(".")[2])
             where = f"learning.stages.{stage.name}.{setting}"

@@ -177,7 +177,7 @@ class TrainingPlan:
         compute their data."""
         named: set[str] = set()
         for stage in stages:
-            named |= {stage.loss, *stage.unroll, *(path.split(".")[0] for path in stage.train)}
+            named |= {stage.learner, *stage.unroll, *(path.split(".")[0] for path in stage.train)}
             named |= stage.data.nodes({node: self.graph.drafts[node] for node in self.nodes})
         return _with_callees(self.graph, named)
 
@@ -195,7 +195,7 @@ class TrainingPlan:
 def learning_nodes(graph: Graph, stages: Sequence[Stage]) -> tuple[str, ...]:
     """Return the nodes that learn, the nodes whose loss is minimised, and the callees of both."""
     return _with_callees(graph, {node for stage in stages for node in (
-        stage.loss, *stage.unroll, *(path.split(".")[0] for path in stage.train))})
+        stage.learner, *stage.unroll, *(path.split(".")[0] for path in stage.train))})
 
 
 def _with_callees(graph: Graph, named: set[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ Inputs = dict[str, Tensor | None]
 Outputs = dict[str, Tensor]
 Sizes = Mapping[str, Size | ActionSpace]
 """Sizes by symbol; the size of "A" may be an action space."""
-SIZES: Dims = {"O": (16, 16, 3), "G": (16, 16, 3), "P": (6,), "S": (6,), "A": 2, "H": 3, "M": 4, "W": 2, "X": 3}
+SIZES: Dims = {"O": (16, 16, 3), "G": (16, 16, 3), "P": (6,), "S": (6,), "A": 2, "H": 3, "M": 4, "W": 2, "X": 3, "Y": (3,)}
 """Default sizes of symbols that neither the caller nor the module decides."""
 
 OF_WORLDS = {

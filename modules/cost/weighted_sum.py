@@ -34,7 +34,8 @@ class WeightedSum(Cost):
     should equal the critic's discount.
 
     The configurator's weights (B, W) multiply u and v: first the intrinsic terms, then the critics, in the given order. A
-    floor is the lower bound of an effective weight, whatever the configurator sends.
+    floor is the lower bound of an effective weight, whatever the configurator sends. `drives` is the weighted sum of the
+    intrinsic terms that are drives.
 
     Args:
         intrinsic: the immutable terms, by name.
@@ -49,6 +50,9 @@ class WeightedSum(Cost):
             has trainable parameters, a weight is below its floor, or a critic learns from goals whose place remembered
             states take.
     """
+
+    outputs = {**Cost.outputs, "drives": Port("energy")}
+    on_demand = ("drives",)
 
     base: Tensor
     floor: Tensor
@@ -99,14 +103,20 @@ class WeightedSum(Cost):
             critic.build(dims)
 
     def step(self, state: Tensor, goal: Tensor, weights: Tensor | None = None,
-             reward: Tensor | None = None) -> dict[str, Tensor]:
+             reward: Tensor | None = None, body: Tensor | None = None) -> dict[str, Tensor]:
         u, v = self._effective(weights)
-        intrinsic, critic = self._intrinsic_of(Prediction(state, reward=reward), goal, u), state.new_zeros(len(state))
+        perceived = Prediction(state, reward=reward, body=body)
+        intrinsic, critic = self._intrinsic_of(perceived, goal, u), state.new_zeros(len(state))
         for weight, learnt in zip(v, self._critics, strict=True):
             critic = critic + weight * learnt.energy(state, goal)
         if self.notes is not None:
-            self.notes.update(self._each(Prediction(state, reward=reward), goal, u, v))
-        return {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
+            self.notes.update(self._each(perceived, goal, u, v))
+        outputs = {"intrinsic": intrinsic, "critic": critic, "energy": intrinsic + critic}
+        if "drives" in self.outputs:
+            outputs["drives"] = state.new_zeros(len(state)) + sum(
+                weight * term.energy(perceived, None, goal, self.calls.world_model.distance)
+                for weight, term in zip(u, self._intrinsic, strict=True) if term.is_drive)
+        return outputs
 
     def intrinsic_energy(self, state: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         return self._intrinsic_of(Prediction(state), goal, self._effective(weights)[0])

@@ -26,6 +26,7 @@ from worlds.two_rooms_refusals import check_choice, check_count, check_reset_mas
 
 OBSERVE_MODES = ("pixels", "state")
 CHARGE, CHARGE_RADIUS = 6.0, 3.5  # ticks of battery per tick, units
+TOUR_BATTERY = 0.5  # share at the start of a tour, so that charging can be felt
 MOST_BATTERY = 10_000.0  # ticks
 PLANNING = 2  # the mode in which a tick costs `thinking_cost` more
 Observation = dict[str, Array]
@@ -37,10 +38,10 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
     """B independent houses; a row depends on its own seed, options and actions only, bitwise.
 
     An action is a velocity (x, y); its Euclidean norm is clipped to 1, which is 2 units per step. An episode begins with a
-    tour through all rooms, in which actions are ignored. Then the errands come one after another: the goal's picture changes
-    when the agent is within 2 units of the goal. Each errand has reward 1; success is that all are done (terminated). An
-    empty battery ends an episode too (terminated, no success). There is no autoreset: a finished row stays as it is, with
-    reward 0, until it is reset.
+    tour through all rooms, in which actions are ignored; the battery is half full when it begins and full when it ends. Then
+    the errands come one after another: the goal's picture changes when the agent is within 2 units of the goal. Each errand
+    has reward 1; success is that all are done (terminated). An empty battery ends an episode too (terminated, no success).
+    There is no autoreset: a finished row stays as it is, with reward 0, until it is reset.
 
     Observations:
         observation: the picture of the room the agent is in, uint8 (24, 24, 3); the place (2,) with observe="state".
@@ -169,7 +170,10 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         has_battery = self._options["battery"] > 0
         charged = CHARGE * (separation(self._place, self._options["charger"]) <= CHARGE_RADIUS)
         left = np.clip(self._battery - cost + charged, 0.0, self._options["battery"])
-        self._battery = np.where(free & has_battery, left, self._battery)
+        # on a tour the battery is charged and not used, and filled up at its end, which is at the charger
+        whole = np.where(self._is_touring, np.minimum(self._battery + charged, self._options["battery"]),
+                         self._options["battery"])
+        self._battery = np.where(has_battery, np.where(free, left, np.where(carried, whole, self._battery)), self._battery)
         reached = free & (self._done < self._options["errands"]) & (separation(self._place, self._goal) <= SUCCESS_RADIUS)
         self._done += reached
         self._died |= free & has_battery & (self._battery <= 0) & ~self._success
@@ -207,7 +211,7 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
             self._goal_pictures[row] = draw_agent(views, options["goals"][row], self.rooms)
         self._vertical[rows], self._horizontal[rows] = openings(options["doors"][rows])
         self._place[rows] = self._tour[rows, 0]
-        self._battery[rows] = options["battery"][rows]
+        self._battery[rows] = options["battery"][rows] * np.where(self._tour_steps[rows] > 0, TOUR_BATTERY, 1.0)
         self._num_steps[rows] = self._done[rows] = 0
         self._bump[rows] = self._died[rows] = self._truncated[rows] = False
         self._started[rows] = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class HindsightStates(Source):
         alpha: above 0, states are drawn in proportion to their last error to this power (`ami.data.priorities`), and the
             batch holds importance weights, "weight" (N,).
         beta: exponent of these weights: 0 corrects nothing of the bias of such draws, 1 the whole of it.
+        horizon: the most steps between a state and its goal; None for the rest of the episode.
         perception, world_model: the nodes that compute them; None for the only ones.
 
     Raises:
@@ -50,22 +51,24 @@ class HindsightStates(Source):
 
     made_by = "perception and world model computed it"
 
-    def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, alpha: float = 0.0,
-                 beta: float = 0.4, perception: str | None = None, world_model: str | None = None) -> None:
+    def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, horizon: int | None = None,
+                 alpha: float = 0.0, beta: float = 0.4, perception: str | None = None,
+                 world_model: str | None = None) -> None:
         require(imagined >= 0, f"HindsightStates.imagined is {imagined}: expected 0 or more successors")
         require(0 <= terminal_share <= 1, f"HindsightStates.terminal_share is {terminal_share}: expected 0 to 1")
         require(within >= 1, f"HindsightStates.within is {within}: expected 1 or more steps")
+        require(horizon is None or horizon >= 1, f"HindsightStates.horizon is {horizon}: expected 1 or more steps, or null")
         check_priorities("HindsightStates", alpha, beta, terminal_share)
         check_role(perception, "HindsightStates.perception")
         check_role(world_model, "HindsightStates.world_model")
-        self.imagined, self.terminal_share, self.within = imagined, terminal_share, within
+        self.imagined, self.terminal_share, self.within, self.horizon = imagined, terminal_share, within, horizon
         self.alpha, self.beta, self.perception, self.world_model = alpha, beta, perception, world_model
 
     def open(self, supply: Supply) -> Draw:
         where = f"learning.stages.{supply.stage}.source"
         _, perception = the_one(supply.modules, Perception, self.perception, where)
         _, model = the_one(supply.modules, WorldModel, self.world_model, where)
-        states = remember(supply.experience, perception, model, self.imagined, supply.scratch)
+        states = replace(remember(supply.experience, perception, model, self.imagined, supply.scratch), horizon=self.horizon)
         if self.alpha:
             entries = states.with_future()
             return PrioritisedDraw(supply.experience.first[0] + entries, lambda index: states.at(entries[index]),
@@ -96,6 +99,7 @@ class States:
             perceived ones, then the predicted ones. None if not recorded, or if the model predicts none.
         first: (F,), the index of the first later state of the same episode.
         last: (F,), the index of its last state; a row with first > last has no future and is never drawn.
+        horizon: the most steps between a state and its goal; None for the rest of the episode.
     """
 
     state: Column
@@ -105,6 +109,7 @@ class States:
     last: Tensor
     reward: Tensor | None = None
     cont: Tensor | None = None
+    horizon: int | None = None
 
     def endings(self, within: int) -> Tensor:
         """Return indices (M,) of states at most `within` steps before a terminal step; empty if it was not recorded."""
@@ -143,6 +148,8 @@ class States:
             if known, "reward" and "cont" (N, 1 + M).
         """
         span = self.last[index] - self.first[index] + 1
+        if self.horizon is not None:
+            span = span.clamp(max=self.horizon)
         goal = self.first[index] + (torch.rand(len(index)) * span).long()
         drawn = {"state": self.state.rows(index), "successors": self.successors.rows(index), "goal": self.goals.rows(goal),
                  "next": self.goals.rows(index + 1)}
@@ -161,7 +168,9 @@ def remember(experience: ReplayBuffer, perception: Perception, world_model: Worl
     scratch = scratch or Scratch()
     percepts = percepts_of(experience, perception, scratch)
     states, count = states_of(experience, percepts, world_model, scratch), experience.num_frames
-    goals = scratch.column((world_model.goal_of(part) for part in in_chunks(percepts, FRAMES_AT_ONCE)), count)
+    both = zip(in_chunks(percepts, FRAMES_AT_ONCE), in_chunks(states, FRAMES_AT_ONCE), strict=True)
+    # a goal in the context of the state that it was part of: where it was seen
+    goals = scratch.column((world_model.rebase_goal(world_model.goal_of(percept), state) for percept, state in both), count)
     last = ((experience.steps + 1).cumsum(0) - 1).repeat_interleave(experience.steps + 1)
     first = torch.arange(count) + 1
     actions = spread(world_model.plan_space, imagined)[:, None]

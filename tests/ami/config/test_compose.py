@@ -261,6 +261,13 @@ def test_a_baseline_drops_overrides_of_replaced_groups_and_keeps_the_rest() -> N
         "world.door=random", "seed=3", "agent=straight_line")
 
 
+def test_a_baseline_keeps_the_world_that_the_agent_chose() -> None:
+    mine = compose(["agent=house", "world.battery=80"])
+    baseline = to_specs(compose_baseline(mine, "random"))
+    assert baseline["world"].settings == {"id": "worlds:ami/House-v0", "battery": 80}
+    assert baseline["actor"].name == "modules.actor.random.RandomActor"
+
+
 def test_the_oracle_plans_with_the_users_planner_in_the_users_world() -> None:
     oracle = to_specs(compose_baseline(compose(["planner.horizon=6", "world.door=random"]), "oracle"))
     assert oracle["planner"].settings["horizon"] == 6

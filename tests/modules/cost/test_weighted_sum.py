@@ -135,7 +135,8 @@ def test_modulated_weights_stay_above_their_floor():
 
 def test_outputs_are_intrinsic_critic_and_energy():
     outputs = cost().step(torch.tensor([[2.0]]), torch.zeros(1, 1), torch.tensor([[3.0, 1.0]]))
-    assert {name: value.item() for name, value in outputs.items()} == {"intrinsic": 6.0, "critic": 200.0, "energy": 206.0}
+    assert {name: value.item() for name, value in outputs.items()} == {
+        "intrinsic": 6.0, "critic": 200.0, "energy": 206.0, "drives": 0.0}
 
 
 def test_critic_receives_the_intrinsic_energy_of_all_pairs():

@@ -72,3 +72,21 @@ def test_goal_image_of_another_size_is_refused():
               "goal": {"observation": "world.goal", "calls": {"perception": "perception", "world_model": "world_model"}}}
     with pytest.raises(GraphError, match="wrong shape along the call goal ⇄ perception"):
         Graph(parts, wiring)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_goal_that_changes_within_an_episode_is_encoded_again_if_expected(changes):
+    subject = Subject(lambda: ImageGoal(changes=changes), {"P": (5,), "S": (6,)})
+    module = subject.fresh([0, 1])
+    first, second = subject.sample_inputs(2, 2)
+    before, after = subject.run(module, [first, {**second, "observation": second["observation"]}])
+    assert torch.equal(before["goal"], after["goal"]) is not changes
+
+
+def test_a_goal_that_stays_is_encoded_once_although_it_may_change():
+    perception = Counting()
+    subject = Subject(lambda: ImageGoal(changes=True), {"P": (5,), "S": (6,)}, {"perception": perception})
+    module = subject.fresh([0, 1])
+    (inputs,) = subject.sample_inputs(2, 1)
+    subject.run(module, [inputs] * 3)
+    assert module.calls.perception._module.seen == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -210,3 +211,11 @@ def test_states_shortly_before_a_terminal_step_are_oversampled() -> None:
     assert len(drawn) == 800 and set(counts) == {0, 1, 2, 3, 40, 41, 42, 60}
     assert counts[60] == pytest.approx(400 / 3 + 400 / 8, rel=0.3) and counts[0] == pytest.approx(400 / 8, rel=0.5)
     assert len(states_of([3, 2]).endings(5)) == 0, "termination was not recorded"
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths=LENGTHS, horizon=st.integers(1, 8))
+def test_a_goal_is_at_most_the_horizon_ahead(lengths: list[int], horizon: int) -> None:
+    drawn = replace(states_of(lengths), horizon=horizon).draw(40)
+    ahead = (drawn["goal"] - drawn["state"])[:, 0, 0] / 2
+    assert ahead.min() >= 1 and ahead.max() <= min(horizon, max(lengths))

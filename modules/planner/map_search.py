@@ -1,0 +1,174 @@
+"""Map search: the upper level of two, which searches for shortest ways over remembered states.
+
+Shapes: B parallel worlds, N remembered states with L links each, G goals, S the size of a state, a vector.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ami.blueprint import Planner
+from ami.errors import require
+from ami.module import Call
+from ami.ports import Port, shape_of
+
+FAR = 1e9
+"""The length of a way that does not exist; finite, so that sums of it are."""
+GOAL = -1
+"""The slot of a sub-goal that is the goal itself."""
+
+
+class MapSearch(Planner):
+    """Shortest ways over a graph of remembered states, after *Search on the Replay Buffer* (Eysenbach and others, 2019).
+
+    Two states are joined if one followed the other in the episode, or if both have one context of the world model: within
+    it level 1 finds its own way. The length of an edge is the world model's distance. `subgoal` is the remembered state,
+    reachable from here by one edge, that is farthest along a way at most `slack` longer than the shortest; the goal itself
+    where it is reachable. A sub-goal that has not come `nearer` for `patience` ticks is doubted: ways through it are longer
+    by `doubt`, which fades.
+
+    A sub-goal is kept for `hold` ticks, unless the goal changes, it is reached, or it is doubted. Without a way the sub-goal
+    is the goal.
+
+    Args:
+        same: mean squared difference of contexts below which two are one.
+        near: distance within which a remembered state counts as here, so that its links can be used.
+        slack: see above, in units of the distance.
+        reach: distance at which a sub-goal is reached; the agent need not slow down there.
+        hold: ticks before a sub-goal is chosen anew.
+        nearer: the least progress.
+        patience: ticks without it.
+        doubt: length added to a doubted sub-goal.
+        fading: factor of all doubts per tick.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    inputs = {
+        "state": Planner.inputs["state"], "goal": Planner.inputs["goal"],
+        "places": Port("remembered", ("N", "*S")), "kept": Port("flag", ("N",), torch.bool),
+        "links": Port("links", ("N", "L"), torch.int64),
+        "goals": Port("goals", ("G", "*Q")),
+    }
+    outputs = {
+        "subgoal": Port("goal", ("*Q",)),
+        "energy": Port("energy"),
+        "ways": Port("energies", ("G",)),
+        "stalled": Port("count", (), torch.int64),
+        "model_steps": Planner.outputs["model_steps"],
+    }
+    requires = {"world_model": Call(("context", "distance"), {"S": "S", "Q": "Q"})}
+    equal_dims = {"Q": "S"}
+
+    def __init__(self, same: float = 0.1, near: float = 2.0, slack: float = 0.5, reach: float = 1.5, hold: int = 4,
+                 nearer: float = 0.25,
+                 patience: int = 6, doubt: float = 7.5, fading: float = 0.97) -> None:
+        super().__init__()
+        require(same > 0, f"MapSearch.same is {same}: expected more than 0")
+        for name, value in (("near", near), ("slack", slack), ("reach", reach), ("nearer", nearer), ("doubt", doubt)):
+            require(value >= 0, f"MapSearch.{name} is {value}: expected 0 or more")
+        require(hold >= 1, f"MapSearch.hold is {hold}: expected 1 or more ticks")
+        require(patience >= 1, f"MapSearch.patience is {patience}: expected 1 or more ticks")
+        require(0 <= fading <= 1, f"MapSearch.fading is {fading}: expected 0 to 1")
+        self.same, self.near, self.slack, self.reach, self.hold, self.nearer = same, near, slack, reach, hold, nearer
+        self.patience, self.doubt, self.fading = patience, doubt, fading
+
+    def initial(self, batch: int) -> dict[str, Tensor]:
+        size, (slots,) = shape_of(self.dims, "S"), self.inputs["kept"].shape(self.dims)
+        goals = self.outputs["ways"].shape(self.dims)
+        return {
+            "subgoal": torch.zeros(batch, *size),
+            "goal": torch.zeros(batch, *size),
+            "slot": torch.full((batch,), GOAL, dtype=torch.int64),  # the sub-goal's
+            "age": torch.full((batch,), self.hold, dtype=torch.int64),  # of the sub-goal, in ticks
+            "least": torch.full((batch,), FAR),  # the smallest distance to it
+            "stalled": torch.zeros(batch, dtype=torch.int64),  # ticks without progress
+            "doubts": torch.zeros(batch, slots),
+            "energy": torch.zeros(batch),
+            "ways": torch.zeros(batch, *goals),
+        }
+
+    def step(self, state: Tensor, goal: Tensor, places: Tensor, kept: Tensor, links: Tensor,
+             goals: Tensor) -> dict[str, Tensor]:
+        model, kept = self.calls.world_model, kept.to(places.device)
+        self._track(state, goal)
+        slot, age, doubts = self.carry["slot"], self.carry["age"], self.carry["doubts"]
+        vain = self.carry["stalled"] >= self.patience
+        doubted = (vain & (slot != GOAL)).nonzero()[:, 0]
+        doubts.mul_(self.fading)[doubted, slot[doubted]] += self.doubt
+        due = (age >= self.hold) | (self.carry["stalled"] >= self.patience)
+        due |= (slot != GOAL) & (model.distance(state, self.carry["subgoal"]) < self.reach)
+        rows = due.nonzero()[:, 0]
+        if len(rows):
+            used = max(int(kept.any(0).sum()), 1)
+            several = torch.cat([goal[:, None], goals], dim=1)
+            found = self._search(state[rows], several[rows], places[rows, :used], kept[rows, :used], links[rows, :used],
+                                 doubts[rows, :used])
+            self._take(rows, goal, places, *found)
+        subgoal = torch.where((self.carry["slot"] == GOAL)[:, None], goal, self.carry["subgoal"])
+        self.carry["subgoal"] = subgoal
+        self.carry["age"] = self.carry["age"] + 1
+        outputs = {"subgoal": subgoal.clone(), "energy": self.carry["energy"].clone(), "ways": self.carry["ways"].clone(),
+                   "stalled": self.carry["stalled"].clone(), "model_steps": torch.zeros(len(state), dtype=torch.int64)}
+        return {name: outputs[name] for name in self.outputs}
+
+    def _track(self, state: Tensor, goal: Tensor) -> None:
+        """Update progress towards the sub-goal; another goal ends it."""
+        model, carry = self.calls.world_model, self.carry
+        left = model.distance(state, torch.where((carry["slot"] == GOAL)[:, None], goal, carry["subgoal"]))
+        closer = left < carry["least"] - self.nearer
+        carry["least"] = torch.where(closer, left, carry["least"])
+        carry["stalled"] = torch.where(closer, 0, carry["stalled"] + 1)
+        other = (model.distance(goal, carry["goal"]) > self.near) | ~self._alike(goal, carry["goal"])
+        carry["age"] = torch.where(other, self.hold, carry["age"])
+        carry["goal"] = goal.clone()
+
+    def _take(self, rows: Tensor, goal: Tensor, places: Tensor, slot: Tensor, energy: Tensor, ways: Tensor) -> None:
+        """Make the slots (R,) the sub-goals of these rows; a new one has made no progress yet."""
+        carry = self.carry
+        chosen = torch.where((slot == GOAL)[:, None], goal[rows], places[rows, slot.clamp(min=0)])
+        new = slot != carry["slot"][rows]
+        renew = new | (carry["stalled"][rows] >= self.patience)
+        carry["least"][rows] = torch.where(renew, FAR, carry["least"][rows])
+        carry["stalled"][rows] = torch.where(renew, 0, carry["stalled"][rows])
+        carry["subgoal"][rows], carry["slot"][rows], carry["age"][rows] = chosen, slot, 0
+        carry["energy"][rows], carry["ways"][rows] = energy, ways
+
+    def _alike(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return whether states (…, S) have the same context, (…)."""
+        context = self.calls.world_model.context
+        apart: Tensor = (context(one) - context(other)).square()
+        return apart.mean(-1) < self.same if apart.shape[-1] else torch.ones(apart.shape[:-1], dtype=torch.bool)
+
+    def _search(self, state: Tensor, goals: Tensor, places: Tensor, kept: Tensor, links: Tensor,
+                doubts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sub-goal's slot (R,), the length of the way to the first goal (R,), and those to the others (R, G)."""
+        distance = self.calls.world_model.distance
+        contexts = self.calls.world_model.context(places)
+        together = torch.cdist(contexts, contexts) ** 2 / max(contexts.shape[-1], 1) < self.same  # (R, N, N)
+        linked = torch.zeros_like(together)
+        linked.scatter_(2, links.clamp(min=0), links >= 0)
+        joined = (together | linked) & kept[:, None] & kept[:, :, None]
+        edges = distance(places[:, :, None], places[:, None]).masked_fill_(~joined, FAR)
+        edges = edges + doubts[:, None]  # entering a doubted slot is long
+        # lengths of the ways from every slot to every goal (R, G, N), by relaxation (Bellman, 1958; Ford, 1956)
+        ends = self._alike(places[:, None], goals[:, :, None]) & kept[:, None]
+        ways = distance(places[:, None], goals[:, :, None]).masked_fill_(~ends, FAR)
+        for _ in range(places.shape[1]):
+            longer = (edges[:, None] + ways[:, :, None]).amin(-1)
+            if bool((longer >= ways - 1e-4).all()):
+                break
+            ways = torch.minimum(ways, longer)
+        here = self._alike(places, state[:, None]) & kept  # (R, N)
+        at = here & (distance(places, state[:, None]) < self.near)
+        reachable = here | (joined & linked & at[:, :, None]).any(1)
+        first = (distance(places, state[:, None]) + doubts).masked_fill_(~reachable, FAR)
+        direct = distance(goals, state[:, None]).masked_fill_(~self._alike(goals, state[:, None]), FAR)
+        total = first[:, None] + ways  # (R, G, N)
+        shortest = torch.minimum(total.amin(-1), direct)  # (R, G)
+        near_best = total[:, 0] <= shortest[:, :1] + self.slack
+        slot = ways[:, 0].masked_fill(~near_best, FAR * 4).argmin(1)
+        aims = (direct[:, 0] <= shortest[:, 0] + self.slack) | (shortest[:, 0] >= FAR)
+        return torch.where(aims, GOAL, slot), shortest[:, 0], shortest[:, 1:]

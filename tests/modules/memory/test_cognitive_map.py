@@ -1,0 +1,131 @@
+"""Cognitive map: slots by context and distance, links, relief, and answers to percepts and goals."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ami.errors import SettingError
+from ami.module import Episode
+from modules.memory.cognitive_map import CognitiveMap
+from tests.support.corridors import calling_rooms, state
+
+NOWHERE = state(9, 0)
+
+
+def memory(batch: int = 1, **given) -> CognitiveMap:
+    made = calling_rooms(CognitiveMap(**{"num_slots": 6, "num_links": 2, "top_k": 1, "spacing": 1.0, **given}))
+    made.set_up({"S": (3,), "Q": (3,), "P": (3,), "N": made.num_slots, "L": made.num_links})
+    made.begin(torch.ones(batch, dtype=torch.bool), [Episode(number, seed=0) for number in range(batch)])
+    return made
+
+
+def walk(made: CognitiveMap, states, energies=None, goal=NOWHERE):
+    """Send the states one after another, each as the percept of its tick; return the last outputs."""
+    energies = energies or [0.0] * len(states)
+    before, felt, outputs = [0.0] * 3, 0.0, {}
+    for now, energy in zip([*states, states[-1]], [*energies, energies[-1]], strict=True):
+        outputs = made.step(state=torch.tensor([before]), energy=torch.tensor([felt]), percept=torch.tensor([now]),
+                            goal=torch.tensor([goal]))
+        before, felt = now, energy
+    return outputs
+
+
+def links(outputs) -> set[tuple[int, int]]:
+    return {(slot, int(other)) for slot, row in enumerate(outputs["links"][0]) for other in row if other >= 0}
+
+
+def kept(outputs) -> list[list[float]]:
+    return outputs["places"][0, outputs["kept"][0]].tolist()
+
+
+def test_a_state_near_a_slot_makes_no_new_one():
+    assert kept(walk(memory(), [state(0, 0), state(0, 0.5), state(0, 2)])) == [state(0, 0), state(0, 2)]
+
+
+def test_the_same_place_in_another_context_is_another_slot():
+    assert kept(walk(memory(), [state(0, 0), state(1, 0)])) == [state(0, 0), state(1, 0)]
+
+
+def test_slots_that_followed_each_other_are_linked_both_ways():
+    outputs = walk(memory(), [state(0, 0), state(0, 2), state(1, 4)])
+    assert links(outputs) == {(0, 1), (1, 0), (1, 2), (2, 1)}
+
+
+def test_a_full_memory_overwrites_the_oldest_slot_and_drops_its_links():
+    outputs = walk(memory(num_slots=3), [state(0, 0), state(0, 2), state(0, 4), state(0, 6)])
+    assert kept(outputs) == [state(0, 6), state(0, 2), state(0, 4)]
+    assert links(outputs) == {(1, 2), (2, 1), (2, 0), (0, 2)}
+
+
+def test_the_previous_state_is_written_before_the_percept_is_read():
+    outputs = walk(memory(), [state(3, 5)])
+    assert outputs["recall"].tolist() == [state(3, 5)]
+    assert outputs["score"].item() == pytest.approx(1)
+
+
+def test_nothing_is_known_at_first():
+    made = memory()
+    outputs = made.step(state=torch.zeros(1, 3), energy=torch.zeros(1), percept=torch.zeros(1, 3), goal=torch.zeros(1, 3))
+    assert outputs["score"].item() == outputs["wanted_score"].item() == outputs["relief_score"].item() == 0
+    assert not outputs["kept"].any()
+
+
+def test_a_goal_is_found_in_its_own_context():
+    outputs = walk(memory(), [state(0, 0), state(1, 4), state(2, 8)], goal=state(1, 3))
+    assert outputs["wanted"].tolist() == [state(1, 3)]
+    assert outputs["wanted_score"].item() == pytest.approx(1)
+
+
+def test_an_unseen_context_has_a_low_score():
+    assert walk(memory(), [state(0, 0)], goal=state(7, 0))["wanted_score"].item() < 0.01
+
+
+def test_relief_is_where_the_energy_fell():
+    outputs = walk(memory(), [state(0, 0), state(0, 2), state(1, 4), state(1, 6)], energies=[1.0, 1.2, 0.1, 0.3])
+    assert outputs["relief"].tolist() == [state(1, 4)]
+    assert outputs["relief_score"].item() == 1
+
+
+def test_relief_near_a_barrier_counts_no_more_than_its_share_of_the_level():
+    outputs = walk(memory(), [state(0, 0), state(0, 2), state(1, 4), state(1, 6)],
+                   energies=[6.0, 2.0, 1.0, 1.0])  # a fall of 4 to a level of 0.14, then one of 1 to 0.37
+    assert outputs["relief"].tolist() == [state(1, 4)]
+
+
+def test_relief_felt_around_a_place_is_in_its_middle():
+    outputs = walk(memory(), [state(0, 0), state(0, 2), state(0, 4)], energies=[0.5, 0.4, 0.3])
+    assert 2 < outputs["relief"][0, 1].item() < 4
+
+
+def test_rows_are_independent_and_a_new_episode_forgets():
+    made = memory(batch=2)
+    for now in (state(0, 0), state(0, 2), state(0, 4)):
+        rows = torch.tensor([now, state(5, 0)])
+        outputs = made.step(state=rows, energy=torch.zeros(2), percept=rows, goal=rows)
+    assert outputs["kept"].sum(1).tolist() == [2, 1]
+    made.begin(torch.tensor([True, False]), [Episode(7, seed=0), Episode(1, seed=0)])
+    outputs = made.step(state=rows, energy=torch.zeros(2), percept=rows, goal=rows)
+    assert outputs["kept"].sum(1).tolist() == [0, 1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=25))
+def test_slots_stay_apart_and_links_lead_to_slots(steps):
+    outputs = walk(memory(), [state(*one) for one in steps])
+    slots = kept(outputs)
+    assert 1 <= len(slots) <= 6
+    assert all(one[0] != other[0] or abs(one[1] - other[1]) > 1 for i, one in enumerate(slots) for other in slots[:i])
+    number = len(slots)
+    assert all(0 <= slot < number and 0 <= other < number and slot != other for slot, other in links(outputs))
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"num_slots": 0}, "CognitiveMap.num_slots is 0: expected 1 or more"),
+    ({"top_k": 7}, "CognitiveMap.top_k is 7: expected 1 to num_slots, 6"),
+    ({"same": 0}, "CognitiveMap.same is 0: expected more than 0"),
+])
+def test_settings_out_of_range_are_refused(given, message):
+    with pytest.raises(SettingError) as refusal:
+        memory(**given)
+    assert str(refusal.value) == message
