@@ -63,7 +63,8 @@ def _check_energy(subject: Subject, batch: int) -> None:
     with torch.no_grad():
         energy = module.energy(imagined, actions, goal, weights)
         plain = module.energy(imagined, actions, goal)
-        first = Prediction(*(None if part is None else part[:, :1] for part in imagined))
+        others = (None if part is None else part[:, :1] for part in imagined[1:])
+        first = Prediction(imagined.states[:, :1], *others)
         alone = module.energy(first, actions[:, :1], goal, weights)
     if tuple(energy.shape) != (batch, K):
         subject.broken("energy gives (B, K)", f"it gives {tuple(energy.shape)}, expected {(batch, K)}",

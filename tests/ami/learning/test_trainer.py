@@ -178,8 +178,6 @@ def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) ->
     (["learning.stages.model.source=hindsight_states"],
      "learning.stages.model.source is HindsightStates, which makes state, successors, goal, next: the loss of world_model "
      "needs 'action'. Fix: another source, see `ami list learning`, or another loss"),
-    (["learning.stages.model.loss=world_model.eyes"],
-     "unknown loss in learning.stages.model.loss 'world_model.eyes': did you mean 'world_model'?"),
     (["world_model._target_=ami.testing.toys.gru_belief.GRUBelief", "learning.stages.model.source=prioritised_windows"],
      "learning.stages.model.source draws rows in proportion to their errors, but the loss of world_model (GRUBelief) "
      "reports none. Fix: learning.stages.model.source.alpha=0, or report them in its loss, see ami.blueprint.RowErrors"),
@@ -188,6 +186,12 @@ def test_stages_that_cannot_learn_are_refused(overrides: list[str], sentence: st
     with pytest.raises(SettingError) as refusal:
         learn(ami.compose([*(SMALL if "agent=oracle" not in overrides else []), *overrides, f"store={tmp_path}"]))
     assert str(refusal.value) == sentence
+
+
+def test_an_unknown_loss_of_a_module_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r"^unknown loss in learning\.stages\.model\.loss 'world_model\.eyes': did you mean "
+                                          r"'world_model'\?$"):
+        learn(config(tmp_path, "learning.stages.model.loss=world_model.eyes"))
 
 
 def test_an_unknown_setting_of_a_stage_names_the_nearest() -> None:
