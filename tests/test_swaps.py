@@ -45,6 +45,7 @@ REFUSED = {
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
 }
 """The reason why an option is refused on its own, and the further overrides that it needs."""
+MEMORIES = [name for name, _ in options_of("memory")]
 
 
 def ticks(overrides: Sequence[str]) -> int:
@@ -68,6 +69,11 @@ def test_refused_swap_has_a_reason(option: str) -> None:
 @pytest.mark.parametrize("option", REFUSED)
 def test_refused_swap_runs_with_its_further_overrides(option: str) -> None:
     assert ticks([option, *REFUSED[option][1]]) > 0
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_every_memory_fits_the_house(name: str) -> None:
+    assert ticks(["agent=house", f"memory={name}"]) == TICKS
 
 
 def test_refused_options_exist() -> None:

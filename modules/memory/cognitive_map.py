@@ -11,17 +11,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ami.blueprint import Memory
 from ami.errors import require
 from ami.module import Call
 from ami.ports import Port, Size, shape_of
+from modules.memory._map_memory import FAR, MapMemory
 
-FAR = 1e30
-"""The distance to an empty slot: finite, so that a softmax is defined."""
 NONE = -1
 
 
-class CognitiveMap(Memory):
+class CognitiveMap(MapMemory):
     """Keeps states far enough apart, and answers where something was seen (cognitive map: O'Keefe and Nadel, 1978).
 
     The key of a slot is the context of its state, its value the state (paper, section 4.9: key and value differ). A tick
@@ -32,11 +30,8 @@ class CognitiveMap(Memory):
       slot that was visited least recently. Successive slots are linked. `relief` of a slot is the largest drop of energy
       felt there, in 1 - exp(-energy): near a barrier an energy falls without bound.
     * read: d² is the mean squared difference of contexts. The answer is Σ cⱼ (percept, as a goal, rebased to stateⱼ), with
-      c = softmax(-d² / temperature) over the k best; its score is exp(-d² / same) of the best.
-
-    Outputs: `recall` and `score`, for the percept; `wanted`, for the goal, and `wanted_score`; `relief`, the state where it
-    was felt, and `relief_score`, 0 or 1; `places`, the slots; `kept`, which of them are not empty; `links`, the slots that
-    each is linked to, -1 for none.
+      c = softmax(-d² / temperature) over the k best; its score is exp(-d² / same) of the best. `recall` answers for the
+      percept, `wanted` for the goal.
 
     Args:
         num_slots: N.
@@ -51,18 +46,10 @@ class CognitiveMap(Memory):
     """
 
     inputs = {
-        **Memory.inputs,
+        **MapMemory.inputs,
         "percept": Port("percept", ("*P",)),
         "goal": Port("goal", ("*Q",)),
     }
-    outputs = {
-        **Memory.outputs,
-        "wanted": Port("recall", ("*S",)), "wanted_score": Port("score"),
-        "relief": Port("recall", ("*S",)), "relief_score": Port("score"),
-        "places": Port("remembered", ("N", "*S")), "kept": Port("flag", ("N",), torch.bool),
-        "links": Port("links", ("N", "L"), torch.int64),
-    }
-    on_demand = ("wanted", "wanted_score", "relief", "relief_score", "places", "kept", "links")
     requires = {"world_model": Call(("context", "goal_of", "rebase_goal", "distance"), {"S": "S", "P": "P", "Q": "Q"})}
     equal_dims = {"Q": "S"}
     ignores = ("surprise",)
@@ -102,9 +89,9 @@ class CognitiveMap(Memory):
         contexts = model.context(self.carry["states"])  # (B, N, C)
         recall, score = self._read(model.goal_of(percept), contexts)
         outputs = {"recall": recall, "score": score}
-        if {"wanted", "wanted_score"} & {*self.outputs}:
+        if self._sends("wanted", "wanted_score"):
             outputs["wanted"], outputs["wanted_score"] = self._read(goal, contexts)
-        if {"relief", "relief_score"} & {*self.outputs}:
+        if self._sends("relief", "relief_score"):
             outputs["relief"], outputs["relief_score"] = self._relieving(contexts)
         if "places" in self.outputs:
             outputs["places"] = self.carry["states"].clone()

@@ -7,19 +7,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ami.blueprint import Memory
 from ami.ports import Port, Size
+from modules.memory._map_memory import MapMemory
 
 
-class NoMemory(Memory):
-    """Recalls zeros with score 0: the control for the value of a memory. `nearest` is the present state alone."""
+class NoMemory(MapMemory):
+    """Answers zeros with score 0 and keeps nothing: the control for the value of a memory. `nearest` is the present state
+    alone."""
 
-    outputs = {**Memory.outputs, "nearest": Port("remembered", ("M", "*S"))}
-    on_demand = ("nearest",)
+    outputs = {**MapMemory.outputs, "nearest": Port("remembered", ("M", "*S"))}
+    on_demand = (*MapMemory.on_demand, "nearest")
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
-        return {"M": 1}
+        return {"M": 1, "N": 1, "L": 1}
 
     def step(self, state: Tensor, energy: Tensor, surprise: Tensor | None = None) -> dict[str, Tensor]:
-        outputs = {"recall": torch.zeros_like(state), "score": torch.zeros_like(energy), "nearest": state[:, None].clone()}
-        return {name: outputs[name] for name in self.outputs}
+        answers = {name: torch.zeros(len(state), *port.shape(self.dims), dtype=port.dtype, device=state.device)
+                   for name, port in self.outputs.items()}
+        if "links" in answers:
+            answers["links"] -= 1
+        if "nearest" in answers:
+            answers["nearest"] = state[:, None].clone()
+        return answers
