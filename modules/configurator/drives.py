@@ -24,7 +24,7 @@ class Drives(Configurator):
     The drive is a barrier, `energy` = -log(level) (`modules.cost.battery`), so that the felt level is exp(-energy). `rule`:
 
     * "need": relief if the level would be used up on the way to it: ticks left < way / `speed` + `slack`. What a tick uses
-      is measured while the level falls.
+      is measured while the level falls; a level that never fell needs nothing.
     * "threshold": relief below the level `low`.
     * "errand", "relief": always that goal, the controls.
 
@@ -98,6 +98,6 @@ class Drives(Configurator):
         if self.rule == "threshold":
             needs = level < self.low
         else:
-            needs = level / use.clamp(min=1e-6) < ways[:, RELIEF] / self.speed + self.slack
+            needs = (use > 0) & (level / use.clamp(min=1e-6) < ways[:, RELIEF] / self.speed + self.slack)
         keeps = (self.carry["wish"] == RELIEF) & (level < self.full)
         return torch.where(needs | keeps, RELIEF, ERRAND)

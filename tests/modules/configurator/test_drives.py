@@ -36,6 +36,10 @@ def test_relief_is_wished_for_when_the_level_would_run_out_on_the_way():
     assert set(found[first:]) == {RELIEF}
 
 
+def test_a_level_that_never_fell_needs_no_relief():
+    assert set(wishes(lived([1.0] * 5, ways=(10.0, 1e9)))) == {ERRAND}
+
+
 def test_a_farther_way_is_begun_earlier():
     levels = [0.9 - 0.01 * tick for tick in range(80)]
     near, far = (wishes(lived(levels, ways=(5.0, way))).index(RELIEF) for way in (10.0, 40.0))
