@@ -54,7 +54,7 @@ class Drives(Configurator):
     ignores = ("surprise",)
     outputs = {**Configurator.outputs, "wish": Port("wish", (), torch.int64)}
 
-    def __init__(self, rule: str = "need", low: float = 0.5, full: float = 0.95, speed: float = 0.85, slack: float = 8.0,
+    def __init__(self, rule: str = "need", low: float = 0.5, full: float = 0.95, speed: float = 0.95, slack: float = 6.0,
                  patience: int = 3, hold: int = 5, mode: str | int = "gate") -> None:
         super().__init__()
         require(rule in RULES, f"Drives.rule is {rule!r}: expected one of {', '.join(RULES)}")

@@ -15,6 +15,10 @@ from ami.ports import Port, shape_of
 
 FAR = 1e9
 """The length of a way that does not exist; finite, so that sums of it are."""
+SURE = 0.01
+"""Doubts below this length change no way."""
+ARRIVED = 2
+"""Multiples of the least progress within which a sub-goal is where the agent is."""
 GOAL = -1
 """The slot of a sub-goal that is the goal itself."""
 
@@ -25,8 +29,8 @@ class MapSearch(Planner):
     Two states are joined if one followed the other in the episode, or if both have one context of the world model: within
     it level 1 finds its own way. The length of an edge is the world model's distance. `subgoal` is the remembered state,
     reachable from here by one edge, that is farthest along a way at most `slack` longer than the shortest; the goal itself
-    where it is reachable. A sub-goal that has not come `nearer` for `patience` ticks is doubted: ways through it are longer
-    by `doubt`, which fades.
+    where it is reachable. If the way that is left has not become shorter by `nearer` for `patience` ticks, the sub-goal is
+    doubted: ways through it are longer by `doubt`, which fades.
 
     A sub-goal is kept for `hold` ticks, unless the goal changes, it is reached, or it is doubted. Without a way the sub-goal
     is the goal.
@@ -35,7 +39,7 @@ class MapSearch(Planner):
         same: mean squared difference of contexts below which two are one.
         near: distance within which a remembered state counts as here, so that its links can be used.
         slack: see above, in units of the distance.
-        reach: distance at which a sub-goal is reached; the agent need not slow down there.
+        reach: distance at which a sub-goal of the same context is reached; the agent need not slow down there.
         hold: ticks before a sub-goal is chosen anew.
         nearer: the least progress.
         patience: ticks without it.
@@ -62,7 +66,7 @@ class MapSearch(Planner):
     requires = {"world_model": Call(("context", "distance"), {"S": "S", "Q": "Q"})}
     equal_dims = {"Q": "S"}
 
-    def __init__(self, same: float = 0.1, near: float = 2.0, slack: float = 0.5, reach: float = 1.5, hold: int = 4,
+    def __init__(self, same: float = 0.1, near: float = 1.0, slack: float = 0.5, reach: float = 1.5, hold: int = 4,
                  nearer: float = 0.25,
                  patience: int = 6, doubt: float = 7.5, fading: float = 0.97) -> None:
         super().__init__()
@@ -83,7 +87,8 @@ class MapSearch(Planner):
             "goal": torch.zeros(batch, *size),
             "slot": torch.full((batch,), GOAL, dtype=torch.int64),  # the sub-goal's
             "age": torch.full((batch,), self.hold, dtype=torch.int64),  # of the sub-goal, in ticks
-            "least": torch.full((batch,), FAR),  # the smallest distance to it
+            "rest": torch.zeros(batch),  # the way from the sub-goal to the goal
+            "least": torch.full((batch,), FAR),  # the shortest way that was left so far
             "stalled": torch.zeros(batch, dtype=torch.int64),  # ticks without progress
             "doubts": torch.zeros(batch, slots),
             "energy": torch.zeros(batch),
@@ -99,7 +104,8 @@ class MapSearch(Planner):
         doubted = (vain & (slot != GOAL)).nonzero()[:, 0]
         doubts.mul_(self.fading)[doubted, slot[doubted]] += self.doubt
         due = (age >= self.hold) | (self.carry["stalled"] >= self.patience)
-        due |= (slot != GOAL) & (model.distance(state, self.carry["subgoal"]) < self.reach)
+        reached = self._alike(state, self.carry["subgoal"]) & (model.distance(state, self.carry["subgoal"]) < self.reach)
+        due |= (slot != GOAL) & reached
         rows = due.nonzero()[:, 0]
         if len(rows):
             used = max(int(kept.any(0).sum()), 1)
@@ -115,26 +121,28 @@ class MapSearch(Planner):
         return {name: outputs[name] for name in self.outputs}
 
     def _track(self, state: Tensor, goal: Tensor) -> None:
-        """Update progress towards the sub-goal; another goal ends it."""
+        """Update progress along the way to the goal; another goal is another way."""
         model, carry = self.calls.world_model, self.carry
-        left = model.distance(state, torch.where((carry["slot"] == GOAL)[:, None], goal, carry["subgoal"]))
-        closer = left < carry["least"] - self.nearer
-        carry["least"] = torch.where(closer, left, carry["least"])
-        carry["stalled"] = torch.where(closer, 0, carry["stalled"] + 1)
+        aims = carry["slot"] == GOAL
+        left = model.distance(state, torch.where(aims[:, None], goal, carry["subgoal"])) + carry["rest"]
         other = (model.distance(goal, carry["goal"]) > self.near) | ~self._alike(goal, carry["goal"])
+        # the whole way is compared, so that two sub-goals in turn are no progress; who stays at the goal is not stalled
+        closer = (left < carry["least"] - self.nearer) | (aims & (left < ARRIVED * self.nearer)) | other
+        carry["least"] = torch.where(closer, left, carry["least"]).masked_fill_(other, FAR)
+        carry["stalled"] = torch.where(closer, 0, carry["stalled"] + 1)
         carry["age"] = torch.where(other, self.hold, carry["age"])
         carry["goal"] = goal.clone()
 
-    def _take(self, rows: Tensor, goal: Tensor, places: Tensor, slot: Tensor, energy: Tensor, ways: Tensor) -> None:
-        """Make the slots (R,) the sub-goals of these rows; a new one has made no progress yet."""
+    def _take(self, rows: Tensor, goal: Tensor, places: Tensor, slot: Tensor, rest: Tensor, energy: Tensor,
+              ways: Tensor) -> None:
+        """Make the slots (R,) the sub-goals of these rows; after a doubt progress is measured anew."""
         carry = self.carry
         chosen = torch.where((slot == GOAL)[:, None], goal[rows], places[rows, slot.clamp(min=0)])
-        new = slot != carry["slot"][rows]
-        renew = new | (carry["stalled"][rows] >= self.patience)
+        renew = carry["stalled"][rows] >= self.patience
         carry["least"][rows] = torch.where(renew, FAR, carry["least"][rows])
         carry["stalled"][rows] = torch.where(renew, 0, carry["stalled"][rows])
         carry["subgoal"][rows], carry["slot"][rows], carry["age"][rows] = chosen, slot, 0
-        carry["energy"][rows], carry["ways"][rows] = energy, ways
+        carry["rest"][rows], carry["energy"][rows], carry["ways"][rows] = rest, energy, ways
 
     def _alike(self, one: Tensor, other: Tensor) -> Tensor:
         """Return whether states (…, S) have the same context, (…)."""
@@ -143,8 +151,9 @@ class MapSearch(Planner):
         return apart.mean(-1) < self.same if apart.shape[-1] else torch.ones(apart.shape[:-1], dtype=torch.bool)
 
     def _search(self, state: Tensor, goals: Tensor, places: Tensor, kept: Tensor, links: Tensor,
-                doubts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sub-goal's slot (R,), the length of the way to the first goal (R,), and those to the others (R, G)."""
+                doubts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the sub-goal's slot (R,), the lengths of the ways from it and from here to the first goal (R,), and from
+        here to the others (R, G)."""
         distance = self.calls.world_model.distance
         contexts = self.calls.world_model.context(places)
         together = torch.cdist(contexts, contexts) ** 2 / max(contexts.shape[-1], 1) < self.same  # (R, N, N)
@@ -152,18 +161,14 @@ class MapSearch(Planner):
         linked.scatter_(2, links.clamp(min=0), links >= 0)
         joined = (together | linked) & kept[:, None] & kept[:, :, None]
         edges = distance(places[:, :, None], places[:, None]).masked_fill_(~joined, FAR)
-        edges = edges + doubts[:, None]  # entering a doubted slot is long
-        # lengths of the ways from every slot to every goal (R, G, N), by relaxation (Bellman, 1958; Ford, 1956)
+        doubted = edges + doubts[:, None]  # entering a doubted slot is long
         ends = self._alike(places[:, None], goals[:, :, None]) & kept[:, None]
-        ways = distance(places[:, None], goals[:, :, None]).masked_fill_(~ends, FAR)
-        for _ in range(places.shape[1]):
-            longer = (edges[:, None] + ways[:, :, None]).amin(-1)
-            if bool((longer >= ways - 1e-4).all()):
-                break
-            ways = torch.minimum(ways, longer)
+        last = distance(places[:, None], goals[:, :, None]).masked_fill_(~ends, FAR)
+        ways = _shortest(doubted, last)  # (R, G, N)
+        plain = _shortest(edges, last[:, :1])[:, 0] if bool((doubts > SURE).any()) else ways[:, 0]
         here = self._alike(places, state[:, None]) & kept  # (R, N)
         at = here & (distance(places, state[:, None]) < self.near)
-        reachable = here | (joined & linked & at[:, :, None]).any(1)
+        reachable = here | (joined & at[:, :, None]).any(1)
         first = (distance(places, state[:, None]) + doubts).masked_fill_(~reachable, FAR)
         direct = distance(goals, state[:, None]).masked_fill_(~self._alike(goals, state[:, None]), FAR)
         total = first[:, None] + ways  # (R, G, N)
@@ -171,4 +176,20 @@ class MapSearch(Planner):
         near_best = total[:, 0] <= shortest[:, :1] + self.slack
         slot = ways[:, 0].masked_fill(~near_best, FAR * 4).argmin(1)
         aims = (direct[:, 0] <= shortest[:, 0] + self.slack) | (shortest[:, 0] >= FAR)
-        return torch.where(aims, GOAL, slot), shortest[:, 0], shortest[:, 1:]
+        rest = torch.where(aims, 0.0, plain.gather(1, slot[:, None])[:, 0])
+        return torch.where(aims, GOAL, slot), rest, shortest[:, 0], shortest[:, 1:]
+
+
+def _shortest(edges: Tensor, ways: Tensor) -> Tensor:
+    """Return the lengths (R, G, N) of the shortest ways to G ends, by relaxation (Bellman, 1958; Ford, 1956).
+
+    Args:
+        edges: (R, N, N), the lengths of the edges from each slot to each other, `FAR` for none.
+        ways: (R, G, N), the lengths of the last edges, from a slot to an end.
+    """
+    for _ in range(edges.shape[1]):
+        longer = (edges[:, None] + ways[:, :, None]).amin(-1)
+        if bool((longer >= ways - 1e-4).all()):
+            break
+        ways = torch.minimum(ways, longer)
+    return ways
