@@ -17,6 +17,8 @@ from ami.ports import Port, Size, shape_of
 from modules.memory._map_memory import FAR, MapMemory
 
 NONE = -1
+MARGIN = 4
+"""The number of slots at the border of the k best whose order rounding may change."""
 
 
 class CognitiveMap(MapMemory):
@@ -70,9 +72,12 @@ class CognitiveMap(MapMemory):
         return {"N": self.num_slots, "L": self.num_links}
 
     def initial(self, batch: int) -> dict[str, Tensor]:
-        slots = (batch, self.num_slots)
+        slots, size = (batch, self.num_slots), shape_of(self.dims, "S")
+        context: Tensor = self.calls.world_model.context(torch.zeros(1, *size, device=self.device))
         return {
-            "states": torch.zeros(*slots, *shape_of(self.dims, "S")),
+            "states": torch.zeros(*slots, *size),
+            "keys": torch.zeros(batch, context.shape[-1], self.num_slots),  # the states' contexts
+            "lengths": torch.full(slots, FAR),  # mean squares of the keys; FAR for an empty slot
             "links": torch.full((*slots, self.num_links), NONE, dtype=torch.int64),
             "linked": torch.zeros(*slots, dtype=torch.int64),  # the number of links ever made
             "visited": torch.full(slots, NONE, dtype=torch.int64),  # the tick, -1 for an empty slot
@@ -82,80 +87,124 @@ class CognitiveMap(MapMemory):
             "tick": torch.zeros(batch, dtype=torch.int64),
         }
 
+    def weights_changed(self) -> None:
+        if self.carry:
+            contexts = self.calls.world_model.context(self.carry["states"])
+            self.carry["keys"] = contexts.transpose(1, 2).contiguous()
+            self.carry["lengths"] = _mean_square(contexts).masked_fill_(self.carry["visited"] < 0, FAR)
+
     def step(self, state: Tensor, energy: Tensor, percept: Tensor, goal: Tensor,
              surprise: Tensor | None = None) -> dict[str, Tensor]:
         self._write(state, energy)
-        model = self.calls.world_model
-        contexts = model.context(self.carry["states"])  # (B, N, C)
-        recall, score = self._read(model.goal_of(percept), contexts)
-        outputs = {"recall": recall, "score": score}
-        if self._sends("wanted", "wanted_score"):
-            outputs["wanted"], outputs["wanted_score"] = self._read(goal, contexts)
+        wants = self._sends("wanted", "wanted_score")
+        queries = [self.calls.world_model.goal_of(percept), *([goal] if wants else [])]
+        found, scores = self._read(torch.stack(queries, dim=1))
+        outputs = {"recall": found[:, 0], "score": scores[:, 0]}
+        if wants:
+            outputs["wanted"], outputs["wanted_score"] = found[:, 1], scores[:, 1]
         if self._sends("relief", "relief_score"):
-            outputs["relief"], outputs["relief_score"] = self._relieving(contexts)
-        if "places" in self.outputs:
-            outputs["places"] = self.carry["states"].clone()
-        if "kept" in self.outputs:
-            outputs["kept"] = self.carry["visited"] >= 0
-        if "links" in self.outputs:
-            outputs["links"] = self.carry["links"].clone()
+            outputs["relief"], outputs["relief_score"] = self._relieving()
+        # sent without a copy: `_write` copies them before it changes them
+        outputs |= {"places": self.carry["states"], "links": self.carry["links"], "kept": self.carry["visited"] >= 0}
         return {name: outputs[name] for name in self.outputs}
 
-    def _read(self, query: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the query (B, *S) rebased to the places where its context was seen, and the score (B,)."""
-        near, slots = self._apart(query, contexts).topk(self.top_k, largest=False)
-        rows = torch.arange(len(query), device=query.device)[:, None]
-        there = self.calls.world_model.rebase_goal(query[:, None], self.carry["states"][rows, slots])
+    def _read(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries (B, Q, *S) rebased to the places where their contexts were seen, and the scores (B, Q)."""
+        model = self.calls.world_model
+        contexts = model.context(queries)
+        # `_apart` rounds: the best of a few more candidates, whose d² is then exact
+        near, slots = self._apart(contexts).topk(min(self.top_k + MARGIN, self.num_slots), largest=False)
+        kept = self._at(slots)
+        near = torch.where(near < FAR / 2, _mean_square(model.context(kept) - contexts[:, :, None]), FAR)
+        near, order = near.topk(self.top_k, largest=False)
+        kept = self._at(slots.gather(2, order))  # (B, Q, k, *S)
         share = torch.softmax(near / -self.temperature, -1)
-        return (share[..., None] * there).sum(1), torch.exp(near[:, 0] / -self.same)
+        there = model.rebase_goal(queries[:, :, None], kept)
+        return (share[..., None] * there).sum(2), torch.exp(near.amin(-1) / -self.same)
 
-    def _relieving(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
+    def _at(self, slots: Tensor) -> Tensor:
+        """Return the states (B, …, *S) in slots (B, …)."""
+        rows = torch.arange(len(slots), device=slots.device).view(-1, *[1] * (slots.ndim - 1))
+        return self.carry["states"][rows, slots]
+
+    def _relieving(self) -> tuple[Tensor, Tensor]:
         """Return the state (B, *S) where relief was felt: the mean over slots of the context with the largest, weighted by
         their reliefs, since it may be felt all around a place; and whether there is one, 0 or 1."""
-        relief, states = self.carry["relief"], self.carry["states"]
-        largest, slot = relief.max(1)
-        best = states[torch.arange(len(slot), device=slot.device), slot]
-        share = relief.masked_fill(self._apart(best, contexts) > self.same, 0.0)
-        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
-        return (share[:, None] @ states)[:, 0], (largest > 0).to(states)
+        relief, states, context = self.carry["relief"], self.carry["states"], self.calls.world_model.context
+        largest, best = relief.max(1)
+        row, slot = (relief > 0).nonzero(as_tuple=True)
+        felt = states[row, slot]
+        apart = _mean_square(context(felt) - context(states[row, best[row]]))
+        share = relief[row, slot].masked_fill_(apart > self.same, 0.0)
+        total = torch.zeros_like(largest).index_add_(0, row, share).clamp_(min=1e-9)
+        mean = torch.zeros_like(states[:, 0]).index_add_(0, row, share[:, None] * felt) / total[:, None]
+        return mean, (largest > 0).to(states)
 
-    def _apart(self, query: Tensor, contexts: Tensor) -> Tensor:
-        """Return d² (B, N) of a query's context to those of all slots."""
-        wanted = self.calls.world_model.context(query)[:, None]
-        apart = (contexts - wanted).square().mean(-1) if contexts.shape[-1] else contexts.new_zeros(contexts.shape[:2])
-        return apart.masked_fill_(self.carry["visited"] < 0, FAR)
+    def _apart(self, contexts: Tensor) -> Tensor:
+        """Return d² (B, Q, N) of contexts (B, Q, C) to those of all slots, up to rounding; FAR for an empty slot.
+
+        |c - q|² as |c|² - 2 c·q + |q|² reads the keys once for all queries.
+        """
+        products = torch.bmm(contexts, self.carry["keys"]).mul_(-2 / max(contexts.shape[-1], 1))
+        return products.add_(self.carry["lengths"][:, None]).add_(_mean_square(contexts)[..., None])
 
     def _write(self, state: Tensor, energy: Tensor) -> None:
         """Write one state per row, except before an episode's first; the carry belongs to this module."""
-        states, links, linked, visited, relief, here, tick = (
-            self.carry[name] for name in ("states", "links", "linked", "visited", "relief", "here", "tick"))
-        model, rows = self.calls.world_model, torch.arange(len(state), device=state.device)
-        apart = self._apart(state, model.context(states))
-        distance = model.distance(states, state[:, None]).masked_fill_(apart > self.same, FAR)
-        near, slot = distance.min(1)
-        new = near > self.spacing
-        slot = torch.where(new, visited.argmin(1), slot)
-        felt = (torch.exp(-energy) - torch.exp(-self.carry["energy"])).clamp(min=0)
+        visited, relief, here, tick = (self.carry[name] for name in ("visited", "relief", "here", "tick"))
+        slot, is_new = self._slot_of(state)
         begun = tick > 0
-        for row in (new & begun).nonzero()[:, 0].tolist():
-            taken = int(slot[row])
-            if visited[row, taken] >= 0:  # no way leads to a slot that is overwritten
-                links[row][links[row] == taken] = NONE
-            states[row, taken], links[row, taken], linked[row, taken], relief[row, taken] = state[row], NONE, 0, 0.0
-        written = rows[begun]
-        at = slot[written]
-        visited[written, at] = tick[written]
-        relief[written, at] = torch.maximum(relief[written, at], torch.where(tick[written] > 1, felt[written], 0.0))
-        moved = begun & (here >= 0) & (here != slot)
-        for row in moved.nonzero()[:, 0].tolist():
-            self._link(row, int(here[row]), int(slot[row]))
-            self._link(row, int(slot[row]), int(here[row]))
+        self._open((is_new & begun).nonzero()[:, 0], slot, state)
+        rows = begun.nonzero()[:, 0]
+        at = slot[rows]
+        felt = (torch.exp(-energy) - torch.exp(-self.carry["energy"])).clamp(min=0)
+        visited[rows, at] = tick[rows]
+        relief[rows, at] = torch.maximum(relief[rows, at], torch.where(tick[rows] > 1, felt[rows], 0.0))
+        moved = (begun & (here >= 0) & (here != slot)).nonzero()[:, 0]
+        self._link(moved, here[moved], slot[moved])
+        self._link(moved, slot[moved], here[moved])
         self.carry["here"] = torch.where(begun, slot, here)
         self.carry["energy"], self.carry["tick"] = energy.clone(), tick + 1
 
-    def _link(self, row: int, one: int, other: int) -> None:
-        """Link a slot to another one, unless it is linked already."""
-        links, linked = self.carry["links"], self.carry["linked"]
-        if not bool((links[row, one] == other).any()):
-            links[row, one, int(linked[row, one]) % self.num_links] = other
-            linked[row, one] += 1
+    def _slot_of(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slot (B,) that a state belongs to, and whether it has to be opened for it."""
+        model, visited = self.calls.world_model, self.carry["visited"]
+        row, slot = (self._apart(model.context(state)[:, None])[:, 0] <= self.same).nonzero(as_tuple=True)
+        distance = torch.full_like(self.carry["lengths"], FAR)
+        distance[row, slot] = model.distance(self.carry["states"][row, slot], state[row])
+        near, nearest = distance.min(1)
+        is_new = near > self.spacing
+        return torch.where(is_new, visited.argmin(1), nearest), is_new
+
+    def _open(self, rows: Tensor, slot: Tensor, state: Tensor) -> None:
+        """Put states (B, *S) of these rows (R,) into slots (B,), empty or not."""
+        if not len(rows):
+            return
+        self._copy_before_change("places", "states")
+        self._copy_before_change("links", "links")
+        carry, at, context = self.carry, slot[rows], self.calls.world_model.context(state[rows])
+        taken = carry["visited"][rows, at] >= 0  # no way leads to a slot that is overwritten
+        which, one, place = (carry["links"][rows[taken]] == at[taken, None, None]).nonzero(as_tuple=True)
+        carry["links"][rows[taken][which], one, place] = NONE
+        carry["states"][rows, at], carry["links"][rows, at], carry["linked"][rows, at] = state[rows], NONE, 0
+        carry["keys"][rows, :, at], carry["lengths"][rows, at] = context, _mean_square(context)
+        carry["relief"][rows, at] = 0.0
+
+    def _link(self, rows: Tensor, one: Tensor, other: Tensor) -> None:
+        """Link slots (R,) to other ones, unless they are linked already."""
+        is_new = ~(self.carry["links"][rows, one] == other[:, None]).any(1)
+        rows, one, other = rows[is_new], one[is_new], other[is_new]
+        if len(rows):
+            self._copy_before_change("links", "links")
+            links, linked = self.carry["links"], self.carry["linked"]
+            links[rows, one, linked[rows, one] % self.num_links] = other
+            linked[rows, one] += 1
+
+    def _copy_before_change(self, output: str, name: str) -> None:
+        """Copy a part of the carry that was sent as an output: a message never changes."""
+        if output in self.outputs:
+            self.carry[name] = self.carry[name].clone()
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    """Return the mean of the squares over the last dimension, 0 if it is empty."""
+    return values.square().sum(-1) / max(values.shape[-1], 1)

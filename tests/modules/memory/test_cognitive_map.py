@@ -109,6 +109,41 @@ def test_rows_are_independent_and_a_new_episode_forgets():
     assert outputs["kept"].sum(1).tolist() == [0, 1]
 
 
+def test_a_restored_memory_still_knows_the_house():
+    made, other = memory(), memory()
+    walk(made, [state(0, 0), state(0, 2), state(1, 4)])
+    other.restore(made.snapshot())
+    inputs = {"state": torch.tensor([state(1, 4)]), "energy": torch.zeros(1), "percept": torch.tensor([state(0, 2)]),
+              "goal": torch.tensor([state(1, 3)])}
+    found, expected = other.step(**inputs), made.step(**inputs)
+    assert found["wanted"].tolist() == [state(1, 3)]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_sent_slots_and_links_never_change():
+    made = memory()
+    sent = walk(made, [state(0, 0), state(0, 2)])
+    before = {name: value.clone() for name, value in sent.items()}
+    walk(made, [state(1, 4), state(1, 6), state(0, 0)])
+    assert all(torch.equal(sent[name], before[name]) for name in sent)
+
+
+def test_unchanged_slots_are_sent_without_a_copy():
+    made = memory()
+    first, second = (walk(made, [state(0, 0), state(0, 0)]) for _ in range(2))
+    assert first["places"] is second["places"] and first["links"] is second["links"]
+
+
+def test_new_weights_change_the_contexts_of_kept_states(monkeypatch):
+    made = memory()
+    walk(made, [state(0, 0), state(1, 4)])
+    assert walk(made, [state(1, 4)], goal=state(0, 0))["wanted_score"].item() == pytest.approx(1)
+    monkeypatch.setattr(made.calls.world_model, "context", lambda states: states[..., :1] + 5)
+    made.weights_changed()
+    assert made.carry["keys"][0, 0, :2].tolist() == [5, 6]
+    assert bool((made.carry["lengths"][0, 2:] > 1e29).all())
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=25))
 def test_slots_stay_apart_and_links_lead_to_slots(steps):
