@@ -3,8 +3,8 @@
     python benchmarks/recall.py          # about four minutes; writes benchmarks/results/recall.json
 
 1. Milliseconds of a tick of the map, write and read, at 1,000 filled slots and 50 worlds, as a share of a tick of the
-   default two-rooms agent at 50 worlds, without a trace. Both alternate in short rounds; processor time, medians. Outputs are
-   those of a memory that is only read (`read`), also with relief (`answers`), and also with all slots and links (`map`).
+   default two-rooms agent at 50 worlds, without a trace. Both alternate in short rounds; processor time, medians. Outputs:
+   those of a memory that is only read (`read`), also relief (`answers`), also all slots and links (`map`).
 2. One world, 100,000 ticks of a walk through a house of more places than slots: slots, bytes of the carry, and microseconds
    per tick in each tenth.
 

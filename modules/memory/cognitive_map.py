@@ -6,17 +6,21 @@ vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ami.errors import require
-from ami.module import Call
+from ami.module import Call, Episode
 from ami.ports import Port, Size, shape_of
 from modules.memory._map_memory import FAR, MapMemory
 
 NONE = -1
+KEPT = ("states", "keys", "lengths", "links", "linked", "visited", "relief", "tick")
+"""What the carry keeps of a house from one episode to the next, see `keep_if`."""
 MARGIN = 4
 """The number of slots at the border of the k best whose order rounding may change."""
 
@@ -42,9 +46,12 @@ class CognitiveMap(MapMemory):
         temperature: of the softmax, in units of d².
         same: d² below which two contexts are one.
         spacing: distance, of the world model, between two slots of one context.
+        keep_if: names of options of an episode. A row's slots are kept if its new episode has the same values of all of them
+            as its last one; empty: every episode begins without a slot. States of both episodes must be comparable: a
+            world model whose place starts at 0 fits if both episodes start at the same place.
 
     Raises:
-        SettingError: a setting is out of its range.
+        SettingError: a setting is out of its range, or an episode with options lacks one that `keep_if` names.
     """
 
     inputs = {
@@ -57,7 +64,7 @@ class CognitiveMap(MapMemory):
     ignores = ("surprise",)
 
     def __init__(self, num_slots: int = 256, num_links: int = 8, top_k: int = 16, temperature: float = 0.01,
-                 same: float = 0.1, spacing: float = 1.0) -> None:
+                 same: float = 0.1, spacing: float = 1.0, keep_if: Sequence[str] = ()) -> None:
         super().__init__()
         require(num_slots >= 1, f"CognitiveMap.num_slots is {num_slots}: expected 1 or more")
         require(num_links >= 1, f"CognitiveMap.num_links is {num_links}: expected 1 or more")
@@ -66,7 +73,7 @@ class CognitiveMap(MapMemory):
             require(value > 0, f"CognitiveMap.{name} is {value}: expected more than 0")
         require(spacing >= 0, f"CognitiveMap.spacing is {spacing}: expected 0 or more")
         self.num_slots, self.num_links, self.top_k = num_slots, num_links, top_k
-        self.temperature, self.same, self.spacing = temperature, same, spacing
+        self.temperature, self.same, self.spacing, self.keep_if = temperature, same, spacing, tuple(keep_if)
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"N": self.num_slots, "L": self.num_links}
@@ -82,10 +89,37 @@ class CognitiveMap(MapMemory):
             "linked": torch.zeros(*slots, dtype=torch.int64),  # the number of links ever made
             "visited": torch.full(slots, NONE, dtype=torch.int64),  # the tick, -1 for an empty slot
             "relief": torch.zeros(*slots),
+            "tick": torch.zeros(batch, dtype=torch.int64),  # since the first slot
+            "surroundings": torch.full((batch,), NONE, dtype=torch.int64),  # a hash of the options in `keep_if`
             "energy": torch.zeros(batch),  # the one before
             "here": torch.full((batch,), NONE, dtype=torch.int64),  # the slot of the previous state
-            "tick": torch.zeros(batch, dtype=torch.int64),
+            "age": torch.zeros(batch, dtype=torch.int64),  # ticks of the episode
         }
+
+    def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
+        before = self.carry
+        super().begin(mask, episodes)
+        if not self.keep_if:
+            return
+        found = torch.tensor([self._surroundings(episode) if new else NONE
+                              for episode, new in zip(episodes, mask.tolist(), strict=True)], device=self.device)
+        mask = mask.to(self.device)
+        if before and len(before["tick"]) == len(mask):
+            kept = mask & (found != NONE) & (found == before["surroundings"])
+            for name in KEPT:
+                where = kept.view(-1, *[1] * (before[name].ndim - 1))
+                self.carry[name] = torch.where(where, before[name], self.carry[name])
+        self.carry["surroundings"] = torch.where(mask, found, self.carry["surroundings"])
+
+    def _surroundings(self, episode: Episode) -> int:
+        """Return a hash of an episode's options in `keep_if`, -1 for an episode without options."""
+        if not episode.options:
+            return NONE
+        for name in self.keep_if:
+            require(name in episode.options, f"CognitiveMap.keep_if names '{name}', which the options of an episode lack. "
+                                             f"Fix: some of {', '.join(episode.options)}")
+        text = json.dumps([episode.options[name] for name in self.keep_if])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def weights_changed(self) -> None:
         if self.carry:
@@ -150,20 +184,21 @@ class CognitiveMap(MapMemory):
 
     def _write(self, state: Tensor, energy: Tensor) -> None:
         """Write one state per row, except before an episode's first; the carry belongs to this module."""
-        visited, relief, here, tick = (self.carry[name] for name in ("visited", "relief", "here", "tick"))
+        visited, relief, here, tick, age = (
+            self.carry[name] for name in ("visited", "relief", "here", "tick", "age"))
         slot, is_new = self._slot_of(state)
-        begun = tick > 0
+        begun = age > 0
         self._open((is_new & begun).nonzero()[:, 0], slot, state)
         rows = begun.nonzero()[:, 0]
         at = slot[rows]
         felt = (torch.exp(-energy) - torch.exp(-self.carry["energy"])).clamp(min=0)
         visited[rows, at] = tick[rows]
-        relief[rows, at] = torch.maximum(relief[rows, at], torch.where(tick[rows] > 1, felt[rows], 0.0))
+        relief[rows, at] = torch.maximum(relief[rows, at], torch.where(age[rows] > 1, felt[rows], 0.0))
         moved = (begun & (here >= 0) & (here != slot)).nonzero()[:, 0]
         self._link(moved, here[moved], slot[moved])
         self._link(moved, slot[moved], here[moved])
         self.carry["here"] = torch.where(begun, slot, here)
-        self.carry["energy"], self.carry["tick"] = energy.clone(), tick + 1
+        self.carry["energy"], self.carry["tick"], self.carry["age"] = energy.clone(), tick + 1, age + 1
 
     def _slot_of(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slot (B,) that a state belongs to, and whether it has to be opened for it."""

@@ -164,3 +164,43 @@ def test_settings_out_of_range_are_refused(given, message):
     with pytest.raises(SettingError) as refusal:
         memory(**given)
     assert str(refusal.value) == message
+
+
+def kept_after(made: CognitiveMap, first: dict, second: dict) -> list[list[float]]:
+    """The slots that a row keeps of an episode with the first options in one with the second options."""
+    made.begin(torch.ones(1, dtype=torch.bool), [Episode(0, 0, first)])
+    walk(made, [state(0, 0), state(0, 2)])
+    made.begin(torch.ones(1, dtype=torch.bool), [Episode(1, 1, second)])
+    return kept(walk(made, [state(0, 2.125)]))
+
+
+HOUSE = {"doors": [4.0, 0.0], "look": 3, "goals": [[1.0, 2.0]]}
+
+
+def test_slots_are_kept_in_the_same_house():
+    found = kept_after(memory(keep_if=["doors", "look"]), HOUSE, {**HOUSE, "goals": [[5.0, 6.0]]})
+    assert found == [state(0, 0), state(0, 2)]
+
+
+@pytest.mark.parametrize("first, second", [(HOUSE, {**HOUSE, "look": 4}), (HOUSE, {**HOUSE, "doors": [4.0, 5.0]}), ({}, {})])
+def test_slots_are_forgotten_in_another_house(first, second):
+    assert kept_after(memory(keep_if=["doors", "look"]), first, second) == [state(0, 2.125)]
+
+
+def test_slots_are_forgotten_by_default():
+    assert kept_after(memory(), HOUSE, HOUSE) == [state(0, 2.125)]
+
+
+def test_the_first_state_of_a_kept_house_is_not_linked_to_the_last_one():
+    made = memory(keep_if=["look"])
+    made.begin(torch.ones(1, dtype=torch.bool), [Episode(0, 0, HOUSE)])
+    walk(made, [state(0, 0), state(0, 2), state(1, 4)])
+    made.begin(torch.ones(1, dtype=torch.bool), [Episode(1, 1, HOUSE)])
+    assert links(walk(made, [state(0, 0)])) == {(0, 1), (1, 0), (1, 2), (2, 1)}
+
+
+def test_an_option_that_episodes_lack_is_refused():
+    with pytest.raises(SettingError) as refusal:
+        kept_after(memory(keep_if=["dors"]), HOUSE, HOUSE)
+    assert str(refusal.value) == ("CognitiveMap.keep_if names 'dors', which the options of an episode lack. "
+                                  "Fix: some of doors, look, goals")
