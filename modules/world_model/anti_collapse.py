@@ -147,8 +147,12 @@ class EMA(AntiCollapse):
 METHODS: Mapping[str, type[AntiCollapse]] = {"ema": EMA, "none": AntiCollapse, "sigreg": SIGReg, "vicreg": VICReg}
 
 
-def anti_collapse_of(setting: str | AntiCollapse) -> AntiCollapse:
+def anti_collapse_of(setting: str | AntiCollapse, owner: str = "JEPA") -> AntiCollapse:
     """Return the method that a setting names, with its defaults; an instance is returned unchanged.
+
+    Args:
+        setting: the name or the method.
+        owner: the class that an error names.
 
     Raises:
         SettingError: there is no method of that name.
@@ -156,7 +160,7 @@ def anti_collapse_of(setting: str | AntiCollapse) -> AntiCollapse:
     if isinstance(setting, AntiCollapse):
         return setting
     if setting not in METHODS:
-        raise SettingError(f"JEPA.anti_collapse is '{setting}'{suggestion(str(setting), METHODS)}")
+        raise SettingError(f"{owner}.anti_collapse is '{setting}'{suggestion(str(setting), METHODS)}")
     return METHODS[setting]()
 
 

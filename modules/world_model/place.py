@@ -208,14 +208,7 @@ class Place(WorldModel):
         """
         action = batch["action"]
         states, _ = self.observe(self.percepts_in(batch), preceding(action))
-        walked = F.pad(action.cumsum(1), (0, 0, 1, 0))
-        error = states[..., -2:] - walked  # of every place, up to one constant per window
-        apart = (error[:, :, None] - error[:, None]).square().sum(-1)  # (N, T + 1, T + 1)
-        time = torch.arange(apart.shape[1], dtype=apart.dtype)
-        steps = (time[:, None] - time).abs().clamp(min=1)
-        count = apart.shape[1] * (apart.shape[1] - 1)
-        loss = 2 * (apart / steps).sum((1, 2)).mean() / count
-        return loss, {"drift": apart[:, 0, -1].detach().sqrt().mean()}
+        return long_inverse_dynamics(states[..., -2:], action)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the error of imagined percepts and places.
@@ -250,3 +243,15 @@ class Place(WorldModel):
         anywhere = torch.ones_like(crossing).nonzero()
         return torch.cat([across[torch.randint(max(len(across), 1), (count,))],
                           anywhere[torch.randint(len(anywhere), (self.starts - count,))]])
+
+
+def long_inverse_dynamics(places: Tensor, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of places (N, T + 1, 2) between which actions (N, T, 2) were taken, and `drift`; see `Place.place`."""
+    walked = F.pad(actions.cumsum(1), (0, 0, 1, 0))
+    error = places - walked  # of every place, up to one constant per window
+    apart = (error[:, :, None] - error[:, None]).square().sum(-1)  # (N, T + 1, T + 1)
+    time = torch.arange(apart.shape[1], dtype=apart.dtype)
+    steps = (time[:, None] - time).abs().clamp(min=1)
+    count = apart.shape[1] * (apart.shape[1] - 1)
+    loss = 2 * (apart / steps).sum((1, 2)).mean() / count
+    return loss, {"drift": apart[:, 0, -1].detach().sqrt().mean()}
