@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ami.blueprint import Carry, Prediction, WorldModel, preceding
@@ -91,7 +91,7 @@ class Place(WorldModel):
         moving = width - self.static
         self.inverse = mlp(2 * moving, 128, actions)
         self.off = mlp(moving, 64, 2)
-        self.jump = mlp(2 * width, 64, 2)
+        self.jump: nn.Module = mlp(2 * width, 64, 2)
         self.dynamics = mlp(width + actions, self.hidden, self.hidden, width + 2)
 
     # The belief ------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class RecurrentBelief(nn.Module):
     def __init__(self, inputs: int, percept: int, actions: int, cell: str, width: int, latent: int, projected: int,
                  readout: str) -> None:
         super().__init__()
-        self.cell = GRU(inputs, width) if cell == "gru" else RSSM(inputs, width, latent, actions)
+        self.cell: GRU | RSSM = GRU(inputs, width) if cell == "gru" else RSSM(inputs, width, latent, actions)
         features = self.cell.features
         self.held = nn.Linear(features, 2) if readout == "linear" else mlp(2 * features + inputs, 64, 4)
         self.project = nn.Linear(features, projected)
@@ -72,7 +72,6 @@ class RecurrentPlace(Place):
         anti_collapse: "ema", "vicreg", "sigreg", "none", or a method, for the projection.
         foresight: weight of the prediction with its anti-collapse terms; 0 trains without.
         divergence: weight of the RSSM's divergence.
-        burn_in: percepts of a window after which the gradient is cut, 0 for none: the belief of the rest starts there.
         sees_action: whether the last action is an input of the belief. It then may add up actions instead of looking.
 
     Raises:
@@ -84,18 +83,18 @@ class RecurrentPlace(Place):
                  std: float = 16.0, covariance: float = 46.0, invariance: float = 12.0, pull: float = 0.5,
                  trust: float = 0.7, cell: str = "gru", readout: str = "sum", width: int = 128, latent: int = 32,
                  projected: int = 32, anti_collapse: str | AntiCollapse = "vicreg", foresight: float = 0.1,
-                 divergence: float = 0.02, burn_in: int = 0, sees_action: bool = False) -> None:
+                 divergence: float = 0.02, sees_action: bool = False) -> None:
         super().__init__(static, hidden, change, starts, crossings, std, covariance, invariance, pull, trust)
         for name, value, known in (("cell", cell, tuple(CELLS)), ("readout", readout, READOUTS)):
             if value not in known:
                 raise SettingError(f"RecurrentPlace.{name} is '{value}'{suggestion(value, known)}")
         for name, count in (("width", width), ("latent", latent), ("projected", projected)):
             require(count >= 1, f"RecurrentPlace.{name} is {count}: expected 1 or more")
-        for name, weight in (("foresight", foresight), ("divergence", divergence), ("burn_in", burn_in)):
+        for name, weight in (("foresight", foresight), ("divergence", divergence)):
             require(weight >= 0, f"RecurrentPlace.{name} is {weight}: expected 0 or more")
         self.cell, self.readout, self.width, self.latent, self.projected = cell, readout, width, latent, projected
         self.method = anti_collapse_of(anti_collapse, "RecurrentPlace")
-        self.foresight, self.divergence, self.burn_in, self.sees_action = foresight, divergence, burn_in, sees_action
+        self.foresight, self.divergence, self.sees_action = foresight, divergence, sees_action
 
     def build(self, dims: Dims) -> None:
         super().build(dims)
@@ -104,10 +103,14 @@ class RecurrentPlace(Place):
         self.jump = RecurrentBelief(inputs, percept, actions, self.cell, self.width, self.latent, self.projected,
                                     self.readout)
 
+    @property
+    def _net(self) -> RecurrentBelief:
+        return cast(RecurrentBelief, self.jump)
+
     # The belief ------------------------------------------------------------------------------------------------------
 
     def initial_carry(self, batch: int) -> Carry:
-        return {**super().initial_carry(batch), "belief": torch.zeros(batch, self.jump.cell.features),
+        return {**super().initial_carry(batch), "belief": torch.zeros(batch, self._net.cell.features),
                 "held": torch.zeros(batch, 2)}
 
     @callable_method
@@ -115,7 +118,7 @@ class RecurrentPlace(Place):
                 noise: Tensor | None = None) -> tuple[Tensor, Carry]:
         carry = self.initial_carry(len(percepts)) if carry is None else carry
         carry = {name: value.to(percepts.device) for name, value in carry.items()}
-        belief, held = self._believe(self.jump, percepts, actions, carry)
+        belief, held = self._believe(self._net, percepts, actions, carry)
         states = torch.cat([percepts, self.off(percepts[..., self.static:]) + held], dim=-1)
         kept = carry["held"] if self.readout == "linear" else held[:, -1]
         return states, {"believed": states[:, -1], "any": torch.ones_like(carry["any"]), "belief": belief.last, "held": kept}
@@ -165,18 +168,12 @@ class RecurrentPlace(Place):
         """
         percepts, action = self.percepts_in(batch), batch["action"]
         before, carry = preceding(action), self.initial_carry(len(percepts))
-        if self.burn_in:
-            cut = int(torch.randint(self.burn_in + 1, ())) if percepts.shape[1] > self.burn_in + 1 else 0
-            if cut:
-                with torch.no_grad():
-                    _, carry = self.observe(percepts[:, :cut], before[:, :cut])
-                percepts, action, before = percepts[:, cut:], action[:, cut:], before[:, cut:]
-        belief, held = self._believe(self.jump, percepts, before, carry, sampled=True)
+        belief, held = self._believe(self._net, percepts, before, carry, sampled=True)
         loss, figures = long_inverse_dynamics(self.off(percepts[..., self.static:]) + held, action)
         terms = self._foresight(belief, percepts, before, carry) if self.foresight else {}
-        if isinstance(self.jump.cell, RSSM):
-            terms["reconstruction"] = 1.0, F.mse_loss(self.jump.reconstruct(belief.features), percepts)
-            terms["divergence"] = self.divergence, self.jump.cell.divergence(belief, action)
+        if isinstance(self._net.cell, RSSM):
+            terms["reconstruction"] = 1.0, F.mse_loss(self._net.reconstruct(belief.features), percepts)
+            terms["divergence"] = self.divergence, self._net.cell.divergence(belief, action)
         for name, (weight, value) in terms.items():
             loss = loss + weight * value
             figures[name] = value.detach()
@@ -184,7 +181,7 @@ class RecurrentPlace(Place):
 
     def _foresight(self, belief: Belief, percepts: Tensor, before: Tensor, carry: Carry) -> dict[str, tuple[float, Tensor]]:
         """Return the terms of the belief as a JEPA, by name: weight and value."""
-        projected, action = self._scaled(self.jump.project(belief.features)), before[:, 1:]
+        projected, action = self._scaled(self._net.project(belief.features)), before[:, 1:]
         targets = projected
         if isinstance(self.method, EMA):
             with torch.no_grad():
@@ -193,11 +190,11 @@ class RecurrentPlace(Place):
         count, at = projected.shape[1] - FORESEEN, projected[:, :projected.shape[1] - FORESEEN]
         errors = []
         for ahead in range(FORESEEN):
-            at = self._scaled(at + self.jump.foresee(torch.cat([at, action[:, ahead:ahead + count]], dim=-1)))
+            at = self._scaled(at + self._net.foresee(torch.cat([at, action[:, ahead:ahead + count]], dim=-1)))
             errors.append(F.mse_loss(at, targets[:, ahead + 1:ahead + 1 + count]))
         terms = {"prediction": (1.0, torch.stack(errors).mean()), **self.method.penalties(projected)}
         if self.method.idm:
-            read = self.jump.inverse(torch.cat([projected[:, :-1], projected[:, 1:]], dim=-1))
+            read = self._net.inverse(torch.cat([projected[:, :-1], projected[:, 1:]], dim=-1))
             terms["idm"] = self.method.idm, F.mse_loss(read, action)
         return {name: (self.foresight * weight, value) for name, (weight, value) in terms.items()}
 

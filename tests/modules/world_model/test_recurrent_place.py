@@ -49,7 +49,7 @@ def test_correction_moves_all_later_places(readout):
 
 @pytest.mark.parametrize("settings", [
     {"readout": "linear"}, {"readout": "sum", "anti_collapse": "ema"}, {"anti_collapse": "sigreg"},
-    {"cell": "rssm", "anti_collapse": "none"}, {"foresight": 0.0}, {"burn_in": 4},
+    {"cell": "rssm", "anti_collapse": "none"}, {"foresight": 0.0},
 ], ids=str)
 def test_learning_lowers_the_error(settings):
     made = model(**settings)
