@@ -5,8 +5,8 @@
 One frozen perception serves all rows; without FILE it is trained first. Columns: CPU-seconds of the belief's training; R² of
 an affine read-out of the place (2,), for the displacement since the start on unseen houses (a tour of all rooms, then a
 walk); and, for the best two learnt beliefs and the gated one, success of the agent on far errands. The read-out is fitted on
-half of the houses and scored on the other half. Thresholds were fixed before the first run of this file. Results are written after every
-row; with --store, finished rows are read from the folder.
+half of the houses and scored on the other half. Thresholds were fixed before the first run of this file. Results are written
+after every row; with --store, finished rows are read from the folder.
 """
 
 from __future__ import annotations
