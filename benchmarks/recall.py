@@ -1,6 +1,6 @@
 """The cost of recall: a cognitive map of 1,000 slots beside the agent of two rooms, and its growth over 100,000 ticks.
 
-    python benchmarks/recall.py          # about four minutes; writes benchmarks/results/recall.json
+    python benchmarks/recall.py          # about five CPU-minutes; writes benchmarks/results/recall.json
 
 1. Milliseconds of a tick of the map, write and read, at 1,000 filled slots and 50 worlds, as a share of a tick of the
    default two-rooms agent at 50 worlds, without a trace. Both alternate in short rounds; processor time, medians. Outputs:
@@ -79,7 +79,8 @@ def memory(batch: int, outputs: Sequence[str]) -> CognitiveMap:
 
 
 def walking(made: CognitiveMap) -> Callable[[], None]:
-    """Return a function that sends the map one state of a walk, with a goal; relief is felt in a corner of the house."""
+    """Return a function that sends the map one state of a walk, with a goal. Relief is felt in nearly every slot, the
+    worst case."""
     walk, goals = Walk(made.batch), Walk(made.batch)
     goal, last = goals(), walk()
 
