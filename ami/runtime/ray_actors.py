@@ -6,7 +6,6 @@ the ports it watches. A call edge is served by a replica inside the caller's act
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ami.agent import flags_of
@@ -23,14 +20,11 @@ from ami.blueprint import Episode, World
 from ami.errors import AmiError, WorkerLost
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
-from ami.rollout import is_over
-from ami.runtime.arrays import Array, to_array, to_tensor
-from ami.runtime.mailbox import Outputs, Parcel
+from ami.runtime.arrays import to_array, to_tensor
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
-from ami.runtime.recorder import NoTrace, Recorder
-from ami.runtime.worker import Weights, Worker, published
+from ami.runtime.ray_worker import WorkerActor
+from ami.runtime.worker import Weights, published
 from ami.terminal.text import report
-from ami.trace.log import TraceLog
 
 # isort: split
 import ray
@@ -38,8 +32,6 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 TICKS_PER_CALL = 32
 """The number of ticks that an actor runs in one call if it holds the whole graph and the driver needs no tick at once."""
-Arrays = dict[str, dict[str, Array]]
-
 LOOK_SECONDS = 1.0
 """The interval at which a wait checks that Ray's servers are alive."""
 NOTICE_SECONDS = 30.0
@@ -48,75 +40,6 @@ CLOSE_SECONDS = 30.0
 """The time limit of an actor for its last step and the rest of its trace; then it is killed."""
 ORPHAN_SECONDS = 3.0
 """The same limit without Ray's server, when most actors cannot be reached."""
-
-
-class WorkerActor:
-    """A worker in its own process. It sends tensors as numpy arrays, which Ray moves without copies."""
-
-    worker: Worker | None = None
-
-    def make(self, graph: Graph, nodes: Sequence[str], segments: Sequence[Segment], seed: int, weights: Weights | None,
-             trace: Path | None, payload: Collection[str]) -> None:
-        """Build the modules: a separate call, since an error in an actor's constructor reaches the driver as text only."""
-        torch.set_num_threads(1)
-        # received arrays are read-only views into shared memory; modules must not write to their inputs anyway
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        recorder: Recorder = TraceLog(trace, payload) if trace is not None else NoTrace()
-        self.worker = Worker(graph, nodes, seed, weights, recorder)
-        self.segments = {segment.index: segment for segment in segments}
-
-    def begin(self, mask: np.ndarray, episodes: Sequence[Episode], wave: int) -> None:
-        """See `Worker.begin`."""
-        assert self.worker is not None  # the runtime waits for `make`
-        self.worker.begin(torch.tensor(mask), episodes, wave)
-
-    def fire(self, index: int, tick: int, *parcels: tuple[int, Arrays]) -> tuple[tuple[int, Arrays], dict[str, Array]]:
-        """Fire one segment; return its parcel for other groups, and the outputs that the driver watches."""
-        outputs = self._fire(index, tick, parcels)
-        segment = self.segments[index]
-        parcel = {node: {port: to_array(outputs[node][port]) for port in ports}
-                  for node, ports in segment.exports.items()}
-        return (tick, parcel), {name: to_array(value) for name, value in self._watched(segment, outputs).items()}
-
-    def _fire(self, index: int, tick: int, parcels: Sequence[tuple[int, Arrays]] = ()) -> dict[str, Outputs]:
-        assert self.worker is not None
-        received: list[Parcel] = [(sent_at, {node: {port: to_tensor(array) for port, array in arrays.items()}
-                               for node, arrays in contents.items()}) for sent_at, contents in parcels]
-        return self.worker.fire(self.segments[index].nodes, tick, received)
-
-    def _watched(self, segment: Segment, outputs: Mapping[str, Outputs]) -> dict[str, Tensor]:
-        return {name: outputs[node][port] for name in segment.watched for node, port in (name.split("."),)}
-
-    def fire_ahead(self, index: int, tick: int, most: int) -> tuple[int, dict[str, Array]]:
-        """Fire a segment that holds the whole graph for up to `most` ticks; stop at a tick at which an episode ends.
-
-        Returns:
-            The number of ticks, and the outputs that the driver watches, (ticks, B, …): one array per port, since Ray takes
-            longer for many small arrays than a tick takes.
-        """
-        assert self.worker is not None
-        sent = self.worker.mail.sent(self.worker.graph.the(World))
-        found: list[dict[str, Tensor]] = []
-        before = is_over(sent[tick - 1]) if tick - 1 in sent else None
-        for now in range(tick, tick + most):
-            found.append(self._watched(self.segments[index], self._fire(index, now)))
-            over = is_over(sent[now])
-            if bool((over if before is None else over & ~before).any()):
-                break
-            before = over
-        return len(found), {name: to_array(torch.stack([ports[name] for ports in found])) for name in found[0]}
-
-    def publish(self, version: int, nodes: Sequence[str], is_checked: bool, *weights: dict[str, Array]) -> None:
-        """Check, or load, the published weights of some nodes: their arrays, in the order of `nodes`."""
-        assert self.worker is not None
-        given = {node: {name: to_tensor(array) for name, array in arrays.items()}
-                 for node, arrays in zip(nodes, weights, strict=True)}
-        (self.worker.load if is_checked else self.worker.check_published)(version, given)
-
-    def close(self) -> None:
-        """Write the rest of the trace."""
-        if self.worker is not None:  # `make` succeeded
-            self.worker.close()
 
 
 class Pending(NamedTuple):

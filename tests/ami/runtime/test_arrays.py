@@ -13,7 +13,7 @@ from ami.graph.spec import ModuleSpec
 from ami.module import Episode
 from ami.ports import DTYPES, Port
 from ami.runtime.arrays import to_array, to_tensor
-from ami.runtime.ray_actors import WorkerActor
+from ami.runtime.ray_worker import WorkerActor
 from tests.ami.toys import Hand, graph
 
 
