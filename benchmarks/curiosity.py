@@ -36,8 +36,8 @@ from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.module import callable_method
 from ami.rollout import rollout
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 from worlds.two_rooms_pairs import sample_pairs
 from worlds.two_rooms_physics import DOOR_Y, HIGH, LOW, is_blocked
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ami.graph.graph import Graph
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.held_modules import Weights
+from ami.runtime.worker import Worker
 from modules.nets import mlp
 from worlds.two_rooms_drawing import Drawing
 from worlds.two_rooms_pairs import LEARNING_BANDS, TEST_BANDS, sample_door, sample_position

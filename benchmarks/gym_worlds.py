@@ -39,8 +39,8 @@ from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
 from ami.rollout import is_over
 from ami.runtime.build import build_module
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 from ami.session.evaluation import seal
 from ami.session.learn import learn
 

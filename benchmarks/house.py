@@ -31,8 +31,8 @@ from ami.agent import Agent
 from ami.blueprint import Episode
 from ami.config.compose import Config, to_graph
 from ami.rollout import Step, rollout
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 from ami.session.learn import learn
 from worlds.house.episodes import sample_episode
 from worlds.house.world import HouseVectorEnv

@@ -34,7 +34,7 @@ from record import STUDIES, page, record
 from study import evaluate_agent, figures, learn, manifest_of, pooled
 
 from ami.evaluation.manifest import Manifest
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

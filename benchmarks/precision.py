@@ -33,7 +33,7 @@ from record import RESULTS, record
 
 import ami
 from ami.config.compose import Config, to_graph
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.session.evaluation import evaluate_local, seal
 from ami.session.learn import learn
 from ami.terminal.console import Console

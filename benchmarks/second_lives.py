@@ -30,8 +30,8 @@ from ami.blueprint import Episode
 from ami.config.compose import to_graph
 from ami.evaluation.statistics import wilson
 from ami.rollout import rollout
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 from ami.saved.agent_file import read_weights
 from worlds.house.episodes import sample_episode
 from worlds.house.world import HouseVectorEnv

@@ -14,9 +14,10 @@ from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.statistics import wilson
 from ami.graph.graph import Graph
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
 from ami.runtime.recorder import Recorder
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from ami.saved.agent_file import Trained
 from ami.session import learn as learning
 from ami.session.evaluation import seal

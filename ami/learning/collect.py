@@ -13,8 +13,8 @@ from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.rng import derive_seed
 from ami.rollout import Step, rollout
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 
 SEED_RANGE = 2**31
 

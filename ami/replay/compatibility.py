@@ -8,7 +8,7 @@ from ami.blueprint import Cost, Goal, Planner, World, WorldModel
 from ami.config.compose import Config
 from ami.graph.graph import Graph
 from ami.replay.recording import Recording
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.session.learn import learn
 from ami.terminal.console import Console
 from ami.trace.provenance import weights_hash

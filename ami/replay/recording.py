@@ -17,8 +17,8 @@ from ami.config.compose import Config, compose, to_graph
 from ami.errors import GraphError, SettingError, TraceError, TrustError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
+from ami.runtime.held_modules import Weights
 from ami.runtime.mailbox import Outputs, Parcel
-from ami.runtime.worker import Weights
 from ami.saved.agent_file import AGENT_FILE, read_weights
 from ami.session.evaluation import MANIFEST
 from ami.trace.header import NAME as HEADER

@@ -11,10 +11,11 @@ from pathlib import Path
 from ami.errors import TraceError
 from ami.graph.graph import Graph
 from ami.replay.recording import Recording, cause
+from ami.runtime.held_modules import Weights
 from ami.runtime.history import WorldHistory
 from ami.runtime.mailbox import Mailbox, Outputs
 from ami.runtime.recorder import NoTrace, Recorder
-from ami.runtime.worker import Snapshot, Weights, Worker
+from ami.runtime.worker import Snapshot, Worker
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
 from ami.trace.reader import Difference, Trace

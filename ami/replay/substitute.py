@@ -27,8 +27,9 @@ from ami.replay.recording import Recording, cause
 from ami.replay.reexecute import ReplayedAgent
 from ami.replay.verify import Checked
 from ami.rollout import is_over
+from ami.runtime.held_modules import Weights
 from ami.runtime.mailbox import Outputs
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from ami.terminal.console import Console
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog

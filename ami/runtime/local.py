@@ -10,9 +10,10 @@ from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.graph.graph import Graph
 from ami.graph.partition import Segment, cut
+from ami.runtime.held_modules import Weights, published
 from ami.runtime.mailbox import Outputs
 from ami.runtime.recorder import Recorder
-from ami.runtime.worker import Weights, Worker, published
+from ami.runtime.worker import Worker
 
 
 class LocalRuntime:

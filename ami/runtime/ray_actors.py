@@ -21,9 +21,9 @@ from ami.errors import AmiError, WorkerLost
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
 from ami.runtime.arrays import to_array, to_tensor
+from ami.runtime.held_modules import Weights, published
 from ami.runtime.ray_cluster import dead_server  # sets Ray's environment before Ray is imported
 from ami.runtime.ray_worker import WorkerActor
-from ami.runtime.worker import Weights, published
 from ami.terminal.text import report
 
 # isort: split

@@ -18,9 +18,10 @@ from ami.graph.graph import Graph
 from ami.graph.partition import Segment
 from ami.rollout import is_over
 from ami.runtime.arrays import Array, to_array, to_tensor
+from ami.runtime.held_modules import Weights
 from ami.runtime.mailbox import Outputs, Parcel
 from ami.runtime.recorder import NoTrace, Recorder
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from ami.trace.log import TraceLog
 
 Arrays = dict[str, dict[str, Array]]
@@ -87,7 +88,7 @@ class WorkerActor:
         assert self.worker is not None
         given = {node: {name: to_tensor(array) for name, array in arrays.items()}
                  for node, arrays in zip(nodes, weights, strict=True)}
-        (self.worker.load if is_checked else self.worker.check_published)(version, given)
+        (self.worker.load if is_checked else self.worker.held.check_published)(version, given)
 
     def close(self) -> None:
         """Write the rest of the trace."""

@@ -7,7 +7,6 @@ give the same trace.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,20 +14,17 @@ import torch
 from torch import Tensor
 
 from ami.blueprint import World
-from ami.errors import AmiError, PortError, require, unknown_name
+from ami.errors import AmiError, PortError, require
 from ami.graph.devices import CPU
 from ami.graph.faults import blamed
 from ami.graph.graph import Graph
-from ami.module import LEARNING_STATE, Callee, Calls, Episode
-from ami.runtime.build import build_module, check_weights, load_weights
+from ami.module import Episode
 from ami.runtime.checks import Faults, Fit, InPlaceGuard, check_carry
+from ami.runtime.held_modules import HeldModules, Weights
 from ami.runtime.history import WorldHistory, WorldSnapshot, reexecute_world
 from ami.runtime.mailbox import Mailbox, Outputs, Parcel
 from ami.runtime.recorder import NoTrace, Recorder
 from ami.runtime.rows import step_rows
-
-Weights = Mapping[str, Mapping[str, Tensor]]
-"""State dicts by node."""
 
 
 class _NodePlan(NamedTuple):
@@ -95,18 +91,8 @@ class Worker:
         self.graph = graph
         self.nodes = tuple(n for n in graph.order if n in set(nodes))
         self.recorder = recorder or NoTrace()
-        # a callee fired by another worker, or on another device, has a replica here: call edges cost no transport
-        calls = graph.calls if learning else graph.running_calls
-        held = devices_of(graph, self.nodes, calls)
-        self._held = {(node, device): build_module(graph, node, seed, device)
-                      for node in graph.order for device in held.get(node, ())}
-        self.modules = {node: self._held[node, held[node][0]] for node in graph.order if node in held}
-        for (node, device), module in self._held.items():
-            module.calls = Calls(node, {name: Callee(callee, self._held[callee, device])
-                                        for name, callee in calls[node].items()})
-            if weights and node in weights:
-                load_weights(node, module, weights[node])
-            module.eval()
+        self.held = HeldModules(graph, self.nodes, seed, weights, learning)
+        self.modules = self.held.modules
         for node in self.nodes:
             self.modules[node].notes = self.recorder.notes(node)
         self.mail = Mailbox(graph)
@@ -115,7 +101,6 @@ class Worker:
         self._histories = {node: WorldHistory() for node in self._worlds} if history else {}
         self._plans: dict[str, _NodePlan] = {}
         self._wave = 0
-        self.version = 0
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         """Start new episodes in the masked rows (B,). Delayed messages from their previous episodes are dropped.
@@ -130,7 +115,7 @@ class Worker:
         slow = [node for node in self._worlds if self.graph.every[node] > 1]
         require(fresh or not slow, f"{int(mask.sum())} of {len(mask)} worlds start new episodes, but {', '.join(slow)} "
                                    "fires only every few ticks, for all rows at once. Fix: begin all episodes together")
-        for (node, _), module in self._held.items():
+        for node, module in self.held:
             with blamed(node, f"begin() at wave {wave}"):
                 module.begin(mask, episodes)
             check_carry(node, module)
@@ -236,35 +221,14 @@ class Worker:
             return outputs
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in outputs.items()}
 
-    def check_published(self, version: int, weights: Weights) -> None:
-        """Check published weights before any module loads them.
-
-        Raises:
-            SettingError: the version is not larger than the current one.
-            CheckpointError: names or shapes differ from a module's.
-        """
-        require(version > self.version, f"version {version} is published after {self.version}: expected a larger number")
-        for (node, _), module in self._held.items():
-            if node in weights:
-                check_weights(node, module, weights[node], f"version {version} of the weights",
-                              f"publish the state dict of a {type(module).__name__} with the settings of {node}")
-
     def load(self, version: int, weights: Weights) -> None:
-        """Load published weights into modules and replicas, between two ticks.
-
-        Raises as `check_published` does, with all modules unchanged.
+        """Load published weights into modules and replicas, between two ticks; raises as `HeldModules.load` does.
 
         Args:
             version: their version, recorded with every later invocation.
             weights: state dicts by node; those of nodes that this worker does not hold are left out.
         """
-        self.check_published(version, weights)
-        for (node, _), module in self._held.items():
-            if node in weights:
-                module.load_state_dict(dict(weights[node]))
-        for module in self._held.values():
-            module.weights_changed()
-        self.version = version
+        self.held.load(version, weights)
         self.recorder.publish(version)
 
     def snapshot(self) -> Snapshot:
@@ -319,31 +283,3 @@ class Worker:
                                        self.mail.sent(node), self.mail.own(node), self.graph.devices[node] != CPU,
                                        self.mail.is_copied(node), self._histories.get(node))
                        for node, module in self.modules.items() if node in self.nodes}
-
-
-def published(graph: Graph, weights: Weights) -> Weights:
-    """Return weights without the state that only learning needs.
-
-    Raises:
-        UnknownName: a node is not in the graph.
-    """
-    for node in weights:
-        if node not in graph.order:
-            raise unknown_name("node of published weights", node, graph.order)
-    return {node: {name: value for name, value in state.items() if LEARNING_STATE not in name.split(".")}
-            for node, state in weights.items()}
-
-
-def devices_of(graph: Graph, nodes: Iterable[str],
-               calls: Mapping[str, Mapping[str, str]]) -> dict[str, list[torch.device]]:
-    """Return the devices on which a worker of these nodes holds each module: a node's own device first, if it fires here;
-    then the devices of its callers, direct or indirect."""
-    found: dict[str, list[torch.device]] = {}
-    waiting = deque((node, graph.devices[node]) for node in nodes)
-    while waiting:
-        node, device = waiting.popleft()
-        devices = found.setdefault(node, [])
-        if device not in devices:
-            devices.append(device)
-            waiting += ((callee, device) for callee in calls[node].values())
-    return found

@@ -15,7 +15,7 @@ from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.probe import Readout
 from ami.learning.stage_run import Row
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.storage.schema import Name
 from ami.trace.header import versions
 

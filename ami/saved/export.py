@@ -16,7 +16,7 @@ from ami.config.renamed import renamed_overrides, renamed_settings
 from ami.config.trust import ALLOWED
 from ami.errors import CheckpointError, SettingError
 from ami.learning import checkpoint
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.saved.agent_file import AGENT_FILE, Learnt, read_weights
 from ami.storage.files import check_folder, write_atomically, write_json
 from ami.storage.store import default_store, find

@@ -20,7 +20,7 @@ from ami.errors import CheckpointError, UnknownName, suggestion
 from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.runtime.build import build_module
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.saved.agent_file import AGENT_FILE, description
 from ami.storage.store import find
 from ami.trace.provenance import weights_hash

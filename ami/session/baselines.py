@@ -16,7 +16,7 @@ from ami.evaluation.outcome_log import OutcomeLog
 from ami.graph.graph import Graph
 from ami.learning.threads import torch_threads
 from ami.runtime.build import build_module
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.session.evaluation import evaluate_local, metrics_of, try_out
 from ami.terminal.console import Console
 

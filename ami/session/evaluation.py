@@ -23,8 +23,8 @@ from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.rollout import rollout
 from ami.runtime.build import build_module
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 from ami.session.planning_budget import check_plans
 from ami.terminal.console import Console
 from ami.trace.levels import recorded_ports

@@ -12,7 +12,7 @@ from ami.learning.cache import Cache
 from ami.learning.collect import collect, collector
 from ami.learning.schedule import Phase
 from ami.rng import derive_seed
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.session.data import memory_of
 from ami.session.plan import TrainingPlan
 from ami.terminal.console import Console

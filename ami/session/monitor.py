@@ -21,7 +21,7 @@ from ami.graph.graph import Graph
 from ami.learning.learning_log import LearningLog, Row, read_rows
 from ami.learning.stage import Stage
 from ami.module import Module
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 from ami.saved.agent_file import Trained, save
 from ami.session.validation import BEST_FILE, Validation
 from ami.terminal.best_effort import best_effort

@@ -23,8 +23,8 @@ from ami.learning.learning_log import Row
 from ami.learning.stage import Stage
 from ami.module import LEARNING_STATE, Module
 from ami.rng import derive_seed
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights
 
 BEST_FILE = "best.safetensors"
 SEED_RANGE = 2**31

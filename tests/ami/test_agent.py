@@ -17,9 +17,10 @@ from ami.config.compose import compose_baseline, to_graph
 from ami.errors import SettingError
 from ami.graph.graph import Graph
 from ami.graph.partition import Placement, Segment, cut, groups_of
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
 from ami.runtime.mailbox import Parcel
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from tests.ami.toys import graph, groupings
 
 Record = list[dict[str, Tensor]]

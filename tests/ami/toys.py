@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.module import Call, Module, callable_method
-from ami.ports import Port, Size
+from ami.ports import Dims, Port, Size
 
 
 class Eye(Module):
@@ -73,6 +73,16 @@ class Book(Module):
     @callable_method
     def look_up(self, state: Tensor) -> Tensor:
         return state.mean(-1)
+
+
+class Wise(Book):
+    """A book with weights."""
+
+    def build(self, dims: Dims) -> None:
+        self.reads = nn.Linear(3, 5)
+
+    def look_up(self, state: Tensor) -> Tensor:
+        return self.reads(state).mean(-1)
 
 
 PARTS = {"eye": ModuleSpec(Eye), "head": ModuleSpec(Head), "hand": ModuleSpec(Hand), "book": ModuleSpec(Book)}

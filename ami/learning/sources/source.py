@@ -15,7 +15,7 @@ from ami.data.replay_buffer import ReplayBuffer
 from ami.data.scratch import Scratch
 from ami.errors import SettingError, require, unknown_name
 from ami.module import Module
-from ami.runtime.worker import Weights
+from ami.runtime.held_modules import Weights
 
 Draw = Callable[[int], dict[str, Tensor]]
 """Draws the batch of a step of the stage, counted from 0; random draws are from torch's global stream."""

@@ -19,8 +19,9 @@ from ami.learning.schedule import Phase
 from ami.learning.trainer import Trainer
 from ami.learning.unroll import Unroll
 from ami.rollout import rollout
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from tests.support.corridor import LENGTH, corridor
 from tests.support.stages import stage
 

@@ -19,7 +19,8 @@ from ami.graph.graph import Graph
 from ami.graph.spec import ModuleSpec
 from ami.ports import Port
 from ami.runtime.build import build_module
-from ami.runtime.worker import Worker, devices_of
+from ami.runtime.held_modules import devices_of
+from ami.runtime.worker import Worker
 from tests.ami.runtime.test_worker import begin, begun, live
 from tests.ami.toys import Eye, Hand, graph
 

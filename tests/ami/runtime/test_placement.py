@@ -19,8 +19,9 @@ from ami.graph.graph import Graph
 from ami.graph.partition import Segment
 from ami.rollout import rollout
 from ami.runtime.build import build_module
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from ami.trace.header import write_header
 from ami.trace.log import TraceLog
 from ami.trace.reader import Trace

@@ -15,8 +15,9 @@ from ami.errors import CheckpointError, SettingError, UnknownName
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
 from ami.runtime.build import build_module
+from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime
-from ami.runtime.worker import Weights, Worker
+from ami.runtime.worker import Worker
 from ami.trace.header import write_header
 from ami.trace.invocation import history
 from ami.trace.log import TraceLog
@@ -76,7 +77,7 @@ def test_a_replica_gets_the_weights() -> None:
     worker.load(1, weights)
     assert all(torch.equal(value, weights["world_model"][name])
                for name, value in worker.modules["world_model"].state_dict().items())
-    assert worker.version == 1
+    assert worker.held.version == 1
 
 
 def test_weights_that_do_not_fit_are_refused_and_nothing_is_loaded() -> None:
