@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ami.blueprint import Planner
 from ami.errors import require
@@ -157,8 +158,10 @@ class MapSearch(Planner):
         distance = self.calls.world_model.distance
         contexts = self.calls.world_model.context(places)
         together = torch.cdist(contexts, contexts) ** 2 / max(contexts.shape[-1], 1) < self.same  # (R, N, N)
-        linked = torch.zeros_like(together)
-        linked.scatter_(2, links.clamp(min=0), links >= 0)
+        number = places.shape[1]
+        beyond = (links < 0) | (links >= number)  # one more column takes what is no link
+        linked = functional.pad(torch.zeros_like(together), (0, 1)).scatter_(2, links.masked_fill(beyond, number), True)
+        linked = linked[..., :number]
         joined = (together | linked) & kept[:, None] & kept[:, :, None]
         edges = distance(places[:, :, None], places[:, None]).masked_fill_(~joined, FAR)
         doubted = edges + doubts[:, None]  # entering a doubted slot is long

@@ -46,6 +46,31 @@ def test_in_the_goals_own_room_the_sub_goal_is_the_goal():
     assert step(search(), state(1, 7), state(1, 9))["subgoal"].tolist() == [state(1, 9)]
 
 
+def test_a_link_to_the_first_place_counts_beside_empty_links():
+    links = {(1, 0), (1, 2), (2, 1), (0, 1)}
+    made = search(near=1.0)
+    places = [state(3, 0), state(0, 4), state(1, 6)]
+    table = torch.full((1, SLOTS, 3), -1)
+    for one, two in links:
+        table[0, one, int((table[0, one] >= 0).sum())] = two
+    made.set_up({"S": (3,), "Q": (3,), "N": SLOTS, "L": 3, "G": 2})
+    padded = torch.zeros(1, SLOTS, 3)
+    padded[0, :3] = torch.tensor(places)
+    goal = torch.tensor([state(3, 0)])
+    outputs = made.step(state=torch.tensor([state(0, 4)]), goal=goal, places=padded, kept=torch.arange(SLOTS)[None] < 3,
+                        links=table, goals=goal[:, None].expand(1, 2, 3))
+    assert outputs["energy"].item() == pytest.approx(4)
+
+
+def test_links_without_places_are_no_ways():
+    made = search()
+    goal = torch.tensor([state(1, 9)])
+    outputs = made.step(state=torch.tensor([state(0, 0)]), goal=goal, places=torch.zeros(1, SLOTS, 3),
+                        kept=torch.zeros(1, SLOTS, dtype=torch.bool), links=torch.ones(1, SLOTS, 2, dtype=torch.int64),
+                        goals=goal[:, None].expand(1, 2, 3))
+    assert outputs["energy"].item() >= FAR
+
+
 def test_without_links_there_is_no_way_and_the_goal_itself_is_sought():
     outputs = step(search(), state(0, 0), state(1, 9), links=())
     assert outputs["subgoal"].tolist() == [state(1, 9)]
