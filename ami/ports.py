@@ -48,6 +48,7 @@ KINDS = {
     "goal": "the target, in the space that the world model compares states with",
     "recall": "memory's answer to a query",
     "remembered": "several states from memory",
+    "places": "all states that a memory keeps",
     "links": "the numbers of the remembered states that followed each remembered state, -1 for none",
     "goals": "several targets, of which one is chosen",
     "wish": "the number of the chosen target",

@@ -36,6 +36,7 @@ REFUSED = {
     "planner=categorical": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "planner=tree": ("plans choices, but here an action is 2 numbers in [-1, 1]", GYM),
     "world_model=place": ("world_model calls perception.encode_static", ["perception=two_streams"]),
+    "world_model=recurrent_place": ("world_model calls perception.encode_static", ["perception=two_streams"]),
     "memory=cognitive_map": ("Fix: graph.memory.percept=perception.percept", ["agent=house"]),
     "actor=scripted": ("actor.map is not wired and actor needs it", ["agent=house_oracle", "world=house"]),
     "actor=model_policy": ("Fix: graph.actor.calls.world_model=<node>", [

@@ -104,7 +104,6 @@ class Cost(Module):
         "goal": Port("goal", ("*Q",)),
         "weights": Port("weights", ("W",), optional=True),
         "reward": Port("reward", optional=True),
-        "body": Port("observation", ("*Y",), optional=True),
     }
     outputs = {"intrinsic": Port("energy"), "critic": Port("energy"), "energy": Port("energy")}
     requires = {"world_model": Call(("distance", "rebase_goal"), {"S": "S", "Q": "Q"})}

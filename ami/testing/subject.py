@@ -259,7 +259,7 @@ def copied(tree: Mapping[str, Tensor | None]) -> Inputs:
 
 def close(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:
     """Return whether two tensors are equal up to rounding, which depends on the batch."""
-    return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance / 10)
+    return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance / 2)
 
 
 def difference(one: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None], exact: bool = True) -> str:

@@ -48,7 +48,7 @@ class Drives(Configurator):
         "energy": Port("energy"),
         "ways": Port("energies", ("G",)),
         "stalled": Port("count", (), torch.int64),
-        "body": Port("observation", ("Y",)),
+        "body": Port("observation", ("*Y",)),
         "surprise": Configurator.inputs["surprise"],
     }
     ignores = ("surprise",)

@@ -51,6 +51,7 @@ class WeightedSum(Cost):
             states take.
     """
 
+    inputs = {**Cost.inputs, "body": Port("observation", ("*Y",), optional=True)}
     outputs = {**Cost.outputs, "drives": Port("energy")}
     on_demand = ("drives",)
 
@@ -78,7 +79,7 @@ class WeightedSum(Cost):
         # inputs that a term requires must be wired
         needed = {name for term in intrinsic.values() for name in term.needs}
         self.inputs = {name: replace(port, optional=port.optional and name not in needed)
-                       for name, port in Cost.inputs.items()}
+                       for name, port in type(self).inputs.items()}
         self._remembers = any(term.remembers for term in intrinsic.values())
         if self._remembers:  # remembered states take the place of goals
             self.inputs["goal"] = Port("goal", ("*S", "M"))

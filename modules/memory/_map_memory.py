@@ -25,7 +25,7 @@ class MapMemory(Memory):
         **Memory.outputs,
         "wanted": Port("recall", ("*S",)), "wanted_score": Port("score"),
         "relief": Port("recall", ("*S",)), "relief_score": Port("score"),
-        "places": Port("remembered", ("N", "*S")), "kept": Port("flag", ("N",), torch.bool),
+        "places": Port("places", ("N", "*S")), "kept": Port("flag", ("N",), torch.bool),
         "links": Port("links", ("N", "L"), torch.int64),
     }
     on_demand: Collection[str] = ("wanted", "wanted_score", "relief", "relief_score", "places", "kept", "links")

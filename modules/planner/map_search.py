@@ -53,7 +53,7 @@ class MapSearch(Planner):
 
     inputs = {
         "state": Planner.inputs["state"], "goal": Planner.inputs["goal"],
-        "places": Port("remembered", ("N", "*S")), "kept": Port("flag", ("N",), torch.bool),
+        "places": Port("places", ("N", "*S")), "kept": Port("flag", ("N",), torch.bool),
         "links": Port("links", ("N", "L"), torch.int64),
         "goals": Port("goals", ("G", "*Q")),
     }
