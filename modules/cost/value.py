@@ -40,6 +40,8 @@ class Value(CriticTerm):
             every choice it is redundant; in a stochastic world the minimum over samples would be biased towards luck.
         mean_backup: weight of the mean over successors in the backup; the minimum has 1 - mean_backup. Without it a state
             next to a precipice has the same value as a safe one, as long as the best action is known.
+        expected: whether the value of an imagined successor also learns that of the perceived one nearest to it. In a world
+            seen in part an imagined state may be the mean of several, which is never perceived itself.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -50,7 +52,7 @@ class Value(CriticTerm):
     best: Tensor
 
     def __init__(self, hidden: int = 128, num_networks: int = 2, gamma: float = 0.97, polyak: float = 0.1,
-                 perceived: bool = True, mean_backup: float = 0.0) -> None:
+                 perceived: bool = True, mean_backup: float = 0.0, expected: bool = False) -> None:
         super().__init__()
         require(hidden >= 1, f"Value.hidden is {hidden}: expected 1 or more")
         require(num_networks >= 1, f"Value.num_networks is {num_networks}: expected 1 or more")
@@ -58,7 +60,7 @@ class Value(CriticTerm):
         require(0 < polyak <= 1, f"Value.polyak is {polyak}: expected more than 0, at most 1")
         require(0 <= mean_backup <= 1, f"Value.mean_backup is {mean_backup}: expected 0 to 1")
         self.hidden, self.num_networks, self.mean_backup = hidden, num_networks, mean_backup
-        self.gamma, self.polyak, self.perceived = gamma, polyak, perceived
+        self.gamma, self.polyak, self.perceived, self.expected = gamma, polyak, perceived, expected
         self.register_buffer("unit", torch.zeros(()))  # 0 until it is measured
         self.register_buffer("best", torch.full((), float("inf")))
         self._state_dims = 1
@@ -91,6 +93,11 @@ class Value(CriticTerm):
         predicted = self._judged(self.nets, batch["state"])
         rows = RowErrors(batch, dim=1)
         loss = rows.of(F.smooth_l1_loss, predicted, target.expand_as(predicted))
+        if self.expected:
+            apart = (successors[:, 1:] - successors[:, :1]).flatten(2).square().sum(-1)
+            nearest = successors[torch.arange(len(successors)), 1 + apart.argmin(1)]
+            imagined = self._judged(self.nets, nearest)
+            loss = loss + rows.of(F.smooth_l1_loss, imagined, ahead[:, 0].expand_as(imagined))
         seen = predicted.detach() * self._scale()
         return loss, {"td": loss.detach(), "value_mean": seen.mean(), "value_std": seen.std(), **rows.figures()}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ami.module import callable_method
 from ami.ports import Port, Size
 from modules.memory._map_memory import MapMemory
 
@@ -29,3 +30,8 @@ class NoMemory(MapMemory):
         if "nearest" in answers:
             answers["nearest"] = state[:, None].clone()
         return answers
+
+    @callable_method
+    def recall_of(self, percepts: Tensor, before: Tensor) -> Tensor:
+        """Return zeros at each of a sequence of percepts: (N, T, *P), the recall before them (N, *S) to (N, T, *S)."""
+        return torch.zeros_like(before)[:, None].repeat(1, percepts.shape[1], *[1] * (before.ndim - 1))

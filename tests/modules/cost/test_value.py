@@ -112,3 +112,26 @@ def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(SettingError) as error:
         Value(**settings)
     assert str(error.value) == words
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_value_of_an_imagined_mean_is_that_of_the_states_perceived_in_its_place(expected: bool):
+    mean = PLACES[1:3].mean(0)
+    state = PLACES[[0, 0, 1, 2]]
+    successors = torch.stack([PLACES[[1, 2, 4, 4]], torch.stack([mean, mean, PLACES[4], PLACES[4]])], dim=1)
+    last = torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None].expand(4, 2)
+    batch = {"state": state, "successors": successors, "goal": state, "energy": -last, "cont": 1 - last}
+    torch.manual_seed(0)
+    value = Value(hidden=32, gamma=0.9, perceived=False, expected=expected)
+    value.build({"S": (5,)})
+    value.begin_learning()
+    optimiser = torch.optim.Adam(value.nets.parameters(), lr=3e-3)
+    for step in range(400):
+        loss, _ = value.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        value.after_step(step, 400)
+    with torch.no_grad():
+        apart = (value.energy(mean, mean) - value.energy(PLACES[1:3], PLACES[1:3]).mean()).abs()
+    assert (apart < 0.05) == expected
