@@ -40,7 +40,8 @@ REFUSED = {
     "memory=cognitive_map": ("Fix: graph.memory.percept=perception.percept", ["agent=house"]),
     "actor=scripted": ("actor.map is not wired and actor needs it", ["agent=house_oracle", "world=house"]),
     "memory=recurrent": ("Fix: graph.memory.percept=perception.percept", ["experiment=memory_s7"]),
-    "actor=scripted_choice": ("actor.map is not wired and actor needs it", ["experiment=memory_s7", "+graph.actor.map=world.map"]),
+    "actor=scripted_choice": ("actor.map is not wired and actor needs it", [
+        "experiment=memory_s7", "+graph.actor.map=world.map"]),
     "actor=model_policy": ("Fix: graph.actor.calls.world_model=<node>", [
         "+graph.actor.calls.world_model=world_model", "+graph.actor.calls.cost=cost"]),
     "configurator=drives": ("configurator.ways is not wired and configurator needs it", ["agent=house"]),
