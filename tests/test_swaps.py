@@ -49,7 +49,7 @@ REFUSED = {
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
 }
 """The reason why an option is refused on its own, and the further overrides that it needs."""
-MEMORIES = [name for name, _ in options_of("memory")]
+MEMORIES = [name for name, _ in options_of("memory") if name != "recurrent"]  # its states are percepts and recalls
 
 
 def ticks(overrides: Sequence[str]) -> int:
