@@ -35,14 +35,13 @@ class WorldModel(Module):
     """
 
     causal: ClassVar[bool] = True
-    ignores: Collection[str] = ("recall", "score")
+    ignores: Collection[str] = ("recall",)
 
     role: ClassVar[str] = "world_model"
     inputs = {
         "percept": Port("percept", ("*P",)),
         "action": Port("action", ("A",)),
         "recall": Port("recall", ("*S",), optional=True),
-        "score": Port("score", optional=True),
     }
     outputs = {"state": Port("state", ("*S",)), "surprise": Port("surprise")}
     requires = {"perception": Call(("encode",), {"P": "P"}, optional=True, learning=True)}

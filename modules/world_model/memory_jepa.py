@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ami.blueprint import Carry, preceding
+from ami.blueprint import Carry, WorldModel, preceding
 from ami.errors import require
 from ami.module import Batch, Call, callable_method
-from ami.ports import Size
+from ami.ports import Port, Size
 from modules.world_model.jepa import JEPA
 
 VALID = "valid"
@@ -37,6 +37,7 @@ class MemoryJEPA(JEPA):
         SettingError: a setting is out of its range; or, when the graph is built, a percept is not a vector.
     """
 
+    inputs = {**WorldModel.inputs, "score": Port("score", optional=True)}
     ignores = ("score",)
 
     def __init__(self, recalled: int = 32, hidden: int = 256, rewards: bool = False) -> None:

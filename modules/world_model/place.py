@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ami.blueprint import Carry, Prediction, WorldModel, preceding
 from ami.errors import require
 from ami.module import Batch, Call, callable_method, objective
-from ami.ports import Dims, Size, shape_of
+from ami.ports import Dims, Port, Size, shape_of
 from modules.nets import mlp
 from modules.world_model.anti_collapse import covariance, variance_hinge
 
@@ -57,6 +57,7 @@ class Place(WorldModel):
             an action no two continuous numbers.
     """
 
+    inputs = {**WorldModel.inputs, "score": Port("score", optional=True)}
     ignores = ()
     requires = {"perception": Call(("encode", "encode_static", "encode_moving"), {"P": "P"}, optional=True, learning=True)}
 

@@ -445,7 +445,7 @@ class Hindsighted(Sound):
 
 
 class Wilful(Sound):
-    def step(self, percept, action, recall=None, score=None):
+    def step(self, percept, action, recall=None):
         return {"state": percept + 1, "surprise": percept.new_zeros(len(percept))}
 
 
@@ -529,7 +529,7 @@ class Drifting(Sound):
 
 
 class Startled(Sound):
-    def step(self, percept, action, recall=None, score=None):
+    def step(self, percept, action, recall=None):
         return {**super().step(percept, action, recall), "surprise": percept.new_ones(len(percept))}
 
 
