@@ -99,10 +99,12 @@ def export(given: Namespace) -> int:
 def graph(given: Namespace) -> int:
     """Draw the wiring, or list its mistakes."""
     from ami.drawing.cache import described
+    from ami.drawing.losses import Losses
     from ami.drawing.text import FORMATS
 
     if given.out is not None:
         check_file(given.out, "--out")
+    losses = None if given.lesions is None else Losses.read(given.lesions)
 
     def composed() -> Config:
         from ami.config.compose import compose
@@ -116,7 +118,7 @@ def graph(given: Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     for remark in graph.remarks:
         print(f"note: {remark}", file=sys.stderr)
-    drawing = FORMATS[given.format](graph)
+    drawing = FORMATS[given.format](graph, losses)
     if given.out is None:
         print(drawing)
     else:

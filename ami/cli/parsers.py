@@ -163,11 +163,14 @@ def _graph(commands: Parser) -> None:
     parser = commands.command("graph", "Draw the wiring, or list its mistakes.", True)
     parser.flag("--format", help="text, mermaid or svg", value="FORMAT", of=one_of("format", DRAWINGS), default="text")
     parser.flag("--out", help="the file to write; by default the drawing is printed", value="FILE", of=Path)
+    parser.flag("--lesions", help="also draw what is lost without each wire: a folder of `ami compare --lesion`, or its "
+                                  "summary.json", value="FOLDER", of=Path)
     add_folders(parser)
     parser.section("exit codes", "0: the wiring is valid; warnings go to stderr. 2: it was refused; every mistake is on "
                                  "stderr, with its fix.")
     parser.section("overrides", overrides)
     parser.examples = ("ami graph", "ami graph agent=oracle --format mermaid", "ami graph --format svg --out loop.svg",
+                       "ami graph --lesions runs/compare_lesion_1a2b3c",
                        "ami graph graph.world_model.percept=perception.percept@-1")
 
 

@@ -6,7 +6,7 @@ A lesion is made after training: every variant uses the weights of the intact ag
   and the weights of a cost at 1, no modulation.
 * *a module*: all wires that leave its node, and all optional calls to it. Required calls stay: a planner cannot work
   without a world model.
-* *a term* of the cost: its weight is 0. A guardrail's floor refuses that.
+* *a term* of the cost: its weight, and its floor if it has one, are 0.
 * *trained weights*: a node has its initial weights.
 """
 
@@ -78,7 +78,10 @@ def _terms(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
         settings = graph.specs[node].resolved()
         names = [name for setting in TERMS if isinstance(settings.get(setting), dict) for name in settings[setting]]
         if "weights" in settings and len(names) > 1:
-            yield from ((f"without {node}.{name}", (f"{node}.weights.{name}=0",)) for name in names)
+            floors = settings.get("floors") or {}
+            for name in names:
+                floor = (f"{node}.floors.{name}=0",) if name in floors else ()
+                yield f"without {node}.{name}", (f"{node}.weights.{name}=0", *floor)
 
 
 def _wires(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -34,12 +34,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Link:
-    """One piece of a wire, from an item to an item one column further; `at` and `to_at` are heights within them."""
+    """One piece of the wires of an output, from an item to an item one column further; `at` and `to_at` are heights within
+    them."""
 
     source: Item
     target: Item
     at: float
     to_at: float
+    output: str
 
 
 @dataclass
@@ -85,7 +87,7 @@ def arrange(heights: Mapping[str, float], ranks: Mapping[str, int],
             there = items[target, column] if last else item(output, column, lane, False)
             to_height = to_at if last else lane / 2
             if (id(here), id(there), to_height) not in drawn:
-                layout.links.append(Link(here, there, height, to_height))
+                layout.links.append(Link(here, there, height, to_height, output))
                 drawn.add((id(here), id(there), to_height))
             here, height = there, to_height
     _order(layout)

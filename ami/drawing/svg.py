@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
 
-from ami.drawing.description import Description, DrawnNode, extras
-from ami.drawing.layout import Layout, arrange
+from ami.drawing.description import Description, DrawnNode, DrawnWire, extras
+from ami.drawing.layout import Layout, Link, arrange
+from ami.drawing.losses import Losses, lost
 from ami.drawing.routes import TRACK, Tracks, rounded
 
 COLOURS = {
@@ -17,6 +18,10 @@ COLOURS = {
 }
 """Colour by role; a wire has the colour of its source node."""
 OTHER = "#334155"
+PALE = "#cbd5e1"
+"""Of a wire without which nothing is lost."""
+THIN, THICK = 1.4, 4.6
+"""Widths of wires without which 0 and 100 points are lost."""
 
 HEADER, ROW, FOOT = 40.0, 19.0, 8.0
 GAP, LANE, MARGIN = 34.0, 14.0, 20.0
@@ -44,6 +49,7 @@ class _Box:
     inputs: dict[str, str]
     outputs: list[str]
     calls: list[tuple[str, str]]
+    lost: str = ""
     x: float = 0.0
     y: float = 0.0
 
@@ -51,7 +57,7 @@ class _Box:
     def width(self) -> float:
         rows = [len(left) + len(right) + 2 for left, right in zip_longest(self.inputs.values(), self.outputs, fillvalue="")]
         small = [len(self.title), *(len(label) for _, label in self.calls)]
-        return 22 + max(len(self.node) * BOLD, max(rows, default=0) * LETTER, max(small) * SMALL)
+        return 22 + max((len(self.node) + len(self.lost)) * BOLD, max(rows, default=0) * LETTER, max(small) * SMALL)
 
     @property
     def height(self) -> float:
@@ -64,15 +70,15 @@ class _Box:
         return HEADER + ROW * (max(len(self.inputs), len(self.outputs)) + index + 0.5) + FOOT / 2
 
 
-def svg(graph: Description) -> str:
-    """Draw a graph."""
-    return _Picture(graph).draw()
+def svg(graph: Description, losses: Losses | None = None) -> str:
+    """Draw a graph; with losses, a wire is as thick as the success that is lost without it, and pale if none is."""
+    return _Picture(graph, losses).draw()
 
 
 class _Picture:
-    def __init__(self, graph: Description) -> None:
-        self.graph, self.ranks = graph, graph.ranks
-        self.boxes = {node.name: _box(graph, node) for node in graph.nodes}
+    def __init__(self, graph: Description, losses: Losses | None) -> None:
+        self.graph, self.ranks, self.losses = graph, graph.ranks, losses
+        self.boxes = {node.name: _box(graph, node, losses) for node in graph.nodes}
         forward = []
         for wire in graph.wires:
             if wire.delay == 0 and not wire.cut:
@@ -100,15 +106,15 @@ class _Picture:
 
     # Layout ----------------------------------------------------------------------------------------------------------
 
-    def _plan_feedback(self) -> list[tuple[str, str, str, str, int]]:
+    def _plan_feedback(self) -> list[DrawnWire]:
         """Route delayed wires: out through the gap on the right, back below, in through the gap on the left."""
-        late = [(w.node, w.port, w.to_node, w.to_port, w.delay) for w in self.graph.wires
-                if w.delay and not w.cut]
+        late = [wire for wire in self.graph.wires if wire.delay and not wire.cut]
         # the shortest path back is the innermost one
-        for node, port, to_node, to_port, _ in sorted(late, key=lambda w: (self.ranks[w[0]] - self.ranks[w[2]], w)):
-            self.tracks.add_below(f"{node}.{port}")
-            self.tracks.add(self.ranks[node] + 1, f"{node}.{port}")
-            self.tracks.add(self.ranks[to_node], f"{to_node}.{to_port}")
+        for wire in sorted(late, key=lambda w: (self.ranks[w.node] - self.ranks[w.to_node],
+                                                w.node, w.port, w.to_node, w.to_port)):
+            self.tracks.add_below(f"{wire.node}.{wire.port}")
+            self.tracks.add(self.ranks[wire.node] + 1, f"{wire.node}.{wire.port}")
+            self.tracks.add(self.ranks[wire.to_node], f"{wire.to_node}.{wire.to_port}")
         return late
 
     def _plan_calls(self) -> list[tuple[str, int, str]]:
@@ -144,8 +150,7 @@ class _Picture:
     # Shapes ----------------------------------------------------------------------------------------------------------
 
     def _messages(self) -> Iterable[str]:
-        for link in self.layout.links:
-            node = link.source.name.split(".")[0]
+        for link in sorted(self.layout.links, key=lambda link: self._stroke(self._served(link))[0] != PALE):
             x, y = self._end(link.source.name, link.source.column, link.source.is_box, right=True), link.source.y + link.at
             to_x = self._end(link.target.name, link.target.column, link.target.is_box, right=False)
             y, to_y = y + self.above, link.target.y + link.to_at + self.above
@@ -153,22 +158,24 @@ class _Picture:
             path = f"M{x:.1f} {y:.1f}C{x + bend:.1f} {y:.1f} {to_x - bend:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
             if not link.target.is_box:
                 path += f"H{to_x + self._column_width(link.target.column):.1f}"
-            colour = self.boxes[node].colour
-            yield f'<path class="message" stroke="{colour}" d="{path}"/>'
+            colour, width = self._stroke(self._served(link))
+            yield f'<path class="message" stroke="{colour}"{width} d="{path}"/>'
             if link.target.is_box:
                 yield _arrow(to_x, to_y, colour)
 
     def _feedback_paths(self) -> Iterable[str]:
         bottom = self.above + self.layout.height
-        for node, port, to_node, to_port, _ in self.feedback:
+        for wire in sorted(self.feedback, key=lambda wire: self._stroke([wire])[0] != PALE):  # pale ones below the others
+            node, port, to_node, to_port = wire.node, wire.port, wire.to_node, wire.to_port
             source, target = self.boxes[node], self.boxes[to_node]
             y, to_y = source.y + source.row(source.outputs, port), target.y + target.row(target.inputs, to_port)
             down = self._track(self.ranks[node] + 1, f"{node}.{port}")
             up = self._track(self.ranks[to_node], f"{to_node}.{to_port}")
             lane = bottom + TRACK * (self.tracks.below.index(f"{node}.{port}") + 1.6)
             corners = [(source.x + source.width, y), (down, y), (down, lane), (up, lane), (up, to_y), (target.x, to_y)]
-            yield f'<path class="feedback" stroke="{source.colour}" d="{rounded(corners)}"/>'
-            yield _arrow(target.x, to_y, source.colour)
+            colour, width = self._stroke([wire])
+            yield f'<path class="feedback" stroke="{colour}"{width} d="{rounded(corners)}"/>'
+            yield _arrow(target.x, to_y, colour)
 
     def _call_paths(self) -> Iterable[str]:
         for node, i, callee in self.calls:
@@ -197,6 +204,8 @@ class _Picture:
             yield (f'<path style="fill:{box.colour}" d="M{x:.1f} {y + HEADER:.1f}v-{HEADER - 9}a9 9 0 0 1 9 -9h'
                    f'{box.width - 18:.1f}a9 9 0 0 1 9 9v{HEADER - 9}z"/>')
             yield _text(x + 11, y + 17, box.node, "name")
+            if box.lost:
+                yield _text(right - 11, y + 17, box.lost, "name", anchor="end")
             yield _text(x + 11, y + 32, box.title, "class")
             for port, label in box.inputs.items():
                 yield _text(x + 11, y + box.row(box.inputs, port) + 4, label)
@@ -216,7 +225,33 @@ class _Picture:
             yield _text(x + 42, y + 4, label, "note")
             x += 42 + len(label) * LETTER + 26
         if self.feedback:
-            yield _text(x, y + 4, "@-1: arrives one tick later", "note")
+            note = "@-1: arrives one tick later"
+            yield _text(x, y + 4, note, "note")
+            x += len(note) * LETTER + 26
+        if self.losses:
+            yield f'<path stroke="{PALE}" style="stroke-width:{THIN}" d="M{x} {y}h34"/>'
+            yield f'<path stroke="#64748b" style="stroke-width:{THICK}" d="M{x + 42} {y}h34"/>'
+            yield _text(x + 84, y + 4, "points of success lost without it: 0, 100", "note")
+
+    def _served(self, link: Link) -> list[DrawnWire]:
+        """Return the wires that pass through a link."""
+        wires = [wire for wire in self.graph.wires if f"{wire.node}.{wire.port}" == link.output
+                 and not (wire.delay or wire.cut)]
+        if not link.target.is_box:
+            return [wire for wire in wires if self.ranks[wire.to_node] > link.target.column]
+        box = self.boxes[link.target.name]
+        return [wire for wire in wires if wire.to_node == box.node and box.row(box.inputs, wire.to_port) == link.to_at]
+
+    def _stroke(self, wires: Sequence[DrawnWire]) -> tuple[str, str]:
+        """Return the colour of wires that are drawn as one, and the attribute of their width."""
+        colour = self.boxes[wires[0].node].colour
+        if self.losses is None:
+            return colour, ""
+        known = [points for wire in wires if (points := self.losses.of_wire(self.graph, wire)) is not None]
+        if not known:
+            return colour, ""
+        most = max(known)
+        return colour if most > 0 else PALE, f' style="stroke-width:{THIN + (THICK - THIN) * min(most, 100.0) / 100:.1f}"'
 
     def _end(self, name: str, column: int, is_box: bool, right: bool) -> float:
         if is_box:
@@ -227,12 +262,13 @@ class _Picture:
         return max(self.boxes[item.name].width for item in self.layout.columns[column] if item.is_box)
 
 
-def _box(graph: Description, node: DrawnNode) -> _Box:
+def _box(graph: Description, node: DrawnNode, losses: Losses | None) -> _Box:
     wired = {w.to_port: w.to_port + (" ✂" if w.cut else f" @-{w.delay}" if w.delay else "") for w in graph.inputs(node.name)}
     read = {w.port for w in graph.wires if w.node == node.name and not w.cut}
     calls = [(call.callee, f"{call.callee}.{method}()") for call in node.calls for method in call.methods]
+    points = losses.points.get(node.name) if losses else None
     return _Box(node.name, ", ".join([node.title, *extras(node)]), COLOURS.get(node.role, OTHER), wired,
-                [port for port in node.outputs if port in read], calls)
+                [port for port in node.outputs if port in read], calls, "" if points is None else lost(points))
 
 
 def _arrow(x: float, y: float, colour: str, leftwards: bool = False) -> str:

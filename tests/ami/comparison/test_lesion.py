@@ -12,7 +12,6 @@ from ami.comparison.compare import compare_variants
 from ami.comparison.lesion import INTACT, lesion, lesions
 from ami.comparison.variants import Variant
 from ami.config.compose import compose, to_graph
-from ami.errors import GraphError
 
 SEES = ["agent=straight_line", "evaluation.pairs=4", "evaluation.batch=8"]
 
@@ -29,13 +28,16 @@ def test_every_module_and_wire_has_one_lesion() -> None:
     assert {"without cost.critic", "perception untrained", "world_model untrained", "cost untrained"} <= set(labels)
 
 
-def test_every_lesion_is_a_valid_graph_except_guardrails() -> None:
-    for variant in lesions(compose()):
-        if variant.label == "without cost.goal_distance":
-            with pytest.raises(GraphError, match="floors"):
-                to_graph(compose(variant.overrides))
-        else:
-            to_graph(compose(variant.overrides))
+@pytest.mark.parametrize("agent", ["jepa", "house"])
+def test_every_lesion_is_a_valid_graph(agent: str) -> None:
+    for variant in lesions(compose([f"agent={agent}"])):
+        to_graph(compose(variant.overrides))
+
+
+def test_a_term_with_a_floor_loses_both() -> None:
+    found = {variant.label: variant.overrides for variant in lesions(compose())}
+    assert found["without cost.goal_distance"] == ("cost.weights.goal_distance=0", "cost.floors.goal_distance=0")
+    assert found["without cost.critic"] == ("cost.weights.critic=0",)
 
 
 def test_lesions_use_the_weights_of_the_intact_agent() -> None:
