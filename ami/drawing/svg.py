@@ -57,7 +57,8 @@ class _Box:
     def width(self) -> float:
         rows = [len(left) + len(right) + 2 for left, right in zip_longest(self.inputs.values(), self.outputs, fillvalue="")]
         small = [len(self.title), *(len(label) for _, label in self.calls)]
-        return 22 + max((len(self.node) + len(self.lost)) * BOLD, max(rows, default=0) * LETTER, max(small) * SMALL)
+        name = f"{self.node}  {self.lost}" if self.lost else self.node
+        return 22 + max(len(name) * BOLD, max(rows, default=0) * LETTER, max(small) * SMALL)
 
     @property
     def height(self) -> float:

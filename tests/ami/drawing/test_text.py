@@ -13,6 +13,7 @@ import torch
 from ami.config.compose import compose, to_graph
 from ami.drawing.description import Description
 from ami.drawing.layout import Item, _spread, arrange
+from ami.drawing.losses import Losses
 from ami.drawing.svg import COLOURS, svg
 from ami.drawing.text import FORMATS, mermaid, text
 from ami.graph.graph import Graph
@@ -111,9 +112,11 @@ def test_svg_is_standalone(shipped: Graph) -> None:
 
 
 def test_the_picture_of_the_readme_is_up_to_date(shipped: Graph) -> None:
-    picture = Path(__file__).parents[3] / "docs" / "blueprint.svg"
-    drawing = svg(Description.of(shipped)) + "\n"
-    assert picture.read_text(encoding="utf-8") == drawing, "ami graph --format svg --out docs/blueprint.svg"
+    home, name = Path(__file__).parents[3], "lesion_two_rooms"
+    found = home / "benchmarks" / "results" / f"{name}.json"
+    drawing = svg(Description.of(shipped), Losses.read(found)) + "\n"
+    fix = f"ami graph --format svg --lesions benchmarks/results/{name}.json --out docs/studies/{name}.svg"
+    assert (home / "docs" / "studies" / f"{name}.svg").read_text(encoding="utf-8") == drawing, fix
 
 
 def test_svg_boxes_do_not_overlap_and_stay_in_the_picture(shipped: Graph) -> None:
