@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import ami.session.evaluation
-from ami.blueprint import Planner, WorldModel
+from ami.agent import Agent
+from ami.blueprint import Episode, Planner, WorldModel
 from ami.cli.main import main
+from ami.config.compose import compose, to_graph
 from ami.replay.fork import fork
 from ami.replay.recording import Recording
 from ami.replay.reexecute import reexecute
 from ami.replay.substitute import swap
+from ami.rollout import rollout
+from ami.runtime.local import LocalRuntime
+from ami.session.learn import learn
 from ami.trace.reader import Trace
 
 HOME = Path(__file__).parent.parent
@@ -97,3 +104,25 @@ def test_either_planner_is_swapped(waves: Path, tmp_path: Path, override: str, n
     found = swap(Recording.open(waves), [override, *idle], tmp_path / "swap")
     assert found.nodes == nodes and found.moments
     assert (found.incomparable is None) == (nodes[0] == "planner"), "energies to other subgoals are not comparable"
+
+
+@pytest.mark.parametrize("agent", ["hwm", "hjepa"])
+def test_a_learnt_level_2_sets_the_goal_of_level_1_every_8_ticks(agent: str) -> None:
+    graph = to_graph(compose([f"agent={agent}"]))
+    ports = ("subgoal.goal", "subgoal.action", "planner.model_steps", "level2.model_steps", "goal.goal")
+    with Agent(LocalRuntime(graph, watch=ports)) as acting:
+        goals = [{port: step.outputs[port].clone() for port in ports}
+                 for step in islice(rollout(acting, [Episode(0, seed=0), Episode(1, seed=1)]), 10)]
+    assert all(torch.equal(goals[0]["subgoal.goal"], later["subgoal.goal"]) for later in goals[:8])
+    assert not torch.equal(goals[7]["subgoal.goal"], goals[8]["subgoal.goal"])
+    assert goals[0]["subgoal.goal"].shape == goals[0]["goal.goal"].shape
+    assert goals[0]["subgoal.action"].abs().max() <= 1
+
+
+@pytest.mark.parametrize("agent", ["hwm", "hjepa"])
+def test_a_level_2_learns_in_a_stage_of_its_own(agent: str, tmp_path: Path) -> None:
+    short = [f"learning.stages.{stage}.steps=2" for stage in ("model", "critic", "level2")]
+    trained = learn(compose([f"agent={agent}", *short, "learning.collect.episodes=4", "learning.collect.batch=2",
+                             "runtime=local", f"store={tmp_path}"]))
+    assert "level2_model" in trained.weights
+    assert {row["stage"] for row in trained.rows} == {"model", "critic", "level2"}
