@@ -83,6 +83,7 @@ class Port:
         optional: an input that may stay unwired; `step` then receives None.
         space: the action space, on a world's action port; None elsewhere.
         is_text: an output whose messages are texts, (B, n) uint8: the bytes of their UTF-8 code, padded with 0.
+        plane: the two entries of a state, or of another last dimension, that are a place in a plane; the viewer draws them.
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Port:
     optional: bool = False
     space: ActionSpace | None = None
     is_text: bool = False
+    plane: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -106,6 +106,7 @@ class Header(TypedDict):
     graph: Wired
     roles: NotRequired[dict[Name, Line]]
     texts: NotRequired[list[PortText]]
+    planes: NotRequired[dict[PortText, tuple[Whole, Whole]]]
     config: Settings | None
 
 
@@ -145,6 +146,8 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
         "roles": {node: graph.drafts[node].role for node in graph.order},
         "texts": [f"{node}.{name}" for node in graph.order for name, port in graph.drafts[node].outputs.items()
                   if port.is_text],
+        "planes": {f"{node}.{name}": [entry % port.shape(graph.dims[node])[-1] for entry in port.plane]
+                   for node in graph.order for name, port in graph.drafts[node].outputs.items() if port.plane},
         "config": None if config is None else dict(config),
     }
     write_json(folder / NAME, header)

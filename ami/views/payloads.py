@@ -90,10 +90,13 @@ class Recorded:
         if wave != self._wave:  # memory holds one wave at a time
             self._wave, self._held = wave, {}
         if port not in self._held:
-            self._held[port] = dict(self._read(port, wave)) if self.has(port) else {}
+            self._held[port] = dict(self.read(port, wave))
         return self._held[port]
 
-    def _read(self, port: str, wave: int) -> Iterator[tuple[int, np.ndarray]]:
+    def read(self, port: str, wave: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield what `at` returns, tick by tick."""
+        if not self.has(port):
+            return
         node, _, name = port.partition(".")
         dtype, shape = self.shape(port)
         table = self.trace.tables[node]
@@ -142,7 +145,7 @@ class Recorded:
         elif not self.pictures and not is_drawn:
             texts.append("No pictures of the world: its observations are not pictures. Fix: ami view --render, which "
                          "renders the world while the recorded actions are repeated.")
-        needed = [port for node in self.roles.planners if node in self.trace.tables
+        needed = [port for node in self.roles.planners if IMAGINED in self.trace.ports.get(node, ())
                   for port in (f"{node}.{IMAGINED}", self.states(node), self.target)]
         lacking = [port for port in dict.fromkeys(needed) if port and not self.has(port)]
         if lacking:

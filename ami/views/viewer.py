@@ -52,6 +52,7 @@ def view(folder: Path, out: Path | None = None, wave: int | None = None, deadlin
         "style": f"{_asset('uplot.min.css')}\n{_asset('viewer.css')}",
         "charts": f"/*\nuPlot 1.6.32\n{_asset('uplot.LICENSE')}*/\n{_asset('uplot.min.js')}",
         "script": _asset("viewer.js"),
+        "map": _asset("map.js"),
         "data": "\n".join(parts),
     }.items():
         html = html.replace(f"<!-- {place} -->", content, 1).replace(f"/* {place} */", content, 1)

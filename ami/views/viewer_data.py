@@ -23,6 +23,7 @@ from ami.trace.reader import Trace
 from ami.trace.roles import Roles
 from ami.views.payloads import PLAN, Decoder, Recorded, within
 from ami.views.viewer_figures import RowEpisode, Wave, wave_figures
+from ami.views.viewer_map import Maps
 from ami.views.viewer_packing import Plain
 from ami.views.viewer_pictures import MANIFEST, Rerenderer, pictures
 from ami.views.viewer_plans import plans
@@ -69,6 +70,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
     chosen = list(trace.waves) if wave is None else [wave]
     recorded = Recorded(trace)
     decoders = _decoders(recorded, recorded)
+    maps = Maps(recorded)
     overlay = _overlay(trace)
     pairs = _pairs(trace)
     of_render = overlay is not None and overlay.is_of_render
@@ -92,7 +94,7 @@ def pages(trace: Trace, wave: int | None = None, deadline: float | None = None, 
             shown = min(left, one.end - one.first) if recorded.any else 0
             if shown:
                 key, end = _key(number, one), one.first + shown
-                part = parts[f"episode-{key}"] = _episode(recorded, decoders, overlay, data, one, end)
+                part = parts[f"episode-{key}"] = _episode(recorded, decoders, overlay, data, one, end) | maps(data, one, end)
                 left -= shown
                 if rerenderer is not None:
                     part |= rerenderer(data, one, end)

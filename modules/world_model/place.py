@@ -58,6 +58,7 @@ class Place(WorldModel):
     """
 
     inputs = {**WorldModel.inputs, "score": Port("score", optional=True)}
+    outputs = {**WorldModel.outputs, "state": Port("state", ("*S",), plane=(-2, -1))}
     ignores = ()
     requires = {"perception": Call(("encode", "encode_static", "encode_moving"), {"P": "P"}, optional=True, learning=True)}
 

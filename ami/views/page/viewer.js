@@ -224,6 +224,7 @@ function drawWorld() {
   figure.hidden = !(now.detail && now.detail.goal);
   if (!figure.hidden) figure.firstChild.src = `data:image/png;base64,${now.detail.goal}`;
   drawRecalled();
+  drawMap();
 }
 function drawPicture(pen, canvas) {
   const image = now.pictures[now.tick];
@@ -374,6 +375,8 @@ function drawCandidates() {
   });
 }
 
+/* map */
+
 // Charts -------------------------------------------------------------------------------------------------------------------
 
 const charts = [];
@@ -401,6 +404,11 @@ function atItsTicks(one) {  // a node that rests holds its value: steps, with a 
   if (!one.node || NODES.get(one.node).every < 2) return {points: {show: now.ticks < 3}};
   return {paths: uPlot.paths.stepped({align: 1}), points: {show: true, size: 5, filter: () => [...Array(now.ticks).keys()].filter(tick => isDue(one.node, tick))}};
 }
+function withoutOutliers(values) {  // gaps for what is not finite, and for stand-ins such as 1e9, "there is no way"
+  const sizes = values.filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b), usual = sizes[Math.floor(0.75 * sizes.length)] || 0;
+  const largest = usual ? 1e4 * usual : Infinity;
+  return values.map(v => Number.isFinite(v) && Math.abs(v) <= largest ? v : null);
+}
 function drawCharts() {
   while (charts.length) charts.pop().plot.destroy();
   el("charts").replaceChildren();
@@ -417,7 +425,7 @@ function drawCharts() {
       entry.append(`${one.term || `${one.node}.${one.port}`}${one.reference ? ", reference" : ""} `);
       return {one, data: make("span", "", entry)};
     });
-    const values = series.map(one => ticks.map(tick => { const v = figure(one, tick); return Number.isFinite(v) ? v : null; }));
+    const values = series.map(one => withoutOutliers(ticks.map(tick => figure(one, tick))));
     const isLast = place === all.length - 1, apart = title === "other figures";
     const plot = new uPlot({
       width, height: isLast ? 112 : 88, legend: {show: false}, cursor: {show: false}, hooks: {ready: [moveCharts]}, padding: [6, 14, 6, apart ? 56 : 0],
