@@ -1,7 +1,7 @@
-"""The worth of each part and wire of an agent: lesions after learning, three training seeds, sealed pairs.
+"""The worth of each part and wire of an agent: lesions after learning, on sealed pairs.
 
     python benchmarks/lesion.py two_rooms [--store STORE]     # about forty minutes; resumes a stopped run
-    python benchmarks/lesion.py house                         # about two hours
+    python benchmarks/lesion.py house [--seeds 0]             # about half an hour per seed
 
 Writes benchmarks/results/lesion_AGENT.json and docs/studies/lesion_AGENT.md with its two pictures: the successes, and the
 graph with the losses of its wires. The expectations below were fixed before the run; the script exits with 1 if one is
@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ STUDIED = {
         ("world_model untrained", "across"): (0.0, 0.40),
         ("cost untrained", "across"): (0.0, 0.90),
     }),
-    "house": Study(("agent=house",), 40, {"far": "far errands", "life": "lives"}, "The agent of the house learnt", {
+    "house": Study(("agent=house",), 60, {"far": "far errands", "life": "lives"}, "The agent of the house learnt", {
         ("intact", "far"): (0.95, 1.0), ("intact", "life"): (0.80, 1.0),
     }, needed=("without perception", "perception untrained", "without world_model", "world_model untrained",
                "without memory", "without memory.links → level2.links", "without memory.recall → world_model.recall",
@@ -112,7 +113,7 @@ def verdicts_of(study: Study, rows: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def text(name: str, study: Study, rows: dict[str, Any], verdicts: dict[str, Any]) -> str:
+def text(name: str, study: Study, seeds: Sequence[int], rows: dict[str, Any], verdicts: dict[str, Any]) -> str:
     evaluated = {label: row for label, row in rows.items() if "kinds" in row}
     without = {label: row for label, row in evaluated.items() if label != "intact"}
     lines = [f"| {label} | {' | '.join(cell(row['kinds'][kind]) for kind in study.kinds)} | "
@@ -133,13 +134,13 @@ def text(name: str, study: Study, rows: dict[str, Any], verdicts: dict[str, Any]
 
 ![Success of the agent without each of its parts and wires](lesion_{name}.png)
 
-**Method.** {study.where}, with {len(SEEDS)} training seeds. Then it ran {study.pairs} sealed pairs of each kind per seed,
-intact and without one of its parts or wires: `{' '.join(['ami compare --lesion', *study.overrides])}`. There is no further
-learning. A required input whose wire is cut receives 0 at every tick, an optional one is left out; the mode stays at
-"plan", the weights of the cost at 1. A part without its messages still answers the calls that others need. "Untrained" is
-a part with its initial weights. p is McNemar's exact test against the intact agent, pair by pair and seed by seed,
-corrected for {len(without)} lesions (Holm); intervals are Wilson's, 95 %, over the {len(SEEDS) * study.pairs} episodes of
-a kind.
+**Method.** {study.where}, with the training seeds {', '.join(map(str, seeds))}. Then it ran {study.pairs} sealed pairs of each
+kind per seed, intact and without one of its parts or wires: `{' '.join(['ami compare --lesion', *study.overrides])}`. There is
+no further learning. A required input whose wire is cut receives 0 at every tick, an optional one is left out; the mode
+stays at "plan", the weights of the cost at 1. A part without its messages still answers the calls that others need.
+"Untrained" is a part with its initial weights. p is McNemar's exact test against the intact agent, pair by pair and seed by
+seed, corrected for {len(without)} lesions (Holm); intervals are Wilson's, 95 %, over the {len(seeds) * study.pairs}
+episodes of a kind.
 
 | | {' | '.join(study.kinds.values())} | points lost | model steps |
 |---|{'---|' * len(study.kinds)}---|---|
@@ -151,14 +152,14 @@ Points lost: the mean over the kinds; in the graph, the largest of them if p < 0
 
 * Without any one of these the agent reaches fewer than half of its goals in every kind: {listed(below_half)}.
 * These reduce success significantly (p < 0.05), but not below half in every kind: {listed(significant)}.
-* These make no difference that {len(SEEDS)} × {study.pairs} pairs of each kind can show: {listed(no_difference)}. Parts and
+* These make no difference that {len(seeds)} × {study.pairs} pairs of each kind can show: {listed(no_difference)}. Parts and
   terms among them: {listed(parts)}.
 
 Expectations fixed before the run: {len(verdicts) - len(missed)} of {len(verdicts)} met{missed_words}.
 
 **Limits.** A lesion measures what a part is worth to an agent that learnt with it; an ablation, an agent that learns
 without the part, may differ. The lesions are single: two redundant wires both appear to be worth nothing. p counts
-episodes, and episodes of one seed are not independent; three seeds are few. It is one world: a part that is worth nothing
+episodes, and episodes of one seed are not independent; seeds are few. It is one world: a part that is worth nothing
 in it may be essential in another. Zeros are an arbitrary state: a wire that delivers them can do more harm than a missing
 one.
 """
@@ -167,23 +168,24 @@ one.
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("agent", nargs="?", choices=list(STUDIED), default="two_rooms")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="training seeds (default 0 1 2)")
     parser.add_argument("--store", default="runs/studies")
     given = parser.parse_args()
     study = STUDIED[given.agent]
     overrides = [*study.overrides, f"evaluation.pairs={study.pairs}", f"evaluation.manifest_seed={MANIFEST_SEED}",
                  f"store={given.store}"]
-    done = ami.lesion(overrides, seeds=SEEDS, console=Console())
+    done = ami.lesion(overrides, seeds=given.seeds, console=Console())
     verdicts = verdicts_of(study, done.rows)
     for name, verdict in verdicts.items():
         print(f"{'met   ' if verdict['met'] else 'MISSED'}  {name:60} {verdict['value']}  {verdict['expected']}")
     name = f"lesion_{given.agent}"
-    record(name, {"seeds": SEEDS, "pairs": study.pairs, "manifest_seed": MANIFEST_SEED, "verdicts": verdicts,
+    record(name, {"seeds": given.seeds, "pairs": study.pairs, "manifest_seed": MANIFEST_SEED, "verdicts": verdicts,
                   "variants": done.rows})
     STUDIES.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(done.plot, STUDIES / f"{name}.png")
     drawn = Description.of(to_graph(ami.compose(list(study.overrides))))
     write_atomically(STUDIES / f"{name}.svg", svg(drawn, Losses.read(done.folder)) + "\n")
-    page(name, text(given.agent, study, done.rows, verdicts))
+    page(name, text(given.agent, study, given.seeds, done.rows, verdicts))
     return 0 if all(verdict["met"] for verdict in verdicts.values()) else 1
 
 
