@@ -136,11 +136,11 @@ def text(name: str, study: Study, seeds: Sequence[int], rows: dict[str, Any], ve
 
 **Method.** {study.where}, with the training seeds {', '.join(map(str, seeds))}. Then it ran {study.pairs} sealed pairs of
 each kind per seed, intact and without one of its parts or wires: `{' '.join(['ami compare --lesion', *study.overrides])}`.
-There is no further learning. A required input whose wire is cut receives 0 at every tick, an optional one is left out; the mode
-stays at "plan", the weights of the cost at 1. A part without its messages still answers the calls that others need.
-"Untrained" is a part with its initial weights. p is McNemar's exact test against the intact agent, pair by pair and seed by
-seed, corrected for {len(without)} lesions (Holm); intervals are Wilson's, 95 %, over the {len(seeds) * study.pairs}
-episodes of a kind.
+There is no further learning. A required input whose wire is cut receives 0 at every tick, an optional one is left out;
+the mode stays at "plan", the weights of the cost at 1. A part without its messages still answers the calls that others
+need. "Untrained" is a part with its initial weights. p is McNemar's exact test against the intact agent, pair by pair and
+seed by seed, corrected for {len(without)} lesions (Holm); intervals are Wilson's, 95 %, over the
+{len(seeds) * study.pairs} episodes of a kind.
 
 | | {' | '.join(study.kinds.values())} | points lost | model steps |
 |---|{'---|' * len(study.kinds)}---|---|
