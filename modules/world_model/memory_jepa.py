@@ -27,6 +27,7 @@ class MemoryJEPA(JEPA):
     In an agent the recall comes by a wire, and until then the state keeps the last one. In learning, where memory does not
     fire, it comes by the call `memory.recall_of`, through which a memory with weights learns: it keeps what predicts
     rewards and endings. Percepts must be fixed. The predictor learns from given states, so it does not change the memory.
+    Reward and ending are learnt from the imagined next state, as planners read them.
 
     Args:
         recalled: R.
@@ -105,7 +106,7 @@ class MemoryJEPA(JEPA):
         figures = {"prediction": over(error[..., :-self.recalled].mean(-1)),
                    "recall": over(error[..., -self.recalled:].mean(-1))}
         if self.rewards:
-            reward, logit = self._outcome(before, action, after)
+            reward, logit = self._outcome(before, action, ahead.detach())
             figures["reward"] = over(F.smooth_l1_loss(reward, batch["reward"] / self.reward_scale, reduction="none"))
             cont = over(F.binary_cross_entropy_with_logits(logit, batch["cont"], reduction="none"))
             figures["cont"] = cont / action.shape[1]  # its sum would outweigh the rare reward in the optimiser's moments

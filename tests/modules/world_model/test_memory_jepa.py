@@ -66,6 +66,23 @@ def test_a_memory_learns_through_the_call_what_predicts_a_late_reward_and_no_mem
     assert learnt_error(NoMemory()) > 0.8
 
 
+def test_a_reward_that_only_the_next_percept_shows_is_imagined_as_its_mean():
+    made = model(NoMemory())
+    optimiser = torch.optim.Adam(made.parameters(), lr=0.01)
+    for _ in range(150):
+        shown = torch.randint(2, (64, 2)).float()
+        observation = torch.zeros(64, 2, PERCEPT)
+        observation[:, 1, :2] = shown
+        loss, _ = made.loss({"observation": observation, "action": torch.ones(64, 1, ACTIONS), "valid": torch.ones(64, 1),
+                             "reward": (shown[:, :1] - shown[:, 1:]).abs(), "cont": torch.zeros(64, 1)})
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        imagined = made.imagine(torch.zeros(1, STATE), torch.ones(1, 1, 1, ACTIONS)).reward
+    assert abs(float(imagined) - 0.5) < 0.15
+
+
 def test_states_in_an_agent_are_those_of_learning():
     memory = Recurrent()
     learning, acting = model(memory), model()
