@@ -20,7 +20,8 @@ class View(gymnasium.Wrapper[Any, int, Any, int]):
 
     `success` of info is whether the episode ended with a reward. The key `map` is for scripts that collect experience, never
     for an agent: column, row and direction of the agent, the row of the hallway, the column of the fork, whether the first
-    object was seen, facing west from the hallway, and a number drawn per episode, 0 to 5, by which a script chooses.
+    object was seen, facing west from the hallway, a number drawn per episode, 0 to 5, by which a script chooses, and whether
+    the fork was reached.
     """
 
     metadata = {"on_demand": ["map"]}
@@ -32,13 +33,13 @@ class View(gymnasium.Wrapper[Any, int, Any, int]):
         self._grid: Any = env.unwrapped
         cells = int(np.prod(env.observation_space["image"].shape[:2]))  # type: ignore[index]
         seen = Box(0, 1, (cells * len(KINDS) + NUM_DIRECTIONS,), np.float32)
-        self.observation_space = Dict({"observation": seen, "map": Box(0, np.inf, (7,), np.float32)})
+        self.observation_space = Dict({"observation": seen, "map": Box(0, np.inf, (8,), np.float32)})
         self.action_space = Discrete(MOVES)  # type: ignore[assignment]
-        self._seen, self._number = False, 0
+        self._seen, self._reached, self._number = False, False, 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         seen, info = self.env.reset(seed=seed, options=options)
-        self._seen, self._number = False, int(self.np_random.integers(NUMBERS))
+        self._seen, self._reached, self._number = False, False, int(self.np_random.integers(NUMBERS))
         return self._read(seen), {**info, "success": False}
 
     def step(self, action: int) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -52,5 +53,6 @@ class View(gymnasium.Wrapper[Any, int, Any, int]):
         (column, row), direction = self._grid.agent_pos, seen["direction"]
         middle, fork = self._grid.height // 2, int(self._grid.success_pos[0])
         self._seen |= bool(direction == WEST and row == middle and column < fork and cells[..., 2:].any())
-        place = np.array([column, row, direction, middle, fork, self._seen, self._number], np.float32)
+        self._reached |= column == fork
+        place = np.array([column, row, direction, middle, fork, self._seen, self._number, self._reached], np.float32)
         return {"observation": vector, "map": place}
