@@ -52,6 +52,7 @@ KINDS = {
     "links": "the numbers of the remembered states that followed each remembered state, -1 for none",
     "goals": "several targets, of which one is chosen",
     "wish": "the number of the chosen target",
+    "felt": "what the choice of a target depends on",
     "energy": "a cost, lower is better",
     "energies": "several costs, one per target",
     "surprise": "the distance of the predicted to the perceived state, 0 without a prediction",

@@ -45,6 +45,7 @@ REFUSED = {
     "actor=model_policy": ("Fix: graph.actor.calls.world_model=<node>", [
         "+graph.actor.calls.world_model=world_model", "+graph.actor.calls.cost=cost"]),
     "configurator=drives": ("configurator.ways is not wired and configurator needs it", ["agent=house"]),
+    "configurator=meta_controller": ("configurator.ways is not wired and configurator needs it", ["agent=house"]),
     "cost=drives": ("cost.body is not wired and cost needs it", ["agent=house"]),
     "configurator=surprise_gate": ("an actor that reacts", ["actor=policy"]),
 }

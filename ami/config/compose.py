@@ -189,18 +189,26 @@ def _compose(overrides: Sequence[str], allow: Sequence[str]) -> Config:
     return config
 
 
-def compose_baseline(config: Config, agent: str) -> Config:
-    """Compose the configuration of a baseline in the user's world.
+def is_learner(agent: str) -> bool:
+    """Return whether an agent is named by overrides of the agent that learns, "world.kind=life planner.horizon=3", and not
+    by its name in `configs/agent`."""
+    return "=" in agent
 
-    Overrides of the groups in the defaults list of the preset `agent` are dropped; every other override stays, those of an
-    experiment included. For example, the oracle keeps the user's planner, and every baseline keeps the user's world. Wires,
-    calls and nodes that need a replaced module are removed; see `ami.config.baselines`.
+
+def compose_baseline(config: Config, agent: str) -> Config:
+    """Compose the configuration of a baseline in the user's world; or, if `agent` is overrides, the user's with them.
+
+    Overrides of the groups in the defaults list of the preset `agent` are dropped, and so are those of the groups and nodes
+    that only the user's own preset chose, such as its world model: the baseline does not have them. Every other override
+    stays, those of an experiment included. For example, the oracle keeps the user's planner, and every baseline keeps the
+    user's world. Wires, calls and nodes that need a replaced module are removed; see `ami.config.baselines`.
 
     Raises:
         UnknownName: there is no such agent; further errors are those of `compose`.
     """
     if agent not in config.baselines:
-        config.baselines[agent] = _composed_baseline(config, agent)
+        config.baselines[agent] = compose([*config.overrides, *agent.split()], allow=config.allow) if is_learner(
+            agent) else _composed_baseline(config, agent)
     return config.baselines[agent]
 
 
@@ -208,6 +216,7 @@ def _composed_baseline(config: Config, agent: str) -> Config:
     folders = option_folders(config.overrides)
     replaced = {group for group, _ in replacements(read_option(folders, "agent", agent))}
     given: list[str] = []
+    gone = {*replaced, *_OF_THE_AGENT}
     for text, override in zip(config.overrides, parse_overrides(forced(config.overrides)), strict=True):
         if override.key_or_group == "experiment":
             value: Any = override.value()
@@ -219,9 +228,10 @@ def _composed_baseline(config: Config, agent: str) -> Config:
         elif override.key_or_group == "agent" and override.value():
             own = read_option(folders, "agent", str(override.value()))
             given = [*(f"world={choice}" for group, choice in replacements(own) if group == "world"), *given]
+            gone |= {*(group for group, _ in replacements(own)), *(set(own) - set(groups()))} - {"world"}
         else:
             given.append(text)
-    kept = [text for text in given if first_name(text) not in (*replaced, *_OF_THE_AGENT)]
+    kept = [text for text in given if first_name(text) not in gone]
     composed = compose([*kept, f"agent={agent}"], allow=config.allow)
     from ami.config.baselines import rewire  # brings torch
 

@@ -147,6 +147,10 @@ class Graph:
         return {node for node in set(self.order) & set(other.order) if self.specs[node] == other.specs[node]
                 and self.dims[node] == other.dims[node] and self.actions.get(node) == other.actions.get(node)}
 
+    def nodes_of_equal_class(self, other: Graph) -> set[str]:
+        """Return the nodes with equal class in another graph, whatever their settings."""
+        return {node for node in set(self.order) & set(other.order) if self.specs[node].target == other.specs[node].target}
+
     def callees(self, node: str, learning: bool = False) -> tuple[str, ...]:
         """Return every node that `node` calls, directly or indirectly: a process that fires it holds their replicas.
 

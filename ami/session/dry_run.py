@@ -22,7 +22,7 @@ from ami.learning import checkpoint
 from ami.learning.cache import Cache
 from ami.learning.probe import probe_modules
 from ami.learning.schedule import Phase
-from ami.learning.sources.expert_plans import ExpertPlans, first_plans
+from ami.learning.sources.expert_plans import ExpertPlans, first_plans, planned_ports
 from ami.learning.sources.source import Expert
 from ami.learning.stage import Stage
 from ami.learning.stage_run import Row
@@ -125,7 +125,7 @@ def _keep_plans(phase: Phase, experts: dict[str, Expert], modules: dict[str, Mod
     for stage in phase.stages:
         if isinstance(stage.data, ExpertPlans):
             for number, name in enumerate(stage.data.agents):
-                with experts[name](weights) as agent:
+                with experts[name](weights, lambda graph: planned_ports(graph).values()) as agent:
                     plans = first_plans(agent, stage.data.episodes, stage.name, name, seed)
                 checkpoint.save(cache.file(f"{phase.name}.{stage.name}-{number}"), vars(plans), {})
 

@@ -14,11 +14,11 @@ from ami.learning.cache import Cache
 from ami.learning.callbacks.callback import Callbacks, observers_of
 from ami.learning.probe import probe_modules
 from ami.learning.schedule import Phase
+from ami.learning.sources.source import weights_of
 from ami.learning.stage import Stage
 from ami.learning.stage_run import Row
 from ami.learning.threads import torch_threads
 from ami.learning.trainer import Trainer
-from ami.module import LEARNING_STATE
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
 from ami.saved.initial_weights import initial_weights
@@ -128,9 +128,7 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     probing = time.perf_counter() - begun
 
     def collected(phase: Phase) -> tuple[ReplayBuffer, float, bool]:
-        weights = {node: {name: value for name, value in module.state_dict().items()
-                          if LEARNING_STATE not in name.split(".")}
-                   for node, module in kept.items()} if phase.round else {
+        weights = weights_of(kept) if phase.round else {
             node: plan.initial.weights[node] for node in plan.explorer.equal_nodes(plan.graph) & set(plan.initial.weights)}
         return experience_of(plan, phase, weights, cache, console)
 

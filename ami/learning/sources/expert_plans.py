@@ -116,8 +116,7 @@ class _Growing:
         if file.exists():
             return checkpoint.as_record(file, checkpoint.load(file)[0], Plans)
         name = self.source.agents[number]
-        weights = {node: module.state_dict() for node, module in supply.modules.items()}
-        with supply.experts[name](weights) as agent:
+        with supply.experts[name](supply.weights, lambda graph: planned_ports(graph).values()) as agent:
             numbers = range(number * episodes, (number + 1) * episodes)
             plans = run(agent, numbers, derive_seed(supply.seed, "plans", supply.stage),
                         lambda done: supply.on_episodes(step, numbers.start + done))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -14,13 +14,14 @@ from ami.agent import Agent
 from ami.data.replay_buffer import ReplayBuffer
 from ami.data.scratch import Scratch
 from ami.errors import SettingError, require, unknown_name
-from ami.module import Module
+from ami.graph.graph import Graph
+from ami.module import LEARNING_STATE, Module
 from ami.runtime.held_modules import Weights
 
 Draw = Callable[[int], dict[str, Tensor]]
 """Draws the batch of a step of the stage, counted from 0; random draws are from torch's global stream."""
-Expert = Callable[[Weights], Agent]
-"""Builds an agent that watches `planned_ports`, with these weights by node."""
+Expert = Callable[[Weights, Callable[[Graph], Iterable[str]]], Agent]
+"""Builds an agent with these weights by node, which watches the ports that the function returns for its graph."""
 Role = TypeVar("Role", bound=Module)
 
 
@@ -56,12 +57,25 @@ class Supply:
     on_episodes: Callable[[int, int], None] = lambda step, episodes: None
 
 
+    @property
+    def weights(self) -> Weights:
+        """The weights learnt so far, by node."""
+        return weights_of(self.modules)
+
+
+def weights_of(modules: Mapping[str, Module]) -> Weights:
+    """Return the weights of modules that may be learning, without the state that only learning needs."""
+    return {node: {name: value for name, value in module.state_dict().items() if LEARNING_STATE not in name.split(".")}
+            for node, module in modules.items()}
+
+
 class Source(ABC):
     """The data of one stage. Its constructor takes settings alone; `open` makes the batches of one round.
 
     Attributes:
         made_by: what to say of numbers that are not finite in a batch.
-        agents: the agents whose episodes it is made of, besides the collected experience.
+        agents: the agents whose episodes it is made of, besides the collected experience: names of `configs/agent`, or
+            overrides of the agent that learns, separated by spaces.
         length: the steps of a window; 1 for sources without windows.
     """
 

@@ -20,7 +20,8 @@ OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in S
 
 NEEDS = {"world_model=simulator": ["agent=oracle"]}
 """Further overrides that an option needs in its graph."""
-ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "configurator=drives", "memory=recurrent",
+ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "configurator=drives",
+             "configurator=meta_controller", "memory=recurrent",
              "world_model=place", "world_model=recurrent_place"}
 """Options that need the ports of one world, or a perception of two streams; their own tests check them."""
 
