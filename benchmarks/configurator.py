@@ -17,7 +17,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -46,15 +45,13 @@ def of_seed(seed: int, store: str, pairs: int) -> dict[str, Any]:
     """Train one agent and its configurators, and evaluate them on the same lives."""
     common = ["agent=house", "runtime=local", f"seed={seed}", f"store={store}", "evaluation.baselines=[]"]
     base = learn(ami.compose(common)).weights
-    begun = time.process_time()
     learnt = learn(ami.compose([*common, *LEARNT])).weights
-    row: dict[str, Any] = {"seed": seed, "cpu_seconds": time.process_time() - begun}
-    print(f"seed {seed}  configurator learnt in {row['cpu_seconds']:.0f} CPU-s", flush=True)
     shuffled = learn(ami.compose([*common, *SHUFFLED])).weights
     variants = {"learnt": (LEARNT, learnt), "untrained": (LEARNT, base),
                 "random": ([*LEARNT, "configurator.explore=1"], base), "shuffled": (SHUFFLED, shuffled),
                 **{rule: ([f"configurator.rule={rule}"], base) for rule in RULES}}
     lives = [pair for pair in HouseVectorEnv(1).sample_pairs(MANIFEST_SEED, pairs) if pair["kind"] == "life"]
+    row: dict[str, Any] = {"seed": seed}
     for name, (overrides, weights) in variants.items():
         found = lived(ami.compose([*common, *overrides]), weights, lives)
         row[name] = {"solved": sum(found.success), "of": len(lives), "mode 2": found.share_of_mode_2,

@@ -124,3 +124,15 @@ def test_baselines_compose_without_a_removed_node() -> None:
     for name in ("random", "oracle", "straight_line"):
         graph = baseline(name, ["~graph.memory", "~graph.world_model.recall"], [])
         assert "memory.recall@-1 → world_model.recall" not in wires(graph)
+
+
+@pytest.mark.parametrize("override", ["world_model=recurrent_place", "configurator.rule=errand", "level2.hold=3",
+                                      "graph.planner.goal=wish.goal"])
+def test_overrides_of_parts_that_the_users_preset_alone_chose_are_dropped(override: str) -> None:
+    plain, changed = (compose_baseline(compose(["agent=house", *more]), "wanderer") for more in ([], [override]))
+    assert to_graph(changed).describe() == to_graph(plain).describe()
+
+
+def test_overrides_of_other_parts_are_kept() -> None:
+    found = compose_baseline(compose(["agent=house", "world.rooms=4"]), "wanderer")
+    assert found.settings.world.rooms == 4
