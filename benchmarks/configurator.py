@@ -2,7 +2,7 @@
 
     python benchmarks/configurator.py [--seeds 0] [--pairs 100]    # about 25 CPU-minutes per seed
 
-Trains `agent=house` and, with its weights, `experiment=meta_controller`. Controls: the meta-controller untrained; learnt
+Trains `agent=house` and, with its weights, `configurator=meta_controller`. Controls: the meta-controller untrained; learnt
 from what was felt in other episodes (shuffled); random wishes, each kept for a while; the rules of `configurator=drives`.
 Writes benchmarks/results/configurator.json. Thresholds were fixed before the first run, and no setting was chosen on these
 lives. With --store a trained agent is kept, and found again.
@@ -36,7 +36,7 @@ THRESHOLDS = {
     "learnt over errand alone, points, at least": 0.20, "learnt over errand alone, p, at most": 0.01,
     "shuffled over errand alone, points, at most": 0.10, "untrained over errand alone, points, at most": 0.10,
 }
-LEARNT = ["experiment=meta_controller"]
+LEARNT = ["configurator=meta_controller", "learning=lives"]
 SHUFFLED = [*LEARNT, "learning.stages.configurator.source.shuffle=[energy,goal]"]
 RULES = ("errand", "relief", "threshold", "need")
 
