@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from tests.ami.session.test_learn import SMALL
 from tests.support.notes import Notes
 
 AUTO, CORES = "learning.threads=auto", 2
+learn_module = sys.modules[learn.__module__]
+"""`ami.session.learn` names the function here."""
 
 
 def config(folder: Path, *overrides: str) -> Config:
@@ -27,9 +31,13 @@ def config(folder: Path, *overrides: str) -> Config:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of threads, as its only entry, with which a step takes 10 ms; with others it takes 20 ms."""
+    """The number of threads, as its only entry, with which a step takes 10 ms; with others it takes 20 ms.
+
+    Learning itself keeps to one thread: on busy cores two take ten times as long.
+    """
     chosen = [CORES]
     monkeypatch.setattr(threads, "cores", lambda: CORES)
+    monkeypatch.setattr(learn_module, "torch_threads", lambda count: nullcontext())
     monkeypatch.setattr(threads, "step_seconds",
                         lambda plan, experts, steps: 0.01 if torch.get_num_threads() == chosen[0] else 0.02)
     return chosen
