@@ -127,14 +127,14 @@ def text(name: str, study: Study, seeds: Sequence[int], rows: dict[str, Any], ve
     parts = [label for label in no_difference if "→" not in label]
     missed = [name for name, verdict in verdicts.items() if not verdict["met"]]
     missed_words = "; missed: " + ", ".join(missed) if missed else ""
-    refused_words = f"Refused:\n\n{chr(10).join(refused)}\n\n" if refused else ""
+    refused_words = f" Refused:\n\n{chr(10).join(refused)}" if refused else ""
     return f"""# The worth of each part and wire: {name.replace('_', ' ')}
 
 ![The graph; a wire is as thick as the success that is lost without it](lesion_{name}.svg)
 
 ![Success of the agent without each of its parts and wires](lesion_{name}.png)
 
-**Method.** {study.where}, with the training seeds {', '.join(map(str, seeds))}. Then it ran {study.pairs} sealed pairs of
+**Method.** {study.where}; training seeds: {', '.join(map(str, seeds))}. Then it ran {study.pairs} sealed pairs of
 each kind per seed, intact and without one of its parts or wires: `{' '.join(['ami compare --lesion', *study.overrides])}`.
 There is no further learning. A required input whose wire is cut receives 0 at every tick, an optional one is left out;
 the mode stays at "plan", the weights of the cost at 1. A part without its messages still answers the calls that others
@@ -146,7 +146,7 @@ seed by seed, corrected for {len(without)} lesions (Holm); intervals are Wilson'
 |---|{'---|' * len(study.kinds)}---|---|
 {chr(10).join(lines)}
 
-Points lost: the mean over the kinds; in the graph, the largest of them if p < 0.05. {refused_words}
+Points lost: the mean over the kinds; in the graph, the largest of them if p < 0.05.{refused_words}
 
 **Interpretation.**
 
