@@ -77,3 +77,9 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["graph", "--lesions", str(tmp_path)]) == 2
     fault = f"there is no {tmp_path / 'summary.json'}. Fix: a folder that `ami compare --lesion` wrote"
     assert fault in capsys.readouterr().err
+
+
+def test_another_agents_lesions_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "--lesions", str(folder)]) == 0
+    noted = capsys.readouterr().err
+    assert f"wires have no lesion in {folder}, such as " in noted and "Fix: the overrides of the compared agent" in noted
