@@ -116,7 +116,8 @@ def test_the_pictures_of_the_readme_are_up_to_date(name: str, overrides: list[st
     home = Path(__file__).parents[3]
     found = home / "benchmarks" / "results" / f"{name}.json"
     drawing = svg(Description.of(to_graph(compose(overrides))), Losses.read(found)) + "\n"
-    fix = f"ami graph {' '.join(overrides)} --format svg --lesions benchmarks/results/{name}.json --out docs/studies/{name}.svg"
+    fix = (f"ami graph {' '.join(overrides)} --format svg --lesions benchmarks/results/{name}.json "
+           f"--out docs/studies/{name}.svg")
     assert (home / "docs" / "studies" / f"{name}.svg").read_text(encoding="utf-8") == drawing, fix
 
 
