@@ -98,6 +98,9 @@ class Port:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise PortError(f"a port has the kind '{self.kind}': expected one of {', '.join(KINDS)}")
+        if self.plane is not None and not self.dims:
+            raise PortError(f"a port of the kind '{self.kind}' has the plane {self.plane} and no dims: expected a vector, "
+                            "such as ('*S',)")
         if sum(str(d).startswith("*") for d in self.dims) > 1:
             raise PortError(f"a port has the dims {self.dims}: expected at most one variadic symbol such as '*S'")
 

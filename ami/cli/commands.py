@@ -120,8 +120,7 @@ def graph(given: Namespace) -> int:
         print(f"note: {remark}", file=sys.stderr)
     if losses is not None and (unknown := [wire for wire in graph.wires if losses.of_wire(graph, wire) is None]):
         print(f"note: {len(unknown)} of {len(graph.wires)} wires have no lesion in {given.lesions}, such as "
-              f"{unknown[0].node}.{unknown[0].port} → {unknown[0].to_node}.{unknown[0].to_port}. Fix: the overrides of the "
-              "compared agent", file=sys.stderr)
+              f"{unknown[0]}. Fix: the overrides of the compared agent", file=sys.stderr)
     drawing = FORMATS[given.format](graph, losses)
     if given.out is None:
         print(drawing)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
+from ami.graph.wiring import Wire
 from ami.storage.schema import AtMost, Count, Line, Mismatch, Name, check
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class DrawnWire:
     init: float
     cut: bool
     shape: Annotated[list[Count], AtMost(1000)]
+
+    def __str__(self) -> str:
+        return str(Wire(self.node, self.port, self.to_node, self.to_port, self.delay))
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,7 @@ class Losses:
 
     def of_wire(self, graph: Description, wire: DrawnWire) -> float | None:
         """Return the loss without a wire; None if it is not known. The lesion of a node's only wire has the node's name."""
-        late = f"@-{wire.delay}" if wire.delay else ""
-        name = f"{wire.node}.{wire.port}{late} → {wire.to_node}.{wire.to_port}"
+        name = str(wire)
         if name not in self.points and sum(other.node == wire.node for other in graph.wires) == 1:
             return self.points.get(wire.node)
         return self.points.get(name)

@@ -116,3 +116,8 @@ def test_the_same_generator_gives_the_same_sample(seed: int, kind: str) -> None:
     dtypes: dict[str, Any] = {"flag": torch.bool, "count": torch.int64}
     port = Port(kind, ("*S",), dtypes.get(kind, torch.float32))
     assert torch.equal(port.sample(DIMS, 3, generator(seed)), port.sample(DIMS, 3, generator(seed)))
+
+
+def test_a_plane_needs_a_vector() -> None:
+    with pytest.raises(PortError, match=r"kind 'surprise' has the plane \(0, 1\) and no dims: expected a vector"):
+        Port("surprise", plane=(0, 1))

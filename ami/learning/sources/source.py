@@ -56,7 +56,6 @@ class Supply:
     file_of: Callable[[int], Path] = lambda number: Path(f"part-{number}.safetensors")
     on_episodes: Callable[[int, int], None] = lambda step, episodes: None
 
-
     @property
     def weights(self) -> Weights:
         """The weights learnt so far, by node."""

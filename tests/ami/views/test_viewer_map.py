@@ -20,6 +20,7 @@ from ami.trace.header import write_header
 from ami.trace.log import TraceLog
 from ami.trace.reader import Trace
 from ami.views.payloads import Recorded
+from ami.views.viewer import view
 from ami.views.viewer_data import pages
 from worlds.house.episodes import sample_episode
 from worlds.house.world import HouseVectorEnv
@@ -90,6 +91,12 @@ def test_goals_and_plans_are_drawn_in_the_same_plane(trace: Trace) -> None:
     assert set(found["marks"]) >= {"wish.goal", "level2.subgoal", "memory.wanted"}
     assert found["horizons"] == {"planner": 5}
     assert numbers(found["plans"]["planner"], 5, 2).shape == (*numbers(found["believed"], 2).shape[:1], 5, 2)
+
+
+def test_the_page_draws_the_map(trace: Trace) -> None:
+    text = view(trace.folder).read_text()
+    assert 'id="map"' in text and "function drawMap()" in text and "/* map */" not in text
+    assert "  drawMap();" in text, "at every tick"
 
 
 def test_without_memory_the_map_has_paths_alone(tmp_path: Path) -> None:
