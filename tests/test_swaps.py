@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 import pytest
+from tiny_weights import tiny_weights
 
 from ami.agent import Agent
 from ami.blueprint import Episode
@@ -25,6 +27,7 @@ SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
 REFUSED = {
     "perception=identity": ("JEPA receives percepts of shape (32, 32, 3): expected vectors", ["world.observe=state"]),
+    "perception=hf": ("perception.path is not set: expected a folder", ["perception.path=WEIGHTS"]),
     "world_model=simulator": ("expected the true state as percept. Fix: perception=identity", SEEN),
     "goal=recall": ("Fix: graph.goal.recall=memory.nearest", ["experiment=novelty"]),
     "cost=novelty": ("wrong shape along goal.goal → cost.goal", ["experiment=novelty"]),
@@ -72,8 +75,11 @@ def test_refused_swap_has_a_reason(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", REFUSED)
-def test_refused_swap_runs_with_its_further_overrides(option: str) -> None:
-    assert ticks([option, *REFUSED[option][1]]) > 0
+def test_refused_swap_runs_with_its_further_overrides(option: str, tmp_path: Path) -> None:
+    further = REFUSED[option][1]
+    if any("WEIGHTS" in override for override in further):
+        further = [override.replace("WEIGHTS", str(tiny_weights(tmp_path))) for override in further]
+    assert ticks([option, *further]) > 0
 
 
 @pytest.mark.parametrize("name", MEMORIES)

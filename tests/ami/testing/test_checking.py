@@ -22,8 +22,8 @@ NEEDS = {"world_model=simulator": ["agent=oracle"]}
 """Further overrides that an option needs in its graph."""
 ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "configurator=drives",
              "configurator=meta_controller", "memory=recurrent",
-             "world_model=place", "world_model=recurrent_place"}
-"""Options that need the ports of one world, or a perception of two streams; their own tests check them."""
+             "perception=hf", "world_model=place", "world_model=recurrent_place"}
+"""Options that need the ports of one world, a perception of two streams, or files; their own tests check them."""
 
 
 class Boastful(CEM):
