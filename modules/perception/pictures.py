@@ -5,6 +5,8 @@ Shapes: … any leading dimensions, H and W the image's sides, C its channels; a
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -64,8 +66,8 @@ class Colours(nn.Module):
         parts = batch["observation"].split(FRAMES_AT_ONCE)
         sums = [torch.stack([one.sum((0, 1, 2)), one.square().sum((0, 1, 2))])
                 for one in (self._numbers(part).double() for part in parts)]
-        height, width, _ = self.shape
-        mean, square = torch.stack(sums).sum(0) / (len(batch["observation"]) * height * width)
+        count = prod(batch["observation"].shape) / self.shape[-1]  # an observation may be a stack of images
+        mean, square = torch.stack(sums).sum(0) / count
         spread = (square - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
         self.spread.copy_(torch.where(spread > SMALLEST_SPREAD, spread, 1.0))
