@@ -25,7 +25,11 @@ OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in S
            for name, _ in options_of(group) if (group, name) != ("world", "data")]  # it only describes a file
 SEEN = ["world.observe=state", "perception=identity", "goal=vector"]
 GYM = ["world=gym", "perception=vector", "goal=none"]
+TOKENS = ["perception=vit", "perception.pool=tokens", "cost=goal_distance"]
 REFUSED = {
+    "perception=patches": ("JEPA receives percepts of shape (16, 192): expected vectors", [
+        "world_model=ac", "cost=goal_distance"]),
+    "world_model=ac": ("AC receives percepts of shape (64,): expected tokens (N, D)", TOKENS),
     "perception=identity": ("JEPA receives percepts of shape (32, 32, 3): expected vectors", ["world.observe=state"]),
     "perception=hf": ("perception.path is not set: expected a folder", ["perception.path=WEIGHTS"]),
     "world_model=simulator": ("expected the true state as percept. Fix: perception=identity", SEEN),

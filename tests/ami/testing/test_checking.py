@@ -18,7 +18,8 @@ OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in S
            for name, _ in options_of(group) if (group, name) != ("world", "data")]  # it only describes a file
 
 
-NEEDS = {"world_model=simulator": ["agent=oracle"]}
+NEEDS = {"world_model=simulator": ["agent=oracle"],
+         "world_model=ac": ["perception=vit", "perception.pool=tokens", "cost=goal_distance"]}
 """Further overrides that an option needs in its graph."""
 ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "configurator=drives",
              "configurator=meta_controller", "memory=recurrent",
