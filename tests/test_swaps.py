@@ -46,6 +46,7 @@ REFUSED = {
     "world_model=recurrent_place": ("world_model calls perception.encode_static", ["perception=two_streams"]),
     "memory=cognitive_map": ("Fix: graph.memory.percept=perception.percept", ["agent=house"]),
     "actor=scripted": ("actor.map is not wired and actor needs it", ["agent=house_oracle", "world=house"]),
+    "actor=state_script": ("actor.truth is not wired and actor needs it", ["agent=tabletop_expert"]),
     "memory=recurrent": ("Fix: graph.memory.percept=perception.percept", ["experiment=memory_s7"]),
     "actor=scripted_choice": ("actor.map is not wired and actor needs it", [
         "experiment=memory_s7", "+graph.actor.map=world.map"]),

@@ -14,3 +14,8 @@ gymnasium.register(
     entry_point="worlds.house.single:HouseEnv",
     vector_entry_point="worlds.house.world:HouseVectorEnv",
 )
+gymnasium.register(
+    id="ami/TableTop-v0",
+    entry_point="worlds.tabletop.single:TableTopEnv",
+    vector_entry_point="worlds.tabletop.world:TableTopVectorEnv",
+)

@@ -21,7 +21,7 @@ OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in S
 NEEDS = {"world_model=simulator": ["agent=oracle"],
          "world_model=ac": ["perception=vit", "perception.pool=tokens", "cost=goal_distance"]}
 """Further overrides that an option needs in its graph."""
-ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "configurator=drives",
+ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "actor=state_script", "configurator=drives",
              "configurator=meta_controller", "memory=recurrent",
              "perception=hf", "world_model=place", "world_model=recurrent_place"}
 """Options that need the ports of one world, a perception of two streams, or files; their own tests check them."""
