@@ -4,6 +4,7 @@
     a folder with meta/info.json         LeRobot
     a folder with metadata.json, data/   Minari
     NAME.npz, a folder of them           numpy
+    NAME-idx3-ubyte, NAME.idx, or .gz    idx, as MNIST
     NAME.hdf5, NAME.h5                   HDF5
     NAME.mp4 and others, a folder        video
     a folder of pictures, or of folders  pictures
@@ -12,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +24,7 @@ import numpy as np
 from torch import Tensor
 
 from ami.data.episode_folder import INDEX, EpisodeFolder
-from ami.data.formats import hdf5, lerobot, minari_set, npz, pictures, video
+from ami.data.formats import hdf5, idx, lerobot, minari_set, npz, pictures, video
 from ami.data.recording import ActionCode, Checker, Recording, check_finite
 from ami.data.replay_buffer import ACTION, ReplayBuffer
 from ami.errors import DataError
@@ -30,7 +32,7 @@ from ami.errors import DataError
 OWN = "ami"
 Read = Callable[[Path, Mapping[str, str]], Iterator[Recording]]
 EXPECTED = ("expected a folder of `ami collect`, Minari, LeRobot, pictures, videos or npz files, or a file .npz, .hdf5, "
-            ".h5, .mp4")
+            ".h5, .mp4, .idx, -idx3-ubyte.gz")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Data:
 
     Attributes:
         path: where it is.
-        kind: its format: "ami", "npz", "hdf5", "minari", "lerobot", "pictures" or "video".
+        kind: its format: "ami", "npz", "hdf5", "idx", "minari", "lerobot", "pictures" or "video".
         fields: names of arrays given by the user, by field.
         code: how it writes actions; None: whole numbers are the alternatives that occur, other numbers are in [-1, 1].
         least_choices: the least number of alternatives, if `code` is None.
@@ -74,7 +76,9 @@ class Data:
         """A hash that changes with the data: over the index of ami's own format, which has a checksum per episode; else over
         the names, sizes and times of all files."""
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
-        stated = [(file.relative_to(self.path).as_posix(), *_state(file)) for file in files if file.is_file()]
+        if self.kind == "idx":
+            files += [file for file in [idx.labels_of(self.path, self.fields)] if file is not None]
+        stated = [(os.path.relpath(file, self.path), *_state(file)) for file in files if file.is_file()]
         content: Any = (self.path / INDEX).read_bytes() if self.kind == OWN else repr(stated).encode()
         how = repr((self.kind, sorted(self.fields.items()), self.code, self.least_choices)).encode()
         return hashlib.sha256(content + how).hexdigest()[:16]
@@ -142,6 +146,8 @@ class Data:
 def _kind_of(path: Path) -> str | None:
     """Return the format of what is at a path."""
     if path.is_file():
+        if idx.fits(path):
+            return "idx"
         ending = path.suffix.lower()
         return {".npz": "npz", ".hdf5": "hdf5", ".h5": "hdf5"}.get(ending, "video" if video.fits(path) else None)
     if (path / INDEX).exists():
@@ -162,5 +168,5 @@ def _state(file: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-_READERS: Mapping[str, Read] = {"npz": npz.read, "hdf5": hdf5.read, "minari": minari_set.read, "lerobot": lerobot.read,
-                                "pictures": pictures.read, "video": video.read}
+_READERS: Mapping[str, Read] = {"npz": npz.read, "hdf5": hdf5.read, "idx": idx.read, "minari": minari_set.read,
+                                "lerobot": lerobot.read, "pictures": pictures.read, "video": video.read}

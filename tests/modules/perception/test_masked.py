@@ -7,7 +7,7 @@ from ami.errors import SettingError
 from ami.testing.learning import check_learning
 from ami.testing.subject import Subject
 from modules.perception._targets import PatchPixels, SlowTokens, Target
-from modules.perception.masked import OBJECTIVES, IJEPA, MaskedPrediction, objective_of
+from modules.perception.masked import IJEPA, OBJECTIVES, MaskedPrediction, objective_of
 from modules.perception.masks import RandomMasks
 from modules.perception.vit import ViT
 

@@ -56,7 +56,8 @@ def test_percept_depends_on_every_patch_and_its_position(pool):
                                       {"frames": 4, "positions": "rope", "pool": "cls"}, {"objective": "ijepa"},
                                       {"frames": 4, "objective": "vjepa", "pool": "tokens", "width": 0}], ids=str)
 def test_contract_of_other_settings(settings):
-    check_perception(lambda: ViT(**{"width": 7, "patch": 4, "embedding": 16, "heads": 2, **settings}), dims={"O": (12, 16, 3)})
+    small = {"width": 7, "patch": 4, "embedding": 16, "heads": 2}
+    check_perception(lambda: ViT(**{**small, **settings}), dims={"O": (12, 16, 3)})
 
 
 def test_contract_of_stacked_frames():
@@ -83,8 +84,9 @@ def test_rotated_attention_depends_on_relative_positions():
     query, key = torch.randn(2, 1, 1, 16, generator=torch.Generator().manual_seed(0)).unbind()
 
     def product(one: int, other: int) -> torch.Tensor:
-        turned = [rotated(vector[None], rotary.of(torch.tensor([[place]]))) for vector, place in ((query, one), (key, other))]
-        return (turned[0] * turned[1]).sum()
+        turned, other_turned = (rotated(vector[None], rotary.of(torch.tensor([[place]])))
+                                for vector, place in ((query, one), (key, other)))
+        return (turned * other_turned).sum()
 
     torch.testing.assert_close(product(0, 9), product(27, 36))  # one row down, one column right
     assert not torch.allclose(product(0, 9), product(0, 10))
