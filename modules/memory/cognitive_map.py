@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +17,25 @@ from torch import Tensor
 from ami.errors import require
 from ami.module import Call, Episode
 from ami.ports import Port, Size, shape_of
+from modules.memory._links import NONE, cut, link, unlinked
 from modules.memory._map_memory import FAR, MapMemory
+from modules.memory._smallest import smallest
 
-NONE = -1
 KEPT = ("states", "keys", "lengths", "links", "linked", "visited", "relief", "tick")
 """What the carry keeps of a house from one episode to the next, see `keep_if`."""
 MARGIN = 4
 """The number of slots at the border of the k best whose order rounding may change."""
+
+
+class _Read(NamedTuple):
+    """What one query per row (R,) found."""
+
+    found: Tensor  # the query rebased to the places where its context was seen, (R, *S)
+    score: Tensor  # (R,)
+    context: Tensor  # of the query, (R, C)
+    apart: Tensor  # its d² to all slots, up to rounding, (R, N)
+    slots: Tensor  # the k best, (R, k)
+    reach: Tensor  # d² of the k-th best, (R,)
 
 
 class CognitiveMap(MapMemory):
@@ -94,6 +107,14 @@ class CognitiveMap(MapMemory):
             "energy": torch.zeros(batch),  # the one before
             "here": torch.full((batch,), NONE, dtype=torch.int64),  # the slot of the previous state
             "age": torch.zeros(batch, dtype=torch.int64),  # ticks of the episode
+            "seen": torch.zeros(batch, context.shape[-1]),  # the context of the last percept, and its d² to all slots
+            "apart": torch.full(slots, FAR),
+            "goal": torch.zeros(batch, *size),  # the last goal, its answer and score, and whether they still hold
+            "wanted": torch.zeros(batch, *size),
+            "wanted_score": torch.zeros(batch),
+            "holds": torch.zeros(batch, dtype=torch.bool),
+            "wanted_slots": torch.full((batch, self.top_k), NONE, dtype=torch.int64),  # the k best of the answer
+            "wanted_reach": torch.full((batch,), FAR),  # d² of the k-th best
         }
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode]) -> None:
@@ -126,89 +147,112 @@ class CognitiveMap(MapMemory):
             contexts = self.calls.world_model.context(self.carry["states"])
             self.carry["keys"] = contexts.transpose(1, 2).contiguous()
             self.carry["lengths"] = _mean_square(contexts).masked_fill_(self.carry["visited"] < 0, FAR)
+            self.carry["apart"] = self._apart(self.carry["seen"])
+            self.carry["holds"] = torch.zeros_like(self.carry["holds"])
 
     def step(self, state: Tensor, energy: Tensor, percept: Tensor, goal: Tensor,
              surprise: Tensor | None = None) -> dict[str, Tensor]:
         self._write(state, energy)
-        wants = self._sends("wanted", "wanted_score")
-        queries = [self.calls.world_model.goal_of(percept), *([goal] if wants else [])]
-        found, scores = self._read(torch.stack(queries, dim=1))
-        outputs = {"recall": found[:, 0], "score": scores[:, 0]}
-        if wants:
-            outputs["wanted"], outputs["wanted_score"] = found[:, 1], scores[:, 1]
+        seen, carry = self._read(self.calls.world_model.goal_of(percept)), self.carry
+        outputs = {"recall": seen.found, "score": seen.score}
+        if self._sends("wanted", "wanted_score"):
+            self._search(goal)
+            outputs["wanted"], outputs["wanted_score"] = carry["wanted"].clone(), carry["wanted_score"].clone()
+        carry["seen"], carry["apart"] = seen.context, seen.apart
         if self._sends("relief", "relief_score"):
             outputs["relief"], outputs["relief_score"] = self._relieving()
+        if self._sends("kept"):
+            outputs["kept"] = carry["visited"] >= 0
         # sent without a copy: `_write` copies them before it changes them
-        outputs |= {"places": self.carry["states"], "links": self.carry["links"], "kept": self.carry["visited"] >= 0}
+        outputs |= {"places": carry["states"], "links": carry["links"]}
         return {name: outputs[name] for name in self.outputs}
 
-    def _read(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries (B, Q, *S) rebased to the places where their contexts were seen, and the scores (B, Q)."""
-        model = self.calls.world_model
-        contexts = model.context(queries)
-        # `_apart` rounds: the best of a few more candidates, whose d² is then exact
-        near, slots = self._apart(contexts).topk(min(self.top_k + MARGIN, self.num_slots), largest=False)
-        kept = self._at(slots)
-        near = torch.where(near < FAR / 2, _mean_square(model.context(kept) - contexts[:, :, None]), FAR)
-        near, order = near.topk(self.top_k, largest=False)
-        kept = self._at(slots.gather(2, order))  # (B, Q, k, *S)
-        share = torch.softmax(near / -self.temperature, -1)
-        there = model.rebase_goal(queries[:, :, None], kept)
-        return (share[..., None] * there).sum(2), torch.exp(near.amin(-1) / -self.same)
+    def _search(self, goal: Tensor) -> None:
+        """Search for goals (B, *S) in the rows where the last answer no longer holds."""
+        carry = self.carry
+        holds = carry["holds"] & (goal == carry["goal"]).flatten(1).all(1)
+        rows = (~holds).nonzero()[:, 0]
+        if len(rows):
+            read = self._read(goal[rows], rows)
+            carry["goal"][rows], carry["wanted"][rows], carry["wanted_score"][rows] = goal[rows], read.found, read.score
+            carry["wanted_slots"][rows], carry["wanted_reach"][rows] = read.slots, read.reach
+            carry["holds"] = torch.ones_like(carry["holds"])
 
-    def _at(self, slots: Tensor) -> Tensor:
-        """Return the states (B, …, *S) in slots (B, …)."""
-        rows = torch.arange(len(slots), device=slots.device).view(-1, *[1] * (slots.ndim - 1))
-        return self.carry["states"][rows, slots]
+    def _read(self, query: Tensor, rows: Tensor | None = None) -> _Read:
+        """Read by one query (R, *S) in each of these rows (R,), by default all."""
+        model, carry = self.calls.world_model, self.carry
+        context, every = model.context(query), torch.arange(len(query), device=query.device)
+        apart = self._apart(context, rows)
+        # `_apart` rounds: the best of a few more candidates, whose d² is then exact
+        near, slots = smallest(apart, min(self.top_k + MARGIN, self.num_slots))
+        kept = _chosen(carry["states"], every if rows is None else rows, slots)  # (R, k + MARGIN, *S)
+        near = torch.where(near < FAR / 2, _mean_square(model.context(kept) - context[:, None]), FAR)
+        near, order = near.topk(self.top_k, largest=False)
+        share = torch.softmax(near / -self.temperature, -1)
+        there = model.rebase_goal(query[:, None], _chosen(kept, every, order))
+        return _Read((share[..., None] * there).sum(1), torch.exp(near[:, 0] / -self.same), context, apart,
+                     slots.gather(1, order), near[:, -1])
 
     def _relieving(self) -> tuple[Tensor, Tensor]:
         """Return the state (B, *S) where relief was felt: the mean over slots of the context with the largest, weighted by
         their reliefs, since it may be felt all around a place; and whether there is one, 0 or 1."""
         relief, states, context = self.carry["relief"], self.carry["states"], self.calls.world_model.context
         largest, best = relief.max(1)
-        row, slot = (relief > 0).nonzero(as_tuple=True)
-        felt = states[row, slot]
-        apart = _mean_square(context(felt) - context(states[row, best[row]]))
+        there = context(states[torch.arange(len(best), device=best.device), best])
+        # `_apart` rounds: far fewer candidates, whose d² is then exact
+        row, slot = ((relief > 0) & (self._apart(there) <= 2 * self.same)).nonzero(as_tuple=True)
+        felt = states.flatten(0, 1).index_select(0, row * self.num_slots + slot)
+        apart = _mean_square(context(felt) - there[row])
         share = relief[row, slot].masked_fill_(apart > self.same, 0.0)
         total = torch.zeros_like(largest).index_add_(0, row, share).clamp_(min=1e-9)
         mean = torch.zeros_like(states[:, 0]).index_add_(0, row, share[:, None] * felt) / total[:, None]
         return mean, (largest > 0).to(states)
 
-    def _apart(self, contexts: Tensor) -> Tensor:
-        """Return d² (B, Q, N) of contexts (B, Q, C) to those of all slots, up to rounding; FAR for an empty slot.
+    def _apart(self, context: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return d² (R, N) of contexts (R, C) to those of these rows' slots, up to rounding; FAR for an empty one.
 
-        |c - q|² as |c|² - 2 c·q + |q|² reads the keys once for all queries.
+        |c - q|² as |c|² - 2 c·q + |q|² reads the keys once.
         """
-        products = torch.bmm(contexts, self.carry["keys"]).mul_(-2 / max(contexts.shape[-1], 1))
-        return products.add_(self.carry["lengths"][:, None]).add_(_mean_square(contexts)[..., None])
+        keys, lengths = self.carry["keys"], self.carry["lengths"]
+        if rows is not None:
+            keys, lengths = keys[rows], lengths[rows]
+        products = torch.bmm(context[:, None], keys)[:, 0].mul_(-2 / max(context.shape[-1], 1))
+        return products.add_(lengths).add_(_mean_square(context)[:, None])
 
     def _write(self, state: Tensor, energy: Tensor) -> None:
         """Write one state per row, except before an episode's first; the carry belongs to this module."""
         visited, relief, here, tick, age = (
             self.carry[name] for name in ("visited", "relief", "here", "tick", "age"))
-        slot, is_new = self._slot_of(state)
         begun = age > 0
-        self._open((is_new & begun).nonzero()[:, 0], slot, state)
         rows = begun.nonzero()[:, 0]
-        at = slot[rows]
-        felt = (torch.exp(-energy) - torch.exp(-self.carry["energy"])).clamp(min=0)
-        visited[rows, at] = tick[rows]
-        relief[rows, at] = torch.maximum(relief[rows, at], torch.where(age[rows] > 1, felt[rows], 0.0))
-        moved = (begun & (here >= 0) & (here != slot)).nonzero()[:, 0]
-        self._link(moved, here[moved], slot[moved])
-        self._link(moved, slot[moved], here[moved])
-        self.carry["here"] = torch.where(begun, slot, here)
+        if len(rows):
+            slot, is_new = self._slot_of(state)
+            self._open((is_new & begun).nonzero()[:, 0], slot, state)
+            at = slot[rows]
+            felt = (torch.exp(-energy) - torch.exp(-self.carry["energy"])).clamp(min=0)
+            visited[rows, at] = tick[rows]
+            relief[rows, at] = torch.maximum(relief[rows, at], torch.where(age[rows] > 1, felt[rows], 0.0))
+            moved = (begun & (here >= 0) & (here != slot)).nonzero()[:, 0]
+            one, other = here[moved], slot[moved]
+            self._link(moved.repeat(2), torch.cat([one, other]), torch.cat([other, one]))  # both ways
+            self.carry["here"] = torch.where(begun, slot, here)
         self.carry["energy"], self.carry["tick"], self.carry["age"] = energy.clone(), tick + 1, age + 1
 
     def _slot_of(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slot (B,) that a state belongs to, and whether it has to be opened for it."""
-        model, visited = self.calls.world_model, self.carry["visited"]
-        row, slot = (self._apart(model.context(state)[:, None])[:, 0] <= self.same).nonzero(as_tuple=True)
-        distance = torch.full_like(self.carry["lengths"], FAR)
-        distance[row, slot] = model.distance(self.carry["states"][row, slot], state[row])
+        model, carry = self.calls.world_model, self.carry
+        context = model.context(state)
+        # most states have the context of the percept that was read last
+        apart = carry["apart"] if torch.equal(context, carry["seen"]) else self._apart(context)
+        alike = (apart <= self.same).flatten().nonzero()[:, 0]
+        distance = torch.full_like(carry["lengths"], FAR)
+        distance.view(-1)[alike] = model.distance(carry["states"].flatten(0, 1).index_select(0, alike),
+                                                  state.index_select(0, alike // self.num_slots))
         near, nearest = distance.min(1)
         is_new = near > self.spacing
-        return torch.where(is_new, visited.argmin(1), nearest), is_new
+        rows = is_new.nonzero()[:, 0]
+        nearest[rows] = carry["visited"][rows].argmin(1)
+        return nearest, is_new
 
     def _open(self, rows: Tensor, slot: Tensor, state: Tensor) -> None:
         """Put states (B, *S) of these rows (R,) into slots (B,), empty or not."""
@@ -216,23 +260,24 @@ class CognitiveMap(MapMemory):
             return
         self._copy_before_change("places", "states")
         self._copy_before_change("links", "links")
-        carry, at, context = self.carry, slot[rows], self.calls.world_model.context(state[rows])
-        taken = carry["visited"][rows, at] >= 0  # no way leads to a slot that is overwritten
-        which, one, place = (carry["links"][rows[taken]] == at[taken, None, None]).nonzero(as_tuple=True)
-        carry["links"][rows[taken][which], one, place] = NONE
+        carry, at, model = self.carry, slot[rows], self.calls.world_model
+        context = model.context(state[rows])
+        taken = carry["visited"][rows, at] >= 0
+        cut(carry["links"], carry["linked"], rows[taken], at[taken])
         carry["states"][rows, at], carry["links"][rows, at], carry["linked"][rows, at] = state[rows], NONE, 0
         carry["keys"][rows, :, at], carry["lengths"][rows, at] = context, _mean_square(context)
         carry["relief"][rows, at] = 0.0
+        # an answer holds unless the slot was, or now is, among its best
+        near = _mean_square(context - model.context(carry["goal"][rows]))
+        changes = (near <= carry["wanted_reach"][rows]) | (carry["wanted_slots"][rows] == at[:, None]).any(1)
+        carry["holds"][rows[changes]] = False
 
     def _link(self, rows: Tensor, one: Tensor, other: Tensor) -> None:
         """Link slots (R,) to other ones, unless they are linked already."""
-        is_new = ~(self.carry["links"][rows, one] == other[:, None]).any(1)
-        rows, one, other = rows[is_new], one[is_new], other[is_new]
-        if len(rows):
+        is_new = unlinked(self.carry["links"], rows, one, other)
+        if len(is_new):
             self._copy_before_change("links", "links")
-            links, linked = self.carry["links"], self.carry["linked"]
-            links[rows, one, linked[rows, one] % self.num_links] = other
-            linked[rows, one] += 1
+            link(self.carry["links"], self.carry["linked"], rows[is_new], one[is_new], other[is_new])
 
     def _copy_before_change(self, output: str, name: str) -> None:
         """Copy a part of the carry that was sent as an output: a message never changes."""
@@ -243,3 +288,9 @@ class CognitiveMap(MapMemory):
 def _mean_square(values: Tensor) -> Tensor:
     """Return the mean of the squares over the last dimension, 0 if it is empty."""
     return values.square().sum(-1) / max(values.shape[-1], 1)
+
+
+def _chosen(values: Tensor, rows: Tensor, slots: Tensor) -> Tensor:
+    """Return the values (R, k, …) in slots (R, k) of rows (R,), of values (B, N, …)."""
+    flat = slots + rows[:, None] * values.shape[1]  # `values[rows[:, None], slots]` takes three times as long on a CPU
+    return values.flatten(0, 1).index_select(0, flat.flatten()).view(*slots.shape, *values.shape[2:])

@@ -204,3 +204,25 @@ def test_an_option_that_episodes_lack_is_refused():
         kept_after(memory(keep_if=["dors"]), HOUSE, HOUSE)
     assert str(refusal.value) == ("CognitiveMap.keep_if names 'dors', which the options of an episode lack. "
                                   "Fix: some of doors, look, goals")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=30))
+def test_an_answer_that_still_holds_is_that_of_a_search(steps):
+    kept_answers, searching = memory(top_k=2), memory(top_k=2)
+    before = torch.zeros(1, 3)
+    for room, x, wanted in steps:
+        now = torch.tensor([state(room, x)])
+        inputs = {"state": before, "energy": torch.zeros(1), "percept": now, "goal": torch.tensor([state(wanted // 2, 5)])}
+        searching.weights_changed()  # nothing is kept from the tick before
+        found, expected = kept_answers.step(**inputs), searching.step(**inputs)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        before = now
+
+
+def test_a_state_whose_context_was_not_seen_is_written_by_its_own():
+    made = memory()
+    walk(made, [state(0, 0), state(1, 0)])
+    inputs = {"energy": torch.zeros(1), "percept": torch.tensor([state(2, 0)]), "goal": torch.tensor([NOWHERE])}
+    outputs = made.step(state=torch.tensor([state(0, 0.5)]), **inputs)  # the percept before was in room 1
+    assert kept(outputs) == [state(0, 0), state(1, 0)]
