@@ -151,6 +151,12 @@ class WorldModel(Module):
         """
         return state, carry
 
+    def surprise_of(self, predicted: Tensor, state: Tensor) -> Tensor:
+        """Return how far states (B, *S) are from their prediction (B, *S), (B,), ≥ 0: by default the Euclidean distance. A
+        model whose state holds earlier percepts compares only what the last one added."""
+        norm: Tensor = torch.linalg.vector_norm((predicted - state).flatten(1), dim=1)
+        return norm
+
     @callable_method
     def encode_action(self, state: Tensor, action: Tensor) -> Tensor:
         """Encode actions (…, A) in states (…, *S) as actions of a plan (…, U); the default returns them unchanged."""
@@ -170,9 +176,9 @@ class WorldModel(Module):
              score: Tensor | None = None) -> dict[str, Tensor]:
         """Compute state (B, *S) and surprise (B,) from percept (B, *P) and the action that led to it (B, A).
 
-        Surprise is the Euclidean distance between the predicted and the current state; 0 at an episode's first tick. A
-        stochastic model gets its noise from this node's random streams; for others nothing is drawn. The state is corrected
-        by `recall` after surprise was measured.
+        Surprise is `surprise_of` the predicted and the current state; 0 at an episode's first tick. A stochastic model gets
+        its noise from this node's random streams; for others nothing is drawn. The state is corrected by `recall` after
+        surprise was measured.
         """
         noise = self.random.normal(*self.noise_shape)[:, None] if self.noise_shape else None
         before, begun = self.carry[STATE], self.carry[BEGUN]
@@ -180,7 +186,7 @@ class WorldModel(Module):
         states, carry = self.observe(percept[:, None], action[:, None], carry or None, noise)
         state = states[:, 0]
         predicted = self.imagine(before, self.encode_action(before, action)[:, None, None]).states[:, 0, 0]
-        surprise = torch.linalg.vector_norm((predicted - state).flatten(1), dim=1)
+        surprise = self.surprise_of(predicted, state)
         if recall is not None and score is not None:
             state, carry = self.correct(state, carry, recall, score)
         self.carry = {STATE: state, BEGUN: torch.ones_like(begun), **carry}
