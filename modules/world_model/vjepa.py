@@ -1,10 +1,10 @@
 """VJEPA: predicts the masked future of a clip in latent space from its past alone, after V-JEPA (Bardes and others, 2024).
 
-The mask is the future, as in the measure of surprise by Garrido and others, *Intuitive physics understanding emerges from
-self-supervised pretraining on natural videos* (2025). A perception with `objective=vjepa` masks blocks of clips.
+The mask is the future, as in the measure of surprise by Garrido and others, *Intuitive physics understanding emerges
+from self-supervised pretraining on natural videos* (2025). A perception with `objective=vjepa` masks blocks of clips.
 
-Shapes: B parallel worlds, K candidates, H horizon; C frames of a state, M frames predicted at once, L tokens of a frame, each
-of width D in a percept and E in a state; N windows of T actions and T + 1 percepts.
+Shapes: B parallel worlds, K candidates, H horizon; C frames of a state, M frames predicted at once, L tokens of a frame,
+each of width D in a percept and E in a state; N windows of T actions and T + 1 percepts.
 """
 
 from __future__ import annotations
