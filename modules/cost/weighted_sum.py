@@ -18,7 +18,7 @@ from ami.errors import SettingError, require, suggestion
 from ami.module import Batch
 from ami.ports import Dims, Port, Size
 
-OBJECTIVES = ("path", "paper_sum")
+OBJECTIVES = ("path", "paper_sum", "last")
 Weight = float | Tensor
 
 
@@ -28,7 +28,8 @@ class WeightedSum(Cost):
     The energy of a plan is, by `objective`:
 
     * "path": Σ IC along the path + TC of its last state, the critic as terminal cost;
-    * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2).
+    * "paper_sum": Σ (IC + TC) along the path (section 3.1.2, equation for Mode-2);
+    * "last": IC + TC of its last state alone, whatever lies before (V-JEPA 2-AC, arXiv 2506.09985, equation 5).
 
     Each state is weighted by the predicted probability that the episode reaches it, and by `gamma` per step, which
     should equal the critic's discount.
@@ -42,7 +43,7 @@ class WeightedSum(Cost):
         critics: the trainable terms, by name.
         weights: u and v by name, 1 if absent.
         floors: the floors by name, 0 if absent.
-        objective: "path" or "paper_sum".
+        objective: "path", "paper_sum" or "last".
         gamma: the discount per step.
 
     Raises:
@@ -124,6 +125,10 @@ class WeightedSum(Cost):
 
     def energy(self, prediction: Prediction, actions: Tensor, goal: Tensor, weights: Tensor | None = None) -> Tensor:
         u, v = self._effective(None if weights is None else weights[:, None])
+        if self.objective == "last":
+            prediction = Prediction(prediction.states[:, :, -1:], *(None if one is None else one[:, :, -1:]
+                                                                    for one in prediction[1:]))
+            actions = actions[:, :, -1:]
         states, along = prediction.states, goal[:, None, None]
         counts, behind = self._counts(prediction)
         total = states.new_zeros(states.shape[:2])
@@ -131,7 +136,7 @@ class WeightedSum(Cost):
             energy = term.energy(prediction, actions, along, self.calls.world_model.distance)
             total = total + weight * _summed(energy, counts)
         for weight, learnt in zip(v, self._critics, strict=True):
-            if self.objective == "path":
+            if self.objective != "paper_sum":
                 last = learnt.energy(states[:, :, -1], along[:, 0])
                 total = total + weight * (last if behind is None else behind[..., -1] * last)
             else:

@@ -27,13 +27,15 @@ class CEM(SamplingPlanner):
         num_elites: E.
         init_std: initial standard deviation of each search.
         min_std: lower bound of the standard deviation.
+        momentum: weight of the last mean and standard deviation in a refit. V-JEPA 2-AC (arXiv 2506.09985) plans with
+            horizon=2 num_candidates=400 num_iterations=10 num_elites=10 momentum=0.15.
 
     Raises:
         SettingError: a setting is out of its range.
     """
 
     def __init__(self, horizon: int = 4, num_candidates: int = 32, num_iterations: int = 2, num_elites: int = 5,
-                 init_std: float = 0.8, min_std: float = 0.1) -> None:
+                 init_std: float = 0.8, min_std: float = 0.1, momentum: float = 0.0) -> None:
         super().__init__(horizon, num_candidates)
         require(num_candidates >= 2, f"CEM.num_candidates is {num_candidates}: expected 2 or more")
         require(num_iterations >= 1, f"CEM.num_iterations is {num_iterations}: expected 1 or more")
@@ -42,7 +44,8 @@ class CEM(SamplingPlanner):
         require(init_std > 0, f"CEM.init_std is {init_std}: expected more than 0")
         require(0 <= min_std <= init_std, f"CEM.min_std is {min_std}: expected 0 to init_std, {init_std}")
         self.num_candidates, self.num_iterations, self.num_elites = num_candidates, num_iterations, num_elites
-        self.init_std, self.min_std = init_std, min_std
+        require(0 <= momentum < 1, f"CEM.momentum is {momentum}: expected 0 or more and less than 1")
+        self.init_std, self.min_std, self.momentum = init_std, min_std, momentum
 
     def draw(self) -> Tensor:
         return self.random.normal(self.num_iterations, self.num_candidates, self.horizon * self.width)
@@ -54,12 +57,18 @@ class CEM(SamplingPlanner):
         if self.uses_policy:
             candidates[:, 0] = start.flatten(1)
         states, least, best, elites = self._select(state, goal, weights, candidates)
+        before = start.flatten(1).unsqueeze(1), candidates.new_tensor(self.init_std)
         for draws in later:
             del states  # its memory, still in the cache, serves the next rollout
             std, mean = torch.std_mean(elites, dim=1, keepdim=True)
+            if self.momentum:
+                mean, std = before = mean.lerp(before[0], self.momentum), std.lerp(before[1], self.momentum)
             candidates = torch.addcmul(mean, std.clamp_(min=self.min_std), draws)
             states, least, best, elites = self._select(state, goal, weights, candidates)
-        return SearchResult(self.discretise(elites.mean(1).view_as(start)),
+        plan = elites.mean(1)
+        if self.momentum:
+            plan = plan.lerp(before[0].squeeze(1), self.momentum)
+        return SearchResult(self.discretise(plan.view_as(start)),
                             self.gather(states, best.narrow(1, 0, 1)).squeeze(1), least.select(1, 0),
                             self.num_iterations * self.num_candidates * self.horizon)
 

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from ami.blueprint import Carry, Prediction, RowErrors, WorldModel
 from ami.errors import require
-from ami.module import Batch, callable_method
+from ami.module import Batch, callable_method, objective
 from ami.ports import Dims, Size
 from modules.world_model._block_causal import BlockCausal, Cache
+from modules.world_model.place import long_inverse_dynamics
 
 ROWS_AT_ONCE = 256
 """The most candidates, of all rows together, whose step is computed at once: their tokens stay in a core's cache."""
@@ -84,6 +85,7 @@ class AC(WorldModel):
         self.head = nn.Linear(self.width, width)
         nn.init.zeros_(self.head.weight)  # predicts no change at first
         nn.init.zeros_(self.head.bias)
+        self.inverse = nn.Linear(width, cast(int, dims["A"]), bias=False)
 
     # The state: frames, each with a row of whether it exists and the action after it ---------------------------------
 
@@ -184,6 +186,24 @@ class AC(WorldModel):
         return states
 
     # Learning --------------------------------------------------------------------------------------------------------
+
+    @objective
+    def eyes(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a perception that learns from actions: long inverse dynamics of every token.
+
+        The sum of the actions between two frames is read linearly from the difference of any token. Each token therefore
+        tells where all lies that an action moves, and distances of tokens grow with distances in the world: patches that
+        know themselves alone are equally far from every picture in which they look different.
+
+        Args:
+            batch: "observation" (N', T + 1, *O); "action" (N', T, A).
+
+        Returns:
+            The loss; `drift`, the mean error of the actions' sum at the end of a window.
+        """
+        tokens, action = self._scaled(self.percepts_in(batch)), batch["action"]
+        read = self.inverse(tokens).transpose(1, 2).flatten(0, 1)
+        return long_inverse_dynamics(read, action.repeat_interleave(self.count, 0))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the L1 error of the next tokens from true tokens, over all steps, plus that of a short rollout.

@@ -62,6 +62,10 @@ def test_paper_sum_adds_the_critic_of_every_state():
     assert path_energy(cost(objective="paper_sum")) == 1 + 2 + 3 + 600
 
 
+def test_last_is_the_energy_of_the_last_state_alone():
+    assert path_energy(cost(objective="last")) == 3 + 300
+
+
 def test_no_energy_after_an_imagined_end():
     states = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
 

@@ -40,6 +40,17 @@ def test_more_iterations_find_better_plans():
     assert energies[0] > energies[1] > energies[2]
 
 
+def test_momentum_keeps_a_share_of_the_last_mean_in_every_refit():
+    goal = torch.ones(1, 6)
+    alone, kept = (plan_for(lambda m=m: CEM(num_iterations=1, momentum=m), goal)[2][0]["plan"] for m in (0.0, 0.25))
+    assert torch.allclose(kept, 0.75 * alone)  # the first mean is 0
+    slow, fast = (plan_for(lambda m=m: CEM(num_iterations=4, momentum=m), goal.expand(20, -1))[2][0]["energy"].mean()
+                  for m in (0.6, 0.0))
+    assert fast < slow
+    with pytest.raises(SettingError, match=r"CEM.momentum is 1: expected 0 or more and less than 1"):
+        CEM(momentum=1)
+
+
 def test_warm_start_is_the_shifted_last_plan():
     class Watched(CEM):
         def search(self, state, goal, weights, before, noise):

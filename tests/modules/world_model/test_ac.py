@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from ami.errors import SettingError
+from ami.module import Callee, Calls
 from ami.testing import check_world_model
+from modules.perception.vit import ViT
 from modules.world_model import ac
 from modules.world_model.ac import AC
 from tests.support.episodes import numbered
@@ -135,6 +137,28 @@ def test_actions_matter_after_learning_but_not_after_learning_from_shuffled_ones
     towards, away = model.distance(model.imagine(state[:, 0], plans).states[:, :, 0], goal[:, None]).unbind(1)
     share = float((towards < away).float().mean())
     assert share < 0.7 if shuffled else share > 0.9
+
+
+def test_eyes_teach_every_token_where_an_action_leads():
+    torch.manual_seed(0)
+    looks = torch.rand(1, 1, 8, 8)
+    vit = ViT(width=WIDTH, patch=4, pool="tokens", embedding=16, depth=1, heads=2)
+    vit.set_up({"O": (8, 8), "P": (TOKENS, WIDTH)})
+    model = made(normalise=False)
+    model.calls = Calls("world_model", {"perception": Callee("perception", vit)})
+    optimiser = torch.optim.Adam([*vit.parameters(), *model.inverse.parameters()], lr=3e-3)
+    drifts = []
+    for _ in range(60):
+        action = torch.rand(32, 2, ACTIONS) * 2 - 1
+        light = torch.cat([torch.zeros(32, 1), action[..., 0].cumsum(1)], dim=1)[..., None, None]  # the other shows nothing
+        loss, figures = model.eyes({"observation": looks + light, "action": action * torch.tensor([1.0, 0.0])})
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        drifts.append(float(figures["drift"]))
+    assert sum(drifts[-5:]) < 0.5 * sum(drifts[:5])
+    dark, dim, bright = (model.goal_of(vit.encode(looks[0] + light)) for light in (-0.6, 0.0, 0.6))
+    assert bool(((dark - bright).abs().sum(-1) > (dark - dim).abs().sum(-1)).all())
 
 
 def test_loss_is_that_of_true_and_of_imagined_tokens_and_reads_no_target():
