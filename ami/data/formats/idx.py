@@ -4,8 +4,8 @@ A file begins with two zero bytes, a byte for the dtype, a byte for the number o
 the highest first; then the numbers (Y. LeCun, C. Cortes, C. Burges, *The MNIST database*).
 
 The pictures of a file have no actions. They are read as episodes of up to 1,000 pictures, so that the last can be held out
-for probes. Their labels, a file of one dimension, become the true state, one-hot: the file of the same name with "labels" and
-"idx1" in place of "images" and "idx3" if it is there, or that of `learning.fields={truth: FILE}`.
+for probes. Their labels, a file of one dimension, become the true state, one-hot: the file of the same name with "labels"
+and "idx1" in place of "images" and "idx3" if it is there, or that of `learning.fields={truth: FILE}`.
 """
 
 from __future__ import annotations
