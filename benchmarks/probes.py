@@ -1,0 +1,113 @@
+"""Probes of frozen features: classes read linearly, by attention, or linearly from few labels.
+
+Shapes: F examples of L tokens with D numbers each; K classes. The settings of a probe are chosen on other examples than it
+is tested on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ami.learning.callbacks.attentive_probe import Readout
+
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+RATES = (1e-3, 3e-3)
+FEW, DRAWS, FOLDS = 0.01, 5, 5
+SMALLEST = 1e-6
+
+
+class Labelled(NamedTuple):
+    """Features (F, L, D) and classes (F,)."""
+
+    tokens: Tensor
+    labels: Tensor
+
+    def pooled(self) -> Tensor:
+        """The mean over the tokens, (F, D) float32."""
+        return self.tokens.float().mean(1)
+
+
+def fitted(features: Tensor, labels: Tensor, penalty: float, classes: int) -> Tensor:
+    """Return the weights (D + 1, K) of a logistic regression with an L2 penalty, by L-BFGS from 0."""
+    seen = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
+    weight = torch.zeros(seen.shape[1], classes, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight], lr=1, max_iter=100, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(seen @ weight, labels) + penalty * weight[:-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return weight.detach()
+
+
+def accuracy(features: Tensor, labels: Tensor, weight: Tensor) -> float:
+    return float(((features @ weight[:-1] + weight[-1]).argmax(1) == labels).float().mean())
+
+
+def standardised(train: Tensor, *others: Tensor) -> list[Tensor]:
+    mean, spread = train.mean(0), train.std(0) + SMALLEST
+    return [(one - mean) / spread for one in (train, *others)]
+
+
+def linear(train: Labelled, chosen: Labelled, test: Labelled) -> tuple[float, float]:
+    """Return the test accuracy of a linear probe, and the penalty that was best on the chosen examples."""
+    classes = int(train.labels.max()) + 1
+    parts = standardised(train.pooled(), chosen.pooled(), test.pooled())
+    weights = {penalty: fitted(parts[0], train.labels, penalty, classes) for penalty in PENALTIES[1::2]}
+    best = max(weights, key=lambda penalty: accuracy(parts[1], chosen.labels, weights[penalty]))
+    return accuracy(parts[2], test.labels, weights[best]), best
+
+
+def few_labels(train: Labelled, test: Labelled, seed: int) -> tuple[float, list[float]]:
+    """Return the mean test accuracy over draws of 1 % of the labels, with penalties chosen by cross-validation."""
+    generator, classes = torch.Generator().manual_seed(seed), int(train.labels.max()) + 1
+    pooled, tested, found, penalties = train.pooled(), test.pooled(), [], []
+    for _ in range(DRAWS):
+        rows = torch.randperm(len(pooled), generator=generator)[:round(FEW * len(pooled))]
+        features, held = standardised(pooled[rows], tested)
+        labels, fold = train.labels[rows], torch.arange(len(rows)) % FOLDS
+        scores = {penalty: sum(accuracy(features[fold == one], labels[fold == one], fitted(
+            features[fold != one], labels[fold != one], penalty, classes)) for one in range(FOLDS)) for penalty in PENALTIES}
+        best = max(scores, key=scores.__getitem__)
+        penalties.append(best)
+        found.append(accuracy(held, test.labels, fitted(features, labels, best, classes)))
+    return sum(found) / DRAWS, penalties
+
+
+def attentive(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps: int = 400, batch: int = 256
+              ) -> tuple[float, float]:
+    """Return the test accuracy of an attention-pooled probe, and the learning rate that was best on the chosen examples."""
+    classes = int(train.labels.max()) + 1
+    some = train.tokens[:5000].float()
+    mean, spread = some.mean((0, 1)), some.std((0, 1)) + SMALLEST
+    readouts = {}
+    with torch.random.fork_rng(devices=[]):
+        for rate in RATES:
+            torch.manual_seed(seed)
+            readout = Readout(some.shape[-1], classes, mean, spread)
+            optimiser = torch.optim.AdamW(readout.parameters(), lr=rate, weight_decay=0.01, fused=True)
+            for step in range(steps):
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * (1 - step / steps)
+                rows = torch.randint(len(train.labels), (batch,))
+                loss = F.cross_entropy(readout(train.tokens[rows].float()), train.labels[rows])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            readouts[rate] = readout
+    scores = {rate: _right(readout, chosen) for rate, readout in readouts.items()}
+    best = max(scores, key=scores.__getitem__)
+    return _right(readouts[best], test), best
+
+
+@torch.no_grad()
+def _right(readout: Readout, examples: Labelled) -> float:
+    guessed = torch.cat([readout(part.float()).argmax(1) for part in examples.tokens.split(2000)])
+    return float((guessed == examples.labels).float().mean())
