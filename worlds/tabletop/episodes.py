@@ -123,8 +123,8 @@ def _layout(rng: np.random.Generator, kind: str, num_objects: int) -> dict[str, 
     held = kind in ("reach_with_object", "carry") or (kind == "play" and rng.random() < 0.5)
     heading = np.array(DIRECTIONS[int(rng.integers(4))], float)
     if kind in ("push", "carry"):
-        length = PUSHED if kind == "push" else CARRIED
-        middle = rng.uniform(TABLE / 2 - 6, TABLE / 2 + 6, 2)
+        length, spread = (PUSHED, 3.5) if kind == "push" else (CARRIED, 6.0)  # the gripper fits behind what it pushes
+        middle = rng.uniform(TABLE / 2 - spread, TABLE / 2 + spread, 2)
         target, goal = middle - heading * length / 2, middle + heading * length / 2
     else:
         target = _draw(rng, INNER, lambda place: True)

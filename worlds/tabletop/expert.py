@@ -7,14 +7,15 @@ import numpy as np
 
 from worlds.tabletop.episodes import KINDS
 from worlds.tabletop.goals import PLACE
-from worlds.tabletop.physics import CLOSED, FINGER, GRIP, GRIP_SPEED, HIGH, LOW, OPEN, RADIUS, SPEED
-from worlds.tabletop.state import GRIPPER, HELD, OPENING, TARGET, TASK, Array
+from worlds.tabletop.physics import CLOSED, FINGER, GRIP, GRIP_SPEED, HIGH, LOW, OPEN, RADIUS, SPEED, TABLE
+from worlds.tabletop.state import GRIPPER, HELD, OPENING, TARGET, TASK, Array, places_of, shapes_of
 
 CLEAR = RADIUS + FINGER + 0.6  # units above or below an object at which fingers pass it
 ALIGNED = 0.4  # units
 WIDE = 0.95  # an opening at which an object fits between the fingers
 BEHIND = GRIP + 0.6  # units between the gripper's centre and an object that it is going to push
 OPENS, CLOSES = 1.0, -1.0
+PUSHED, WEDGED = 3.0, 30.0  # units that a way is worse by for an object on it that gives way, or that the edge stops
 
 
 class Expert:
@@ -68,13 +69,25 @@ def _grasp(state: Array) -> Array:
     wide = OPENS if state[OPENING] < 1.0 else 0.0
     if abs(away[0]) < ALIGNED:
         return _go(gripper, target, wide) if state[OPENING] >= WIDE else np.array([0.0, 0.0, OPENS])
-    side = -1.0 if away[1] > 0 else 1.0
+    side = min((1.0, -1.0), key=lambda side: _detour(state, target[1] + side * CLEAR))
     beside = target[1] + side * CLEAR
-    if not LOW[1] <= beside <= HIGH[1]:
-        side, beside = -side, target[1] - side * CLEAR
     if side * (gripper[1] - target[1]) < CLEAR - ALIGNED:  # beside the target: first up or down, then across
         return _go(gripper, np.array([gripper[0], beside]), wide)
-    return _go(gripper, np.array([target[0], gripper[1]]), wide)
+    return _go(gripper, np.array([target[0], beside]), wide)
+
+
+def _detour(state: Array, height: float) -> float:
+    """Return the length in units of the way to a height y, and what the objects on the way from there to the target add."""
+    if not LOW[1] <= height <= HIGH[1]:
+        return np.inf
+    gripper, target = state[GRIPPER], state[PLACE]
+    heading = np.sign(target[0] - gripper[0])
+    others = places_of(state)[1:][shapes_of(state)[1:] >= 0]
+    last = target[0] + heading * (OPEN + GRIP)  # where what is pushed all the way comes to
+    begin, end = sorted((gripper[0] - heading * OPEN, last))
+    inside = (np.abs(others[:, 1] - height) < GRIP) & (others[:, 0] > begin) & (others[:, 0] < end)
+    is_wedged = not RADIUS <= last <= TABLE - RADIUS
+    return abs(float(gripper[1] - height)) + float(inside.sum()) * (WEDGED if is_wedged else PUSHED)
 
 
 def _push(state: Array, goal: Array) -> Array:

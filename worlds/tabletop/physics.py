@@ -28,6 +28,8 @@ HIGH = TABLE - LOW
 TOLERANCE = 0.02
 """The most that two bodies may overlap, in units."""
 NUM_RELAXATIONS = 12
+MOST_SHIFT = 1.5
+"""Units that a disc is pushed by at most in one of them."""
 ATTEMPTS = ((1, 1, 1), (1, 0, 1), (0, 1, 1), (1, 1, 0), (0, 0, 1))
 """Shares of a sub-step's shift in x, y and gap that are tried in turn; if all leave an overlap, nothing moves."""
 
@@ -118,14 +120,20 @@ def _attempt(bodies: Bodies, shift: Array, speed: Array) -> tuple[Bodies, Array]
     is_held = held[:, None] == np.arange(num_objects)
     places = bodies.places + np.where((is_held & keeps[:, None])[..., None], (gripper - bodies.gripper)[:, None], 0.0)
     places[..., 0] = np.where(is_held & grips[:, None], gripper[:, None, 0], places[..., 0])
-    return _relaxed(Bodies(gripper, gap, held, places, bodies.present))
+    side = np.where(bodies.places[..., 1] >= bodies.gripper[:, 1:], 1.0, -1.0)
+    return _relaxed(Bodies(gripper, gap, held, places, bodies.present), side)
 
 
-def _relaxed(bodies: Bodies) -> tuple[Bodies, Array]:
-    """Push free objects out of the fingers, out of each other and away from the edge; also return whether all are apart."""
+def _relaxed(bodies: Bodies, side: Array) -> tuple[Bodies, Array]:
+    """Push free objects out of the fingers, out of each other and away from the edge; also return whether all are apart.
+
+    `side` (R, N) is 1 for objects that were below the line between the fingers, -1 above: a gap too narrow lets none pass.
+    """
     x, y, reach, free = _discs(bodies)
     num_objects = bodies.places.shape[1]
     share = free[:, :, None] / np.maximum(free[:, :, None] + free[:, None, :], 1.0)
+    reach_y = np.sqrt(np.maximum(GRIP**2 - bodies.gap**2, 0.0))  # of an object that touches both fingers, from their middle
+    fork = bodies.gripper[:, 1:] + np.pad(side, ((0, 0), (0, 2))) * reach_y[:, None]
     deepest, rows = np.zeros(len(x)), np.arange(len(x))
     for iteration in range(NUM_RELAXATIONS + 1):
         depth, across, down, length = _depth(x[rows], y[rows], reach[rows])
@@ -135,16 +143,35 @@ def _relaxed(bodies: Bodies) -> tuple[Bodies, Array]:
             break
         rows = rows[deep]
         pushed = np.maximum(depth[deep], 0.0) * share[rows]
-        pushed /= np.maximum((pushed > 0).sum(axis=2, keepdims=True), 1)  # two fingers do not push twice as far as one
-        length = length[deep]
-        apart = length > 0  # two bodies at one place are pushed apart in x
-        pushed /= np.where(apart, length, 1.0)
-        is_free = free[rows, :num_objects] > 0
-        for at, offset in ((x, np.where(apart, across[deep], 1.0)), (y, down[deep])):
-            moved = at[rows, :num_objects] + (pushed * offset).sum(axis=2)[:, :num_objects]
-            at[rows, :num_objects] = np.where(is_free, np.clip(moved, RADIUS, TABLE - RADIUS), at[rows, :num_objects])
+        shift_x, shift_y = _escape(pushed, across[deep], down[deep], length[deep], x[rows], y[rows])
+        is_free = free[rows] > 0
+        forked = (depth[deep][:, :, num_objects:] > 0).all(axis=2)  # by both fingers: out between them, along y
+        for at, shift, out in ((x, shift_x, bodies.gripper[rows, :1]), (y, shift_y, fork[rows])):
+            wanted = np.where(forked, out, at[rows] + shift)
+            at[rows] = np.where(is_free, np.clip(wanted, RADIUS, TABLE - RADIUS), at[rows])
     places = np.stack([x[:, :num_objects], y[:, :num_objects]], axis=2)
     return bodies._replace(places=places), deepest <= TOLERANCE
+
+
+def _escape(pushed: Array, across: Array, down: Array, length: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the shifts in x and y (R, D) along the sum of what pushes a disc, or along the edge, as far as it must move.
+
+    Args:
+        pushed: how far each disc is pushed by each other one (R, D, D).
+        across, down, length: their offsets and distances (R, D, D).
+        x, y: the discs (R, D).
+    """
+    apart = length > 0  # two discs at one place are pushed apart in x
+    length = np.where(apart, length, 1.0)
+    normal_x, normal_y = np.where(apart, across / length, 1.0), down / length
+    sum_x, sum_y = (pushed * normal_x).sum(axis=2), (pushed * normal_y).sum(axis=2)
+    sum_x, sum_y = (np.where((at <= RADIUS) & (total < 0) | (at >= TABLE - RADIUS) & (total > 0), 0.0, total)
+                    for at, total in ((x, sum_x), (y, sum_y)))  # at the edge only along it
+    gained = normal_x * sum_x[:, :, None] + normal_y * sum_y[:, :, None]
+    short = np.where((pushed > 0) & (gained > 0), pushed / np.maximum(gained, 1e-9), 0.0).max(axis=2)
+    farthest = MOST_SHIFT / np.maximum(np.sqrt(sum_x**2 + sum_y**2), 1e-9)
+    scale = np.minimum(short, farthest)
+    return sum_x * scale, sum_y * scale
 
 
 def _discs(bodies: Bodies) -> tuple[Array, Array, Array, Array]:

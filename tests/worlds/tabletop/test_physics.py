@@ -93,6 +93,17 @@ def test_a_carried_object_pushes_others_and_stays_on_the_table():
     assert after.places[0, 0, 0] < after.places[0, 1, 0] - 2 * RADIUS + 0.05
 
 
+def test_an_object_in_a_gap_that_is_a_little_too_narrow_is_pushed_on():
+    after = moved(bodies((20, 20), (20.05, 21.2), gap=GRIP - 0.1), *[DOWN] * 3)
+    assert after.gripper[0, 1] == pytest.approx(20 + 3 * SPEED) and after.places[0, 0, 1] > after.gripper[0, 1]
+
+
+def test_an_object_at_the_edge_slides_along_it():
+    start = bodies((27.5, 25), (TABLE - RADIUS, 20), gap=OPEN)
+    after = moved(start, *[UP] * 4)
+    assert after.gripper[0, 1] == pytest.approx(25 - 4 * SPEED) and after.places[0, 0, 1] < after.gripper[0, 1] - 1
+
+
 def test_an_absent_object_is_not_touched():
     start = bodies((20, 30), (20, 22))._replace(present=np.zeros((1, 1), bool))
     assert moved(start, UP, UP, UP).places[0, 0].tolist() == [20, 22]
