@@ -3,7 +3,8 @@
     python benchmarks/tabletop_frames.py
 
 Prints a table, writes benchmarks/results/tabletop_frames.json and docs/tabletop.png. A frame is one row of one `step`:
-motion, the picture and the copy of the goal. Processor time, median of several repeats with random actions; other load lowers it.
+motion, the picture and the copy of the goal. Processor time, median of several repeats with random actions; other load
+lowers it.
 """
 
 import os
@@ -94,8 +95,8 @@ def main() -> int:
         print(f"{row['num_envs']:>5} {row['size']:>4}", *numbers)
     draw()
     met = all(row["frames_per_second"] >= TARGET for row in rows if (row["num_envs"], row["size"]) == (64, 48))
-    record("tabletop_frames", {"num_repeats": NUM_REPEATS, "target_frames_per_second_at_64_rows_of_48_px": TARGET, "met": met,
-                        "figures": rows})
+    record("tabletop_frames", {"num_repeats": NUM_REPEATS, "target_frames_per_second_at_64_rows_of_48_px": TARGET,
+                               "met": met, "figures": rows})
     return 0 if met else 1
 
 
