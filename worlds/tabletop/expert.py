@@ -7,6 +7,7 @@ import numpy as np
 
 from worlds.tabletop.episodes import KINDS
 from worlds.tabletop.goals import PLACE
+from worlds.tabletop.options import check_share
 from worlds.tabletop.physics import CLOSED, FINGER, GRIP, GRIP_SPEED, HIGH, LOW, OPEN, RADIUS, SPEED, TABLE
 from worlds.tabletop.state import GRIPPER, HELD, OPENING, TARGET, TASK, Array, places_of, shapes_of
 
@@ -19,13 +20,27 @@ PUSHED, WEDGED = 3.0, 30.0  # units that a way is worse by for an object on it t
 
 
 class Expert:
-    """Actions from true states and goals; it keeps no memory, so that it may begin anywhere in an episode."""
+    """Actions from true states and goals; it keeps no memory, so that it may begin anywhere in an episode.
+
+    Args:
+        speed: the share of full speed at which it moves, above 0 to 1; slower gives longer clips.
+
+    Raises:
+        ValueError: the speed is not in its range.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        check_share("Expert.speed", speed)
+        self.speed = speed
 
     def action(self, truth: Array) -> Array:
         """Return actions (B, 3) for the port `state` of the table (B, 2 S): the state, and the state that is the goal."""
         size = truth.shape[-1] // 2
         truth = np.asarray(truth, np.float64)
-        return np.array([_action(row[:size], row[size:]) for row in truth]).reshape(-1, 3)
+        action = np.array([_action(row[:size], row[size:]) for row in truth]).reshape(-1, 3)
+        length = np.hypot(action[:, 0], action[:, 1])
+        action[:, :2] *= np.minimum(self.speed / np.maximum(length, self.speed), 1.0)[:, None]
+        return action
 
 
 def _action(state: Array, goal: Array) -> Array:

@@ -10,6 +10,7 @@ from worlds.tabletop.physics import GRIP, opening_of
 from worlds.tabletop.state import GRIPPER, HELD, NOTHING, OBJECTS, OPENING, TARGET, TASK, Array
 
 REACH_RADIUS = 2.0  # units: of the gripper or the target from its goal
+CARRY_RADIUS = 0.5  # so that clips end as far from the middle as they begin
 PLACE_RADIUS = 2.5  # units: of the cup's centre from the plate's, on which the cup then lies whole
 MOST_GOALS = 3
 SWITCH = (STEPS["pick_and_place"] // 3, 2 * STEPS["pick_and_place"] // 3)
@@ -54,7 +55,7 @@ def is_success(state: Array, goal: Array) -> Array:
     gripper, target = (apart(state[..., part], goal[..., part]) for part in (GRIPPER, PLACE))
     holds = state[..., HELD].round() == TARGET
     near = gripper <= REACH_RADIUS
-    solved = {"reach": near, "grasp": holds, "reach_with_object": holds & near, "carry": holds & near,
+    solved = {"reach": near, "grasp": holds, "reach_with_object": holds & near, "carry": holds & (gripper <= CARRY_RADIUS),
               "pick_and_place": ~holds & (target <= PLACE_RADIUS), "push": target <= REACH_RADIUS}
     found = np.zeros(kind.shape, bool)
     for name, one in solved.items():

@@ -48,10 +48,11 @@ def sample_lighting(rng: np.random.Generator, unseen: bool) -> list[float]:
 
 
 def sample_colours(rng: np.random.Generator, count: int, unseen: bool) -> list[int]:
-    """Return `count` different colours of the palette."""
+    """Return `count` colours of the palette, all different if it has as many; else the last ones, of clutter, are alike."""
     first = NUM_SEEN_COLOURS if unseen else 0
     number = len(PALETTE) - NUM_SEEN_COLOURS if unseen else NUM_SEEN_COLOURS
-    return [first + int(one) for one in rng.permutation(number)[:count]]
+    order = rng.permutation(number)
+    return [first + int(order[min(slot, number - 1)]) for slot in range(count)]
 
 
 def sample_clutter(rng: np.random.Generator, unseen: bool) -> list[int]:

@@ -39,6 +39,12 @@ def check_flag(setting: str, given: Any) -> None:
         raise ValueError(f"{setting}={given!r} is not possible; expected true or false.")
 
 
+def check_share(setting: str, given: Any) -> None:
+    """Refuse other values than numbers above 0, up to 1."""
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 1:
+        raise ValueError(f"{setting}={given!r} is not possible; expected a number above 0, up to 1.")
+
+
 def check_options(options: dict[str, Any], num_envs: int, num_objects: int) -> dict[str, Array]:
     """Return the options as arrays (B, ...); refuse an unknown or missing name, another shape, and what is not finite."""
     expected = shapes(num_objects)

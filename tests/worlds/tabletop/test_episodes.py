@@ -10,6 +10,7 @@ from worlds.tabletop.looks import FACTORS, NUM_SEEN_COLOURS, SEEN_CLUTTER, SEEN_
 from worlds.tabletop.options import bodies_of, check_episodes
 from worlds.tabletop.physics import TOLERANCE, overlap
 from worlds.tabletop.sprites import CUP
+from worlds.tabletop.world import TableTopVectorEnv
 
 ALL = Rules(2, frozenset(FACTORS))
 
@@ -62,6 +63,16 @@ def test_a_factor_varies_alone_and_changes_nothing_else(factor):
         assert {name for name in one if one[name] != other[name]} <= options
         assert one["places"][:2] == other["places"][:2] and one["shapes"][:2] == other["shapes"][:2]
         assert [name for name, unseen in looks(other).items() if unseen] == [factor]
+
+
+@pytest.mark.parametrize("objects", [1, 4])
+def test_pairs_of_any_number_of_objects_can_be_started(objects):
+    env = TableTopVectorEnv(8, objects=objects)
+    pairs = env.sample_pairs(0, 2)
+    env.reset(options={name: np.array([pair[name] for pair in pairs]) for name in pairs[0] if name not in ("kind", "seed")})
+    for pair in pairs:
+        colours = [colour for colour, shape in zip(pair["colours"], pair["shapes"], strict=True) if shape >= 0]
+        assert len(set(colours)) >= min(len(colours), 6)
 
 
 def test_tasks_are_what_their_names_say():

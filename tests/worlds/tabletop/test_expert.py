@@ -71,3 +71,9 @@ def test_dynamics_broadcast_over_candidates():
     assert after.shape == (3, 5, seen["observation"].shape[1]) and after.dtype == np.float32
     np.testing.assert_array_equal(after[1, 2], Dynamics().step(seen["observation"][1], actions[1, 2]))
     assert Dynamics().distance(after, seen["goal"][:, None]).shape == (3, 5)
+
+
+@pytest.mark.parametrize("speed", [0, 1.5, True])
+def test_an_impossible_speed_is_refused(speed):
+    with pytest.raises(ValueError, match=rf"Expert.speed={speed} is not possible; expected a number above 0, up to 1."):
+        Expert(speed)

@@ -31,6 +31,22 @@ def test_still_oblique_and_absent_objects():
     assert labels_of(clip([(5, 5), (0, 0)], [(5, 9), (30, 0)], absent=True)).moved == 0
 
 
+def test_a_slow_expert_makes_longer_clips_that_reversed_show_the_opposite_direction():
+    rng = np.random.default_rng(3)
+    drawn = [sample_episode(one_stream(rng), "carry", Rules(1, frozenset())) for _ in range(8)]
+    env = TableTopVectorEnv(8, observe="state", objects=1)
+    seen, info = env.reset(seed=0, options={name: np.array([one[name] for one in drawn]) for name in drawn[0]})
+    states = [info["state"]]
+    while not info["success"].all():
+        seen, *_, info = env.step(Expert(0.25).action(seen["state"]))
+        states.append(info["state"])
+    assert len(states) == 17
+    clips = np.stack(states, axis=1)
+    forth, back = labels_of(clips), labels_of(clips[:, ::-1])
+    opposite = np.array([0, 2, 1, 4, 3])
+    assert (forth.motion > 0).all() and (back.motion == opposite[forth.motion]).all()
+
+
 def test_clips_of_the_expert_show_every_direction_and_every_shape():
     count, rng = 60, np.random.default_rng(0)
     for kind in ("push", "carry"):
