@@ -160,7 +160,7 @@ def test_ten_thousand_frames_a_second():
     env.reset(seed=0)
     actions = np.random.default_rng(0).uniform(-1, 1, (8, 64, 3))
     best = np.inf
-    for _ in range(4):
+    for _ in range(8):
         began = time.process_time()
         for action in actions:
             env.step(action)
