@@ -19,7 +19,7 @@ class Percepts(Windows):
 
     Args:
         length: T, the number of actions of a window.
-        terminal_share, stride, alpha, beta: as in `Windows`.
+        terminal_share, stride, alpha, beta, shuffle_actions: as in `Windows`.
         perception: the node of the perception; None for the only one.
 
     Raises:
@@ -30,8 +30,8 @@ class Percepts(Windows):
     made_by = "perception computed it"
 
     def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, alpha: float = 0.0,
-                 beta: float = 0.4, perception: str | None = None) -> None:
-        super().__init__(length, terminal_share, stride, alpha, beta)
+                 beta: float = 0.4, shuffle_actions: bool = False, perception: str | None = None) -> None:
+        super().__init__(length, terminal_share, stride, alpha, beta, shuffle_actions)
         check_role(perception, "Percepts.perception")
         self.perception = perception
 

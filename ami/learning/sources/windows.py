@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ami.data.replay_buffer import ACTION
 from ami.errors import require
 from ami.learning.sources.prioritised import PrioritisedDraw, check_priorities
 from ami.learning.sources.source import Draw, Source, Supply
@@ -25,19 +26,22 @@ class Windows(Source):
         alpha: above 0, windows are drawn in proportion to their last error to this power (`ami.data.priorities`), and the
             batch holds importance weights, "weight" (N,).
         beta: exponent of these weights: 0 corrects nothing of the bias of such draws, 1 the whole of it.
+        shuffle_actions: whether the actions of a batch are permuted among its windows and steps: the control of a model
+            whose predictions should depend on them.
 
     Raises:
         SettingError: a setting is out of its range, or both `alpha` and `terminal_share` are above 0.
     """
 
     def __init__(self, length: int = 5, terminal_share: float = 0.0, stride: int = 1, alpha: float = 0.0,
-                 beta: float = 0.4) -> None:
+                 beta: float = 0.4, shuffle_actions: bool = False) -> None:
         owner = type(self).__name__
         require(length >= 1, f"{owner}.length is {length}: expected 1 or more steps")
         require(0 <= terminal_share <= 1, f"{owner}.terminal_share is {terminal_share}: expected 0 to 1")
         require(stride >= 1, f"{owner}.stride is {stride}: expected 1 or more steps")
         check_priorities(owner, alpha, beta, terminal_share)
         self.length, self.terminal_share, self.stride, self.alpha, self.beta = length, terminal_share, stride, alpha, beta
+        self.shuffle_actions = shuffle_actions
 
     def open(self, supply: Supply) -> Draw:
         return self.drawn(supply, lambda starts: supply.experience.windows(starts, self.length))
@@ -58,6 +62,7 @@ class Windows(Source):
             rows: returns a batch, given the starts of its windows, (N, 2): episode and step.
         """
         experience, batch = supply.experience, supply.batch
+        rows = _shuffled(rows) if self.shuffle_actions else rows
         starts, ends = experience.starts(self.length, self.stride), experience.endings(self.length)
         if self.alpha:
             numbers = experience.first[starts[:, 0]] + starts[:, 1]
@@ -71,3 +76,15 @@ class Windows(Source):
             return rows(torch.cat(drawn))
 
         return draw
+
+
+def _shuffled(rows: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Return a function that permutes the actions of the batches that another one returns."""
+
+    def shuffled(starts: Tensor) -> dict[str, Tensor]:
+        batch = rows(starts)
+        require(ACTION in batch, "a source without actions has shuffle_actions true. Fix: shuffle_actions=false")
+        action = batch[ACTION].flatten(0, 1)
+        return {**batch, ACTION: action[torch.randperm(len(action))].view_as(batch[ACTION])}
+
+    return shuffled

@@ -95,3 +95,20 @@ def test_a_stride_leaves_out_the_windows_between() -> None:
 @pytest.mark.parametrize("source", [Windows(length=5), Clips(length=9)])
 def test_a_trial_with_short_episodes_uses_shorter_windows(source: Windows) -> None:
     assert source.shrunk(3, 4).length == 3 and source.length > 3
+
+
+@pytest.mark.parametrize("source", [Windows, Percepts])
+def test_shuffled_actions_are_those_of_the_batch_in_another_order(source: type[Windows]) -> None:
+    given = supply("perception")
+    steps = torch.arange(4 * 7.0).view(4, 7, 1).expand(-1, -1, 2)[:, :6]
+    experience = ReplayBuffer.of_padded(steps[..., :1].new_zeros(4, 7, 1).to(torch.uint8), steps, torch.tensor([6, 6, 6, 6]))
+    given = Supply("model", 16, 10, experience, given.modules)
+    with torch.random.fork_rng():
+        batches = []
+        for shuffle in (False, True):
+            torch.manual_seed(0)
+            batches.append(source(length=3, shuffle_actions=shuffle).open(given)(0)["action"])
+    plain, shuffled = batches
+    assert not torch.equal(plain, shuffled)
+    assert torch.equal(plain.flatten().sort().values, shuffled.flatten().sort().values)
+    assert bool((shuffled[..., 0] == shuffled[..., 1]).all())  # whole actions
