@@ -47,8 +47,8 @@ EPISODES, STEPS = 1600, 12
 PLANNER = ["planner.horizon=2", "planner.num_candidates=64", "planner.num_iterations=3", "planner.num_elites=8",
            "planner.momentum=0.15", "cost.objective=last"]
 AC = ["experiment=ac", *WORLD, *PLANNER, f"learning.collect.episodes={EPISODES}", f"learning.collect.steps={STEPS}",
-      "learning.stages.encoder.steps=1600", "learning.stages.predictor.steps=1500"]
-EYES = [*AC, "perception.objective=none", "perception.width=8", "world_model.normalise=false",
+      "learning.stages.encoder.steps=2000", "learning.stages.predictor.steps=1200"]
+EYES = [*AC, "perception.objective=none", "perception.width=8", "world_model.normalise=false", "world_model.augment=true",
         "learning.stages.encoder.train=[perception,world_model.inverse]", "learning.stages.encoder.loss=world_model.eyes",
         "learning.stages.encoder.source={name: windows, length: 4}", "learning.stages.encoder.batch=32",
         "learning.stages.encoder.learning_rate=0.002"]
