@@ -62,13 +62,15 @@ def main() -> None:
         model.set_up({**sizes, "U": ACTIONS, **model.infer_dims(sizes)})
         model.head.reset_parameters()
         with torch.inference_mode():
-            state = model.observe(torch.randn(1, model.frames, TOKENS, WIDTH), torch.randn(1, model.frames, ACTIONS))[0][:, -1]
+            seen, taken = torch.randn(1, model.frames, TOKENS, WIDTH), torch.randn(1, model.frames, ACTIONS)
+            state = model.observe(seen, taken)[0][:, -1]
             plans = torch.rand(CANDIDATES, horizon, ACTIONS) * 2 - 1
-            apart = (model.imagine_last(state, plans[None]).states[0, :, 0, -1, :-1] - recomputed(model, state, plans)).abs()
+            last = model.imagine_last(state, plans[None]).states[0, :, 0, -1, :-1]
+            apart = (last - recomputed(model, state, plans)).abs()
             cached = seconds(lambda model=model, state=state, plans=plans: model.imagine_last(state, plans[None]))
             whole = seconds(lambda model=model, state=state, plans=plans: recomputed(model, state, plans))
         rows[name] = {"cached": cached, "recomputed": whole, "times": whole / cached, "apart": float(apart.max())}
-        print(f"{name:14} {1e3 * cached:7.0f} ms cached, {1e3 * whole:7.0f} ms recomputed: {whole / cached:.1f} times", flush=True)
+        print(f"{name:14} {1e3 * cached:7.0f} ms cached, {1e3 * whole:7.0f} ms recomputed: {whole / cached:.1f} x", flush=True)
     record("ac_cache", {"tokens": TOKENS, "candidates": CANDIDATES, "rows": rows})
 
 

@@ -125,8 +125,8 @@ def of_seed(seed: int, store: Path, names: Sequence[str], kinds: Sequence[str], 
         found: dict[str, Any] = {"learning_cpu_seconds": time.process_time() - begun}
         if name in LEARNS:
             found["minimum"], energy, truth = landscape(AGENTS[name], weights, seed, 100)
-            print(f"seed {seed}  {name:14} learnt in {found['learning_cpu_seconds']:.0f} CPU-s, energy minimum within a cell "
-                  f"of the truth {found['minimum']:.0%}", flush=True)
+            print(f"seed {seed}  {name:14} learnt in {found['learning_cpu_seconds']:.0f} CPU-s, energy minimum within a "
+                  f"cell of the truth {found['minimum']:.0%}", flush=True)
             if name == "ac":
                 draw(energy, truth)
         for kind in kinds:
@@ -134,11 +134,11 @@ def of_seed(seed: int, store: Path, names: Sequence[str], kinds: Sequence[str], 
             result = evaluate_agent(AGENTS[name], weights, of_kind(manifest, [kind]), seed)
             solved = sum(result.successes())
             low, high = wilson(solved, pairs)
-            found[kind] = {"solved": solved, "of": pairs, "interval": [low, high], "model_steps": result.model_steps_per_plan,
-                           "cpu_seconds_per_action": (time.process_time() - begun) / result.decisions}
+            cost = (time.process_time() - begun) / result.decisions
+            found[kind] = {"solved": solved, "of": pairs, "interval": [low, high],
+                           "model_steps": result.model_steps_per_plan, "cpu_seconds_per_action": cost}
             print(f"seed {seed}  {name:14} {kind:18} {solved:3} of {pairs} [{low:.0%}, {high:.0%}]  "
-                  f"{found[kind]['model_steps']:.0f} model steps, {found[kind]['cpu_seconds_per_action']:.3f} CPU-s an action",
-                  flush=True)
+                  f"{found[kind]['model_steps']:.0f} model steps, {cost:.3f} CPU-s an action", flush=True)
         row[name] = found
     return row
 
@@ -148,7 +148,8 @@ def figures_of(rows: Sequence[dict[str, Any]], kinds: Sequence[str]) -> dict[str
     def rate(name: str, kind: str) -> float:
         return sum(row[name][kind]["solved"] for row in rows) / sum(row[name][kind]["of"] for row in rows)
 
-    figures = {f"{kind}, at least": rate("ac", kind) for kind in kinds if f"{kind}, at least" in THRESHOLDS and "ac" in rows[0]}
+    figures = {f"{kind}, at least": rate("ac", kind) for kind in kinds
+               if f"{kind}, at least" in THRESHOLDS and "ac" in rows[0]}
     if "shuffled" in rows[0] and "random" in rows[0]:
         figures["shuffled over random, reach, at most"] = rate("shuffled", "reach") - rate("random", "reach")
     if "ac" in rows[0]:

@@ -13,7 +13,7 @@ from ami.errors import require
 SHIFT = 5
 """The most px that a picture is shifted; its edge is repeated."""
 LIGHT, SLOPE, TINT, CONTRAST = 0.45, 0.4, 0.15, 0.2
-"""The largest changes, as shares of a pixel's value: of all light, of light across the picture, of a channel, of a pattern."""
+"""The largest changes, as shares of a pixel's value: of all light, of light across a picture, of a channel, of a pattern."""
 PERIODS = 1.5, 8.0
 """The least and most waves of the pattern across the picture."""
 
