@@ -70,7 +70,7 @@ def main() -> None:
             cached = seconds(lambda model=model, state=state, plans=plans: model.imagine_last(state, plans[None]))
             whole = seconds(lambda model=model, state=state, plans=plans: recomputed(model, state, plans))
         rows[name] = {"cached": cached, "recomputed": whole, "times": whole / cached, "apart": float(apart.max())}
-        print(f"{name:14} {1e3 * cached:7.0f} ms cached, {1e3 * whole:7.0f} ms recomputed: {whole / cached:.1f} x", flush=True)
+        print(f"{name:14} {1e3 * cached:7.0f} ms cached, {1e3 * whole:7.0f} ms recomputed: {whole / cached:.1f} x")
     record("ac_cache", {"tokens": TOKENS, "candidates": CANDIDATES, "rows": rows})
 
 
