@@ -42,24 +42,18 @@ THRESHOLDS = {
     "shuffled over random, reach, at most": 0.10, "energy minimum within a cell of the truth, at least": 0.95,
 }
 KINDS = ("reach", "grasp", "reach_with_object", "pick_and_place")
-WORLD = ["world=tabletop", "world.subgoals=true", "goal.changes=true"]
-EPISODES, STEPS = 1600, 12
-PLANNER = ["planner.horizon=2", "planner.num_candidates=64", "planner.num_iterations=3", "planner.num_elites=8",
-           "planner.momentum=0.15", "cost.objective=last"]
-AC = ["experiment=ac", *WORLD, *PLANNER, f"learning.collect.episodes={EPISODES}", f"learning.collect.steps={STEPS}",
-      "learning.stages.encoder.steps=2000", "learning.stages.predictor.steps=1200"]
-EYES = [*AC, "perception.objective=none", "perception.width=8", "world_model.normalise=false", "world_model.augment=true",
-        "learning.stages.encoder.train=[perception,world_model.inverse]", "learning.stages.encoder.loss=world_model.eyes",
-        "learning.stages.encoder.source={name: windows, length: 4}", "learning.stages.encoder.batch=32",
-        "learning.stages.encoder.learning_rate=0.002"]
+AC = ["experiment=ac", "world.subgoals=true"]
+IJEPA = ["perception.objective=ijepa", "perception.width=0", "perception.depth=3", "world_model.normalise=true",
+         "learning.stages.encoder.train=[perception]", "learning.stages.encoder.loss=perception",
+         "learning.stages.encoder.source=frames", "learning.stages.encoder.batch=64",
+         "learning.stages.encoder.learning_rate=0.001"]
 SHUFFLED = "learning.stages.predictor.source={name: percepts, length: 4, shuffle_actions: true}"
 AGENTS: dict[str, list[str]] = {
-    "ac": EYES,
-    "shuffled": [*EYES, SHUFFLED],
-    "ijepa": [*AC, "perception.width=0", "perception.depth=3"],
-    "pixels": [*AC, "perception=patches", "~perception.pool", "~perception.objective", "world_model.normalise=false",
-               "~learning.stages.encoder"],
-    "random": ["agent=random", *WORLD[:1]],
+    "ac": AC,
+    "shuffled": [*AC, SHUFFLED],
+    "ijepa": [*AC, *IJEPA],
+    "pixels": [*AC, "perception=patches", "~perception.pool", "~perception.width", "~learning.stages.encoder"],
+    "random": ["agent=random", "world=tabletop"],
     "straight line": ["agent=tabletop_straight_line"],
     "oracle": ["agent=tabletop_oracle"],
 }
