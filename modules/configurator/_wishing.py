@@ -40,7 +40,8 @@ class Wishing(Configurator):
     """Chooses a goal by `choose`; plans while level 2 reports no progress.
 
     The drive is a barrier, `energy` = -log(level) (`modules.cost.drives`), so that the felt level is exp(-energy). The mode
-    is 2 for `hold` ticks after `patience` ticks without progress towards the sub-goal, else 1; while `touring`, 1.
+    is 2 for `hold` ticks after `patience` ticks without progress towards the sub-goal, else 1; while `touring` it is 1, and
+    nothing of the tour counts.
 
     Args:
         patience, hold: ticks, see above.
@@ -79,6 +80,7 @@ class Wishing(Configurator):
             "use": torch.zeros(batch),  # of the level per tick, a running mean
             "wish": torch.zeros(batch, dtype=torch.int64),
             "left": torch.zeros(batch, dtype=torch.int64),  # remaining ticks of Mode-2
+            "touring": torch.zeros(batch, dtype=torch.bool),  # a tick ago
         }
 
     def step(self, energy: Tensor, ways: Tensor, stalled: Tensor, body: Tensor,
@@ -89,10 +91,12 @@ class Wishing(Configurator):
                           self.carry["use"])
         touring = body[:, TOURING] > 0
         chosen = self.choose(Felt(energy, level, use, ways, touring))
-        left = torch.where(stalled.to(self.device) >= self.patience, self.hold, self.carry["left"])
+        # `stalled` is one tick late, so at a tour's end it is still of the tour
+        waits = (stalled.to(self.device) >= self.patience) & ~self.carry["touring"]
+        left = torch.where(waits, self.hold, self.carry["left"])
         mode = torch.where(left > 0, 2, 1) if self.mode == "gate" else torch.full_like(left, int(self.mode))
         mode = torch.where(touring, 1, mode)
         self.carry = {**self.carry, "tick": self.carry["tick"] + 1, "level": level, "use": use, "wish": chosen["wish"],
-                      "left": (left - 1).clamp(min=0)}
+                      "left": (left - 1).clamp(min=0), "touring": touring}
         (terms,) = self.outputs["weights"].shape(self.dims)
         return {"mode": mode, "weights": torch.ones(self.batch, terms), **chosen, "wish": chosen["wish"].clone()}

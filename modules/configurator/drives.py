@@ -26,7 +26,7 @@ class Drives(Wishing):
     * "errand", "relief": always that goal, the controls.
 
     A wish for relief lasts until the level is `full`. The mode is 2 for `hold` ticks after `patience` ticks without progress
-    towards the sub-goal, else 1; while `touring`, 1.
+    towards the sub-goal, else 1; while `touring` it is 1, and nothing of the tour counts.
 
     Args:
         rule: see above.

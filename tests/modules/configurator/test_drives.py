@@ -72,3 +72,9 @@ def test_never_thinks_while_touring():
 def test_a_rule_that_does_not_exist_is_refused():
     with pytest.raises(SettingError, match=r"^Drives\.rule is 'hunger': expected one of need, threshold, errand, relief$"):
         Drives(rule="hunger")
+
+
+def test_a_stall_of_the_tour_is_no_reason_to_think():
+    # `stalled` is one tick late: at the first free tick, 4, it is still of the tour
+    outputs = lived([1.0] * 6, stalled=[0, 9, 9, 9, 9, 0, 3], touring=(1, 2, 3), patience=3, hold=2)
+    assert [int(one["mode"]) for one in outputs] == [1, 1, 1, 1, 1, 1, 2]
