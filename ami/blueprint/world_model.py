@@ -114,6 +114,13 @@ class WorldModel(Module):
         raise NotImplementedError
 
     @callable_method
+    def approach(self, states: Tensor, goal: Tensor) -> Tensor:
+        """Return how near to goals (…, *Q) imagined straight ways from states (…, *S) end, (…), in units of the distance;
+        infinity if the way does not leave surroundings that are not the goal's. The default imagines nothing and returns
+        the distance itself."""
+        return self.distance(states, goal)
+
+    @callable_method
     def rebase_goal(self, goal: Tensor, state: Tensor) -> Tensor:
         """Move goals into the context of other states: (…, *Q), (…, *S) to (…, *Q), leading sizes broadcast.
 
@@ -127,6 +134,12 @@ class WorldModel(Module):
         """Return the features (…, C) of states or goals that stay constant in one surroundings, by which a memory finds
         states of the same surroundings. The default has none, C = 0: all states share one context."""
         return states.flatten(states.ndim - len(shape_of(self.dims, "S")))[..., :0]
+
+    @callable_method
+    def renew(self, states: Tensor, seen: Tensor) -> Tensor:
+        """Give states (…, *S) the context of others (…, *S), leading sizes broadcast: their surroundings have changed. The
+        default, without contexts, returns them unchanged."""
+        return states
 
     @callable_method
     def centre(self, state: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:

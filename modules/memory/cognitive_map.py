@@ -6,8 +6,6 @@ vector.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,9 +15,11 @@ from torch import Tensor
 from ami.errors import require
 from ami.module import Call, Episode
 from ami.ports import Port, Size, shape_of
+from modules.memory import _renewal
 from modules.memory._links import NONE, cut, link, unlinked
 from modules.memory._map_memory import FAR, MapMemory
 from modules.memory._smallest import smallest
+from modules.memory._surroundings import surroundings_of
 
 KEPT = ("states", "keys", "lengths", "links", "linked", "visited", "relief", "tick")
 """What the carry keeps of a house from one episode to the next, see `keep_if`."""
@@ -48,6 +48,8 @@ class CognitiveMap(MapMemory):
     * write: a new slot if the state is farther than `spacing` from every slot of its context; a full memory overwrites the
       slot that was visited least recently. Successive slots are linked. `relief` of a slot is the largest drop of energy
       felt there, in 1 - exp(-energy): near a barrier an energy falls without bound.
+    * renewal: an unknown context, similar to a known one and met where that one puts the agent, is the known one, changed.
+      All slots of the known context get the new one.
     * read: d² is the mean squared difference of contexts. The answer is Σ cⱼ (percept, as a goal, rebased to stateⱼ), with
       c = softmax(-d² / temperature) over the k best; its score is exp(-d² / same) of the best. `recall` answers for the
       percept, `wanted` for the goal.
@@ -59,6 +61,8 @@ class CognitiveMap(MapMemory):
         temperature: of the softmax, in units of d².
         same: d² below which two contexts are one.
         spacing: distance, of the world model, between two slots of one context.
+        changed: d² below which an unknown context may be a known one that changed; 0 for never.
+        drift: greatest distance between where that one puts the agent and where it is believed to be.
         keep_if: names of options of an episode. A row's slots are kept if its new episode has the same values of all of them
             as its last one; empty: every episode begins without a slot. States of both episodes must be comparable: a
             world model whose place starts at 0 fits if both episodes start at the same place.
@@ -72,21 +76,25 @@ class CognitiveMap(MapMemory):
         "percept": Port("percept", ("*P",)),
         "goal": Port("goal", ("*Q",)),
     }
-    requires = {"world_model": Call(("context", "goal_of", "rebase_goal", "distance"), {"S": "S", "P": "P", "Q": "Q"})}
+    requires = {"world_model": Call(("context", "goal_of", "rebase_goal", "distance", "renew"),
+                                    {"S": "S", "P": "P", "Q": "Q"})}
     equal_dims = {"Q": "S"}
     ignores = ("surprise",)
 
     def __init__(self, num_slots: int = 256, num_links: int = 8, top_k: int = 16, temperature: float = 0.01,
-                 same: float = 0.1, spacing: float = 1.0, keep_if: Sequence[str] = ()) -> None:
+                 same: float = 0.1, spacing: float = 1.0, changed: float = 1.0, drift: float = 2.0,
+                 keep_if: Sequence[str] = ()) -> None:
         super().__init__()
         require(num_slots >= 1, f"CognitiveMap.num_slots is {num_slots}: expected 1 or more")
         require(num_links >= 1, f"CognitiveMap.num_links is {num_links}: expected 1 or more")
         require(1 <= top_k <= num_slots, f"CognitiveMap.top_k is {top_k}: expected 1 to num_slots, {num_slots}")
         for name, value in (("temperature", temperature), ("same", same)):
             require(value > 0, f"CognitiveMap.{name} is {value}: expected more than 0")
-        require(spacing >= 0, f"CognitiveMap.spacing is {spacing}: expected 0 or more")
+        for name, value in (("spacing", spacing), ("changed", changed), ("drift", drift)):
+            require(value >= 0, f"CognitiveMap.{name} is {value}: expected 0 or more")
         self.num_slots, self.num_links, self.top_k = num_slots, num_links, top_k
         self.temperature, self.same, self.spacing, self.keep_if = temperature, same, spacing, tuple(keep_if)
+        self.changed, self.drift = changed, drift
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
         return {"N": self.num_slots, "L": self.num_links}
@@ -122,7 +130,7 @@ class CognitiveMap(MapMemory):
         super().begin(mask, episodes)
         if not self.keep_if:
             return
-        found = torch.tensor([self._surroundings(episode) if new else NONE
+        found = torch.tensor([surroundings_of(episode, self.keep_if) if new else NONE
                               for episode, new in zip(episodes, mask.tolist(), strict=True)], device=self.device)
         mask = mask.to(self.device)
         if before and len(before["tick"]) == len(mask):
@@ -131,16 +139,6 @@ class CognitiveMap(MapMemory):
                 where = kept.view(-1, *[1] * (before[name].ndim - 1))
                 self.carry[name] = torch.where(where, before[name], self.carry[name])
         self.carry["surroundings"] = torch.where(mask, found, self.carry["surroundings"])
-
-    def _surroundings(self, episode: Episode) -> int:
-        """Return a hash of an episode's options in `keep_if`, -1 for an episode without options."""
-        if not episode.options:
-            return NONE
-        for name in self.keep_if:
-            require(name in episode.options, f"CognitiveMap.keep_if names '{name}', which the options of an episode lack. "
-                                             f"Fix: some of {', '.join(episode.options)}")
-        text = json.dumps([episode.options[name] for name in self.keep_if])
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def weights_changed(self) -> None:
         if self.carry:
@@ -226,7 +224,7 @@ class CognitiveMap(MapMemory):
         begun = age > 0
         rows = begun.nonzero()[:, 0]
         if len(rows):
-            slot, is_new = self._slot_of(state)
+            slot, is_new = self._slot_of(state, begun)
             self._open((is_new & begun).nonzero()[:, 0], slot, state)
             at = slot[rows]
             felt = (torch.exp(-energy) - torch.exp(-self.carry["energy"])).clamp(min=0)
@@ -238,12 +236,17 @@ class CognitiveMap(MapMemory):
             self.carry["here"] = torch.where(begun, slot, here)
         self.carry["energy"], self.carry["tick"], self.carry["age"] = energy.clone(), tick + 1, age + 1
 
-    def _slot_of(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the slot (B,) that a state belongs to, and whether it has to be opened for it."""
+    def _slot_of(self, state: Tensor, begun: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slot (B,) that a state belongs to, and whether it has to be opened for it; renew changed slots."""
         model, carry = self.calls.world_model, self.carry
         context = model.context(state)
         # most states have the context of the percept that was read last
         apart = carry["apart"] if torch.equal(context, carry["seen"]) else self._apart(context)
+        row, slot = _renewal.changed(model, carry["states"], apart, state, begun, self.same, self.changed, self.drift)
+        if len(row):
+            self._copy_before_change("places", "states")
+            _renewal.renew(carry, model, row, slot, state)
+            apart = self._apart(context)
         alike = (apart <= self.same).flatten().nonzero()[:, 0]
         distance = torch.full_like(carry["lengths"], FAR)
         distance.view(-1)[alike] = model.distance(carry["states"].flatten(0, 1).index_select(0, alike),

@@ -148,6 +148,11 @@ class Place(WorldModel):
         return torch.cat([state[..., :self.static], moving, place], dim=-1)
 
     @callable_method
+    def renew(self, states: Tensor, seen: Tensor) -> Tensor:
+        states, seen = torch.broadcast_tensors(states, seen)
+        return torch.cat([seen[..., :self.static], states[..., self.static:]], dim=-1)
+
+    @callable_method
     def centre(self, state: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """Move the origin of places to the state's."""
         state, goal = torch.broadcast_tensors(state, goal)
@@ -159,6 +164,16 @@ class Place(WorldModel):
         """Return the Euclidean distance of places, in actions: (…, S), (…, S) to (…)."""
         norm: Tensor = torch.linalg.vector_norm(states[..., -2:] - goal[..., -2:], dim=-1)
         return norm
+
+    @callable_method
+    def approach(self, states: Tensor, goal: Tensor) -> Tensor:
+        way = goal[..., -2:] - states[..., -2:]
+        steps = torch.linalg.vector_norm(way, dim=-1, keepdim=True).ceil().clamp(min=1)
+        at, action = states, way / steps
+        for step in range(int(steps.max()) if steps.numel() else 0):
+            at = torch.where(step < steps, at + self.dynamics(torch.cat([at[..., :-2], action], dim=-1)), at)
+        stays = (self._gate(states, at) < 0.5) & (self._gate(states, goal) > 0.5)
+        return self.distance(at, goal).masked_fill(stays, torch.inf)
 
     @callable_method
     def imagine(self, state: Tensor, actions: Tensor, noise: Tensor | None = None) -> Prediction:

@@ -13,8 +13,8 @@ from tests.support.corridors import calling_rooms, state
 NOWHERE = state(9, 0)
 
 
-def memory(batch: int = 1, **given) -> CognitiveMap:
-    made = calling_rooms(CognitiveMap(**{"num_slots": 6, "num_links": 2, "top_k": 1, "spacing": 1.0, **given}))
+def memory(batch: int = 1, shift: float = 0.0, **given) -> CognitiveMap:
+    made = calling_rooms(CognitiveMap(**{"num_slots": 6, "num_links": 2, "top_k": 1, "spacing": 1.0, **given}), shift=shift)
     made.set_up({"S": (3,), "Q": (3,), "P": (3,), "N": made.num_slots, "L": made.num_links})
     made.begin(torch.ones(batch, dtype=torch.bool), [Episode(number, seed=0) for number in range(batch)])
     return made
@@ -144,6 +144,50 @@ def test_new_weights_change_the_contexts_of_kept_states(monkeypatch):
     assert bool((made.carry["lengths"][0, 2:] > 1e29).all())
 
 
+ROOM = [state(0, 0), state(0, 2), state(3, 4)]
+CHANGED = state(0.5, 2.5)  # the first room again, where its second place is
+
+
+def test_a_changed_look_at_a_known_place_renews_all_slots_of_its_room():
+    outputs = walk(memory(), [*ROOM, CHANGED])
+    assert kept(outputs) == [state(0.5, 0), state(0.5, 2), state(3, 4)]
+    assert links(outputs) == {(0, 1), (1, 0), (1, 2), (2, 1)}
+    assert outputs["score"].item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("given, seen", [
+    ({"changed": 0}, CHANGED),
+    ({"changed": 0.2}, CHANGED),  # d² is .25
+    ({"shift": 8.0, "drift": 2.0}, CHANGED),  # the known room would show the agent elsewhere
+    ({}, state(1.5, 2.5)),
+])
+def test_another_look_is_another_room(given, seen):
+    assert kept(walk(memory(**given), [*ROOM, seen])) == [*ROOM, seen]
+
+
+def test_a_renewed_room_is_found_by_its_old_picture():
+    assert walk(memory(), [*ROOM, CHANGED], goal=state(0, 1))["wanted"].tolist() == [state(0.5, 1)]
+
+
+def test_sent_slots_do_not_change_when_a_room_is_renewed():
+    made = memory()
+    sent = walk(made, ROOM)["places"]
+    before = sent.clone()
+    assert not torch.equal(walk(made, [CHANGED])["places"], before)
+    assert torch.equal(sent, before)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0, 0.5, 1, 3, 3.5]), st.integers(0, 9)), min_size=1, max_size=25))
+def test_keys_are_the_contexts_of_slots_however_rooms_change(steps):
+    made = memory()
+    outputs = walk(made, [state(*one) for one in steps])
+    number = len(kept(outputs))
+    assert torch.equal(made.carry["keys"][0, 0, :number], outputs["places"][0, :number, 0])
+    assert torch.equal(made.carry["lengths"][0, :number], outputs["places"][0, :number, 0].square())
+    assert bool((made.carry["lengths"][0, number:] > 1e29).all())
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=25))
 def test_slots_stay_apart_and_links_lead_to_slots(steps):
@@ -159,6 +203,7 @@ def test_slots_stay_apart_and_links_lead_to_slots(steps):
     ({"num_slots": 0}, "CognitiveMap.num_slots is 0: expected 1 or more"),
     ({"top_k": 7}, "CognitiveMap.top_k is 7: expected 1 to num_slots, 6"),
     ({"same": 0}, "CognitiveMap.same is 0: expected more than 0"),
+    ({"drift": -1}, "CognitiveMap.drift is -1: expected 0 or more"),
 ])
 def test_settings_out_of_range_are_refused(given, message):
     with pytest.raises(SettingError) as refusal:

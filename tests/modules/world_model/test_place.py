@@ -89,6 +89,47 @@ def test_a_rebased_goal_is_where_its_picture_would_be_taken():
     assert torch.allclose(goal, states[:, 3], atol=1e-3)  # the surroundings are the same
 
 
+def test_renewed_states_have_another_context_and_the_same_place():
+    made, states, seen = model(), torch.randn(4, STATE), torch.randn(STATE)
+    renewed = made.renew(states, seen)
+    assert torch.equal(made.context(renewed), made.context(seen).expand(4, -1))
+    assert torch.equal(renewed[:, STATIC:], states[:, STATIC:])
+
+
+class Hall(torch.nn.Module):
+    """Dynamics without walls but one: no place beyond x = 3; the surroundings change at x = 1."""
+
+    def forward(self, percept_and_action: torch.Tensor) -> torch.Tensor:
+        percept, action = percept_and_action.split([WIDTH, 2], dim=-1)
+        at = percept[..., STATIC:STATIC + 2] + action  # the moving part is the place
+        at = torch.cat([at[..., :1].clamp(max=3), at[..., 1:]], dim=-1)
+        static = (at[..., :1] > 1).float().expand(*at.shape[:-1], STATIC)
+        rest = percept[..., STATIC + 2:]
+        moved = at - percept[..., STATIC:STATIC + 2]
+        return torch.cat([torch.cat([static, at, rest], dim=-1) - percept, moved], dim=-1)
+
+
+def in_hall(x: float, static: float) -> torch.Tensor:
+    return torch.tensor([static] * STATIC + [x, 0.0] + [0.0] * (WIDTH - STATIC - 2) + [x, 0.0])
+
+
+@pytest.mark.parametrize("x, static, left", [
+    (0.9, 0.0, 0.0),  # in these surroundings
+    (2.5, 1.0, 0.0),  # in the next ones
+    (5.0, 1.0, 2.0),  # beyond the wall
+    (0.9, 1.0, float("inf")),  # there the surroundings are others than imagined
+])
+def test_a_straight_way_is_imagined_up_to_a_wall(x, static, left):
+    made = model()
+    made.dynamics = Hall()
+    found = made.approach(in_hall(0.0, 0.0).expand(3, -1), in_hall(x, static).expand(3, -1))
+    assert found.tolist() == pytest.approx([left] * 3)
+
+
+def test_no_ways_are_imagined_between_no_states():
+    assert model().approach(torch.zeros(0, STATE), torch.zeros(0, STATE)).shape == (0,)
+
+
 def test_centring_changes_no_distance():
     made = model()
     state, goal = torch.randn(4, STATE), torch.randn(4, STATE)
