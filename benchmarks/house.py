@@ -81,14 +81,16 @@ def ticks(config: Config, weights: Weights, pairs: Sequence[Mapping[str, Any]], 
 
 
 def lived(config: Config, weights: Weights, pairs: Sequence[Mapping[str, Any]]) -> Lived:
-    """Return success, the share of decisions in Mode-2, and the world-model steps of a decision, all after the tour."""
+    """Return success, the share of decisions in Mode-2, and the world-model steps of a decision, those of both levels, all
+    after the tour."""
     solved = [False] * len(pairs)
     decisions, planned, steps = 0, 0, 0
-    for tick in ticks(config, weights, pairs, ("configurator.mode", "planner.model_steps", "world.body")):
+    watch = ("configurator.mode", "planner.model_steps", "level2.model_steps", "world.body")
+    for tick in ticks(config, weights, pairs, watch):
         free = tick.alive & (tick.outputs["world.body"][:, 1] == 0)
         decisions += int(free.sum())
         planned += int((free & (tick.outputs["configurator.mode"] == 2)).sum())
-        steps += int(tick.outputs["planner.model_steps"][free].sum())
+        steps += int(tick.outputs["planner.model_steps"][free].sum() + tick.outputs["level2.model_steps"][free].sum())
         for row in (tick.ended & tick.world["success"]).nonzero()[:, 0].tolist():
             solved[tick.episodes[row].number] = True
     return Lived(solved, planned / decisions, steps / decisions)
