@@ -46,13 +46,15 @@ AC = ["experiment=ac", "world.subgoals=true"]
 IJEPA = ["perception.objective=ijepa", "perception.width=0", "perception.depth=3", "world_model.normalise=true",
          "learning.stages.encoder.train=[perception]", "learning.stages.encoder.loss=perception",
          "learning.stages.encoder.source=frames", "learning.stages.encoder.batch=64",
-         "learning.stages.encoder.learning_rate=0.001"]
+         "learning.stages.encoder.learning_rate=0.001", "learning.stages.encoder.scheduler=cosine",
+         "~learning.stages.elsewhere"]
 SHUFFLED = "learning.stages.predictor.source={name: percepts, length: 4, shuffle_actions: true}"
 AGENTS: dict[str, list[str]] = {
     "ac": AC,
     "shuffled": [*AC, SHUFFLED],
     "ijepa": [*AC, *IJEPA],
-    "pixels": [*AC, "perception=patches", "~perception.pool", "~perception.width", "~learning.stages.encoder"],
+    "pixels": [*AC, "perception=patches", "~perception.pool", "~perception.width", "~learning.stages.encoder",
+               "~learning.stages.elsewhere"],
     "random": ["agent=random", "world=tabletop"],
     "straight line": ["agent=tabletop_straight_line"],
     "oracle": ["agent=tabletop_oracle"],

@@ -29,7 +29,7 @@ def augmented(pictures: Tensor) -> Tensor:
     """
     require(pictures.dtype == torch.uint8 and pictures.ndim == 5 and pictures.shape[-1] == 3,
             f"augmentation receives {pictures.dtype} of shape {tuple(pictures.shape)}: expected windows of byte pictures "
-            "(N, L, H, W, 3). Fix: world_model.augment=false")
+            "(N, L, H, W, 3). Fix: loss: world_model.eyes")
     number, _, height, width, _ = pictures.shape
     along = [(torch.arange(side) + torch.randint(-SHIFT, SHIFT + 1, (number, 1))).clamp(0, side - 1)
              for side in (height, width)]

@@ -47,8 +47,6 @@ class AC(WorldModel):
         reach: number of earlier frames that a frame attends to in each layer; 0: a state is one frame.
         rollout: number of steps imagined from the predictor's own predictions in learning.
         normalise: whether tokens are layer-normed.
-        augment: whether `eyes` changes camera, light and table of each window of pictures, so that the tokens generalise to
-            places never seen.
 
     Raises:
         SettingError: a setting is out of its range; or, when the graph is built, percepts are not tokens, or too narrow
@@ -58,14 +56,14 @@ class AC(WorldModel):
     equal_dims = {"U": "A"}
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4, reach: int = 1, rollout: int = 2,
-                 normalise: bool = True, augment: bool = False) -> None:
+                 normalise: bool = True) -> None:
         super().__init__()
         for name, value in (("width", width), ("depth", depth), ("heads", heads), ("rollout", rollout)):
             require(value >= 1, f"AC.{name} is {value}: expected 1 or more")
         require(reach >= 0, f"AC.reach is {reach}: expected 0 or more earlier frames")
         require(width % heads == 0, f"AC.width is {width}: expected a multiple of AC.heads, {heads}")
         self.width, self.depth, self.heads, self.reach = width, depth, heads, reach
-        self.rollout, self.normalise, self.augment = rollout, normalise, augment
+        self.rollout, self.normalise = rollout, normalise
         self.frames = depth * reach + 1
 
     def infer_dims(self, known: Mapping[str, Size]) -> Mapping[str, Size]:
@@ -204,12 +202,16 @@ class AC(WorldModel):
         Returns:
             The loss; `drift`, the mean error of the actions' sum at the end of a window.
         """
-        action = batch["action"]
-        if self.augment:
-            batch = {**batch, "observation": augmented(batch["observation"])}
-        tokens = self._scaled(self.percepts_in(batch))
+        tokens, action = self._scaled(self.percepts_in(batch)), batch["action"]
         read = self.inverse(tokens).transpose(1, 2).flatten(0, 1)
         return long_inverse_dynamics(read, action.repeat_interleave(self.count, 0))
+
+    @objective
+    def eyes_elsewhere(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of `eyes` with another camera, light and table for each window of byte pictures, so that tokens
+        generalise to places never seen. It is for a second stage: from the first step on, it took three times as long to
+        begin to fall."""
+        return self.eyes({**batch, "observation": augmented(batch["observation"])})
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the L1 error of the next tokens from true tokens, over all steps, plus that of a short rollout.

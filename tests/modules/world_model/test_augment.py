@@ -27,5 +27,5 @@ def test_shift_moves_a_bright_dot_and_repeats_the_edge():
 
 
 def test_other_than_byte_pictures_are_refused_with_a_fix():
-    with pytest.raises(SettingError, match=r"expected windows of byte pictures .+ Fix: world_model.augment=false"):
+    with pytest.raises(SettingError, match=r"expected windows of byte pictures .+ Fix: loss: world_model.eyes"):
         augmented(torch.zeros(2, 3, 8, 8, 3))
