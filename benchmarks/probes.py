@@ -81,33 +81,41 @@ def few_labels(train: Labelled, test: Labelled, seed: int) -> tuple[float, list[
     return sum(found) / DRAWS, penalties
 
 
-def attentive(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps: int = 400, batch: int = 256
-              ) -> tuple[float, float]:
+def attentive(train: Labelled, chosen: Labelled, test: Labelled, seed: int) -> tuple[float, float]:
     """Return the test accuracy of an attention-pooled probe, and the learning rate that was best on the chosen examples."""
-    classes = int(train.labels.max()) + 1
+    found, rate = attended(train, chosen, test, seed)
+    return float((found.argmax(1) == test.labels).float().mean()), rate
+
+
+def attended(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps: int = 400, batch: int = 256
+             ) -> tuple[Tensor, float]:
+    """Return what an attention-pooled probe predicts for the test examples, logits (F, K) or, if labels are numbers (F, K),
+    these; and the learning rate that was best on the chosen examples."""
+    is_class = train.labels.ndim == 1
+    outputs = int(train.labels.max()) + 1 if is_class else train.labels.shape[1]
+    error = F.cross_entropy if is_class else F.mse_loss
     some = train.tokens[:5000].float()
     mean, spread = some.mean((0, 1)), some.std((0, 1)) + SMALLEST
     readouts = {}
     with torch.random.fork_rng(devices=[]):
         for rate in RATES:
             torch.manual_seed(seed)
-            readout = Readout(some.shape[-1], classes, mean, spread)
+            readout = Readout(some.shape[-1], outputs, mean, spread)
             optimiser = torch.optim.AdamW(readout.parameters(), lr=rate, weight_decay=0.01, fused=True)
             for step in range(steps):
                 for group in optimiser.param_groups:
                     group["lr"] = rate * (1 - step / steps)
                 rows = torch.randint(len(train.labels), (batch,))
-                loss = F.cross_entropy(readout(train.tokens[rows].float()), train.labels[rows])
+                loss = error(readout(train.tokens[rows].float()), train.labels[rows])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
             readouts[rate] = readout
-    scores = {rate: _right(readout, chosen) for rate, readout in readouts.items()}
-    best = max(scores, key=scores.__getitem__)
-    return _right(readouts[best], test), best
+    errors = {rate: float(error(_read(readout, chosen), chosen.labels)) for rate, readout in readouts.items()}
+    best = min(errors, key=errors.__getitem__)
+    return _read(readouts[best], test), best
 
 
 @torch.no_grad()
-def _right(readout: Readout, examples: Labelled) -> float:
-    guessed = torch.cat([readout(part.float()).argmax(1) for part in examples.tokens.split(2000)])
-    return float((guessed == examples.labels).float().mean())
+def _read(readout: Readout, examples: Labelled) -> Tensor:
+    return torch.cat([readout(part.float()) for part in examples.tokens.split(2000)])
