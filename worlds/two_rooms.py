@@ -7,41 +7,65 @@ Shapes: B = num_envs rows, S = size. A state is (x, y, door_y) in px of the 32 x
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from worlds import two_rooms_pairs as pairs
 from worlds import two_rooms_physics as physics
+from worlds.refusals import check_choice, check_count
+from worlds.rows import MASK, FirstRow, Info, Observation, Options, Rows
 from worlds.two_rooms_drawing import Drawing
 from worlds.two_rooms_noise import GOAL_FRAME, Noise
 from worlds.two_rooms_physics import Array
-from worlds.two_rooms_refusals import (
-    check_action,
-    check_choice,
-    check_count,
-    check_option,
-    check_places,
-    check_reset_mask,
-    check_seeds,
-)
+from worlds.two_rooms_refusals import check_option, check_places, check_velocity
 
 OBSERVE_MODES = ("pixels", "state")
 RENDER_MODES = ("rgb_array",)
 RENDER_SIZE = 256  # larger than the agent's image, for people
 OPTION_SHAPES: dict[str, tuple[int, ...]] = {"start": (2,), "goal": (2,), "door": ()}  # of one row
-Observation = dict[str, Array]
-Info = dict[str, Any]
-Options = dict[str, Any] | None
 
 
-class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
+@dataclass(kw_only=True, eq=False, repr=False)
+class Settings:
+    """Settings of the two rooms, the constructor of both environments.
+
+    Args:
+        observe: "pixels" or "state".
+        door: "fixed" or "random".
+        noise: see `worlds.two_rooms_noise`.
+        size: px of an image's side.
+        max_episode_steps: steps until an episode is truncated.
+        render_mode: "rgb_array" or None.
+
+    Raises:
+        ValueError: a setting is not possible.
+    """
+
+    observe: str = "pixels"
+    door: str = "fixed"
+    noise: str = "none"
+    size: int = 32
+    max_episode_steps: int = 60
+    render_mode: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("observe", self.observe, OBSERVE_MODES)
+        check_choice("door", self.door, pairs.DOOR_MODES)
+        if self.render_mode is not None:
+            check_choice("render_mode", self.render_mode, RENDER_MODES)
+        check_count("max_episode_steps", self.max_episode_steps)
+        self.floors = Noise(self.noise, self.size)
+        self.dynamics = physics.Dynamics()
+        self.drawing = Drawing(self.size)
+
+
+@dataclass(eq=False, repr=False)
+class TwoRoomsVectorEnv(Settings, Rows):
     """B independent rows of the two rooms; a row depends on its own seed, options and actions only, bitwise.
 
     An action is a velocity (x, y); its Euclidean norm is clipped to 1, which is 2 px per step. An episode
@@ -66,29 +90,13 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
     }
     pair_kinds = pairs.PAIR_KINDS
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        observe: str = "pixels",
-        door: str = "fixed",
-        noise: str = "none",
-        size: int = 32,
-        max_episode_steps: int = 60,
-        render_mode: str | None = None,
-    ) -> None:
-        check_choice("observe", observe, OBSERVE_MODES)
-        check_choice("door", door, pairs.DOOR_MODES)
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, RENDER_MODES)
-        check_count("num_envs", num_envs)
-        check_count("max_episode_steps", max_episode_steps)
-        self.num_envs, self.observe, self.door = num_envs, observe, door
-        self.noise = Noise(noise, size)
-        self.size, self.max_episode_steps, self.render_mode = size, max_episode_steps, render_mode
-        self.dynamics = physics.Dynamics()
-        self.drawing = Drawing(size)
+    num_envs: int = 1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("num_envs", self.num_envs)
+        num_envs, observe, size = self.num_envs, self.observe, self.size
+        self.prepare_rows(num_envs)
         self.single_observation_space = Dict(
             {name: _view_space(observe, size) for name in ("observation", "goal")}
         )
@@ -96,7 +104,6 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-        self.generators: list[np.random.Generator | None] = [None] * num_envs
         self._state = np.full((num_envs, 3), np.nan, np.float32)
         self._goal_state = self._state.copy()
         self._num_steps = np.zeros(num_envs, np.int64)
@@ -104,7 +111,6 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         self._goal_view = self._view(np.zeros_like(self._state), self._keys, self._num_steps)
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
-        self._started = np.zeros(num_envs, bool)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Options = None
@@ -115,20 +121,18 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         row's own generator. options, each optional, values used in the masked rows only: "reset_mask" (B,)
         bool, "start" (B, 2) px, "goal" (B, 2) px, "door" (B,) px.
         """
-        options = _given(options, ("reset_mask", "start", "goal", "door"))
-        mask = check_reset_mask(options.pop("reset_mask", np.ones(self.num_envs, bool)), self.num_envs)
+        options = _given(options, (MASK, *OPTION_SHAPES))
+        mask = options.pop(MASK, None)
         for name, value in options.items():
             options[name] = check_option(name, value, (self.num_envs, *OPTION_SHAPES[name]))
-        self._need_reset("a reset of some rows only", self._started | mask)
-        rows = np.flatnonzero(mask).tolist()
-        self._seed_rows(seed, rows)
+        rows = self.rows_to_reset(mask, seed)
         placed = [self._place(row, **{name: values[row] for name, values in options.items()}) for row in rows]
         state, goal_state = np.asarray(placed, np.float32).reshape(len(rows), 2, 3).swapaxes(0, 1)
         check_places(state, goal_state)
 
         self._state[rows], self._goal_state[rows] = state, goal_state
-        if self.noise.kind != "none":
-            self._keys[rows] = [self._generator(row).integers(2**63) for row in rows]
+        if self.floors.kind != "none":
+            self._keys[rows] = [self.generator(row).integers(2**63) for row in rows]
         self._goal_view[rows] = self._view(goal_state, self._keys[rows], np.full(len(rows), GOAL_FRAME))
         self._num_steps[rows] = 0
         self._terminated[rows] = self._truncated[rows] = False
@@ -137,8 +141,8 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
 
     def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, Info]:
         """Apply actions (B, 2) -> observation, reward (B,) float64, terminated and truncated (B,), info."""
-        actions = check_action(actions, (self.num_envs, 2))
-        self._need_reset("a step", self._started)
+        actions = check_velocity(actions, (self.num_envs, 2))
+        self.need_reset("a step")
         active = ~(self._terminated | self._truncated)
         self._state = np.where(active[:, None], self.dynamics.step(self._state, actions), self._state)
         self._num_steps += active
@@ -153,9 +157,9 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         """Return one enlarged image (about 256 pixels high, uint8) per row, or None without a render mode."""
         if self.render_mode is None:
             return None
-        self._need_reset("a render", self._started)
+        self.need_reset("a render")
         factor = max(1, round(RENDER_SIZE / self.size))
-        pictures = self.drawing.draw(self._state, self.noise.floor(self._keys, self._num_steps))
+        pictures = self.drawing.draw(self._state, self.floors.floor(self._keys, self._num_steps))
         return tuple(pictures.repeat(factor, axis=1).repeat(factor, axis=2))
 
     def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
@@ -163,36 +167,19 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         every = (pairs.sample_pairs(seed, num_pairs, kind, door=self.door) for kind in self.pair_kinds)
         return [pair for of_a_kind in every for pair in of_a_kind]
 
-    def _seed_rows(self, seed: int | Sequence[int | None] | None, rows: list[int]) -> None:
-        """Create a generator for each of `rows` with a seed; a random one for a row that had none."""
-        seeds = check_seeds(seed, self.num_envs)
-        for row in rows:
-            if seeds[row] is not None or self.generators[row] is None:
-                self.generators[row] = seeding.np_random(seeds[row])[0]
-
     def _place(
         self, row: int, start: Array | None = None, goal: Array | None = None, door: Array | None = None
     ) -> tuple[list[float], list[float]]:
         """Return state and goal state of a new episode; the row's generator draws values not given by options."""
-        rng = self._generator(row)
+        rng = self.generator(row)
         door_y = pairs.sample_door(rng, self.door) if door is None else float(door)
         start_xy = pairs.sample_position(rng, door_y, away_from=goal) if start is None else start
         goal_xy = pairs.sample_position(rng, door_y, away_from=start_xy) if goal is None else goal
         return [*start_xy, door_y], [*goal_xy, door_y]
 
-    def _generator(self, row: int) -> np.random.Generator:
-        rng = self.generators[row]
-        assert rng is not None
-        return rng
-
-    def _need_reset(self, what: str, started: Array) -> None:
-        if not started.all():
-            rows = np.flatnonzero(~started).tolist()
-            raise ResetNeeded(f"{what} came before rows {rows} were ever reset; call reset() first.")
-
     def _view(self, state: Array, keys: Array, frames: Array) -> Array:
         """(N, 3) -> (N, S, S, 3) uint8 or (N, 3) float32; always a new array."""
-        return self.drawing.draw(state, self.noise.floor(keys, frames)) if self.observe == "pixels" else state.copy()
+        return self.drawing.draw(state, self.floors.floor(keys, frames)) if self.observe == "pixels" else state.copy()
 
     def _observation(self) -> Observation:
         """Return new arrays at each call, so that callers may keep or change them."""
@@ -202,71 +189,28 @@ class TwoRoomsVectorEnv(gymnasium.vector.VectorEnv):
         """Return ground truth for tests, probes and oracles, with gymnasium's masks set for every row and key."""
         info: Info = {"state": self._state, "goal_state": self._goal_state, "success": self._terminated}
         info = {key: value.copy() for key, value in info.items()}
-        return info | {f"_{key}": np.ones(self.num_envs, bool) for key in info}
+        return self.with_masks(info)
 
 
-class TwoRoomsEnv(gymnasium.Env):
-    """One row of the two rooms; settings and episode ends are those of the vector environment, options have no row axis."""
+class TwoRoomsEnv(Settings, FirstRow):
+    """One row of the two rooms, with the same `Settings` and episode ends; options have no row axis."""
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10, "overlay": TwoRoomsVectorEnv.metadata["overlay"]}
     pair_kinds = pairs.PAIR_KINDS
 
-    def __init__(
-        self,
-        *,
-        observe: str = "pixels",
-        door: str = "fixed",
-        noise: str = "none",
-        size: int = 32,
-        max_episode_steps: int = 60,
-        render_mode: str | None = None,
-    ) -> None:
-        self._rows = TwoRoomsVectorEnv(
-            1,
-            observe=observe,
-            door=door,
-            noise=noise,
-            size=size,
-            max_episode_steps=max_episode_steps,
-            render_mode=render_mode,
-        )
-        self.observation_space = self._rows.single_observation_space
-        self.action_space = self._rows.single_action_space
-        self.render_mode = render_mode
-        self.dynamics, self.drawing = self._rows.dynamics, self._rows.drawing
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.take(TwoRoomsVectorEnv(1, **{one.name: getattr(self, one.name) for one in fields(Settings)}))
 
     def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
         """Start an episode; options, each optional: "start" (2,) px, "goal" (2,) px, "door" px."""
-        super().reset(seed=seed)
-        options = {
-            name: check_option(name, value, OPTION_SHAPES[name])[None]
-            for name, value in _given(options, tuple(OPTION_SHAPES)).items()
-        }
-        # the row draws from this environment's gymnasium generator, `np_random`
-        self._rows.generators[0] = self.np_random
-        observation, info = self._rows.reset(options=options)
-        return _first_row(observation), _first_row(info)
+        given = _given(options, tuple(OPTION_SHAPES))
+        return super().reset(seed=seed, options={
+            name: check_option(name, value, OPTION_SHAPES[name]) for name, value in given.items()})
 
-    def step(self, action: Array) -> tuple[Observation, float, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         """Apply an action (2,); see `TwoRoomsVectorEnv.step`."""
-        action = check_action(action, (2,))
-        observation, reward, terminated, truncated, info = self._rows.step(action[None])
-        return (
-            _first_row(observation),
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            _first_row(info),
-        )
-
-    def render(self) -> Array | None:
-        """Return the enlarged image, uint8, or None without a render mode."""
-        frames = self._rows.render()
-        return None if frames is None else frames[0]
-
-    def sample_pairs(self, seed: int, num_pairs: int) -> list[dict[str, Any]]:
-        """See `TwoRoomsVectorEnv.sample_pairs`."""
-        return self._rows.sample_pairs(seed, num_pairs)
+        return super().step(check_velocity(action, (2,)))
 
 
 def _view_space(observe: str, size: int) -> Box:
@@ -283,8 +227,3 @@ def _given(options: Options, names: tuple[str, ...]) -> dict[str, Any]:
     for name in options or {}:
         check_choice("option", name, names)
     return {name: value for name, value in (options or {}).items() if value is not None}
-
-
-def _first_row(batch: dict[str, Array]) -> dict[str, Any]:
-    """Return row 0 without gymnasium's masks."""
-    return {key: value[0] for key, value in batch.items() if not key.startswith("_")}

@@ -5,8 +5,8 @@ Shapes: N frames, S = size of the side in image pixels. The geometry stays in th
 
 import numpy as np
 
+from worlds.refusals import check_count
 from worlds.two_rooms_physics import DOOR_HALF_WIDTH, SIDE, WALL_LEFT, WALL_RIGHT, Array
-from worlds.two_rooms_refusals import check_count
 
 MIN_SIZE, MAX_SIZE = 16, 64
 FLOOR = (236, 236, 230)

@@ -6,9 +6,9 @@ in a batch. Shapes: N frames, S = size of the side in image pixels, G blocks alo
 
 import numpy as np
 
+from worlds.refusals import check_choice
 from worlds.two_rooms_drawing import FLOOR
 from worlds.two_rooms_physics import SIDE, Array
-from worlds.two_rooms_refusals import check_choice
 
 NOISE_MODES = ("none", "tv", "background")
 GOAL_FRAME = -1  # the frame number of a goal image: one draw, which no step repeats

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from worlds.refusals import check_choice, check_count
 from worlds.two_rooms_physics import (
     DOOR_HIGH,
     DOOR_LOW,
@@ -21,7 +22,6 @@ from worlds.two_rooms_physics import (
     is_blocked,
     separation,
 )
-from worlds.two_rooms_refusals import check_choice, check_count
 
 DOOR_MODES = ("fixed", "random")
 PAIR_KINDS = ("same_room", "across")

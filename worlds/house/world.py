@@ -4,38 +4,33 @@ Shapes: B = num_envs rows, K rooms per side, R = K * K, W = 2 K (K - 1) interior
 (x, y) in units: a room is 16 x 16 of them.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict, Discrete
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from worlds.house import options as checks
-from worlds.house.episodes import KINDS, PAIR_KINDS, STEPS, Rules, sample_episode, sample_pairs
+from worlds.house.episodes import PAIR_KINDS, STEPS, sample_episode, sample_pairs
 from worlds.house.map import ROOM, WALL_HALF_WIDTH, Array, openings
 from worlds.house.overview import draw_house
 from worlds.house.physics import SUCCESS_RADIUS, move, separation
 from worlds.house.rendering import SIZE, draw_agent, draw_rooms
+from worlds.house.settings import MOST_BATTERY, RENDER_MODES, Settings
 from worlds.house.tour import longest_tour, places_at_ticks
-from worlds.two_rooms_refusals import check_choice, check_count, check_reset_mask, check_seeds
+from worlds.refusals import check_action, check_count, check_episode_options
+from worlds.rows import EpisodeRows, Info, Observation
 
-OBSERVE_MODES = ("pixels", "state")
 CHARGE, CHARGE_RADIUS = 6.0, 3.5  # ticks of battery per tick, units
 TOUR_BATTERY = 0.5  # share at the start of a tour, so that charging can be felt
-MOST_BATTERY = 10_000.0  # ticks
 PLANNING = 2  # the mode in which a tick costs `thinking_cost` more
-Observation = dict[str, Array]
-Info = dict[str, Any]
-Options = dict[str, Any] | None
 
 
-class HouseVectorEnv(gymnasium.vector.VectorEnv):
-    """B independent houses; a row depends on its own seed, options and actions only, bitwise.
+@dataclass(eq=False, repr=False)
+class HouseVectorEnv(Settings, EpisodeRows):
+    """B independent houses with one `Settings`; a row depends on its own seed, options and actions only, bitwise.
 
     An action is a velocity (x, y); its Euclidean norm is clipped to 1, which is 2 units per step. An episode begins with a
     tour through all rooms, in which actions are ignored; the battery is half full when it begins and full when it ends. Then
@@ -52,62 +47,39 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         map: float32 (W + 4,): door centres in units of each wall, 0 without a door; the charger's place, the home room, the
             capacity of the battery in ticks, 0 without one.
 
-    Settings: `rooms` K; `kind` of the episodes that are started without options, "walk", "far" or "life" (see
-    `worlds.house.episodes`); `errands`, `battery` (ticks) and `home_max` (doors) of a life; `tour` false leaves the tour
-    out; `shut` true closes a door on the shortest way to the first goal after the tour; `thinking_cost`, battery that a tick
-    in mode 2 costs more. If it is above 0, an action is {"action": velocity, "mode": 1 or 2}.
+    Args:
+        num_envs: B.
 
     Raises ValueError for an invalid setting, option or action, and `ResetNeeded` for a step before a reset.
     """
 
     metadata = {
-        "render_modes": ["rgb_array"],
+        "render_modes": list(RENDER_MODES),
         "render_fps": 10,
         "autoreset_mode": AutoresetMode.DISABLED,
         "on_demand": ["body", "state", "map"],
     }
     pair_kinds = PAIR_KINDS
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        rooms: int = 3,
-        kind: str = "walk",
-        observe: str = "pixels",
-        errands: int = 4,
-        battery: float = 100.0,
-        home_max: int = 3,
-        tour: bool = True,
-        shut: bool = False,
-        thinking_cost: float = 0.0,
-        render_mode: str | None = None,
-    ) -> None:
-        check_choice("kind", kind, KINDS)
-        check_choice("observe", observe, OBSERVE_MODES)
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
-        for name, value, least in (("num_envs", num_envs, 1), ("rooms", rooms, 3), ("errands", errands, 1),
-                                   ("home_max", home_max, 1)):
-            check_count(name, value, least)
-        checks.check_number("battery", battery, above=0.0, most=MOST_BATTERY)
-        checks.check_number("thinking_cost", thinking_cost)
-        self.num_envs, self.rooms, self.kind, self.observe = num_envs, rooms, kind, observe
-        self.rules = Rules(rooms, errands, battery, home_max, tour, shut)
-        self.thinking_cost, self.render_mode = float(thinking_cost), render_mode
+    num_envs: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("num_envs", self.num_envs)
+        num_envs, rooms, errands = self.num_envs, self.rooms, self.errands
+        self.prepare_rows(num_envs)
         self.max_episode_steps = longest_tour(rooms) + max(STEPS.values())
         side = rooms * ROOM
         self.metadata = {**self.metadata, "overlay": {"state": [0, 1], "top_left": [0, 0], "bottom_right": [side, side],
                                                       "picture": "render"}}
 
         num_walls = 2 * rooms * (rooms - 1)
-        self.single_observation_space = _observation_space(observe, side, num_walls)
+        self.single_observation_space = _observation_space(self.observe, side, num_walls)
         self.single_action_space = _action_space(self.thinking_cost)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-        self.generators: list[np.random.Generator | None] = [None] * num_envs
-        self._options = {name: np.zeros((num_envs, *shape)) for name, shape in checks.shapes(rooms, errands).items()}
+        self.prepare_options(checks.shapes(rooms, errands))
         self._tour = np.zeros((num_envs, longest_tour(rooms) + 1, 2))
         self._tour_steps = np.zeros(num_envs, np.int64)
         self._vertical, self._horizontal = openings(self._options["doors"])
@@ -117,37 +89,7 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         self._battery = np.zeros(num_envs)
         self._num_steps = np.zeros(num_envs, np.int64)
         self._done = np.zeros(num_envs, np.int64)
-        self._bump, self._died, self._truncated, self._started = (np.zeros(num_envs, bool) for _ in range(4))
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: Options = None
-    ) -> tuple[Observation, Info]:
-        """Start an episode in the rows of `reset_mask` (all by default); the others are unchanged.
-
-        seed: int s seeds row i with s + i; a sequence of B holds one seed per row; None continues the row's own generator.
-        options: "reset_mask" (B,) bool; and either none or all options of `worlds.house.episodes.sample_episode`, with a
-        leading size B, of which the masked rows are used.
-        """
-        given = {name: value for name, value in (options or {}).items() if value is not None}
-        mask = check_reset_mask(given.pop("reset_mask", np.ones(self.num_envs, bool)), self.num_envs)
-        self._need_reset("a reset of some rows only", self._started | mask)
-        rows = np.flatnonzero(mask)
-        seeds = check_seeds(seed, self.num_envs)
-        for row in rows.tolist():
-            if seeds[row] is not None or self.generators[row] is None:
-                self.generators[row] = seeding.np_random(seeds[row])[0]
-        if given:
-            arrays = checks.check_options(given, self.num_envs, self.rooms, self.rules.errands)
-            chosen = {name: values[rows] for name, values in arrays.items()}
-            checks.check_episodes(chosen)
-        else:
-            drawn = [sample_episode(self._generator(row), self.kind, self.rules) for row in rows.tolist()]
-            chosen = {name: np.asarray([one[name] for one in drawn], np.float64).reshape(len(rows), *values.shape[1:])
-                      for name, values in self._options.items()}
-        for name, values in chosen.items():
-            self._options[name][rows] = values
-        self._begin(rows)
-        return self._observation(), self._info()
+        self._bump, self._died, self._truncated = (np.zeros(num_envs, bool) for _ in range(3))
 
     def step(self, actions: Any) -> tuple[Observation, Array, Array, Array, Info]:
         """Apply actions (B, 2) -> observation, reward (B,) float64, terminated and truncated (B,), info."""
@@ -155,8 +97,8 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         if self.thinking_cost:
             cost = 1.0 + self.thinking_cost * (np.asarray(actions["mode"]).reshape(self.num_envs) == PLANNING)
             actions = actions["action"]
-        velocity = checks.check_action(actions, (self.num_envs, 2))
-        self._need_reset("a step", self._started)
+        velocity = check_action(actions, (self.num_envs, 2), "a velocity (x, y) in [-1, 1]")
+        self.need_reset("a step")
         active = ~(self._terminated | self._truncated)
         carried = active & self._is_touring
         free = active & ~carried
@@ -185,7 +127,7 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         """Return one picture of the whole house per row, (96 K, 96 K, 3) uint8, or None without a render mode."""
         if self.render_mode is None:
             return None
-        self._need_reset("a render", self._started)
+        self.need_reset("a render")
         options = self._options
         pictures = []
         for row in range(self.num_envs):
@@ -199,8 +141,17 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         """Return `num_pairs` evaluation pairs of each kind; see `worlds.house.episodes.sample_pairs`."""
         return sample_pairs(seed, num_pairs, self.rules)
 
+    def _checked(self, options: dict[str, Any]) -> dict[str, Array]:
+        return check_episode_options(options, checks.shapes(self.rooms, self.errands), self.num_envs,
+                                     f"{self.rooms} x {self.rooms} rooms and {self.errands} errands")
+
+    def _check_episodes(self, options: dict[str, Array]) -> None:
+        checks.check_episodes(options)
+
+    def _drawn(self, row: int) -> dict[str, Any]:
+        return sample_episode(self.generator(row), self.kind, self.rules)
+
     def _begin(self, rows: Array) -> None:
-        """Start the episodes whose options were written to `rows` (N,)."""
         options = self._options
         for row in rows.tolist():
             places = places_at_ticks(options["tour"][row])
@@ -214,7 +165,6 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         self._battery[rows] = options["battery"][rows] * np.where(self._tour_steps[rows] > 0, TOUR_BATTERY, 1.0)
         self._num_steps[rows] = self._done[rows] = 0
         self._bump[rows] = self._died[rows] = self._truncated[rows] = False
-        self._started[rows] = True
         self._shut(rows[self._tour_steps[rows] == 0])
 
     def _shut(self, rows: Array) -> None:
@@ -252,16 +202,6 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         goal: Array = self._options["goals"][np.arange(self.num_envs), self._present]
         return goal
 
-    def _generator(self, row: int) -> np.random.Generator:
-        rng = self.generators[row]
-        assert rng is not None
-        return rng
-
-    def _need_reset(self, what: str, started: Array) -> None:
-        if not started.all():
-            rows = np.flatnonzero(~started).tolist()
-            raise ResetNeeded(f"{what} came before rows {rows} were ever reset; call reset() first.")
-
     def _observation(self) -> Observation:
         """Return new arrays at each call, so that callers may keep or change them."""
         options, goal = self._options, self._goal
@@ -282,7 +222,7 @@ class HouseVectorEnv(gymnasium.vector.VectorEnv):
         """Return the true place and the counts of the episode, with gymnasium's masks set for every row and key."""
         info: Info = {"state": self._place.astype(np.float32), "success": self._success, "errands_done": self._done.copy(),
                       "died": self._died.copy(), "out_of_time": self._truncated.copy()}
-        return info | {f"_{key}": np.ones(self.num_envs, bool) for key in info}
+        return self.with_masks(info)
 
 
 def _observation_space(observe: str, side: float, num_walls: int) -> Dict:

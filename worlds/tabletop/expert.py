@@ -5,9 +5,9 @@ Shapes: B rows, S the size of a state.
 
 import numpy as np
 
+from worlds.refusals import check_share
 from worlds.tabletop.episodes import KINDS
 from worlds.tabletop.goals import PLACE
-from worlds.tabletop.options import check_share
 from worlds.tabletop.physics import CLOSED, FINGER, GRIP, GRIP_SPEED, HIGH, LOW, OPEN, RADIUS, SPEED, TABLE
 from worlds.tabletop.state import GRIPPER, HELD, OPENING, TARGET, TASK, Array, places_of, shapes_of
 

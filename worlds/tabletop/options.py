@@ -1,4 +1,4 @@
-"""Checks of a table's settings, reset options and actions. Every refusal is a ValueError.
+"""Checks of a table's settings and reset options. Every refusal is a ValueError.
 
 Shapes: B = num_envs rows, N objects.
 """
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from worlds.refusals import check_choice
 from worlds.tabletop.episodes import KINDS
 from worlds.tabletop.looks import FACTORS, PALETTE, factors_of
 from worlds.tabletop.physics import HIGH, LOW, TABLE, TOLERANCE, ZONE, Bodies, gap_of, overlap
 from worlds.tabletop.sprites import SHAPES
 from worlds.tabletop.state import Array
-from worlds.two_rooms_refusals import check_choice
 
 
 def shapes(num_objects: int) -> dict[str, tuple[int, ...]]:
@@ -31,37 +31,6 @@ def check_unseen(given: Any) -> frozenset[str]:
     for factor in sorted(factors):
         check_choice("unseen", factor, ("all", "none", *FACTORS))
     return factors
-
-
-def check_flag(setting: str, given: Any) -> None:
-    """Refuse other values than True and False."""
-    if not isinstance(given, (bool, np.bool_)):
-        raise ValueError(f"{setting}={given!r} is not possible; expected true or false.")
-
-
-def check_share(setting: str, given: Any) -> None:
-    """Refuse other values than numbers above 0, up to 1."""
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 1:
-        raise ValueError(f"{setting}={given!r} is not possible; expected a number above 0, up to 1.")
-
-
-def check_options(options: dict[str, Any], num_envs: int, num_objects: int) -> dict[str, Array]:
-    """Return the options as arrays (B, ...); refuse an unknown or missing name, another shape, and what is not finite."""
-    expected = shapes(num_objects)
-    for name in options:
-        check_choice("option", name, (*expected, "reset_mask"))
-    missing = [name for name in expected if name not in options]
-    if missing:
-        raise ValueError(f"the options of an episode lack {', '.join(missing)}; expected all of {', '.join(expected)}, "
-                         "or none. Fix: take them from sample_pairs()")
-    arrays = {name: np.asarray(options[name], np.float64) for name in expected}
-    for name, values in arrays.items():
-        if values.shape != (num_envs, *expected[name]):
-            raise ValueError(f"option {name} has shape {values.shape}; expected {(num_envs, *expected[name])}, for "
-                             f"{num_objects} objects with clutter. Fix: the settings it was drawn with")
-        if not np.isfinite(values).all():
-            raise ValueError(f"option {name} is not finite; expected numbers.")
-    return arrays
 
 
 def check_episodes(options: dict[str, Array]) -> None:
@@ -102,16 +71,3 @@ def bodies_of(options: dict[str, Array]) -> Bodies:
     """Return the bodies of options (R, ...)."""
     return Bodies(options["gripper"], gap_of(options["opening"]), options["held"].astype(np.int64), options["places"],
                   options["shapes"] >= 0)
-
-
-def check_action(action: Any, shape: tuple[int, ...]) -> Array:
-    """Return the action as float64; refuse another shape or values that are not finite."""
-    found = np.asarray(action, np.float64)
-    if found.shape != shape:
-        raise ValueError(f"the action has shape {found.shape}; expected {shape}, a velocity (x, y) and a speed of opening, "
-                         "in [-1, 1].")
-    if not np.isfinite(found).all():
-        wrong = found[~np.isfinite(found).all(axis=-1)].reshape(-1, 3)[0].tolist()
-        raise ValueError(f"the action {wrong} is not finite; expected numbers in [-1, 1]. Check its source: diverged "
-                         "weights of a policy give such values.")
-    return found

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from worlds.refusals import check_choice, check_count, check_flag
 from worlds.tabletop.episodes import KINDS, Rules
 from worlds.tabletop.looks import OBJECT_SHAPES
-from worlds.tabletop.options import check_flag, check_unseen
-from worlds.two_rooms_refusals import check_choice, check_count
+from worlds.tabletop.options import check_unseen
 
 OBSERVE_MODES = ("pixels", "state")
 RENDER_MODES = ("rgb_array",)

@@ -4,18 +4,16 @@ Shapes: B = num_envs rows, N objects (with room for clutter), S = 7 + 4 N the si
 Places are (x, y) in units: the table has 40 x 40 of them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from worlds.refusals import check_action, check_count, check_episode_options
+from worlds.rows import EpisodeRows, Info, Observation
 from worlds.tabletop import options as checks
 from worlds.tabletop.dynamics import to_state
 from worlds.tabletop.episodes import PAIR_KINDS, STEPS, one_stream, sample_episode, sample_pairs
@@ -24,16 +22,13 @@ from worlds.tabletop.physics import TABLE, Bodies, gap_of, move
 from worlds.tabletop.rendering import MARGIN, PAD, VIEW, Scene, draw, draw_table
 from worlds.tabletop.settings import RENDER_MODES, Settings
 from worlds.tabletop.state import GRIPPER, HELD, OPENING, PLATE, TASK, Array, objects_of, places_of, size_of
-from worlds.two_rooms_refusals import check_count, check_reset_mask, check_seeds
 
 RENDERED = 192  # px
-Observation = dict[str, Array]
-Info = dict[str, Any]
-Options = dict[str, Any] | None
+ACTION = "a velocity (x, y) and a speed of opening, in [-1, 1]"
 
 
 @dataclass(eq=False, repr=False)
-class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
+class TableTopVectorEnv(Settings, EpisodeRows):
     """B independent tables with one `Settings`; a row depends on its own seed, options and actions only, bitwise.
 
     An action is (velocity x, velocity y, speed of opening) in [-1, 1]: the velocity's Euclidean norm is clipped to 1, which
@@ -71,14 +66,14 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
         super().__post_init__()
         check_count("num_envs", self.num_envs)
         num_envs, size = self.num_envs, self.size
+        self.prepare_rows(num_envs)
         slots = self.rules.num_slots
         self.single_observation_space = _observation_space(self.observe, size, size_of(slots))
         self.single_action_space = Box(-1.0, 1.0, (3,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-        self.generators: list[np.random.Generator | None] = [None] * num_envs
-        self._options = {name: np.zeros((num_envs, *shape)) for name, shape in checks.shapes(slots).items()}
+        self.prepare_options(checks.shapes(slots))
         self._state = np.zeros((num_envs, size_of(slots)))
         self._goals = np.zeros((num_envs, MOST_GOALS, size_of(slots)))
         self._bodies = Bodies(np.full((num_envs, 2), TABLE / 2), np.zeros(num_envs), np.full(num_envs, -1),
@@ -87,42 +82,12 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
         self._canvas = np.zeros((num_envs, side, side, 3), np.uint8)
         self._goal_pictures = np.zeros((num_envs, MOST_GOALS, size, size, 3), np.uint8)
         self._num_steps = np.zeros(num_envs, np.int64)
-        self._success, self._truncated, self._started = (np.zeros(num_envs, bool) for _ in range(3))
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: Options = None
-    ) -> tuple[Observation, Info]:
-        """Start an episode in the rows of `reset_mask` (all by default); the others are unchanged.
-
-        seed: int s seeds row i with s + i; a sequence of B holds one seed per row; None continues the row's own generator.
-        options: "reset_mask" (B,) bool; and either none or all options of `worlds.tabletop.episodes.sample_episode`, with a
-        leading size B, of which the masked rows are used.
-        """
-        given = {name: value for name, value in (options or {}).items() if value is not None}
-        mask = check_reset_mask(given.pop("reset_mask", np.ones(self.num_envs, bool)), self.num_envs)
-        self._need_reset("a reset of some rows only", self._started | mask)
-        rows = np.flatnonzero(mask)
-        seeds = check_seeds(seed, self.num_envs)
-        for row in rows.tolist():
-            if seeds[row] is not None or self.generators[row] is None:
-                self.generators[row] = seeding.np_random(seeds[row])[0]
-        if given:
-            arrays = checks.check_options(given, self.num_envs, self.rules.num_slots)
-            chosen = {name: values[rows] for name, values in arrays.items()}
-            checks.check_episodes(chosen)
-        else:
-            drawn = [sample_episode(one_stream(self._generator(row)), self.kind, self.rules) for row in rows.tolist()]
-            chosen = {name: np.asarray([one[name] for one in drawn], np.float64).reshape(len(rows), *values.shape[1:])
-                      for name, values in self._options.items()}
-        for name, values in chosen.items():
-            self._options[name][rows] = values
-        self._begin(rows)
-        return self._observation(), self._info()
+        self._success, self._truncated = np.zeros(num_envs, bool), np.zeros(num_envs, bool)
 
     def step(self, actions: Any) -> tuple[Observation, Array, Array, Array, Info]:
         """Apply actions (B, 3) -> observation, reward (B,) float64, terminated and truncated (B,), info."""
-        action = checks.check_action(actions, (self.num_envs, 3))
-        self._need_reset("a step", self._started)
+        action = check_action(actions, (self.num_envs, 3), ACTION)
+        self.need_reset("a step")
         rows = np.flatnonzero(~(self._success | self._truncated))
         moved = move(self._bodies.take(rows), action[rows])
         for values, new in zip(self._bodies, moved, strict=True):
@@ -139,7 +104,7 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
         """Return a picture (192, 192, 3) uint8 per row, not shifted by the camera, or None without a render mode."""
         if self.render_mode is None:
             return None
-        self._need_reset("a render", self._started)
+        self.need_reset("a render")
         options, still = self._options, np.zeros((self.num_envs, 2))
         canvas = np.stack([draw_table(RENDERED, int(options["texture"][row]), options["lighting"][row], still[row],
                                       options["plate"][row]) for row in range(self.num_envs)])
@@ -150,8 +115,17 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
         """Return `num_pairs` evaluation pairs of each kind; see `worlds.tabletop.episodes.sample_pairs`."""
         return sample_pairs(seed, num_pairs, self.rules)
 
+    def _checked(self, options: dict[str, Any]) -> dict[str, Array]:
+        slots = self.rules.num_slots
+        return check_episode_options(options, checks.shapes(slots), self.num_envs, f"{slots} objects with clutter")
+
+    def _check_episodes(self, options: dict[str, Array]) -> None:
+        checks.check_episodes(options)
+
+    def _drawn(self, row: int) -> dict[str, Any]:
+        return sample_episode(one_stream(self.generator(row)), self.kind, self.rules)
+
     def _begin(self, rows: Array) -> None:
-        """Start the episodes whose options were written to `rows` (R,)."""
         options = {name: values[rows] for name, values in self._options.items()}
         for values, new in zip(self._bodies, checks.bodies_of(options), strict=True):
             values[rows] = new
@@ -170,7 +144,6 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
             self._goal_pictures[rows, number] = draw(scene, self.size, goal[:, GRIPPER], gap_of(goal[:, OPENING]),
                                                      places_of(goal))
         self._num_steps[rows], self._success[rows], self._truncated[rows] = 0, False, False
-        self._started[rows] = True
 
     def _scene(self, rows: Array | slice = slice(None)) -> Scene:
         options = self._options
@@ -184,16 +157,6 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
             return np.full(self.num_envs, MOST_GOALS - 1)
         present: Array = (self._num_steps[:, None] >= SWITCH).sum(axis=1)
         return present
-
-    def _generator(self, row: int) -> np.random.Generator:
-        rng = self.generators[row]
-        assert rng is not None
-        return rng
-
-    def _need_reset(self, what: str, started: Array) -> None:
-        if not started.all():
-            rows = np.flatnonzero(~started).tolist()
-            raise ResetNeeded(f"{what} came before rows {rows} were ever reset; call reset() first.")
 
     def _observation(self) -> Observation:
         """Return new arrays at each call, so that callers may keep or change them."""
@@ -211,7 +174,7 @@ class TableTopVectorEnv(Settings, gymnasium.vector.VectorEnv):
     def _info(self) -> Info:
         """Return the true state and success, with gymnasium's masks set for every row and key."""
         info: Info = {"state": self._state.astype(np.float32), "success": self._success.copy()}
-        return info | {f"_{key}": np.ones(self.num_envs, bool) for key in info}
+        return self.with_masks(info)
 
 
 def _observation_space(observe: str, size: int, width: int) -> Dict:
