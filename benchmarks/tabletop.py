@@ -214,8 +214,8 @@ def text_of(rows: Sequence[dict[str, Any]], kinds: Sequence[str], figures: dict[
                 f"{found['learning_cpu_seconds']:.0f}"] if name in LEARNS else [""] * 3
         lines.append(f"| {name} | {' | '.join([*cells, *more])} |")
     lines += ["", "*Energy minimum*: how often the minimum over 9 x 9 velocities lies within a cell of the action that led "
-              "to the goal's picture. *True pictures*: success of `reach` if each step goes to where the true picture's tokens "
-              "are nearest to the goal's, without a predictor: what is lost there is the encoder's.", "",
+              "to the goal's picture. *True pictures*: success of `reach` if each step goes to where the true picture's "
+              "tokens are nearest to the goal's, without a predictor: what is lost there is the encoder's.", "",
               "![energy over velocities](tabletop.png)", ""]
     lines += [f"* {'met' if met[name] else 'missed'}: {name}: {value:.3f} (threshold {THRESHOLDS[name]})"
               for name, value in figures.items()]
