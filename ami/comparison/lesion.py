@@ -19,12 +19,12 @@ from ami.blueprint import Cost, World
 from ami.comparison.compare import SEEDS, Comparison, compare_variants
 from ami.comparison.variants import Variant
 from ami.config.compose import Config, compose
+from ami.drawing.losses import INTACT, WITHOUT
 from ami.graph.graph import Graph
 from ami.graph.wiring import Wire
 from ami.session.evaluation import judged_graph
 from ami.terminal.console import Console
 
-INTACT = "intact"
 NEUTRAL = {"mode": 2, "weights": 1}
 """The constant input for a cut wire of these kinds: plan, and no modulation."""
 TERMS = ("intrinsic", "critics")
@@ -69,7 +69,7 @@ def _parts(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
             calls = tuple(f"graph.{caller}.calls.{name}=null" for caller, names in graph.calls.items()
                           for name, callee in names.items() if callee == node and _is_optional(graph, caller, name))
             if wires or calls:
-                yield f"without {node}", (*wires, *calls)
+                yield f"{WITHOUT}{node}", (*wires, *calls)
 
 
 def _terms(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -81,11 +81,11 @@ def _terms(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
             floors = settings.get("floors") or {}
             for name in names:
                 floor = (f"{node}.floors.{name}=0",) if name in floors else ()
-                yield f"without {node}.{name}", (f"{node}.weights.{name}=0", *floor)
+                yield f"{WITHOUT}{node}.{name}", (f"{node}.weights.{name}=0", *floor)
 
 
 def _wires(graph: Graph) -> Iterator[tuple[str, tuple[str, ...]]]:
-    return ((f"without {wire}", (_without(graph, wire),)) for wire in graph.wires if not wire.cut)
+    return ((f"{WITHOUT}{wire}", (_without(graph, wire),)) for wire in graph.wires if not wire.cut)
 
 
 def _learners(config: Config, graph: Graph) -> list[str]:
