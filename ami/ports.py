@@ -84,7 +84,8 @@ class Port:
         optional: an input that may stay unwired; `step` then receives None.
         space: the action space, on a world's action port; None elsewhere.
         is_text: an output whose messages are texts, (B, n) uint8: the bytes of their UTF-8 code, padded with 0.
-        plane: the two entries of a state, or of another last dimension, that are a place in a plane; the viewer draws them.
+        plane: the two entries of a state, or of another last dimension, that are a place in a plane, negative ones from its
+            end; the viewer draws them.
     """
 
     kind: str
@@ -114,6 +115,23 @@ class Port:
                 size = dims[dim.removeprefix("*")]
                 sizes.extend(size if isinstance(size, tuple) else (size,))
         return tuple(sizes)
+
+    def plane_of(self, dims: Mapping[str, Size]) -> tuple[int, int] | None:
+        """Return the entries of the plane, counted from 0; None without one.
+
+        Raises:
+            PortError: the last dimension has no such entry.
+            KeyError: a symbol is unresolved.
+        """
+        if self.plane is None:
+            return None
+        size = self.shape(dims)[-1]
+        for entry in self.plane:
+            if not -size <= entry < size:
+                raise PortError(f"a port of the kind '{self.kind}' has the plane {self.plane}, but its last dimension has "
+                                f"{size} entries: expected two of {-size} to {size - 1}")
+        first, second = self.plane
+        return first % size, second % size
 
     def describe(self) -> str:
         """Return the text of a port in error messages and `ami list`: `state float32 (B, *S)`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ami.errors import AmiError, ModuleError
+from ami.errors import AmiError, ModuleError, PortError
 from ami.graph.faults import FIX, blamed, raised
 from ami.graph.wiring import Wire
 from ami.module import Module
@@ -58,6 +58,8 @@ class DimSolver:
             self._propagate()
         if complete and not self.mistakes:
             self._report_open()
+        if complete and not self.mistakes:
+            self._report_planes()
         return self.known
 
     def _propagate(self) -> None:
@@ -195,6 +197,14 @@ class DimSolver:
 
     def _mismatch(self, why: str, shape: tuple[int, ...], port: Port) -> None:
         self._mistake(f"{why}: ({', '.join(map(str, ('B', *shape)))}) arrives, expected {port.describe()}. {AGREE}")
+
+    def _report_planes(self) -> None:
+        for node, module in self.modules.items():
+            for name, port in module.outputs.items():
+                try:
+                    port.plane_of(self.known[node])
+                except PortError as error:
+                    self.mistakes.append(f"{node}.{name}: {error}")
 
     def _report_open(self) -> None:
         for node, module in self.modules.items():

@@ -146,8 +146,8 @@ def write_header(folder: Path, graph: Graph, config: Mapping[str, Any] | None = 
         "roles": {node: graph.drafts[node].role for node in graph.order},
         "texts": [f"{node}.{name}" for node in graph.order for name, port in graph.drafts[node].outputs.items()
                   if port.is_text],
-        "planes": {f"{node}.{name}": [entry % port.shape(graph.dims[node])[-1] for entry in port.plane]
-                   for node in graph.order for name, port in graph.drafts[node].outputs.items() if port.plane},
+        "planes": {f"{node}.{name}": list(plane) for node in graph.order
+                   for name, port in graph.drafts[node].outputs.items() if (plane := port.plane_of(graph.dims[node]))},
         "config": None if config is None else dict(config),
     }
     write_json(folder / NAME, header)

@@ -121,3 +121,15 @@ def test_the_same_generator_gives_the_same_sample(seed: int, kind: str) -> None:
 def test_a_plane_needs_a_vector() -> None:
     with pytest.raises(PortError, match=r"kind 'surprise' has the plane \(0, 1\) and no dims: expected a vector"):
         Port("surprise", plane=(0, 1))
+
+
+@pytest.mark.parametrize("plane, entries", [((0, 1), (0, 1)), ((-2, -1), (3, 4)), ((4, -5), (4, 0))])
+def test_entries_of_a_plane_count_from_either_end(plane: tuple[int, int], entries: tuple[int, int]) -> None:
+    assert Port("state", ("*S",), plane=plane).plane_of({"S": (5,)}) == entries
+    assert Port("state", ("*S",)).plane_of({"S": (5,)}) is None
+
+
+@pytest.mark.parametrize("plane", [(0, 5), (-6, 0)])
+def test_entries_of_a_plane_beyond_the_size_are_refused(plane: tuple[int, int]) -> None:
+    with pytest.raises(PortError, match="but its last dimension has 5 entries: expected two of -5 to 4"):
+        Port("state", ("*S",), plane=plane).plane_of({"S": (5,)})

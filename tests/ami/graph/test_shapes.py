@@ -109,3 +109,9 @@ def test_an_unresolved_size_is_reported() -> None:
 
 def test_an_optional_port_needs_no_size() -> None:
     assert solve(a=Node({"in": port("*S", optional=True)})) == ({"a": {}}, [])
+
+
+def test_a_plane_beyond_the_size_is_reported() -> None:
+    _, mistakes = solve(a=Node(outputs={"out": Port("state", ("*S",), plane=(0, 3))}, decides={"S": (3,)}))
+    assert mistakes == ["a.out: a port of the kind 'state' has the plane (0, 3), but its last dimension has 3 entries: "
+                        "expected two of -3 to 2"]
