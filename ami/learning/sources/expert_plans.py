@@ -86,9 +86,7 @@ class ExpertPlans(Source):
         self.agents, self.episodes = tuple(agents), episodes
 
     def open(self, supply: Supply) -> Draw:
-        require(len(self.agents) <= supply.steps,
-                f"learning.stages.{supply.stage}.source.agents is {list(self.agents)}: expected at most one per step, "
-                f"{supply.steps}")
+        self.check_agents(supply)
         return _Growing(self, supply).draw
 
     def shrunk(self, longest: int, episodes: int) -> Self:

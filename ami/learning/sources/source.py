@@ -90,6 +90,12 @@ class Source(ABC):
             SettingError: the data are too few, or modules that compute them are missing.
         """
 
+    def check_agents(self, supply: Supply) -> None:
+        """Raise SettingError unless the stage has a step for each of `agents`, which share its steps."""
+        require(len(self.agents) <= supply.steps,
+                f"learning.stages.{supply.stage}.source.agents is {list(self.agents)}: expected at most one per step, "
+                f"{supply.steps}")
+
     def nodes(self, modules: Mapping[str, Module]) -> set[str]:
         """Return the nodes that compute its batches."""
         return set()
