@@ -52,6 +52,7 @@ REFUSED = {
     "memory=recurrent": ("Fix: graph.memory.percept=perception.percept", ["experiment=memory_s7"]),
     "actor=scripted_choice": ("actor.map is not wired and actor needs it", [
         "experiment=memory_s7", "+graph.actor.map=world.map"]),
+    "actor=action_values": ("values every combination of choices, and here an action is 2 numbers in [-1, 1]", GYM),
     "actor=model_policy": ("Fix: graph.actor.calls.world_model=<node>", [
         "+graph.actor.calls.world_model=world_model", "+graph.actor.calls.cost=cost"]),
     "configurator=drives": ("configurator.ways is not wired and configurator needs it", ["agent=house"]),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ami.blueprint import Perception, WorldModel
 from ami.data.column import Column
-from ami.data.replay_buffer import FRAMES_AT_ONCE, REWARD, TERMINATED, ReplayBuffer
+from ami.data.replay_buffer import ACTION, FRAMES_AT_ONCE, REWARD, TERMINATED, ReplayBuffer
 from ami.data.scratch import Scratch, in_chunks
 from ami.errors import require
 from ami.learning.sources.prioritised import PrioritisedDraw, check_priorities
@@ -95,6 +95,7 @@ class States:
         state: (F, *S).
         successors: (F, 1 + M, *S): the state perceived next, then M imagined ones.
         goals: (F, *Q), the goal to perceive what was perceived at each state.
+        action: (F, A), the action taken at each state; that of an episode's last one is never drawn.
         reward, cont: (F, 1 + M), the reward on arriving at each successor, and whether the episode continues after it: the
             perceived ones, then the predicted ones. None if not recorded, or if the model predicts none.
         first: (F,), the index of the first later state of the same episode.
@@ -105,6 +106,7 @@ class States:
     state: Column
     successors: Column
     goals: Column
+    action: Tensor
     first: Tensor
     last: Tensor
     reward: Tensor | None = None
@@ -144,15 +146,15 @@ class States:
         """Return the batch of states (N,), each with a goal drawn from torch's global stream.
 
         Returns:
-            "state" (N, *S), "successors" (N, 1 + M, *S), "goal" (N, *Q), "next" (N, *Q), the next percept as a goal, and,
-            if known, "reward" and "cont" (N, 1 + M).
+            "state" (N, *S), "action" (N, A), taken there, "successors" (N, 1 + M, *S), "goal" (N, *Q), "next" (N, *Q), the
+            next percept as a goal, and, if known, "reward" and "cont" (N, 1 + M).
         """
         span = self.last[index] - self.first[index] + 1
         if self.horizon is not None:
             span = span.clamp(max=self.horizon)
         goal = self.first[index] + (torch.rand(len(index)) * span).long()
         drawn = {"state": self.state.rows(index), "successors": self.successors.rows(index), "goal": self.goals.rows(goal),
-                 "next": self.goals.rows(index + 1)}
+                 "next": self.goals.rows(index + 1), "action": self.action[index]}
         columns = {"reward": self.reward, "cont": self.cont}
         return drawn | {name: value[index] for name, value in columns.items() if value is not None}
 
@@ -189,7 +191,7 @@ def remember(experience: ReplayBuffer, perception: Perception, world_model: Worl
             yield torch.cat(parts, dim=1)
 
     futures = scratch.column(successors(), count)
-    return States(states, futures, goals, first, last, _column(experience, REWARD, rewards),
+    return States(states, futures, goals, experience.column(ACTION), first, last, _column(experience, REWARD, rewards),
                   _column(experience, TERMINATED, conts))
 
 

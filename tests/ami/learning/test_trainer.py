@@ -176,8 +176,8 @@ def test_an_invalid_stage_is_refused(settings: dict[str, object], words: str) ->
      "Fix: choose learning=two_rooms or another with `collect`; or, to learn nothing, ~learning.stages.model "
      "~learning.stages.critic"),
     (["learning.stages.model.source=hindsight_states"],
-     "learning.stages.model.source is HindsightStates, which makes state, successors, goal, next: the loss of world_model "
-     "needs 'action'. Fix: another source, see `ami list learning`, or another loss"),
+     "learning.stages.model.source is HindsightStates, which makes state, successors, goal, next, action: the loss of "
+     "world_model needs 'observation'. Fix: another source, see `ami list learning`, or another loss"),
     (["world_model._target_=ami.testing.toys.gru_belief.GRUBelief", "learning.stages.model.source=prioritised_windows"],
      "learning.stages.model.source draws rows in proportion to their errors, but the loss of world_model (GRUBelief) "
      "reports none. Fix: learning.stages.model.source.alpha=0, or report them in its loss, see ami.blueprint.RowErrors"),

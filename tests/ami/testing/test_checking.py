@@ -20,6 +20,7 @@ OPTIONS = [f"{group}={name}" for section in ("modules", "worlds") for group in S
 
 NEEDS = {"world_model=simulator": ["agent=oracle"],
          "world_model=vjepa": ["perception=patches", "cost=goal_distance"],
+         "actor=action_values": ["world=gym", "perception=vector", "goal=none"],
          "world_model=ac": ["perception=vit", "perception.pool=tokens", "cost=goal_distance"]}
 """Further overrides that an option needs in its graph."""
 ELSEWHERE = {"actor=scripted", "actor=scripted_choice", "actor=state_script", "configurator=drives",

@@ -78,6 +78,19 @@ def test_the_first_successor_is_the_state_perceived_next(lengths: list[int]) -> 
 
 
 @settings(deadline=None, max_examples=30)
+@given(lengths=LENGTHS)
+def test_the_action_is_the_one_taken_at_the_state(lengths: list[int]) -> None:
+    steps = torch.arange(max(lengths)).float()
+    action = (20 * torch.arange(len(lengths))[:, None] + steps)[..., None].repeat(1, 1, 2)
+    frames = experience(lengths)
+    given = ReplayBuffer.of_padded(torch.stack([torch.nn.functional.pad(frames.episode(e)["observation"].float(),
+                                                                        (0, 0, 0, max(lengths) - steps))
+                                                for e, steps in enumerate(lengths)]), action, torch.tensor(lengths))
+    drawn = remember(given, Eye(), Model(), 0).draw(64)
+    assert torch.equal(drawn["action"][:, 0], drawn["state"][:, 0, 0] / 2)
+
+
+@settings(deadline=None, max_examples=30)
 @given(lengths=LENGTHS, imagined=st.integers(0, 5))
 def test_the_requested_number_of_successors_is_imagined(lengths: list[int], imagined: int) -> None:
     made = states_of(lengths, imagined)
@@ -93,7 +106,7 @@ def test_a_hindsight_goal_is_a_later_state_of_the_same_episode(lengths: list[int
         torch.manual_seed(seed)
         drawn = states_of(lengths).draw(64)
     assert {name: value.shape for name, value in drawn.items()} == {
-        "state": (64, 2, 1), "successors": (64, 4, 2, 1), "goal": (64, 2, 1), "next": (64, 2, 1)}
+        "state": (64, 2, 1), "action": (64, 2), "successors": (64, 4, 2, 1), "goal": (64, 2, 1), "next": (64, 2, 1)}
     assert torch.equal(drawn["goal"][:, 1], drawn["state"][:, 1])
     assert (drawn["goal"][:, 0] > drawn["state"][:, 0]).all()
     assert torch.equal(drawn["successors"][:, 0, 0], drawn["state"][:, 0] + 2)
