@@ -53,7 +53,7 @@ class ActionValues(Actor):
     unit: Tensor
     each: Tensor
 
-    def __init__(self, hidden: int = 256, gamma: float = 0.98, polyak: float = 0.01, conservative: float = 0.1) -> None:
+    def __init__(self, hidden: int = 256, gamma: float = 0.98, polyak: float = 0.01, conservative: float = 1.0) -> None:
         super().__init__()
         require(hidden >= 1, f"ActionValues.hidden is {hidden}: expected 1 or more")
         require(0 <= gamma < 1, f"ActionValues.gamma is {gamma}: expected 0 or more, less than 1")
