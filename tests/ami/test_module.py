@@ -160,8 +160,8 @@ def test_overriding_a_callable_method_keeps_it_callable() -> None:
 
 
 @pytest.mark.parametrize(("cls", "names"), [
-    (Simulator, ("centre", "context", "decode_action", "distance", "encode_action", "goal_of", "imagine", "imagine_last",
-                 "observe", "rebase_goal")),
+    (Simulator, ("approach", "centre", "context", "decode_action", "distance", "encode_action", "goal_of", "imagine",
+                 "imagine_last", "observe", "rebase_goal", "renew")),
     (WeightedSum, ("energy", "intrinsic_energy")), (CEM, ()),
     (Episodic, ())])
 def test_the_role_determines_the_callable_methods(cls: type[Module], names: tuple[str, ...]) -> None:
