@@ -52,7 +52,7 @@ IJEPA = ["perception.objective=ijepa", "perception.width=0", "perception.depth=3
          "learning.stages.encoder.source=frames", "learning.stages.encoder.batch=64",
          "learning.stages.encoder.learning_rate=0.001", "learning.stages.encoder.scheduler=cosine",
          "~learning.stages.elsewhere"]
-SHUFFLED = "learning.stages.predictor.source={name: percepts, length: 4, shuffle_actions: true}"
+SHUFFLED = "learning.stages.predictor.source={name: windows, length: 4, shuffle_actions: true}"
 AGENTS: dict[str, list[str]] = {
     "ac": AC,
     "shuffled": [*AC, SHUFFLED],

@@ -240,3 +240,9 @@ class AC(WorldModel):
         rollout = rows.of(F.l1_loss, last, tokens[:, start + ahead])
         figures = {"prediction": prediction, "rollout": rollout, "still": F.l1_loss(tokens[:, :-1], tokens[:, 1:])}
         return prediction + rollout, {**{name: value.detach() for name, value in figures.items()}, **rows.figures()}
+
+    @objective
+    def loss_elsewhere(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return `loss` on byte pictures with another camera, light and table for each window: a predictor that has seen
+        tokens of known places alone predicts too short a motion in others."""
+        return self.loss({**batch, "observation": augmented(batch["observation"])})

@@ -171,6 +171,20 @@ def test_loss_is_that_of_true_and_of_imagined_tokens_and_reads_no_target():
     assert torch.allclose(figures["rollout"], (ahead[:, 1] - tokens[:, 2]).abs().mean(), atol=1e-6)
 
 
+def test_losses_elsewhere_change_the_pictures_and_nothing_else():
+    vit = ViT(width=WIDTH, patch=4, pool="tokens", embedding=16, depth=1, heads=2)
+    vit.set_up({"O": (8, 8, 3), "P": (TOKENS, WIDTH)})
+    model = made()
+    model.calls = Calls("world_model", {"perception": Callee("perception", vit)})
+    batch = {"observation": torch.full((4, 3, 8, 8, 3), 90, dtype=torch.uint8), "action": torch.rand(4, 2, ACTIONS)}
+    before = batch["observation"].clone()
+    for plain, elsewhere in ((model.eyes, model.eyes_elsewhere), (model.loss, model.loss_elsewhere)):
+        assert {*plain(batch)[1]} == {*elsewhere(batch)[1]}
+    assert float(model.loss(batch)[1]["still"]) == float(model.loss_elsewhere(batch)[1]["still"]) == 0  # as still as before
+    assert torch.equal(batch["observation"], before)
+    assert model.loss_elsewhere(batch)[0] != model.loss_elsewhere(batch)[0]
+
+
 @pytest.mark.parametrize("settings, message", [
     ({"depth": 0}, "AC.depth is 0: expected 1 or more"),
     ({"reach": -1}, "AC.reach is -1: expected 0 or more earlier frames"),
