@@ -50,7 +50,7 @@ class Policy(Actor):
         width = cast(int, dims["A"])
         self._state_dims, self._goal_dims = len(state), len(goal)
         self.space = self.actions or ActionSpace(width)
-        self.first = nn.Linear(prod(state) + prod(goal), self.hidden)
+        self.first = nn.Linear(self._width(state, goal), self.hidden)
         self.second = nn.Linear(self.hidden, self.hidden)
         self.last = nn.Linear(self.hidden, width)
 
@@ -103,7 +103,11 @@ class Policy(Actor):
         Returns:
             The loss; `action_error`, the mean squared error of continuous numbers; `agreement`, the share of equal choices.
         """
-        score, wanted = self._score(batch["state"], batch["goal"]), batch["plan"][:, 0]
+        return self.imitation(self._score(batch["state"], batch["goal"]), batch["plan"][:, 0])
+
+    def imitation(self, score: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of scores (…, A) for the actions wanted (…, A), and the figures of `loss`."""
+        score, wanted = score.flatten(0, -2), wanted.flatten(0, -2)
         losses, figures = [], {}
         if self.space.numbers:
             losses.append(F.mse_loss(torch.tanh(score[:, :self.space.numbers]), wanted[:, :self.space.numbers]))
@@ -114,12 +118,20 @@ class Policy(Actor):
             figures["agreement"] = (self.space.chosen(score) == chosen).float().mean()
         return torch.stack(losses).sum(), figures
 
-    def _score(self, state: Tensor, goal: Tensor) -> Tensor:
+    def _width(self, state: tuple[int, ...], goal: tuple[int, ...]) -> int:
+        """Return the number of inputs of the MLP for states and goals of these shapes."""
+        return prod(state) + prod(goal)
+
+    def _seen(self, state: Tensor, goal: Tensor) -> Tensor:
+        """Return the inputs of the MLP for states (…, *S) and goals (…, *Q)."""
         if self._state_dims != 1:
             state = state.flatten(-self._state_dims)
         if self._goal_dims != 1:
             goal = goal.flatten(-self._goal_dims)
+        return torch.cat([state, goal], dim=-1)
+
+    def _score(self, state: Tensor, goal: Tensor) -> Tensor:
         # fast for one world: no extra copies; tensors changed in place were created here
-        hidden = self.first(torch.cat([state, goal], dim=-1)).relu_()
+        hidden = self.first(self._seen(state, goal)).relu_()
         score: Tensor = self.last(self.second(hidden).relu_())
         return score

@@ -24,6 +24,7 @@ from ami.learning.sources.source import Draw, Source, Supply, check_role, the_on
 from ami.learning.states import percepts_of, states_of
 from ami.module import Module
 from ami.ports import ActionSpace
+from ami.rng import derive_seed
 
 FLOAT = 4
 """Bytes of a number of a state."""
@@ -43,6 +44,7 @@ class HindsightStates(Source):
         beta: exponent of these weights: 0 corrects nothing of the bias of such draws, 1 the whole of it.
         horizon: the most steps between a state and its goal; None for the rest of the episode.
         perception, world_model: the nodes that compute them; None for the only ones.
+        shuffle_actions: whether each state has the action of another one: the control of a policy that learns from them.
 
     Raises:
         SettingError: a setting is out of its range, or both `alpha` and `terminal_share` are above 0; or, when it is opened,
@@ -53,7 +55,7 @@ class HindsightStates(Source):
 
     def __init__(self, imagined: int = 8, terminal_share: float = 0.0, within: int = 5, horizon: int | None = None,
                  alpha: float = 0.0, beta: float = 0.4, perception: str | None = None,
-                 world_model: str | None = None) -> None:
+                 world_model: str | None = None, shuffle_actions: bool = False) -> None:
         require(imagined >= 0, f"HindsightStates.imagined is {imagined}: expected 0 or more successors")
         require(0 <= terminal_share <= 1, f"HindsightStates.terminal_share is {terminal_share}: expected 0 to 1")
         require(within >= 1, f"HindsightStates.within is {within}: expected 1 or more steps")
@@ -63,12 +65,16 @@ class HindsightStates(Source):
         check_role(world_model, "HindsightStates.world_model")
         self.imagined, self.terminal_share, self.within, self.horizon = imagined, terminal_share, within, horizon
         self.alpha, self.beta, self.perception, self.world_model = alpha, beta, perception, world_model
+        self.shuffle_actions = shuffle_actions
 
     def open(self, supply: Supply) -> Draw:
         where = f"learning.stages.{supply.stage}.source"
         _, perception = the_one(supply.modules, Perception, self.perception, where)
         _, model = the_one(supply.modules, WorldModel, self.world_model, where)
         states = replace(remember(supply.experience, perception, model, self.imagined, supply.scratch), horizon=self.horizon)
+        if self.shuffle_actions:
+            generator = torch.Generator().manual_seed(derive_seed(supply.seed, "shuffled", supply.stage))
+            states = replace(states, action=states.action[torch.randperm(len(states.action), generator=generator)])
         if self.alpha:
             entries = states.with_future()
             return PrioritisedDraw(supply.experience.first[0] + entries, lambda index: states.at(entries[index]),

@@ -14,7 +14,8 @@ from torch import Tensor
 from ami.blueprint import Perception, Prediction, WorldModel
 from ami.data.replay_buffer import ReplayBuffer
 from ami.learning.sources import hindsight_states
-from ami.learning.sources.hindsight_states import States, directions, remember, spread
+from ami.learning.sources.hindsight_states import HindsightStates, States, directions, remember, spread
+from ami.learning.sources.source import Supply
 from ami.ports import ActionSpace
 from modules.world_model.markov import MarkovWorldModel
 
@@ -232,3 +233,15 @@ def test_a_goal_is_at_most_the_horizon_ahead(lengths: list[int], horizon: int) -
     drawn = replace(states_of(lengths), horizon=horizon).draw(40)
     ahead = (drawn["goal"] - drawn["state"])[:, 0, 0] / 2
     assert ahead.min() >= 1 and ahead.max() <= min(horizon, max(lengths))
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_shuffled_actions_are_those_of_other_states(shuffled):
+    buffer = ReplayBuffer.of_padded(torch.arange(40.0).view(4, 10, 1).repeat(1, 1, 2), torch.arange(36.0).view(4, 9, 1) + 1,
+                                    torch.full((4,), 9))
+    supply = Supply("inverse", 64, 10, buffer, {"perception": Eye(), "world_model": Model(1)})
+    draws = [HindsightStates(imagined=0, shuffle_actions=shuffled).open(supply)(0) for _ in range(2)]
+    number = [draw["state"][:, 0, 0] / 2 for draw in draws]  # of the frame; its episode has ten of them and nine actions
+    own = [frame - frame.div(10, rounding_mode="floor") + 1 for frame in number]
+    equal = [(draw["action"][:, 0] == action).float().mean() for draw, action in zip(draws, own, strict=True)]
+    assert max(equal) < 0.5 if shuffled else min(equal) == 1
