@@ -33,8 +33,9 @@ import ami
 from ami.agent import Agent
 from ami.config.compose import compose_baseline, to_graph
 from ami.errors import suggestion
-from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import mean_interval
 from ami.graph.graph import Graph
 from ami.rollout import is_over

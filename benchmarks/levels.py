@@ -29,7 +29,8 @@ from record import page, record
 import ami
 from ami.agent import Agent
 from ami.config.compose import Config, compose_baseline, to_graph
-from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, planning_ports
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import paired_test, wilson
 from ami.runtime.held_modules import Weights
 from ami.runtime.local import LocalRuntime

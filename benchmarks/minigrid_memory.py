@@ -30,8 +30,9 @@ from record import RESULTS, record
 import ami
 from ami.agent import Agent
 from ami.config.compose import compose_baseline, to_graph
-from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import wilson
 from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime

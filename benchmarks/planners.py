@@ -26,8 +26,8 @@ import torch
 from record import STUDIES, page, record
 from study import SEED, evaluate_agent, learn, manifest_of
 
-from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import paired_test, wilson
 from ami.storage.files import write_json
 

@@ -10,8 +10,9 @@ from typing import Any
 import ami
 from ami.agent import Agent
 from ami.config.compose import to_graph
-from ami.evaluation.evaluate import Evaluation, evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import wilson
 from ami.graph.graph import Graph
 from ami.runtime.held_modules import Weights

@@ -44,6 +44,23 @@ def launch(command: str, given: Namespace, words: Sequence[str]) -> int:
         return _launch(command, given, words)
 
 
+def resume(given: Namespace) -> int:
+    """Continue a stopped run, `ami run --resume FOLDER`.
+
+    Raises:
+        SettingError: other arguments than --allow were given.
+        AmiError: the run cannot be resumed, or failed.
+    """
+    others = {"--from": given.saved is not None, "--config-dir": bool(given.config_dir)}
+    asked = [*_hydra_flags(given), *(name for name, is_given in others.items() if is_given), *given.overrides]
+    require(not asked, f"--resume excludes {', '.join(asked)}: the run keeps its settings. Fix: leave it out")
+    from ami.session.resume import resume
+    from ami.terminal.console import Console
+
+    resume(given.resume, given.allow, Console())
+    return 0
+
+
 def _launch(command: str, given: Namespace, words: Sequence[str]) -> int:
     flags, allow = _hydra_flags(given), given.allow
     refuse_two_values(given.overrides)

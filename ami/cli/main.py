@@ -146,8 +146,10 @@ def _do(command: str, parser: Parser, words: list[str]) -> int:
     """Parse the words of a command and run it; its packages are imported now."""
     if command in ("run", "train"):
         given = parser.read(words)
-        from ami.cli.launch import launch
+        from ami.cli.launch import launch, resume
 
+        if command == "run" and given.resume is not None:
+            return resume(given)
         return launch(command, given, words)
     from ami.cli import commands
     from ami.cli import trace as trace_commands

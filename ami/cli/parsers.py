@@ -83,6 +83,8 @@ def _hydra(parser: Parser) -> None:
 
 def _run(commands: Parser) -> None:
     parser = commands.command("run", "Train if necessary, evaluate, print one table and save everything.", True)
+    parser.flag("--resume", help="continue a run that was stopped during its evaluation, in its own folder and with its own "
+                                 "settings; finished waves are not run again", value="FOLDER", of=Path)
     add_folders(parser)
     _hydra(parser)
     parser.section("overrides", overrides)

@@ -30,7 +30,7 @@ from ami.comparison.variants import Sound, Variant, check
 from ami.config.settings import MOST_SEED
 from ami.config.sweep import combinations
 from ami.errors import SettingError, require, unknown_name
-from ami.evaluation.evaluate import Evaluation, Outcome
+from ami.evaluation.outcomes import Evaluation, Outcome
 from ami.evaluation.sheet import Sheet
 from ami.storage.files import private_files, write_atomically, write_json
 from ami.terminal.best_effort import best_effort

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.kinds import differences, kinds_of
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import holm
 
 MEASURES, PER_SEED = ("success", "return"), ("success", "mean_steps", "return")

@@ -14,7 +14,7 @@ from ami.comparison.variants import Sound
 from ami.config.compose import Config
 from ami.envs.pool import pooled_environments
 from ami.errors import AmiError, SettingError
-from ami.evaluation.evaluate import Evaluation
+from ami.evaluation.outcomes import Evaluation
 from ami.learning.threads import torch_threads
 from ami.session import learn as learning
 from ami.session.evaluation import evaluate_local, judged_graph, metrics_of, seal

@@ -79,6 +79,12 @@ class Config:
         settings.learning.threads = threads
         return Config(settings, (*self.overrides, f"learning.threads={threads}"), self.allow, self.fitted)
 
+    def stored_in(self, store: str) -> Config:
+        """Return the same configuration with another store."""
+        settings = self.settings.copy()
+        settings.store = store
+        return Config(settings, self.overrides, self.allow, self.fitted)
+
     @cached_property
     def graph(self) -> Graph:
         """Its graph, made once; raises as `to_graph` does."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,10 +20,9 @@ from torch import Tensor
 from ami.agent import Agent
 from ami.blueprint import Episode, Planner
 from ami.errors import require
-from ami.evaluation.kinds import kinds_of
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, watched
-from ami.evaluation.statistics import Difference, PairedTest, paired_return_test, paired_test
+from ami.evaluation.outcomes import Evaluation, Outcome, Result
 from ami.graph.graph import Graph
 from ami.rollout import Step, rollout
 
@@ -47,81 +45,12 @@ class Progress(NamedTuple):
     succeeded: int
     total_return: float = 0.0
 
-
-class Outcome(NamedTuple):
-    """The outcome of one pair.
-
-    Attributes:
-        kind: the pair's kind.
-        success: whether the goal was reached; None if the world does not report it.
-        steps: number of actions until the episode's end.
-        ret: its return, the undiscounted sum of the world's rewards.
-        metrics: the metrics named in `evaluation.metrics`.
-    """
-
-    kind: str
-    success: bool | None
-    steps: int
-    ret: float = 0.0
-    metrics: Mapping[str, float] = {}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The results of agents on a manifest.
-
-    Attributes:
-        outcomes: one per pair, in the manifest's order.
-        decisions: number of actions in running episodes.
-        plans: number of decisions at which a planner fired and planned; 0 without a planner.
-        model_steps: world model steps of all planners.
-        seconds: wall seconds of the agents' cycles, summed over agents.
-    """
-
-    outcomes: tuple[Outcome, ...]
-    decisions: int
-    plans: int
-    model_steps: int
-    seconds: float
-
-    @property
-    def model_steps_per_plan(self) -> float:
-        """World model steps of all planners per decision counted in `plans`; 0 without plans."""
-        return self.model_steps / max(self.plans, 1)
-
-    @property
-    def ms_per_decision(self) -> float:
-        """Wall milliseconds per decision; the B worlds of a wave share the time of a cycle."""
-        return 1000 * self.seconds / max(self.decisions, 1)
-
-    @property
-    def reports_success(self) -> bool:
-        """Whether the world reports success for every pair."""
-        return all(outcome.success is not None for outcome in self.outcomes)
-
-    def kinds(self) -> dict[str, dict[str, Any]]:
-        """Return the figures of each kind of pair; see `ami.evaluation.kinds.kinds_of`."""
-        return kinds_of([self])
-
-    def successes(self, kind: str | None = None) -> list[bool]:
-        """Return whether each pair was solved, in the manifest's order; None takes every kind."""
-        return [bool(outcome.success) for outcome in self.outcomes if kind in (None, outcome.kind)]
-
-    def returns(self, kind: str | None = None) -> list[float]:
-        """Return the return of each pair, in the manifest's order; None takes every kind."""
-        return [outcome.ret for outcome in self.outcomes if kind in (None, outcome.kind)]
-
-    def metric(self, name: str, kind: str | None = None) -> list[float]:
-        """Return a metric of each pair, in the manifest's order; None takes every kind."""
-        return [outcome.metrics[name] for outcome in self.outcomes if kind in (None, outcome.kind)]
-
-    def against(self, other: Evaluation, kind: str | None = None) -> PairedTest:
-        """Run McNemar's exact test of this agent against another one on the same pairs, by success."""
-        return paired_test(self.successes(kind), other.successes(kind))
-
-    def returns_against(self, other: Evaluation, kind: str | None = None) -> Difference:
-        """Run Wilcoxon's signed-rank test of this agent against another one on the same pairs, by return."""
-        return paired_return_test(self.returns(kind), other.returns(kind))
+    @classmethod
+    def of(cls, results: Mapping[int, Result], total: int) -> Progress:
+        """Return the progress given the results of finished pairs."""
+        outcomes = [result.outcome for result in results.values()]
+        return cls(len(outcomes), total, sum(bool(outcome.success) for outcome in outcomes),
+                   sum(outcome.ret for outcome in outcomes))
 
 
 class _Work(NamedTuple):
@@ -133,17 +62,6 @@ class _Work(NamedTuple):
     refill: bool
 
 
-@dataclass
-class _Part:
-    """The results of finished episodes: outcomes by episode number, and what they cost."""
-
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    decisions: int = 0
-    plans: int = 0
-    model_steps: int = 0
-    seconds: float = 0.0
-
-
 def planning_ports(graph: Graph) -> tuple[str, ...]:
     """Return the ports to watch for counting the model steps of all planners."""
     return tuple(f"{node}.{MODEL_STEPS}" for node in graph.nodes_of(Planner))
@@ -151,7 +69,8 @@ def planning_ports(graph: Graph) -> tuple[str, ...]:
 
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
              on_progress: Callable[[Progress], None] | None = None, metrics: Sequence[Metric] = (),
-             on_end: Callable[[int, Outcome], None] | None = None, refill: bool = False) -> Evaluation:
+             on_end: Callable[[int, Result], None] | None = None, refill: bool = False,
+             finished: Mapping[int, Result] | None = None) -> Evaluation:
     """Evaluate one agent, or several equal ones, on every pair of the manifest.
 
     Args:
@@ -161,9 +80,11 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         batch: number of parallel worlds per agent.
         on_progress: called in the calling thread whenever pairs have ended.
         metrics: further figures of each episode.
-        on_end: called in the calling thread with each finished pair's number and outcome, even if an error stops the others.
+        on_end: called in the calling thread with each finished pair's number and result, even if an error stops the others.
         refill: start the next pair in a row as soon as its pair has ended, see `ami.rollout`. Do not use it with a trace.
             Ignored with several agents: the rows of their pairs would depend on their speed.
+        finished: the results, by number, of pairs that were run before. They are not run again, except in a wave with
+            others, whose ticks are those of a whole wave.
 
     Raises:
         SettingError: there is no agent, `batch` is below 1, or a pair is solved at the start.
@@ -171,51 +92,46 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
         An error in any agent, or Ctrl-C, stops all agents and is raised here.
     """
     require(len(agents) >= 1, "evaluate got no agent: expected one or more")
+    results = dict(finished or {})
     waiting: SimpleQueue[_Work] = SimpleQueue()
     if refill and len(agents) == 1:
-        waiting.put(_Work(0, manifest.episodes(), batch, True))
+        waiting.put(_Work(0, [episode for episode in manifest.episodes() if episode.number not in results], batch, True))
     else:
         for wave, episodes in manifest.waves(batch):
-            waiting.put(_Work(wave, episodes, batch, False))
-    ended: SimpleQueue[tuple[int, Outcome]] = SimpleQueue()
+            if any(episode.number not in results for episode in episodes):
+                waiting.put(_Work(wave, episodes, batch, False))
+    ended: SimpleQueue[tuple[int, Result]] = SimpleQueue()
     stop = Event()
-    progress = Progress(0, len(manifest.pairs), 0)
+    progress = Progress.of(results, len(manifest.pairs))
 
-    def count(progress: Progress) -> Progress:
-        finished, total, succeeded, returned = progress
+    def collect() -> None:
         while not ended.empty():
-            number, outcome = ended.get()
+            number, result = ended.get()
+            results[number] = result
             if on_end is not None:
-                on_end(number, outcome)
-            finished, succeeded, returned = finished + 1, succeeded + bool(outcome.success), returned + outcome.ret
-        return Progress(finished, total, succeeded, returned)
+                on_end(number, result)
 
-    def run_all(agent: Agent) -> list[_Part]:
-        return [_run(agent, manifest, work, ended, stop, metrics) for work in _taken_from(waiting, stop)]
+    def run_all(agent: Agent) -> None:
+        for work in _taken_from(waiting, stop):
+            _run(agent, manifest, work, ended, stop, metrics)
 
     with ThreadPoolExecutor(len(agents), thread_name_prefix="agent") as pool:
         try:
             pending = {pool.submit(run_all, agent) for agent in agents}
-            parts: list[_Part] = []
             while pending:
                 done, pending = wait(pending, PROGRESS_SECONDS, FIRST_COMPLETED)
                 for future in done:
-                    parts.extend(future.result())
-                now = count(progress)
+                    future.result()
+                collect()
+                now = Progress.of(results, len(manifest.pairs))
                 if on_progress is not None and now != progress:
                     on_progress(now)
                 progress = now
         finally:
             # also after an error or Ctrl-C: leaving `with` waits for the threads, which end at their next tick
             stop.set()
-            count(progress)
-    outcomes = {number: outcome for part in parts for number, outcome in part.outcomes.items()}
-    return Evaluation(
-        tuple(outcomes[number] for number in range(len(manifest.pairs))),
-        decisions=sum(part.decisions for part in parts),
-        plans=sum(part.plans for part in parts),
-        model_steps=sum(part.model_steps for part in parts),
-        seconds=sum(part.seconds for part in parts))
+            collect()
+    return Evaluation.of(results)
 
 
 def _taken_from(waiting: SimpleQueue[_Work], stop: Event) -> Iterator[_Work]:
@@ -226,11 +142,12 @@ def _taken_from(waiting: SimpleQueue[_Work], stop: Event) -> Iterator[_Work]:
             return
 
 
-def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple[int, Outcome]], stop: Event,
-         metrics: Sequence[Metric]) -> _Part:
+def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple[int, Result]], stop: Event,
+         metrics: Sequence[Metric]) -> None:
     """Run some episodes; ticks after the end of a row's episode are not counted."""
-    part, begun = _Part(), time.perf_counter()
-    returned = torch.zeros(0, dtype=torch.float64)
+    begun = time.perf_counter()
+    returned = seconds = torch.zeros(0, dtype=torch.float64)
+    plans = model_steps = torch.zeros(0, dtype=torch.int64)
     history = _History(watched(metrics))
     for step in rollout(agent, work.episodes, work.batch, wave=work.wave, refill=work.refill):
         if stop.is_set():
@@ -239,35 +156,36 @@ def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple
         if bool(fresh.any()):
             rows = fresh.nonzero()[:, 0].tolist()
             manifest.refuse_solved([step.episodes[row] for row in rows], step.world["success"][fresh].tolist())
-            returned = torch.where(fresh, 0.0, returned) if len(returned) else torch.zeros(len(fresh), dtype=torch.float64)
+            returned, seconds, plans, model_steps = (
+                torch.where(fresh, 0, total) if len(total) == len(fresh) else torch.zeros(len(fresh), dtype=total.dtype)
+                for total in (returned, seconds, plans, model_steps))
         returned = returned + torch.where(step.alive, step.world["reward"], 0.0)
+        spent = _model_steps(agent.graph, step)
+        plans, model_steps = plans + (spent > 0), model_steps + spent
+        now = time.perf_counter()
+        seconds, begun = seconds + step.alive * ((now - begun) / int(step.alive.sum())), now
         history.add(step)
         for row in step.ended.nonzero()[:, 0].tolist():
             number, steps, ret = step.episodes[row].number, int(step.age[row]), float(returned[row])
             pair, solved = manifest.pairs[number], bool(step.world["success"][row]) if manifest.reports_success else None
             record = EpisodeRecord(pair, solved, steps, ret, history.of(row, steps))
-            part.outcomes[number] = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics})
-            ended.put((number, part.outcomes[number]))
-        _count(part, agent.graph, step)
-    part.seconds = time.perf_counter() - begun
-    return part
+            outcome = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics})
+            ended.put((number, Result(outcome, int(plans[row]), int(model_steps[row]), float(seconds[row]))))
 
 
-def _count(part: _Part, graph: Graph, step: Step) -> None:
-    """Add the decisions of one tick, and the plans and model steps of all planners that are watched.
+def _model_steps(graph: Graph, step: Step) -> Tensor:
+    """Return the model steps (B,) of one tick, of all planners that are watched, in rows that decide.
 
     A planner that does not fire at a tick holds its last plan and adds no model steps.
     """
     deciding = step.continues
-    part.decisions += int(deciding.sum())
     spent = torch.zeros(len(deciding), dtype=torch.int64)
     for name in step.outputs:
         node, _, port = name.partition(".")
         if port == MODEL_STEPS:
             due = deciding & (step.age % graph.every[node] == 0)
             spent += torch.where(due, step.outputs[name].cpu(), 0)
-    part.plans += int((spent > 0).sum())
-    part.model_steps += int(spent.sum())
+    return spent
 
 
 class _History:

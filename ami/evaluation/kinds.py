@@ -20,7 +20,7 @@ from ami.evaluation.statistics import (
 )
 
 if TYPE_CHECKING:
-    from ami.evaluation.evaluate import Evaluation
+    from ami.evaluation.outcomes import Evaluation
 
 
 def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:

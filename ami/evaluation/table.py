@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, NotRequired, TypedDict
 
 from ami.errors import TraceError
-from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.kinds import differences
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.sheet import Sheet
 from ami.storage.files import FileKind
 

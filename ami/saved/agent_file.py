@@ -93,6 +93,11 @@ def read_weights(file: Path) -> Weights:
     return {node: state for node, state in checkpoint.by_node(checkpoint.load(file)[0]).items() if node != "readout"}
 
 
+def is_untrained(file: Path) -> bool:
+    """Return whether an agent's file holds one that learnt nothing; raises as `read_weights` does."""
+    return not checkpoint.load(file)[1].get("nodes")
+
+
 def open_trained(file: Path, graph: Graph) -> Trained:
     """Open a checkpoint, a file or its folder, and check it against the graph that runs it.
 

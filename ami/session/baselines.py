@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from ami.blueprint import Cost, Perception, World, WorldModel
 from ami.config.compose import Config, compose_baseline, to_graph
 from ami.errors import CallError, GraphError, PortError, SettingError, first_reason, require
-from ami.evaluation.evaluate import Evaluation
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import Metric, fitting
 from ami.evaluation.outcome_log import OutcomeLog
+from ami.evaluation.outcomes import Evaluation, Result
 from ami.graph.graph import Graph
 from ami.learning.threads import torch_threads
 from ami.runtime.build import build_module
@@ -53,7 +53,7 @@ def baselines(config: Config, graph: Graph, manifest: Manifest, console: Console
 
 @contextmanager
 def evaluating(found: Mapping[str, Graph], config: Config, graph: Graph, weights: Weights, manifest: Manifest,
-               metrics: Sequence[Metric]) -> Iterator[Callable[[Console, OutcomeLog], dict[str, Evaluation]]]:
+               metrics: Sequence[Metric], log: OutcomeLog) -> Iterator[Callable[[Console], dict[str, Evaluation]]]:
     """Evaluate the baselines on the agent's pairs: with the Ray runtime in another process, while the block evaluates the
     agent; else when they are asked for.
 
@@ -64,44 +64,49 @@ def evaluating(found: Mapping[str, Graph], config: Config, graph: Graph, weights
         weights: the agent's trained weights; a baseline uses those of the modules that both have.
         manifest: the sealed pairs.
         metrics: the agent's metrics; a baseline has those whose ports it has.
+        log: receives each result; its finished pairs are not run again.
 
     Yields:
-        A function that waits for the baselines and returns their evaluations, by name. It takes the console, for progress,
-        and the log, which receives each outcome.
+        A function that waits for the baselines and returns their evaluations, by name. It takes the console, for progress.
     """
     own = {name: {} if name == UNTRAINED else shared_weights(weights, baseline, graph) for name, baseline in found.items()}
 
-    def here(console: Console, log: OutcomeLog) -> dict[str, Evaluation]:
+    def here(console: Console) -> dict[str, Evaluation]:
         return {name: evaluate_local(config, name, baseline, own[name], manifest, console, fitting(metrics, baseline),
-                                     log.of(name)) for name, baseline in found.items()}
+                                     log.of(name), log.finished(name)) for name, baseline in found.items()}
 
     if config.settings.runtime != "ray" or not found or (os.cpu_count() or 1) == 1:
         yield here
         return
     from ami.runtime.ray_tasks import Task, in_background
 
-    tasks = [Task(name, evaluate_apart, (config, name, own[name], manifest)) for name in found]
+    tasks = [Task(name, evaluate_apart, (config, name, own[name], manifest, log.finished(name))) for name in found]
     with in_background(tasks, config.settings.address) as result_of:
-        def waited(console: Console, log: OutcomeLog) -> dict[str, Evaluation]:
+        def waited(console: Console) -> dict[str, Evaluation]:
             evaluations: dict[str, Evaluation] = {}
             with console.counting("evaluate baselines", len(found) * len(manifest.pairs), "pairs") as bar:
                 for name in found:
-                    evaluations[name] = result_of(name)
-                    for number, outcome in enumerate(evaluations[name].outcomes):
-                        log.of(name)(number, outcome)
+                    results: dict[int, Result] = result_of(name)
+                    for number, result in results.items():
+                        log.of(name)(number, result)
+                    evaluations[name] = Evaluation.of({**log.finished(name), **results})
                     bar(len(manifest.pairs), name)
             return evaluations
 
         yield waited
 
 
-def evaluate_apart(config: Config, name: str, weights: Weights, manifest: Manifest) -> Evaluation:
-    """Evaluate a baseline in a process of its own, as `evaluating` does in the run's."""
+def evaluate_apart(config: Config, name: str, weights: Weights, manifest: Manifest,
+                   finished: Mapping[int, Result]) -> dict[int, Result]:
+    """Return the results of a baseline's pairs that are not finished, evaluated in a process of its own."""
+    results: dict[int, Result] = {}
     with torch_threads(config.settings.learning.threads):
         graph = to_graph(config)
         baseline = graph if name == UNTRAINED else to_graph(compose_baseline(config, name))
         metrics = fitting(metrics_of(config, graph), baseline)
-        return evaluate_local(config, name, baseline, weights, manifest, Console(quiet=True), metrics)
+        evaluate_local(config, name, baseline, weights, manifest, Console(quiet=True), metrics, results.__setitem__,
+                       finished)
+    return results
 
 
 def shared_weights(weights: Weights, baseline: Graph, graph: Graph) -> Weights:

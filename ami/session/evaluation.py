@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,10 +15,11 @@ from ami.agent import Agent, Runtime
 from ami.blueprint import World
 from ami.config.compose import Config, to_graph
 from ami.errors import require
-from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
+from ami.evaluation.evaluate import Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, read_metrics, watched
 from ami.evaluation.outcome_log import OutcomeLog
+from ami.evaluation.outcomes import Evaluation, Result
 from ami.graph.graph import Graph
 from ami.graph.prune import prune
 from ami.rollout import rollout
@@ -90,6 +91,12 @@ def try_out(graph: Graph, seed: int, manifest: Manifest, metrics: Sequence[Metri
     return done[-1] - done[0]
 
 
+def firing_graph(config: Config, graph: Graph, watch: Sequence[str]) -> Graph:
+    """Return the graph in which the nodes fire that an evaluation runs: without a trace, those that an action or a port of
+    `watch` depends on."""
+    return prune(graph, watch) if config.settings.prune or not config.settings.trace.record else graph
+
+
 @contextmanager
 def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
            watch: Sequence[str] = ()) -> Iterator[list[Agent]]:
@@ -100,8 +107,7 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
     """
     settings = config.settings
     watch, payload = tuple(dict.fromkeys((*planning_ports(graph), *watch))), ports_recorded_by(config, graph)
-    if settings.prune or not settings.trace.record:
-        graph = prune(graph, watch)
+    graph = firing_graph(config, graph, watch)
     traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
     with ExitStack() as stack:
         started: list[Agent] = []
@@ -128,26 +134,31 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
 
 def evaluate_agent(config: Config, graph: Graph, weights: Weights, manifest: Manifest, metrics: Sequence[Metric],
                    folder: Path, console: Console, log: OutcomeLog) -> Evaluation:
-    """Evaluate the agents of a config in its runtime, with their trace in `folder`."""
-    settings = config.settings
+    """Evaluate the agents of a config in its runtime, with their trace in `folder`; go on after the finished pairs of the
+    log."""
+    settings, finished = config.settings, log.finished("agent")
+    if len(finished) == len(manifest.pairs):
+        return Evaluation.of(finished)
     begun = time.perf_counter()
     with agents(config, graph, weights, folder, watched(metrics)) as started:
         where = "in this process" if settings.runtime == "local" else f"as Ray actors, placement {settings.placement}"
         console.note(f"{len(started)} agent{'s' * (len(started) > 1)} of {len(graph.order)} modules {where}, started in "
                      f"{time.perf_counter() - begun:.0f} s")
         with console.counting("evaluate agent", len(manifest.pairs), "pairs") as bar:
-            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest), metrics, log.of("agent"))
+            return evaluate(started, manifest, settings.evaluation.batch, _shown(bar, manifest), metrics, log.of("agent"),
+                            finished=finished)
 
 
 def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, manifest: Manifest,
                    console: Console, metrics: Sequence[Metric] = (),
-                   on_end: Callable[[int, Outcome], None] | None = None) -> Evaluation:
-    """Evaluate an agent in this process; `name` labels its progress bar, `on_end` is as in `evaluate`."""
+                   on_end: Callable[[int, Result], None] | None = None,
+                   finished: Mapping[int, Result] | None = None) -> Evaluation:
+    """Evaluate an agent in this process; `name` labels its progress bar, `on_end` and `finished` are as in `evaluate`."""
     watch = (*planning_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(prune(graph, watch), config.settings.seed, weights, watch=watch)) as agent:
         return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end,
-                        refill=True)
+                        refill=True, finished=finished)
 
 
 def _shown(bar: Any, manifest: Manifest) -> Any:

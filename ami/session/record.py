@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ami.config.compose import Config
 from ami.errors import TraceError
@@ -15,11 +16,17 @@ from ami.trace.reader import Trace
 
 
 def describe(config: Config, graph: Graph, trained: Trained, folder: Path) -> None:
-    """Write the run's header and its agent."""
-    threads = 1 if config.settings.runtime == "ray" else None  # a Ray actor has one thread
-    details = {"overrides": list(config.overrides), "origin": origin(trained.weights, run_code(graph), threads)}
-    write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
+    """Write the run's agent, then its header: a run with a header can be resumed."""
     save(folder / AGENT_FILE, trained, graph, config)
+    details = {"overrides": list(config.overrides), "origin": provenance(config, graph, trained),
+               "checkpoint": None if trained.file is None else str(trained.file), "learning_was_cached": trained.cached}
+    write_header(folder, graph, config.plain(), seed=config.settings.seed, details=details)
+
+
+def provenance(config: Config, graph: Graph, trained: Trained) -> dict[str, Any]:
+    """Return what the run's episodes depend on besides seed and settings."""
+    threads = 1 if config.settings.runtime == "ray" else None  # a Ray actor has one thread
+    return origin(trained.weights, run_code(graph), threads)
 
 
 def digest_of(folder: Path, console: Console) -> str | None:

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from typing import Any
 from ami.agent import Agent
 from ami.config.compose import Config, to_graph
 from ami.envs.pool import pooled_environments
-from ami.evaluation.evaluate import Evaluation, planning_ports
-from ami.evaluation.outcome_log import OutcomeLog
+from ami.evaluation.evaluate import planning_ports
+from ami.evaluation.manifest import Manifest
+from ami.evaluation.outcome_log import OutcomeLog, Results
+from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.sheet import Sheet
 from ami.evaluation.table import results_table, summary
 from ami.graph.graph import Graph
@@ -41,6 +44,7 @@ from ami.session.record import describe, digest_of
 from ami.session.threads import with_threads
 from ami.session.train import learn_in, new_folder
 from ami.storage.files import private_files, write_json
+from ami.storage.lock import locked_folder
 from ami.terminal.console import Console
 from ami.trace.reader import Trace
 
@@ -115,11 +119,34 @@ def _run(config: Config, graph: Graph, folder: Path, console: Console) -> Run:
     found = baselines(config, graph, manifest, console)
     trained = learn_in(config, graph, folder, console)
     manifest.save(folder / MANIFEST)  # not earlier: an invalid config must not leave a folder
-    describe(config, graph, trained, folder)
-    with (OutcomeLog(folder, lambda text: console.note(f"warning: {text}")) as log,
-          evaluating(found, config, graph, trained.weights, manifest, metrics) as evaluations_of_baselines):
-        evaluations = {"agent": evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
-        evaluations |= evaluations_of_baselines(console, log)
+    with locked_folder(folder, "the run"):
+        describe(config, graph, trained, folder)
+        return evaluated(config, graph, trained, manifest, found, folder, console)
+
+
+def evaluated(config: Config, graph: Graph, trained: Trained, manifest: Manifest, found: Mapping[str, Graph], folder: Path,
+              console: Console, kept: Results | None = None) -> Run:
+    """Evaluate a trained agent and its baselines, and write everything to the run's folder.
+
+    Args:
+        config: the run's config.
+        graph: the agent's graph.
+        trained: the agent.
+        manifest: the sealed pairs.
+        found: the baselines' graphs, by name.
+        folder: the run's folder, described.
+        console: prints progress.
+        kept: the results of finished pairs, of a run that is resumed.
+    """
+    settings, metrics = config.settings, metrics_of(config, graph)
+    try:
+        with (OutcomeLog(folder, lambda text: console.note(f"warning: {text}"), kept) as log,
+              evaluating(found, config, graph, trained.weights, manifest, metrics, log) as evaluations_of_baselines):
+            evaluations = {"agent": evaluate_agent(config, graph, trained.weights, manifest, metrics, folder, console, log)}
+            evaluations |= evaluations_of_baselines(console)
+    except KeyboardInterrupt:
+        console.note(f"stopped: `ami run --resume {folder}` continues")
+        raise
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest_of(folder, console) if settings.trace.record else None)
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,

@@ -82,6 +82,8 @@ class Details(TypedDict):
     """Further entries that `ami run`, `ami train` and `ami replay` write."""
 
     overrides: NotRequired[list[Text]]
+    checkpoint: NotRequired[Line | None]
+    learning_was_cached: NotRequired[bool]
     origin: NotRequired[dict[str, Any]]
     replay_of: NotRequired[Line]
     swap_of: NotRequired[Line]

@@ -31,6 +31,7 @@ import pyarrow as pa
 
 from ami.dtypes import WIDTHS, is_float, values_in
 from ami.errors import PortError
+from ami.storage.lock import locked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,6 +139,7 @@ class NodeFile:
         if self._file is None:
             number = len(list(self._folder.glob(f"{self._node}.*.arrow")))
             self._file = (self._folder / f"{self._node}.{number}.arrow").open("xb")
+            locked(self._file.fileno())  # until it is closed: a resumed run waits for its writer's end
             self._file.write(self._schema.serialize())
         self._file.write(message)
         self._file.flush()

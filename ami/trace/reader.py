@@ -87,7 +87,7 @@ class Trace:
         tables: dict[str, list[pa.Table]] = {}
         ports: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
         truncated = 0
-        paths = _below(folder, "*.arrow")
+        paths = trace_files(folder, "*.arrow")
         if not paths:
             fault = next(iter(_faults(folder)), "")
             raise TraceError(f"{folder} holds no trace: expected {folder / 'trace'}/**/*.arrow"
@@ -120,7 +120,7 @@ class Trace:
     def first_wave(cls, folder: Path) -> int:
         """Return the first recorded wave, from the heads of the record batches. Raises as `open` does."""
         folder = Path(folder)
-        streams = [Stream(path, folder, Span(-1, 0, 0)) for path in _below(folder, "*.arrow")]
+        streams = [Stream(path, folder, Span(-1, 0, 0)) for path in trace_files(folder, "*.arrow")]
         first = [wave for stream in streams for wave, _ in stream.waves]
         return min(first) if first else next(iter(cls.open(folder).waves))
 
@@ -132,7 +132,7 @@ class Trace:
     @cached_property
     def unfinished(self) -> tuple[str, ...]:
         """Files without an end mark: their process was killed or is still writing, or the disk was full."""
-        return tuple(path.relative_to(self.folder).as_posix() for path in _below(self.folder, "*.arrow")
+        return tuple(path.relative_to(self.folder).as_posix() for path in trace_files(self.folder, "*.arrow")
                      if not _is_finished(path))
 
     @cached_property
@@ -311,13 +311,14 @@ def texts_of(data: bytes, batch: int) -> list[str]:
     return [escaped(part.decode(errors="backslashreplace"), keep="") for part in parts]
 
 
-def _below(folder: Path, pattern: str) -> list[Path]:
+def trace_files(folder: Path, pattern: str) -> list[Path]:
     """Return the files of a trace, in the folders of its agents or of their groups of modules."""
     return sorted(path for depth in ("", "*/", "*/*/") for path in (folder / "trace").glob(depth + pattern))
 
 
 def _faults(folder: Path) -> tuple[str, ...]:
-    return tuple(escaped(INCOMPLETE_FILE.read_text(path, folder).strip(), keep="") for path in _below(folder, INCOMPLETE))
+    return tuple(escaped(INCOMPLETE_FILE.read_text(path, folder).strip(), keep="")
+                 for path in trace_files(folder, INCOMPLETE))
 
 
 def _is_finished(path: Path) -> bool:

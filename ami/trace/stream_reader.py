@@ -73,6 +73,8 @@ class Stream:
         ports: its outputs.
         batches: in the order of writing.
         is_torn: whether the file ends in the middle of a message.
+        is_finished: whether the file has its end mark.
+        whole: the bytes up to the end of its last whole message.
         schema: the columns; None in a file that was cut off before them.
         waves: the first and the last recorded wave of each record batch that names them.
     """
@@ -92,6 +94,7 @@ class Stream:
         """
         self.node, self.ports, self.batches, self.is_torn = "", dict[str, tuple[str, tuple[int, ...]]](), list[Any](), False
         self.schema: pa.Schema | None = None
+        self.is_finished, self.whole = False, 0
         self.waves: list[tuple[int, int]] = []
         self._room = int(memory() / 2)
         limit = self._room if span is None else LARGEST_FILE
@@ -162,6 +165,7 @@ class Stream:
             if size == 0:
                 if len(content) > place + 8:
                     raise Mismatch(f"{len(content) - place - 8:,} bytes follow its end: expected none")
+                self.is_finished = True
                 return
             if size < 0:
                 raise Mismatch(f"the message at byte {place:,} has a head of {size:,} bytes: expected 1 or more")
@@ -175,7 +179,7 @@ class Stream:
                 self.is_torn = True
                 return
             yield place, head, root, end
-            place = end
+            place = self.whole = end
 
     def _describe(self, schema: pa.Schema) -> None:
         """Check the columns against the ports in the metadata."""

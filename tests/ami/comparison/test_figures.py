@@ -12,7 +12,7 @@ from rich.console import Console
 from ami.comparison.figures import VariantResult, figures
 from ami.comparison.plot import plot_comparison
 from ami.comparison.table import COLUMNS, compare_csv, compare_table, p_value
-from ami.evaluation.evaluate import Evaluation, Outcome
+from ami.evaluation.outcomes import Evaluation, Outcome
 from ami.evaluation.statistics import holm, paired_test, wilson
 
 

@@ -6,9 +6,10 @@ import torch
 
 from ami.agent import Agent
 from ami.errors import SettingError
-from ami.evaluation.evaluate import Evaluation, Outcome, Progress, evaluate, planning_ports
+from ami.evaluation.evaluate import Progress, evaluate, planning_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric
+from ami.evaluation.outcomes import Evaluation, Outcome
 from ami.graph.graph import Graph
 from ami.runtime.local import LocalRuntime
 from tests.support.scripted import ScriptedGraph

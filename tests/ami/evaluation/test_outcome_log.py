@@ -10,8 +10,8 @@ import pytest
 
 import ami
 from ami.errors import WorldFault
-from ami.evaluation.evaluate import Outcome
 from ami.evaluation.outcome_log import NAME, OutcomeLog
+from ami.evaluation.outcomes import Outcome, Result
 from ami.session.evaluation import judged_graph, seal
 
 MORTAL = '''
@@ -54,17 +54,20 @@ def test_failing_world_loses_no_finished_episode(
     with pytest.raises(WorldFault, match="the cable broke") as refused:
         ami.run(config, tmp_path / "run")
     file = tmp_path / "run" / NAME
-    assert str(refused.value).endswith(f". The outcomes of 2 finished episodes are in '{file}'")
+    assert str(refused.value).endswith(f". The outcomes of 2 finished episodes are in '{file}'; "
+                                       f"`ami run --resume {tmp_path / 'run'}` continues")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
+    seconds = [row.pop("seconds") for row in rows]
+    assert min(seconds) > 0
     assert rows == [{"agent": "agent", "pair": pair, "kind": "episode", "success": None, "steps": 2, "return": 2.0,
-                     "metrics": {}} for pair in range(2)]
+                     "metrics": {}, "plans": 0, "model_steps": 0} for pair in range(2)]
 
 
 def test_unwritable_log_warns_once(tmp_path: Path) -> None:
     warnings: list[str] = []
     with OutcomeLog(tmp_path / "gone", warnings.append) as log:
         for number in range(3):
-            log.of("agent")(number, Outcome("near", True, 1))
+            log.of("agent")(number, Result(Outcome("near", True, 1), 0, 0, 0.1))
     assert warnings == [f"{tmp_path / 'gone' / NAME} is no longer written: No such file or directory. "
                     "The figures are not affected"]
 

@@ -4,7 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-from ami.evaluation.evaluate import Evaluation, Outcome
+from ami.evaluation.outcomes import Evaluation, Outcome
 from ami.evaluation.table import judged_by, percent, results_table, summary
 
 
