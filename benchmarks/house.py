@@ -1,6 +1,6 @@
 """The agent of the house: place, far errands, lives, and its controls, over training seeds.
 
-    python benchmarks/house.py [--seeds 0,1,2] [--pairs 200] [--controls 100]   # about 25 CPU-minutes per seed
+    python benchmarks/house.py [--seeds 0,1,2] [--pairs 200] [--controls 100]   # about ten CPU-minutes per seed
 
 Trains `agent=house` once per seed and evaluates it in fresh houses that no setting was chosen on. Writes
 benchmarks/results/house.json. Thresholds were fixed before the first run; the controls use the first `--controls` pairs.
