@@ -40,6 +40,7 @@ def shape_of(dims: Mapping[str, Size], symbol: str) -> tuple[int, ...]:
 KINDS = {
     "observation": "the world's observation, pixels or vector",
     "goal_observation": "the world's observation of the goal, pixels or vector",
+    "failure": "the reason for which an episode failed, a text; empty while it has not",
     "percept": "the encoded observation, without history",
     "state": "the world model's belief after history and last action",
     "action": "one action of the actor",

@@ -33,7 +33,7 @@ import ami
 from ami.agent import Agent
 from ami.config.compose import compose_baseline, to_graph
 from ami.errors import suggestion
-from ami.evaluation.evaluate import evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import mean_interval
@@ -128,7 +128,7 @@ def measured(name: str, store: Path) -> dict[str, Any]:
 
 
 def evaluated(graph: Graph, weights: Weights, manifest: Manifest, seed: int) -> Evaluation:
-    with Agent(LocalRuntime(graph, seed, weights, watch=planning_ports(graph))) as agent:
+    with Agent(LocalRuntime(graph, seed, weights, watch=evaluation_ports(graph))) as agent:
         return evaluate([agent], manifest, BATCH)
 
 

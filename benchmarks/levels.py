@@ -29,7 +29,7 @@ from record import page, record
 import ami
 from ami.agent import Agent
 from ami.config.compose import Config, compose_baseline, to_graph
-from ami.evaluation.evaluate import evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, evaluation_ports
 from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import paired_test, wilson
 from ami.runtime.held_modules import Weights
@@ -120,7 +120,7 @@ def evaluated(config: Config, weights: Weights) -> Evaluation:
     """Evaluate with those of the weights that the config's nodes have."""
     graph = to_graph(config)
     held = {node: state for node, state in weights.items() if node in graph.order and fits(config, node)}
-    with Agent(LocalRuntime(graph, config.settings.seed, held, watch=planning_ports(graph))) as agent:
+    with Agent(LocalRuntime(graph, config.settings.seed, held, watch=evaluation_ports(graph))) as agent:
         return evaluate([agent], seal(config, graph), BATCH)
 
 

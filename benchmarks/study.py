@@ -10,7 +10,7 @@ from typing import Any
 import ami
 from ami.agent import Agent
 from ami.config.compose import to_graph
-from ami.evaluation.evaluate import evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.outcomes import Evaluation
 from ami.evaluation.statistics import wilson
@@ -49,7 +49,7 @@ def evaluate_agent(overrides: Sequence[str], weights: Weights, manifest: Manifes
     """Evaluate an agent on all pairs of a manifest, with the fitting subset of the weights."""
     graph = to_graph(ami.compose([*overrides, f"seed={seed}", "runtime=local"]))
     with Agent(LocalRuntime(graph, seed, fitting(graph, weights, seed), recorder,
-                            watch=planning_ports(graph))) as agent:
+                            watch=evaluation_ports(graph))) as agent:
         return evaluate([agent], manifest, batch)
 
 

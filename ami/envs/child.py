@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ami.envs.failures import LastingRows
 from ami.envs.make import make_rows
 from ami.envs.vector import RowFault, Rows, VectorRows
 from ami.errors import AmiError
@@ -52,6 +53,12 @@ class Environments:
     def step(self, number: int, actions: np.ndarray) -> Any:
         """See `Rows.step`."""
         return self.held[number].step(actions)
+
+    def doom(self, number: int, row: int, reason: str) -> None:
+        """See `ami.envs.failures.LastingRows.doom`."""
+        rows = self.held[number]
+        assert isinstance(rows, LastingRows)  # the parent's rows outlast failures
+        rows.doom(row, reason)
 
     def render(self, number: int) -> tuple[Any, ...]:
         """See `Rows.render`."""

@@ -21,6 +21,7 @@ from gymnasium.wrappers import RescaleAction, TimeLimit
 from gymnasium.wrappers.vector import RescaleAction as RescaleActions
 
 from ami.envs.actions import ActionCodec, rescaled
+from ami.envs.failures import LastingRows
 from ami.envs.guard import Guard, raised
 from ami.envs.spaces import Reading, fit_observation, reading_of
 from ami.envs.vector import LIMIT, Rows, VectorRows, declared_limit
@@ -36,7 +37,8 @@ OF_MAKE = ("max_episode_steps", "disable_env_checker")
 
 
 def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers: Sequence[str | Mapping[str, Any]] = (),
-              entry_point: str | None = None, observation: str | None = None) -> Rows | VectorRows:
+              entry_point: str | None = None, observation: str | None = None,
+              on_failure: str = "raise") -> Rows | VectorRows:
     """Make B environments side by side, as `Rows` or `VectorRows`.
 
     A vector environment (`vector_entry_point`) is used directly if its autoreset mode is DISABLED; any other environment is
@@ -49,6 +51,8 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
         wrappers: gymnasium wrappers, the innermost first, each by its full name or as {_target_: name, argument: value}.
         entry_point: the class to make, "module:Class", in place of a registered id.
         observation: the key of a Dict observation that is the port `observation`; None: see `ami.envs.spaces`.
+        on_failure: see `ami.envs.failures`; unless it is "raise", single environments are made, since a vector environment
+            fails as a whole.
 
     Raises:
         SettingError: the id, a setting or a wrapper is unknown, a package is missing, or the spaces are not supported.
@@ -56,7 +60,7 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
     spec = _spec(env_id) if entry_point is None else _unregistered(entry_point)
     try:
         with _foreign_code():
-            if spec.vector_entry_point is not None and not wrappers:
+            if spec.vector_entry_point is not None and not wrappers and on_failure == "raise":
                 _check_settings(env_id, spec.vector_entry_point, settings, OF_MAKE[:1])
                 rows = gymnasium.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **settings)
                 if rows.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
@@ -66,13 +70,22 @@ def make_rows(env_id: str, num_envs: int, settings: Mapping[str, Any], wrappers:
                 rows.close()  # it resets finished rows by itself
                 require(spec.entry_point is not None, f"{env_id} resets episodes by itself: expected a vector environment "
                                                       "with autoreset_mode DISABLED, or an entry_point as well")
+            require(spec.entry_point is not None, f"world.on_failure={on_failure} needs single environments, and {env_id} "
+                                                  "is a vector environment only. Fix: world.on_failure=raise")
             _check_settings(env_id, spec.entry_point, settings, OF_MAKE)
             wraps = [_wrapper(wrapper) for wrapper in wrappers]
             bare = [_bare(spec, settings, wraps) for _ in range(num_envs)]
             limit = declared_limit(bare[0])
             first, reading = fitted(bare[0], env_id, observation)
-            envs: list[Any] = [first, *(_driven(env, reading) for env in bare[1:])]
-            return Rows(envs if limit else [TimeLimit(env, LIMIT) for env in envs], reading, limit)
+
+            def limited(env: Any) -> Any:
+                return env if limit else TimeLimit(env, LIMIT)
+
+            envs: list[Any] = [limited(env) for env in (first, *(_driven(env, reading) for env in bare[1:]))]
+            if on_failure == "raise":
+                return Rows(envs, reading, limit)
+            return LastingRows(envs, reading, limit, lambda: limited(_driven(_bare(spec, settings, wraps), reading)),
+                               on_failure == "retry")
     except AmiError:
         raise
     except gymnasium.error.DependencyNotInstalled as error:

@@ -14,8 +14,8 @@ from torch import Tensor
 from ami.blueprint import World
 from ami.envs.actions import ActionCodec
 from ami.envs.guard import Breach
-from ami.envs.spaces import MASK, Reading
-from ami.envs.vector import RowFault
+from ami.envs.spaces import MASK, Reading, text_bytes
+from ami.envs.vector import FAILURE, FAILURE_BYTES, RowFault
 from ami.errors import PortError
 from ami.ports import Port, Size
 
@@ -29,18 +29,21 @@ class Messages:
         reading: the conversion of their observations to ports.
         codec: the conversion of their actions.
         info: the info of a first reset: whether they report a true state, its size, and action masks.
+        reports_failure: whether a failed episode ends with its reason, which is then a port.
 
     Attributes:
         outputs: all output ports, also those that no wire reads.
         truth_size: the number of entries of the true state; 0 if none is reported.
     """
 
-    def __init__(self, reading: Reading, codec: ActionCodec, info: Mapping[str, Any]) -> None:
+    def __init__(self, reading: Reading, codec: ActionCodec, info: Mapping[str, Any], reports_failure: bool = False) -> None:
         self.reading, self.codec = reading, codec
         self.outputs = _ports(reading)
         self.truth_size = int(np.size(info["state"][0])) if "state" in info else 0
         if codec.actions.choices and (MASK in info or MASK in self.outputs):
             self.outputs[MASK] = Port("mask", ("A",), torch.bool)
+        if reports_failure:
+            self.outputs[FAILURE] = Port("failure", (FAILURE_BYTES,), torch.uint8, is_text=True)
 
     @property
     def dims(self) -> Mapping[str, Size]:
@@ -85,6 +88,9 @@ class Messages:
             "truth": self._tensor("truth", self._truth(info, batch)),
             "episode": torch.as_tensor(episodes),
         }
+        if FAILURE in ports:
+            reasons = info.get(FAILURE, [""] * batch)
+            sent[FAILURE] = torch.from_numpy(np.stack([text_bytes(reason, FAILURE_BYTES) for reason in reasons]))
         return {name: sent[same.get(name, name)] for name in ports}
 
     def received(self, action: Tensor, ticks: np.ndarray) -> np.ndarray:
@@ -132,6 +138,9 @@ class Messages:
         if not self.truth_size:
             return np.zeros((batch, 0), np.float32)
         states = info.get("state", [None] * batch)
+        if FAILURE in info:  # an episode that failed at its reset has no state
+            failed = zip(states, info[FAILURE], strict=True)
+            states = [np.zeros(self.truth_size) if state is None and reason else state for state, reason in failed]
         if isinstance(states, np.ndarray) and states.size == batch * self.truth_size:
             return states.reshape(batch, -1)
         for row, state in enumerate(states):

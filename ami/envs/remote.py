@@ -167,25 +167,34 @@ class RemoteRows:
     """
 
     def __init__(self, seconds: float, env_id: str, num_envs: int, *arguments: Any) -> None:
-        self._child, self._seconds, self.num_envs = _child(), seconds, num_envs
-        self._number, made = self._child.call("make", env_id, num_envs, *arguments, seconds=max(START_SECONDS, seconds))
+        self._seconds, self.num_envs, self._how = seconds, num_envs, (env_id, num_envs, *arguments)
+        made = self._make()
         self.single_observation_space, self.single_action_space = (made["single_observation_space"],
                                                                    made["single_action_space"])
         self.limit: int | None = made["limit"]
         self.reading = made["reading"]
         self.drawing = SimpleNamespace(metadata=made["metadata"])
         self._samples_pairs = made["samples_pairs"]
+
+    def _make(self) -> dict[str, Any]:
+        """Make the environments; return their attributes."""
+        self._child = _child()
+        self._number, made = self._child.call("make", *self._how, seconds=max(START_SECONDS, self._seconds))
         self._discard = weakref.finalize(self, self._child.discarded.append, self._number)
+        return dict(made)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        return self._child.call(method, self._number, *arguments, seconds=self._seconds)
 
     def reset(self, seeds: Sequence[int | None], mask: np.ndarray,
               options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """As `Rows.reset`."""
-        seen, info = self._child.call("reset", self._number, list(seeds), mask, dict(options), seconds=self._seconds)
+        seen, info = self._call("reset", list(seeds), mask, dict(options))
         return seen, info
 
     def step(self, actions: Sequence[Any] | np.ndarray) -> tuple[Any, ...]:
         """As `Rows.step`."""
-        sent: tuple[Any, ...] = self._child.call("step", self._number, actions, seconds=self._seconds)
+        sent: tuple[Any, ...] = self._call("step", actions)
         return sent
 
     @property

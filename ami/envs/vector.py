@@ -17,6 +17,9 @@ from ami.envs.spaces import Reading
 
 SUCCESS = ("success", "is_success")
 """The names of success in an environment's info; without either, episodes are evaluated by return."""
+FAILURE = "failure"
+"""The entry of an info with the reason for which an episode failed; set by `ami.envs.failures` alone."""
+FAILURE_BYTES = 300
 LIMIT = 10_000
 """The number of steps after which an episode is truncated if the environment declares no limit."""
 LIMITS = ("max_episode_steps", "_max_episode_steps", "max_steps")
@@ -63,14 +66,8 @@ class Rows:
             RowFault: an environment failed.
         """
         for row in np.flatnonzero(mask).tolist():
-            self.current[0] = row
             own = {name: value[row] for name, value in options.items()} or None
-            try:
-                self._last[row], self._infos[row] = self.envs[row].reset(seed=seeds[row], options=own)
-            except Breach as breach:
-                raise RowFault(row, str(breach)) from None
-            except (Exception, SystemExit) as error:
-                raise RowFault(row, raised(error, "reset()")) from error
+            self._last[row], self._infos[row] = self._call(row, "reset", seed=seeds[row], options=own)
             self._flags[:, row] = False
         return self._stacked(), self._info()
 
@@ -82,14 +79,17 @@ class Rows:
         """
         reward = np.zeros(self.num_envs, np.float64)
         for row in np.flatnonzero(~self._flags.any(axis=0)).tolist():
-            self.current[0] = row
-            try:
-                self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self.envs[row].step(actions[row])
-            except Breach as breach:
-                raise RowFault(row, str(breach)) from None
-            except (Exception, SystemExit) as error:
-                raise RowFault(row, raised(error, "step()")) from error
+            self._last[row], reward[row], *self._flags[:, row], self._infos[row] = self._call(row, "step", actions[row])
         return self._stacked(), reward, self._flags[0].copy(), self._flags[1].copy(), self._info()
+
+    def _call(self, row: int, method: str, *arguments: Any, **named: Any) -> Any:
+        self.current[0] = row
+        try:
+            return getattr(self.envs[row], method)(*arguments, **named)
+        except Breach as breach:
+            raise RowFault(row, str(breach)) from None
+        except (Exception, SystemExit) as error:
+            raise RowFault(row, raised(error, f"{method}()")) from error
 
     def _stacked(self) -> Any:
         if isinstance(self._last[0], dict):
@@ -105,6 +105,8 @@ class Rows:
             info["state"] = [own.get("state") for own in self._infos]
         if any("action_mask" in own for own in self._infos):
             info["action_mask"] = [own.get("action_mask") for own in self._infos]
+        if any(FAILURE in own for own in self._infos):
+            info[FAILURE] = [own.get(FAILURE, "") for own in self._infos]
         return info
 
     def _success(self, row: int, info: dict[str, Any]) -> bool:

@@ -22,6 +22,8 @@ from ami.blueprint import Episode, World
 from ami.envs.actions import MODE, ActionCodec
 from ami.envs.code import world_code
 from ami.envs.facts import facts_of, warnings_of
+from ami.envs.failures import RULES as FAILURE_RULES
+from ami.envs.failures import LastingRemoteRows
 from ami.envs.make import EXAMPLE, check_elsewhere, make_env, make_rows
 from ami.envs.messages import Messages
 from ami.envs.output import inside_environment
@@ -33,7 +35,7 @@ from ami.envs.pool import pool
 from ami.envs.remote import RemoteRows
 from ami.envs.spaces import MASK
 from ami.envs.trial import TRIAL, Trial, try_out
-from ami.envs.vector import RowFault
+from ami.envs.vector import FAILURE, RowFault
 from ami.errors import SettingError, WorldFault, require, suggestion
 from ami.ports import Port, Size
 
@@ -56,6 +58,8 @@ class GymWorld(World):
             the environment reports success (at the first step or in the trial); else episodes are evaluated by return.
         timeout: the seconds that a reset or step of all rows may take. The environments then run in a child process, which
             is killed after that time and whose crash is a fault. None waits without limit, in this process.
+        on_failure: what a raising or ended environment leads to, see `ami.envs.failures`: "raise" ends the run, "fail" the
+            episode, "retry" repeats the episode first. Unless it is "raise", the world sends `failure`, the reason.
         observation: the key of a Dict observation that is the port `observation`; None applies the rule of
             `ami.envs.spaces`.
         settings: keyword arguments of the environment; unknown ones are refused.
@@ -69,16 +73,18 @@ class GymWorld(World):
 
     def __init__(self, id: str | None = None, wrappers: Sequence[str | Mapping[str, Any]] = (), repeat: int = 1,
                  entry_point: str | None = None, success: str | None = None, timeout: float | None = None,
-                 observation: str | None = None, **settings: Any) -> None:
+                 observation: str | None = None, on_failure: str = "raise", **settings: Any) -> None:
         super().__init__()
         require(repeat >= 1, f"world.repeat is {repeat}: expected 1 or more")
         require(id is None or entry_point is None, f"world.id is '{id}' and world.entry_point is '{entry_point}': expected "
                                                    "one of them. Fix: leave one out")
         require(success in (None, *RULES), f"world.success is {success!r}{suggestion(str(success), RULES)}")
+        require(on_failure in FAILURE_RULES,
+                f"world.on_failure is {on_failure!r}{suggestion(str(on_failure), FAILURE_RULES)}")
         self.env_id, self.wrappers, self.repeat = entry_point or id or EXAMPLE, tuple(wrappers), repeat
         require(timeout is None or timeout > 0, f"world.timeout is {timeout}: expected seconds above 0, or null")
         self._own, self._entry_point, self.success_rule, self._timeout = settings, entry_point, success, timeout
-        self._chosen = observation
+        self._chosen, self._on_failure = observation, on_failure
         # the settings that define the world, for the manifest's seal
         shape: dict[str, Any] = {"wrappers": list(wrappers)} if wrappers else {}
         shape |= ({"repeat": repeat} if repeat > 1 else {}) | ({"success": success} if success else {})
@@ -103,7 +109,9 @@ class GymWorld(World):
         try:
             with inside_environment(), self._waiting:
                 seen, info = self.rows.reset([0], np.ones(1, bool), {})
-                self._messages = Messages(self.reading, self._codec, info)
+                if FAILURE in info:
+                    raise RowFault(0, info[FAILURE][0])
+                self._messages = Messages(self.reading, self._codec, info, on_failure != "raise")
                 self.outputs = self._messages.outputs
                 require(repeat == 1 or not self.space.choices or MASK not in self.outputs,
                         f"world.repeat is {repeat}, but {self.env_id} sends action masks, and a mask holds for one step "
@@ -159,7 +167,7 @@ class GymWorld(World):
             SettingError: it does not end, and no limit is declared.
         """
         twin = type(self)(None if self._entry_point else self.env_id, self.wrappers, self.repeat, self._entry_point,
-                          timeout=self._timeout, observation=self._chosen, **self._own)
+                          timeout=self._timeout, observation=self._chosen, on_failure=self._on_failure, **self._own)
         twin.set_up(dict(twin.infer_dims({})))
         try:
             trial = try_out(twin)
@@ -228,6 +236,7 @@ class GymWorld(World):
             seeds = [e.seed if new else None for e, new in zip(self._episodes, fresh, strict=True)]
             seen, info = self.rows.reset(seeds, fresh.copy(), self._options())
             over = [np.where(fresh, False, flag) for flag in over]
+            over[1] |= fresh & [bool(reason) for reason in info.get(FAILURE, [""] * batch)]
             reward = np.where(fresh, 0.0, reward)
             self._fresh = torch.zeros(batch, dtype=torch.bool)
         self._over = over[0] | over[1]
@@ -333,17 +342,21 @@ class GymWorld(World):
         return overlay
 
     def _make(self, num_envs: int) -> Any:
-        how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point, self._chosen
+        how = self.env_id, num_envs, self._own, self.wrappers, self._entry_point, self._chosen, self._on_failure
         with inside_environment(), self._waiting:
+            if self._timeout is not None and self._on_failure != "raise":
+                return LastingRemoteRows(self._on_failure == "retry", self._timeout, *how)
             if self._timeout is not None:
                 return RemoteRows(self._timeout, *how)
             keeper = pool()
-            return make_rows(*how) if keeper is None else keeper.take(self._key, num_envs, lambda: make_rows(*how))
+            if keeper is None or not self._is_kept:
+                return make_rows(*how)
+            return keeper.take(self._key, num_envs, lambda: make_rows(*how))
 
     @property
     def _is_kept(self) -> bool:
         """Whether its environments may serve another world: they live in this process, and are made by `make_rows`."""
-        return self._timeout is None and type(self)._make is GymWorld._make
+        return self._timeout is None and self._on_failure == "raise" and type(self)._make is GymWorld._make
 
     @property
     def _key(self) -> str:

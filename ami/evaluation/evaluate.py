@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ami.agent import Agent
-from ami.blueprint import Episode, Planner
+from ami.blueprint import Episode, Planner, World
 from ami.errors import require
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, watched
@@ -27,6 +27,7 @@ from ami.graph.graph import Graph
 from ami.rollout import Step, rollout
 
 MODEL_STEPS = "model_steps"
+FAILURE = "failure"
 PROGRESS_SECONDS = 0.1
 
 
@@ -62,9 +63,10 @@ class _Work(NamedTuple):
     refill: bool
 
 
-def planning_ports(graph: Graph) -> tuple[str, ...]:
-    """Return the ports to watch for counting the model steps of all planners."""
-    return tuple(f"{node}.{MODEL_STEPS}" for node in graph.nodes_of(Planner))
+def evaluation_ports(graph: Graph) -> tuple[str, ...]:
+    """Return the ports to watch: the model steps of all planners, and the reasons of failed episodes."""
+    failures = (f"{world}.{FAILURE}" for world in graph.nodes_of(World) if FAILURE in graph.outputs[world])
+    return *(f"{node}.{MODEL_STEPS}" for node in graph.nodes_of(Planner)), *failures
 
 
 def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
@@ -74,8 +76,8 @@ def evaluate(agents: Sequence[Agent], manifest: Manifest, batch: int,
     """Evaluate one agent, or several equal ones, on every pair of the manifest.
 
     Args:
-        agents: they share the pairs, and all have the same modules and weights. Watch the ports of `planning_ports`, whose
-            model steps are counted, and those of the metrics.
+        agents: they share the pairs, and all have the same modules and weights. Watch the ports of `evaluation_ports`, and
+            those of the metrics.
         manifest: the sealed pairs.
         batch: number of parallel worlds per agent.
         on_progress: called in the calling thread whenever pairs have ended.
@@ -167,10 +169,17 @@ def _run(agent: Agent, manifest: Manifest, work: _Work, ended: SimpleQueue[tuple
         history.add(step)
         for row in step.ended.nonzero()[:, 0].tolist():
             number, steps, ret = step.episodes[row].number, int(step.age[row]), float(returned[row])
-            pair, solved = manifest.pairs[number], bool(step.world["success"][row]) if manifest.reports_success else None
+            pair, failure = manifest.pairs[number], _failure(step, row)
+            solved = bool(step.world["success"][row]) and not failure if manifest.reports_success else None
             record = EpisodeRecord(pair, solved, steps, ret, history.of(row, steps))
-            outcome = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics})
+            outcome = Outcome(str(pair["kind"]), solved, steps, ret, {m.name: m.of(record) for m in metrics}, failure)
             ended.put((number, Result(outcome, int(plans[row]), int(model_steps[row]), float(seconds[row]))))
+
+
+def _failure(step: Step, row: int) -> str:
+    """Return the reason for which a row's episode failed; empty if it did not."""
+    sent = (message[row] for port, message in step.outputs.items() if port.endswith(f".{FAILURE}"))
+    return next((bytes(text.tolist()).rstrip(b"\0").decode() for text in sent), "")
 
 
 def _model_steps(graph: Graph, step: Step) -> Tensor:

@@ -32,7 +32,8 @@ def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
     Returns:
         {kind: {"n", the episodes of all seeds; "success", its rate, "low", "high", its 95 % interval, each None if the
         world does not report success; "mean_steps" of the solved episodes, of all if success is not reported, None if
-        none was solved; "return", "return_low", "return_high"; "metrics": {name: {"mean", "low", "high"}}, if any}}
+        none was solved; "return", "return_low", "return_high"; "metrics": {name: {"mean", "low", "high"}}, if any;
+        "failed", the number of episodes whose environment failed, if any; they are not solved}}
     """
     figures: dict[str, dict[str, Any]] = {}
     has_success = all(one.reports_success for one in seeds)
@@ -46,6 +47,8 @@ def kinds_of(seeds: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
         figures[kind] = {"n": len(outcomes), "success": fmean(map(fmean, solved)) if has_success else None,
                          "low": low, "high": high, "mean_steps": fmean(steps) if steps else None,
                          "return": fmean(map(fmean, returns)), "return_low": least, "return_high": most}
+        failed = sum(bool(outcome.failure) for outcome in outcomes)
+        figures[kind] |= {"failed": failed} if failed else {}
         names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.metrics))
         if names:
             figures[kind]["metrics"] = {name: _metric(seeds, kind, name) for name in names}

@@ -1,7 +1,7 @@
 """Outcome log: writes each pair's result to the run's folder as soon as its episode ends, so that no error loses it.
 
 One JSON line per episode: agent, pair (its number in the manifest), kind, success, steps, return, metrics, plans,
-model_steps, seconds.
+model_steps, seconds, and failure, the reason if its environment failed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from ami.errors import AmiError, TraceError
 from ami.evaluation.manifest import Manifest
@@ -26,7 +26,8 @@ Results = Mapping[str, Mapping[int, Result]]
 
 
 Row = TypedDict("Row", {"agent": str, "pair": Count, "kind": Line, "success": bool | None, "steps": Count, "return": float,
-                        "metrics": dict[str, float], "plans": Count, "model_steps": int, "seconds": float})
+                        "metrics": dict[str, float], "plans": Count, "model_steps": int, "seconds": float,
+                        "failure": NotRequired[str]})
 """One line; `return` is no name that a class could declare."""
 
 
@@ -106,7 +107,8 @@ def read_results(folder: Path, manifest: Manifest) -> dict[str, dict[int, Result
         if row["pair"] >= len(manifest.pairs) or row["kind"] != manifest.pairs[row["pair"]]["kind"]:
             raise _FILE.refusal(path, f"line {number} names pair {row['pair']} of kind {row['kind']}: expected one of the "
                                       f"{len(manifest.pairs)} pairs of the manifest")
-        outcome = Outcome(row["kind"], row["success"], row["steps"], row["return"], row["metrics"])
+        outcome = Outcome(row["kind"], row["success"], row["steps"], row["return"], row["metrics"],
+                          row.get("failure", ""))
         found.setdefault(row["agent"], {})[row["pair"]] = Result(outcome, row["plans"], row["model_steps"], row["seconds"])
     return found
 
@@ -115,5 +117,6 @@ def _line(agent: str, number: int, result: Result) -> str:
     outcome = result.outcome
     row = {"agent": agent, "pair": number, "kind": outcome.kind, "success": outcome.success, "steps": outcome.steps,
            "return": outcome.ret, "metrics": dict(outcome.metrics), "plans": result.plans,
-           "model_steps": result.model_steps, "seconds": result.seconds}
+           "model_steps": result.model_steps, "seconds": result.seconds,
+           **({"failure": outcome.failure} if outcome.failure else {})}
     return json.dumps(row) + "\n"

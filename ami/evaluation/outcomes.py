@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ class Outcome(NamedTuple):
         steps: number of actions until the episode's end.
         ret: its return, the undiscounted sum of the world's rewards.
         metrics: the metrics named in `evaluation.metrics`.
+        failure: the reason if its environment failed; such an episode is no success.
     """
 
     kind: str
@@ -26,6 +28,7 @@ class Outcome(NamedTuple):
     steps: int
     ret: float = 0.0
     metrics: Mapping[str, float] = {}
+    failure: str = ""
 
 
 class Result(NamedTuple):
@@ -84,6 +87,10 @@ class Evaluation:
     def reports_success(self) -> bool:
         """Whether the world reports success for every pair."""
         return all(outcome.success is not None for outcome in self.outcomes)
+
+    def failures(self) -> dict[str, int]:
+        """Return the reasons for which environments failed, and the number of episodes of each."""
+        return dict(Counter(outcome.failure for outcome in self.outcomes if outcome.failure))
 
     def kinds(self) -> dict[str, dict[str, Any]]:
         """Return the figures of each kind of pair; see `ami.evaluation.kinds.kinds_of`."""

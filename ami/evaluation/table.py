@@ -93,6 +93,8 @@ def results_table(summary: Mapping[str, Any]) -> Sheet:
     counts = ", ".join(f"{summary[AGENT][kind]['n']} {words(kind)}" for kind in kinds)
     what = " and ".join("mean return" if measure == "return" else measure for measure in judged)
     columns, metrics = columns_of(kinds, judged), metric_columns([summary[name] for name in names], kinds)
+    if any("failed" in figures for name in names for figures in summary[name].values()):
+        metrics.append(("failed\nworlds", _failed))
     sheet = Sheet(f"{what[0].upper()}{what[1:]} on {counts} pairs, with 95 % intervals",
                   ["", *(header for header, _ in columns), "model\nsteps", "ms", *(header for header, _ in metrics)],
                   f"manifest {summary['manifest_hash']}, seed {summary['seed']}; {mean_steps(kinds, judged)}; model steps "
@@ -140,6 +142,11 @@ def mean_steps(kinds: Sequence[str], judged: Sequence[str]) -> str:
     """Return the caption of the column of mean steps."""
     order = f", {' / '.join(map(words, kinds))}" if len(kinds) > 1 else ""
     return f"mean steps: of {'solved' if 'success' in judged else 'all'} episodes{order}"
+
+
+def _failed(figures: Mapping[str, Any]) -> str:
+    """Return the number of episodes whose environment failed."""
+    return str(sum(figure.get("failed", 0) for figure in figures.values()))
 
 
 def _steps(kinds: Sequence[str], figures: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ami.config.compose import Config
 from ami.config.node_settings import node_settings
 from ami.errors import require, suggestion
-from ami.evaluation.evaluate import planning_ports
+from ami.evaluation.evaluate import evaluation_ports
 from ami.evaluation.metrics import watched
 from ami.graph.graph import Graph
 from ami.graph.partition import groups_of
@@ -77,7 +77,7 @@ def without_effect(config: Config) -> list[str]:
 
 def without_reader(config: Config, graph: Graph) -> list[str]:
     """Return a line about the nodes that no action depends on, if the run records a trace."""
-    kept = needed(graph, (*planning_ports(graph), *watched(metrics_of(config, graph))))
+    kept = needed(graph, (*evaluation_ports(graph), *watched(metrics_of(config, graph))))
     unread = [node for node in graph.order if node not in kept]
     if not unread or not config.settings.trace.record:
         return []

@@ -15,7 +15,7 @@ from ami.agent import Agent, Runtime
 from ami.blueprint import World
 from ami.config.compose import Config, to_graph
 from ami.errors import require
-from ami.evaluation.evaluate import Progress, evaluate, planning_ports
+from ami.evaluation.evaluate import Progress, evaluate, evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric, read_metrics, watched
 from ami.evaluation.outcome_log import OutcomeLog
@@ -106,7 +106,7 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
         watch: ports to observe besides those that evaluation needs, as "node.port".
     """
     settings = config.settings
-    watch, payload = tuple(dict.fromkeys((*planning_ports(graph), *watch))), ports_recorded_by(config, graph)
+    watch, payload = tuple(dict.fromkeys((*evaluation_ports(graph), *watch))), ports_recorded_by(config, graph)
     graph = firing_graph(config, graph, watch)
     traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
     with ExitStack() as stack:
@@ -154,7 +154,7 @@ def evaluate_local(config: Config, name: str, graph: Graph, weights: Weights, ma
                    on_end: Callable[[int, Result], None] | None = None,
                    finished: Mapping[int, Result] | None = None) -> Evaluation:
     """Evaluate an agent in this process; `name` labels its progress bar, `on_end` and `finished` are as in `evaluate`."""
-    watch = (*planning_ports(graph), *watched(metrics))
+    watch = (*evaluation_ports(graph), *watched(metrics))
     with console.counting(f"evaluate {name}", len(manifest.pairs), "pairs") as bar, Agent(
             LocalRuntime(prune(graph, watch), config.settings.seed, weights, watch=watch)) as agent:
         return evaluate([agent], manifest, config.settings.evaluation.batch, _shown(bar, manifest), metrics, on_end,

@@ -15,7 +15,7 @@ from typing import Any
 from ami.config.compose import Config, compose, to_graph
 from ami.envs.pool import pooled_environments
 from ami.errors import TraceError, require
-from ami.evaluation.evaluate import planning_ports
+from ami.evaluation.evaluate import evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import watched
 from ami.evaluation.outcome_log import read_results
@@ -104,7 +104,7 @@ def _in_whole_waves(results: dict[int, Result], config: Config, graph: Graph, ma
              for wave, episodes in manifest.waves(config.settings.evaluation.batch)}
     whole = {wave for wave, numbers in waves.items() if all(number in results for number in numbers)}
     if config.settings.trace.record:
-        fired = firing_graph(config, graph, (*planning_ports(graph), *watched(metrics_of(config, graph)))).fired
+        fired = firing_graph(config, graph, (*evaluation_ports(graph), *watched(metrics_of(config, graph)))).fired
         ticks = {wave: 1 + max(results[number].outcome.steps for number in waves[wave]) for wave in whole}
         whole = whole_waves(folder, ticks, {node: graph.every[node] for node in fired})
     return {number: results[number] for wave in sorted(whole) for number in waves[wave]}

@@ -23,7 +23,7 @@ from typing import Any
 from ami.agent import Agent
 from ami.config.compose import Config, to_graph
 from ami.envs.pool import pooled_environments
-from ami.evaluation.evaluate import planning_ports
+from ami.evaluation.evaluate import evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.outcome_log import OutcomeLog, Results
 from ami.evaluation.outcomes import Evaluation
@@ -81,7 +81,7 @@ def build(config: Config) -> Agent:
     """
     graph, settings = to_graph(config), config.settings
     weights = opened(config, graph).weights if settings.checkpoint else initial_weights(config, graph).weights
-    return Agent(LocalRuntime(graph, settings.seed, weights, watch=planning_ports(graph)))
+    return Agent(LocalRuntime(graph, settings.seed, weights, watch=evaluation_ports(graph)))
 
 
 def run(config: Config, folder: Path | None = None, console: Console | None = None) -> Run:
@@ -147,6 +147,9 @@ def evaluated(config: Config, graph: Graph, trained: Trained, manifest: Manifest
     except KeyboardInterrupt:
         console.note(f"stopped: `ami run --resume {folder}` continues")
         raise
+    for name, evaluation in evaluations.items():
+        for reason, count in evaluation.failures().items():
+            console.note(f"warning: the environment failed in {count} of {len(manifest.pairs)} episodes of {name}: {reason}")
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest_of(folder, console) if settings.trace.record else None)
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,

@@ -6,7 +6,7 @@ import torch
 
 from ami.agent import Agent
 from ami.errors import SettingError
-from ami.evaluation.evaluate import Progress, evaluate, planning_ports
+from ami.evaluation.evaluate import Progress, evaluate, evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.evaluation.metrics import EpisodeRecord, Metric
 from ami.evaluation.outcomes import Evaluation, Outcome
@@ -75,7 +75,7 @@ def test_model_steps_of_all_planners_are_counted_at_their_own_pace() -> None:
 
 
 def test_planners_are_found_by_type(tiny_agent: Callable[..., Graph]) -> None:
-    assert planning_ports(tiny_agent(observe="state")) == ("planner.model_steps",)
+    assert evaluation_ports(tiny_agent(observe="state")) == ("planner.model_steps",)
 
 
 def test_metrics_are_computed_per_episode(tiny_agent: Callable[..., Graph]) -> None:

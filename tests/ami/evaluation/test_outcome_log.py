@@ -10,7 +10,8 @@ import pytest
 
 import ami
 from ami.errors import WorldFault
-from ami.evaluation.outcome_log import NAME, OutcomeLog
+from ami.evaluation.manifest import Manifest
+from ami.evaluation.outcome_log import NAME, OutcomeLog, read_results
 from ami.evaluation.outcomes import Outcome, Result
 from ami.session.evaluation import judged_graph, seal
 
@@ -45,10 +46,10 @@ def test_failing_world_loses_no_finished_episode(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mortal_world.py").write_text(MORTAL)
     monkeypatch.syspath_prepend(tmp_path)
-    config = ami.compose(["world=gym", "world.id=null", "world.entry_point=mortal_world:Mortal",
-                          "world.max_episode_steps=5", "agent=random", "learning=none", "runtime=local",
-                          "trace.record=false", "evaluation.pairs=4", "evaluation.batch=1", "evaluation.baselines=[]",
-                          "evaluation.video=0", f"store={tmp_path}"], allow=["mortal_world"])
+    given = ["world=gym", "world.id=null", "world.entry_point=mortal_world:Mortal", "world.max_episode_steps=5",
+             "agent=random", "learning=none", "runtime=local", "trace.record=false", "evaluation.pairs=4",
+             "evaluation.batch=1", "evaluation.baselines=[]", "evaluation.video=0", f"store={tmp_path}"]
+    config = ami.compose(given, allow=["mortal_world"])
     module = importlib.import_module("mortal_world")
     module.DEADLY.append(seal(config, judged_graph(config)).pairs[2]["seed"])
     with pytest.raises(WorldFault, match="the cable broke") as refused:
@@ -61,6 +62,13 @@ def test_failing_world_loses_no_finished_episode(
     assert min(seconds) > 0
     assert rows == [{"agent": "agent", "pair": pair, "kind": "episode", "success": None, "steps": 2, "return": 2.0,
                      "metrics": {}, "plans": 0, "model_steps": 0} for pair in range(2)]
+    lasting = ami.run(ami.compose([*given, "+world.on_failure=fail"], allow=["mortal_world"]), tmp_path / "lasting")
+    outcomes = lasting.evaluations["agent"].outcomes
+    assert [outcome.steps for outcome in outcomes] == [2, 2, 1, 2]
+    assert [outcome.failure[:40] for outcome in outcomes] == ["", "", "step() raised RuntimeError: the cable br", ""]
+    assert lasting.summary["agent"]["episode"]["failed"] == 1
+    assert lasting.table().columns[-1] == "failed\nworlds" and lasting.table().rows[0][1][-1] == "1"
+    assert read_results(lasting.folder, Manifest.load(lasting.folder / "manifest.json"))["agent"][2].outcome == outcomes[2]
 
 
 def test_unwritable_log_warns_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import ami
 from ami.agent import Agent
 from ami.blueprint import Configurator, Episode
 from ami.config.compose import compose_baseline, to_graph
-from ami.evaluation.evaluate import evaluate, planning_ports
+from ami.evaluation.evaluate import evaluate, evaluation_ports
 from ami.evaluation.manifest import Manifest
 from ami.graph.graph import Graph
 from ami.graph.partition import cut
@@ -80,7 +80,7 @@ def test_the_same_experience_is_collected() -> None:
 
 
 def test_the_outcomes_of_an_evaluation_are_the_same(default: Graph) -> None:
-    manifest, watch = Manifest.make(default.drafts["world"], 5, 3), planning_ports(default)
+    manifest, watch = Manifest.make(default.drafts["world"], 5, 3), evaluation_ports(default)
     found = []
     for graph, refill in ((default, False), (prune(default, watch), False), (prune(default, watch), True)):
         with Agent(LocalRuntime(graph, 0, watch=watch)) as agent:
