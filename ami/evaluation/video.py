@@ -26,6 +26,8 @@ Readout = Callable[[Tensor], Tensor]
 """Map from states (…, *S) to the true state (…, X)."""
 HOLD_SECONDS = 1.2  # the last frame of an episode is held, so that its end is readable
 COLOURS = 128
+REACTS = 1
+"""Mode-1."""
 Render = Callable[[], Sequence[np.ndarray]]
 
 
@@ -144,12 +146,13 @@ def _frame(shown: Mapping[str, Tensor], step: Step, row: int, tick: int, title: 
     goal = shown.get("goal")
     pictures = _pictures(goal)
     truth = _truth(shown, overlay)
+    mode = int(shown["mode"][row]) if "mode" in shown else None
     places: dict[str, Any] = {}
     if overlay is not None:
         wanted = overlay.goal(episode.options.get("goal"), None if goal is None else goal[row].numpy())
         if truth is not None:
             places["place"] = _pair(overlay.places(truth[row]))
-        if readout is not None and "imagined" in shown:
+        if readout is not None and "imagined" in shown and mode != REACTS:  # an idle planner sends the present state
             imagined = readout(shown["imagined"][row]).numpy()
             places["plan"] = [_pair(place) for place in overlay.places(imagined)] if overlay.fits(imagined.shape[-1]) else ()
         if wanted is not None:
@@ -157,7 +160,7 @@ def _frame(shown: Mapping[str, Tensor], step: Step, row: int, tick: int, title: 
     return Frame(
         title, tick, picture, goal=pictures[row] if pictures is not None else None, **places,
         energy=float(shown["energy"][row]) if "energy" in shown else None,
-        mode=int(shown["mode"][row]) if "mode" in shown else None,
+        mode=mode,
         over=bool(step.ended[row]),
         success=bool(step.world["success"][row]))
 

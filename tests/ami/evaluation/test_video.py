@@ -63,6 +63,19 @@ def test_without_a_readout_or_a_planner_no_plan_is_drawn(tiny_agent: Callable[..
     assert not is_there(PLAN, world) and is_there(WANTED, world)
 
 
+@pytest.mark.parametrize("mode", [1, 2])
+def test_an_idle_planner_has_no_plan(tiny_agent: Callable[..., Graph], mode: int) -> None:
+    graph = tiny_agent(max_episode_steps=2)
+    runtime = LocalRuntime(graph, 0, watch=tuple(video_ports(graph).values()))
+    configurator = runtime.worker.modules["configurator"]
+    configurator.step = lambda energy, surprise: {"mode": torch.full((2,), mode), "weights": torch.ones(2, 1)}
+    with Agent(runtime) as agent:
+        shown = record_video(agent, EPISODES, overlay=TWO_ROOMS, readout=lambda states: states)
+    assert shown is not None
+    world = shown.frames[0].crop((MARGIN, TITLE_HEIGHT, MARGIN + 384, TITLE_HEIGHT + 384))
+    assert is_there(PLAN, world) == (mode == 2)
+
+
 @pytest.mark.parametrize("size", [16, 64])
 def test_video_of_other_image_sizes(tiny_agent: Callable[..., Graph], tmp_path: Path, size: int) -> None:
     assert made_video(tiny_agent(size=size, max_episode_steps=2), tmp_path / "f.gif")
