@@ -1,4 +1,4 @@
-"""Probes of frozen features: classes read linearly, by attention, or linearly from few labels.
+"""Probes of frozen features: classes or numbers read linearly, by attention, or linearly from few labels.
 
 Shapes: F examples of L tokens with D numbers each; K classes. The settings of a probe are chosen on other examples than it
 is tested on.
@@ -6,22 +6,24 @@ is tested on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ami.learning.callbacks.attentive_probe import Readout
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 RATES = (1e-3, 3e-3)
+HEADS = 8
 FEW, DRAWS, FOLDS = 0.01, 5, 5
 SMALLEST = 1e-6
 
 
 class Labelled(NamedTuple):
-    """Features (F, L, D) and classes (F,)."""
+    """Features (F, L, D), and classes (F,) or numbers (F, K)."""
 
     tokens: Tensor
     labels: Tensor
@@ -65,6 +67,18 @@ def linear(train: Labelled, chosen: Labelled, test: Labelled) -> tuple[float, fl
     return accuracy(parts[2], test.labels, weights[best]), best
 
 
+def ridge(train: Labelled, chosen: Labelled, test: Labelled) -> tuple[Tensor, float]:
+    """Return what a linear probe of the mean token predicts for the numbers of the test examples, (F, K), and the penalty
+    that was best on the chosen examples."""
+    features, held, tested = standardised(train.pooled(), chosen.pooled(), test.pooled())
+    middle = train.labels.mean(0)
+    gram, projected = features.T @ features, features.T @ (train.labels - middle)
+    weights = {penalty: torch.linalg.solve(gram + penalty * len(features) * torch.eye(len(gram)), projected)
+               for penalty in PENALTIES}
+    best = min(weights, key=lambda penalty: float((held @ weights[penalty] + middle - chosen.labels).square().mean()))
+    return tested @ weights[best] + middle, best
+
+
 def few_labels(train: Labelled, test: Labelled, seed: int) -> tuple[float, list[float]]:
     """Return the mean test accuracy over draws of 1 % of the labels, with penalties chosen by cross-validation."""
     generator, classes = torch.Generator().manual_seed(seed), int(train.labels.max()) + 1
@@ -87,7 +101,8 @@ def attentive(train: Labelled, chosen: Labelled, test: Labelled, seed: int) -> t
     return float((found.argmax(1) == test.labels).float().mean()), rate
 
 
-def attended(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps: int = 400, batch: int = 256
+def attended(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps: int = 400, batch: int = 256,
+             rates: Sequence[float] = RATES, probe: Callable[[int, int, Tensor, Tensor], nn.Module] = Readout
              ) -> tuple[Tensor, float]:
     """Return what an attention-pooled probe predicts for the test examples, logits (F, K) or, if labels are numbers (F, K),
     these; and the learning rate that was best on the chosen examples."""
@@ -98,9 +113,9 @@ def attended(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps
     mean, spread = some.mean((0, 1)), some.std((0, 1)) + SMALLEST
     readouts = {}
     with torch.random.fork_rng(devices=[]):
-        for rate in RATES:
+        for rate in rates:
             torch.manual_seed(seed)
-            readout = Readout(some.shape[-1], outputs, mean, spread)
+            readout = probe(some.shape[-1], outputs, mean, spread)
             optimiser = torch.optim.AdamW(readout.parameters(), lr=rate, weight_decay=0.01, fused=True)
             for step in range(steps):
                 for group in optimiser.param_groups:
@@ -116,6 +131,33 @@ def attended(train: Labelled, chosen: Labelled, test: Labelled, seed: int, steps
     return _read(readouts[best], test), best
 
 
+class CrossAttention(nn.Module):
+    """A query attends with several heads to standardised tokens (N, L, D), then an MLP and a linear map give (N, X): the
+    attentive probe of Bardes and others (*V-JEPA*, 2024, section 4.2).
+
+    Args:
+        width, outputs: D, a multiple of the 8 heads, and X.
+        mean, spread: (D,), of the tokens it is learnt on.
+    """
+
+    def __init__(self, width: int, outputs: int, mean: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.mean, self.spread = mean, spread
+        self.query = nn.Parameter(0.02 * torch.randn(width))
+        self.key_value, self.proj = nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.norm, self.last_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        key, value = self.key_value((seen - self.mean) / self.spread).unflatten(-1, (2, HEADS, -1)).unbind(2)
+        query = self.query.unflatten(0, (HEADS, 1, -1)).expand(len(seen), -1, -1, -1)
+        gathered = F.scaled_dot_product_attention(query, key.transpose(1, 2), value.transpose(1, 2))
+        pooled = self.query + self.proj(gathered.flatten(1))
+        predicted: Tensor = self.head(self.last_norm(pooled + self.mlp(self.norm(pooled))))
+        return predicted
+
+
 @torch.no_grad()
-def _read(readout: Readout, examples: Labelled) -> Tensor:
-    return torch.cat([readout(part.float()) for part in examples.tokens.split(2000)])
+def _read(readout: nn.Module, examples: Labelled) -> Tensor:
+    return torch.cat([readout(part.float()) for part in examples.tokens.split(500)])

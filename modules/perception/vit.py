@@ -172,7 +172,8 @@ class ViT(Perception):
         objective = self._required_objective()
         patches = self._examples(batch["observation"])
         state = cast("nn.ModuleDict | None", self._modules.get(LEARNING_STATE))
-        targets = objective.target.of(patches, self.encoder, state)
+        tokens = objective.target.of(patches, self.encoder, state)
+        targets = objective.target.scaled(tokens)
         families = objective.masks.sample(self.grid, len(patches))
         rows = RowErrors(batch)
         total = patches.new_zeros(())
@@ -180,7 +181,7 @@ class ViT(Perception):
             predicted = self.predictor(self.encoder(patches, keep), keep, want)
             wanted = take(targets, want.flatten(1)).view_as(predicted)
             total = total + rows.of(LOSSES[objective.loss], predicted, wanted) / len(families)
-        std = objective.target.std(targets)
+        std = objective.target.std(tokens)
         return total, {**({"std": std} if std is not None else {}), **rows.figures()}
 
     def _required_objective(self) -> MaskedPrediction:

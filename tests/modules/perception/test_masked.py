@@ -149,6 +149,29 @@ def test_targets_are_those_of_the_whole_image_and_have_no_gradient():
     assert vit.encoder.embed.weight.grad.abs().sum() > 0
 
 
+def test_deviations_contain_neither_what_a_clip_nor_what_a_place_has_in_common():
+    target, tokens = SlowTokens(normalise="deviation"), torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0))
+    found = target.scaled(tokens)
+    same = 3 * torch.ones(4, 1, 3) * torch.arange(4.0)[:, None, None] + 5 * torch.arange(6.0)[None, :, None]
+    assert torch.allclose(target.scaled(tokens + same), found, atol=1e-4)
+    assert torch.allclose(found.std((0, 1)), torch.ones(3), atol=1e-3)
+    assert torch.equal(SlowTokens().scaled(tokens), tokens)
+
+
+def test_a_collapse_is_seen_before_deviations_are_scaled():
+    vit = made(**SMALL, positions="sincos", objective=IJEPA(target=SlowTokens(normalise="deviation")))
+    vit.begin_learning()
+    seen = examples(vit, 1).expand(4, *PICTURE).clone()
+    seen[0, 0, 0, 0] ^= 1
+    _, figures = vit.loss({"observation": seen})
+    assert figures["std"] < 0.01
+
+
+def test_deviations_need_several_rows():
+    with pytest.raises(SettingError, match=r"SlowTokens\.normalise is 'deviation', and a batch has 1 row: .* Fix: a larger"):
+        SlowTokens(normalise="deviation").scaled(torch.zeros(1, 4, 2))
+
+
 def test_a_perception_without_an_objective_does_not_learn_alone():
     vit = made(**SMALL)
     with pytest.raises(SettingError, match=r"ViT\.objective is none: .* Fix: perception\.objective=ijepa"):
@@ -172,6 +195,7 @@ def test_a_batch_of_another_shape_is_refused_with_its_source(name, shape, words)
     (lambda: IJEPA(width=30), "IJEPA.width is 30: expected a multiple of 4, the predictor's heads"),
     (lambda: IJEPA(depth=0), "IJEPA.depth is 0: expected 1 or more"),
     (lambda: SlowTokens(0.9, 0.8), "SlowTokens.momentum is 0.9 and SlowTokens.final_momentum 0.8: expected"),
+    (lambda: SlowTokens(normalise="tokn"), "SlowTokens.normalise is 'tokn': did you mean 'token'?"),
     (lambda: ViT(pool="cls", objective="mae"), "ViT.pool is 'cls', whose class token no objective trains"),
 ])
 def test_settings_out_of_range_are_refused(make, words):
