@@ -1,7 +1,7 @@
 """Clips of the table top with labels: an object that is carried through the picture with one velocity.
 
-The middle of the path is anywhere, its direction too, and start and end are equally far from the middle: no single frame shows
-the velocity. A clip is the inner half of a picture of twice its size, so that objects are large beside a patch.
+The middle of the path is anywhere, its direction too, and start and end are equally far from the middle: no single frame
+shows the velocity. A clip is the inner half of a picture of twice its size, so that objects are large beside a patch.
 """
 
 from __future__ import annotations

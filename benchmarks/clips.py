@@ -4,11 +4,10 @@
 
 Each clip shows a gripper that carries an object at a constant velocity (`clip_world.py`). Encoders of one size learn from
 the clips alone with the same number of floating-point operations: V-JEPA, its targets with and without what does not move;
-VideoMAE with V-JEPA's masks, its pixel counterpart;
-and I-JEPA on single frames (`clip_encoders.py`). They are frozen. A linear probe of the mean token reads the velocity; *motion*
-classes, where the object moved (as Something-Something); and *appearance* classes, which shape it has (as Kinetics). The
-velocity at checkpoints gives the operations and the time to equal accuracy. Controls are the untrained encoder and the middle
-frame alone, a supervised encoder is the ceiling.
+VideoMAE with V-JEPA's masks, its pixel counterpart; and I-JEPA on single frames (`clip_encoders.py`). They are frozen. A
+linear probe of the mean token reads the velocity; *motion* classes, where the object moved (as Something-Something); and
+*appearance* classes, which shape it has (as Kinetics). The velocity at checkpoints gives the operations and the time to
+equal accuracy. Controls are the untrained encoder and the middle frame alone; a supervised encoder is the ceiling.
 """
 
 from __future__ import annotations

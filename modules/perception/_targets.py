@@ -55,9 +55,9 @@ class SlowTokens(Target):
     Args:
         momentum: the copy's initial momentum per step; it rises linearly.
         final_momentum: its momentum at the end of the stage.
-        normalise: `token`, as published; or `deviation`: what a token has beyond the mean of its clip and the mean of its place
-            over the batch, each number with variance 1 (after the instance-normalised targets of Baevski and others,
-            *data2vec*, ICML 2022, section 3.3), so that what does not move has no share in the loss.
+        normalise: `token`, as published; or `deviation`: what a token has beyond the mean of its clip and the mean of its
+            place over the batch, each number with variance 1, so that what does not move has no share in the loss (after
+            the instance-normalised targets of Baevski and others, *data2vec*, ICML 2022, section 3.3).
 
     Raises:
         SettingError: a momentum is out of its range, `normalise` is unknown, or a batch for `deviation` has a single row.
@@ -72,7 +72,8 @@ class SlowTokens(Target):
                 f"SlowTokens.momentum is {self.momentum} and SlowTokens.final_momentum {self.final_momentum}: expected "
                 "0 <= momentum <= final_momentum <= 1")
         if self.normalise not in NORMALISATIONS:
-            raise SettingError(f"SlowTokens.normalise is '{self.normalise}'{suggestion(str(self.normalise), NORMALISATIONS)}")
+            raise SettingError(f"SlowTokens.normalise is '{self.normalise}'"
+                               f"{suggestion(str(self.normalise), NORMALISATIONS)}")
 
     def learning_state(self, encoder: nn.Module) -> nn.ModuleDict:
         return nn.ModuleDict({"encoder": target_of(encoder)})
