@@ -18,7 +18,7 @@ from ami.errors import require
 from ami.graph.graph import Graph
 
 MOST_AHEAD = 1000
-"""The argument `most` of `Agent.cycle` if `longest` is None; a runtime stops at the end of an episode anyway."""
+"""The default of `ahead`; a runtime stops at the end of an episode anyway."""
 OVER = FLAGS[:2]
 """The flags of a world that end an episode."""
 
@@ -49,7 +49,7 @@ class Step(NamedTuple):
 
 
 def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None, *, wave: int = 0,
-            longest: int | None = None, refill: bool = False) -> Iterator[Step]:
+            longest: int | None = None, refill: bool = False, ahead: int = MOST_AHEAD) -> Iterator[Step]:
     """Run episodes and yield every tick.
 
     Args:
@@ -61,6 +61,7 @@ def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None,
         refill: start the next episode in a row as soon as its episode is over. Without it the episodes run in waves: the
             next `batch` episodes begin when all rows are over, and a row that is over waits. A trace needs waves, since it
             numbers episodes by wave and row. Ignored if a world fires only every few ticks.
+        ahead: the largest number of ticks that a runtime may compute at once; 1 if weights are published between ticks.
 
     Raises:
         GraphError: the graph does not have one world.
@@ -73,7 +74,7 @@ def rollout(agent: Agent, episodes: Sequence[Episode], batch: int | None = None,
     refill = refill and supports_partial_resets(agent.graph)
     while waiting:
         rows = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
-        yield from _run(agent, world, rows, waiting if refill else deque(), wave, longest)
+        yield from _run(agent, world, rows, waiting if refill else deque(), wave, longest, ahead)
         wave += 1
 
 
@@ -89,14 +90,14 @@ def supports_partial_resets(graph: Graph) -> bool:
 
 
 def _run(agent: Agent, world: str, rows: list[Episode], waiting: deque[Episode], wave: int,
-         longest: int | None) -> Iterator[Step]:
+         longest: int | None, ahead: int) -> Iterator[Step]:
     """Run one episode per row until all are over; a row that is over starts the next episode of `waiting`."""
     ports = {flag: f"{world}.{flag}" for flag in FLAGS}
     alive, age = torch.ones(len(rows), dtype=torch.bool), torch.zeros(len(rows), dtype=torch.int64)
     agent.reset(alive, rows, wave)
     oldest = 0  # the greatest age of a row that is alive
     while True:
-        outputs = agent.cycle(MOST_AHEAD if longest is None else 1 + longest - oldest)
+        outputs = agent.cycle(ahead if longest is None else min(ahead, 1 + longest - oldest))
         flags = {flag: outputs[port] for flag, port in ports.items()}
         over = is_over(flags)
         ended = alive & (over if longest is None or oldest < longest else over | (age >= longest))

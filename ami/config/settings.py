@@ -108,6 +108,22 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Online:
+    """Learning while acting. An experiment may give some of the settings alone."""
+
+    is_partial: ClassVar[bool] = True
+    agent: str = setting(
+        "the agent that acts: self; or overrides of the agent that learns, such as actor=random; or a name of configs/agent",
+        default="self")
+    replay_ratio: float = setting("steps of learning, of all stages together, per step of the world", above=0,
+                                  default=0.0625)
+    batch: int = setting("number of parallel worlds; their episodes are learnt from when all of them are over", least=1,
+                         default=32)
+    publish_every: int = setting("steps of learning after which an agent takes over the weights in mid-episode; it always "
+                                 "does at the beginning of its episodes", least=1, default=1)
+
+
+@dataclass(frozen=True)
 class Learning:
     """How the agent learns."""
 
@@ -117,6 +133,8 @@ class Learning:
     fields: Fields = setting("names of its arrays", optional=True)
     actions: Actions = setting("how it writes actions", optional=True)
     buffer: Buffer = setting("the storage of experience", optional=True)
+    online: Online = setting("learning while acting: an agent acts, and all stages learn at once from its episodes, after "
+                             "those of `collect`", optional=True)
     stages: dict[str, Stage] = setting("the stages of learning; null removes one")
     save_every: int = setting("steps between two saves of the progress", least=1)
     threads: int | Literal["auto"] = setting(
@@ -132,7 +150,8 @@ class Learning:
     callbacks: dict[str, Any] | None = setting(
         "figures computed during learning from held-out episodes, by a name of your own: an option of configs/callback, or "
         "{name: OPTION, …} with other settings; null removes one", default=None)
-    explore: float = setting("share of random actions in the rounds after the first", least=0, most=1, default=0.0)
+    explore: float = setting("share of random actions in the rounds after the first, and in learning while acting", least=0,
+                             most=1, default=0.0)
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,15 @@ class EpisodeFolder:
         self._checks.append(checksum)
         self._write({"steps": rows - 1, "rows": checksum})
 
+    def keep(self, episodes: int) -> None:
+        """Delete all episodes but the first ones."""
+        if episodes >= self.num_episodes:
+            return
+        lines = FILE.read(self.path / INDEX).split(b"\n")[:1 + episodes]
+        self.steps, self._whole = self.steps[:episodes], sum(len(line) + 1 for line in lines)
+        self._cut()
+        self._open()
+
     def flush(self) -> None:
         """Return once everything is on the disk: not needed against a kill, but against a loss of power."""
         for path in [*self.path.glob("*.bin"), self.path / INDEX, self.path]:

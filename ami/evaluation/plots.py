@@ -21,9 +21,12 @@ CURVES = (*COLOURS, "#1f3a5f", "#c9a227", "#17a2a2", "#8c564b", "#e377c2", "#6b8
 NOT_FIGURES = ("stage", "step")
 COLLECT = "collect"
 SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "steps", "episodes")
+AMOUNTS, AGES = ("world_steps", "buffer"), ("lag", "staleness")
+NOT_DRAWN = (*NOT_FIGURES, "replay_ratio")
 PANELS: dict[str, Callable[[str], bool]] = {
-    "loss": lambda name: name not in (*SHARES, *RETURNS), "share": lambda name: name in SHARES,
-    "episodes": lambda name: name in RETURNS}
+    "loss": lambda name: name not in (*SHARES, *RETURNS, *AMOUNTS, *AGES), "share": lambda name: name in SHARES,
+    "episodes": lambda name: name in RETURNS, "observations": lambda name: name in AMOUNTS,
+    "steps of learning": lambda name: name in AGES}
 """Figures with one scale, which share a panel."""
 SMOOTHED_FROM, MOST_NAMES = 30, 8
 
@@ -113,23 +116,40 @@ def _curves(rows: Sequence[Mapping[str, float | str]]) -> tuple[dict[str, tuple[
     """Return steps and values by figure, with stages in sequence; the start and name of each stage; the last step."""
     points: dict[str, list[tuple[float, float]]] = {}
     begins: list[tuple[float, str]] = []
-    stage, last, offset, end = None, -1.0, 0.0, 0.0
+    of_stage: dict[str, tuple[float, float]] = {}  # where it begins, and its last step
+    offset = end = 0.0
+    at_once = _alternate(rows)
     for row in rows:
         name, step = str(row.get("stage", "learning")), float(row["step"])
         if name == COLLECT:  # its steps are rounds
             step = end - offset
-        elif name != stage or step < last:
-            stage, offset = name, end
-            begins.append((offset, name))
-        last = step
+        else:
+            offset, last = of_stage.get(name, (end, math.inf))
+            if step < last:  # a new stage, or its next round; stages that learn at once begin at the same step
+                offset = end
+                begins.append((offset, name))
+            of_stage[name] = offset, step
         end = max(end, offset + step)
         for figure, value in row.items():
-            if figure not in NOT_FIGURES:
-                found = points.setdefault(figure, [])
+            if figure not in NOT_DRAWN:
+                found = points.setdefault(f"{name} {figure}" if at_once and figure == "loss" else figure, [])
                 if found and found[-1][0] < offset and PANELS["loss"](figure):
                     found.append((offset, math.nan))  # losses of different stages are not connected
                 found.append((offset + step, float(value)))
     return {name: (np.array(found)[:, 0], np.array(found)[:, 1]) for name, found in points.items()}, begins, end
+
+
+def _alternate(rows: Sequence[Mapping[str, float | str]]) -> bool:
+    """Return whether stages learn at once: one goes on after another has logged."""
+    last: dict[str, float] = {}
+    before = None
+    for row in rows:
+        name, step = str(row.get("stage", "learning")), float(row["step"])
+        if name != COLLECT:
+            if name != before and step > last.get(name, math.inf):
+                return True
+            last[name], before = step, name
+    return False
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:

@@ -114,6 +114,15 @@ class Cache:
             return episodes
         return stored
 
+    def growing(self, name: str) -> EpisodeFolder:
+        """Return the episodes of an entry, to append to; those that are there already if they are not damaged."""
+        try:
+            return EpisodeFolder(self.folder_of(name))
+        except (DataError, OSError) as error:
+            self.warn(f"{name} in the cache is damaged and is collected again: " + str(error).partition(". Fix: ")[0])
+            _delete(self.folder_of(name))
+            return EpisodeFolder(self.folder_of(name))
+
     def spill(self, name: str) -> Path:
         """Return a folder for episodes that do not fit into memory; the cache deletes what a killed process leaves."""
         return self.folder / f".{name}.{os.getpid()}.rows{TEMPORARY}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
@@ -84,12 +84,12 @@ class Running:
         self.finished: dict[int, dict[str, Tensor]] = {}
         self._columns: dict[str, Tensor] = {}
 
-    def add(self, step: Step) -> None:
-        """Store one tick of all rows that are alive."""
+    def add(self, step: Step, more: Mapping[str, Tensor] | None = None) -> None:
+        """Store one tick of all rows that are alive, with `more` fields (B, …)."""
         observation, truth, action = (step.outputs[port] for port in self.ports)
         rows = step.alive.nonzero()[:, 0]
         for name, value in {OBSERVATION: observation, ACTION: action, TRUTH: truth, REWARD: step.world[REWARD],
-                            TERMINATED: step.world[TERMINATED]}.items():
+                            TERMINATED: step.world[TERMINATED], **(more or {})}.items():
             if name not in self._columns or len(self._columns[name]) < len(value):
                 self._columns[name] = value.new_empty((len(value), self.steps + 1, *value.shape[1:]))
             self._columns[name][rows, step.age[rows]] = value[rows]

@@ -1,7 +1,7 @@
 """The schedule of a training: phases, each of which collects experience or runs stages.
 
 A round collects experience and then runs every stage once: one after another, a phase each, or all in one phase, their steps
-spread evenly over it. Many short rounds of concurrent stages are the "n updates per step" of online learning.
+spread evenly over it. In a phase that acts, an agent's own episodes come in while all stages learn.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ class Phase(NamedTuple):
         round: the round's index, from 0.
         stages: the stages that learn at once; none in a phase that collects.
         nodes: the nodes whose weights the cache stores for the phase.
+        acts: whether an agent acts while the stages learn, and brings more experience (`ami.learning.online`).
     """
 
     key: str
     round: int
     stages: tuple[Stage, ...] = ()
     nodes: tuple[str, ...] = ()
+    acts: bool = False
 
     @property
     def name(self) -> str:

@@ -131,3 +131,22 @@ def parts_of(stage: Stage, modules: Mapping[str, Module]) -> dict[str, nn.Module
                                f"({type(part).__name__} has no parameters). Fix: leave it out, or swap the module")
         found[path] = part
     return found
+
+
+def check_modules(stage: Stage, modules: Mapping[str, Module]) -> None:
+    """Check that modules can learn a stage; raises as `parts_of` does.
+
+    Raises:
+        UnknownName, SettingError: the node of its loss is missing, or has no such loss.
+    """
+    parts_of(stage, modules)
+    if stage.learner not in modules:
+        raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.learner, modules)
+    losses = modules[stage.learner].losses()
+    if losses and stage.objective not in losses:
+        raise unknown_name(f"loss in learning.stages.{stage.name}.loss", stage.loss,
+                           [stage.learner if name == "loss" else f"{stage.learner}.{name}" for name in losses])
+    if not losses:
+        raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
+                           f"{type(modules[stage.learner]).__name__} has no loss(batch). Fix: drop the stage with "
+                           f"~learning.stages.{stage.name}, or swap the module")

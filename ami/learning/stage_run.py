@@ -63,12 +63,16 @@ class StageRun:
 
     def begin(self) -> None:
         """Begin a round, whose data `open` prepares."""
-        if isinstance(self._draw, PrioritisedDraw):
-            self._priorities = self._draw.state()
+        self._keep_priorities()
         self._draw, self.step = None, 0
 
+    def _keep_priorities(self) -> None:
+        if isinstance(self._draw, PrioritisedDraw):
+            self._priorities = self._draw.state()
+
     def open(self, supply: Supply) -> None:
-        """Prepare the data of a round. Entries of earlier rounds keep their priorities."""
+        """Prepare the data of a round, or what was added to them. Entries known before keep their priorities."""
+        self._keep_priorities()
         with self._faults_named():
             self._draw = self.stage.data.open(supply)
             if isinstance(self._draw, PrioritisedDraw) and self._priorities:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,19 +19,20 @@ from torch import Tensor
 
 from ami.data.replay_buffer import REWARD, ReplayBuffer, joined
 from ami.data.scratch import Scratch
-from ami.errors import SettingError, unknown_name
 from ami.graph.graph import Graph
 from ami.learning import checkpoint
 from ami.learning.cache import Cache
+from ami.learning.online import Acting
 from ami.learning.schedule import Phase, due
-from ami.learning.sources.source import Expert, Supply
-from ami.learning.stage import Stage, parts_of
+from ami.learning.sources.source import Expert, Supply, weights_of
+from ami.learning.stage import Stage, check_modules
 from ami.learning.stage_run import Row, StageRun
 from ami.module import LEARNING_STATE, Module
 from ami.rng import derive_seed
+from ami.runtime.held_modules import Weights
 
 COLLECT = "collect"
-"""The "stage" of those rows of the learning curve that describe a round's collected episodes."""
+"""The "stage" of those rows of the learning curve that describe collected episodes: of a round, or acted while learning."""
 OPTIMISER = "optimiser."
 """The prefix, in a file of weights by node, of the state of a stage's optimiser."""
 RANDOM = "random"
@@ -60,6 +61,8 @@ class TrainingProgress:
 Collector = Callable[[Phase], tuple[ReplayBuffer, float, bool]]
 """Returns the experience of a phase, the seconds of its collection, and whether it was loaded from the cache."""
 OnStep = Callable[[Stage, int, Row | None], None]
+Begin = Callable[[Phase, ReplayBuffer, Weights], AbstractContextManager[Acting]]
+"""Begins to act in a phase, given the experience that it begins with and the weights by node."""
 
 
 class Trainer:
@@ -78,23 +81,24 @@ class Trainer:
         fresh: whether every round begins with fresh optimisers, schedulers and target networks.
         graph: the agent's graph, for stages that unroll nodes.
         given: frozen nodes with given weights, which keep their statistics too.
+        act: begins to act, for phases that do.
 
     Attributes:
-        on_known: called with each logged row of a loaded or resumed phase, and of a round's collection.
+        on_known: called with each logged row of a loaded or resumed phase, and of collected episodes.
     """
 
     def __init__(self, modules: Mapping[str, Module], schedule: Sequence[Phase], seed: int, cache: Cache, save_every: int,
                  on_step: OnStep = lambda stage, step, row: None, experts: Mapping[str, Expert] | None = None,
                  fresh: bool = True, graph: Graph | None = None, memory: float = math.inf,
-                 capacity: int | None = None, given: Collection[str] = ()) -> None:
+                 capacity: int | None = None, given: Collection[str] = (), act: Begin | None = None) -> None:
         self.modules, self.graph, self.schedule, self.seed, self.fresh = modules, graph, list(schedule), seed, fresh
         self.memory, self.capacity = memory, capacity
         self.cache, self.save_every, self.on_step, self.experts = cache, save_every, on_step, experts or {}
         self.on_known: Callable[[Row], None] = lambda row: None
         self._runs: dict[str, StageRun] = {}
-        self._given = frozenset(given)
+        self._given, self._act = frozenset(given), act
         for stage in {stage.name: stage for phase in self.schedule for stage in phase.stages}.values():
-            _check(stage, modules)
+            check_modules(stage, modules)
 
     def learn(self, collected: Collector) -> TrainingProgress:
         """Run the schedule; resume from the cache and the progress of a killed training.
@@ -115,7 +119,8 @@ class Trainer:
                 if experience is None:
                     raise ValueError("a schedule begins with experience: expected its first phase without stages")
                 if not self._find(progress, phase):
-                    self._run(progress, phase, experience)
+                    with self._acting(phase, experience) as acting:
+                        self._run(progress, phase, experience, acting)
                 if self.fresh:
                     self._forget_runs()
         self._forget_runs()
@@ -167,8 +172,14 @@ class Trainer:
         self._account(progress, phase, notes["seconds"], True)
         return True
 
-    def _run(self, progress: TrainingProgress, phase: Phase, experience: ReplayBuffer) -> None:
+    def _acting(self, phase: Phase, experience: ReplayBuffer) -> AbstractContextManager[Acting | None]:
+        assert self._act is not None or not phase.acts
+        return self._act(phase, experience, weights_of(self.modules)) if self._act and phase.acts else nullcontext()
+
+    def _run(self, progress: TrainingProgress, phase: Phase, experience: ReplayBuffer, acting: Acting | None) -> None:
         saved = self.cache.find(f"{phase.name}.progress")
+        if saved is not None and acting is not None and not acting.acted.holds(saved[1]["acting"]):
+            saved = None
         rows: list[Row] = list(saved[1]["rows"]) if saved else []
         for row in rows:
             self.on_known(row)
@@ -177,31 +188,46 @@ class Trainer:
         names = "+".join(stage.name for stage in phase.stages)
         torch.manual_seed(derive_seed(self.seed, "learning", names, *([phase.round] if phase.round else [])))
         runs = self._begin(phase)
-        scratch = Scratch(self.memory, self.cache.spill(phase.name))
-        for stage in phase.stages:  # sources compute with the weights that the phase began with, also when it is resumed
-            runs[stage.name].thaw()
-            runs[stage.name].open(self._supply(phase, stage, experience, scratch))
+        # sources compute with the weights of the phase's beginning, also when it is resumed; or of the last new experience
+        scratch = self._open(phase, runs, experience) if acting is None else None
         if saved is not None:
             self._load_weights(saved[0])
             self._load_runs(runs, *saved)
             torch.set_rng_state(saved[0][RANDOM])
+        if acting is not None:
+            acting.acted.begin(saved[1]["acting"] if saved is not None else None)
         total = sum(stage.steps for stage in phase.stages)
-        done = sum(run.step for run in runs.values())
+        done = kept = sum(run.step for run in runs.values())
+
+        def save() -> None:
+            tensors, notes = self._state(list(self.modules), runs, rows, time.perf_counter() - started)
+            checkpoint.save(self.cache.file(f"{phase.name}.progress"), tensors,
+                            notes if acting is None else {**notes, "acting": acting.acted.state()})
+
         learning: str | None = None
         for stage in due(phase.stages, done):
+            while acting is not None and acting.advance(done, lambda: weights_of(self.modules)):
+                rows.append({"stage": COLLECT, **acting.acted.figures(done)})
+                self.on_known(rows[-1])
+                scratch = None
+                if done - kept >= self.save_every:
+                    save()
+                    kept = done
             run = runs[stage.name]
+            if acting is not None and scratch is None:
+                self._fit_statistics(acting.acted.experience)
+                scratch, learning = self._open(phase, runs, acting.acted.experience), None
             if learning != stage.name:
                 run.thaw()
-                learning = stage.name
-            figures = run.update()
+            learning, figures = stage.name, run.update()
             done += 1
             if figures is not None:
                 rows.append(figures)
             self.on_step(stage, run.step, figures)
-            if done % self.save_every == 0 and done < total:
-                checkpoint.save(self.cache.file(f"{phase.name}.progress"),
-                                *self._state(list(self.modules), runs, rows, time.perf_counter() - started))
-        scratch.close()
+            if acting is None and done % self.save_every == 0 and done < total:
+                save()
+        if scratch is not None:
+            scratch.close()
         seconds = time.perf_counter() - started
         if self.fresh:
             self._forget_runs()
@@ -209,6 +235,14 @@ class Trainer:
         self._account(progress, phase, seconds, False)
         self.cache.keep(phase.name, *self._state(phase.nodes, {} if self.fresh else runs, rows, seconds))
         self.cache.forget(f"{phase.name}.")
+
+    def _open(self, phase: Phase, runs: Mapping[str, StageRun], experience: ReplayBuffer) -> Scratch:
+        """Prepare the data of all stages of a phase; return what holds them."""
+        scratch = Scratch(self.memory, self.cache.spill(phase.name))
+        for stage in phase.stages:
+            runs[stage.name].thaw()
+            runs[stage.name].open(self._supply(phase, stage, experience, scratch))
+        return scratch
 
     def _begin(self, phase: Phase) -> dict[str, StageRun]:
         """Return the runs of a phase's stages; create missing ones. With `fresh=False` those of earlier rounds continue."""
@@ -256,20 +290,6 @@ class Trainer:
         nodes = checkpoint.by_node(tensors)
         for stage, run in runs.items():
             run.load_state(nodes.get(f"{OPTIMISER}{stage}", {}), notes["runs"][stage])
-
-
-def _check(stage: Stage, modules: Mapping[str, Module]) -> None:
-    parts_of(stage, modules)
-    if stage.learner not in modules:
-        raise unknown_name(f"node in learning.stages.{stage.name}.loss", stage.learner, modules)
-    losses = modules[stage.learner].losses()
-    if losses and stage.objective not in losses:
-        raise unknown_name(f"loss in learning.stages.{stage.name}.loss", stage.loss,
-                           [stage.learner if name == "loss" else f"{stage.learner}.{name}" for name in losses])
-    if not losses:
-        raise SettingError(f"learning.stages.{stage.name}.loss is {stage.loss}, whose module "
-                           f"{type(modules[stage.learner]).__name__} has no loss(batch). Fix: drop the stage with "
-                           f"~learning.stages.{stage.name}, or swap the module")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from ami.learning.stage_run import Row
 from ami.learning.trainer import Trainer
 from ami.module import Module
 from ami.runtime.worker import Worker
-from ami.session.experience import little_experience
+from ami.session.experience import little_acting, little_experience
 from ami.session.plan import TrainingPlan
 from ami.storage.limits import check_memory, check_space, check_time
 
@@ -72,7 +72,7 @@ def dry_run(plan: TrainingPlan, experts: dict[str, Expert]) -> list[str]:
     with TemporaryDirectory(prefix="ami-dry-run-") as place, torch.random.fork_rng(devices=[]):
         longest = max((stage.data.length for stage in plan.stages), default=1)
         experience, tick = little_experience(plan, EPISODES, max(longest, TICKS))
-        warnings = list(_of_collecting(plan, experience, tick))
+        warnings = [*_of_collecting(plan, experience, tick), *_of_acting(plan, experience)]
         modules = Worker(plan.graph.on_cpu(), plan.nodes, seed, plan.initial.weights, learning=True).modules
         _check_memory(plan, experience, modules)
         probe_modules(modules, experience)
@@ -144,6 +144,21 @@ def _of_collecting(plan: TrainingPlan, experience: ReplayBuffer, tick: float) ->
     waves = plan.rounds * math.ceil(how.episodes / how.batch)
     warning = check_time("learning.collect.episodes", how.episodes, waves * (how.steps + 1) * tick,
                          "fewer episodes, or fewer learning.collect.steps")
+    if warning:
+        yield warning
+
+
+def _of_acting(plan: TrainingPlan, experience: ReplayBuffer) -> Iterator[str]:
+    """Check the agent that acts while it learns, and its amount of experience against disk and time."""
+    if plan.online is None:
+        return
+    longest, frame = plan.config.settings.learning.collect.steps, sum(one.row_bytes for one in experience.columns.values())
+    _, tick = little_acting(plan, plan.learner, EPISODES, TICKS)
+    waves = math.ceil(plan.steps / plan.online.replay_ratio / longest / plan.online.batch)
+    name, ratio = "learning.online.replay_ratio", plan.online.replay_ratio
+    fix = "a larger ratio, or fewer steps of its stages"
+    check_space(name, ratio, waves * plan.online.batch * (longest + 1) * frame, plan.config.settings.store, fix)
+    warning = check_time(name, ratio, waves * (longest + 1) * tick, fix)
     if warning:
         yield warning
 

@@ -98,17 +98,19 @@ def firing_graph(config: Config, graph: Graph, watch: Sequence[str]) -> Graph:
 
 
 @contextmanager
-def agents(config: Config, graph: Graph, weights: Weights, folder: Path,
+def agents(config: Config, graph: Graph, weights: Weights, folder: Path | None,
            watch: Sequence[str] = ()) -> Iterator[list[Agent]]:
     """Start the agents of a config in its runtime; all of their processes end with the block.
 
     Args:
+        folder: the folder of their trace; None records nothing.
         watch: ports to observe besides those that evaluation needs, as "node.port".
     """
     settings = config.settings
     watch, payload = tuple(dict.fromkeys((*evaluation_ports(graph), *watch))), ports_recorded_by(config, graph)
-    graph = firing_graph(config, graph, watch)
-    traces = [folder / "trace" / f"agent-{i}" if settings.trace.record else None for i in range(settings.agents)]
+    graph = prune(graph, watch) if folder is None else firing_graph(config, graph, watch)
+    traces = [folder / "trace" / f"agent-{i}" if settings.trace.record and folder is not None else None
+              for i in range(settings.agents)]
     with ExitStack() as stack:
         started: list[Agent] = []
         if settings.runtime == "ray":

@@ -8,6 +8,7 @@ from itertools import islice
 from ami.blueprint import World
 from ami.data.read import OWN
 from ami.data.replay_buffer import TRUTH, ReplayBuffer
+from ami.graph.graph import Graph
 from ami.learning.cache import Cache
 from ami.learning.collect import collect, collector
 from ami.learning.schedule import Phase
@@ -82,15 +83,20 @@ def held_out_of(plan: TrainingPlan, cache: Cache, console: Console) -> ReplayBuf
 
 
 def little_experience(plan: TrainingPlan, episodes: int, ticks: int) -> tuple[ReplayBuffer, float]:
-    """Return a few short episodes, and the seconds per tick; 0 if they are read from a file."""
+    """Return a few short episodes of the explorer, and the seconds per tick; 0 if they are read from a file."""
     if plan.data is not None:
         few = ReplayBuffer()
         for rows in islice(plan.data.episodes(), episodes):
             few.append({name: value[:ticks + 1] for name, value in rows.items()})
         return few, 0.0
+    return little_acting(plan, plan.explorer, episodes, ticks)
+
+
+def little_acting(plan: TrainingPlan, graph: Graph, episodes: int, ticks: int) -> tuple[ReplayBuffer, float]:
+    """Return a few short episodes of one of the plan's agents, and the seconds per tick."""
     seed = derive_seed(plan.config.settings.seed, "dry run")
     ticks = min(plan.config.settings.learning.collect.steps, ticks)
-    with collector(plan.explorer, seed) as agent:
+    with collector(graph, seed) as agent:
         collect(agent, episodes, 1, episodes, seed)  # warm-up: initialisation is not timed
         begun = time.perf_counter()
         return collect(agent, episodes, ticks, episodes, seed), (time.perf_counter() - begun) / (ticks + 1)

@@ -22,6 +22,7 @@ from ami.learning.trainer import Trainer
 from ami.runtime.worker import Worker
 from ami.saved.agent_file import AGENT_FILE, Trained, open_trained, save
 from ami.saved.initial_weights import initial_weights
+from ami.session.acting import acting_of
 from ami.session.data import memory_of
 from ami.session.dry_run import dry_run
 from ami.session.experience import experience_of, held_out_of
@@ -118,7 +119,8 @@ def _learn_plan(plan: TrainingPlan, file: Path, console: Console, monitor: Monit
     trainer = Trainer(modules, plan.schedule, settings.seed, cache, settings.learning.save_every,
                       experts=experts, fresh=plan.fresh, graph=plan.graph, memory=memory_of(plan.config),
                       capacity=plan.capacity,
-                      given={node for node in plan.initial.frozen if node in plan.initial.weights})
+                      given={node for node in plan.initial.frozen if node in plan.initial.weights},
+                      act=acting_of(plan, cache, console, None if monitor is None else monitor.folder))
     begun = time.perf_counter()
     held_out = held_out_of(plan, cache, console)
     untrained = probe_modules(modules, held_out)

@@ -9,22 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from ami.blueprint import Actor
-from ami.config.compose import Config, compose_baseline, to_graph, to_specs
+from ami.config.compose import Config, compose_baseline, to_graph
 from ami.config.node_settings import node_settings
 from ami.config.rules import types_of
-from ami.config.settings import Collect
-from ami.config.trust import allow_list, trusted_class
+from ami.config.settings import Collect, Online
 from ami.data.read import Data
 from ami.errors import require
 from ami.graph.devices import CPU
 from ami.graph.graph import Graph
 from ami.graph.prune import needed
-from ami.graph.spec import ModuleSpec
 from ami.learning.callbacks.callback import Callback
 from ami.learning.collect import collected_ports
 from ami.learning.options import option
@@ -32,6 +29,7 @@ from ami.learning.schedule import Phase
 from ami.learning.stage import Stage
 from ami.saved.initial_weights import InitialWeights, initial_weights
 from ami.session.data import data_of
+from ami.session.exploring import acting_config, exploring, online_of, shared_nodes
 from ami.storage.code_hash import code_hash
 from ami.trace.header import versions
 from ami.trace.provenance import NO_ENGINE, code_of, engine_code
@@ -42,8 +40,6 @@ NO_TRAINING = ("ami.session.monitor",)
 """Modules that log and validate a training, with their imports; no weight depends on them."""
 FORMATS = "ami.data.formats"
 """The readers of files, which count if experience is read from a file."""
-EXPLORER = "modules.actor.epsilon_greedy.EpsilonGreedy"
-"""The class that adds random actions to an actor, with the settings `actor` and `epsilon`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class TrainingPlan:
         graph: the graph of the learning agent.
         stages: the learning stages in order.
         explorer: the graph of the agent that collects experience in the first round.
-        learner: the graph of the agent that collects experience in later rounds.
+        learner: the graph of the agent that collects experience in later rounds, or acts while it learns.
         experts: the graphs of the agents whose plans a policy imitates, by name.
         nodes: the nodes that learn, and their callees.
         callbacks: the figures computed during learning. They change no weights, so no key depends on them.
@@ -88,7 +84,9 @@ class TrainingPlan:
         data = data_of(config, graph)
         check_collection(config, stages, data)
         explorer = graph if data is not None else to_graph(compose_baseline(config, config.settings.learning.collect.agent))
-        learner = _exploring(config) if data is None and config.settings.learning.get("rounds", 1) > 1 else explorer
+        learner = exploring(config) if data is None and config.settings.learning.get("rounds", 1) > 1 else explorer
+        if (online := online_of(config)) is not None:
+            learner = exploring(acting_config(config, online))
         experts = {name: to_graph(compose_baseline(config, name)) for stage in stages for name in stage.data.agents}
         return cls(config, graph, stages, explorer, learner, experts, learning_nodes(graph, stages), callbacks_of(config),
                    initial_weights(config, graph), data)
@@ -107,26 +105,42 @@ class TrainingPlan:
         """Return the graph of the agent that collects experience in a round."""
         return self.explorer if number == 0 else self.learner
 
+    @property
+    def online(self) -> Online | None:
+        """The settings of learning while acting; None if all experience is collected before it is learnt from."""
+        return online_of(self.config)
+
+    @property
+    def steps(self) -> int:
+        """The number of learning steps of all stages together, in one round."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def acting_nodes(self) -> frozenset[str]:
+        """The nodes of the agent that acts while it learns which have learnt weights."""
+        return frozenset(self.kept) & shared_nodes(self.config, self.online) if self.online is not None else frozenset()
+
     @cached_property
     def schedule(self) -> tuple[Phase, ...]:
         """Every phase in order, each with its key."""
         phases: list[Phase] = []
         before = ""
         first = self._experience_key(self.explorer) if self.data is None else _hash(self._common, self.data.key)
-        later = self._experience_key(self.learner) if self.rounds > 1 else ""
+        later = self._experience_key(self.learner) if self.rounds > 1 or self.online is not None else ""
         trained = [(stages, self._nodes_of(stages), [self._stage_key(stage) for stage in stages]) for stages in self.at_once]
         for number in range(self.rounds):
             before = _hash(before, number, later if number else first, *([] if self.capacity is None else [self.capacity]))
             phases.append(Phase(before, number))
             for stages, nodes, keys in trained:
-                before = _hash(before, number, keys, self.fresh)
-                phases.append(Phase(before, number, stages, nodes))
+                acting = [] if self.online is None else [asdict(self.online), later, sorted(self.acting_nodes)]
+                before = _hash(before, number, keys, self.fresh, *acting)
+                phases.append(Phase(before, number, stages, nodes, self.online is not None))
         return tuple(phases)
 
     @property
     def at_once(self) -> list[tuple[Stage, ...]]:
         """The stages of each phase of a round."""
-        if self.config.settings.learning.get("order") == "concurrent":
+        if self.online is not None or self.config.settings.learning.get("order") == "concurrent":
             return [self.stages]
         return [(stage,) for stage in self.stages]
 
@@ -216,9 +230,16 @@ def check_collection(config: Config, stages: Sequence[Stage], data: Data | None)
     """Check the settings of collecting, unless experience is read from a file.
 
     Raises:
-        SettingError: a setting is missing, or a stage's windows are longer than the collected episodes.
+        SettingError: a setting is missing, a stage's windows are longer than the collected episodes, or the agent cannot act
+            while it learns.
     """
     settings = config.settings
+    if online_of(config) is not None:
+        require(data is None, "learning.online is set together with learning.data: expected one of them. Fix: leave out "
+                              "learning.data, or another option of learning")
+        require(settings.agents == 1, f"agents is {settings.agents} with learning.online: expected 1. Fix: leave out agents")
+        require(settings.learning.get("rounds", 1) == 1, f"learning.rounds is {settings.learning.get('rounds')} with "
+                                                         "learning.online: expected 1. Fix: more steps of its stages")
     if data is not None:
         return
     absent = [name for name in types_of(Collect) if name not in settings.learning.get("collect", {})]
@@ -261,17 +282,6 @@ def frozen_remarks(config: Config) -> list[str]:
         if left_out:
             found.append(f"the stage {name} does not train {' and '.join(left_out)}: frozen")
     return found
-
-
-def _exploring(config: Config) -> Graph:
-    """Return the agent's graph for later rounds: each actor explores with probability `learning.explore`."""
-    share, parts = config.settings.learning.get("explore", 0.0), to_specs(config)
-    explorer = trusted_class(EXPLORER, "learning.explore", allow_list())
-    for node, part in parts.items():
-        if share and isinstance(part.target, type) and issubclass(part.target, Actor):
-            settings = part.settings if issubclass(part.target, explorer) else {"actor": part}
-            parts[node] = ModuleSpec(explorer, {**settings, "epsilon": share})
-    return Graph(parts, config.plain()["graph"])
 
 
 def _hash(*content: Any) -> str:

@@ -5,6 +5,7 @@
     ├── manifest.json     the sealed pairs
     ├── header.json       config, graph, versions, hashes
     ├── trace/agent-0/    the trace of the evaluation
+    ├── acting/           header and trace of the agent that acted while it learnt, if one did
     ├── agent.safetensors the agent: weights and configuration, for `ami.load`, `ami export` and `checkpoint=`
     ├── best.safetensors  the agent with the best validation score
     ├── outcomes.jsonl    the outcome of each pair, written when its episode ends
@@ -34,6 +35,7 @@ from ami.learning.threads import torch_threads
 from ami.runtime.local import LocalRuntime
 from ami.saved.agent_file import Trained
 from ami.saved.initial_weights import initial_weights
+from ami.session.acting import acting_figures
 from ami.session.baselines import baselines, evaluating
 from ami.session.checks import checked_graph, notes
 from ami.session.evaluation import MANIFEST, evaluate_agent, metrics_of, seal, try_out
@@ -153,6 +155,7 @@ def evaluated(config: Config, graph: Graph, trained: Trained, manifest: Manifest
     figures = summary(evaluations, manifest_hash=manifest.hash, seed=settings.seed, learning_seconds=trained.seconds,
                       trace_digest=digest_of(folder, console) if settings.trace.record else None)
     figures["details"] |= {"probes": trained.probes, "learning_was_cached": trained.cached,
+                           "acting": acting_figures(trained.rows),
                            "checkpoint": None if trained.file is None else str(trained.file)}
     done = Run(folder, figures, evaluations, trained)
     console.table(done.table())  # before writing: if the disk is full, the figures are at least printed

@@ -12,6 +12,7 @@ from ami.evaluation.plots import plot_learning
 from ami.graph.graph import Graph
 from ami.learning.learning_log import LearningLog, read_rows
 from ami.saved.agent_file import AGENT_FILE, Trained, save
+from ami.session.acting import acting_figures, acting_line
 from ami.session.checks import learning_remarks
 from ami.session.learn import learn
 from ami.session.monitor import Monitor
@@ -43,6 +44,7 @@ def _train(config: Config, folder: Path | None, console: Console) -> Trained:
         save(folder / AGENT_FILE, trained, graph, config)
         write_json(folder / "summary.json", {"seed": config.settings.seed, "learning_seconds": trained.seconds,
                                              "details": {"probes": trained.probes, "learning_was_cached": trained.cached,
+                                                         "acting": acting_figures(trained.rows),
                                                          "checkpoint": str(trained.file)}})
         with best_effort(console, "learning.png was not made", "Fix: `ami train` again, which finds the agent trained"):
             rows = read_rows(folder)
@@ -56,7 +58,7 @@ def learn_in(config: Config, graph: Graph, folder: Path, console: Console) -> Tr
     """Return the trained agent; write learning curves to the run's folder and to MLflow during learning."""
     with Monitor(folder, config, graph, console) as monitor:
         trained = learn(config, console, monitor)
-    for line in (trained.line(), monitor.best):
+    for line in (trained.line(), acting_line(trained.rows), monitor.best):
         if line:
             console.note(line)
     if not monitor.rows and trained.rows:  # loaded, not trained now: write the figures of its original training

@@ -57,6 +57,17 @@ def test_episodes_are_read_as_written_and_appended_later(tmp_path: Path) -> None
     assert len(list(tmp_path.glob("observation.*.bin"))) == 2, "10 rows fit in a file"
 
 
+@pytest.mark.parametrize("kept", range(5))
+@pytest.mark.parametrize("is_open", [True, False])
+def test_the_last_episodes_are_deleted_and_others_follow(tmp_path: Path, kept: int, is_open: bool) -> None:
+    lengths = [4, 0, 7, 9]
+    files = written(tmp_path, lengths) if is_open else EpisodeFolder(written(tmp_path, lengths).path)
+    files.keep(kept)
+    assert files.steps == lengths[:kept] and content(files) == content(EpisodeFolder(tmp_path))
+    files.append(episode(kept, 3))
+    assert content(EpisodeFolder(tmp_path)) == content(written(tmp_path / "other", [*lengths[:kept], 3]))
+
+
 @pytest.mark.parametrize("lost", range(1, 40, 3))
 def test_what_a_kill_left_is_cut_off(tmp_path: Path, lost: int) -> None:
     """A torn line, or rows without a line."""

@@ -43,6 +43,16 @@ def test_stages_follow_each_other_and_a_loss_has_a_gap_between_them() -> None:
     assert curves["success"][0].tolist() == [0, 20] and curves["return"][0].tolist() == [0, 50]
 
 
+def test_stages_that_learn_at_once_share_their_steps() -> None:
+    rows = [{"stage": stage, "step": 20.0 * number, "loss": loss} for number in range(3)
+            for stage, loss in (("model", 2.0), ("critic", 9.0))]
+    acted = {"stage": "collect", "step": 1.0, "lag": 0.0, "world_steps": 64.0, "replay_ratio": 0.1}
+    curves, begins, end = _curves([*rows[:2], acted, *rows[2:]])
+    assert begins == [(0.0, "model"), (0.0, "critic")] and end == 40
+    assert curves["model loss"][0].tolist() == curves["critic loss"][0].tolist() == [0, 20, 40]
+    assert curves["world_steps"][0].tolist() == [0] and "replay_ratio" not in curves
+
+
 def test_smoothing_restarts_after_a_gap() -> None:
     values = np.array([4.0] * 50 + [np.nan] + [1.0] * 50)
     smooth = _smoothed(values)
