@@ -182,6 +182,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Recovery:
+    """What happens under Ray when a process of an agent dies."""
+
+    restarts: int = setting("most restarts of an agent's processes within recovery.seconds; one more death ends the run; 0 "
+                            "restarts none", least=0, most=1000)
+    seconds: float = setting("the time in which restarts are counted", above=0)
+    timeout: float | None = setting("seconds after which a call that has not returned counts as a death; null waits",
+                                    above=0)
+    every: int = setting("ticks between two snapshots of an agent, from which a restarted process goes on", least=1)
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings that belong to no module."""
 
@@ -193,6 +205,7 @@ class Settings:
     agents: int = setting("number of agents that share the episodes", least=1, most=1000)
     address: str | None = setting("address of a running Ray cluster; null starts one on this machine, on loopback",
                                   optional=True)
+    recovery: Recovery = setting("what happens under Ray when a process of an agent dies")
     prune: bool = setting(
         "true: nodes that no action depends on do not fire, which changes no outcome and takes them out of the trace; "
         "without a trace they never fire")

@@ -21,7 +21,7 @@ from ami.graph.devices import CPU, absent, resolve
 from ami.graph.faults import blamed
 from ami.graph.shapes import DimSolver
 from ami.graph.spec import ModuleSpec
-from ami.graph.wiring import Wire, parse
+from ami.graph.wiring import ON_FAILURE, Wire, parse
 from ami.module import Module
 from ami.ports import Dims
 
@@ -42,6 +42,7 @@ class Graph:
         running_calls: those of them that a running agent binds: all but the ones for learning alone.
         every: ticks between two firings, by node.
         devices: the device of each node's module.
+        on_failure: what the death of a node's process or an error of its step leads to: "restart", "hold_last" or "raise".
         dims: the resolved sizes, by node.
         actions: the world's action space, by node that handles actions.
         outputs: the names of each node's output ports, without those `on_demand` that no wire reads.
@@ -61,6 +62,7 @@ class Graph:
         self.calls = {node: dict(parsed.calls.get(node, {})) for node in parsed.nodes}
         self.every = {node: parsed.every.get(node, 1) for node in parsed.nodes}
         self.devices = {node: resolve(parsed.devices.get(node, "cpu")) for node in parsed.nodes}
+        self.on_failure = {node: parsed.on_failure.get(node, ON_FAILURE[0]) for node in parsed.nodes}
         self.drafts = self._draft(parsed.nodes)
         self._port_owners = self._known_port_owners(parsed.nodes)
         self.wires = [wire for wire in parsed.wires if self._is_there(wire) and self._is_sound(wire)]
@@ -70,6 +72,9 @@ class Graph:
         self.running_calls = {node: {name: callee for name, callee in calls.items()
                                      if not self._is_for_learning(node, name)} for node, calls in self.calls.items()}
         self._check_devices(parsed.devices)
+        self.mistakes += [f"{node}.on_failure is hold_last: a World cannot leave out an action. Fix: restart or raise"
+                          for node, owner in self._port_owners.items()
+                          if self.on_failure[node] == "hold_last" and _is(owner, World)]
         self.order = self._fire_order(parsed.nodes)
         whole = [wire for wire in self.wires if wire.node in self.drafts and wire.to_node in self.drafts]
         solver = DimSolver(self.drafts, whole, self.calls)
@@ -99,6 +104,8 @@ class Graph:
             "inits": {str(wire): wire.init for wire in self.wires if wire.delay or wire.cut},
             "calls": {node: dict(sorted(calls.items())) for node, calls in self.calls.items() if calls},
             "every": {node: every for node, every in self.every.items() if every > 1},
+            **({"on_failure": own} if (own := {node: one for node, one in self.on_failure.items() if one != ON_FAILURE[0]})
+               else {}),
             **({"devices": away} if (away := {node: str(one) for node, one in self.devices.items() if one != CPU}) else {}),
             "dims": {node: dict(sorted(dims.items())) for node, dims in self.dims.items()},
         }

@@ -5,6 +5,7 @@
     goal:    {observation: {from: world.goal, cut: true}}
     planner: {action_mask: {from: world.action_mask, optional: true}}   # only if both ends have the port
     perception: {observation: world.observation, device: cuda}          # auto, cpu, cuda or cuda:n; by default cpu
+    memory:  {state: world_model.state, on_failure: hold_last}          # restart, hold_last or raise; by default restart
 
 One key per input, so that a single wire can be overridden, added or removed from the command line.
 """
@@ -18,7 +19,8 @@ from typing import Any
 
 from ami.errors import suggestion
 
-RESERVED = ("calls", "every", "device")
+RESERVED = ("calls", "every", "device", "on_failure")
+ON_FAILURE = ("restart", "hold_last", "raise")
 LONG_FORM = ("from", "delay", "init", "cut", "optional")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _SOURCE = re.compile(r"^(?P<node>[A-Za-z_]\w*)\.(?P<port>[A-Za-z_]\w*)(@(?P<delay>-?\d+))?$")
@@ -60,6 +62,7 @@ class Wiring:
     calls: dict[str, dict[str, str]] = field(default_factory=dict)
     every: dict[str, int] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
+    on_failure: dict[str, str] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
 
 
@@ -80,6 +83,8 @@ def parse(file: Mapping[str, Any]) -> Wiring:
                 _read_every(wiring, node, source)
             elif key == "device":
                 _read_device(wiring, node, source)
+            elif key == "on_failure":
+                _read_on_failure(wiring, node, source)
             else:
                 _read_wire(wiring, node, str(key), source)
     return wiring
@@ -106,6 +111,13 @@ def _read_device(wiring: Wiring, node: str, source: Any) -> None:
         wiring.mistakes.append(f"{node}.device is {source!r}: expected auto, cpu, cuda or cuda:n")
         return
     wiring.devices[node] = source
+
+
+def _read_on_failure(wiring: Wiring, node: str, source: Any) -> None:
+    if source not in ON_FAILURE:
+        wiring.mistakes.append(f"{node}.on_failure is {source!r}{suggestion(str(source), ON_FAILURE)}")
+        return
+    wiring.on_failure[node] = source
 
 
 def _read_wire(wiring: Wiring, node: str, port: str, source: Any) -> None:

@@ -10,6 +10,7 @@ from ami.agent import flags_of
 from ami.blueprint import Episode
 from ami.graph.graph import Graph
 from ami.graph.partition import Segment, cut
+from ami.runtime.held_messages import report_held
 from ami.runtime.held_modules import Weights, published
 from ami.runtime.mailbox import Outputs
 from ami.runtime.recorder import Recorder
@@ -54,7 +55,8 @@ class LocalRuntime:
         self.worker.load(version, published(self.graph, weights))
 
     def settle(self) -> None:
-        """Return at once: there is nothing to wait for."""
+        """Report the nodes that have held their last messages; there is nothing to wait for."""
+        report_held(self.worker.held_messages.taken())
 
     def close(self) -> None:
         self.worker.close()

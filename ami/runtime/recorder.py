@@ -25,6 +25,9 @@ class Recorder(Protocol):
     def publish(self, version: int) -> None:
         """Record later invocations with this version of the weights; 0 before the first call."""
 
+    def flush(self) -> None:
+        """Wait until every invocation so far is written."""
+
     def close(self) -> None: ...
 
 
@@ -39,6 +42,9 @@ class NoTrace:
         return None
 
     def publish(self, version: int) -> None:
+        pass
+
+    def flush(self) -> None:
         pass
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from ami.graph.faults import blamed
 from ami.graph.graph import Graph
 from ami.module import Episode
 from ami.runtime.checks import Faults, Fit, InPlaceGuard, check_carry
+from ami.runtime.held_messages import HeldMessages
 from ami.runtime.held_modules import HeldModules, Weights
 from ami.runtime.history import WorldHistory, WorldSnapshot, reexecute_world
 from ami.runtime.mailbox import Mailbox, Outputs, Parcel
@@ -101,6 +102,7 @@ class Worker:
         self._histories = {node: WorldHistory() for node in self._worlds} if history else {}
         self._plans: dict[str, _NodePlan] = {}
         self._wave = 0
+        self.held_messages = HeldMessages(graph, self.nodes)
 
     def begin(self, mask: Tensor, episodes: Sequence[Episode], wave: int) -> None:
         """Start new episodes in the masked rows (B,). Delayed messages from their previous episodes are dropped.
@@ -170,6 +172,7 @@ class Worker:
                 return sent[tick - 1]
         inputs, ages = self.mail.inputs(node, tick)
         guard = InPlaceGuard(inputs, own.get(tick - 1)) if is_guarded or tick == self.mail.youngest else None
+        carry = dict(self.modules[node].carry) if node in self.held_messages else {}
         start = time.perf_counter_ns()
         try:
             outputs = (step(**inputs) if rows is None or before is None else
@@ -177,7 +180,12 @@ class Worker:
         except AmiError:
             raise
         except (Exception, SystemExit) as error:
-            raise self._faults.failed(node, self._wave, tick, inputs, error) from error
+            failed = self._faults.failed(node, self._wave, tick, inputs, error)
+            if node not in self.held_messages or tick - 1 not in sent:
+                raise failed from error
+            self.held_messages.hold(node, self.modules[node], carry, failed)
+            self.mail.post(node, tick, sent[tick - 1])
+            return sent[tick - 1]
         if is_away:  # waits for the device, so that the time includes its work
             there, outputs = outputs, self._on_cpu(node, outputs)
         end = time.perf_counter_ns()

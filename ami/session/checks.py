@@ -70,7 +70,7 @@ def without_effect(config: Config) -> list[str]:
         asked = [text for text in config.overrides if text.lstrip("+").startswith(("trace.level", "trace.ports"))]
         warnings += [f"{text} has no effect with trace.record=false: nothing is recorded" for text in asked]
     if config.settings.runtime != "ray":
-        asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address"))]
+        asked = [text for text in config.overrides if text.lstrip("+").startswith(("placement", "address", "recovery"))]
         warnings += [f"{text} has no effect with runtime=local: all modules run in this process" for text in asked]
     return warnings
 

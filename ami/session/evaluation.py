@@ -115,6 +115,7 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path | None,
         started: list[Agent] = []
         if settings.runtime == "ray":
             from ami.runtime.ray_actors import RayRuntime
+            from ami.runtime.ray_calls import Recovery
             from ami.runtime.ray_cluster import cluster
 
             stack.enter_context(cluster(settings.address))
@@ -122,7 +123,7 @@ def agents(config: Config, graph: Graph, weights: Weights, folder: Path | None,
             runtime: Runtime
             if settings.runtime == "ray":
                 runtime = RayRuntime(graph, settings.seed, weights, config.plain()["placement"], trace,
-                                     payload, watch)
+                                     payload, watch, Recovery(**config.plain()["recovery"]))
             else:
                 recorder = TraceLog(trace, payload) if trace is not None else None
                 if recorder is not None:

@@ -31,20 +31,24 @@ def finish_files(folder: Path) -> None:
         TraceError: a process still writes, or a file is damaged.
     """
     for path in trace_files(folder, "*.arrow"):
-        with path.open("r+b") as file:
-            if not locked(file.fileno(), WAIT_SECONDS):
-                raise TraceError(f"another process still writes '{path}'. Fix: end it, or wait until it has ended")
-            stream = Stream(path, folder, Span(-1, 0, 0))
-            if stream.is_finished:
-                continue
+        finish_file(path, folder)
+    for path in trace_files(folder, INCOMPLETE):
+        path.unlink()
+
+
+def finish_file(path: Path, within: Path) -> None:
+    """Finish one file, in the folder `within`; see `finish_files`."""
+    with path.open("r+b") as file:
+        if not locked(file.fileno(), WAIT_SECONDS):
+            raise TraceError(f"another process still writes '{path}'. Fix: end it, or wait until it has ended")
+        stream = Stream(path, within, Span(-1, 0, 0))
+        if not stream.is_finished and stream.whole:
             file.truncate(stream.whole)
             file.seek(stream.whole)
             file.write(END_OF_STREAM)
             file.flush()
             os.fsync(file.fileno())
-        if not stream.whole:
-            path.unlink()
-    for path in trace_files(folder, INCOMPLETE):
+    if not stream.whole:
         path.unlink()
 
 

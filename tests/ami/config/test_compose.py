@@ -17,7 +17,8 @@ from ami.errors import GraphError, SettingError, TrustError, UnknownName
 from ami.graph.spec import ModuleSpec
 
 KNOWN = ("actor, address, agent, agents, checkpoint, configurator, cost, evaluation, experiment, goal, graph, learning, "
-        "memory, perception, placement, planner, prune, runtime, seed, store, trace, validation, world, world_model")
+        "memory, perception, placement, planner, prune, recovery, runtime, seed, store, trace, validation, world, "
+         "world_model")
 
 
 def test_a_setting_absent_from_the_options_reaches_the_constructor() -> None:

@@ -94,14 +94,14 @@ def test_an_output_with_a_gradient_is_sent() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_reports_a_long_wait_and_kills_a_hung_actor(monkeypatch: pytest.MonkeyPatch,
                                                                  capsys: pytest.CaptureFixture[str]) -> None:
-    from ami.runtime import ray_actors
+    from ami.runtime import ray_actors, ray_supervisor
     from ami.runtime.ray_actors import RayRuntime
 
     monkeypatch.setattr(ray_actors, "CLOSE_SECONDS", 0.5)
-    monkeypatch.setattr(ray_actors, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(ray_actors, "NOTICE_SECONDS", 0.2)
+    monkeypatch.setattr(ray_supervisor, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(ray_supervisor, "NOTICE_SECONDS", 0.2)
     hung = RayRuntime(graph({"hand": ModuleSpec(Faulty, {"how": "hang"})}), 0, placement="module", watch=("hand.action",))
-    monkeypatch.setattr(hung, "_look", lambda: reported() and stop())
+    monkeypatch.setattr(hung.supervisor, "_look", lambda: reported() and stop())
 
     def reported() -> bool:
         return "waiting for hand at tick 2" in capsys.readouterr().err
