@@ -121,6 +121,10 @@ class Online:
                          default=32)
     publish_every: int = setting("steps of learning after which an agent takes over the weights in mid-episode; it always "
                                  "does at the beginning of its episodes", least=1, default=1)
+    max_lag: int = setting("most steps of learning by which the weights that act may be behind; 0: one agent and learning "
+                           "take turns, and the weights depend on the seed alone", least=0, default=0)
+    queue: int = setting("most waves of episodes that wait until they are learnt from; agents wait for room", least=1,
+                         default=2)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ COLOURS = ("#0a6ebd", "#e08a1e", "#3a9d5d", "#a04a9c", "#7a7f8c", "#c2403a")
 CURVES = (*COLOURS, "#1f3a5f", "#c9a227", "#17a2a2", "#8c564b", "#e377c2", "#6b8e23", "#483d8b", "#ff7f50")
 NOT_FIGURES = ("stage", "step")
 COLLECT = "collect"
-SHARES, RETURNS = ("probe_r2", "success", "error_vs_persistence"), ("return", "steps", "episodes")
-AMOUNTS, AGES = ("world_steps", "buffer"), ("lag", "staleness")
-NOT_DRAWN = (*NOT_FIGURES, "replay_ratio")
+SHARES = ("probe_r2", "success", "error_vs_persistence", "learner_waited", "agents_waited")
+RETURNS, AMOUNTS, AGES = ("return", "steps", "episodes"), ("world_steps", "buffer"), ("lag", "delay", "staleness")
+NOT_DRAWN = (*NOT_FIGURES, "replay_ratio", "queue")
 PANELS: dict[str, Callable[[str], bool]] = {
     "loss": lambda name: name not in (*SHARES, *RETURNS, *AMOUNTS, *AGES), "share": lambda name: name in SHARES,
     "episodes": lambda name: name in RETURNS, "observations": lambda name: name in AMOUNTS,

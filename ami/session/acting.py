@@ -1,9 +1,9 @@
-"""Acting: the agent that acts while it learns, in the runtime of the config, with its trace."""
+"""Acting: the agents that act while they learn, in the runtime of the config, with their trace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ami.blueprint import World
@@ -12,6 +12,7 @@ from ami.learning.acted import Acted, Pace
 from ami.learning.cache import Cache
 from ami.learning.collect import collected_ports
 from ami.learning.online import Acting, TurnTaking
+from ami.learning.online_agents import ActingAgents
 from ami.learning.schedule import Phase
 from ami.learning.stage_run import Row
 from ami.learning.trainer import COLLECT, Begin
@@ -50,13 +51,18 @@ def acting_of(plan: TrainingPlan, cache: Cache, console: Console, folder: Path |
         name, own = f"experience-{phase.key}", {node: weights[node] for node in plan.acting_nodes & set(weights)}
         if place is not None:
             write_header(place, graph, config.plain(), seed=config.settings.seed)
-        with agents(config, graph, own, place, collected_ports(graph)) as (agent,):
-            console.note(f"the agent acts {'in this process' if settings.runtime == 'local' else 'as Ray actors'} while it "
-                         f"learns, {online.replay_ratio:g} steps of learning per step of the world")
+        with agents(config, graph, own, place, collected_ports(graph)) as started:
+            console.note(f"{len(started)} agent{'s act' if len(started) > 1 else ' acts'} "
+                         f"{'in this process' if settings.runtime == 'local' else 'as Ray actors'} while learning, "
+                         f"{online.replay_ratio:g} steps of learning per step of the world")
             buffer = ReplayBuffer(memory=memory_of(config), folder=cache.spill(name))
             acted = Acted(pace, start, cache.growing(name), buffer, plan.capacity,
                           getattr(graph.drafts[graph.the(World)], "reports_success", True))
-            yield TurnTaking(agent, acted, plan.acting_nodes)
+            if not online.max_lag:
+                yield TurnTaking(started[0], acted, plan.acting_nodes)
+                return
+            with closing(ActingAgents(started, acted, plan.acting_nodes, online.max_lag, online.queue)) as acting:
+                yield acting
 
     return begin
 

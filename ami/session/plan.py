@@ -132,7 +132,8 @@ class TrainingPlan:
             before = _hash(before, number, later if number else first, *([] if self.capacity is None else [self.capacity]))
             phases.append(Phase(before, number))
             for stages, nodes, keys in trained:
-                acting = [] if self.online is None else [asdict(self.online), later, sorted(self.acting_nodes)]
+                acting = [] if self.online is None else [asdict(self.online), later, sorted(self.acting_nodes),
+                                                         self.config.settings.agents]
                 before = _hash(before, number, keys, self.fresh, *acting)
                 phases.append(Phase(before, number, stages, nodes, self.online is not None))
         return tuple(phases)
@@ -234,10 +235,12 @@ def check_collection(config: Config, stages: Sequence[Stage], data: Data | None)
             while it learns.
     """
     settings = config.settings
-    if online_of(config) is not None:
+    if (online := online_of(config)) is not None:
         require(data is None, "learning.online is set together with learning.data: expected one of them. Fix: leave out "
                               "learning.data, or another option of learning")
-        require(settings.agents == 1, f"agents is {settings.agents} with learning.online: expected 1. Fix: leave out agents")
+        require(settings.agents == 1 or online.max_lag > 0,
+                f"agents is {settings.agents} with learning.online.max_lag=0, in which one agent and learning take turns: "
+                "expected 1. Fix: learning.online.max_lag=50")
         require(settings.learning.get("rounds", 1) == 1, f"learning.rounds is {settings.learning.get('rounds')} with "
                                                          "learning.online: expected 1. Fix: more steps of its stages")
     if data is not None:

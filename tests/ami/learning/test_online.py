@@ -172,7 +172,9 @@ def test_the_acting_agent_decides_the_key(tmp_path: Path) -> None:
     (["+learning.online.ratio=1"], "unknown setting 'learning.online.ratio'"),
     (["learning.online.agent=slef"], "unknown agent in learning.online.agent 'slef': did you mean 'self'"),
     (["learning.rounds=2"], "learning.rounds is 2 with learning.online: expected 1. Fix: more steps of its stages"),
-    (["agents=2"], "agents is 2 with learning.online: expected 1"),
+    (["agents=2"], "agents is 2 with learning.online.max_lag=0, in which one agent and learning take turns: expected 1."),
+    (["learning.online.max_lag=-1"], "learning.online.max_lag is -1: expected a whole number, 0 or more"),
+    (["learning.online.queue=0"], "learning.online.queue is 0: expected a whole number, 1 or more"),
 ])
 def test_settings_out_of_range_are_refused(overrides: list[str], words: str, tmp_path: Path) -> None:
     with pytest.raises((AmiError, LookupError)) as refusal:
