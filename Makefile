@@ -20,7 +20,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	for name in rendering tabletop_frames loop placements planner_speed tracing trace_kills two_rooms anti_collapse; do $(BIN)/python benchmarks/$$name.py || echo "$$name: a target was missed"; done
+	for name in rendering tabletop_frames loop placements planner_speed tracing trace_kills faults two_rooms anti_collapse; do $(BIN)/python benchmarks/$$name.py || echo "$$name: a target was missed"; done
 
 install: $(VENV)/.installed
 

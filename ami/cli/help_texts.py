@@ -37,7 +37,7 @@ def overrides() -> str:
         ("node._target_=pkg.Class", "a class of your own, with --allow pkg."),
         ("graph.node.input=node.output[@-1]", "rewire one input, `@-1` delays it by one tick; graph.node.every=2 fires "
                                               "every 2nd tick"),
-        ("+graph.node.on_failure=hold_last", "what an error of the module or the death of its process leads to: restart, "
+        ("graph.node.on_failure=hold_last", "what an error of the module or the death of its process leads to: restart, "
                                              "hold_last or raise"),
         ("graph.node.device=auto", "the device of a module: auto, cpu, cuda or cuda:n; by default cpu"),
         ("graph.node.input='{from: node.output, cut: true}'", "cut a wire: the input always receives 0"),
