@@ -5,6 +5,7 @@ Shapes: B parallel worlds, A action width, S the size of a state, Q of a goal, D
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
@@ -25,24 +26,25 @@ class InverseDynamics(Policy):
     own goals (`source=trajectories`) make it goal-conditioned behaviour cloning, the kind of baseline that V-JEPA 2-AC has
     (arXiv 2506.09985, section 4).
 
-    It sees the difference of goal and state, averaged over tokens, of which the last dimension is left. In places never seen
-    the same motion changes tokens alike, although the tokens themselves are others. A goal is compared with the part of a
-    state that has its form: of further, leading dimensions the last entry, such as the newest of several frames; of all
-    others the first entries.
+    It sees the difference of goal and state, by default averaged over tokens, of which the last dimension is left. In places
+    never seen the same motion changes tokens alike, although the tokens themselves are others. A goal is compared with the
+    part of a state that has its form: of further, leading dimensions the last entry, such as the newest of several frames;
+    of all others the first entries.
 
     In Mode-2 it follows the plan, and a planner may start from its actions, as with `Policy`.
 
     Args:
         hidden: width of the MLP's two hidden layers.
         absolute: whether it sees the state beside the difference, for worlds in which the way depends on where one is.
+        pooled: whether tokens are averaged; otherwise it sees every one.
 
     Raises:
         SettingError: a setting is out of its range; or, when the graph is built, a state has no part of the form of a goal.
     """
 
-    def __init__(self, hidden: int = 128, absolute: bool = False) -> None:
+    def __init__(self, hidden: int = 128, absolute: bool = False, pooled: bool = True) -> None:
         super().__init__(hidden)
-        self.absolute = absolute
+        self.absolute, self.pooled = absolute, pooled
 
     def build(self, dims: Dims) -> None:
         state, goal = self.inputs["state"].shape(dims), self.inputs["goal"].shape(dims)
@@ -55,13 +57,15 @@ class InverseDynamics(Policy):
         super().build(dims)
 
     def _width(self, state: tuple[int, ...], goal: tuple[int, ...]) -> int:
-        return goal[-1] * (1 + self.absolute)
+        return (goal[-1] if self.pooled else prod(goal)) * (1 + self.absolute)
 
     def _seen(self, state: Tensor, goal: Tensor) -> Tensor:
         now = state[self._newest]
         away = goal - now
         seen = torch.cat([away, now.expand_as(away)], dim=-1) if self.absolute else away
-        return seen.mean(self._rows) if self._rows else seen
+        if self.pooled:
+            return seen.mean(self._rows) if self._rows else seen
+        return seen.flatten(-1 - len(self._rows))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the error of the actions taken, and its figures, as those of `Policy`.

@@ -83,6 +83,15 @@ def test_only_with_absolute_does_the_place_count_beside_the_way(absolute, differ
     assert same != differs
 
 
+@pytest.mark.parametrize(("pooled", "differs"), [(True, False), (False, True)])
+def test_only_unpooled_does_it_matter_which_token_is_away(pooled, differs):
+    module = made(TOKENS, pooled=pooled)
+    state, goal = torch.zeros(1, 2, 4, 3), torch.randn(1, 3, 3)
+    with torch.no_grad():
+        same = torch.allclose(module.propose(state, goal), module.propose(state, goal.flip(1)), atol=1e-6)
+    assert same != differs
+
+
 def test_windows_and_single_states_have_the_same_loss():
     module = made(TOKENS)
     batch = play(8, torch.randn(8, 3, 2))
