@@ -29,6 +29,8 @@ TOKENS = ["perception=vit", "perception.pool=tokens", "cost=goal_distance"]
 REFUSED = {
     "perception=patches": ("JEPA receives percepts of shape (16, 192): expected vectors", [
         "world_model=ac", "cost=goal_distance"]),
+    "perception=keypoints": ("JEPA receives percepts of shape (8, 8): expected vectors", [
+        "world_model=ac", "cost=goal_distance"]),
     "world_model=vjepa": ("VJEPA receives percepts of shape (64,): expected tokens (L, D)", [
         "perception=patches", "cost=goal_distance"]),
     "world_model=ac": ("AC receives percepts of shape (64,): expected tokens (N, D)", TOKENS),
