@@ -47,24 +47,25 @@ THRESHOLDS = {
 }
 KINDS = ("reach", "grasp", "reach_with_object", "pick_and_place")
 AC = ["experiment=ac", "world.subgoals=true"]
-IJEPA = ["perception.objective=ijepa", "perception.width=0", "perception.depth=3", "world_model.normalise=true",
-         "learning.stages.encoder.train=[perception]", "learning.stages.encoder.loss=perception",
-         "learning.stages.encoder.source=frames", "learning.stages.encoder.batch=64",
-         "learning.stages.encoder.learning_rate=0.001", "learning.stages.encoder.scheduler=cosine",
-         "~learning.stages.elsewhere"]
+IJEPA = ["perception=vit", "perception.pool=tokens", "perception.objective=ijepa", "perception.width=0",
+         "perception.depth=3", "world_model.normalise=true", "learning.stages.encoder.train=[perception]",
+         "learning.stages.encoder.loss=perception", "learning.stages.encoder.source=frames",
+         "learning.stages.encoder.batch=64", "learning.stages.encoder.learning_rate=0.001"]
 SHUFFLED = "learning.stages.predictor.source={name: windows, length: 4, shuffle_actions: true}"
 AGENTS: dict[str, list[str]] = {
     "ac": AC,
     "shuffled": [*AC, SHUFFLED],
     "ijepa": [*AC, *IJEPA],
-    "pixels": [*AC, "perception=patches", "~perception.pool", "~perception.width", "~learning.stages.encoder",
-               "~learning.stages.elsewhere"],
+    "pixels": [*AC, "perception=patches", "~perception.width", "~learning.stages.encoder"],
+    "known looks": [*AC, "learning.stages.encoder.loss=world_model.eyes",
+                    "learning.stages.predictor.loss=world_model.loss"],
     "random": ["agent=random", "world=tabletop"],
     "straight line": ["agent=tabletop_straight_line"],
     "oracle": ["agent=tabletop_oracle"],
 }
-"""Overrides by agent. `ac` has an encoder trained with actions on this world alone; that of `ijepa` has seen no action."""
-LEARNS = ("ac", "shuffled", "ijepa", "pixels")
+"""Overrides by agent. `ac` has an encoder trained with actions on this world alone; that of `ijepa` has seen no action;
+`known looks` learns from pictures that are not augmented."""
+LEARNS = ("ac", "shuffled", "ijepa", "pixels", "known looks")
 GRID = 9
 ALONE = 40
 """The number of pairs on which the energy of true pictures is followed."""
@@ -117,13 +118,14 @@ def energy_alone(perception: Any, model: Any, seed: int, unseen: str) -> float:
 
 
 @torch.inference_mode()
-def landscape(perception: Any, model: Any, seed: int, number: int) -> tuple[float, np.ndarray, np.ndarray]:
+def landscape(perception: Any, model: Any, seed: int, number: int,
+              unseen: str = "all") -> tuple[float, np.ndarray, np.ndarray]:
     """Return how often the energy's minimum over a grid of velocities lies within a cell of the truth; also the energies
     (N, GRID, GRID) and the true cells (N, 2).
 
-    The goal is the picture after one true action, in N unseen places.
+    The goal is the picture after one true action, in N places.
     """
-    env, seen = reach_episodes(number, seed, "all")
+    env, seen = reach_episodes(number, seed, unseen)
     axis = np.linspace(-1, 1, GRID)
     grid = np.stack([*np.meshgrid(axis, axis), np.zeros((GRID, GRID))], axis=-1)
     inside = np.argwhere(np.hypot(grid[..., 0], grid[..., 1]) <= 1)
@@ -154,16 +156,25 @@ def draw(energy: np.ndarray, truth: np.ndarray) -> None:
     figure.savefig(STUDIES / "tabletop.png", dpi=110)
 
 
+def learnt(overrides: Sequence[str], seed: int, store: Path) -> tuple[Weights, float]:
+    """Train an agent, or load it from the store; return its weights, and the CPU-seconds of its training."""
+    begun = time.process_time()
+    trained = learn(overrides, seed, store)
+    note = store / f"{trained.key}.cpu_seconds"
+    if not trained.cached:
+        note.write_text(str(time.process_time() - begun))
+    return trained.weights, float(note.read_text())
+
+
 def of_seed(seed: int, store: Path, names: Sequence[str], kinds: Sequence[str], pairs: int) -> dict[str, Any]:
     """Train and evaluate every agent with one seed."""
     manifest = of_kind(manifest_of(pairs, "world=tabletop"), kinds)
     row: dict[str, Any] = {"seed": seed}
     for name in names:
-        begun, weights = time.process_time(), {}
+        weights: Weights = {}
+        found: dict[str, Any] = {}
         if name in LEARNS:
-            weights = learn(AGENTS[name], seed, store).weights
-        found: dict[str, Any] = {"learning_cpu_seconds": time.process_time() - begun}
-        if name in LEARNS:
+            weights, found["learning_cpu_seconds"] = learnt(AGENTS[name], seed, store)
             perception, model = modules_of(AGENTS[name], weights, seed)
             found["minimum"], energy, truth = landscape(perception, model, seed, 100)
             found["alone"] = {unseen: energy_alone(perception, model, seed, unseen) for unseen in ("none", "all")}
