@@ -37,13 +37,13 @@ INSTALL = ("there is no film '{film}'. Fix: `sudo apt-get install opencv-doc` (D
 SMALLER, SIZE = 6, 32
 PARTS = {"train": (0.0, 0.6), "chosen": (0.61, 0.7), "test": (0.71, 1.0)}
 """Shares of the film, with gaps between them that no clip crosses."""
-COUNT = {"train": 3000, "chosen": 400, "test": 800}
+COUNT = {"train": 2000, "chosen": 300, "test": 600}
 PLACES = 12
 """Random windows, of which a clip is the one with the most motion."""
 STRETCH = 20
 """Pictures of a stretch."""
 STEPS = 500
-PROBE: dict[str, Any] = {"steps": 300, "batch": 128, "rates": (2e-3,), "probe": CrossAttention}
+PROBE: dict[str, Any] = {"steps": 300, "batch": 128, "rates": (3e-3,), "probe": CrossAttention}
 DRAWS = 2000
 THRESHOLDS = {"V-JEPA, % right, lower bound, above": 50.0, "one frame, % right, within points of 50": 5.0}
 
