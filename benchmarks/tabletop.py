@@ -59,6 +59,8 @@ AGENTS: dict[str, list[str]] = {
     "pixels": [*AC, "perception=patches", "~perception.width", "~learning.stages.encoder"],
     "known looks": [*AC, "learning.stages.encoder.loss=world_model.eyes",
                     "learning.stages.predictor.loss=world_model.loss"],
+    "inverse dynamics": ["experiment=[ac,inverse_dynamics]", "world.subgoals=true"],
+    "behaviour cloning": ["experiment=[ac,cloning]", "world.subgoals=true"],
     "random": ["agent=random", "world=tabletop"],
     "straight line": ["agent=tabletop_straight_line"],
     "oracle": ["agent=tabletop_oracle"],
@@ -66,6 +68,8 @@ AGENTS: dict[str, list[str]] = {
 """Overrides by agent. `ac` has an encoder trained with actions on this world alone; that of `ijepa` has seen no action;
 `known looks` learns from pictures that are not augmented."""
 LEARNS = ("ac", "shuffled", "ijepa", "pixels", "known looks")
+REACTS = ("inverse dynamics", "behaviour cloning")
+"""Agents that learn to act without a plan, on the encoder of `ac`: from its random play, or from the table's expert."""
 GRID = 9
 ALONE = 40
 """The number of pairs on which the energy of true pictures is followed."""
@@ -173,8 +177,9 @@ def of_seed(seed: int, store: Path, names: Sequence[str], kinds: Sequence[str], 
     for name in names:
         weights: Weights = {}
         found: dict[str, Any] = {}
-        if name in LEARNS:
+        if name in (*LEARNS, *REACTS):
             weights, found["learning_cpu_seconds"] = learnt(AGENTS[name], seed, store)
+        if name in LEARNS:
             perception, model = modules_of(AGENTS[name], weights, seed)
             found["minimum"], energy, truth = landscape(perception, model, seed, 100)
             found["alone"] = {unseen: energy_alone(perception, model, seed, unseen) for unseen in ("none", "all")}

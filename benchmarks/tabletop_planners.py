@@ -248,7 +248,7 @@ Thresholds fixed before the run:
 **Limits.** One training seed, one kind of task: pairs of one seed are not independent, and p is not corrected for the
 number of comparisons. `reach` needs no order of actions, which is what a plan is for. The amortised actor sees the mean
 difference of the tokens alone, not where an object is beside the gripper: random play cannot teach it to grasp. Other
-settings of the planners are their defaults.
+settings of the planners are their defaults. A first clone, on the mean difference alone, solved 87, 0, 98 and 1 of 100.
 """
 
 
