@@ -7,6 +7,7 @@ outputs are compared with the recorded ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -52,6 +53,36 @@ class WorldSnapshot(NamedTuple):
     def without_outputs(self) -> WorldSnapshot:
         """Return a copy without outputs, for a world with other settings, whose outputs are not compared."""
         return self._replace(steps=tuple(step._replace(outputs={}) for step in self.steps))
+
+
+class PackedSteps(NamedTuple):
+    """Consecutive ticks with the same ports, their messages stacked (T, B, …): a few tensors to send, not thousands."""
+
+    begun: tuple[Tensor | None, ...]
+    episodes: tuple[tuple[Episode, ...], ...]
+    inputs: Mapping[str, Tensor | None]
+    outputs: Mapping[str, Tensor]
+
+
+def pack(steps: Sequence[Step]) -> list[PackedSteps]:
+    """Stack the messages of a world's ticks."""
+    packed = []
+    for _, same in groupby(steps, lambda step: ({name: value is None for name, value in step.inputs.items()},
+                                                {port: value.shape for port, value in step.outputs.items()})):
+        some = list(same)
+        inputs = {name: None if value is None else torch.stack([step.inputs[name] for step in some])  # type: ignore[misc]
+                  for name, value in some[0].inputs.items()}
+        outputs = {port: torch.stack([step.outputs[port] for step in some]) for port in some[0].outputs}
+        begun, episodes = tuple(step.begun for step in some), tuple(step.episodes for step in some)
+        packed.append(PackedSteps(begun, episodes, inputs, outputs))
+    return packed
+
+
+def unpack(packed: Sequence[PackedSteps]) -> tuple[Step, ...]:
+    """Return what `pack` was given."""
+    return tuple(Step(begun, episodes, {name: None if value is None else value[i] for name, value in some.inputs.items()},
+                      {port: value[i] for port, value in some.outputs.items()})
+                 for some in packed for i, (begun, episodes) in enumerate(zip(some.begun, some.episodes, strict=True)))
 
 
 class WorldHistory:

@@ -21,6 +21,7 @@ from ami.rollout import is_over
 from ami.runtime.arrays import Array, to_array, to_tensor
 from ami.runtime.held_messages import Held
 from ami.runtime.held_modules import Weights
+from ami.runtime.history import PackedSteps, pack, unpack
 from ami.runtime.mailbox import Outputs, Parcel
 from ami.runtime.recorder import NoTrace, Recorder
 from ami.runtime.worker import Snapshot, Worker
@@ -123,14 +124,22 @@ class WorkerActor:
         self.worker.recorder.flush()
         return self.worker.held_messages.taken()
 
-    def snapshot(self) -> tuple[Snapshot, bool]:
-        """Return the worker's state, with its trace written up to it, and True, which the driver can fetch instead."""
-        self.worker.recorder.flush()
-        return self.worker.snapshot(), True
+    def snapshot(self) -> tuple[tuple[Snapshot, dict[str, list[PackedSteps]]], bool]:
+        """Return the worker's state, with its trace written up to it, and True, which the driver can fetch instead.
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """See `Worker.restore`."""
-        self.worker.restore(snapshot)
+        The worlds' ticks are packed apart from the rest.
+        """
+        self.worker.recorder.flush()
+        whole = self.worker.snapshot()
+        ticks = {node: pack(world.steps) for node, world in whole.worlds.items()}
+        worlds = {node: world._replace(steps=()) for node, world in whole.worlds.items()}
+        return (whole._replace(worlds=worlds), ticks), True
+
+    def restore(self, state: tuple[Snapshot, dict[str, list[PackedSteps]]]) -> None:
+        """Restore the state that `snapshot` returned, see `Worker.restore`."""
+        snapshot, ticks = state
+        worlds = {node: world._replace(steps=unpack(ticks[node])) for node, world in snapshot.worlds.items()}
+        self.worker.restore(snapshot._replace(worlds=worlds))
 
     def close(self) -> None:
         """Write the rest of the trace."""

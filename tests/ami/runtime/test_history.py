@@ -12,7 +12,7 @@ from ami.blueprint import Episode
 from ami.config.compose import to_graph
 from ami.errors import SettingError, WorldFault
 from ami.graph.graph import Graph
-from ami.runtime.history import HELD, WorldHistory, WorldSnapshot
+from ami.runtime.history import HELD, Step, WorldHistory, WorldSnapshot, pack, unpack
 from ami.runtime.worker import Worker
 
 ROOM = {"start": [4.0, 20.0], "goal": [28.0, 28.0], "door": 10.0}
@@ -99,3 +99,17 @@ def test_a_snapshot_without_the_history_of_a_world_is_refused(of: Graph) -> None
 
 def test_an_empty_history_has_an_empty_snapshot() -> None:
     assert WorldHistory().snapshot() == WorldSnapshot((), None, ())
+
+
+def test_packed_ticks_are_unpacked_as_they_were() -> None:
+    mask, episodes = torch.tensor([True, False]), (Episode(0, seed=1), Episode(1, seed=2))
+    steps = [Step(mask if tick == 0 else None, episodes, {"action": torch.full((2, 1), float(tick)), "mode": None},
+                  {"reward": torch.full((2,), float(tick))} | ({"observation": torch.ones(2, 3)} if tick == 4 else {}))
+             for tick in range(5)]
+    packed = pack(steps)
+    assert len(packed) == 2
+    for found, step in zip(unpack(packed), steps, strict=True):
+        assert found.begun is step.begun and found.episodes == step.episodes and found.inputs["mode"] is None
+        assert torch.equal(found.inputs["action"], step.inputs["action"])
+        assert found.outputs.keys() == step.outputs.keys()
+        assert all(torch.equal(found.outputs[port], value) for port, value in step.outputs.items())
