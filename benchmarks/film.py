@@ -131,7 +131,8 @@ forwards only. Of clips of the last {1 - PARTS['test'][0]:.0%}, an attentive pro
 {rows}
 
 Both directions of a clip hold the same pictures, so that the middle picture alone tells little: it lies half a step from the
-middle. The people of the last part are others than those of the first, in one yard.
+middle. The people of the last part are others than those of the first, in one yard. No encoder was trained on the direction itself
+yet, so that it is not known how much of it can be read at this size.
 
 ## Thresholds, fixed before the run
 
