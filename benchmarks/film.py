@@ -1,6 +1,6 @@
 """Forwards or backwards? An encoder that learnt from the first part of a real film, probed on its last part.
 
-    sudo apt-get install opencv-doc; pip install av
+    sudo apt-get install opencv-doc; pip install -e '.[video]'
     python benchmarks/film.py [--seeds 0] [--film FILE]     # writes benchmarks/results/film.json and docs/studies/film.md
 
 The film, 795 pictures of people who walk across a yard, is made six times smaller. Clips are windows of it where something
@@ -131,8 +131,8 @@ forwards only. Of clips of the last {1 - PARTS['test'][0]:.0%}, an attentive pro
 {rows}
 
 Both directions of a clip hold the same pictures, so that the middle picture alone tells little: it lies half a step from the
-middle. The people of the last part are others than those of the first, in one yard. No encoder was trained on the direction itself
-yet, so that it is not known how much of it can be read at this size.
+middle. The people of the last part are others than those of the first, in one yard. No encoder was trained on the
+direction itself yet, so that it is not known how much of it can be read at this size.
 
 ## Thresholds, fixed before the run
 
