@@ -115,7 +115,8 @@ Trials before, with the velocity from the mean token and 1,500 training clips, 6
 (.74 after 300 steps), deviations with the mean squared error .84, pixels .75, untrained .55. On
 eight tables in varied light, deviations reached .18 after 900 steps, the published targets .03 after 800, untrained .25:
 the tokens tell the table, which is easy to predict, rather than the motion. With the published masks, a momentum from .98
-and one table, .33 after 400 steps (3 layers; untrained .58). The trials were read on some of the same test clips, so the recipe, the linear probe as the measure
+and one table, .33 after 400 steps (3 layers; untrained .58).
+The trials were read on some of the same test clips, so the recipe, the linear probe as the measure
 and two thresholds, those above the untrained encoder and of supervision, were chosen with knowledge of them.
 
 ## Thresholds, fixed before the run
