@@ -40,6 +40,8 @@ NO_TRAINING = ("ami.session.monitor",)
 """Modules that log and validate a training, with their imports; no weight depends on them."""
 FORMATS = "ami.data.formats"
 """The readers of files, which count if experience is read from a file."""
+ACTING = "ami.session.acting"
+"""Acting in any runtime, which counts if an agent acts while it learns."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class TrainingPlan:
     @cached_property
     def _common(self) -> str:
         settings = self.config.settings
-        without = NO_TRAINING if self.data is not None else (*NO_TRAINING, FORMATS)
+        unused = {FORMATS: self.data is None, ACTING: self.online is None}
+        without = (*NO_TRAINING, *(module for module, is_unused in unused.items() if is_unused))
         return _hash(settings.seed, settings.learning.threads, engine_code(CODE, without), versions(("ami", "torch")))
 
     def _experience_key(self, graph: Graph) -> str:

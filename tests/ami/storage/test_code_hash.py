@@ -77,6 +77,7 @@ def edited(file: Path, text: str = "\nSPEED = 0.5\n") -> Iterator[None]:
     ("ami/cli/main.py", False), ("ami/cli/parsers.py", False), ("ami/errors.py", False), ("ami/terminal/console.py", False),
     ("ami/views/viewer.py", False), ("ami/views/page/viewer.js", False), ("ami/evaluation/video.py", False),
     ("ami/config/compose.py", False), ("ami/runtime/ray_actors.py", False), ("ami/session/monitor.py", False),
+    ("ami/session/acting.py", False),
     ("ami/data/formats/npz.py", False), ("ami/data/read.py", True), ("ami/learning/optimisers.py", True),
 ])
 def test_the_training_key_changes_with_its_dependencies(file: str, changes: bool, copy: Path, key: str,
@@ -95,6 +96,13 @@ def test_the_readers_of_files_count_for_learning_from_a_file(copy: Path, config:
     before = key_of_file()
     with edited(copy / "ami/data/formats/npz.py"):
         assert key_of_file() != before
+
+
+def test_acting_counts_for_learning_while_acting(copy: Path) -> None:
+    online = ami.compose(["learning=online"])
+    before = key_of(online)
+    with edited(copy / "ami/session/acting.py"):
+        assert key_of(online) != before
 
 
 def test_a_copy_has_the_same_key_whatever_else_is_imported(
