@@ -52,8 +52,12 @@ def text_of(rows: list[dict[str, Any]], kind: str) -> str:
         low, high = row["interval"]
         lines.append(f"| {row['unseen']} | {row['solved'] / row['of']:.0%} [{low:.0%}, {high:.0%}] | {row['minimum']:.0%} | "
                      f"{row['alone']:.0%} |")
-    worst = min((row for row in rows if row["unseen"] in FACTORS), key=lambda row: (row["solved"], row["minimum"]))
-    return "\n".join([*lines, "", f"{worst['unseen'].capitalize()} breaks it first. Intervals are Wilson's, 95 %."])
+    alone = sorted((row for row in rows if row["unseen"] in FACTORS), key=lambda row: float(row["solved"]))
+    least = next(row for row in rows if row["unseen"] == "none")["interval"][0]
+    broken = [row["unseen"] for row in alone if row["interval"][1] < least]
+    found = (f"What breaks it, worst first: {', '.join(broken)}" if broken else
+             "No factor breaks it: the interval of each overlaps that without")
+    return "\n".join([*lines, "", f"{found}. Intervals are Wilson's, 95 %."])
 
 
 def main() -> int:
