@@ -209,6 +209,8 @@ class Trainer:
             while acting is not None and acting.advance(done, lambda: weights_of(self.modules)):
                 rows.append({"stage": COLLECT, **acting.acted.figures(done)})
                 self.on_known(rows[-1])
+                if scratch is not None:
+                    scratch.close()  # now: the next one has the same folder
                 scratch = None
                 if done - kept >= self.save_every:
                     save()

@@ -137,6 +137,15 @@ def test_an_agent_in_other_processes_learns_the_same_weights(
                for name, value in state.items())
 
 
+def test_states_and_episodes_in_files_give_the_same_weights(
+        tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    whole = learn(config(tmp_path_factory.getbasetemp() / "whole"))
+    spilled = learn(config(tmp_path, "learning.buffer.memory=100"))
+    assert all(torch.equal(value, spilled.weights[node][name]) for node, state in whole.weights.items()
+               for name, value in state.items())
+    assert not list(tmp_path.glob("cache/.*"))
+
+
 def test_lost_episodes_are_acted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def update(self: StageRun) -> object:
         if self.stage.name == "critic" and self.step == 20:
